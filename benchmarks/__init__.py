@@ -1,0 +1,1 @@
+"""Bundles in, report and production choice out, measured through the code that runs in the car."""

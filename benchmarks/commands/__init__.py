@@ -1,0 +1,1 @@
+"""The commands of benchmarks, one module each."""

@@ -1,0 +1,1 @@
+"""What runs in the car: numpy, OpenCV and one runtime."""

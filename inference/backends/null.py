@@ -1,0 +1,49 @@
+"""The null backend: no model, uniform probabilities. Everything but the network can be tested and timed with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inference.backends import Backend, Presence, Probs
+from inference.contract import PRECISIONS as PRECISIONS
+from inference.contract import Bundle
+
+
+def presence() -> Presence:
+    """Say that the null backend is always here."""
+    return Presence(here=True, version=np.__version__)
+
+
+def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> NullBackend:
+    """Open nothing: answers the uniform distribution over the bundle's classes."""
+    return NullBackend(bundle, precision, batch)
+
+
+class NullBackend(Backend):
+    """Answers the uniform distribution."""
+
+    def __init__(self, bundle: Bundle, precision: str, batch: int) -> None:
+        self.input_nhwc = bundle.geometry.empty(batch)
+        self._probs_nc = np.full((batch, len(bundle.classes)), 1 / len(bundle.classes), np.float32)
+        self._precision = precision
+
+    def infer(self, n: int) -> Probs:
+        """Return the uniform distribution, float32 (n, classes)."""
+        return self._probs_nc[:n]
+
+    def describe(self) -> dict[str, Any]:
+        """Say that nothing runs."""
+        return {
+            "backend": "null",
+            "runtime": "none",
+            "version": np.__version__,
+            "device": "none",
+            "precision": self._precision,
+            "file": None,
+            "threads": 1,
+        }
+
+    def close(self) -> None:
+        """Do nothing."""

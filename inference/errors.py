@@ -1,0 +1,33 @@
+"""The two ways a command can end badly, and the one place that turns them into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """The input or the command is wrong: one sentence that names the file and the mend. Exit code 2."""
+
+
+class CheckError(Exception):
+    """A check of ours failed (parity, gate, self-test): one sentence. Exit code 1."""
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
+    try:
+        return command() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except CheckError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `... | head` closed our stdout: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

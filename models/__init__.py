@@ -1,0 +1,47 @@
+"""The architectures, found by file name, and any timm classifier as `timm/<name>`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+
+from torch import nn
+
+from inference.errors import InputError
+
+_NOT_ARCHITECTURES = {"checkpoint", "deployed", "timm_backbone"}
+
+
+def names() -> list[str]:
+    """Return our own architectures, by file name."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ARCHITECTURES)
+
+
+def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: bool = False) -> nn.Module:
+    """Build a network: float32 (n, 3, S, S), normalised -> logits (n, classes).
+
+    Each architecture's module has `MEAN`, `STD` (per channel, of RGB in 0..1) and
+    `build(classes, dropout=None, pretrained=False)`. Raises InputError with the nearest names.
+    """
+    if arch.startswith("timm/"):
+        from models import timm_backbone
+
+        return timm_backbone.build(arch.removeprefix("timm/"), classes, dropout=dropout, pretrained=pretrained)
+    if arch not in names():
+        near = difflib.get_close_matches(arch, names(), n=3, cutoff=0.3) or names()
+        raise InputError(f"there is no architecture {arch!r}: did you mean {' or '.join(near)}, or timm/<name>?")
+    network: nn.Module = importlib.import_module(f"models.{arch}").build(
+        classes, dropout=dropout, pretrained=pretrained
+    )
+    return network
+
+
+def normalisation(arch: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the mean and standard deviation per RGB channel, of values in 0..1, that `arch` expects."""
+    if arch.startswith("timm/"):
+        from models import timm_backbone
+
+        return timm_backbone.normalisation(arch.removeprefix("timm/"))
+    module = importlib.import_module(f"models.{arch}")
+    return module.MEAN, module.STD

@@ -1,0 +1,96 @@
+"""The checkpoint: one safetensors file whose metadata is its facts, so that weights and facts cannot part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import models
+from inference.errors import InputError
+from inference.files import replacing
+from inference.preprocess import Geometry
+from models.deployed import Deployed
+
+SCHEMA = 1
+KEY = "rearguard"
+MEND = "train the run again with `python -m training train`"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything about a checkpoint but its weights."""
+
+    arch: str
+    classes: tuple[str, ...]
+    background: str | None
+    geometry: Geometry
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: dict[str, Any]
+    """The recipe as used, every field."""
+    metrics: dict[str, Any]
+    """Of this checkpoint on val: at least {"val": {"accuracy"}, "epoch"}."""
+    temperature: float
+    """Fitted on val; logits are divided by it."""
+    abstain_threshold: float
+    pack_path: str
+    pack_fingerprint: str
+    synthetic: bool
+    seed: int
+    commit: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object in the metadata."""
+        return {"schema": SCHEMA, **asdict(self), "geometry": self.geometry.as_json()}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Facts and weights."""
+
+    facts: Facts
+    weights: dict[str, Tensor]
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        from safetensors.torch import save_file
+
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        with replacing(path) as temporary:
+            save_file(weights, str(temporary), metadata={KEY: json.dumps(self.facts.as_json(), sort_keys=True)})
+
+    def network(self) -> Deployed:
+        """Rebuild the network with these weights, in eval mode. Raises InputError when they do not fit."""
+        network = models.build(self.facts.arch, len(self.facts.classes))
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"the checkpoint's weights are not a {self.facts.arch} ({reason}); {MEND}") from None
+        return Deployed(network, self.facts.mean, self.facts.std, self.facts.temperature).eval()
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint file. Raises InputError naming the file when it is missing, damaged or of another schema."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; {MEND}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            body = json.loads((file.metadata() or {})[KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if body.pop("schema") != SCHEMA:
+            raise InputError(f"{path} is of another checkpoint schema; {MEND}")
+        body["geometry"] = Geometry.from_json(body["geometry"])
+        body |= {name: tuple(body[name]) for name in ("classes", "mean", "std")}
+        facts = Facts(**{item.name: body.pop(item.name) for item in fields(Facts)})
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{path} is not a checkpoint of ours ({str(error)[:120]}); {MEND}") from None
+    if body:
+        raise InputError(f"{path} has the unknown facts {', '.join(sorted(body))}; {MEND}")
+    return Checkpoint(facts, weights)

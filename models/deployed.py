@@ -1,0 +1,39 @@
+"""Arithmetic, the second half of preprocessing, as one module: what is evaluated, exported and shipped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Deployed(nn.Module):
+    """frames uint8 (n, S, S, 3) RGB -> probs float32 (n, classes).
+
+    Cast before the transpose: TensorRT's parser refuses a uint8 Transpose. Source: design.md.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+        # (x / 255 - mean) / std as one multiply and one add
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("offset", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, frames_nhwc: Tensor) -> Tensor:
+        """Return the network's input, float32 (n, 3, S, S)."""
+        return frames_nhwc.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.offset
+
+    def logits(self, frames_nhwc: Tensor) -> Tensor:
+        """Return float32 (n, classes), before temperature and softmax."""
+        logits: Tensor = self.network(self.normalise(frames_nhwc)).float()
+        return logits
+
+    def forward(self, frames_nhwc: Tensor) -> Tensor:
+        """Return probabilities, float32 (n, classes)."""
+        return torch.softmax(self.logits(frames_nhwc) / self.temperature, dim=1)

@@ -1,0 +1,1 @@
+"""Data in, best checkpoint out."""
