@@ -6,6 +6,7 @@ Arithmetic (normalisation, temperature, softmax) is inside the exported graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def clip_rect(rect: Rect, width: int, height: int) -> Rect:
     return x0, y0, max(min(rect[2], width), x0 + 1), max(min(rect[3], height), y0 + 1)
 
 
-def fill(out_nhwc: Bytes, frame_bgr: Bytes, rects: list[Rect] | tuple[Rect, ...], geometry: Geometry) -> None:
+def fill(out_nhwc: Bytes, frame_bgr: Bytes, rects: Sequence[Rect], geometry: Geometry) -> None:
     """Crop each rectangle of `frame_bgr`, stretch it to S x S, and write it as RGB into `out_nhwc`.
 
     frame_bgr: uint8 (H, W, 3), not changed. out_nhwc: uint8 (>= len(rects), S, S, 3), C-contiguous,

@@ -24,7 +24,7 @@ class Run:
     @property
     def pack_path(self) -> Path:
         """The pack's folder; a relative path in run.json is relative to the run."""
-        return self.path / self.facts["pack"]["path"]
+        return self.path / str(self.facts["pack"]["path"])
 
     def open_pack(self, override: Path | None = None) -> Pack:
         """Open the pack this run was trained on. Raises InputError when `override` is another one."""
