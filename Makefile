@@ -1,0 +1,61 @@
+# Rearguard: images in, proved classifier in the car out. `make help` lists the targets.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+DATA ?=
+RUN ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
+SIZE ?= $(if $(DATA),224,64)
+EPOCHS ?=
+RECIPE ?= after
+MODELS ?= mobilenet_inspired squeezenet_inspired resnet_inspired
+GROUP ?=
+SEED ?= 0
+SOURCE ?= synthetic://
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test prove train export benchmark run peers benchmark-compare lock lint types
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "  variables: DATA RUN SIZE EPOCHS RECIPE MODELS GROUP SEED SOURCE; ARGS='--any-flag 1' is passed on"
+
+setup: .venv/.ready ## make the environment (.venv), once
+
+.venv/.ready: requirements/dev.txt requirements/uv.txt
+	@echo "making .venv (about 7 GB, once)" >&2
+	@python3 -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements/dev.txt requirements/uv.txt
+	@touch $@
+
+demo: setup ## the whole road on embedded synthetic data: train, export, benchmark, choose, run
+	@$(MAKE) --no-print-directory train export benchmark run RUN=demo DATA= ARGS= RESUME=1 $(DEMO)
+
+test: setup lint types ## lint, types and the test suite
+	@$(PY) -m pytest $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
+
+types: setup
+	@.venv/bin/mypy --no-error-summary
+
+train: setup ## DATA=folder [RUN= SIZE= EPOCHS= RECIPE= MODELS= GROUP= SEED=]: pack, train, leaderboard
+	@exec $(PY) -m training train $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN) --recipe $(RECIPE) --models $(MODELS) \
+		--size $(SIZE) --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(GROUP),--group '$(value GROUP)') \
+		$(if $(RESUME),--resume) $(ARGS)
+
+export: setup ## RUN=name: the best checkpoint of each architecture -> verified bundle
+	@exec $(PY) -m export runs/$(RUN) $(ARGS)
+
+benchmark: setup ## RUN=name: latency x accuracy of every bundle, report, production choice
+	@exec $(PY) -m benchmarks runs/$(RUN) $(ARGS)
+
+run: setup ## RUN=name SOURCE=uri: the camera runner on the production bundle
+	@exec $(PY) -m inference run runs/$(RUN)/production --source '$(SOURCE)' --out runs/$(RUN)/drive $(ARGS)
+
+lock:
+	@uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --no-emit-index-url -o requirements/dev.txt

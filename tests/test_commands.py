@@ -1,0 +1,51 @@
+"""Every room's command line: help, nearest names, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.errors import CheckError, InputError, run_command
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("inference", "training", "export", "benchmarks")
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_help_lists_the_commands(room):
+    done = call(room, "--help")
+    assert done.returncode == 0
+    assert f"python -m {room}" in done.stdout
+
+
+@pytest.mark.parametrize(("room", "typo", "meant"), [("inference", "vrify", "verify"), ("training", "trian", "train")])
+def test_a_mistyped_command_is_answered_with_the_nearest(room, typo, meant):
+    done = call(room, typo)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert meant in done.stderr
+
+
+@pytest.mark.parametrize("room", ["export", "benchmarks"])
+def test_a_run_that_does_not_exist_is_one_sentence(room):
+    done = call(room, "runs/no_such_run_here")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") <= 3
+    assert "no_such_run_here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("error", "code"), [(InputError("x"), 2), (CheckError("x"), 1), (KeyboardInterrupt(), 130)])
+def test_each_kind_of_failure_has_its_exit_code(error, code):
+    def fail() -> int:
+        raise error
+
+    assert run_command(fail) == code
