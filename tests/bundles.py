@@ -9,14 +9,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from inference.contract import Bundle, onnx_name
+from inference.golden import NAME, Golden, expected_bytes
 from inference.preprocess import Geometry
 
 CLASSES = ("car", "truck", "clear")
 
 
+def tiny_weights(classes: int, scale: float = 0.05) -> np.ndarray:
+    return np.linspace(-1, 1, 3 * classes, dtype=np.float32).reshape(3, classes) * np.float32(scale)
+
+
 def tiny_graph(classes: int, scale: float = 0.05) -> onnx.ModelProto:
     """Return frames uint8 (n,S,S,3) -> probs float32 (n,classes): the mean colour through one matrix and a softmax."""
-    weights = np.linspace(-1, 1, 3 * classes, dtype=np.float32).reshape(3, classes) * scale
+    weights = tiny_weights(classes, scale)
     nodes = [
         helper.make_node("Cast", ["frames"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
@@ -36,6 +41,19 @@ def tiny_graph(classes: int, scale: float = 0.05) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def tiny_golden(geometry: Geometry, classes: int, precisions: tuple[str, ...]) -> Golden:
+    """Two noise frames of different sizes with five regions, and what `tiny_graph` makes of them, by numpy."""
+    random = np.random.default_rng(0)
+    frames = tuple(random.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((60, 80), (48, 100)))
+    rects_r4 = np.array([[0, 0, 80, 60], [5, 7, 45, 51], [30, 0, 80, 33], [0, 0, 100, 48], [61, 9, 99, 40]], np.int32)
+    frame_of_r = np.array([0, 0, 0, 1, 1], np.int32)
+    made = expected_bytes(frames, rects_r4, frame_of_r, geometry)
+    logits = made.mean((1, 2), dtype=np.float64) @ tiny_weights(classes).astype(np.float64)
+    exps = np.exp(logits - logits.max(1, keepdims=True))
+    probs = (exps / exps.sum(1, keepdims=True)).astype(np.float32)
+    return Golden(frames, rects_r4, frame_of_r, made, dict.fromkeys(precisions, probs))
+
+
 def make_bundle(
     path: Path,
     *,
@@ -45,11 +63,12 @@ def make_bundle(
     synthetic: bool = True,
     precisions: tuple[str, ...] = ("fp32", "int8"),
 ) -> Bundle:
-    """Write a bundle whose ONNX files really run and whose hashes hold. It has no golden.npz."""
+    """Write a bundle whose ONNX files really run, whose golden frames pass and whose hashes hold."""
     path.mkdir(parents=True)
     names = [onnx_name(p) for p in precisions] + [onnx_name(p, ort_form=True) for p in precisions if p == "int8"]
     for name in names:
         onnx.save(tiny_graph(len(classes)), str(path / name))
+    tiny_golden(Geometry(size_px), len(classes), precisions).save(path / NAME)
     bundle = Bundle(
         path=path,
         arch="tiny",
@@ -63,6 +82,6 @@ def make_bundle(
         provenance={"pack": {"path": "", "fingerprint": ""}},
         files={},
         gates={p: {"passed": True, "checks": []} for p in precisions},
-    ).with_files(names)
+    ).with_files([*names, NAME])
     bundle.save()
     return bundle
