@@ -1,0 +1,174 @@
+"""Golden frames: raw frames with rectangles and what must come of them. The proof a bundle carries with it."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.backends import Backend, Probs
+from inference.contract import MEND, TOLERANCE, Bundle
+from inference.errors import InputError
+from inference.files import replacing
+from inference.pipeline import Pipeline
+from inference.preprocess import Bytes, Geometry, fill
+
+NAME = "golden.npz"
+GREY_LEVELS = 1
+"""Largest difference allowed between the stored and the recomputed geometry: OpenCV builds round differently."""
+LIMIT_BYTES = 64 << 20
+"""Largest sum of the arrays of a golden file: a header that claims more is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What is stored. Region r is the r-th rectangle, frame after frame."""
+
+    frames: tuple[Bytes, ...]
+    """uint8 (H, W, 3) BGR, of several sizes."""
+    rects_r4: NDArray[np.int32]
+    """int32 (r, 4): x0, y0, x1, y1 in pixels."""
+    frame_of_r: NDArray[np.int32]
+    """int32 (r,): which frame each rectangle is of."""
+    geometry_rhwc: Bytes
+    """uint8 (r, S, S, 3) RGB: what geometry must make of each rectangle."""
+    probs: dict[str, Probs]
+    """{precision: float32 (r, classes)}."""
+
+    def __post_init__(self) -> None:
+        regions = len(self.rects_r4)
+        if not regions or self.rects_r4.shape != (regions, 4) or self.frame_of_r.shape != (regions,):
+            raise InputError(f"{NAME}: rects_r4 is {self.rects_r4.shape}, frame_of_r is {self.frame_of_r.shape}")
+        if self.frame_of_r.min() < 0 or self.frame_of_r.max() >= len(self.frames):
+            raise InputError(f"{NAME}: frame_of_r names a frame that is not there")
+        if self.geometry_rhwc.ndim != 4 or len(self.geometry_rhwc) != regions:
+            raise InputError(f"{NAME}: geometry_rhwc is {self.geometry_rhwc.shape}, there are {regions} regions")
+        for frame in self.frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+                raise InputError(f"{NAME}: a frame is {frame.dtype} {frame.shape}, expected uint8 (H, W, 3)")
+        for name, probs in self.probs.items():
+            if name not in TOLERANCE or probs.ndim != 2 or len(probs) != regions or not np.isfinite(probs).all():
+                raise InputError(f"{NAME}: probs of {name!r} is {probs.shape}, there are {regions} regions")
+
+    def save(self, path: Path) -> None:
+        """Write golden.npz, whole or not at all; the same content gives the same bytes."""
+        arrays: dict[str, Any] = {f"frame_{i}": frame for i, frame in enumerate(self.frames)}
+        arrays |= {"rects_r4": self.rects_r4, "frame_of_r": self.frame_of_r, "geometry_rhwc": self.geometry_rhwc}
+        arrays |= {f"probs_{name}": probs for name, probs in sorted(self.probs.items())}
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check of one precision on one backend."""
+
+    backend: str
+    precision: str
+    check: str
+    value: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is within the limit; NaN is not."""
+        return self.value <= self.limit
+
+
+def load(path: Path) -> Golden:
+    """Read golden.npz. Raises InputError when it is missing, damaged, or claims more than LIMIT_BYTES."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _read_arrays(archive)
+        frames = tuple(arrays.pop(f"frame_{i}") for i in range(sum(name.startswith("frame_") for name in arrays) - 1))
+        probs = {name.removeprefix("probs_"): arrays.pop(name) for name in list(arrays) if name.startswith("probs_")}
+        return Golden(frames=frames, probs=probs, **arrays)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: {MEND}") from None
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, struct.error, EOFError) as error:
+        raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {MEND}") from None
+
+
+def _read_arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+    claimed = sum(info.file_size for info in archive.infolist())
+    if claimed > LIMIT_BYTES:
+        raise ValueError(f"it claims {claimed} bytes, at most {LIMIT_BYTES} are read")
+    arrays = {}
+    for info in archive.infolist():
+        with archive.open(info) as stream:
+            _check_header(stream, info)
+        with archive.open(info) as stream:
+            arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
+    return arrays
+
+
+def _check_header(stream: IO[bytes], info: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header claims more bytes than the archive holds: numpy allocates before it reads."""
+    major, _ = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    claimed = dtype.itemsize
+    for length in shape:
+        claimed *= length
+    if dtype.hasobject or claimed != info.file_size - stream.tell():
+        raise ValueError(f"{info.filename} claims {claimed} bytes and does not hold them")
+
+
+def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, geometry: Geometry) -> Bytes:
+    """Return what geometry makes of each rectangle here and now, uint8 (r, S, S, 3)."""
+    out = geometry.empty(len(rects_r4))
+    for r, (rect, frame) in enumerate(zip(rects_r4.tolist(), frame_of_r.tolist(), strict=True)):
+        fill(out[r : r + 1], frames[frame], [tuple(rect)], geometry)
+    return out
+
+
+def check(bundle: Bundle, backend_name: str, backend: Backend, precision: str) -> list[Row]:
+    """Drive the golden frames through geometry and an open backend; return one row a check.
+
+    The power-on self-test: a few milliseconds a region. The null backend has no model, so only geometry is checked.
+    Raises InputError when golden.npz is missing or not the file that was proved.
+    """
+    golden = load(bundle.check_file(NAME))
+    if backend_name != "null" and precision not in golden.probs:
+        raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {MEND}")
+    probs, grey = _drive(bundle, backend, golden)
+    rows = [Row(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
+    if backend_name != "null":
+        rows += compare(backend_name, precision, probs, golden.probs[precision])
+    return rows
+
+
+def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[Row]:
+    """Return the rows of max |dprob| and of flipped top-1 among regions whose margin is over twice the tolerance."""
+    tolerance = TOLERANCE[precision]
+    ranked = np.sort(expected_rc, axis=1)
+    clear_r = ranked[:, -1] - ranked[:, -2] > 2 * tolerance
+    flips = int(((probs_rc.argmax(1) != expected_rc.argmax(1)) & clear_r).sum())
+    worst = float(np.abs(probs_rc - expected_rc).max())
+    return [
+        Row(backend_name, precision, "max |dprob|", worst, tolerance),
+        Row(backend_name, precision, "flips of a clear top-1", flips, 0),
+    ]
+
+
+def _drive(bundle: Bundle, backend: Backend, golden: Golden) -> tuple[Probs, float]:
+    """Return the probabilities (r, classes) and the largest grey-level difference, through the car's own code."""
+    pipeline = Pipeline(bundle, backend)
+    probs, grey = [], 0
+    for f, frame in enumerate(golden.frames):
+        regions = np.flatnonzero(golden.frame_of_r == f)
+        for start in range(0, len(regions), pipeline.batch):
+            batch = regions[start : start + pipeline.batch]
+            rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
+            probs.append((batch, pipeline.classify(frame, rects).copy()))
+            made = backend.input_nhwc[: len(batch)].astype(np.int16)
+            if made.shape != golden.geometry_rhwc[batch].shape:
+                raise InputError(f"{NAME} is of another input size than {bundle.file}: {MEND}")
+            grey = max(grey, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
+    order = np.concatenate([batch for batch, _ in probs])
+    return np.concatenate([p for _, p in probs])[np.argsort(order)], float(grey)
