@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InputError
-from inference.files import read_json
+from inference.files import canonical_json, read_json
 from inference.preprocess import Bytes, Geometry
 
 SCHEMA = 1
@@ -54,6 +56,19 @@ class Pack:
             split: {name: int((self.labels_n[self.rows(split)] == i).sum()) for i, name in enumerate(self.classes)}
             for split in SPLITS
         }
+
+
+def fingerprint(
+    classes: tuple[str, ...], background: str | None, geometry: Geometry, rows: Iterable[tuple[int, str, bytes]]
+) -> str:
+    """Return the sha256 of what a pack teaches: classes, background, geometry, and label, split, pixels of each row.
+
+    rows: (label, split, sha256 of the row's pixels) in row order. No path and no time is in it.
+    """
+    digest = hashlib.sha256(canonical_json([SCHEMA, list(classes), background, geometry.as_json()]))
+    for label, split, pixels in rows:
+        digest.update(f"{label} {split} ".encode() + pixels)
+    return digest.hexdigest()
 
 
 def open_pack(path: Path) -> Pack:

@@ -89,13 +89,13 @@ class Scene:
         random = np.random.default_rng((self.seed & 0xFFFFFFFF, 12, segment & 0xFFFFFFFF))
         drawn = SCENARIOS[1 + int(random.choice(4, p=(0.4, 0.2, 0.22, 0.18)))]
         condition = drawn if self.scenario == "mixed" else self.scenario
-        dark = {"day": 1.0, "dusk": 1.6, "night": 2.6, "rain": 1.5}[condition]
+        dark = {"day": 1.0, "dusk": 1.3, "night": 1.8, "rain": 1.3}[condition]
         return Look(
             condition=condition,
             variant=int(random.integers(6)),
             gain=float(random.uniform(0.75, 1.2)),
-            blur_px=float(max(0.0, random.normal(0.8, 1.2))),
-            noise=float(random.uniform(0.25, 1.0) * dark),
+            blur_px=float(max(0.0, random.normal(0.6, 1.2))),
+            noise=float(random.uniform(0.2, 0.8) * dark),
             dirt=int(random.integers(1, 5)) if random.random() < 0.3 else 0,
         )
 

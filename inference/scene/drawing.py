@@ -19,8 +19,8 @@ SHIFT = 4
 # condition: sky at the zenith, sky at the horizon, land, road, light on bodies, haze per metre
 _LIGHT: dict[str, tuple[Colour, Colour, Colour, Colour, float, float]] = {
     "day": ((205, 150, 95), (225, 215, 200), (70, 120, 95), (112, 110, 108), 1.0, 0.010),
-    "dusk": ((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.52, 0.014),
-    "night": ((22, 14, 12), (38, 30, 30), (14, 18, 16), (34, 32, 32), 0.2, 0.012),
+    "dusk": ((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.62, 0.014),
+    "night": ((22, 14, 12), (38, 30, 30), (14, 18, 16), (40, 38, 38), 0.36, 0.012),
     "rain": ((150, 145, 140), (170, 168, 165), (72, 92, 82), (86, 86, 88), 0.68, 0.026),
 }
 
@@ -279,8 +279,8 @@ def _draw_side(body: Body) -> None:
 def draw_two_wheeler(body: Body) -> None:
     """Draw a rider on a motorcycle or a bicycle: wheel, body, shoulders, helmet."""
     style = body.actor.style
-    body.panel(-0.1, 0.1, 0.0, 0.38, (28, 28, 28))
-    if style % 3:
+    body.panel(-0.11, 0.11, 0.0, 0.4, (28, 28, 28))
+    if style % 5:
         body.shape([(-0.28, 0.25), (0.28, 0.25), (0.2, 0.55), (-0.2, 0.55)], body.paint)
         body.lamp(0, 0.45, 0.08)
     body.panel(-0.5, 0.5, 0.56, 0.6, (50, 50, 50))

@@ -10,13 +10,13 @@ import numpy as np
 CLASSES = ("car", "truck", "bus", "two_wheeler", "person", "clear")
 BACKGROUND = "clear"
 ZONES: dict[str, tuple[float, float, float, float]] = {
-    "left": (0.0, 0.14, 0.42, 0.80),
-    "ego": (0.39, 0.14, 0.61, 0.80),
-    "right": (0.58, 0.14, 1.0, 0.80),
+    "left": (0.0, 0.18, 0.40, 0.76),
+    "ego": (0.39, 0.18, 0.61, 0.76),
+    "right": (0.60, 0.18, 1.0, 0.76),
 }
 """x0, y0, x1, y1 as parts of the frame's width and height."""
 
-LANES_M = {"left": -4.4, "ego": 0.0, "right": 4.4}
+LANES_M = {"left": -3.8, "ego": 0.0, "right": 3.8}
 """Distance of a lane's middle from the camera's axis, in metres."""
 HORIZON = 0.42
 """Height of the horizon, as a part of the frame's height."""
@@ -26,7 +26,7 @@ CAMERA_M = 1.5
 """Height of the camera over the road."""
 SLOT_S = 4.0
 """A lane holds one actor, or none, for this long."""
-FAR_M = 18.0
+FAR_M = 9.5
 """Farther than this an actor is scenery: the zone counts as clear."""
 
 # width, height, length in metres, each with its spread: the spreads overlap where people confuse the classes
@@ -34,7 +34,7 @@ _BODIES = {
     "car": ((1.62, 1.98), (1.38, 2.15), (3.6, 5.0)),
     "truck": ((1.85, 2.55), (2.0, 3.7), (5.0, 11.0)),
     "bus": ((2.0, 2.55), (2.35, 3.5), (6.5, 12.0)),
-    "two_wheeler": ((0.55, 0.9), (1.45, 1.85), (1.7, 2.2)),
+    "two_wheeler": ((0.7, 1.0), (1.4, 1.85), (1.7, 2.2)),
     "person": ((0.42, 0.68), (1.25, 1.95), (0.3, 0.4)),
     "clear": ((0.4, 1.6), (0.5, 2.2), (0.1, 0.3)),
 }
@@ -80,7 +80,7 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     label = BACKGROUND if kind > 0.68 else CLASSES[int(random.integers(5))]
     width_m, height_m, length_m = (float(random.uniform(*limits)) for limits in _BODIES[label])
     slow = label in ("person", BACKGROUND)
-    side = LANES_M[zone] * (0.78 if slow else 1.0)
+    side = LANES_M[zone] * (0.85 if slow else 1.0)
     grey, tint = random.uniform(25, 225), random.normal(0, 38, 3)
     return Actor(
         label=label,
@@ -90,11 +90,11 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
         width_m=width_m,
         height_m=height_m,
         length_m=length_m,
-        far_m=float(random.uniform(18, 28) if slow else random.uniform(24, 40)),
-        near_m=float(random.uniform(5.0, 9.0)),
+        far_m=float(random.uniform(13, 18) if slow else random.uniform(14, 22)),
+        near_m=float(random.uniform(3.8, 6.0)),
         colour_bgr=tuple(float(c) for c in np.clip(grey + tint, 12, 245)),  # type: ignore[arg-type]
         style=int(random.integers(1 << 16)),
-        occluded=float(random.uniform(0.2, 0.65) if random.random() < 0.22 else 0.0),
+        occluded=float(random.uniform(0.2, 0.6) if random.random() < 0.18 else 0.0),
     )
 
 

@@ -1,0 +1,78 @@
+"""Pack a data set: decode it once for one input size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from inference.pack import SPLITS, Pack
+from inference.preprocess import DEFAULT_KERNEL, KERNELS
+from training.importers import Options, names
+from training.pack import pack
+
+EPILOG = """
+SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), or
+`synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
+
+An --out that exists is never overwritten: when it is a pack of the same files and options nothing is done,
+otherwise the command ends with exit code 2.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line; each flag that is not SOURCE, --out or --json is a field of Options."""
+    it = argparse.ArgumentParser(
+        "python -m training pack",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    it.add_argument("source", metavar="SOURCE")
+    it.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to write")
+    add_options(it)
+    it.add_argument("--json", action="store_true", help="print pack.json instead of a table")
+    return it
+
+
+def add_options(it: argparse.ArgumentParser) -> None:
+    """Add the flags of Options."""
+    it.add_argument("--size", dest="size_px", type=int, default=224, help="side of the input in px (default 224)")
+    it.add_argument("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"default {DEFAULT_KERNEL}")
+    it.add_argument("--group", metavar="REGEX", help="names the group of a file: group 1, or else the match")
+    it.add_argument("--group-csv", type=Path, metavar="FILE", help="names the groups: a CSV with columns file,group")
+    it.add_argument("--resplit", action="store_true", help="ignore the source's split folders and draw the splits")
+    it.add_argument("--seed", type=int, default=0, help="of the splits and the calibration slice (default 0)")
+    it.add_argument("--min-side", dest="min_side_px", type=int, default=8, metavar="PX", help="reject smaller (8)")
+    it.add_argument("--background-class", metavar="NAME", help="the class that means nothing is there")
+    it.add_argument("--format", choices=names(), help="the importer (default: by the source's layout)")
+    it.add_argument("--processes", type=int, metavar="N", help="to decode with (default: one a core)")
+
+
+def main(arguments: list[str]) -> int | None:
+    """Pack and print what stands in the pack."""
+    given = parser().parse_args(arguments)
+    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
+    made = pack(given.source, given.out, options)
+    print(json.dumps(made.facts, indent=1) if given.json else summary(made))
+    return None
+
+
+def summary(made: Pack) -> str:
+    """Return the table of rows by split and class, and what was rejected."""
+    width = max(map(len, (*made.classes, "class")))
+    lines = [
+        f"{made.path}: {len(made.labels_n)} rows of {made.geometry.size_px} px from {made.facts['source']['importer']}"
+        + (" (SYNTHETIC: for trying out, not for a car)" if made.synthetic else ""),
+        f"{'class':{width}}" + "".join(f"{split:>13}" for split in SPLITS),
+    ]
+    for name in made.classes:
+        note = "  background" if name == made.background else ""
+        lines.append(f"{name:{width}}" + "".join(f"{made.counts[split][name]:13}" for split in SPLITS) + note)
+    rejected = made.facts["rejected"]
+    lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
+    lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
+    lines += [f"warning: {warning}" for warning in made.facts["warnings"]]
+    lines.append(f"fingerprint {made.fingerprint}")
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""Decode images in processes, and cut them into the rows of a pack."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+
+import cv2
+
+from inference.errors import InputError
+from inference.preprocess import Geometry, Rect, clip_rect, fill, whole
+from training.importers import Load
+
+FRAMES_PER_CHUNK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One source image and the rows that are cut from it: (row, rectangle or None for the whole frame)."""
+
+    source: str
+    cuts: tuple[tuple[int, Rect | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a row: its sha256 and the rectangle as cut, or the reason for its rejection."""
+
+    row: int
+    sha256: bytes
+    rect: Rect | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every frame of a pack has in common. Row r is written at `offset + r * row bytes` of `file`."""
+
+    load: Load
+    geometry: Geometry
+    min_side_px: int
+    file: str
+    offset: int
+
+    def run(self, frames: list[Frame]) -> list[Done]:
+        """Decode frames, cut their rows through the one preprocessing, and write them into the file."""
+        descriptor = os.open(self.file, os.O_WRONLY)
+        try:
+            return [done for frame in frames for done in self._cut(frame, descriptor)]
+        finally:
+            os.close(descriptor)
+
+    def _cut(self, frame: Frame, descriptor: int) -> list[Done]:
+        pixels = self.load(frame.source)
+        if isinstance(pixels, str):
+            return [Done(row, b"", rect, pixels) for row, rect in frame.cuts]
+        done = []
+        out_nhwc = self.geometry.empty(1)
+        for row, rect in frame.cuts:
+            cut = whole(pixels) if rect is None else clip_rect(rect, pixels.shape[1], pixels.shape[0])
+            width, height = cut[2] - cut[0], cut[3] - cut[1]
+            if min(width, height) < self.min_side_px:
+                done.append(Done(row, b"", rect, f"tiny: {width}x{height} px"))
+                continue
+            fill(out_nhwc, pixels, [cut], self.geometry)
+            os.pwrite(descriptor, out_nhwc.data, self.offset + row * out_nhwc.nbytes)
+            done.append(Done(row, hashlib.sha256(out_nhwc.data).digest(), None if rect is None else cut))
+        return done
+
+
+def run(job: Job, frames: Iterable[Frame], processes: int) -> Iterator[Done]:
+    """Run a job over frames, in this process or in several; the order of what is yielded is not fixed."""
+    remaining = iter(frames)
+    chunks = iter(lambda: list(islice(remaining, FRAMES_PER_CHUNK)), [])
+    if processes == 1:
+        for chunk in chunks:
+            yield from job.run(chunk)
+        return
+    # spawn: a fork of a process with threads (torch's, a progress bar's) can hang
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (job, os.getpid()))
+    waiting: deque[Future[list[Done]]] = deque()
+    try:
+        for chunk in chunks:  # a short queue: a million frames must not all wait in memory
+            waiting.append(pool.submit(_work, chunk))
+            if len(waiting) >= 4 * processes:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise InputError("a decoding process was killed (out of memory?): give fewer with --processes") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_JOB: Job | None = None
+
+
+def _start_worker(job: Job, parent: int) -> None:
+    global _JOB
+    _JOB = job
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # libjpeg and libpng write their complaints past us, over the progress bar
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent was killed: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _work(frames: list[Frame]) -> list[Done]:
+    assert _JOB is not None
+    return _JOB.run(frames)

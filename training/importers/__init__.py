@@ -1,0 +1,123 @@
+"""Importers: one file each, found by its name. An importer lists the samples of a source; it decodes nothing.
+
+Each module has `matches(source: str) -> bool` and `read(source: str, options: Options) -> Listing`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from inference.errors import InputError
+from inference.preprocess import DEFAULT_KERNEL, Bytes, Geometry, Rect
+
+Load = Callable[[str], "Bytes | str"]
+"""Turns a sample's source into a frame, uint8 (H, W, 3) BGR, or says in a few words why it cannot. Picklable."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything but the source that decides what stands in a pack; `processes` alone changes nothing in it."""
+
+    size_px: int = 224
+    kernel: str = DEFAULT_KERNEL
+    seed: int = 0
+    group: str | None = None
+    """A pattern, searched in the file name: its group 1, or else the match, names the group."""
+    group_csv: Path | None = None
+    """A CSV with the columns `file,group`; a file is named relative to the source."""
+    resplit: bool = False
+    """Ignore the split folders of the source and draw 70/15/15 by group."""
+    min_side_px: int = 8
+    """Samples whose shorter side is smaller are rejected."""
+    background_class: str | None = None
+    """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
+    format: str | None = None
+    """The importer; without it, the one that knows the source's layout."""
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        Geometry(self.size_px, self.kernel)
+        if self.min_side_px < 1:
+            raise InputError(f"min_side_px is {self.min_side_px}: give at least 1")
+        if self.processes is not None and self.processes < 1:
+            raise InputError(f"processes is {self.processes}: give at least 1")
+        if self.group is not None and self.group_csv is not None:
+            raise InputError("give either a group pattern or a group CSV, not both")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise InputError(f"the group pattern {self.group!r} is not a regular expression ({error})") from None
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry of the pack."""
+        return Geometry(self.size_px, self.kernel)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what decides the pack, for pack.json."""
+        value = asdict(self) | {"group_csv": None if self.group_csv is None else self.group_csv.name}
+        del value["processes"]
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row to be: a rectangle of a frame, or the whole frame, and its class."""
+
+    source: str
+    """Relative to the listing's root, with forward slashes."""
+    label: str
+    group: str
+    split: str | None
+    box: Rect | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an importer found."""
+
+    importer: str
+    root: str
+    """Where `source` names are relative to."""
+    samples: list[Sample]
+    classes: tuple[str, ...]
+    background: str | None
+    synthetic: bool
+    load: Load
+
+
+def names() -> list[str]:
+    """Return the importers there are, by file name."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def find(source: str, wanted: str | None = None) -> ModuleType:
+    """Return the importer for a source: the one named, else the only one that knows its layout, else `folder`."""
+    if wanted is not None and wanted not in names():
+        near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.0)[0]
+        raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
+    if wanted is not None:
+        return importlib.import_module(f"{__name__}.{wanted}")
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names() if name != "folder"}
+    fitting = [name for name, module in modules.items() if module.matches(source)]
+    if len(fitting) > 1:
+        raise InputError(f"{source} looks like {' and '.join(fitting)}: name one with --format")
+    if fitting:
+        return modules[fitting[0]]
+    if not Path(source).exists():
+        raise InputError(f"{source} does not exist: give a folder of images, a detection data set, or `synthetic`")
+    return importlib.import_module(f"{__name__}.folder")
+
+
+def read(source: str, options: Options) -> Listing:
+    """List the samples of a source. Raises InputError naming the file when it is missing or malformed."""
+    listing: Listing = find(source, options.format).read(source, options)
+    return listing

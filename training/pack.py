@@ -1,0 +1,222 @@
+"""Write a pack: a data set decoded once for one input size. `inference/pack.py` reads it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.lib import format as npy
+
+from inference.errors import InputError
+from inference.files import read_json, replacing_folder, sha256_of_json, write_json
+from inference.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
+from inference.preprocess import Rect
+from training.decode import Done, Frame, Job, run
+from training.importers import Listing, Options, Sample, read
+from training.splits import check_splits, choose_calibration, rank, split_samples
+
+NPY_HEADER_BYTES = 128
+ROWS_PER_MOVE = 256
+FRAMES_PER_PROCESS = 64
+"""A process is worth its half second of start for this many frames."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that stands in the pack."""
+
+    sample: Sample
+    split: str
+    rect: Rect | None
+    sha256: bytes
+
+
+def pack(source: str, out: Path, options: Options | None = None) -> Pack:
+    """Pack a source into the folder `out` and open it.
+
+    An `out` that exists is never overwritten: it is opened when it was packed from the same files with the same
+    options, and is an InputError otherwise. Images are streamed to the disk: memory does not grow with the source.
+    """
+    options = options or Options()
+    listing = read(source, options)
+    request = _request(source, listing, options)
+    if out.exists():
+        return _reuse(out, request)
+    _remove_leftovers(out)
+    samples = sorted(split_samples(listing, options.seed), key=lambda s: _order(s, options.seed))
+    with replacing_folder(out) as folder:
+        done = _write_images(folder / "images.npy", samples, listing, options)
+        kept = [d for d in done if d.reason is None]
+        if not kept:
+            raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
+        _close_gaps(folder / "images.npy", kept, options)
+        warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes)
+        rows = _with_calibration(samples, kept, options.seed)
+        _write_rows(folder / "rows.csv", rows)
+        write_json(folder / "pack.json", _facts(listing, options, rows, samples, done, warnings) | {"request": request})
+    return open_pack(out)
+
+
+def _order(sample: Sample, seed: int) -> tuple[int, bytes]:
+    """Rows stand by split, and shuffled in it: a part read from front to back is a fair sample of its split."""
+    return SPLITS.index(str(sample.split)), rank(seed, sample.source, sample.box)
+
+
+def _request(source: str, listing: Listing, options: Options) -> str:
+    """Return the sha256 of what decides the pack, file sizes and times included: equal requests, equal packs."""
+
+    def stamp(name: str) -> list[int]:
+        state = Path(listing.root, name).stat()
+        return [state.st_size, state.st_mtime_ns]
+
+    names = sorted({sample.source for sample in listing.samples})
+    stamps = [] if listing.synthetic else [stamp(name) for name in names]
+    rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
+    return sha256_of_json([SCHEMA, listing.importer, options.as_json(), names, stamps, rows, cv2.__version__])
+
+
+def _reuse(out: Path, request: str) -> Pack:
+    if not (out / "pack.json").is_file():
+        raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
+    facts = read_json(out / "pack.json", "remove the folder and pack again")
+    if not isinstance(facts, dict) or facts.get("request") != request:
+        raise InputError(f"{out} is a pack of other files or options: name another --out, or remove it yourself")
+    return open_pack(out)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed packs of the same name left behind."""
+    for folder in out.parent.glob(f".{out.name}.*.tmp"):
+        pid = folder.name.rsplit(".", 2)[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_images(file: Path, samples: list[Sample], listing: Listing, options: Options) -> list[Done]:
+    """Decode every sample into its row of `file`; return what became of each, in row order."""
+    row_bytes = options.geometry.empty(1).nbytes
+    needed, free = len(samples) * row_bytes, shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise InputError(f"{file.parent.parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB")
+    _write_header(file, len(samples), options)
+    os.truncate(file, NPY_HEADER_BYTES + needed)
+    by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
+    frames = [
+        Frame(name, tuple((row, samples[row].box) for row in rows))
+        for name, rows in groupby(by_source, key=lambda row: samples[row].source)
+    ]
+    job = Job(listing.load, options.geometry, options.min_side_px, str(file), NPY_HEADER_BYTES)
+    processes = options.processes or len(os.sched_getaffinity(0))
+    processes = max(1, min(processes, len(frames) // FRAMES_PER_PROCESS))
+    done: list[Done | None] = [None] * len(samples)
+    with _progress(len(samples)) as advance:
+        for one in run(job, frames, processes):
+            done[one.row] = one
+            advance()
+    return [one for one in done if one is not None]
+
+
+def _write_header(file: Path, rows: int, options: Options) -> None:
+    """Write an NPY header; its length does not depend on the number of rows, so it can be rewritten in place."""
+    shape = (rows, options.size_px, options.size_px, 3)
+    with file.open("r+b" if file.exists() else "wb") as stream:
+        npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        assert stream.tell() == NPY_HEADER_BYTES
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """Show a bar on stderr where somebody watches; yield what advances it by one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("packing", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _close_gaps(file: Path, kept: list[Done], options: Options) -> None:
+    """Move the kept rows together, in place, and cut the file to them."""
+    images = np.lib.format.open_memmap(file, mode="r+")
+    at = 0
+    while at < len(kept):
+        first, n = kept[at].row, 1
+        while n < ROWS_PER_MOVE and at + n < len(kept) and kept[at + n].row == first + n:
+            n += 1
+        if first != at:
+            images[at : at + n] = images[first : first + n].copy()
+        at += n
+    images.flush()
+    del images
+    _write_header(file, len(kept), options)
+    os.truncate(file, NPY_HEADER_BYTES + len(kept) * options.geometry.empty(1).nbytes)
+
+
+def _with_calibration(samples: list[Sample], kept: list[Done], seed: int) -> list[Row]:
+    train = [i for i, d in enumerate(kept) if samples[d.row].split == "train"]
+    of_train = [samples[kept[i].row] for i in train]
+    keys = [rank(seed, "calibration", s.source, s.box) for s in of_train]
+    chosen = {train[i] for i in choose_calibration([s.label for s in of_train], keys)}
+    return [
+        Row(samples[d.row], "calibration" if i in chosen else str(samples[d.row].split), d.rect, d.sha256)
+        for i, d in enumerate(kept)
+    ]
+
+
+def _write_rows(file: Path, rows: Iterable[Row]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for number, row in enumerate(rows):
+            box = "" if row.rect is None else " ".join(map(str, row.rect))
+            writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
+
+
+def _facts(
+    listing: Listing, options: Options, rows: list[Row], samples: list[Sample], done: list[Done], warnings: list[str]
+) -> dict[str, Any]:
+    """Return pack.json. `source` is where the files were; the fingerprint knows nothing of it."""
+    labels = [listing.classes.index(row.sample.label) for row in rows]
+    counts = Counter((split, row.sample.label) for row in rows for split in _counted_in(row.split))
+    rejected = [
+        {"source": samples[d.row].source, "box": samples[d.row].box, "reason": d.reason}
+        for d in done
+        if d.reason is not None
+    ]
+    return {
+        "schema": SCHEMA,
+        "classes": list(listing.classes),
+        "background": listing.background,
+        "geometry": options.geometry.as_json(),
+        "synthetic": listing.synthetic,
+        "fingerprint": fingerprint(
+            listing.classes,
+            listing.background,
+            options.geometry,
+            ((label, row.split, row.sha256) for label, row in zip(labels, rows, strict=True)),
+        ),
+        "source": {"importer": listing.importer, "root": listing.root},
+        "rows": len(rows),
+        "groups": len({row.sample.group for row in rows}),
+        "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
+        "rejected": sorted(rejected, key=lambda r: (str(r["source"]), str(r["box"]))),
+        "warnings": warnings,
+        "options": options.as_json(),
+    }
+
+
+def _counted_in(split: str) -> tuple[str, ...]:
+    """Calibration rows count in train too."""
+    return ("train", "calibration") if split == "calibration" else (split,)
