@@ -1,0 +1,90 @@
+"""Test accuracy of the very file that ships, through the very code that will drive it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.statistics import Bools, wilson
+from inference.backends import Probs
+from inference.contract import Bundle
+from inference.errors import CheckError, InputError
+from inference.pack import Pack
+from inference.pipeline import Pipeline
+from inference.preprocess import Bytes, whole
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a candidate said of every test row. labels_n: int64; probs_nc: float32 (n, classes)."""
+
+    labels_n: NDArray[np.int64]
+    probs_nc: Probs
+
+    @property
+    def predicted_n(self) -> NDArray[np.int64]:
+        """The class with the highest probability."""
+        return np.asarray(self.probs_nc.argmax(1), np.int64)
+
+    @property
+    def correct_n(self) -> Bools:
+        """Whether each row was right."""
+        return np.asarray(self.predicted_n == self.labels_n)
+
+
+def check_same_data(pack: Pack, bundle: Bundle) -> None:
+    """Raise InputError when the pack and the bundle do not speak of the same classes and geometry."""
+    if pack.classes != bundle.classes:
+        raise InputError(f"{pack.path} has the classes {pack.classes}, {bundle.path} has {bundle.classes}")
+    if pack.geometry != bundle.geometry and bundle.selectable:
+        raise InputError(f"{pack.path} was packed with another geometry than {bundle.path}: pack it again")
+
+
+def classify_rows(pipeline: Pipeline, images_nhwc: Bytes) -> Probs:
+    """Return float32 (n, classes): each RGB row goes in as a BGR frame whose whole is the rectangle.
+
+    Raises CheckError when the bytes that reach the backend are not those of the row.
+    """
+    probs = []
+    for row, image in enumerate(images_nhwc):
+        frame_bgr = np.ascontiguousarray(image[..., ::-1])
+        probs.append(pipeline.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
+        same_size = image.shape[0] == pipeline.geometry.size_px
+        if row == 0 and same_size and not np.array_equal(pipeline.backend.input_nhwc[0], image):
+            raise CheckError("the bytes that reach the backend differ from the pack's row: geometry changed them")
+    return np.asarray(probs, np.float32)
+
+
+def predict(pipeline: Pipeline, pack: Pack, split: str = "test") -> Predictions:
+    """Classify a split of the pack. Raises InputError when it has no rows."""
+    rows = pack.rows(split)
+    if not len(rows):
+        raise InputError(f"{pack.path} has no {split} rows: pack the source again with a {split} split")
+    return Predictions(pack.labels_n[rows], classify_rows(pipeline, pack.images_nhwc[rows]))
+
+
+def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return top-1 and balanced accuracy, per-class recall with Wilson intervals, and the confusion matrix."""
+    correct, labels = predictions.correct_n, predictions.labels_n
+    hits, n = int(correct.sum()), len(correct)
+    recalls = {}
+    for index, name in enumerate(classes):
+        of_class = correct[labels == index]
+        found = int(of_class.sum())
+        rate = found / len(of_class) if len(of_class) else None
+        recalls[name] = {"n": len(of_class), "recall": rate, "interval": list(wilson(found, len(of_class)))}
+    known = [r["recall"] for r in recalls.values() if r["recall"] is not None]
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, predictions.predicted_n), 1)
+    return {
+        "n": n,
+        "hits": hits,
+        "top1": hits / n,
+        "interval": list(wilson(hits, n)),
+        "balanced": float(np.mean(known)),
+        "recalls": recalls,
+        "confusion": confusion.tolist(),
+    }

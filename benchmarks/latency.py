@@ -1,0 +1,129 @@
+"""Latency of candidates, interleaved: every one takes its turn in each round, so that heat and neighbours are shared."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+
+from benchmarks.frames import ego_rect
+from benchmarks.statistics import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
+from inference.pipeline import Pipeline
+from inference.preprocess import Bytes
+
+CALLS_PER_TURN = 8
+WARM_UPS_PER_TURN = 1
+"""Untimed: a neighbour's turn has just emptied the caches, a camera's stream has not."""
+WARM_UPS = 10
+SAMPLES = early_stopping_count(0.99)
+SAMPLES_LONG = early_stopping_count(0.999)
+SAME_WITHIN = 0.025
+"""Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Durations of one candidate in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
+
+    frame_ms: Floats
+    """Geometry, engine and answer: what a frame costs."""
+    engine_ms: Floats
+    """The engine's call alone."""
+
+    @property
+    def rounds_ms(self) -> Floats:
+        """The median frame time of each round."""
+        return np.asarray(np.median(self.frame_ms, axis=1), np.float64)
+
+
+def answer(pipeline: Pipeline, frame_bgr: Bytes, threshold: float) -> int:
+    """Return the class of the ego zone, or -1 for UNKNOWN: one frame, the whole hot path."""
+    probs = pipeline.classify(frame_bgr, [ego_rect(frame_bgr)])[0]
+    best = int(probs.argmax())
+    return best if probs[best] >= threshold else -1
+
+
+def take_turns(
+    pipelines: Sequence[Pipeline],
+    frames: Sequence[Bytes],
+    *,
+    thresholds: Sequence[float],
+    samples: int = SAMPLES,
+    seed: int = 0,
+    on_round: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Samples]:
+    """Time every pipeline at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
+    rounds = -(-samples // CALLS_PER_TURN)
+    frame_ms = np.zeros((len(pipelines), rounds, CALLS_PER_TURN))
+    engine_ms = np.zeros_like(frame_ms)
+    rng = np.random.default_rng(seed)
+    for pipeline, threshold in zip(pipelines, thresholds, strict=True):
+        for i in range(WARM_UPS):
+            answer(pipeline, frames[i % len(frames)], threshold)
+    gc.collect()
+    gc.disable()  # a collection of ours would land on one candidate
+    try:
+        for turn in range(rounds):
+            for i in rng.permutation(len(pipelines)):
+                _take_turn(pipelines[i], frames, thresholds[i], turn, frame_ms[i, turn], engine_ms[i, turn])
+            on_round(turn + 1, rounds)
+    finally:
+        gc.enable()
+    return [Samples(frame_ms[i], engine_ms[i]) for i in range(len(pipelines))]
+
+
+def _take_turn(
+    pipeline: Pipeline, frames: Sequence[Bytes], threshold: float, turn: int, frame_ms: Floats, engine_ms: Floats
+) -> None:
+    for call in range(-WARM_UPS_PER_TURN, CALLS_PER_TURN):
+        frame = frames[(turn * CALLS_PER_TURN + call) % len(frames)]
+        started = perf_counter_ns()
+        answer(pipeline, frame, threshold)
+        taken = perf_counter_ns() - started
+        if call >= 0:
+            frame_ms[call] = taken / 1e6
+            engine_ms[call] = pipeline.infer_ns / 1e6
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the run says of itself: an A/A pair's verdict and the spread between rounds."""
+
+    ratio: Interval
+    """Bootstrap interval of the median time of a candidate's twin over the candidate's own."""
+    spread: float
+    """The largest coefficient of variation of a candidate's round medians."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the A/A pair was found to be the same: false only when its interval is wholly outside."""
+        return is_same(self.ratio)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the whole table is marked."""
+        return not self.same or self.spread > SAME_WITHIN
+
+    @property
+    def floor(self) -> float:
+        """The relative difference that this run cannot tell from nothing."""
+        return max(self.ratio.high - 1, 1 - self.ratio.low, SAME_WITHIN)
+
+
+def is_same(ratio: Interval) -> bool:
+    """Say whether an interval of a ratio of medians touches 1 +- SAME_WITHIN."""
+    return ratio.low <= 1 + SAME_WITHIN and ratio.high >= 1 / (1 + SAME_WITHIN)
+
+
+def compare(reference: Samples, rival: Samples) -> Interval:
+    """Return the interval of the rival's median frame time over the reference's, paired by round."""
+    return bootstrap_ratio(reference.rounds_ms, rival.rounds_ms)
+
+
+def judge_noise(reference: Samples, twin: Samples, everyone: Sequence[Samples]) -> Noise:
+    """Judge the run by its A/A pair and by the spread of its rounds."""
+    spread = max(coefficient_of_variation(samples.rounds_ms) for samples in everyone)
+    return Noise(compare(reference, twin), spread)

@@ -1,0 +1,64 @@
+"""The machine that the figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, memory, system and the versions of what ran."""
+    return {
+        "name": device_name(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def device_name() -> str:
+    """Return the board's name where the firmware tells it (a Jetson does), else the processor's."""
+    for path in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
+        try:
+            if name := Path(path).read_text(encoding="utf-8", errors="ignore").strip("\0 \n"):
+                return name
+        except OSError:
+            continue
+    return cpu_model()
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the kernel tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.lower().startswith(("model name", "hardware"))]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,54 @@
+"""The production folder: the chosen bundle with one precision and one backend, and the reason beside it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.candidates import Candidate, read_passports
+from inference.contract import PRECISIONS, Bundle, onnx_name, open_bundle
+from inference.errors import CheckError
+from inference.files import replacing_folder, write_json
+
+CHOICE = "choice.json"
+
+
+def write_production(path: Path, candidate: Candidate, choice: dict[str, Any]) -> Bundle:
+    """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it."""
+    source = candidate.bundle
+    with replacing_folder(path) as folder:
+        kept = files_of_precision(source, candidate.precision)
+        for name in kept:
+            shutil.copyfile(source.check_file(name), folder / name)
+        if candidate.backend == "trt":
+            copy_engines(source.path, folder, candidate.precision)
+        write_json(folder / CHOICE, choice)
+        shipped = replace(
+            source,
+            path=folder,
+            gates={candidate.precision: source.gates[candidate.precision]},
+            choice={"precision": candidate.precision, "backend": candidate.backend, "threads": candidate.threads},
+        ).with_files([*kept, CHOICE])
+        if shipped.contract != source.contract:
+            raise CheckError(f"the contract of {source.path} changed on the way to {path}")
+        shipped.save()
+    return open_bundle(path)
+
+
+def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
+    """Return the bound files that one precision needs: all but the other precisions' models."""
+    mine = {onnx_name(precision), onnx_name(precision, ort_form=True)}
+    models = {onnx_name(p, ort_form=form) for p in PRECISIONS for form in (False, True)}
+    return [name for name in sorted(bundle.files) if name in mine or name not in models]
+
+
+def copy_engines(bundle: Path, folder: Path, precision: str) -> None:
+    """Copy the engines of a precision with their passports."""
+    (folder / "engines").mkdir()
+    for file, facts in read_passports(bundle):
+        if facts.get("precision", file.name.split(".")[0]) == precision:
+            for part in (file, file.with_suffix(".engine")):
+                if part.is_file():
+                    shutil.copyfile(part, folder / "engines" / part.name)

@@ -1,0 +1,154 @@
+"""The statistics of the judge: intervals for proportions, paired differences, and latency percentiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+CONFIDENCE = 0.95
+PERCENTILE_CONFIDENCE = 0.99
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A closed interval."""
+
+    low: float
+    high: float
+
+
+class Pairs(NamedTuple):
+    """Counts of rows on which two candidates agree or differ."""
+
+    only_reference: int
+    """Rows that only the reference has right."""
+    only_rival: int
+    """Rows that only the rival has right."""
+    n: int
+
+    @property
+    def loss(self) -> float:
+        """Accuracy of the reference minus accuracy of the rival."""
+        return (self.only_reference - self.only_rival) / self.n
+
+
+def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Wilson's score interval of a proportion; (0, 1) when n is 0."""
+    if n == 0:
+        return Interval(0.0, 1.0)
+    found = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def pair(reference_n: Bools, rival_n: Bools) -> Pairs:
+    """Count the discordant rows of two "was right" vectors over the same rows."""
+    return Pairs(int((reference_n & ~rival_n).sum()), int((~reference_n & rival_n).sum()), len(reference_n))
+
+
+def mcnemar_p(pairs: Pairs) -> float:
+    """Return the exact two-sided p of McNemar's test; 1 when no row is discordant."""
+    discordant = pairs.only_reference + pairs.only_rival
+    if discordant == 0:
+        return 1.0
+    return float(stats.binomtest(pairs.only_reference, discordant, 0.5).pvalue)
+
+
+def tango_score(pairs: Pairs, loss: float) -> float:
+    """Return Tango's score statistic for the hypothesis that the true paired loss is `loss` (-1 < loss < 1).
+
+    Source: Tango, Statistics in Medicine 17 (1998) 891-908, equations 4 and 5. At loss 0 it is McNemar's z.
+    """
+    b, c, n = pairs
+    linear = -b - c + (2 * n - b + c) * loss
+    q21 = (math.sqrt(max(linear**2 + 8 * n * c * loss * (1 - loss), 0.0)) - linear) / (4 * n)
+    variance = n * (2 * q21 + loss * (1 - loss))
+    # at the edge of the parameter space the variance vanishes with the numerator
+    return (b - c - n * loss) / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, b - c - n * loss)
+
+
+def paired_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval:
+    """Return Tango's interval of the paired loss. It has width even where no row is discordant."""
+    quantile = float(stats.norm.ppf((1 + confidence) / 2))
+    return Interval(_tango_root(pairs, quantile), _tango_root(pairs, -quantile))
+
+
+def loss_bound(pairs: Pairs, confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided upper bound of the paired accuracy loss of the rival against the reference."""
+    return _tango_root(pairs, -float(stats.norm.ppf(confidence)))
+
+
+def _tango_root(pairs: Pairs, score: float) -> float:
+    """Return the loss whose score is `score`; the score falls as the loss rises."""
+    edge = 1 - 1e-9
+    gap = lambda loss: tango_score(pairs, loss) - score  # noqa: E731
+    if gap(-edge) <= 0:
+        return -1.0
+    if gap(edge) >= 0:
+        return 1.0
+    return float(optimize.brentq(gap, -edge, edge, xtol=1e-9))
+
+
+def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFIDENCE, over: int = 1) -> int:
+    """Return the fewest samples after which `percentile` (0..1) may be claimed with `over` samples above it.
+
+    Source: MLPerf inference rules, "early stopping"; 64, 130, 662 and 6,636 for p90, p95, p99, p99.9.
+    """
+    low, high = over + 1, over + 2
+    enough = lambda n: stats.binom.cdf(over, n, 1 - percentile) <= 1 - confidence  # noqa: E731
+    while not enough(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def percentile_bound(samples_n: Floats, percentile: float, confidence: float = PERCENTILE_CONFIDENCE) -> float | None:
+    """Return MLPerf's early-stopping estimate: above the true percentile with `confidence`; None with too few samples.
+
+    It is the t-th highest sample for the largest t whose early_stopping_count is at most n.
+    """
+    n = len(samples_n)
+    # the largest t with P(Binomial(n, 1 - percentile) <= t) <= 1 - confidence
+    t = int(stats.binom.ppf(1 - confidence, n, 1 - percentile))
+    if stats.binom.cdf(t, n, 1 - percentile) > 1 - confidence:
+        t -= 1
+    return float(np.sort(samples_n)[n - t]) if t >= 1 else None
+
+
+def summarise(samples_n: Floats) -> dict[str, float | int | None]:
+    """Return n, mean, p50, p90, p99, p99.9 and max of latency samples; a percentile with too few samples is None.
+
+    No sample is removed. `pNN_bound` is the early-stopping estimate of the same percentile.
+    """
+    result: dict[str, float | int | None] = {"n": len(samples_n), "mean": float(samples_n.mean())}
+    result["p50"] = float(np.quantile(samples_n, 0.5))
+    for name, percentile in (("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)):
+        bound = percentile_bound(samples_n, percentile)
+        result[name] = None if bound is None else float(np.quantile(samples_n, percentile))
+        result[f"{name}_bound"] = bound
+    result["max"] = float(samples_n.max())
+    return result
+
+
+def bootstrap_ratio(
+    reference_n: Floats, rival_n: Floats, *, resamples: int = 2000, confidence: float = CONFIDENCE, seed: int = 0
+) -> Interval:
+    """Return the bootstrap interval of the median of rival / reference over paired rounds."""
+    ratios = np.log(rival_n) - np.log(reference_n)
+    rng = np.random.default_rng(seed)
+    medians = np.median(ratios[rng.integers(0, len(ratios), (resamples, len(ratios)))], axis=1)
+    low, high = np.quantile(medians, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(np.exp(low)), float(np.exp(high)))
+
+
+def coefficient_of_variation(values: Sequence[float] | Floats) -> float:
+    """Return the sample standard deviation over the mean."""
+    return float(np.std(values, ddof=1) / np.mean(values))

@@ -1,0 +1,91 @@
+"""A run in a few kilobytes, made without torch: two tiny bundles and a hand-written pack."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from inference.files import write_json
+from inference.pack import COLUMNS
+from inference.preprocess import Geometry
+from tests.bundles import CLASSES, make_bundle
+
+settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
+settings.load_profile("shared machine")
+
+COLOURS = ((190, 80, 80), (80, 190, 80), (80, 80, 190))
+WEIGHTS = {
+    "tiny_a": np.eye(3, dtype=np.float32) * np.float32(0.03),
+    "tiny_b": np.array([[1, 0, 0.2], [0.4, 1, 0], [0, 0.3, 1]], np.float32) * np.float32(0.03),
+}
+"""tiny_a reads the colours right, tiny_b mixes them up a little."""
+
+
+def make_pack(path: Path, *, size_px: int = 32, rows_per_class: int = 20, noise: int = 90, seed: int = 0) -> Path:
+    """Write a pack of red, green and blue squares with so much noise that the best network is not always right."""
+    rng = np.random.default_rng(seed)
+    labels = [i for i in range(len(CLASSES)) for _ in range(rows_per_class)]
+    images = np.stack(
+        [
+            np.clip(np.array(COLOURS[label]) + rng.integers(-noise, noise + 1, 3), 0, 255)
+            * np.ones((size_px, size_px, 1))
+            for label in labels
+        ]
+    ).astype(np.uint8)
+    images[:, 0, 0] = rng.integers(0, 256, (len(labels), 3))  # no row is symmetric under a flip or a channel swap
+    path.mkdir(parents=True)
+    np.save(path / "images.npy", images)
+    with (path / "rows.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for i, label in enumerate(labels):
+            split = "train" if i % 10 == 9 else "test"
+            writer.writerow([i, CLASSES[label], split, f"g{i}", f"{i}.png", ""])
+    body = {
+        "schema": 1,
+        "classes": list(CLASSES),
+        "background": "clear",
+        "geometry": Geometry(size_px).as_json(),
+        "synthetic": True,
+        "fingerprint": hashlib.sha256(images.tobytes()).hexdigest(),
+    }
+    write_json(path / "pack.json", body)
+    return path
+
+
+def make_tiny_bundle(path: Path, arch: str) -> None:
+    """Write a bundle whose network is WEIGHTS[arch]."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.bundles.tiny_weights", lambda classes, scale=1.0: WEIGHTS[arch])
+        make_bundle(path)
+
+
+def make_run(path: Path, archs: tuple[str, ...] = ("tiny_a", "tiny_b")) -> Path:
+    """Write a run folder with a pack and one bundle an architecture."""
+    from inference.pack import open_pack
+
+    pack = open_pack(make_pack(path / "pack"))
+    for arch in archs:
+        make_tiny_bundle(path / arch / "bundle", arch)
+    write_json(path / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": pack.fingerprint}})
+    return path
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    return make_run(tmp_path / "runs" / "tiny")
+
+
+@pytest.fixture(scope="session")
+def measured_run(tmp_path_factory):
+    """A run that was measured once for the whole session; read it, do not change it."""
+    from benchmarks.commands import measure
+
+    path = make_run(tmp_path_factory.mktemp("measured") / "runs" / "tiny")
+    assert measure.main([str(path), "--backends", "ort"]) == 0
+    return path
