@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from inference.preprocess import Bytes, Geometry
 SCHEMA = 1
 SPLITS = ("train", "val", "test", "calibration")
 MEND = "pack the source again with `python -m training pack`"
+BOX = re.compile(r"(\d+ \d+ \d+ \d+)?", re.ASCII)
 COLUMNS = ("row", "label", "split", "group", "source", "box")
 
 
@@ -75,31 +77,48 @@ def open_pack(path: Path) -> Pack:
     """Open a pack folder. Raises InputError naming the file and the mend when any part is missing or disagrees."""
     if not path.is_dir():
         raise InputError(f"{path} is not a pack: there is no such folder; {MEND}")
-    facts = read_json(path / "pack.json", MEND)
+    facts = _read_facts(path / "pack.json")
+    geometry, classes = Geometry.from_json(facts["geometry"]), tuple(facts["classes"])
+    rows = _read_rows(path / "rows.csv", classes)
+    index = {name: i for i, name in enumerate(classes)}
+    return Pack(
+        path=path,
+        classes=classes,
+        background=facts["background"],
+        geometry=geometry,
+        synthetic=facts["synthetic"],
+        fingerprint=facts["fingerprint"],
+        images_nhwc=_open_images(path / "images.npy", (len(rows), geometry.size_px, geometry.size_px, 3)),
+        labels_n=np.array([index[row["label"]] for row in rows], np.int64),
+        splits_n=np.array([row["split"] for row in rows]),
+        groups_n=np.array([row["group"] for row in rows]),
+        sources_n=np.array([row["source"] for row in rows]),
+        boxes_n=tuple(_parse_box(row["box"]) for row in rows),
+        facts=facts,
+    )
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    """Read pack.json and check the keys that the reader uses."""
+    facts = read_json(file, MEND)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise InputError(f"{path / 'pack.json'} is not of pack schema {SCHEMA}; {MEND}")
+        raise InputError(f"{file} is not of pack schema {SCHEMA}; {MEND}")
+    classes, background = facts.get("classes"), facts.get("background")
+    if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
+        raise InputError(f"{file}: classes must be a list of at least two different names; {MEND}")
+    checks = {
+        "classes": all(isinstance(name, str) for name in classes),
+        "background": background is None or background in classes,
+        "synthetic": isinstance(facts.get("synthetic"), bool),
+        "fingerprint": isinstance(facts.get("fingerprint"), str),
+    }
+    if wrong := [name for name, fine in checks.items() if not fine]:
+        raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {MEND}")
     try:
-        geometry = Geometry.from_json(facts["geometry"])
-        classes = tuple(str(name) for name in facts["classes"])
-        rows = _read_rows(path / "rows.csv", classes)
-        images = _open_images(path / "images.npy", (len(rows), geometry.size_px, geometry.size_px, 3))
-        return Pack(
-            path=path,
-            classes=classes,
-            background=facts["background"],
-            geometry=geometry,
-            synthetic=bool(facts["synthetic"]),
-            fingerprint=str(facts["fingerprint"]),
-            images_nhwc=images,
-            labels_n=np.array([classes.index(row["label"]) for row in rows], np.int64),
-            splits_n=np.array([row["split"] for row in rows]),
-            groups_n=np.array([row["group"] for row in rows]),
-            sources_n=np.array([row["source"] for row in rows]),
-            boxes_n=tuple(_parse_box(row["box"]) for row in rows),
-            facts=facts,
-        )
-    except KeyError as error:
-        raise InputError(f"{path / 'pack.json'} lacks {error}; {MEND}") from None
+        Geometry.from_json(facts.get("geometry"))
+    except InputError as error:
+        raise InputError(f"{file}: {error}; {MEND}") from None
+    return facts
 
 
 def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
@@ -109,11 +128,12 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise InputError(f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}; {MEND}")
             rows = list(reader)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); {MEND}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}); {MEND}") from None
     known = set(classes)
     for number, row in enumerate(rows):
-        if None in row.values() or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
+        whole = None not in row and None not in row.values() and BOX.fullmatch(row["box"])
+        if not whole or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
             raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {MEND}")
     return rows
 
@@ -121,7 +141,7 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
 def _open_images(path: Path, shape: tuple[int, ...]) -> Bytes:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be opened ({str(error).splitlines()[0]}); {MEND}") from None
     if images.dtype != np.uint8 or images.shape != shape:
         raise InputError(f"{path} holds {images.dtype} {images.shape}, its rows need uint8 {shape}; {MEND}")

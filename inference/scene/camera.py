@@ -10,7 +10,8 @@ import numpy as np
 
 from inference.errors import InputError
 from inference.preprocess import Bytes, Rect
-from inference.scene.drawing import View, draw_actor, draw_background, draw_dashes
+from inference.scene.drawing import View, draw_background, draw_dashes
+from inference.scene.figures import draw_actor
 from inference.scene.traffic import ZONES, actors_at, truth_at
 
 SCENARIOS = ("mixed", "day", "dusk", "night", "rain")

@@ -13,6 +13,8 @@ from inference.scene.camera import Scene, zone_rects
 from inference.scene.traffic import CLASSES
 
 CROPS_PER_SCENE = 12
+MIN_SCENES = 60
+"""However small the set, its splits need this many groups to draw from."""
 FRAMES_PER_SCENE = 30 * 60
 
 
@@ -35,15 +37,16 @@ def plan_crops(n: int, seed: int = 0) -> list[Crop]:
     """Choose `n` crops, equally many of each class (give or take one), without drawing a frame. Sorted by frame."""
     random = np.random.default_rng((seed & 0xFFFFFFFF, 16))
     wanted = {label: n // len(CLASSES) + (i < n % len(CLASSES)) for i, label in enumerate(CLASSES)}
+    per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
     plan: list[Crop] = []
     scene = 0
     while len(plan) < n:
         scene_seed = (seed & 0xFFFF) * 100_003 + scene
         scene += 1
         here = 0
-        for index in random.permutation(FRAMES_PER_SCENE)[: 4 * CROPS_PER_SCENE]:
+        for index in random.permutation(FRAMES_PER_SCENE)[: 4 * per_scene]:
             for zone, label in Scene(scene_seed, 64, 64).truth(int(index)).items():
-                if wanted[label] and here < CROPS_PER_SCENE:
+                if wanted[label] and here < per_scene:
                     wanted[label] -= 1
                     here += 1
                     plan.append(Crop(scene_seed, int(index), zone, label))
