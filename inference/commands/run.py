@@ -1,0 +1,159 @@
+"""Run a bundle on a camera, a video, a folder or the synthetic scene: decisions, overlay video, summary."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from inference.errors import InputError
+
+SCHEMA = 1
+
+
+def read_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line. Raises InputError for numbers out of range."""
+    parser = argparse.ArgumentParser(prog="python -m inference run", description=__doc__)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
+    parser.add_argument(
+        "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, synthetic://"
+    )
+    parser.add_argument("--backend", help="default: the production choice, else ort")
+    parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
+    parser.add_argument("--threads", type=int, help="threads of the network; default: the production choice, else all")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
+    parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options = parser.parse_args(arguments)
+    for name in ("frames", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} is {value}: give 1 or more")
+    return options
+
+
+def main(arguments: list[str]) -> None:
+    """Run; print the summary."""
+    options = read_arguments(arguments)
+    summary = drive(options)
+    print(json.dumps(summary, indent=1) if options.json else describe(summary))
+
+
+def drive(options: argparse.Namespace) -> dict[str, Any]:
+    """Open everything, run, close everything; return the summary and write it to --out."""
+    from inference.backends import open_backend
+    from inference.camera import Camera, Mounting, read_camera
+    from inference.contract import open_bundle
+    from inference.files import write_json
+    from inference.live import play_in_real_time
+    from inference.pipeline import Pipeline
+    from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
+    from inference.selftest import self_test
+    from inference.sources import open_source
+
+    bundle = open_bundle(options.bundle)
+    name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
+    camera = read_camera(options.camera) if options.camera else Camera()
+    source = open_source(options.source)
+    backend = None
+    outlets = []
+    try:
+        zones = pick_zones(camera, source)
+        threads = options.threads or (bundle.choice or {}).get("threads")
+        backend = open_backend(name, bundle, precision, batch=len(zones.names), threads=threads)
+        tested = self_test(bundle, name, backend, precision)
+        if tested["passed"] is None:
+            print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
+        if options.realtime:
+            source = play_in_real_time(source)
+        outlets = open_outlets(options, source, camera.mirror_for_people)
+        stamps = stamps_of(bundle, source)
+        runner = Runner(bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps)
+        print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
+        runner.run(options.frames)
+    finally:
+        source.close()
+        for outlet in outlets:
+            outlet.close()
+        if backend is not None:
+            facts = backend.describe()
+            backend.close()
+    if not runner.tally.frames:
+        raise InputError(f"{options.source} gave no frame: give a source that does")
+    summary = {
+        "schema": SCHEMA,
+        "source": options.source,
+        "synthetic": "synthetic" in stamps,
+        "stamps": list(stamps),
+        "bundle": {
+            "path": str(bundle.path),
+            "arch": bundle.arch,
+            "digest": digest_of(bundle),
+            "contract": bundle.contract,
+        },
+        "backend": facts,
+        "zones": list(zones.names),
+        "self_test": tested,
+        **runner.summary(),
+    }
+    if options.out:
+        write_json(options.out / "summary.json", summary)
+    return summary
+
+
+def digest_of(bundle: Any) -> str:
+    """Return the digest that stands in bundle.json."""
+    return str(bundle.as_json()["digest"])
+
+
+def open_outlets(options: argparse.Namespace, source: Any, mirror: bool) -> list[Any]:
+    """Open the sinks that --out asks for. Raises InputError when the folder cannot be written."""
+    from inference.sinks import Outlet, Sink
+    from inference.sinks.jsonl import JsonlSink
+    from inference.sinks.overlay import OverlaySink
+
+    if options.out is None:
+        return []
+    try:
+        sinks: list[Sink] = [JsonlSink(options.out / "decisions.jsonl")]
+        if not options.no_overlay:
+            fps = source.fps if source.sequence else 2.0
+            sinks.append(OverlaySink(options.out / "overlay.mp4", fps, mirror=mirror))
+    except OSError as error:
+        raise InputError(f"{options.out} cannot be written ({error.strerror}): give --out another folder") from None
+    return [Outlet(sink, lossless=not source.live) for sink in sinks]
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """Return the summary as a few lines for people."""
+    backend, accuracy = summary["backend"], summary["accuracy"]
+    stamps = f"  [{', '.join(summary['stamps'])}]" if summary["stamps"] else ""
+    said = "  ".join(f"{name} {n}" for name, n in sorted(summary["said"].items(), key=lambda item: -item[1]))
+    lines = [
+        f"{summary['bundle']['arch']} {backend['precision']} on {backend['backend']} x{backend['threads']}{stamps}",
+        f"frames      {summary['frames']}  drops {summary['drops']}",
+        f"said        {said}",
+        f"age         {_percentiles(summary['age_ms'])}",
+    ]
+    lines += [f"{name:11} {_percentiles(series)}" for name, series in summary["stages_ms"].items()]
+    if accuracy:
+        lines.append(
+            f"accuracy    {accuracy['raw']:.1%} of {accuracy['regions']} regions; a class was said of "
+            f"{accuracy['said']:.1%} of them"
+            + (f", {accuracy['right_of_said']:.1%} of those right" if accuracy["right_of_said"] is not None else "")
+        )
+    tested = summary["self_test"]
+    passed = f"passed in {tested['ms']:.1f} ms" if tested["passed"] else f"none: {tested['why']}"
+    lines.append(f"self-test   {passed}")
+    lines.append(f"cold start  {summary['cold_start_ms']:.0f} ms from process start to the first decision")
+    lines.append(f"memory      {summary['resident_mb']:.0f} MB resident")
+    return "\n".join(lines)
+
+
+def _percentiles(series: dict[str, float]) -> str:
+    return f"p50 {series['p50']:.2f}  p90 {series['p90']:.2f}  p99 {series['p99']:.2f}  max {series['max']:.2f} ms"

@@ -1,0 +1,108 @@
+"""What the runner says of one frame, and how it gets there from probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from inference.backends import Probs
+from inference.preprocess import Rect
+from inference.states import State, worst
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of one region. `label` is None unless the state is OK; `top` is the class that leads regardless."""
+
+    name: str
+    rect: Rect
+    state: State
+    label: str | None
+    top: str
+    prob: float
+    """The probability of `top`: of this frame alone where nothing is smoothed."""
+    raw: str
+    """The class that leads in this frame alone."""
+    truth: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is said of one frame."""
+
+    frame_id: int
+    captured_ns: int
+    age_ms: float
+    """Capture to decision."""
+    drops: int
+    """Frames the camera made since the last decision that nobody looked at."""
+    state: State
+    """Of the worst region."""
+    verdicts: tuple[Verdict, ...]
+    media_ms: float = 0.0
+    name: str = ""
+    stamps: tuple[str, ...] = ()
+    """What a reader must know of every line: synthetic, unproved_regions."""
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that is one line of decisions.jsonl."""
+        line: dict[str, Any] = {
+            "schema": SCHEMA,
+            "frame": self.frame_id,
+            "captured_ns": self.captured_ns,
+            "media_ms": round(self.media_ms, 3),
+            "age_ms": round(self.age_ms, 3),
+            "drops": self.drops,
+            "state": self.state.value,
+            "zones": {v.name: _verdict_json(v) for v in self.verdicts},
+            "stages_ms": {name: round(value, 3) for name, value in self.stages_ms.items()},
+        }
+        if self.name:
+            line["file"] = self.name
+        if self.stamps:
+            line["stamps"] = list(self.stamps)
+        return line
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "state": verdict.state.value,
+        "label": verdict.label,
+        "top": verdict.top,
+        "prob": round(verdict.prob, 4),
+        "raw": verdict.raw,
+        "rect": list(verdict.rect),
+    }
+    if verdict.truth is not None:
+        found["truth"] = verdict.truth
+    return found
+
+
+class Decider:
+    """Turns the probabilities of a frame's regions into verdicts."""
+
+    def __init__(self, classes: Sequence[str], abstain_threshold: float) -> None:
+        self._classes = tuple(classes)
+        self._threshold = abstain_threshold
+
+    def decide(
+        self, names: Sequence[str], rects: Sequence[Rect], probs_nc: Probs, truth: Mapping[str, str | None]
+    ) -> tuple[Verdict, ...]:
+        """Return one verdict a region. probs_nc: float32 (regions, classes)."""
+        tops = probs_nc.argmax(axis=1)
+        verdicts = []
+        for i, (name, rect, top) in enumerate(zip(names, rects, tops, strict=True)):
+            prob, label = float(probs_nc[i, top]), self._classes[top]
+            sure = prob >= self._threshold  # False for NaN
+            state = State.OK if sure else State.UNKNOWN
+            verdicts.append(Verdict(name, rect, state, label if sure else None, label, prob, label, truth.get(name)))
+        return tuple(verdicts)
+
+
+def state_of(verdicts: Sequence[Verdict]) -> State:
+    """Return the state of a frame: that of its worst region; OK where a frame has none."""
+    return worst([v.state for v in verdicts]) if verdicts else State.OK

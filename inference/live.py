@@ -1,0 +1,142 @@
+"""A thread that reads a camera as fast as it gives, into a one-slot mailbox: the runner sees the newest frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Event, Thread
+from time import monotonic_ns, sleep
+
+from inference.mailbox import Mailbox
+from inference.preprocess import Bytes
+from inference.regions import Relative
+from inference.sources import EndOfStream, Frame, Source, SourceLost
+
+
+class Reader(ABC):
+    """What a camera must do. All of it is called from the capture thread alone, `open` first."""
+
+    fps: float = 30.0
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect. Raises SourceLost with the reason when that fails."""
+
+    @abstractmethod
+    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
+        """Wait for the next picture, into `spare` where it fits. Raises SourceLost or EndOfStream."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class LiveSource(Source):
+    """The newest frame of a reader. CAP_PROP_BUFFERSIZE is not trusted: the thread itself empties the driver's queue.
+
+    Three buffers go round: the one being filled, the one in the mailbox, the one being looked at. A thread that hangs
+    inside its driver cannot be stopped from here: `close` leaves it behind as a daemon, to close when it wakes.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        make_reader: Callable[[], Reader],
+        *,
+        fps: float = 30.0,
+        synthetic: bool = False,
+        sequence: bool = True,
+        zones: Mapping[str, Relative] | None = None,
+    ) -> None:
+        self.fps, self.synthetic, self.sequence, self.zones = fps, synthetic, sequence, zones
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._spare: deque[Bytes] = deque(maxlen=3)
+        self._held: Bytes | None = None
+        self._stop = Event()
+        self._thread = Thread(target=self._capture, args=(make_reader,), name="capture", daemon=True)
+        self._thread.start()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the newest frame not yet seen, or None after the time-out. Raises SourceLost or EndOfStream."""
+        frame = self._mailbox.take(timeout_s)
+        if frame is not None:
+            if self._held is not None:
+                self._spare.append(self._held)
+            self._held = frame.image_bgr
+        return frame
+
+    def close(self) -> None:
+        """Stop the thread; one that hangs in its driver is left behind."""
+        self._stop.set()
+        self._thread.join(timeout=0.5)
+
+    def _capture(self, make_reader: Callable[[], Reader]) -> None:
+        error: Exception = SourceLost("closed")
+        reader: Reader | None = None
+        try:
+            reader = make_reader()
+            reader.open()
+            self.fps = reader.fps
+            frame_id = 0
+            while not self._stop.is_set():
+                frame = reader.read(frame_id, self._spare.popleft() if self._spare else None)
+                frame_id = frame.frame_id + 1
+                if (old := self._mailbox.put(frame)) is not None:
+                    self._spare.append(old.image_bgr)
+        except (SourceLost, EndOfStream) as caught:
+            error = caught
+        except Exception as caught:  # a driver's binding may raise anything; the runner must hear of it
+            error = SourceLost(f"{type(caught).__name__}: {caught}")
+        finally:
+            if reader is not None:
+                reader.close()
+            self._mailbox.close(error)
+
+
+class PacedReader(Reader):
+    """A recorded source played at its own rate, as a camera would: `--realtime`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.fps = source.fps
+        self._started_ns = 0
+
+    def open(self) -> None:
+        """Start the clock."""
+        self._started_ns = monotonic_ns()
+
+    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
+        """Wait for the frame's time, then return it: copied, since the source fills its buffer again."""
+        frame = self._source.read(1.0)
+        if frame is None:
+            raise SourceLost("the recorded source gave no frame")
+        late_s = (self._started_ns + frame.media_ns - monotonic_ns()) / 1e9
+        if late_s > 0:
+            sleep(late_s)
+        image = frame.image_bgr
+        if spare is not None and spare.shape == image.shape:
+            spare[:] = image
+            image = spare
+        else:
+            image = image.copy()
+        now = monotonic_ns()
+        return Frame(frame.frame_id, now, image, now, frame.truth, frame.name)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+def play_in_real_time(source: Source) -> Source:
+    """Return `source` at its own rate, with drops where the runner is slower; a live source as it is."""
+    if source.live:
+        return source
+    return LiveSource(
+        lambda: PacedReader(source),
+        fps=source.fps,
+        synthetic=source.synthetic,
+        sequence=source.sequence,
+        zones=source.zones,
+    )

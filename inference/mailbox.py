@@ -1,0 +1,43 @@
+"""One slot between two threads: the newest wins, and what was never taken is counted."""
+
+from __future__ import annotations
+
+from threading import Condition
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Mailbox(Generic[Item]):
+    """A writer never waits; a reader waits at most its time-out. Closing it with an error raises that in the reader."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._item: Item | None = None
+        self._error: BaseException | None = None
+        self.replaced = 0
+        """How many items were overwritten before anyone took them."""
+
+    def put(self, item: Item) -> Item | None:
+        """Leave `item`; return the one it replaces, for its buffer to be used again."""
+        with self._changed:
+            old, self._item = self._item, item
+            self.replaced += old is not None
+            self._changed.notify()
+        return old
+
+    def take(self, timeout_s: float) -> Item | None:
+        """Return the newest item, or None after the time-out. Raises the error it was closed with, items first."""
+        with self._changed:
+            if self._item is None and self._error is None:
+                self._changed.wait(timeout_s)
+            item, self._item = self._item, None
+            if item is None and self._error is not None:
+                raise self._error
+            return item
+
+    def close(self, error: BaseException) -> None:
+        """Tell the reader that nothing more will come."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()

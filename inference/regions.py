@@ -1,0 +1,57 @@
+"""Which rectangles of a frame are classified: fixed, named zones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference.errors import InputError
+from inference.preprocess import Rect, clip_rect
+
+WHOLE = "frame"
+"""The name of the one zone there is when none is given: the whole frame."""
+LIMIT = 32
+"""More regions than this in one frame are refused: each costs a row of every batch."""
+
+Relative = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as parts of the frame's width and height."""
+
+
+def read_relative(value: Any, field: str) -> Relative:
+    """Return `value` as x0, y0, x1, y1 in 0..1 with x0 < x1 and y0 < y1. Raises InputError naming the field."""
+    numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
+    )
+    if not numbers or len(value) != 4:
+        raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
+    x0, y0, x1, y1 = (float(part) for part in value)
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    return x0, y0, x1, y1
+
+
+class Zones:
+    """Fixed zones, in pixels of whatever size the frames have: computed once per size."""
+
+    def __init__(self, zones: Mapping[str, Relative]) -> None:
+        if not 1 <= len(zones) <= LIMIT:
+            raise InputError(f"there are {len(zones)} zones: give 1 to {LIMIT}")
+        self.names = tuple(zones)
+        self._relative = tuple(zones.values())
+        self._size = (0, 0)
+        self._rects: list[Rect] = []
+
+    def rects(self, width: int, height: int) -> list[Rect]:
+        """Return the zones' rectangles in a frame of this size; the caller must not change the list."""
+        if (width, height) != self._size:
+            self._size = (width, height)
+            self._rects = [
+                clip_rect((round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)), width, height)
+                for x0, y0, x1, y1 in self._relative
+            ]
+        return self._rects
+
+
+def whole_frame() -> Zones:
+    """Return the one zone that covers the frame."""
+    return Zones({WHOLE: (0.0, 0.0, 1.0, 1.0)})

@@ -1,0 +1,57 @@
+"""overlay.mp4: every frame with what was said of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+
+from inference.decision import Decision
+from inference.errors import InputError
+from inference.files import fsync_path
+from inference.picture import draw
+from inference.preprocess import Bytes
+from inference.sinks import Sink
+
+
+class OverlaySink(Sink):
+    """A video beside its final name until it is whole. Frames of another size than the first are scaled to it."""
+
+    name = "overlay.mp4"
+    needs_picture = True
+    depth = 4
+
+    def __init__(self, path: Path, fps: float, *, mirror: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
+            old.unlink()
+        self._path, self._fps, self._mirror = path, fps, mirror
+        # OpenCV takes the container from the suffix, so the temporary name keeps it
+        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
+        """Draw and encode one frame."""
+        if frame_bgr is None:
+            return
+        drawn = draw(frame_bgr, decision, mirror=self._mirror)
+        if self._writer is None:
+            self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
+            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+            if not self._writer.isOpened():
+                raise InputError(f"{self._path} cannot be written: give --out a folder with room, or --no-overlay")
+        if (drawn.shape[1], drawn.shape[0]) != self._size:
+            drawn = cv2.resize(drawn, self._size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        self._writer.write(drawn)
+
+    def close(self) -> None:
+        """Finish the video and give it its name."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        if self._temporary.exists():
+            fsync_path(self._temporary)
+            os.replace(self._temporary, self._path)

@@ -1,0 +1,112 @@
+"""Camera sources: one file each, found by the URI's scheme. A source yields frames, newest only when it is live."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import cv2
+
+from inference.errors import InputError
+from inference.preprocess import Bytes
+from inference.regions import Relative
+
+# OpenCV's and FFmpeg's readers talk to stderr on their own; what they have to say is said by our errors.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+GRAMMAR = "0, /dev/video0, csi://0, rtsp://.., http://.., a video file, a folder of images, or synthetic://"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. image_bgr: uint8 (H, W, 3), owned by the source and valid until its next `read`."""
+
+    frame_id: int
+    """Counts what the camera made, also what nobody read: a gap is a drop."""
+    captured_ns: int
+    """When it was taken, on the monotonic clock: age is now minus this."""
+    image_bgr: Bytes
+    media_ns: int = 0
+    """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
+    truth: Mapping[str, str | None] = field(default_factory=dict)
+    """{zone: class, or None for not known}; empty where the source has no truth."""
+    name: str = ""
+    """The file it came from, where there is one."""
+
+
+class EndOfStream(Exception):
+    """The source has no more frames."""
+
+
+class SourceLost(Exception):
+    """The camera is gone: one sentence why. Open it again."""
+
+
+class Source(ABC):
+    """An open source. One thread reads it and closes it."""
+
+    live: bool = False
+    """Frames come whether they are read or not, so late ones are dropped."""
+    sequence: bool = True
+    """Neighbouring frames show the same scene: False for a folder of unrelated pictures."""
+    synthetic: bool = False
+    fps: float = 30.0
+    """The nominal rate; time-outs are counted in its intervals."""
+    zones: Mapping[str, Relative] | None = None
+    """The zones its truth speaks of, where it has its own."""
+
+    @abstractmethod
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the next frame, or None when none came in time. Raises EndOfStream or SourceLost."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the camera or the file."""
+
+
+def schemes() -> list[str]:
+    """Return the sources there are, by file name."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def kind_of(uri: str) -> str:
+    """Return the file name of the source that reads `uri`. Raises InputError when none does."""
+    if "://" in uri:
+        scheme = uri.split("://", 1)[0].lower().replace("https", "http")
+        if scheme not in schemes():
+            near = difflib.get_close_matches(scheme, schemes(), n=1, cutoff=0.5)
+            meant = f": did you mean {near[0]}://" if near else f": give {GRAMMAR}"
+            raise InputError(f"there is no source {scheme}://{meant}")
+        return scheme
+    if uri.isdigit() or uri.startswith("/dev/video"):
+        return "camera"
+    return "folder" if Path(uri).is_dir() else "video"
+
+
+def open_source(uri: str) -> Source:
+    """Open a source. Each module has `open_source(uri) -> Source`. Raises InputError naming the URI and the mend."""
+    opened: Source = importlib.import_module(f"{__name__}.{kind_of(uri)}").open_source(uri)
+    return opened
+
+
+def parameters(uri: str, defaults: Mapping[str, str | float | int]) -> dict[str, str | float | int]:
+    """Return `uri`'s query over `defaults`, each of its default's type. Raises InputError naming the parameter."""
+    given = dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True))
+    if unknown := sorted(set(given) - set(defaults)):
+        raise InputError(f"{uri} has the unknown parameter {unknown[0]!r}: choose from {', '.join(defaults)}")
+    values = dict(defaults)
+    for name, text in given.items():
+        try:
+            values[name] = type(defaults[name])(text)
+        except ValueError:
+            raise InputError(f"{uri}: {name} is {text!r}, give a {type(defaults[name]).__name__}") from None
+    return values

@@ -1,0 +1,47 @@
+"""The synthetic rear camera, `synthetic://?scenario=mixed&fps=30&seed=1`, with the class of every zone as truth."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from inference.scene import ZONES, Scene
+from inference.sources import EndOfStream, Frame, Source, parameters
+
+DEFAULTS: dict[str, str | float | int] = {
+    "scenario": "mixed",
+    "fps": 30.0,
+    "seed": 1,
+    "width": 1280,
+    "height": 720,
+    "frames": 300,
+}
+
+
+def open_source(uri: str) -> SyntheticSource:
+    """Open the scene that the URI describes; `frames=0` has no end. Raises InputError naming a bad parameter."""
+    return SyntheticSource(**parameters(uri, DEFAULTS))  # type: ignore[arg-type]
+
+
+class SyntheticSource(Source):
+    """As fast as it is read, and the same frames every time."""
+
+    synthetic = True
+    zones = ZONES
+
+    def __init__(self, scenario: str, fps: float, seed: int, width: int, height: int, frames: int) -> None:
+        self._scene = Scene(seed, width, height, scenario, fps)
+        self.fps = fps
+        self._frames = frames
+        self._next = 0
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Draw the next frame. Raises EndOfStream after the last."""
+        if 0 < self._frames <= self._next:
+            raise EndOfStream
+        index = self._next
+        self._next += 1
+        image, truth = self._scene.render(index)
+        return Frame(index, monotonic_ns(), image, round(index * 1e9 / self.fps), truth)
+
+    def close(self) -> None:
+        """Do nothing."""

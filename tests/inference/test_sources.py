@@ -1,0 +1,175 @@
+"""Every source yields the frames there are, in order, and says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from inference.backends import open_backend
+from inference.errors import InputError
+from inference.live import LiveSource, Reader, play_in_real_time
+from inference.pipeline import Pipeline
+from inference.preprocess import fill, read_image, whole
+from inference.sources import EndOfStream, Frame, SourceLost, kind_of, open_source
+from inference.sources.synthetic import ZONES
+from tests.bundles import make_bundle
+from tests.inference.videos import noise, write_images, write_video
+
+
+def read_all(source):
+    frames = []
+    try:
+        while True:
+            if (frame := source.read(1.0)) is not None:
+                frames.append(frame)
+    except EndOfStream:
+        return frames
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        ("0", "camera"),
+        ("/dev/video3", "camera"),
+        ("synthetic://?fps=5", "synthetic"),
+        ("SYNTHETIC://", "synthetic"),
+        ("some.mp4", "video"),
+        ("tests", "folder"),
+    ],
+)
+def test_the_form_of_the_uri_decides_the_source(uri, kind):
+    assert kind_of(uri) == kind
+
+
+def test_an_unknown_scheme_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean synthetic://"):
+        open_source("synthetik://")
+
+
+def test_a_video_gives_every_frame_once_in_its_own_time(tmp_path):
+    source = open_source(str(write_video(tmp_path / "v.mp4", frames=12, fps=25.0)))
+    assert (source.live, source.fps) == (False, 25.0)
+    frames = read_all(source)
+    assert [f.frame_id for f in frames] == list(range(12))
+    assert [f.media_ns for f in frames] == [40_000_000 * i for i in range(12)]
+
+
+def test_a_folder_gives_its_images_in_name_order_with_the_folder_as_truth(tmp_path):
+    frames = read_all(open_source(str(write_images(tmp_path / "images"))))
+    assert [f.name for f in frames] == ["car/0.png", "car/1.png", "car/2.png"]
+    assert all(np.array_equal(f.image_bgr, noise(i, 50 + i, 70)) for i, f in enumerate(frames))
+    assert all(f.truth == {"frame": "car"} for f in frames)
+
+
+def test_a_broken_image_is_skipped_and_leaves_a_gap(tmp_path):
+    folder = write_images(tmp_path / "images")
+    (folder / "car" / "1.png").write_bytes(b"\x89PNG not a picture")
+    source = open_source(str(folder))
+    assert [f.frame_id for f in read_all(source)] == [0, 2]
+    assert source.skipped == ["car/1.png"]
+
+
+def test_a_folder_of_broken_images_is_refused(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no")
+    with pytest.raises(InputError, match="none of its 1 images"):
+        read_all(open_source(str(tmp_path)))
+
+
+def test_the_synthetic_camera_gives_the_same_frames_again_with_the_truth_of_its_zones():
+    uri = "synthetic://?scenario=day&fps=10&seed=7&frames=3&width=160&height=90"
+    first, second = read_all(open_source(uri)), read_all(open_source(uri))
+    assert len(first) == 3
+    assert all(np.array_equal(a.image_bgr, b.image_bgr) for a, b in zip(first, second, strict=True))
+    assert set(first[0].truth) == set(ZONES)
+    assert [f.media_ns for f in first] == [0, 100_000_000, 200_000_000]
+
+
+@pytest.mark.parametrize("uri", ["synthetic://?fsp=3", "synthetic://?fps=fast", "synthetic://?scenario=snow"])
+def test_a_bad_parameter_is_named(uri):
+    with pytest.raises(InputError, match=r"fsp|fast|snow"):
+        open_source(uri)
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "text.mp4", "empty.mp4"])
+def test_a_video_that_is_not_one_is_one_sentence(tmp_path, name):
+    (tmp_path / "text.mp4").write_text("not a video " * 100)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=name) as error:
+        open_source(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_camera_that_is_not_there_is_one_sentence():
+    with pytest.raises(InputError, match="/dev/video98 is not there"):
+        open_source("98")
+
+
+def test_the_camera_path_feeds_the_network_what_preprocess_makes_of_the_file(tmp_path):
+    """Issue: one preprocessing. The source's frame through Pipeline equals `fill` on `read_image`, byte for byte."""
+    folder = write_images(tmp_path / "images", count=1)
+    bundle = make_bundle(tmp_path / "bundle")
+    pipeline = Pipeline(bundle, open_backend("null", bundle, "fp32"))
+    frame = open_source(str(folder)).read(1.0)
+    pipeline.classify(frame.image_bgr, [whole(frame.image_bgr)])
+    image = read_image(folder / "car" / "0.png")
+    expected = bundle.geometry.empty(1)
+    fill(expected, image, [whole(image)], bundle.geometry)
+    assert pipeline.backend.input_nhwc.tobytes() == expected.tobytes()
+
+
+class Counting(Reader):
+    """Gives `frames` numbered pictures, faster than anyone reads, then ends as told."""
+
+    def __init__(self, frames, end):
+        self._frames, self._end = frames, end
+
+    def open(self):
+        pass
+
+    def read(self, frame_id, spare):
+        if frame_id == self._frames:
+            raise self._end
+        image = np.full((8, 8, 3), frame_id % 256, np.uint8)
+        return Frame(frame_id, time.monotonic_ns(), image, frame_id)
+
+    def close(self):
+        pass
+
+
+def test_a_late_reader_gets_the_newest_frame_and_can_count_what_it_missed():
+    source = LiveSource(lambda: Counting(50, EndOfStream()))
+    source._thread.join()
+    assert source.read(1.0).frame_id == 49
+    with pytest.raises(EndOfStream):
+        source.read(1.0)
+
+
+def test_a_driver_that_raises_is_a_lost_camera():
+    source = LiveSource(lambda: Counting(0, RuntimeError("ioctl")))
+    with pytest.raises(SourceLost, match="RuntimeError: ioctl"):
+        source.read(1.0)
+
+
+def test_a_reader_waits_no_longer_than_it_said():
+    class Silent(Counting):
+        def read(self, frame_id, spare):
+            time.sleep(0.3)
+            raise EndOfStream
+
+    source = LiveSource(lambda: Silent(1, EndOfStream()))
+    assert source.read(0.01) is None
+    source.close()
+
+
+def test_a_recorded_source_in_real_time_is_live_and_stamps_its_frames_now(tmp_path):
+    source = play_in_real_time(open_source(str(write_video(tmp_path / "v.mp4", frames=5, fps=50.0))))
+    before = time.monotonic_ns()
+    frames = read_all(source)
+    assert source.live
+    assert frames[-1].frame_id == 4
+    assert all(f.captured_ns >= before - 200_000_000 and f.media_ns == f.captured_ns for f in frames)
+    assert np.diff([f.captured_ns for f in frames]).min() > 10_000_000
