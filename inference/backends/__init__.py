@@ -50,7 +50,7 @@ class Backend(ABC):
 
 def names() -> list[str]:
     """Return the backends there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def find(name: str) -> ModuleType:

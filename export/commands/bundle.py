@@ -1,0 +1,170 @@
+"""Export the best checkpoint of each architecture of a run as a verified bundle, with its engines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from export.assembly import Assembly, add_fp32, add_int8, begin, check_agreement, finish
+from export.parity import breach
+from inference.backends.trt import RUNTIMES, build, importable
+from inference.contract import Bundle
+from inference.errors import CheckError, InputError
+from inference.files import replacing_folder
+from inference.pack import Pack
+from inference.passport import load as load_passport
+from inference.runs import Run, open_run
+from models.checkpoint import load
+
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    precisions: tuple[str, ...]
+    engines: tuple[str, ...]
+    sms: tuple[int, ...]
+    size_px: int | None
+
+
+def main(arguments: list[str]) -> int:
+    """Export a run; return 1 when a check failed."""
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="runs/NAME")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--engines", nargs="*", choices=RUNTIMES, help="default: tensorrt_rtx where it is installed")
+    parser.add_argument("--sm", nargs="+", type=int, default=[86], help="compute capabilities of ahead-of-time engines")
+    parser.add_argument("--size", type=int, metavar="N", help="another input size, into bundle_N: for latency only")
+    parser.add_argument("--pack", type=Path, help="the pack it was trained on, where it is not in its place any more")
+    parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
+    precisions = tuple(p for p in PRECISIONS if p == "fp32" or p in asked.precisions)
+    options = Options(precisions, engines, tuple(asked.sm), asked.size)
+    run = open_run(asked.run)
+    pack = run.open_pack(asked.pack)
+    results = [_export(path, pack, options) for path in _checkpoints(run, asked.models).values()]
+    print(json.dumps(results, indent=1) if asked.json else _table(results))
+    for result in results:
+        for sentence in result["failed"]:
+            print(f"failed: {sentence}", file=sys.stderr)
+    return 1 if any(result["failed"] for result in results) else 0
+
+
+def _default_engines() -> tuple[str, ...]:
+    if "tensorrt_rtx" in importable():
+        return ("tensorrt_rtx",)
+    print("no engines: tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)", file=sys.stderr)
+    return ()
+
+
+def _checkpoints(run: Run, wanted: list[str] | None) -> dict[str, Path]:
+    there = run.checkpoints()
+    if not there:
+        raise InputError(f"{run.path} holds no checkpoint (ARCH/best.safetensors): train it first")
+    names = [name.replace("/", "_") for name in wanted] if wanted else list(there)
+    if unknown := [name for name in names if name not in there]:
+        raise InputError(f"{run.path} holds no checkpoint of {unknown[0]}: it has {', '.join(there)}")
+    return {name: there[name] for name in names}
+
+
+def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
+    """Export one checkpoint beside itself; return the row of the table, with the sentences of what failed."""
+    checkpoint = load(path)
+    check_agreement(path, checkpoint.facts, pack)
+    trained_px = checkpoint.facts.geometry.size_px
+    size_px = options.size_px or trained_px
+    target = path.parent / ("bundle" if size_px == trained_px else f"bundle_{size_px}")
+    result: dict[str, Any] = {"arch": checkpoint.facts.arch, "bundle": None, "failed": [], "engines": []}
+    started = perf_counter()
+    try:
+        with replacing_folder(target) as folder:
+            made = _assemble(path, pack, folder, size_px, options, result)
+            bundle = finish(made)
+            result["engines"] = _engines(bundle, options)
+    except CheckError as error:
+        result["failed"].append(str(error))
+        return result
+    result["bundle"] = str(target)
+    result["gates"] = bundle.gates
+    result["rungs"] = [rung.as_json() for rung in made.rungs]
+    result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
+    _say(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
+    return result
+
+
+def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Options, result: dict[str, Any]) -> Assembly:
+    checkpoint = load(path)
+    network = checkpoint.network()
+    _say(f"{checkpoint.facts.arch}: fp32 at {size_px} px")
+    made = begin(path, checkpoint, network, pack, folder, size_px)
+    fp32 = add_fp32(made, network)
+    if "int8" in options.precisions:
+        _say(f"{checkpoint.facts.arch}: int8")
+        add_int8(made, fp32, pack)
+    for precision, gates in made.bundle.gates.items():
+        if not gates["passed"]:
+            sentence = f"{made.bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
+            result["failed"].append(sentence)
+    return made
+
+
+def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
+    """Build every engine that was asked for; what a target cannot serve is a row with its reason, not an end."""
+    rows = []
+    for runtime in options.engines:
+        for precision in bundle.precisions:
+            for sm in options.sms if runtime == "tensorrt_rtx" else (None,):
+                row: dict[str, Any] = {
+                    "runtime": runtime,
+                    "precision": precision,
+                    "target": f"sm{sm}" if sm else "here",
+                }
+                try:
+                    engine = build(bundle, precision, runtime=runtime, sm=sm)
+                    passport = load_passport(engine, "")
+                    row |= {"file": engine.name, "bytes": passport.engine_bytes, "seconds": passport.build_seconds}
+                    row |= {"state": passport.state}
+                except CheckError as error:
+                    row |= {"state": "not built", "reason": str(error)}
+                    _say(f"{bundle.arch}: {error}")
+                rows.append(row)
+    return rows
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{'architecture':24} {'rung':10} {'split':6} {'max |dp|':>9} {'p99':>8} {'mean':>8} {'top-1 =':>8} "
+        f"{'accuracy':>8}  loss, points [95%]"
+    ]
+    for result in results:
+        for rung in result.get("rungs", []):
+            loss = rung["accuracy_loss"]
+            points = f"{100 * loss['value']:+.2f} [{100 * loss['low_95']:+.2f}, {100 * loss['high_95']:+.2f}]"
+            lines.append(
+                f"{result['arch']:24} {rung['name']:10} {rung['split']:6} {rung['max_dprob']:9.2e} "
+                f"{rung['p99_dprob']:8.1e} {rung['mean_dprob']:8.1e} {rung['top1_agreement']:8.2%} "
+                f"{rung['accuracy']:8.2%}  {points}"
+            )
+        lines += [_engine_line(result["arch"], row) for row in result["engines"]]
+        lines.append(f"{result['arch']:24} -> {result['bundle'] or 'no bundle'}")
+    return "\n".join(lines)
+
+
+def _engine_line(arch: str, row: dict[str, Any]) -> str:
+    what = f"{arch:24} engine {row['precision']} {row['runtime']} {row['target']}: {row['state']}"
+    if row["state"] == "not built":
+        return what
+    return f"{what}, {row['bytes'] / 2**20:.1f} MiB in {row['seconds']:.1f} s"
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

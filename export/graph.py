@@ -1,0 +1,79 @@
+"""An index over an ONNX graph: who makes a tensor, who reads it, which are constants."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+"""What a quantised network is quantised for."""
+RECTIFIERS = ("Relu", "Clip")
+"""What every runtime fuses into the layer before it, so that nothing may stand between."""
+
+
+class Graph:
+    """A read-only view of `model.graph`. Make a new one after the graph has changed."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.nodes = list(model.graph.node)
+        self.producer = {name: node for node in self.nodes for name in node.output}
+        self.constants = {item.name: item for item in model.graph.initializer}
+        self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self.consumers[name].append(node)
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """Return a constant's value. Raises KeyError when `name` is not a constant."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def activations(self, node: onnx.NodeProto) -> list[str]:
+        """Return the inputs of a node that are not constants."""
+        return [name for name in node.input if name and name not in self.constants]
+
+    def is_weighted(self, node: onnx.NodeProto) -> bool:
+        """Say whether a node is a convolution or a matrix product with constant weights."""
+        return node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1] in self.constants
+
+    @cached_property
+    def weighted(self) -> list[onnx.NodeProto]:
+        """The convolutions and matrix products, in order."""
+        return [node for node in self.nodes if self.is_weighted(node)]
+
+    def upstream_of(self, nodes: Iterable[onnx.NodeProto]) -> set[str]:
+        """Return every tensor that one of `nodes` depends on, their own inputs among them."""
+        seen: set[str] = set()
+        stack = [name for node in nodes for name in self.activations(node)]
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self.producer:
+                stack += self.activations(self.producer[name])
+        return seen
+
+    def clip_bounds(self, node: onnx.NodeProto) -> tuple[float, float]:
+        """Return the lowest and highest value a Relu or Clip lets through."""
+        if node.op_type == "Relu":
+            return 0.0, float("inf")
+        values = [
+            float(self.array(node.input[i])) if len(node.input) > i and node.input[i] else default
+            for i, default in ((1, -float("inf")), (2, float("inf")))
+        ]
+        return values[0], values[1]
+
+
+def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """Return a whole-number attribute of a node."""
+    for item in node.attribute:
+        if item.name == name:
+            return int(item.i)
+    return default

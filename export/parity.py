@@ -1,0 +1,143 @@
+"""Measure how far a rung of the ladder (an exported file in a runtime) is from torch, and gate it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.calibration import batches
+from inference.contract import INPUT
+from inference.preprocess import Bytes
+
+Probs = NDArray[np.float32]
+BATCH = 64
+Z_95 = 1.959964
+FP32_MAX_DPROB = 1e-4
+ACCURACY_LOSS = {"fp16": 0.003, "bf16": 0.01, "int8": 0.01}
+"""Largest loss of val accuracy against torch, as a fraction. Source: issue "Export that cannot lie"."""
+P99_DPROB = {"fp16": 0.02, "bf16": 0.1, "int8": 0.25}
+"""Largest 99th percentile of |dprob| on val: a file that is right by luck, far from what was trained, is refused."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of two paired proportions with its 95% interval, as fractions."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
+
+
+def paired_loss(right_before_n: NDArray[np.bool_], right_after_n: NDArray[np.bool_]) -> Interval:
+    """Return the loss of accuracy from `before` to `after` on the same rows; positive is worse.
+
+    Source: D. Bonett and R. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based
+    on paired data", J. Educational and Behavioral Statistics 37 (2012): one is added to each discordant count.
+    """
+    n = len(right_before_n)
+    lost = int((right_before_n & ~right_after_n).sum())
+    won = int((~right_before_n & right_after_n).sum())
+    p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
+    half = Z_95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return Interval((lost - won) / n, p - q - half, p - q + half)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One exported file against torch, on the rows of one split."""
+
+    name: str
+    split: str
+    rows: int
+    max_dprob: float
+    mean_dprob: float
+    p99_dprob: float
+    top1_agreement: float
+    flipped: tuple[int, ...]
+    """Row numbers of the pack whose top-1 differs from torch's."""
+    accuracy: float
+    loss: Interval
+    """Of accuracy, against torch."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that stands in parity.json."""
+        body = {k: v for k, v in self.__dict__.items() if k != "loss"}
+        interval = {"value": self.loss.value, "low_95": self.loss.low, "high_95": self.loss.high}
+        return {**body, "flipped": list(self.flipped), "accuracy_loss": interval}
+
+
+def measure(
+    name: str, split: str, rows: NDArray[np.int64], probs: Probs, reference: Probs, labels: NDArray[np.int64]
+) -> Rung:
+    """Compare the probabilities of the same rows. Raises ValueError when the shapes differ."""
+    if probs.shape != reference.shape or len(probs) != len(rows):
+        raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
+    dprob = np.abs(probs - reference).max(1)
+    top, top_reference = probs.argmax(1), reference.argmax(1)
+    return Rung(
+        name=name,
+        split=split,
+        rows=len(rows),
+        max_dprob=float(dprob.max()),
+        mean_dprob=float(dprob.mean()),
+        p99_dprob=float(np.percentile(dprob, 99)),
+        top1_agreement=float((top == top_reference).mean()),
+        flipped=tuple(int(row) for row in rows[top != top_reference]),
+        accuracy=float((top == labels).mean()),
+        loss=paired_loss(top_reference == labels, top == labels),
+    )
+
+
+def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
+    """Return {"passed", "checks"} of a precision from its rungs on val. NaN fails."""
+    checks: list[dict[str, Any]] = []
+    for rung in rungs:
+        if precision == "fp32":
+            limits = [("max |dprob|", rung.max_dprob, FP32_MAX_DPROB)]
+        else:
+            limits = [
+                ("accuracy loss", rung.loss.value, ACCURACY_LOSS[precision]),
+                ("p99 |dprob|", rung.p99_dprob, P99_DPROB[precision]),
+            ]
+        for what, value, limit in limits:
+            passed = bool(value <= limit)
+            checks.append({"name": f"{rung.name}: {what}", "value": value, "limit": limit, "passed": passed})
+        if precision != "fp32":
+            checks[-2] |= {"low_95": rung.loss.low, "high_95": rung.loss.high}
+    return {"passed": all(check["passed"] for check in checks), "checks": checks}
+
+
+def breach(gates: dict[str, Any]) -> str:
+    """Return the sentence of the first check that failed."""
+    failed = next(check for check in gates["checks"] if not check["passed"])
+    return f"{failed['name']} is {failed['value']:.4g}, the limit is {failed['limit']:g}"
+
+
+def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Probs:
+    """Return torch's probabilities of the rows, float32 (n, classes)."""
+    with torch.inference_mode():
+        parts = [network(torch.from_numpy(frames)).numpy() for frames in batches(images_nhwc, rows, BATCH)]
+    return np.concatenate(parts)
+
+
+def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64], *, exact: bool = False) -> Probs:
+    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as written, nothing fused."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if exact:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows, BATCH)]
+    return np.concatenate(parts)

@@ -1,0 +1,218 @@
+"""ONNX fp32 -> int8 by explicit Q/DQ, in the two forms that no one file can serve. See design.md, "Precision".
+
+TensorRT's form: symmetric int8 (zero point 0), weights per channel, biases in float. ONNX Runtime's form is derived
+from it by rewriting zero points alone. Normalisation, the last logits, temperature and softmax stay in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from export.graph import RECTIFIERS, Graph, attribute
+
+SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
+"""What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
+QUANTISED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
+"""What runs on bytes besides convolutions and matrix products."""
+LEVELS = 127
+TINY = 1e-6
+"""The smallest range: a tensor that is always 0 still needs a scale above 0."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which tensors get a Q/DQ pair, and which weights."""
+
+    groups: tuple[frozenset[str], ...]
+    """Activations that share one scale."""
+    weights: dict[str, int]
+    """{initialiser: the axis of its output channels}."""
+    kept_float: frozenset[str]
+    """Names of weighted nodes that stay in float."""
+
+    @property
+    def tensors(self) -> frozenset[str]:
+        """Every activation that is quantised."""
+        return frozenset().union(*self.groups) if self.groups else frozenset()
+
+
+def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
+    """Say what to quantise in an fp32 graph. keep_float: node names of layers given back to float."""
+    graph, kept = Graph(model), frozenset(keep_float)
+    quantised = [node for node in graph.weighted if node.name not in kept]
+    useful = graph.upstream_of(quantised)  # past the last weighted layer nothing is gained, and the logits are lost
+    tensors = {
+        name
+        for node in graph.nodes
+        if node in quantised or (node.op_type in QUANTISED and len(graph.activations(node)) == _arity(node))
+        for name in graph.activations(node)
+        if name in useful
+    }
+    return Plan(_groups(graph, tensors), {n.input[1]: _channel_axis(n) for n in quantised}, kept)
+
+
+def _arity(node: onnx.NodeProto) -> int:
+    """Return how many activations a quantised node must have: the Add of the normalisation has a constant."""
+    return 2 if node.op_type == "Add" else len(node.input)
+
+
+def _channel_axis(node: onnx.NodeProto) -> int:
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
+
+
+def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
+    """Join the tensors on both sides of every SAME_RANGE node. Sorted, so that the graph's bytes are the same."""
+    group_of = {name: {name} for name in tensors}
+    for node in graph.nodes:
+        if node.op_type in SAME_RANGE:
+            joined = set().union(*(group_of[t] for t in [*graph.activations(node), *node.output] if t in tensors))
+            group_of |= dict.fromkeys(joined, joined)
+    return tuple(sorted({frozenset(group) for group in group_of.values()}, key=sorted))
+
+
+def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
+    """Return TensorRT's form. amax: the largest magnitude to represent, per tensor of the plan."""
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
+    scales = {
+        name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
+    }
+    before: dict[str, list[onnx.NodeProto]] = {}
+    constants: list[onnx.TensorProto] = []
+    for name in sorted(plan.tensors):
+        constants += _parameters(name, np.float32(scales[name]))
+        before[name] = [_node("QuantizeLinear", name, f"{name}_q"), _node("DequantizeLinear", name, f"{name}_dq")]
+        before[name][1].input[0] = f"{name}_q"
+    graph = Graph(model)
+    first: list[onnx.NodeProto] = []
+    for name, axis in sorted(plan.weights.items()):
+        constants += _quantised_weights(name, np.asarray(graph.array(name), np.float32), axis)
+        first.append(_node("DequantizeLinear", name, f"{name}_dq", axis))
+        first[-1].input[0] = f"{name}_q"
+    _rewire(quantised, plan, before, first)
+    kept = [item for item in quantised.graph.initializer if _still_read(quantised, item.name)]
+    del quantised.graph.initializer[:]
+    quantised.graph.initializer.extend([*kept, *constants])
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
+    return [
+        numpy_helper.from_array(np.asarray(scale), f"{name}_scale"),
+        numpy_helper.from_array(np.asarray(0, np.int8), f"{name}_zero"),
+    ]
+
+
+def _quantised_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
+    other = tuple(i for i in range(weights.ndim) if i != axis)
+    scales = (np.maximum(np.abs(weights).max(other), TINY) / LEVELS).astype(np.float32)
+    shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
+    levels = np.clip(np.rint(weights / scales.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    return [
+        numpy_helper.from_array(levels, f"{name}_q"),
+        numpy_helper.from_array(scales, f"{name}_scale"),
+        numpy_helper.from_array(np.zeros(len(scales), np.int8), f"{name}_zero"),
+    ]
+
+
+def _node(op_type: str, name: str, output: str, axis: int | None = None) -> onnx.NodeProto:
+    inputs = [name, f"{name}_scale", f"{name}_zero"]
+    node = helper.make_node(op_type, inputs, [output], name=f"{op_type}_{name}")
+    if axis is not None:
+        node.attribute.append(helper.make_attribute("axis", axis))
+    return node
+
+
+def _rewire(
+    model: onnx.ModelProto, plan: Plan, before: Mapping[str, list[onnx.NodeProto]], first: list[onnx.NodeProto]
+) -> None:
+    """Let every reader but the layers kept in float read the dequantised tensor; put each pair after its producer."""
+    nodes = list(first)
+    given = {item.name for item in model.graph.input}
+    nodes += [pair for name in sorted(given) for pair in before.get(name, [])]
+    for node in model.graph.node:
+        if node.name not in plan.kept_float:
+            for i, name in enumerate(node.input):
+                if name in before or (i == 1 and name in plan.weights):
+                    node.input[i] = f"{name}_dq"
+        nodes.append(node)
+        nodes += [pair for name in node.output for pair in before.get(name, [])]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def _still_read(model: onnx.ModelProto, name: str) -> bool:
+    return any(name in node.input for node in model.graph.node)
+
+
+def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Derive ONNX Runtime's form: int8 0 becomes uint8 0 where a tensor is never negative, 128 elsewhere.
+
+    The scales stay, so the numbers do, but where int8 would have clipped. One exception: below an upper bound (ReLU6)
+    the scale shrinks to reach the bound at 255, for only then does the runtime fold the bound into the convolution.
+    """
+    derived = onnx.ModelProto()
+    derived.CopyFrom(model)
+    graph = Graph(derived)
+    bounds = _bounds(graph)
+    values = {item.name: item for item in derived.graph.initializer}
+    quantisers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
+    shared = _one_zero_per_scale(graph, quantisers, bounds)
+    for node in quantisers:
+        name, (low, high) = node.input[0], shared[node.output[0]]
+        scale = float(numpy_helper.to_array(values[f"{name}_scale"]))
+        if low >= 0 and high < 255 * scale:
+            scale = min(LEVELS * scale, high) / 255 * (1 - 1e-6)  # 255 steps must not pass the bound by a rounding
+        values[f"{name}_scale"].CopyFrom(numpy_helper.from_array(np.asarray(scale, np.float32), f"{name}_scale"))
+        zero = np.asarray(0 if low >= 0 else 128, np.uint8)
+        values[f"{name}_zero"].CopyFrom(numpy_helper.from_array(zero, f"{name}_zero"))
+    del derived.graph.value_info[:]
+    onnx.checker.check_model(derived, full_check=True)
+    return derived
+
+
+def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest value each tensor can have, as far as the graph itself tells."""
+    bounds: dict[str, tuple[float, float]] = {}
+    anything = (-float("inf"), float("inf"))
+    for node in graph.nodes:
+        inputs = [bounds.get(name, anything) for name in graph.activations(node)] or [anything]
+        if node.op_type in RECTIFIERS:
+            low, high = graph.clip_bounds(node)
+            bound = (max(low, inputs[0][0]), min(high, inputs[0][1]))
+        elif node.op_type in {"Sigmoid", "HardSigmoid", "Softmax"}:
+            bound = (0.0, 1.0)
+        elif node.op_type in {*SAME_RANGE, *QUANTISED, "QuantizeLinear", "DequantizeLinear"} - {"Add"}:
+            bound = (min(low for low, _ in inputs), max(high for _, high in inputs))
+        elif node.op_type == "Add" and len(inputs) == 2:
+            bound = (inputs[0][0] + inputs[1][0], inputs[0][1] + inputs[1][1])
+        else:
+            bound = anything
+        bounds |= dict.fromkeys(node.output, bound)
+    return bounds
+
+
+def _one_zero_per_scale(
+    graph: Graph, quantisers: list[onnx.NodeProto], bounds: dict[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Widen the bounds of tensors on both sides of a SAME_RANGE node to one, so that they keep one zero point."""
+    shared = {node.output[0]: bounds[node.output[0]] for node in quantisers}
+    pairs = []
+    for node in graph.nodes:
+        if node.op_type in SAME_RANGE:
+            made = [reader.output[0] for name in node.output for reader in graph.consumers[name]]
+            read = [graph.producer[name].input[0] for name in node.input if name in graph.producer]
+            pairs.append([name for name in {*made, *read} if name in shared])
+    for _ in range(len(pairs)):  # each pass carries a bound one node further
+        for names in pairs:
+            if names:
+                widest = (min(shared[n][0] for n in names), max(shared[n][1] for n in names))
+                shared |= dict.fromkeys(names, widest)
+    return shared

@@ -1,0 +1,88 @@
+"""OpenVINO on the CPU: f32, bf16 where the processor has it, and int8 from the Q/DQ file."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from inference.backends import Backend, Presence, Probs
+from inference.contract import Bundle, onnx_name
+from inference.errors import InputError
+
+PRECISIONS = ("fp32", "bf16", "int8")
+"""bf16 is a precision of its own: the fp32 file run in bfloat16, never a silent default."""
+ORT_FORM_OF_INT8 = False
+
+
+def presence() -> Presence:
+    """Say whether openvino can be imported."""
+    if find_spec("openvino") is None:
+        return Presence(False, "", "openvino is not installed", "pip install openvino")
+    import openvino
+
+    return Presence(here=True, version=openvino.__version__)
+
+
+def file_name(precision: str) -> str:
+    """Return the ONNX file that a precision runs."""
+    if precision == "bf16":
+        return onnx_name("fp32")
+    return onnx_name(precision, ort_form=precision == "int8" and ORT_FORM_OF_INT8)
+
+
+def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> OpenvinoBackend:
+    """Open the hash-checked ONNX file of `precision`. Raises InputError when it is damaged or not loadable."""
+    return OpenvinoBackend(bundle, precision, batch, threads)
+
+
+class OpenvinoBackend(Backend):
+    """One compiled static-shape model and request per batch size, bound to the same buffers."""
+
+    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int | None) -> None:
+        import openvino as ov
+
+        path = bundle.check_file(file_name(precision))
+        self._threads = threads or len(os.sched_getaffinity(0))
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": 1,
+        }
+        self.input_nhwc = bundle.geometry.empty(batch)
+        self._probs_nc = np.empty((batch, len(bundle.classes)), np.float32)
+        self._version = str(ov.__version__)
+        self._facts = {"precision": precision, "file": path.name}
+        core = ov.Core()
+        try:
+            self._requests = {n: self._request(core, path, config, n) for n in range(1, batch + 1)}
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[-200:]
+            raise InputError(f"{path} does not load in openvino {self._version} ({reason})") from None
+
+    def _request(self, core: Any, path: Any, config: dict[str, Any], n: int) -> Any:
+        import openvino as ov
+
+        model = core.read_model(str(path))
+        model.reshape([n, *self.input_nhwc.shape[1:]])
+        request = core.compile_model(model, "CPU", config).create_infer_request()
+        request.set_input_tensor(ov.Tensor(self.input_nhwc[:n], shared_memory=True))
+        request.set_output_tensor(ov.Tensor(self._probs_nc[:n], shared_memory=True))
+        return request
+
+    def infer(self, n: int) -> Probs:
+        """Run the first `n` rows; return a view, float32 (n, classes)."""
+        self._requests[n].infer()
+        return self._probs_nc[:n]
+
+    def describe(self) -> dict[str, Any]:
+        """Say which file runs on how many threads."""
+        common = {"backend": "openvino", "runtime": "openvino", "version": self._version, "device": "cpu"}
+        return {**common, **self._facts, "threads": self._threads}
+
+    def close(self) -> None:
+        """Drop the requests and with them the compiled models."""
+        self._requests.clear()

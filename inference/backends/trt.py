@@ -1,0 +1,116 @@
+"""TensorRT (10 and later) and TensorRT-RTX on CUDA device 0, through one code path. Opens engines, never ONNX files.
+
+An engine is deserialised only after its passport agrees with the bundle, the runtime and the device.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.backends import Backend, Presence, Probs, _cuda
+from inference.backends._trt_build import RUNTIMES, Options, build, importable, logger, module_of
+from inference.contract import INPUT, Bundle
+from inference.errors import InputError
+from inference.passport import Passport, check, engine_file
+
+__all__ = ["PRECISIONS", "RUNTIMES", "Options", "build", "importable", "open_backend", "presence"]
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def presence() -> Presence:
+    """Say whether a TensorRT and a CUDA device are here."""
+    here = importable()
+    if not here:
+        reason = "neither tensorrt nor tensorrt_rtx is installed"
+        return Presence(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python, or run with --backend ort")
+    version = ", ".join(f"{name} {module_of(name)[1].__version__}" for name in here)
+    if reason := _cuda.absence() or "":
+        return Presence(False, version, reason, "install NVIDIA's driver and cuda-python, or run with --backend ort")
+    return Presence(here=True, version=version)
+
+
+def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> TrtBackend:
+    """Open the engine of `precision` for this device, building it first when there is none that fits.
+
+    Raises InputError when no CUDA device is here, or the engine can neither be opened nor built.
+    """
+    device = _cuda.device()
+    found = [name for name in importable() if engine_file(bundle, precision, name, device.sm).is_file()]
+    runtime, trt = module_of(found[0] if found else None)
+    path = engine_file(bundle, precision, runtime, device.sm)
+    facts = {"precision": precision, "runtime": runtime, "version": trt.__version__, "sm": device.sm}
+    try:
+        passport = check(bundle, path, **facts)
+        if max(passport.batches) < batch:
+            raise InputError(f"{path} was built for batches {passport.batches}, {batch} regions are needed")
+    except InputError as error:
+        print(f"building {path.name}: {error}", file=sys.stderr)
+        options = Options(batches=(1,) if batch == 1 else (1, batch))
+        path = build(bundle, precision, runtime=runtime, sm=device.sm, options=options)
+        passport = check(bundle, path, **facts)
+    return TrtBackend(bundle, path, passport, trt, device)
+
+
+class TrtBackend(Backend):
+    """One execution context a batch size, pinned buffers, its own stream."""
+
+    def __init__(self, bundle: Bundle, path: Path, passport: Passport, trt: Any, device: _cuda.Device) -> None:
+        self._passport, self._device = passport, device
+        log = logger(trt)
+        self._runtime = trt.Runtime(log)
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise InputError(f"{path} does not load ({(log.errors or ['no reason given'])[0]}): remove it")
+        self._stream = _cuda.call("cudaStreamCreate")
+        rows = max(passport.batches)
+        size = bundle.geometry.size_px
+        self._frames = _cuda.Buffer((rows, size, size, 3), np.uint8)
+        self._probs = _cuda.Buffer((rows, len(bundle.classes)), np.float32)
+        self.input_nhwc = self._frames.array
+        self._contexts = {n: self._context(profile, n) for profile, n in enumerate(passport.batches)}
+        # every count of regions runs on the smallest profile that holds it
+        self._batch_of = {n: min(b for b in passport.batches if b >= n) for n in range(1, rows + 1)}
+
+    def _context(self, profile: int, batch: int) -> Any:
+        context = self._engine.create_execution_context()
+        context.set_optimization_profile_async(profile, int(self._stream))
+        context.set_input_shape(INPUT["name"], (batch, *self.input_nhwc.shape[1:]))
+        context.set_tensor_address(INPUT["name"], self._frames.device)
+        context.set_tensor_address(INPUT["output"], self._probs.device)
+        return context
+
+    def infer(self, n: int) -> Probs:
+        """Run the first `n` rows; return a view, float32 (n, classes)."""
+        self._frames.upload(n, self._stream)
+        if not self._contexts[self._batch_of[n]].execute_async_v3(int(self._stream)):
+            raise InputError(f"{self._passport.engine} failed to run: build it again for this device")
+        self._probs.download(n, self._stream)
+        _cuda.call("cudaStreamSynchronize", self._stream)
+        probs: Probs = self._probs.array[:n]
+        return probs
+
+    def describe(self) -> dict[str, Any]:
+        """Say which engine runs on which device."""
+        passport = self._passport
+        return {
+            "backend": "trt",
+            "runtime": passport.runtime,
+            "version": passport.version,
+            "device": self._device.name,
+            "precision": passport.precision,
+            "file": passport.engine,
+            "threads": 1,
+        }
+
+    def close(self) -> None:
+        """Free contexts, engine, buffers and stream, in that order."""
+        self._contexts.clear()
+        del self._engine, self._runtime
+        self._frames.free()
+        self._probs.free()
+        _cuda.call("cudaStreamDestroy", self._stream)

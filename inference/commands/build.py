@@ -1,0 +1,64 @@
+"""Build an engine and its passport from a bundle's ONNX file, for this device or ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from inference.backends.trt import RUNTIMES, Options, build
+from inference.contract import PRECISIONS, open_bundle
+from inference.errors import CheckError, InputError
+from inference.passport import load
+
+
+def main(arguments: list[str]) -> int:
+    """Build engines; return 1 when none could be built."""
+    parser = argparse.ArgumentParser(prog="python -m inference build", description=__doc__)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--backend", choices=["trt"], default="trt")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first that is installed")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: every one that passed its gates")
+    parser.add_argument("--sm", nargs="+", type=int, help="compute capabilities, 86 for 8.6; default: this device")
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=[1], help="how many regions at a time, one profile each"
+    )
+    parser.add_argument("--tf32", action="store_true", help="let the GPU round fp32 products to TF32")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    bundle = open_bundle(asked.bundle)
+    options = Options(tuple(asked.batch), asked.tf32)
+    for precision in asked.precision or ():
+        if precision not in bundle.precisions:
+            held = ", ".join(bundle.precisions) or "none"
+            raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
+    rows: list[dict[str, object]] = []
+    lines: list[str] = []
+    for precision in asked.precision or bundle.precisions:
+        for sm in asked.sm or [None]:
+            try:
+                engine = build(bundle, precision, runtime=asked.runtime, sm=sm, options=options)
+            except CheckError as error:
+                print(f"not built: {error}", file=sys.stderr)
+                continue
+            passport = load(engine, "build it again")
+            size = f"{passport.engine_bytes / 2**20:.1f} MiB in {passport.build_seconds:.1f} s"
+            lines.append(f"{passport.state:6} {engine}  {size}, {passport.runtime} {passport.version}")
+            rows.append(
+                {
+                    "engine": str(engine),
+                    "precision": precision,
+                    "runtime": passport.runtime,
+                    "version": passport.version,
+                    "target": passport.target,
+                    "bytes": passport.engine_bytes,
+                    "build_seconds": passport.build_seconds,
+                    "state": passport.state,
+                }
+            )
+    if asked.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print("\n".join(lines))
+    return 0 if rows else 1

@@ -1,0 +1,33 @@
+"""Check a bundle's hashes, schema, passports and golden frames on every backend that is here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from inference.backends import names
+from inference.contract import open_bundle
+from inference.errors import CheckError
+from inference.verify import verify
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line a check. Raises CheckError naming the first that failed."""
+    parser = argparse.ArgumentParser(prog="python -m inference verify", description=__doc__)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--backends", nargs="+", choices=names(), help="default: all")
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    lines = verify(open_bundle(asked.bundle), asked.backends, asked.threads)
+    if asked.json:
+        print(json.dumps([asdict(line) for line in lines], indent=1))
+    else:
+        width = max(len(line.what) for line in lines)
+        for line in lines:
+            print(f"{line.what:{width}}  {line.result:8}  {line.detail}")
+    if failed := [line for line in lines if line.result == "failed"]:
+        raise CheckError(f"{asked.bundle}: {len(failed)} checks failed, first {failed[0].what} ({failed[0].detail})")
+    return 0

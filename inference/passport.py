@@ -1,0 +1,131 @@
+"""The passport: the sidecar of an engine that says what it was built from, by what, for what, and whether it ran.
+
+An engine is native code: nothing is deserialised before its passport was read and everything in it agrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from inference.contract import Bundle, onnx_name
+from inference.errors import InputError
+from inference.files import read_json, sha256_of_file, sha256_of_json, write_json
+
+SCHEMA = 1
+FOLDER = "engines"
+STATES = ("built", "proved")
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What stands in ENGINE.json, `digest` (the sha256 of the canonical rest) as its last key."""
+
+    engine: str
+    """File name of the engine."""
+    engine_sha256: str
+    engine_bytes: int
+    onnx: str
+    """File name of the ONNX file it was built from."""
+    onnx_sha256: str
+    contract: str
+    """The contract hash of the bundle."""
+    precision: str
+    runtime: str
+    """tensorrt or tensorrt_rtx."""
+    version: str
+    target: str
+    """smNN, the compute capability it was built for."""
+    built_on: str
+    """The device's name, or that there was none."""
+    cuda: str
+    """CUDA runtime and driver version, empty where there is no device."""
+    flags: dict[str, Any]
+    batches: tuple[int, ...]
+    calibration: str | None
+    """The hash of the calibration rows of an int8 file."""
+    build_seconds: float
+    state: str = "built"
+    proved_on: dict[str, Any] | None = None
+    """Device, driver and date of the golden check that passed: only then can it be chosen for that device."""
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
+            raise InputError(f"{self.engine}: state is {self.state!r} with proved_on {self.proved_on!r}")
+        if Path(self.engine).name != self.engine or Path(self.onnx).name != self.onnx:
+            raise InputError(f"the passport names the files {self.engine!r} and {self.onnx!r}: a plain name is needed")
+        if not self.batches or any(not isinstance(n, int) or n < 1 for n in self.batches):
+            raise InputError(f"{self.engine}: batches is {self.batches!r}, give whole numbers from 1")
+
+    def save(self, folder: Path) -> None:
+        """Write the passport beside its engine, whole or not at all."""
+        body = {"schema": SCHEMA, **asdict(self), "batches": list(self.batches)}
+        write_json(passport_file(folder / self.engine), {**body, "digest": sha256_of_json(body)})
+
+    def proved(self, device: dict[str, Any]) -> Passport:
+        """Return the passport of an engine whose golden frames passed on `device`."""
+        return replace(self, state="proved", proved_on=device)
+
+
+def passport_file(engine: Path) -> Path:
+    """Return the path of an engine's passport."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def engine_file(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path:
+    """Return where the engine of a precision, runtime and compute capability is kept."""
+    return bundle.path / FOLDER / f"{precision}.{runtime}.sm{sm}.engine"
+
+
+def mend(bundle: Bundle, precision: str, sm: int | str) -> str:
+    """Return the command that builds an engine again."""
+    return f"build it again: python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}"
+
+
+def load(engine: Path, mend: str) -> Passport:
+    """Read an engine's passport. Raises InputError when there is none, or it was changed after it was written."""
+    file = passport_file(engine)
+    if engine.is_file() and not file.is_file():
+        raise InputError(f"{engine} has no passport and is not opened (it runs native code): {mend}")
+    body = read_json(file, mend)
+    names = {item.name for item in fields(Passport)}
+    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+        raise InputError(f"{file} is not of passport schema {SCHEMA}: {mend}")
+    if (keys := set(body) - {"schema", "digest"}) != names or "digest" not in body:
+        raise InputError(f"{file} lacks or has too many keys ({', '.join(sorted(keys ^ names)) or 'digest'}): {mend}")
+    if body.pop("digest") != sha256_of_json(body):
+        raise InputError(f"{file} was changed after it was written (its digest differs): {mend}")
+    body.pop("schema")
+    try:
+        return Passport(**{**body, "batches": tuple(body["batches"])})
+    except TypeError as error:
+        raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
+
+
+def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> Passport:
+    """Return the passport of an engine that fits this bundle, runtime and device, its bytes hashed.
+
+    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    """
+    again = mend(bundle, precision, sm)
+    passport = load(engine, again)
+    here = bundle.path / onnx_name(precision)
+    sides = [
+        ("engine", passport.engine, engine.name),
+        ("contract", passport.contract, bundle.contract),
+        ("precision", passport.precision, precision),
+        ("ONNX file", passport.onnx, here.name),
+        ("ONNX sha256", passport.onnx_sha256, bundle.files.get(here.name, {}).get("sha256")),
+        ("runtime", passport.runtime, runtime),
+        ("runtime version", passport.version, version),
+        ("compute capability", passport.target, f"sm{sm}"),
+    ]
+    for what, built, wanted in sides:
+        if built != wanted:
+            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {again}")
+    if not engine.is_file() or engine.stat().st_size != passport.engine_bytes:
+        raise InputError(f"{engine} is not the file its passport describes (missing or of another size): {again}")
+    if sha256_of_file(engine) != passport.engine_sha256:
+        raise InputError(f"{engine} is not the file its passport describes (its sha256 differs): {again}")
+    return passport
