@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from inference import backends
-from inference.contract import Bundle, onnx_name, open_bundle
+from inference.contract import PRECISIONS, Bundle, open_bundle
 from inference.errors import InputError
 from inference.files import read_json
+from inference.passport import FOLDER
 from inference.runs import Run
 
 
@@ -34,9 +35,16 @@ class Candidate:
         """A name that is unique in the run."""
         return f"{self.arch} {self.precision} {self.backend} x{self.threads}"
 
-    def file_name(self, opened: dict[str, Any]) -> str:
-        """Return the name of the file that runs, as the open backend describes it."""
-        return str(opened.get("file") or onnx_name(self.precision))
+    @property
+    def proved(self) -> bool:
+        """Whether its precision's gates passed: only then may it be chosen."""
+        return self.precision in self.bundle.precisions
+
+    def bytes(self, opened: dict[str, Any]) -> int:
+        """Return the size of the file that runs, which the open backend names."""
+        name = str(opened["file"])
+        entry = self.bundle.files.get(name)
+        return int(entry["bytes"]) if entry else (self.bundle.path / FOLDER / name).stat().st_size
 
 
 @dataclass(frozen=True)
@@ -75,22 +83,25 @@ def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: S
     return [
         Candidate(arch, bundle, precision, backend, count)
         for arch, bundle in bundles.items()
-        for precision in bundle.precisions
+        for precision in PRECISIONS
         for backend in names
-        if precision in backends.find(backend).PRECISIONS
+        if precision in backends.find(backend).PRECISIONS and is_held(bundle, precision)
         for count in threads
     ]
+
+
+def is_held(bundle: Bundle, precision: str) -> bool:
+    """Say whether a bundle has what a precision runs: its own proved file, or fp32's for bf16."""
+    return precision in bundle.precisions or (precision == "bf16" and "fp32" in bundle.precisions)
 
 
 def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
     """Return the engines of the bundles that cannot run here, and the backends that are not here."""
     rows = [
-        Unmeasured(
-            arch, str(facts.get("precision", file.name.split(".")[0])), _engine_backend(facts), _why(facts), facts
-        )
+        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts), facts)
         for arch, bundle in bundles.items()
-        for file, facts in read_passports(bundle.path)
-        if _engine_backend(facts) not in measured
+        for _, facts in read_passports(bundle.path)
+        if _backend_of(facts) not in measured
     ]
     engines = {row.backend for row in rows}
     for name in backends.names():
@@ -101,15 +112,16 @@ def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list
 
 
 def read_passports(bundle: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the passports beside the engines of a bundle folder, by file name."""
-    return [(file, read_json(file, "build the engine again")) for file in sorted(bundle.glob("engines/*.json"))]
+    """Return (engine, its passport) of the engines of a bundle folder, by file name."""
+    files = sorted((bundle / FOLDER).glob("*.json"))
+    return [(file.with_suffix(""), read_json(file, "build the engine again")) for file in files]
 
 
-def _engine_backend(facts: dict[str, Any]) -> str:
-    runtime = str(facts.get("runtime", "trt"))
+def _backend_of(passport: dict[str, Any]) -> str:
+    runtime = str(passport.get("runtime", "trt"))
     return "trt" if runtime.startswith("tensorrt") else runtime
 
 
-def _why(facts: dict[str, Any]) -> str:
-    target = facts.get("device") or facts.get("target") or facts.get("sm") or "its target device"
-    return f"the engine is {facts.get('state', facts.get('status', 'built'))} for {target}, which is not here"
+def _why(passport: dict[str, Any]) -> str:
+    runtime = f"{passport.get('runtime')} {passport.get('version')}"
+    return f"its engine is {passport.get('state')} by {runtime} for {passport.get('target')}, a device that is not here"

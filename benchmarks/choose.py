@@ -1,30 +1,28 @@
-"""The rule that chooses the production model, stated once, and what it says of each candidate that lost."""
+"""The rule that chooses the production model, stated once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.statistics import Bools, Interval, Pairs, loss_bound, mcnemar_p, pair, paired_interval
-from inference.errors import InputError
+from benchmarks.policy import BUDGETS, FLOORS, Policy
+from benchmarks.statistics import (
+    Bools,
+    Floats,
+    Interval,
+    Pairs,
+    combine_bounds,
+    loss_bound,
+    mcnemar_p,
+    pair,
+    paired_interval,
+)
 
-
-@dataclass(frozen=True)
-class Policy:
-    """What a candidate must keep to, and what may decide between those that do."""
-
-    p99_ms: float = 33.0
-    """Budget of the 99th percentile of a frame: a 30 Hz camera leaves 33 ms."""
-    margin: float = 0.01
-    """A faster candidate wins only if the upper 95% bound of its paired accuracy loss stays under this."""
-
-    def __post_init__(self) -> None:
-        if not self.p99_ms > 0:
-            raise InputError(f"policy.p99_ms is {self.p99_ms}: give milliseconds above 0")
-        if not 0 < self.margin < 1:
-            raise InputError(f"policy.margin is {self.margin}: give a part of 1, such as 0.01")
+TIMES = ("p50_ms", "p99_ms", "age_ms")
+"""Objectives that the noise of the run blurs."""
 
 
 @dataclass(frozen=True)
@@ -32,157 +30,149 @@ class Evidence:
     """What was measured of one candidate, as far as the choice needs it."""
 
     name: str
-    correct_n: Bools
-    """Whether each test row was right; the same rows for every candidate."""
-    p50_ms: float
-    p99_ms: float
-    bytes: int
-    selectable: bool = True
+    labels_n: NDArray[np.int64]
+    predicted_n: NDArray[np.int64]
+    """The same rows for every candidate."""
+    classes: tuple[str, ...]
+    figures: Mapping[str, float | None]
+    """By the names of BUDGETS, FLOORS and OBJECTIVES; None or absent where not measured."""
+    why_not: str = ""
+    """Why it may never be chosen, whatever the policy; empty where it may."""
 
     @property
-    def accuracy(self) -> float:
-        """The part of the rows that were right."""
-        return float(np.mean(self.correct_n))
+    def correct_n(self) -> Bools:
+        """Whether each test row was right."""
+        return np.asarray(self.labels_n == self.predicted_n)
+
+    def figure(self, name: str) -> float | None:
+        """Return a measured figure, accuracy and worst recall among them."""
+        if name == "accuracy":
+            return float(np.mean(self.correct_n))
+        if name == "worst_recall":
+            return min(float(self.correct_n[self.labels_n == c].mean()) for c in np.unique(self.labels_n))
+        return self.figures.get(name)
+
+    def weights(self, policy: Policy) -> Floats:
+        """Return what missing each row costs, float64 (n,)."""
+        return np.array([policy.cost(name) for name in self.classes])[self.labels_n]
+
+    def merit(self, policy: Policy) -> float:
+        """Return the part of the cost of missing everything that it avoids; with equal costs its accuracy."""
+        weights = self.weights(policy)
+        return float(weights @ self.correct_n / weights.sum())
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One candidate's part in the choice. The paired figures are against the reference, None without one."""
+class Loss:
+    """What a candidate loses against the reference on the same rows."""
 
-    name: str
-    role: str
-    """chosen, reference or rejected."""
-    why: str
-    pairs: Pairs | None = None
-    loss: float | None = None
-    loss_interval: Interval | None = None
-    loss_bound: float | None = None
-    mcnemar_p: float | None = None
+    pairs: Pairs
+    observed: float
+    """Accuracy of the reference minus its own."""
+    interval: Interval
+    """Two-sided 95%, of the plain accuracy."""
+    bound: float
+    """One-sided 95% upper bound, weighed by the policy's costs: what the margin is held against."""
+    mcnemar_p: float
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The outcome. `chosen` is None when nothing fits; `sentence` says it in words either way."""
+class Outcome:
+    """The rule's answer, before any words."""
 
-    chosen: str | None
-    reference: str | None
-    sentence: str
-    verdicts: tuple[Verdict, ...]
-
-
-def reason_unfit(evidence: Evidence, policy: Policy) -> str | None:
-    """Return the one reason why a candidate cannot be chosen whatever its rivals, or None."""
-    if not evidence.selectable:
-        return "it was exported at another size than it was trained at: for latency only"
-    if evidence.p99_ms > policy.p99_ms:
-        return f"its p99 of {evidence.p99_ms:.2f} ms is over the budget of {policy.p99_ms:g} ms"
-    return None
+    chosen: Evidence | None
+    reference: Evidence | None
+    unfit: dict[str, str]
+    """{name: the one limit it breaks}."""
+    better: frozenset[str]
+    """Better than the reference by the objective, beyond the noise."""
+    sound: frozenset[str]
+    """Of those, the ones whose loss is shown to be under the margin."""
+    losses: dict[str, Loss]
+    """Against the reference, of every candidate but itself."""
 
 
-def choose(field: Sequence[Evidence], policy: Policy, noise_floor: float = 0.0) -> Choice:
-    """Choose by the rule: see `explain_rule`. `noise_floor`: relative times closer than this are equal."""
+def apply_rule(field: Sequence[Evidence], policy: Policy, noise_floor: float = 0.0) -> Outcome:
+    """Apply the rule: see `words.explain_rule`. `noise_floor`: times closer than this, relatively, are equal."""
     unfit = {e.name: reason for e in field if (reason := reason_unfit(e, policy))}
     fit = [e for e in field if e.name not in unfit]
     if not fit:
-        verdicts = tuple(Verdict(name, "rejected", reason) for name, reason in unfit.items())
-        return Choice(None, None, _say_nothing_fits(field, policy), verdicts)
-    reference = min(fit, key=lambda e: (-e.accuracy, e.p50_ms, e.bytes, e.name))
-    counts = {e.name: pair(reference.correct_n, e.correct_n) for e in field}
-    bounds = {e.name: loss_bound(counts[e.name]) for e in fit}
-    faster = [e for e in fit if e is not reference and is_faster(e, reference, noise_floor)]
-    equal_or_better = [e for e in faster if bounds[e.name] < policy.margin]
-    winner = pick_fastest([reference, *equal_or_better], noise_floor)
-    verdicts = []
-    for e in field:
-        if e is winner:
-            why = explain_winner(e, reference, bounds[e.name], policy)
-        elif reason := unfit.get(e.name):
-            why = reason
-        elif e is reference:
-            why = f"it is the most accurate, but {winner.name} is faster and not shown to be worse by the margin"
-        elif e not in faster:
-            why = f"it is not faster than {reference.name} ({e.p50_ms:.2f} against {reference.p50_ms:.2f} ms median)"
-        elif e not in equal_or_better:
-            why = _say_too_lossy(counts[e.name], bounds[e.name], policy)
-        else:
-            why = f"{winner.name} is as good by the same rule, and {_say_better(winner, e, noise_floor)}"
-        role = "chosen" if e is winner else "reference" if e is reference else "rejected"
-        verdicts.append(_verdict(e, role, why, None if e is reference else counts[e.name]))
-    return Choice(
-        winner.name, reference.name, _say_choice(winner, reference, bounds[winner.name], policy), tuple(verdicts)
+        return Outcome(None, None, unfit, frozenset(), frozenset(), {})
+    reference = min(
+        fit, key=lambda e: (-round(e.merit(policy), 12), *_ranks(e, (policy.objective, *policy.equals)), e.name)
     )
+    losses = {e.name: measure_loss(reference, e, policy) for e in field if e is not reference}
+    better = [e for e in fit if e is not reference and is_better(e, reference, policy, noise_floor)]
+    sound = [e for e in better if losses[e.name].bound < policy.margin]
+    chosen = pick_best([reference, *sound], policy, noise_floor)
+    names = frozenset(e.name for e in better), frozenset(e.name for e in sound)
+    return Outcome(chosen, reference, unfit, *names, losses)
 
 
-def is_faster(rival: Evidence, reference: Evidence, noise_floor: float) -> bool:
-    """Say whether the rival's median is below the reference's by more than the noise."""
-    return rival.p50_ms * (1 + noise_floor) < reference.p50_ms
+def reason_unfit(evidence: Evidence, policy: Policy) -> str | None:
+    """Return the first limit that a candidate breaks whatever its rivals are, or None."""
+    if evidence.why_not:
+        return evidence.why_not
+    for name, (what, unit) in BUDGETS.items():
+        limit, value = getattr(policy, name), evidence.figure(name)
+        if limit is not None and value is None:
+            return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
+        if limit is not None and value is not None and value > limit:
+            return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
+    for name, what in FLOORS.items():
+        limit, value = getattr(policy, name), evidence.figure(name)
+        if limit is not None and value is None:
+            return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
+        if limit is not None and value is not None and value < limit:
+            return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
+    return None if evidence.figure(policy.objective) is not None else f"its {policy.objective} was not measured"
 
 
-def pick_fastest(able: Sequence[Evidence], noise_floor: float) -> Evidence:
-    """Return the fastest; among those within the noise of it, the most accurate, then the smallest, then by name."""
-    fastest = min(e.p50_ms for e in able)
-    equals = [e for e in able if e.p50_ms <= fastest * (1 + noise_floor)]
-    return min(equals, key=lambda e: (-e.accuracy, e.bytes, e.p50_ms, e.name))
+def measure_loss(reference: Evidence, rival: Evidence, policy: Policy) -> Loss:
+    """Return the paired loss of `rival`; the bound is Tango's, combined over classes where their costs differ."""
+    pairs = pair(reference.correct_n, rival.correct_n)
+    return Loss(pairs, pairs.loss, paired_interval(pairs), weighted_bound(reference, rival, policy), mcnemar_p(pairs))
 
 
-def explain_rule(policy: Policy) -> str:
-    """Return the rule in words."""
-    return (
-        f"Of the candidates whose p99 of a frame is within {policy.p99_ms:g} ms, the most accurate on the test split is"
-        " the reference. A faster one takes its place only if the upper 95% bound (one-sided, Tango's paired score) of"
-        f" its accuracy loss against the reference is under {100 * policy.margin:g} points: missing evidence is not"
-        " equality. The fastest of those wins; among equally fast ones the most accurate, then the smallest."
-    )
+def weighted_bound(reference: Evidence, rival: Evidence, policy: Policy) -> float:
+    """Return the one-sided 95% upper bound of the loss of merit."""
+    weights = reference.weights(policy)
+    strata = [weights == cost for cost in np.unique(weights)]
+    counts = [pair(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
+    shares = [float(weights[rows].sum() / weights.sum()) for rows in strata]
+    return combine_bounds([(share, p.loss, loss_bound(p)) for share, p in zip(shares, counts, strict=True)])
 
 
-def explain_winner(winner: Evidence, reference: Evidence, bound: float, policy: Policy) -> str:
-    """Return why the winner won."""
-    if winner is reference:
-        return "it is the most accurate within the budget, and no faster one is shown to be as good"
-    return (
-        f"it is {reference.p50_ms / winner.p50_ms:.2f}x as fast as {reference.name}, and its accuracy loss is at most"
-        f" {100 * bound:.2f} points with 95% confidence, under the margin of {100 * policy.margin:g}"
-    )
+def is_better(rival: Evidence, reference: Evidence, policy: Policy, noise_floor: float) -> bool:
+    """Say whether the rival is better by the objective, by more than the noise."""
+    return _value(rival, policy.objective) * (1 + _blur(policy, noise_floor)) < _value(reference, policy.objective)
 
 
-def _say_choice(winner: Evidence, reference: Evidence, bound: float, policy: Policy) -> str:
-    return (
-        f"{winner.name} goes to production ({100 * winner.accuracy:.1f}% of the test rows, p50 {winner.p50_ms:.2f} ms,"
-        f" p99 {winner.p99_ms:.2f} ms): {explain_winner(winner, reference, bound, policy)}."
-    )
+def pick_best(able: Sequence[Evidence], policy: Policy, noise_floor: float) -> Evidence:
+    """Return the best by the objective; among those within the noise of it, the first by `policy.equals`."""
+    best = min(_value(e, policy.objective) for e in able)
+    equals = [e for e in able if _value(e, policy.objective) <= best * (1 + _blur(policy, noise_floor))]
+    return min(equals, key=lambda e: (*_ranks(e, (*policy.equals, policy.objective)), e.name))
 
 
-def _say_nothing_fits(field: Sequence[Evidence], policy: Policy) -> str:
-    selectable = [e for e in field if e.selectable]
-    if not selectable:
-        return "no candidate can go to production: none is selectable"
-    nearest = min(selectable, key=lambda e: e.p99_ms)
-    return (
-        f"no candidate can go to production: the nearest, {nearest.name}, has a p99 of {nearest.p99_ms:.2f} ms"
-        f" against the budget of {policy.p99_ms:g} ms"
-    )
+def pareto(field: Sequence[Evidence]) -> list[Evidence]:
+    """Return those that no other beats in both accuracy and median time, the fastest first."""
+    ordered = sorted(field, key=lambda e: (_value(e, "p50_ms"), -_value(e, "accuracy"), e.name))
+    front: list[Evidence] = []
+    for e in ordered:
+        if not front or _value(e, "accuracy") > _value(front[-1], "accuracy"):
+            front.append(e)
+    return front
 
 
-def _say_too_lossy(pairs: Pairs, bound: float, policy: Policy) -> str:
-    return (
-        f"it is faster, but may lose up to {100 * bound:.2f} points of accuracy (95% bound; {100 * pairs.loss:.2f} seen),"
-        f" which is not under the margin of {100 * policy.margin:g}"
-    )
+def _blur(policy: Policy, noise_floor: float) -> float:
+    return noise_floor if policy.objective in TIMES else 0.0
 
 
-def _say_better(winner: Evidence, loser: Evidence, noise_floor: float) -> str:
-    if winner.p50_ms * (1 + noise_floor) < loser.p50_ms:
-        return f"faster ({winner.p50_ms:.2f} against {loser.p50_ms:.2f} ms median)"
-    if winner.accuracy > loser.accuracy:
-        return f"as fast within the noise and more accurate ({100 * (winner.accuracy - loser.accuracy):.2f} points)"
-    if winner.bytes < loser.bytes:
-        return f"as fast and as accurate, and smaller ({winner.bytes / 1e6:.1f} against {loser.bytes / 1e6:.1f} MB)"
-    return "as fast, as accurate and as small, and first by median or name"
+def _value(evidence: Evidence, name: str) -> float:
+    value = evidence.figure(name)
+    return float("inf") if value is None else value
 
 
-def _verdict(evidence: Evidence, role: str, why: str, pairs: Pairs | None) -> Verdict:
-    if pairs is None:
-        return Verdict(evidence.name, role, why)
-    return Verdict(
-        evidence.name, role, why, pairs, pairs.loss, paired_interval(pairs), loss_bound(pairs), mcnemar_p(pairs)
-    )
+def _ranks(evidence: Evidence, names: Sequence[str]) -> list[float]:
+    return [-_value(evidence, name) if name == "accuracy" else _value(evidence, name) for name in names]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.accuracy import Predictions, check_same_data, predict, score
-from benchmarks.candidates import Candidate
-from benchmarks.latency import Noise, Samples, judge_noise, take_turns
-from benchmarks.statistics import summarise
+from benchmarks.accuracy import Predictions, check_same_data, predict
+from benchmarks.candidates import Candidate, Unmeasured
+from benchmarks.latency import HotPath, Noise, Samples, judge_noise, take_turns
 from inference.backends import open_backend
+from inference.errors import InputError
 from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
@@ -29,63 +29,59 @@ class Measured:
     """None for a bundle of another size than the pack's."""
     samples: Samples
 
-    @property
-    def bytes(self) -> int:
-        """The size of the file that runs."""
-        return int(self.candidate.bundle.files[self.candidate.file_name(self.opened)]["bytes"])
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the row of results.json."""
-        candidate = self.candidate
-        accuracy = None if self.predictions is None else score(self.predictions, candidate.bundle.classes)
-        return {
-            "name": candidate.name,
-            "arch": candidate.arch,
-            "precision": candidate.precision,
-            "backend": candidate.backend,
-            "threads": candidate.threads,
-            "selectable": candidate.bundle.selectable and accuracy is not None,
-            "size_px": candidate.bundle.geometry.size_px,
-            "bytes": self.bytes,
-            "opened": self.opened,
-            "cold_start_ms": None,
-            "accuracy": accuracy,
-            "latency": {
-                "frame_ms": summarise(self.samples.frame_ms.ravel()),
-                "engine_ms": summarise(self.samples.engine_ms.ravel()),
-            },
-        }
+@dataclass(frozen=True)
+class Field:
+    """All that was measured side by side in one run."""
+
+    measured: list[Measured]
+    noise: Noise
+    refused: list[Unmeasured] = field(default_factory=list)
+    """Candidates that their backend did not open."""
+
+
+def measure_field(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int) -> Field:
+    """Measure accuracy and latency of every candidate; the first one that opens runs twice, as the A/A pair."""
+    check_files(candidates, pack)
+    with open_field(candidates) as (opened, refused):
+        if not opened:
+            raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
+        predictions = [_predict(c, p.pipeline, pack) for c, p in opened]
+        with open_field([opened[0][0]]) as (twin, _):
+            paths = [path for _, path in [*opened, *twin]]
+            taken = take_turns(paths, frames, samples=samples, on_round=show_progress("latency"))
+        measured = [
+            Measured(c, path.pipeline.backend.describe(), said, timed)
+            for (c, path), said, timed in zip(opened, predictions, taken, strict=False)
+        ]
+    return Field(measured, judge_noise(taken[0], taken[-1], taken), refused)
+
+
+def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
+    """Raise InputError when a bound file is damaged, or the pack is of other classes: before anything is measured."""
+    for bundle in {c.arch: c.bundle for c in candidates}.values():
+        check_same_data(pack, bundle)
+        for name in bundle.files:
+            bundle.check_file(name)
 
 
 @contextmanager
-def open_pipelines(candidates: Sequence[Candidate]) -> Iterator[list[Pipeline]]:
-    """Open every candidate at batch 1, and close them all."""
-    pipelines: list[Pipeline] = []
+def open_field(candidates: Sequence[Candidate]) -> Iterator[tuple[list[tuple[Candidate, HotPath]], list[Unmeasured]]]:
+    """Open every candidate at batch 1 and close them all; those that their backend refuses are returned with why."""
+    opened: list[tuple[Candidate, HotPath]] = []
+    refused = []
     try:
         for c in candidates:
-            backend = open_backend(c.backend, c.bundle, c.precision, batch=1, threads=c.threads)
-            pipelines.append(Pipeline(c.bundle, backend))
-        yield pipelines
+            try:
+                backend = open_backend(c.backend, c.bundle, c.precision, batch=1, threads=c.threads)
+            except InputError as error:
+                refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
+                continue
+            opened.append((c, HotPath(c.bundle, Pipeline(c.bundle, backend))))
+        yield opened, refused
     finally:
-        for pipeline in pipelines:
-            pipeline.backend.close()
-
-
-def measure_field(
-    candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int
-) -> tuple[list[Measured], Noise]:
-    """Measure accuracy and latency of every candidate; the first one runs twice, as the A/A pair."""
-    for candidate in candidates:
-        check_same_data(pack, candidate.bundle)
-    with open_pipelines([*candidates, candidates[0]]) as pipelines:
-        predictions = [_predict(c, p, pack) for c, p in zip(candidates, pipelines, strict=False)]
-        thresholds = [p.abstain_threshold for p in (*(c.bundle for c in candidates), candidates[0].bundle)]
-        taken = take_turns(pipelines, frames, thresholds=thresholds, samples=samples, on_round=show_progress("latency"))
-        measured = [
-            Measured(c, pipeline.backend.describe(), said, timed)
-            for c, pipeline, said, timed in zip(candidates, pipelines, predictions, taken, strict=False)
-        ]
-    return measured, judge_noise(taken[0], taken[-1], taken)
+        for _, path in opened:
+            path.pipeline.backend.close()
 
 
 def _predict(candidate: Candidate, pipeline: Pipeline, pack: Pack) -> Predictions | None:
@@ -95,11 +91,11 @@ def _predict(candidate: Candidate, pipeline: Pipeline, pack: Pack) -> Prediction
     return predict(pipeline, pack)
 
 
-def show_progress(what: str) -> Any:
-    """Return a callback that says how far `what` is, at every tenth of it, on stderr."""
+def show_progress(what: str) -> Callable[[int, int], None]:
+    """Return a callback that says how far `what` is, at every quarter of it, on stderr."""
 
     def show(done: int, total: int) -> None:
-        if done * 10 // total != (done - 1) * 10 // total:
+        if done * 4 // total != (done - 1) * 4 // total:
             print(f"{what}: {100 * done // total}%", file=sys.stderr)
 
     return show

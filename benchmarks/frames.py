@@ -1,20 +1,37 @@
-"""The frames that latency is measured on: real ones from a source, or those of the synthetic rear camera."""
+"""The frames that latency is measured on: of a source, by default of the synthetic rear camera."""
 
 from __future__ import annotations
 
-from inference.preprocess import Bytes, Rect, clip_rect
-from inference.scene.camera import Scene, zone_rects
+from inference.errors import InputError
+from inference.preprocess import Bytes
+from inference.scene import ZONES, Scene
+from inference.sources import EndOfStream, SourceLost, open_source
 
 SIZE_PX = (1280, 720)
+COUNT = 16
+EGO = {"ego": ZONES["ego"]}
+"""One zone, the lane behind the car: what a candidate answers for at batch 1."""
 
 
-def ego_rect(frame_bgr: Bytes) -> Rect:
-    """Return the rectangle of the ego zone behind the car: the same part of a frame of any size."""
-    height, width = frame_bgr.shape[:2]
-    return clip_rect(zone_rects(width, height)["ego"], width, height)
-
-
-def synthetic_frames(count: int = 8, size_px: tuple[int, int] = SIZE_PX, seed: int = 0) -> list[Bytes]:
+def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, seed: int = 0) -> list[Bytes]:
     """Return BGR frames of the synthetic rear camera, uint8 (H, W, 3), two seconds apart."""
     scene = Scene(seed, *size_px)
     return [scene.render(round(2 * scene.fps) * i)[0] for i in range(count)]
+
+
+def frames_of(uri: str | None, count: int = COUNT) -> list[Bytes]:
+    """Return the first `count` frames of a source, or synthetic ones. Raises InputError when it has none."""
+    if uri is None:
+        return synthetic_frames(count)
+    source = open_source(uri)
+    frames: list[Bytes] = []
+    try:
+        while len(frames) < count and (frame := source.read(timeout_s=10.0)) is not None:
+            frames.append(frame.image_bgr.copy())
+    except (EndOfStream, SourceLost):
+        pass
+    finally:
+        source.close()
+    if not frames:
+        raise InputError(f"{uri} gave no frame: check it with `python -m inference run`")
+    return frames

@@ -1,18 +1,21 @@
-"""Latency of candidates, interleaved: every one takes its turn in each round, so that heat and neighbours are shared."""
+"""Latency of candidates, interleaved: each takes its turn in every round, so that heat and neighbours are shared."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
 import numpy as np
 
-from benchmarks.frames import ego_rect
+from benchmarks.frames import EGO
 from benchmarks.statistics import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
+from inference.contract import Bundle
+from inference.decision import Decider, Verdict
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
+from inference.regions import Relative, Zones
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
@@ -39,53 +42,58 @@ class Samples:
         return np.asarray(np.median(self.frame_ms, axis=1), np.float64)
 
 
-def answer(pipeline: Pipeline, frame_bgr: Bytes, threshold: float) -> int:
-    """Return the class of the ego zone, or -1 for UNKNOWN: one frame, the whole hot path."""
-    probs = pipeline.classify(frame_bgr, [ego_rect(frame_bgr)])[0]
-    best = int(probs.argmax())
-    return best if probs[best] >= threshold else -1
+class HotPath:
+    """What the car does with one frame: regions, geometry, engine, decision. Made of the runner's own objects."""
+
+    def __init__(self, bundle: Bundle, pipeline: Pipeline, zones: Mapping[str, Relative] = EGO) -> None:
+        self.pipeline = pipeline
+        self._decider = Decider(bundle.classes, bundle.abstain_threshold)
+        self._zones = Zones(zones)
+
+    def answer(self, frame_bgr: Bytes) -> tuple[Verdict, ...]:
+        """Return the verdict on each zone of a frame, uint8 (H, W, 3)."""
+        rects = self._zones.rects(frame_bgr.shape[1], frame_bgr.shape[0])
+        probs = self.pipeline.classify(frame_bgr, rects)
+        return self._decider.decide(self._zones.names, rects, probs, {})
 
 
 def take_turns(
-    pipelines: Sequence[Pipeline],
+    paths: Sequence[HotPath],
     frames: Sequence[Bytes],
     *,
-    thresholds: Sequence[float],
     samples: int = SAMPLES,
     seed: int = 0,
     on_round: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Samples]:
-    """Time every pipeline at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
+    """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
     rounds = -(-samples // CALLS_PER_TURN)
-    frame_ms = np.zeros((len(pipelines), rounds, CALLS_PER_TURN))
+    frame_ms = np.zeros((len(paths), rounds, CALLS_PER_TURN))
     engine_ms = np.zeros_like(frame_ms)
     rng = np.random.default_rng(seed)
-    for pipeline, threshold in zip(pipelines, thresholds, strict=True):
+    for path in paths:
         for i in range(WARM_UPS):
-            answer(pipeline, frames[i % len(frames)], threshold)
+            path.answer(frames[i % len(frames)])
     gc.collect()
     gc.disable()  # a collection of ours would land on one candidate
     try:
         for turn in range(rounds):
-            for i in rng.permutation(len(pipelines)):
-                _take_turn(pipelines[i], frames, thresholds[i], turn, frame_ms[i, turn], engine_ms[i, turn])
+            for i in rng.permutation(len(paths)):
+                _take_turn(paths[i], frames, turn, frame_ms[i, turn], engine_ms[i, turn])
             on_round(turn + 1, rounds)
     finally:
         gc.enable()
-    return [Samples(frame_ms[i], engine_ms[i]) for i in range(len(pipelines))]
+    return [Samples(frame_ms[i], engine_ms[i]) for i in range(len(paths))]
 
 
-def _take_turn(
-    pipeline: Pipeline, frames: Sequence[Bytes], threshold: float, turn: int, frame_ms: Floats, engine_ms: Floats
-) -> None:
+def _take_turn(path: HotPath, frames: Sequence[Bytes], turn: int, frame_ms: Floats, engine_ms: Floats) -> None:
     for call in range(-WARM_UPS_PER_TURN, CALLS_PER_TURN):
         frame = frames[(turn * CALLS_PER_TURN + call) % len(frames)]
         started = perf_counter_ns()
-        answer(pipeline, frame, threshold)
+        path.answer(frame)
         taken = perf_counter_ns() - started
         if call >= 0:
             frame_ms[call] = taken / 1e6
-            engine_ms[call] = pipeline.infer_ns / 1e6
+            engine_ms[call] = path.pipeline.infer_ns / 1e6
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from benchmarks.candidates import Candidate, read_passports
 from inference.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from inference.errors import CheckError
 from inference.files import replacing_folder, write_json
+from inference.passport import FOLDER, passport_file
 
 CHOICE = "choice.json"
 
@@ -39,16 +40,16 @@ def write_production(path: Path, candidate: Candidate, choice: dict[str, Any]) -
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the bound files that one precision needs: all but the other precisions' models."""
-    mine = {onnx_name(precision), onnx_name(precision, ort_form=True)}
+    runs = "fp32" if precision == "bf16" and onnx_name(precision) not in bundle.files else precision
+    mine = {onnx_name(runs), onnx_name(runs, ort_form=True)}
     models = {onnx_name(p, ort_form=form) for p in PRECISIONS for form in (False, True)}
     return [name for name in sorted(bundle.files) if name in mine or name not in models]
 
 
 def copy_engines(bundle: Path, folder: Path, precision: str) -> None:
     """Copy the engines of a precision with their passports."""
-    (folder / "engines").mkdir()
-    for file, facts in read_passports(bundle):
-        if facts.get("precision", file.name.split(".")[0]) == precision:
-            for part in (file, file.with_suffix(".engine")):
-                if part.is_file():
-                    shutil.copyfile(part, folder / "engines" / part.name)
+    (folder / FOLDER).mkdir()
+    for engine, facts in read_passports(bundle):
+        if facts.get("precision") == precision:
+            for part in (engine, passport_file(engine)):
+                shutil.copyfile(part, folder / FOLDER / part.name)

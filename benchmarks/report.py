@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from benchmarks.pictures import draw_pareto
+from benchmarks.tables import as_mb, as_ms, as_percent, as_points, as_range, say_noise
 from inference.files import replacing_folder, write_json, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,25 +34,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters |= {"ms": as_ms, "percent": as_percent, "points": as_points, "mb": as_mb}
+    pages.filters |= {
+        "ms": as_ms,
+        "percent": as_percent,
+        "points": as_points,
+        "mb": as_mb,
+        "range": as_range,
+        "noise": say_noise,
+    }
     return pages
-
-
-def as_ms(value: float | None) -> str:
-    """Write milliseconds with three significant digits, or that they were not measured."""
-    return "not measured" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def as_percent(value: float | None) -> str:
-    """Write a part of 1 as per cent."""
-    return "not measured" if value is None else f"{100 * value:.1f}"
-
-
-def as_points(value: float | None) -> str:
-    """Write a difference of parts of 1 as points."""
-    return "" if value is None else f"{100 * value:+.2f}"
-
-
-def as_mb(value: int) -> str:
-    """Write bytes as megabytes."""
-    return f"{value / 1e6:.2f}"

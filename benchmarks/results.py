@@ -5,76 +5,118 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.accuracy import score
 from benchmarks.candidates import Unmeasured
-from benchmarks.choose import Choice, Evidence, Policy, explain_rule
-from benchmarks.field import Measured
-from benchmarks.latency import CALLS_PER_TURN, Noise
+from benchmarks.choose import Evidence, Outcome, apply_rule
+from benchmarks.field import Field, Measured
+from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples
 from benchmarks.machine import describe_machine
+from benchmarks.policy import Policy
+from benchmarks.statistics import summarise
+from benchmarks.words import explain, explain_rule, role, say_choice
 from inference.pack import Pack
 from inference.runs import Run
 
 SCHEMA = 1
 ORIGIN = ord("0")
 """`predicted` holds one character a test row: chr(ORIGIN + class)."""
+CURVE = (*range(0, 100, 2), 99, 99.5, 99.9, 100)
+"""The percentiles that the latency curves are drawn through."""
 
 
-def encode_classes(classes_n: Sequence[int] | np.ndarray) -> str:
+def encode_classes(classes_n: Sequence[int] | NDArray[np.int64]) -> str:
     """Return class numbers as a string, one character each."""
     return "".join(chr(ORIGIN + int(c)) for c in classes_n)
 
 
-def decode_classes(text: str) -> np.ndarray:
+def decode_classes(text: str) -> NDArray[np.int64]:
     """Return the class numbers of `encode_classes`."""
     return np.array([ord(c) - ORIGIN for c in text], np.int64)
 
 
-def collect(
-    run: Run,
-    pack: Pack,
-    measured: Sequence[Measured],
-    unmeasured: Sequence[Unmeasured],
-    noise: Noise,
-    policy: Policy,
-) -> dict[str, Any]:
-    """Return the body of results.json without the choice."""
-    rows = []
-    for m in measured:
-        row = m.as_json()
-        if m.predictions is not None:
-            row["predicted"] = encode_classes(m.predictions.predicted_n)
-        rows.append(row)
+def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeasured]) -> dict[str, Any]:
+    """Return the body of results.json without policy and choice."""
+    noise, test = field.noise, pack.rows("test")
     return {
         "schema": SCHEMA,
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "run": run.path.resolve().name,
-        "synthetic": pack.synthetic or any(m.candidate.bundle.synthetic for m in measured),
+        "synthetic": pack.synthetic or any(m.candidate.bundle.synthetic for m in field.measured),
         "machine": describe_machine(),
         "pack": {"fingerprint": pack.fingerprint, "classes": list(pack.classes), "background": pack.background},
-        "test": {"n": len(pack.rows("test")), "labels": encode_classes(pack.labels_n[pack.rows("test")])},
+        "test": {"n": len(test), "labels": encode_classes(pack.labels_n[test])},
         "protocol": {
             "batch": 1,
             "calls_per_turn": CALLS_PER_TURN,
+            "warm_ups_per_turn": WARM_UPS_PER_TURN,
             "order": "shuffled round-robin over all candidates and an A/A twin of the first",
             "outliers": "none removed",
         },
         "noise": {
-            "aa_pair": measured[0].candidate.name,
+            "aa_pair": field.measured[0].candidate.name,
             "aa_ratio": list(noise.ratio),
             "aa_same": noise.same,
             "spread": noise.spread,
             "noisy": noise.noisy,
             "floor": noise.floor,
         },
-        "candidates": rows,
-        "unmeasured": [asdict(row) for row in unmeasured],
-        "policy": asdict(policy),
-        "rule": explain_rule(policy),
+        "candidates": [describe_candidate(m) for m in field.measured],
+        "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
     }
+
+
+def describe_candidate(measured: Measured) -> dict[str, Any]:
+    """Return a candidate's row. Later measurements fill what is None here."""
+    candidate, bundle = measured.candidate, measured.candidate.bundle
+    row: dict[str, Any] = {
+        "name": candidate.name,
+        "arch": candidate.arch,
+        "precision": candidate.precision,
+        "backend": candidate.backend,
+        "threads": candidate.threads,
+        "selectable": False,
+        "why_not": "",
+        "size_px": bundle.geometry.size_px,
+        "bytes": candidate.bytes(measured.opened),
+        "opened": measured.opened,
+        "accuracy": None,
+        "predicted": None,
+        "latency": describe_latency(measured.samples),
+        "cold_start_ms": None,
+        "age_ms": None,
+        "robustness": None,
+        "energy_mj": None,
+    }
+    if measured.predictions is not None:
+        row["accuracy"] = score(measured.predictions, bundle.classes)
+        row["predicted"] = encode_classes(measured.predictions.predicted_n)
+    row["why_not"] = reason_not_selectable(measured)
+    row["selectable"] = not row["why_not"]
+    return row
+
+
+def describe_latency(samples: Samples) -> dict[str, Any]:
+    """Return both latencies with their percentiles, and the curve of the frame's."""
+    frames = samples.frame_ms.ravel()
+    return {
+        "frame_ms": summarise(frames),
+        "engine_ms": summarise(samples.engine_ms.ravel()),
+        "curve_ms": [round(float(value), 5) for value in np.percentile(frames, CURVE)],
+    }
+
+
+def reason_not_selectable(measured: Measured) -> str:
+    """Return why a candidate may never be chosen, or nothing."""
+    if not measured.candidate.bundle.selectable or measured.predictions is None:
+        return "it was exported at another size than it was trained at: for latency only"
+    if not measured.candidate.proved:
+        return f"{measured.candidate.precision} is not among the precisions that its bundle proved"
+    return ""
 
 
 def evidence_of(results: dict[str, Any]) -> list[Evidence]:
@@ -83,36 +125,54 @@ def evidence_of(results: dict[str, Any]) -> list[Evidence]:
     return [
         Evidence(
             name=row["name"],
-            correct_n=decode_classes(row["predicted"]) == labels if "predicted" in row else np.zeros(len(labels), bool),
-            p50_ms=row["latency"]["frame_ms"]["p50"],
-            p99_ms=row["latency"]["frame_ms"]["p99"],
-            bytes=row["bytes"],
-            selectable=row["selectable"],
+            labels_n=labels,
+            predicted_n=decode_classes(row["predicted"]) if row["predicted"] else np.full(len(labels), -1),
+            classes=tuple(results["pack"]["classes"]),
+            figures={
+                "p50_ms": row["latency"]["frame_ms"]["p50"],
+                "p99_ms": row["latency"]["frame_ms"]["p99"],
+                "age_ms": row["age_ms"]["p99"] if row["age_ms"] else None,
+                "size_mb": row["bytes"] / 1e6,
+                "energy_mj": row["energy_mj"],
+                "cold_start_ms": row["cold_start_ms"],
+                "ece": row["accuracy"].get("ece") if row["accuracy"] else None,
+                "corruption_accuracy": row["robustness"]["mean"] if row["robustness"] else None,
+            },
+            why_not=row["why_not"],
         )
         for row in results["candidates"]
     ]
 
 
-def choice_as_json(choice: Choice, results: dict[str, Any]) -> dict[str, Any]:
+def choose(results: dict[str, Any], policy: Policy) -> Outcome:
+    """Apply the rule to results, and write policy, rule and choice into them."""
+    field = evidence_of(results)
+    outcome = apply_rule(field, policy, results["noise"]["floor"])
+    results["policy"], results["rule"] = policy.as_json(), explain_rule(policy)
+    results["choice"] = describe_choice(outcome, field, policy, results)
+    return outcome
+
+
+def describe_choice(outcome: Outcome, field: list[Evidence], policy: Policy, results: dict[str, Any]) -> dict[str, Any]:
     """Return choice.json: the reason, and why each other candidate was not chosen."""
-    verdicts = {v.name: v for v in choice.verdicts}
-    rows = [{**_figures(row), **_verdict_as_json(verdicts[row["name"]])} for row in results["candidates"]]
-    return {
+    rows = [
+        {
+            **_figures(row),
+            "role": role(e, outcome),
+            "why": explain(e, outcome, policy),
+            **_describe_loss(outcome, e),
+        }
+        for row, e in zip(results["candidates"], field, strict=True)
+    ]
+    body = {
         "schema": SCHEMA,
         "synthetic": results["synthetic"],
-        "sentence": choice.sentence,
-        "chosen": choice.chosen,
-        "reference": choice.reference,
-        "rule": results["rule"],
-        "policy": results["policy"],
-        "machine": results["machine"],
-        "noise": results["noise"],
-        "pack": results["pack"],
-        "made_at": results["made_at"],
-        "run": results["run"],
-        "candidates": rows,
-        "unmeasured": results["unmeasured"],
+        "sentence": say_choice(outcome, field, policy),
+        "chosen": outcome.chosen.name if outcome.chosen else None,
+        "reference": outcome.reference.name if outcome.reference else None,
     }
+    copied = ("rule", "policy", "machine", "noise", "pack", "made_at", "run", "unmeasured")
+    return {**body, **{name: results[name] for name in copied}, "candidates": rows}
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:
@@ -120,17 +180,21 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
     accuracy, frame = row["accuracy"], row["latency"]["frame_ms"]
     kept["accuracy"] = accuracy["top1"] if accuracy else None
     kept["accuracy_interval"] = accuracy["interval"] if accuracy else None
-    return kept | {"p50_ms": frame["p50"], "p99_ms": frame["p99"], "cold_start_ms": row.get("cold_start_ms")}
+    return kept | {"p50_ms": frame["p50"], "p99_ms": frame["p99"], "cold_start_ms": row["cold_start_ms"]}
 
 
-def _verdict_as_json(verdict: Any) -> dict[str, Any]:
-    body = asdict(verdict)
-    pairs = body.pop("pairs")
-    body["discordant"] = None if pairs is None else {"only_reference": pairs[0], "only_this": pairs[1], "n": pairs[2]}
-    body["loss_interval"] = None if body["loss_interval"] is None else list(body["loss_interval"])
-    return body
-
-
-def report_folder(run: Path) -> Path:
-    """Return the report's folder of a run."""
-    return run / "report"
+def _describe_loss(outcome: Outcome, evidence: Evidence) -> dict[str, Any]:
+    loss = outcome.losses.get(evidence.name)
+    if loss is None:
+        return {"loss": None, "loss_interval": None, "loss_bound": None, "mcnemar_p": None, "discordant": None}
+    return {
+        "loss": loss.observed,
+        "loss_interval": list(loss.interval),
+        "loss_bound": loss.bound,
+        "mcnemar_p": loss.mcnemar_p,
+        "discordant": {
+            "only_reference": loss.pairs.only_reference,
+            "only_this": loss.pairs.only_rival,
+            "n": loss.pairs.n,
+        },
+    }

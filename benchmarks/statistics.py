@@ -84,10 +84,22 @@ def loss_bound(pairs: Pairs, confidence: float = CONFIDENCE) -> float:
     return _tango_root(pairs, -float(stats.norm.ppf(confidence)))
 
 
+def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
+    """Return the upper bound of a weighted sum of independent losses, from (weight, loss, upper bound) of each.
+
+    Source: MOVER, Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. Of one stratum it is its own bound.
+    """
+    loss = sum(weight * observed for weight, observed, _ in strata)
+    return loss + math.sqrt(sum((weight * (bound - observed)) ** 2 for weight, observed, bound in strata))
+
+
 def _tango_root(pairs: Pairs, score: float) -> float:
     """Return the loss whose score is `score`; the score falls as the loss rises."""
     edge = 1 - 1e-9
-    gap = lambda loss: tango_score(pairs, loss) - score  # noqa: E731
+
+    def gap(loss: float) -> float:
+        return tango_score(pairs, loss) - score
+
     if gap(-edge) <= 0:
         return -1.0
     if gap(edge) >= 0:
@@ -100,8 +112,11 @@ def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFI
 
     Source: MLPerf inference rules, "early stopping"; 64, 130, 662 and 6,636 for p90, p95, p99, p99.9.
     """
+
+    def enough(n: int) -> bool:
+        return bool(stats.binom.cdf(over, n, 1 - percentile) <= 1 - confidence)
+
     low, high = over + 1, over + 2
-    enough = lambda n: stats.binom.cdf(over, n, 1 - percentile) <= 1 - confidence  # noqa: E731
     while not enough(high):
         low, high = high, high * 2
     while high - low > 1:

@@ -58,20 +58,22 @@ def make_pack(path: Path, *, size_px: int = 32, rows_per_class: int = 20, noise:
     return path
 
 
-def make_tiny_bundle(path: Path, arch: str) -> None:
+def make_tiny_bundle(path: Path, arch: str, precisions: tuple[str, ...]) -> None:
     """Write a bundle whose network is WEIGHTS[arch]."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.bundles.tiny_weights", lambda classes, scale=1.0: WEIGHTS[arch])
-        make_bundle(path)
+        make_bundle(path, precisions=precisions)
 
 
-def make_run(path: Path, archs: tuple[str, ...] = ("tiny_a", "tiny_b")) -> Path:
+def make_run(
+    path: Path, archs: tuple[str, ...] = ("tiny_a", "tiny_b"), precisions: tuple[str, ...] = ("fp32", "int8")
+) -> Path:
     """Write a run folder with a pack and one bundle an architecture."""
     from inference.pack import open_pack
 
     pack = open_pack(make_pack(path / "pack"))
     for arch in archs:
-        make_tiny_bundle(path / arch / "bundle", arch)
+        make_tiny_bundle(path / arch / "bundle", arch, precisions)
     write_json(path / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": pack.fingerprint}})
     return path
 
@@ -81,11 +83,17 @@ def run_folder(tmp_path):
     return make_run(tmp_path / "runs" / "tiny")
 
 
+@pytest.fixture
+def small_run(tmp_path):
+    """A run of one bundle with one precision: the quickest to measure."""
+    return make_run(tmp_path / "runs" / "small", ("tiny_a",), ("fp32",))
+
+
 @pytest.fixture(scope="session")
 def measured_run(tmp_path_factory):
     """A run that was measured once for the whole session; read it, do not change it."""
     from benchmarks.commands import measure
 
     path = make_run(tmp_path_factory.mktemp("measured") / "runs" / "tiny")
-    assert measure.main([str(path), "--backends", "ort"]) == 0
+    assert measure.main([str(path), "--backends", "ort", "--quick"]) == 0
     return path

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from benchmarks.candidates import Candidate, list_candidates, open_bundles, runnable
-from benchmarks.field import open_pipelines
-from benchmarks.frames import ego_rect, synthetic_frames
-from benchmarks.latency import CALLS_PER_TURN, Samples, answer, is_same, judge_noise, take_turns
+from benchmarks.field import open_field
+from benchmarks.frames import synthetic_frames
+from benchmarks.latency import CALLS_PER_TURN, HotPath, Samples, is_same, judge_noise, take_turns
 from benchmarks.statistics import Interval
+from inference.backends import open_backend
+from inference.camera import Camera, Mounting
 from inference.errors import InputError
+from inference.pipeline import Pipeline
+from inference.regions import Zones
+from inference.runner import Runner
 from inference.runs import open_run
+from inference.scene import ZONES
+from inference.sources import Frame, open_source
+from tests.bundles import make_bundle
 
 
 def candidates_of_run() -> list[Candidate]:
@@ -37,25 +45,27 @@ CASES = [pytest.param(c, id=c.name.replace(" ", "-")) for c in candidates_of_run
 @pytest.mark.parametrize("candidate", CASES)
 def test_frame(benchmark, candidate):
     frame = synthetic_frames(1)[0]
-    with open_pipelines([candidate]) as (pipeline,):
-        benchmark(answer, pipeline, frame, candidate.bundle.abstain_threshold)
+    with open_field([candidate]) as (opened, refused):
+        assert not refused
+        benchmark(opened[0][1].answer, frame)
 
 
 class Recorder:
-    """A pipeline that writes down who was called."""
+    """A hot path that writes down who was called."""
+
+    infer_ns = 500
 
     def __init__(self, name, log):
-        self.name, self.log, self.infer_ns = name, log, 500
+        self.name, self.log, self.pipeline = name, log, self
 
-    def classify(self, frame, rects):
+    def answer(self, frame):
         self.log.append(self.name)
-        return np.array([[0.2, 0.8]], np.float32)
 
 
 def test_every_round_holds_one_turn_of_everyone():
     log: list[str] = []
     frames = synthetic_frames(2, (160, 96))
-    taken = take_turns([Recorder(n, log) for n in "abc"], frames, thresholds=[0, 0, 0], samples=40, seed=3)
+    taken = take_turns([Recorder(n, log) for n in "abc"], frames, samples=40, seed=3)
     turns = log[30:]  # after the warm-ups
     length = CALLS_PER_TURN + 1
     starts = turns[::length]
@@ -67,14 +77,16 @@ def test_every_round_holds_one_turn_of_everyone():
     assert (taken[0].engine_ms == 500 / 1e6).all()
 
 
-@pytest.mark.parametrize(("threshold", "said"), [(0.5, 1), (0.8, 1), (0.9, -1)])
-def test_a_top_probability_under_the_threshold_is_unknown(threshold, said):
-    assert answer(Recorder("a", []), synthetic_frames(1, (160, 96))[0], np.float32(threshold)) == said
-
-
-def test_the_zone_is_the_same_part_of_any_frame():
-    small, large = ego_rect(np.zeros((360, 640, 3), np.uint8)), ego_rect(np.zeros((720, 1280, 3), np.uint8))
-    assert tuple(2 * edge for edge in small) == pytest.approx(large, abs=2)
+def test_the_hot_path_answers_as_the_car_does(tmp_path):
+    """The same frame through the benchmark's path and through the runner: the same verdict on the ego zone."""
+    bundle = make_bundle(tmp_path / "bundle")
+    frame = synthetic_frames(1)[0]
+    backend = open_backend("ort", bundle, "fp32", batch=3, threads=1)
+    pipeline = Pipeline(bundle, backend)
+    runner = Runner(bundle, pipeline, open_source("synthetic://"), Zones(ZONES), Mounting(Camera()), [], ())
+    said = runner.decide(Frame(0, 0, frame), frame)
+    expected = next(v for v in said.verdicts if v.name == "ego")
+    assert HotPath(bundle, pipeline).answer(frame) == (expected,)
 
 
 def rounds(scale, rng, drift):

@@ -79,7 +79,7 @@ def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder)
     bundle = run_folder / "tiny_a" / "bundle"
     (bundle / "engines").mkdir()
     facts = {"runtime": "tensorrt_rtx", "precision": "int8", "target": "sm86", "state": "built"}
-    write_json(bundle / "engines" / "int8.tensorrt_rtx.sm86.json", facts)
+    write_json(bundle / "engines" / "int8.tensorrt_rtx.sm86.engine.json", facts)
     rows = list_unmeasured(open_bundles(open_run(run_folder)), ["ort"])
     assert [(r.arch, r.precision, r.backend) for r in rows if r.facts] == [("tiny_a", "int8", "trt")]
     assert not [r for r in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"]) if r.facts]
@@ -117,13 +117,13 @@ def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
     backend.close()
 
 
-def test_nothing_fits_is_exit_1_with_a_report_and_no_production(run_folder):
-    with pytest.raises(CheckError, match=r"no candidate can go to production.*0\.0001 ms"):
-        measure.main([str(run_folder), "--backends", "ort", "--budget-ms", "0.0001"])
-    assert not [p for p in run_folder.iterdir() if "production" in p.name]
-    results = read_json(run_folder / "report" / "results.json")
+def test_nothing_fits_is_exit_1_with_a_report_and_no_production(small_run):
+    with pytest.raises(CheckError, match=r"no candidate can go to production.*over the budget of 0\.0001 ms"):
+        measure.main([str(small_run), "--backends", "ort", "--quick", "--budget-ms", "0.0001"])
+    assert not [p for p in small_run.iterdir() if "production" in p.name]
+    results = read_json(small_run / "report" / "results.json")
     assert results["choice"]["chosen"] is None
-    assert "no candidate can go to production" in (run_folder / "report" / "report.html").read_text()
+    assert "no candidate can go to production" in (small_run / "report" / "report.html").read_text()
 
 
 def test_a_damaged_model_never_reaches_production(run_folder):
@@ -138,10 +138,10 @@ def test_a_damaged_model_never_reaches_production(run_folder):
     assert not [p for p in run_folder.iterdir() if "production" in p.name]
 
 
-def test_json_prints_the_choice_on_stdout_alone(run_folder, capsys):
-    measure.main([str(run_folder), "--backends", "ort", "--json"])
+def test_json_prints_the_choice_on_stdout_alone(small_run, capsys):
+    measure.main([str(small_run), "--backends", "ort", "--quick", "--json"])
     printed = json.loads(capsys.readouterr().out)
-    assert printed == read_json(run_folder / "production" / "choice.json")
+    assert printed == read_json(small_run / "production" / "choice.json")
 
 
 @pytest.mark.parametrize(
