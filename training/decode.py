@@ -29,6 +29,8 @@ class Frame:
     """One source image and the rows that are cut from it: (row, rectangle or None for the whole frame)."""
 
     source: str
+    size_wh: tuple[int, int] | None
+    """Width and height that the frame must have, where the source says."""
     cuts: tuple[tuple[int, Rect | None], ...]
 
 
@@ -64,10 +66,14 @@ class Job:
         pixels = self.load(frame.source)
         if isinstance(pixels, str):
             return [Done(row, b"", rect, pixels) for row, rect in frame.cuts]
+        found_wh = pixels.shape[1], pixels.shape[0]
+        if frame.size_wh not in (None, found_wh):
+            reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(frame.size_wh or ()))
+            return [Done(row, b"", rect, reason) for row, rect in frame.cuts]
         done = []
         out_nhwc = self.geometry.empty(1)
         for row, rect in frame.cuts:
-            cut = whole(pixels) if rect is None else clip_rect(rect, pixels.shape[1], pixels.shape[0])
+            cut = whole(pixels) if rect is None else clip_rect(rect, *found_wh)
             width, height = cut[2] - cut[0], cut[3] - cut[1]
             if min(width, height) < self.min_side_px:
                 done.append(Done(row, b"", rect, f"tiny: {width}x{height} px"))

@@ -25,6 +25,19 @@ def load_file(root: str, name: str) -> Bytes | str:
     return "unreadable: not an image" if frame is None else frame
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return an image's width and height as it decodes, from its header alone; None when it has none."""
+    from PIL import Image
+
+    turned = (5, 6, 7, 8)  # EXIF orientations that swap the sides
+    try:
+        with Image.open(path) as image:
+            swap = image.getexif().get(0x0112) in turned
+            return image.size[::-1] if swap else image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
 def damage_of(data: bytes) -> str | None:
     """Say what is wrong with an image file's bytes, or None: OpenCV fills what is missing with grey."""
     if not data:

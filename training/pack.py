@@ -77,7 +77,10 @@ def _request(source: str, listing: Listing, options: Options) -> str:
     """Return the sha256 of what decides the pack, file sizes and times included: equal requests, equal packs."""
 
     def stamp(name: str) -> list[int]:
-        state = Path(listing.root, name).stat()
+        try:
+            state = Path(listing.root, name).stat()
+        except OSError:  # a missing image is listed as rejected later
+            return []
         return [state.st_size, state.st_mtime_ns]
 
     names = sorted({sample.source for sample in listing.samples})
@@ -113,8 +116,8 @@ def _write_images(file: Path, samples: list[Sample], listing: Listing, options: 
     os.truncate(file, NPY_HEADER_BYTES + needed)
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
     frames = [
-        Frame(name, tuple((row, samples[row].box) for row in rows))
-        for name, rows in groupby(by_source, key=lambda row: samples[row].source)
+        Frame(name, size, tuple((row, samples[row].box) for row in rows))
+        for (name, size), rows in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
     ]
     job = Job(listing.load, options.geometry, options.min_side_px, str(file), NPY_HEADER_BYTES)
     processes = options.processes or len(os.sched_getaffinity(0))
@@ -211,8 +214,9 @@ def _facts(
         "rows": len(rows),
         "groups": len({row.sample.group for row in rows}),
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
-        "rejected": sorted(rejected, key=lambda r: (str(r["source"]), str(r["box"]))),
-        "warnings": warnings,
+        "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),
+        "skipped": listing.skipped,
+        "warnings": listing.warnings + warnings,
         "options": options.as_json(),
     }
 

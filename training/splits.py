@@ -71,7 +71,7 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
 def check_splits(source: str, samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:
     """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
     counts = Counter((sample.split, sample.label) for sample in samples)
-    mend = "add images or groups of it, or let --resplit draw the splits anew"
+    mend = "add groups of it, let --resplit draw the splits anew, or drop it with --classes"
     for split in SHARES:
         if not any(counts[split, name] for name in classes):
             raise InputError(f"{source} has no {split} split: add one, or let --resplit draw the splits anew")

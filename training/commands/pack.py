@@ -13,8 +13,9 @@ from training.importers import Options, names
 from training.pack import pack
 
 EPILOG = """
-SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), or
-`synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
+SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), a detection
+data set (COCO JSON, YOLO with data.yaml, Pascal VOC, KITTI object: one row a box, cut with context, and background
+that overlaps no box), or `synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
 
 An --out that exists is never overwritten: when it is a pack of the same files and options nothing is done,
 otherwise the command ends with exit code 2.
@@ -44,7 +45,12 @@ def add_options(it: argparse.ArgumentParser) -> None:
     it.add_argument("--group-csv", type=Path, metavar="FILE", help="names the groups: a CSV with columns file,group")
     it.add_argument("--resplit", action="store_true", help="ignore the source's split folders and draw the splits")
     it.add_argument("--seed", type=int, default=0, help="of the splits and the calibration slice (default 0)")
-    it.add_argument("--min-side", dest="min_side_px", type=int, default=8, metavar="PX", help="reject smaller (8)")
+    it.add_argument("--min-side", dest="min_side_px", type=int, default=12, metavar="PX", help="reject smaller (12)")
+    it.add_argument("--classes", metavar="MAP", help="a CSV class,becomes, or uvh26, kitti, coco80")
+    it.add_argument("--margin", type=float, default=0.1, help="context around a box, as a part of its sides (0.1)")
+    it.add_argument("--max-truncated", type=float, default=1.0, metavar="PART", help="leave out more truncated boxes")
+    it.add_argument("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out more hidden boxes (0-3)")
+    it.add_argument("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
     it.add_argument("--background-class", metavar="NAME", help="the class that means nothing is there")
     it.add_argument("--format", choices=names(), help="the importer (default: by the source's layout)")
     it.add_argument("--processes", type=int, metavar="N", help="to decode with (default: one a core)")
@@ -73,6 +79,7 @@ def summary(made: Pack) -> str:
     rejected = made.facts["rejected"]
     lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
+    lines += [f"left out: {n} boxes, {reason}" for reason, n in made.facts["skipped"].items()]
     lines += [f"warning: {warning}" for warning in made.facts["warnings"]]
     lines.append(f"fingerprint {made.fingerprint}")
     return "\n".join(lines)

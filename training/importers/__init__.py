@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,8 +35,18 @@ class Options:
     """A CSV with the columns `file,group`; a file is named relative to the source."""
     resplit: bool = False
     """Ignore the split folders of the source and draw 70/15/15 by group."""
-    min_side_px: int = 8
-    """Samples whose shorter side is smaller are rejected."""
+    min_side_px: int = 12
+    """Images and boxes whose shorter side is smaller are rejected."""
+    classes: str | None = None
+    """A class map: a CSV `class,becomes`, or the name of a shipped one (see training/classes)."""
+    margin: float = 0.1
+    """Context around a box, as a part of its width and height, on each side."""
+    max_truncated: float = 1.0
+    """Boxes of which a larger part is outside the image are left out, where the source says so."""
+    max_occluded: int = 3
+    """Boxes that are hidden more are left out: 0 visible, 1 partly, 2 largely, 3 unknown."""
+    background: int | None = None
+    """How many crops without any box a detection data set gets; without it, as many as a class has on average."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
     format: str | None = None
@@ -47,6 +57,14 @@ class Options:
         Geometry(self.size_px, self.kernel)
         if self.min_side_px < 1:
             raise InputError(f"min_side_px is {self.min_side_px}: give at least 1")
+        for name, value, low, high in (
+            ("margin", self.margin, 0.0, 2.0),
+            ("max_truncated", self.max_truncated, 0.0, 1.0),
+            ("max_occluded", self.max_occluded, 0, 3),
+            ("background", self.background or 0, 0, 10_000_000),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"{name} is {value}: give {low} to {high}")
         if self.processes is not None and self.processes < 1:
             raise InputError(f"processes is {self.processes}: give at least 1")
         if self.group is not None and self.group_csv is not None:
@@ -78,6 +96,8 @@ class Sample:
     group: str
     split: str | None
     box: Rect | None = None
+    frame_wh: tuple[int, int] | None = None
+    """The frame's width and height as its annotation has it: a box of another frame is no box of this one."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,11 @@ class Listing:
     background: str | None
     synthetic: bool
     load: Load
+    skipped: dict[str, int] = field(default_factory=dict)
+    """{reason: number} of annotated boxes that were left out."""
+    warnings: list[str] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    """{"source", "box", "reason"} of images that the importer itself could not read."""
 
 
 def names() -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from inference.errors import InputError
+from training.class_map import read_class_map
 from training.images import IMAGE_SUFFIXES, load_file
 from training.importers import Listing, Options, Sample
 
@@ -34,16 +36,21 @@ def read(source: str, options: Options) -> Listing:
     if not root.is_dir():
         raise InputError(f"{source} is not a folder: give a folder of images, one folder a class")
     found = list(_class_folders(root))
-    classes = tuple(sorted({folder.name for _, folder in found}))
+    class_map, skipped = read_class_map(options.classes), Counter[str]()
     group_of = group_finder(root, options)
     samples = []
     for split, folder in found:
         files = images_in(folder)
         if not files:
             raise InputError(f"{folder} holds no image: fill it or remove it")
+        label = class_map.becomes(folder.name)
+        if label is None:
+            skipped[f"{folder.name}: dropped by the class map"] += len(files)
+            continue
         for file in files:
             name = file.relative_to(root).as_posix()
-            samples.append(Sample(name, folder.name, group_of(name), None if options.resplit else split))
+            samples.append(Sample(name, label, group_of(name), None if options.resplit else split))
+    classes = tuple(sorted({sample.label for sample in samples}))
     return Listing(
         importer="folder",
         root=str(root.resolve()),
@@ -52,6 +59,7 @@ def read(source: str, options: Options) -> Listing:
         background=background_of(classes, options),
         synthetic=False,
         load=partial(load_file, str(root)),
+        skipped=dict(skipped),
     )
 
 
