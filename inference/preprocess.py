@@ -21,8 +21,10 @@ Bytes = NDArray[np.uint8]
 Rect = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the frame; x1 and y1 are exclusive."""
 
-KERNELS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
-DEFAULT_KERNEL = "linear"
+KERNELS = ("halving", "area", "linear")
+"""linear looks at 4 pixels however far it shrinks; area at all of them, slowly; halving averages 2x2 while the
+rest is still at least S x S, then is linear: nearly area's picture at a fifth of its time or less."""
+DEFAULT_KERNEL = "halving"
 SIZE_RANGE_PX = (32, 512)
 
 
@@ -75,12 +77,23 @@ def fill(out_nhwc: Bytes, frame_bgr: Bytes, rects: Sequence[Rect], geometry: Geo
     owned by the caller; rows past len(rects) are not touched. Rectangles are clipped to the frame.
     """
     height, width = frame_bgr.shape[:2]
-    size, kernel = (geometry.size_px, geometry.size_px), KERNELS[geometry.kernel]
+    size, halving = geometry.size_px, geometry.kernel == "halving"
+    kernel = cv2.INTER_AREA if geometry.kernel == "area" else cv2.INTER_LINEAR
     for i, rect in enumerate(rects):
         x0, y0, x1, y1 = clip_rect(rect, width, height)
         target = out_nhwc[i]
-        cv2.resize(frame_bgr[y0:y1, x0:x1], size, dst=target, interpolation=kernel)
+        crop = frame_bgr[y0:y1, x0:x1]
+        while halving and min(crop.shape[:2]) >= 2 * size:
+            crop = halve(crop)
+        cv2.resize(crop, (size, size), dst=target, interpolation=kernel)
         cv2.cvtColor(target, cv2.COLOR_BGR2RGB, dst=target)
+
+
+def halve(crop: Bytes) -> Bytes:
+    """Average 2x2 pixels; an odd last row or column is left out, since only exact halves are fast (0.3 ms at 720p)."""
+    height, width = crop.shape[0] // 2, crop.shape[1] // 2
+    even = crop[: 2 * height, : 2 * width]
+    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def whole(frame_bgr: Bytes) -> Rect:

@@ -38,10 +38,22 @@ def weights(length: int, size: int, kernel: str, shrinks: bool) -> np.ndarray:
     return matrix
 
 
+def plain_halve(crop: np.ndarray) -> np.ndarray:
+    """Average 2x2 pixels, halves up, one output pixel at a time."""
+    half = np.zeros((crop.shape[0] // 2, crop.shape[1] // 2, 3))
+    for y in range(half.shape[0]):
+        for x in range(half.shape[1]):
+            half[y, x] = np.floor(crop[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)) + 0.5)
+    return half
+
+
 def plain_fill(frame_bgr: np.ndarray, rect: tuple[int, int, int, int], geometry: Geometry) -> np.ndarray:
     """Crop, stretch and turn to RGB with a matrix an axis: float64 (S, S, 3)."""
     x0, y0, x1, y1 = rect
     crop = frame_bgr[y0:y1, x0:x1, ::-1].astype(np.float64)
+    while geometry.kernel == "halving" and min(crop.shape[:2]) >= 2 * geometry.size_px:
+        crop = plain_halve(crop)
+    y0, x0, y1, x1 = 0, 0, *crop.shape[:2]
     shrinks = min(y1 - y0, x1 - x0) >= geometry.size_px
     rows = weights(y1 - y0, geometry.size_px, geometry.kernel, shrinks)
     columns = weights(x1 - x0, geometry.size_px, geometry.kernel, shrinks)
@@ -49,7 +61,7 @@ def plain_fill(frame_bgr: np.ndarray, rect: tuple[int, int, int, int], geometry:
 
 
 @given(
-    frame=hnp.arrays(np.uint8, st.tuples(st.integers(2, 90), st.integers(2, 90), st.just(3))),
+    frame=hnp.arrays(np.uint8, st.tuples(st.integers(2, 150), st.integers(2, 150), st.just(3))),
     rect=rects,
     size=st.integers(32, 48),
     kernel=st.sampled_from(sorted(KERNELS)),
@@ -132,3 +144,23 @@ def test_an_image_file_reads_as_bgr_pixels(tmp_path):
     frame = np.random.default_rng(2).integers(0, 256, (20, 30, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), frame)
     assert np.array_equal(read_image(tmp_path / "a.png"), frame)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (131, 203), (257, 128), (260, 513)])
+def test_halving_equals_the_plain_twin_where_it_halves(shape):
+    frame = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)
+    geometry = Geometry(32, "halving")
+    out_nhwc = geometry.empty(1)
+    fill(out_nhwc, frame, [whole(frame)], geometry)
+    assert np.abs(out_nhwc[0] - plain_fill(frame, whole(frame), geometry)).max() <= 1.0
+
+
+def test_halving_averages_noise_away_as_area_does_and_linear_does_not():
+    frame = np.random.default_rng(4).normal(128, 40, (512, 512, 3)).clip(0, 255).astype(np.uint8)
+    left = {}
+    for kernel in KERNELS:
+        out_nhwc = Geometry(64, kernel).empty(1)
+        fill(out_nhwc, frame, [whole(frame)], Geometry(64, kernel))
+        left[kernel] = out_nhwc.std()
+    assert left["halving"] < 1.5 * left["area"]
+    assert left["linear"] > 3 * left["area"]
