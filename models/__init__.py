@@ -18,11 +18,11 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ARCHITECTURES)
 
 
-def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: bool = False) -> nn.Module:
+def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
     """Build a network: float32 (n, 3, S, S), normalised -> logits (n, classes).
 
     Each architecture's module has `MEAN`, `STD` (per channel, of RGB in 0..1) and
-    `build(classes, dropout=None, pretrained=False)`. Raises InputError with the nearest names.
+    `build(classes, dropout=None, pretrained=False)`; `pretrained` may name a file. Raises InputError with near names.
     """
     if arch.startswith("timm/"):
         from models import timm_backbone

@@ -1,0 +1,88 @@
+"""Any timm classifier as `timm/<name>`, with its own normalisation and, on demand, its pretrained weights."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+
+import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import load_state_dict
+from torch import nn
+
+from inference.errors import InputError
+
+RGB = tuple[float, float, float]
+
+
+def normalisation(name: str) -> tuple[RGB, RGB]:
+    """Return the mean and standard deviation per RGB channel that timm's weights of `name` were trained with."""
+    check_name(name)
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return _rgb(IMAGENET_DEFAULT_MEAN), _rgb(IMAGENET_DEFAULT_STD)
+    return _rgb(config.mean), _rgb(config.std)
+
+
+def build(
+    name: str, classes: int, dropout: float | None = None, pretrained: bool | str = False
+) -> nn.Module:
+    """Build `name` with a new head; `dropout` stands before it. `pretrained` may be the path of a weights file.
+
+    Raises InputError when the name is unknown, the file does not fit, or timm's hub cannot be reached.
+    """
+    check_name(name)
+    overlay = None
+    if isinstance(pretrained, str):
+        if not Path(pretrained).is_file():
+            raise InputError(f"{pretrained} does not exist: give a weights file of {name}, or --pretrained alone")
+        overlay = {"file": pretrained, "hf_hub_id": None, "url": None}
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    try:
+        network: nn.Module = timm.create_model(
+            name,
+            pretrained=bool(pretrained),
+            pretrained_cfg_overlay=overlay,
+            num_classes=classes,
+            drop_rate=0.0 if dropout is None else dropout,
+        )
+    except Exception as error:  # the hub's, torch's and timm's exceptions share no base
+        raise InputError(_sentence(name, pretrained, error)) from None
+    if isinstance(pretrained, str):
+        _check_fit(name, network, pretrained)
+    return network
+
+
+def _check_fit(name: str, network: nn.Module, file: str) -> None:
+    """Raise InputError when the file lacks more than the head: with another class count timm loads what it finds."""
+    head = timm.get_pretrained_cfg_value(name, "classifier") or ()
+    heads = (head,) if isinstance(head, str) else tuple(head)
+    held = load_state_dict(file, use_ema=False)
+    wanted = [key for key in network.state_dict() if not key.startswith(heads)]
+    lacking = [key for key in wanted if key not in held and not key.endswith("num_batches_tracked")]
+    if lacking:
+        raise InputError(_sentence(name, file, KeyError(f"it lacks {lacking[0]} and {len(lacking) - 1} more")))
+
+
+def check_name(name: str) -> None:
+    """Raise InputError with the nearest names when timm has no `name`."""
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
+        meant = f"did you mean {' or '.join(f'timm/{n}' for n in near)}?" if near else "see timm.list_models()"
+        raise InputError(f"there is no architecture 'timm/{name}': {meant}")
+
+
+def _sentence(name: str, pretrained: bool | str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    if isinstance(pretrained, str):
+        return f"{pretrained} does not hold weights of {name} ({reason}): give the file timm publishes for it"
+    if pretrained:
+        return f"the weights of timm/{name} cannot be fetched ({reason}): connect, or give a file as --pretrained FILE"
+    return f"timm/{name} cannot be built ({reason}): choose another backbone"
+
+
+def _rgb(values: tuple[float, ...]) -> RGB:
+    red, green, blue = values
+    return red, green, blue

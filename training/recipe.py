@@ -1,0 +1,164 @@
+"""The recipe: one frozen object that decides a training run, and how the command line overrides its fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import math
+import pkgutil
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from inference.errors import InputError
+
+
+def _number(low: float, high: float, help: str) -> Any:
+    return field(metadata={"low": low, "high": high, "help": help})
+
+
+def _word(*choices: str, help: str) -> Any:
+    return field(metadata={"choices": choices, "help": help})
+
+
+def _extra(default: float | int | bool, low: float, high: float, help: str) -> Any:
+    """A field that the published recipes do not have: its default leaves it out."""
+    return field(default=default, metadata={"low": low, "high": high, "help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run, but data, architecture and seed.
+
+    Label smoothing is PyTorch's: a share `s` of the target is spread over *all* K classes, the true one included, so
+    0.1 over 4 classes gives 0.925 and 3 x 0.025; 0.9 and 3 x 0.033, often quoted, is another definition.
+    Source: torch.nn.CrossEntropyLoss, "label_smoothing"; Szegedy et al. 2015, section 7.
+    """
+
+    name: str = field(metadata={"help": "the recipe these numbers came from"})
+    epochs: int = _number(1, 10_000, "passes over the training rows")
+    batch: int = _number(2, 65_536, "images a step, over all processes")
+    optimizer: str = _word("adam", "adamw", "sgd", help="adam couples weight decay into the gradient, adamw does not")
+    learning_rate: float = _number(1e-9, 100, "the highest rate")
+    min_learning_rate: float = _number(0, 100, "the rate that a schedule ends on")
+    weight_decay: float = _number(0, 10, "decay per step, times the rate")
+    decay_norm_bias: bool = field(default=True, metadata={"help": "decay normalisation and bias too, as PyTorch does"})
+    schedule: str = _word("plateau", "restarts", "one_cycle", "constant", help="how the rate changes")
+    warmup_epochs: float = _extra(0.0, 0, 1000, "linear warm-up from a hundredth of the rate (one_cycle, constant)")
+    restart_epochs: float = _extra(10.0, 0.01, 10_000, "restarts: T_0, the length of the first cycle in epochs")
+    restart_factor: int = _extra(2, 1, 100, "restarts: T_mult, how much longer each next cycle is")
+    plateau_factor: float = _extra(0.5, 1e-6, 0.999999, "plateau: the rate is multiplied by this")
+    plateau_patience: int = _extra(5, 0, 10_000, "plateau: epochs without a lower val loss before that")
+    stop_metric: str = _word("loss", "accuracy", help="early stopping watches this, of val")
+    stop_patience: int = _number(0, 10_000, "early stopping after so many epochs without a better one; 0: never")
+    label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
+    clip_norm: float = _number(0, 1e9, "largest norm of the gradient; 0: not clipped")
+    dropout_mobilenet: float = _number(0, 0.99, "dropout of mobilenet_inspired")
+    dropout_squeezenet: float = _number(0, 0.99, "dropout of squeezenet_inspired")
+    dropout_resnet: float = _number(0, 0.99, "dropout of resnet_inspired")
+    dropout_other: float = _extra(0.2, 0, 0.99, "dropout of any other architecture")
+    flip_p: float = _number(0, 1, "chance of a horizontal flip")
+    rotation_deg: float = _number(0, 180, "rotation by up to this, either way")
+    brightness: float = _number(0, 1, "colour jitter")
+    contrast: float = _number(0, 1, "colour jitter")
+    saturation: float = _number(0, 1, "colour jitter")
+    hue: float = _number(0, 0.5, "colour jitter, share of the colour circle")
+    translate: float = _number(0, 1, "shift by up to this share of the side, either way")
+    scale_min: float = _number(0.01, 1, "smallest magnification")
+    scale_max: float = _number(1, 100, "largest magnification")
+    perspective: float = _number(0, 1, "distortion: corners move by up to half this share of the side")
+    perspective_p: float = _number(0, 1, "chance of a perspective")
+    grayscale_p: float = _number(0, 1, "chance of grey")
+    erase_p: float = _number(0, 1, "chance that a rectangle is erased to the mean colour")
+    erase_area_min: float = _number(0.0001, 1, "smallest share of the area erased")
+    erase_area_max: float = _number(0.0001, 1, "largest share of the area erased")
+    average_decay: float = _extra(0.0, 0, 0.999999, "EMA of the weights, per step, evaluated and kept; 0: none")
+    mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: none")
+    cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: none")
+    mix_p: float = _extra(1.0, 0, 1, "chance that a batch is mixed (with both, one of them by a coin)")
+    balanced: bool = field(default=False, metadata={"help": "draw each class equally often"})
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check(item, getattr(self, item.name))
+        if self.min_learning_rate > self.learning_rate:
+            raise InputError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        if self.erase_area_min > self.erase_area_max:
+            raise InputError(f"erase_area_min {self.erase_area_min} is above erase_area_max {self.erase_area_max}")
+
+    def dropout(self, arch: str) -> float:
+        """Return the dropout of an architecture."""
+        value: float = getattr(self, f"dropout_{arch.removesuffix('_inspired')}", self.dropout_other)
+        return value
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return dataclasses.asdict(self)
+
+    def scaled(self, epochs: int) -> Recipe:
+        """Return the recipe at another length with T_0, warm-up and the patiences scaled along."""
+        share = epochs / self.epochs
+        return dataclasses.replace(
+            self,
+            epochs=epochs,
+            restart_epochs=self.restart_epochs * share,
+            warmup_epochs=self.warmup_epochs * share,
+            plateau_patience=round(self.plateau_patience * share),
+            stop_patience=math.ceil(self.stop_patience * share),
+        )
+
+    def with_overrides(self, texts: dict[str, str]) -> Recipe:
+        """Return a copy with fields set from command-line texts. Raises InputError in one sentence."""
+        known = {item.name: item for item in fields(self)}
+        return dataclasses.replace(self, **{name: _parse(known[name], text) for name, text in texts.items()})
+
+
+def overridable() -> list[dataclasses.Field[Any]]:
+    """Return the fields that the command line may set."""
+    return [item for item in fields(Recipe) if item.name != "name"]
+
+
+def names() -> list[str]:
+    """Return the recipes there are: the files of training/recipes."""
+    import training.recipes
+
+    return sorted(m.name for m in pkgutil.iter_modules(training.recipes.__path__))
+
+
+def named(name: str) -> Recipe:
+    """Return a recipe by its file name. Raises InputError with the nearest names."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
+        raise InputError(f"there is no recipe {name!r}: did you mean {near[0]}?")
+    recipe: Recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
+    return recipe
+
+
+def _check(item: dataclasses.Field[Any], value: Any) -> None:
+    """Raise InputError when `value` is of the wrong type or out of range."""
+    kind = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(item.type)]
+    if not isinstance(value, kind) or (isinstance(value, bool) and item.type != "bool"):
+        raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+    if choices := item.metadata.get("choices"):
+        if value not in choices:
+            raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+    elif "low" in item.metadata and not item.metadata["low"] <= value <= item.metadata["high"]:  # NaN fails too
+        raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+
+
+def _parse(item: dataclasses.Field[Any], text: str) -> Any:
+    try:
+        if item.type == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        return {"int": int, "float": float, "str": str}[str(item.type)](text)
+    except (ValueError, KeyError):
+        raise InputError(f"{item.name} is {text!r}: give {_describe(item)}") from None
+
+
+def _describe(item: dataclasses.Field[Any]) -> str:
+    if item.type == "bool":
+        return "true or false"
+    if choices := item.metadata.get("choices"):
+        return f"one of {', '.join(choices)}"
+    what = "a whole number" if item.type == "int" else "a number"
+    return f"{what} from {item.metadata['low']:g} to {item.metadata['high']:g}" if "low" in item.metadata else "a text"
