@@ -16,6 +16,8 @@ from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes, whole
 
+BINS = 15
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -67,7 +69,7 @@ def predict(pipeline: Pipeline, pack: Pack, split: str = "test") -> Predictions:
 
 
 def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return top-1 and balanced accuracy, per-class recall with Wilson intervals, and the confusion matrix."""
+    """Return top-1 and balanced accuracy, recalls with Wilson intervals, the confusion matrix, and calibration."""
     correct, labels = predictions.correct_n, predictions.labels_n
     hits, n = int(correct.sum()), len(correct)
     recalls = {}
@@ -87,4 +89,30 @@ def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
         "balanced": float(np.mean(known)),
         "recalls": recalls,
         "confusion": confusion.tolist(),
+        **calibrate(predictions.probs_nc.max(1), correct),
+    }
+
+
+def calibrate(tops_n: NDArray[np.float32], correct_n: Bools) -> dict[str, Any]:
+    """Return the expected calibration error with its bins, and accuracy over coverage as the threshold rises.
+
+    Bins of equal width of the top probability. Source: Guo et al., ICML 2017, equation 3.
+    """
+    index = np.minimum((tops_n * BINS).astype(int), BINS - 1)
+    bins = []
+    for b in range(BINS):
+        inside = index == b
+        if inside.any():
+            confidence, accuracy = float(tops_n[inside].mean()), float(correct_n[inside].mean())
+            bins.append({"n": int(inside.sum()), "confidence": confidence, "accuracy": accuracy})
+    gaps = [b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
+    # the most certain rows first; the risk of a coverage is the error among its rows
+    ranked = correct_n[np.argsort(-tops_n, kind="stable")]
+    risks = 1 - np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    steps = sorted({max(1, round(len(ranked) * part / 20)) for part in range(1, 21)})
+    return {
+        "ece": float(sum(gaps) / len(tops_n)),
+        "bins": bins,
+        "risk_coverage": [[n / len(ranked), float(risks[n - 1])] for n in steps],
+        "aurc": float(risks.mean()),
     }

@@ -17,7 +17,7 @@ from benchmarks.field import Field, Measured
 from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples
 from benchmarks.machine import describe_machine
 from benchmarks.policy import Policy
-from benchmarks.statistics import summarise
+from benchmarks.statistics import loss_bound, mcnemar_p, pair, paired_interval, summarise
 from benchmarks.words import explain, explain_rule, role, say_choice
 from inference.pack import Pack
 from inference.runs import Run
@@ -108,6 +108,29 @@ def describe_latency(samples: Samples) -> dict[str, Any]:
         "engine_ms": summarise(samples.engine_ms.ravel()),
         "curve_ms": [round(float(value), 5) for value in np.percentile(frames, CURVE)],
     }
+
+
+def compare_precisions(results: dict[str, Any]) -> None:
+    """Write into each row the paired comparison with fp32 of the same network, backend and threads."""
+    labels = decode_classes(results["test"]["labels"])
+    right = {r["name"]: decode_classes(r["predicted"]) == labels for r in results["candidates"] if r["predicted"]}
+    full = {
+        (r["arch"], r["backend"], r["threads"]): r["name"] for r in results["candidates"] if r["precision"] == "fp32"
+    }
+    for row in results["candidates"]:
+        base = full.get((row["arch"], row["backend"], row["threads"]))
+        row["against_fp32"] = None
+        if row["precision"] == "fp32" or row["name"] not in right or base not in right:
+            continue
+        pairs = pair(right[base], right[row["name"]])
+        row["against_fp32"] = {
+            "loss": pairs.loss,
+            "loss_interval": list(paired_interval(pairs)),
+            "loss_bound": loss_bound(pairs),
+            "mcnemar_p": mcnemar_p(pairs),
+            "only_fp32": pairs.only_reference,
+            "only_this": pairs.only_rival,
+        }
 
 
 def reason_not_selectable(measured: Measured) -> str:

@@ -19,10 +19,12 @@ from benchmarks.latency import SAMPLES, SAMPLES_LONG
 from benchmarks.policy import Policy, read_policy
 from benchmarks.production import write_production
 from benchmarks.report import write_report
-from benchmarks.results import choose, describe_run, evidence_of
+from benchmarks.results import choose, compare_precisions, describe_run, evidence_of
+from benchmarks.robustness import measure_robustness
 from benchmarks.statistics import summarise
 from benchmarks.tables import as_table
 from inference.errors import CheckError, InputError
+from inference.pack import Pack
 from inference.runs import Run, open_run
 
 
@@ -58,6 +60,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--pack", type=Path, help="the pack, where it has moved")
     parser.add_argument("--long", action="store_true", help=f"{SAMPLES_LONG} samples a candidate, for p99.9")
     parser.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
+    parser.add_argument("--strangers", type=Path, metavar="DIR", help="images of no class, that should be abstained on")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 
@@ -82,8 +85,19 @@ def measure(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], Fiel
     field = measure_field(candidates, pack, frames, samples=samples)
     results = describe_run(run, pack, field, list_unmeasured(bundles, backends))
     results["protocol"]["source"] = options.source or DEFAULT_SOURCE
+    compare_precisions(results)
     drive_candidates(results, [m.candidate for m in field.measured], options)
+    if not options.quick:
+        add_robustness(results, [m.candidate for m in field.measured], pack, options.strangers)
     return results, field
+
+
+def add_robustness(results: dict[str, Any], candidates: list[Candidate], pack: Pack, strangers: Path | None) -> None:
+    """Fill in the robustness of each architecture and precision, for every backend that runs it."""
+    ms_of = {row["name"]: row["latency"]["engine_ms"]["p50"] for row in results["candidates"]}
+    found = measure_robustness(candidates, ms_of, pack, strangers)
+    for row in results["candidates"]:
+        row["robustness"] = found.get((row["arch"], row["precision"]))
 
 
 def drive_candidates(results: dict[str, Any], candidates: list[Candidate], options: argparse.Namespace) -> None:

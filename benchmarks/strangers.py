@@ -1,0 +1,75 @@
+"""Pictures that are of no class: a blocked lens, noise, other textures, other data sets. The runner should abstain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy import stats
+
+from benchmarks.statistics import Floats
+from inference.errors import InputError
+from inference.preprocess import Bytes, Geometry, fill, read_image, whole
+from inference.scene import draw_zone_crops, plan_crops
+from inference.sources import IMAGE_SUFFIXES
+
+COUNT = 100
+
+
+def make_strangers(geometry: Geometry, synthetic: bool, folder: Path | None, count: int = COUNT) -> dict[str, Bytes]:
+    """Return {what: uint8 (n, S, S, 3) RGB}. A real pack's strangers hold the synthetic scene, as another data set."""
+    random = np.random.default_rng(0)
+    size = geometry.size_px
+    made = {
+        "blocked lens": np.stack([_blocked(size, random) for _ in range(count)]),
+        "noise": random.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+        "textures": np.stack([_texture(size, random) for _ in range(count)]),
+    }
+    if not synthetic:
+        made["synthetic scene"] = _scene_crops(geometry, count)
+    if folder is not None:
+        made[folder.name or "other data"] = _read_folder(folder, geometry, count)
+    return made
+
+
+def auroc(known_n: Floats, strange_n: Floats) -> float:
+    """Return the probability that a known row scores above a strange one; ties count half. Mann and Whitney's U."""
+    u = stats.mannwhitneyu(known_n, strange_n, method="asymptotic").statistic
+    return float(u / (len(known_n) * len(strange_n)))
+
+
+def _blocked(size: int, random: np.random.Generator) -> Bytes:
+    """Mud, a leaf or tape on the lens: one dark colour, uneven light, sensor noise."""
+    colour = random.uniform(0, 90) + random.normal(0, 8, 3)
+    light = cv2.resize(random.uniform(0.6, 1.4, (3, 3)), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.asarray(np.clip(colour * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
+
+
+def _texture(size: int, random: np.random.Generator) -> Bytes:
+    """Stripes, checks or cells, in two random colours."""
+    y, x = np.mgrid[:size, :size] / size
+    angle, cells = random.uniform(0, np.pi), random.uniform(3, 14)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = np.cos(angle) * y - np.sin(angle) * x
+    waves = np.sin(2 * np.pi * cells * along) * (np.sin(2 * np.pi * cells * across) if random.random() < 0.5 else 1)
+    share = np.clip(waves * random.uniform(0.7, 5) + 0.5, 0, 1)[..., None]
+    first, second = random.uniform(0, 255, (2, 3))
+    picture = first * share + second * (1 - share) + random.normal(0, 3, (size, size, 3))
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+
+
+def _scene_crops(geometry: Geometry, count: int) -> Bytes:
+    return np.stack([pixels for _, _, pixels in draw_zone_crops(plan_crops(count, seed=1), geometry)])
+
+
+def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
+    files = [f for f in sorted(folder.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES]
+    step = max(1, len(files) // count)
+    pictures = [p for f in files[::step][:count] if (p := read_image(f)) is not None]
+    if not pictures:
+        raise InputError(f"{folder} holds no picture that can be read: give --strangers a folder of images")
+    out = geometry.empty(len(pictures))
+    for i, picture in enumerate(pictures):
+        fill(out[i : i + 1], picture, [whole(picture)], geometry)
+    return out
