@@ -28,9 +28,7 @@ def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: 
         from models import timm_backbone
 
         return timm_backbone.build(arch.removeprefix("timm/"), classes, dropout=dropout, pretrained=pretrained)
-    if arch not in names():
-        near = difflib.get_close_matches(arch, names(), n=3, cutoff=0.3) or names()
-        raise InputError(f"there is no architecture {arch!r}: did you mean {' or '.join(near)}, or timm/<name>?")
+    check_name(arch)
     network: nn.Module = importlib.import_module(f"models.{arch}").build(
         classes, dropout=dropout, pretrained=pretrained
     )
@@ -43,5 +41,17 @@ def normalisation(arch: str) -> tuple[tuple[float, float, float], tuple[float, f
         from models import timm_backbone
 
         return timm_backbone.normalisation(arch.removeprefix("timm/"))
+    check_name(arch)
     module = importlib.import_module(f"models.{arch}")
     return module.MEAN, module.STD
+
+
+def check_name(arch: str) -> None:
+    """Raise InputError with the nearest names when there is no such architecture."""
+    if arch.startswith("timm/"):
+        from models import timm_backbone
+
+        timm_backbone.check_name(arch.removeprefix("timm/"))
+    elif arch not in names():
+        near = difflib.get_close_matches(arch, names(), n=3, cutoff=0.3) or names()
+        raise InputError(f"there is no architecture {arch!r}: did you mean {' or '.join(near)}, or timm/<name>?")

@@ -25,9 +25,7 @@ def normalisation(name: str) -> tuple[RGB, RGB]:
     return _rgb(config.mean), _rgb(config.std)
 
 
-def build(
-    name: str, classes: int, dropout: float | None = None, pretrained: bool | str = False
-) -> nn.Module:
+def build(name: str, classes: int, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
     """Build `name` with a new head; `dropout` stands before it. `pretrained` may be the path of a weights file.
 
     Raises InputError when the name is unknown, the file does not fit, or timm's hub cannot be reached.

@@ -23,6 +23,7 @@ from benchmarks.results import choose, compare_precisions, describe_run, evidenc
 from benchmarks.robustness import measure_robustness
 from benchmarks.statistics import summarise
 from benchmarks.tables import as_table
+from inference.commands import Parser
 from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.runs import Run, open_run
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = Parser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("run", type=Path, help="runs/NAME")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
     parser.add_argument("--budget-ms", type=float, help="budget of the p99 of a frame (33)")

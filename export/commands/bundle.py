@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from export.assembly import Assembly, add_fp32, add_int8, begin, check_agreement, finish
 from export.parity import breach
 from inference.backends.trt import RUNTIMES, build, importable
+from inference.commands import Parser
 from inference.contract import Bundle
 from inference.errors import CheckError, InputError
 from inference.files import replacing_folder
@@ -36,7 +36,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
-    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    parser = Parser(prog="python -m export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="runs/NAME")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--engines", nargs="*", choices=RUNTIMES, help="default: tensorrt_rtx where it is installed")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import pkgutil
 import sys
+from typing import NoReturn
 
 from inference.errors import InputError, run_command
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one sentence, not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message}: see {self.prog} --help")
 
 
 def dispatch(room: str, package: str, default: str | None = None) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from inference.backends.trt import RUNTIMES, Options, build
+from inference.commands import Parser
 from inference.contract import PRECISIONS, open_bundle
 from inference.errors import CheckError, InputError
 from inference.passport import load
@@ -15,7 +15,7 @@ from inference.passport import load
 
 def main(arguments: list[str]) -> int:
     """Build engines; return 1 when none could be built."""
-    parser = argparse.ArgumentParser(prog="python -m inference build", description=__doc__)
+    parser = Parser(prog="python -m inference build", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backend", choices=["trt"], default="trt")
     parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first that is installed")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
+from inference.commands import Parser
+
 
 def main(arguments: list[str]) -> None:
     """Print what is here and the one command that mends each thing missing."""
-    parser = argparse.ArgumentParser(prog="python -m inference doctor", description=__doc__)
+    parser = Parser(prog="python -m inference doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     rows = examine()

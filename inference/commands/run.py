@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from inference.commands import Parser
 from inference.errors import InputError
 
 SCHEMA = 1
@@ -15,7 +16,7 @@ SCHEMA = 1
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line. Raises InputError for numbers out of range."""
-    parser = argparse.ArgumentParser(prog="python -m inference run", description=__doc__)
+    parser = Parser(prog="python -m inference run", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
         "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, synthetic://"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 from inference.backends import names
+from inference.commands import Parser
 from inference.contract import open_bundle
 from inference.errors import CheckError
 from inference.verify import verify
@@ -15,7 +15,7 @@ from inference.verify import verify
 
 def main(arguments: list[str]) -> int:
     """Print one line a check. Raises CheckError naming the first that failed."""
-    parser = argparse.ArgumentParser(prog="python -m inference verify", description=__doc__)
+    parser = Parser(prog="python -m inference verify", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backends", nargs="+", choices=names(), help="default: all")
     parser.add_argument("--threads", type=int, help="default: all cores")

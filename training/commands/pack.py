@@ -7,6 +7,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+from inference.commands import Parser
 from inference.pack import SPLITS, Pack
 from inference.preprocess import DEFAULT_KERNEL, KERNELS
 from training.importers import Options, names
@@ -24,7 +25,7 @@ otherwise the command ends with exit code 2.
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line; each flag that is not SOURCE, --out or --json is a field of Options."""
-    it = argparse.ArgumentParser(
+    it = Parser(
         "python -m training pack",
         description=__doc__,
         epilog=EPILOG,
