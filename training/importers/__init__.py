@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,4 +145,6 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
 def read(source: str, options: Options) -> Listing:
     """List the samples of a source. Raises InputError naming the file when it is missing or malformed."""
     listing: Listing = find(source, options.format).read(source, options)
+    if options.resplit:
+        listing = replace(listing, samples=[replace(sample, split=None) for sample in listing.samples])
     return listing

@@ -49,7 +49,7 @@ def read(source: str, options: Options) -> Listing:
             continue
         for file in files:
             name = file.relative_to(root).as_posix()
-            samples.append(Sample(name, label, group_of(name), None if options.resplit else split))
+            samples.append(Sample(name, label, group_of(name), split))
     classes = tuple(sorted({sample.label for sample in samples}))
     return Listing(
         importer="folder",
