@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from export.assembly import add_fp32, begin
+from export.commands import bundle as command
+from inference.pack import open_pack
+from tests.export import runs
+
+
+@pytest.fixture(scope="session")
+def pack_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("colours") / "pack"
+    runs.write_pack(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pack(pack_path):
+    return open_pack(pack_path)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(pack_path):
+    torch.set_num_threads(2)
+    return runs.train(pack_path)
+
+
+@pytest.fixture(scope="session")
+def fp32(checkpoint, pack, tmp_path_factory):
+    """The fp32 graph of the checkpoint, as export makes it."""
+    folder = tmp_path_factory.mktemp("fp32")
+    checkpoint.save(folder / "best.safetensors")
+    network = checkpoint.network()
+    made = begin(folder / "best.safetensors", checkpoint, network, pack, folder, runs.SIZE_PX)
+    return add_fp32(made, network)
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, pack_path, tmp_path_factory):
+    """A run that was exported by the command, with TensorRT-RTX engines for SM86. Not to be changed."""
+    path = tmp_path_factory.mktemp("runs") / "colours"
+    runs.write_run(path, pack_path, [checkpoint])
+    assert command.main([str(path), "--engines", "tensorrt_rtx"]) == 0
+    return path
+
+
+@pytest.fixture
+def run_path(checkpoint, pack_path, tmp_path):
+    """A run that was not exported yet."""
+    path = tmp_path / "runs" / "colours"
+    runs.write_run(path, pack_path, [checkpoint])
+    return path
+
+
+@pytest.fixture
+def bundle_path(exported, tmp_path):
+    """A copy of the exported bundle, to be damaged."""
+    return shutil.copytree(exported / runs.ARCH / "bundle", tmp_path / "bundle")

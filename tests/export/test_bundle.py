@@ -1,0 +1,140 @@
+"""`python -m export` leaves a verified bundle, or none, or one without the precision that failed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from export import to_int8
+from export.commands import bundle as command
+from inference import golden
+from inference.backends import open_backend
+from inference.contract import open_bundle
+from inference.errors import InputError
+from inference.passport import load
+from tests.export import runs
+
+
+def test_the_bundle_holds_what_the_design_says(exported):
+    folder = exported / runs.ARCH / "bundle"
+    bundle = open_bundle(folder)
+    assert set(bundle.files) == {
+        "golden.npz", "model.fp32.onnx", "model.int8.onnx", "model.int8.ort.onnx", "parity.json"
+    }  # fmt: skip
+    assert bundle.precisions == ("fp32", "int8")
+    assert bundle.selectable
+    rungs = json.loads((folder / "parity.json").read_text())["rungs"]
+    assert {(r["name"], r["split"]) for r in rungs} == {
+        (name, split) for name in ("fp32", "int8", "int8 ort") for split in ("val", "test")
+    }
+
+
+def test_engines_of_both_precisions_are_built_with_passports(exported):
+    engines = exported / runs.ARCH / "bundle" / "engines"
+    names = [f"{p}.tensorrt_rtx.sm86.engine" for p in ("fp32", "int8")]
+    assert sorted(path.name for path in engines.iterdir()) == sorted([*names, *(f"{n}.json" for n in names)])
+    for name in names:
+        passport = load(engines / name, "")
+        assert (passport.state, passport.target, passport.proved_on) == ("built", "sm86", None)
+        assert passport.engine_bytes == (engines / name).stat().st_size > 10_000
+    assert load(engines / names[1], "").calibration is not None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("backend", ["ort", "openvino"])
+def test_golden_frames_pass_on_every_cpu_backend(exported, backend, precision):
+    bundle = open_bundle(exported / runs.ARCH / "bundle")
+    opened = open_backend(backend, bundle, precision, batch=2, threads=1)
+    rows = golden.check(bundle, backend, opened, precision)
+    assert all(row.passed for row in rows), rows
+
+
+@pytest.mark.parametrize(("backend", "file"), [("ort", "model.int8.ort.onnx"), ("openvino", "model.int8.ort.onnx")])
+def test_a_cpu_opens_the_unsigned_form(exported, backend, file):
+    opened = open_backend(backend, open_bundle(exported / runs.ARCH / "bundle"), "int8", threads=1)
+    assert opened.describe()["file"] == file
+
+
+def test_the_golden_file_is_small_and_reaches_over_the_edge(exported):
+    path = exported / runs.ARCH / "bundle" / golden.NAME
+    stored = golden.load(path)
+    assert path.stat().st_size < 200_000
+    assert len({frame.shape for frame in stored.frames}) == 3
+    assert (stored.rects_r4[:, :2] < 0).any()
+
+
+def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys):
+    real = to_int8.quantise
+    monkeypatch.setattr(to_int8, "quantise", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
+    assert command.main([str(run_path), "--engines"]) == 1
+    bundle = open_bundle(run_path / runs.ARCH / "bundle")
+    assert bundle.precisions == ("fp32",)
+    assert not list(bundle.path.glob("model.int8*"))
+    assert not bundle.gates["int8"]["passed"]
+    assert "goes without int8" in capsys.readouterr().err
+
+
+def test_a_failed_fp32_leaves_no_bundle(run_path, monkeypatch, capsys):
+    from export import assembly
+
+    real = assembly.to_onnx
+
+    def wrong(network, size_px):
+        network.temperature *= 1.1
+        return real(network, size_px)
+
+    monkeypatch.setattr(assembly, "to_onnx", wrong)
+    assert command.main([str(run_path), "--engines"]) == 1
+    assert not list((run_path / runs.ARCH).glob("*bundle*"))
+    assert not list((run_path / runs.ARCH).glob(".*"))
+    assert "fp32 is not the network that was trained" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_class_count_is_refused(run_path, checkpoint):
+    facts = replace(checkpoint.facts, classes=("red", "green", "blue", "white"))
+    weights = dict(checkpoint.weights)
+    for name in [n for n, w in weights.items() if w.shape[:1] == (3,)]:
+        weights[name] = torch.cat([weights[name], weights[name][:1]])
+    replace(checkpoint, facts=facts, weights=weights).save(run_path / runs.ARCH / "best.safetensors")
+    with pytest.raises(InputError, match="its classes is"):
+        command.main([str(run_path)])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [({"pack_fingerprint": "other"}, "pack fingerprint"), ({"background": "red"}, "background class")],
+)
+def test_a_checkpoint_of_another_pack_is_refused(run_path, checkpoint, change, what):
+    replace(checkpoint, facts=replace(checkpoint.facts, **change)).save(run_path / runs.ARCH / "best.safetensors")
+    with pytest.raises(InputError, match=what):
+        command.main([str(run_path)])
+
+
+def test_another_size_is_for_latency_only_and_leaves_the_bundle_alone(run_path):
+    assert command.main([str(run_path), "--size", "48", "--engines"]) == 0
+    bundle = open_bundle(run_path / runs.ARCH / "bundle_48")
+    assert not bundle.selectable
+    assert bundle.geometry.size_px == 48
+    assert not (run_path / runs.ARCH / "bundle").exists()
+
+
+def test_a_run_without_checkpoints_is_refused(run_path):
+    (run_path / runs.ARCH / "best.safetensors").unlink()
+    with pytest.raises(InputError, match="train it first"):
+        command.main([str(run_path)])
+
+
+def test_exporting_again_gives_the_same_models(run_path, exported):
+    assert command.main([str(run_path), "--engines"]) == 0
+    first, second = (open_bundle(path / runs.ARCH / "bundle").files for path in (run_path, exported))
+    for name in ("model.fp32.onnx", "model.int8.onnx", "model.int8.ort.onnx", golden.NAME):
+        assert first[name] == second[name]
+
+
+def test_int8_expectations_are_not_those_of_fp32(exported):
+    stored = golden.load(exported / runs.ARCH / "bundle" / golden.NAME)
+    assert not np.array_equal(stored.probs["int8"], stored.probs["fp32"])

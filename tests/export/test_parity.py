@@ -1,0 +1,55 @@
+"""Parity notices what differs, and its interval covers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from export.parity import gate, measure, paired_loss
+
+LABELS = np.array([0, 1, 0, 1])
+REFERENCE = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.6, 0.4]], np.float32)
+
+
+def rung(probs, name="int8"):
+    return measure(name, "val", np.arange(10, 14), np.asarray(probs, np.float32), REFERENCE, LABELS)
+
+
+def test_a_perfect_copy_has_no_difference():
+    same = rung(REFERENCE)
+    assert (same.max_dprob, same.top1_agreement, same.flipped, same.loss.value) == (0, 1, (), 0)
+    assert same.accuracy == 0.75
+
+
+def test_flipped_rows_are_named_by_their_number_in_the_pack():
+    other = REFERENCE.copy()
+    other[2] = [0.3, 0.7]
+    flipped = rung(other)
+    assert flipped.flipped == (12,)
+    assert flipped.loss.value == pytest.approx(0.25)
+    assert flipped.max_dprob == pytest.approx(0.3)
+
+
+def test_the_gate_fails_on_lost_accuracy_and_on_distance_and_on_nan():
+    near = rung(REFERENCE + np.float32(1e-3))
+    lost = rung(REFERENCE[:, ::-1])
+    nan = rung(REFERENCE * np.nan)
+    assert gate("int8", [near])["passed"]
+    assert not gate("int8", [near, lost])["passed"]
+    assert not gate("int8", [nan])["passed"]
+    assert not gate("fp32", [near])["passed"]
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="against"):
+        measure("int8", "val", np.arange(4), REFERENCE[:3], REFERENCE, LABELS)
+
+
+def test_the_interval_covers_the_truth_about_19_times_in_20():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        drawn = random.choice(4, 200, p=[0.8, 0.12, 0.05, 0.03])  # both right, both wrong, lost, won
+        loss = paired_loss(np.isin(drawn, [0, 2]), np.isin(drawn, [0, 3]))
+        covered += loss.low <= 0.02 <= loss.high
+    assert 0.93 <= covered / 2000 <= 0.98
