@@ -15,6 +15,8 @@ from benchmarks.results import evidence_of
 from benchmarks.statistics import Floats
 
 REDRAWS = 300
+BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)
+"""Budgets that people ask about."""
 MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
@@ -82,14 +84,27 @@ def describe_confidence(
     drawn = redraw(field, frame_ms, policy, floor, redraws=redraws)
     accuracy = next((e.figure("accuracy") for e in field if e.name == chosen), None)
     flattered = drawn["optimism"]
+    left = without_winner(field, policy, floor, chosen) if chosen else None
     return {
         "redraws": drawn,
         "repeats": drawn["chosen"].get(str(chosen), 0.0),
         "corrected_accuracy": None if accuracy is None or flattered is None else accuracy - flattered,
         "budgets": [{"from_ms": step.start, "chosen": step.chosen} for step in step_over_budgets(field, policy, floor)],
         "margins": [{"from": step.start, "chosen": step.chosen} for step in step_over_margins(field, policy, floor)],
-        "without_winner": without_winner(field, policy, floor, chosen) if chosen else None,
+        "without_winner": left,
+        "sentences": say_changes(field, policy, floor, chosen, left),
     }
+
+
+def say_changes(
+    field: Sequence[Evidence], policy: Policy, noise_floor: float, chosen: str | None, left: str | None
+) -> list[str]:
+    """Return what would be chosen at other budgets, and without the winner, a sentence each."""
+    at = {budget: _choose(field, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
+    said = [f"At a {ms} ms budget: {name or 'nothing fits'}." for ms, name in at.items() if name != chosen]
+    if chosen:
+        said.append(f"Without {chosen}: {left or 'nothing fits'}.")
+    return said
 
 
 def _redrawn(evidence: Evidence, times_ms: Floats, rows: np.ndarray) -> Evidence:

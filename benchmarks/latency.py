@@ -22,7 +22,6 @@ WARM_UPS_PER_TURN = 1
 """Untimed: a neighbour's turn has just emptied the caches, a camera's stream has not."""
 WARM_UPS = 10
 SAMPLES = early_stopping_count(0.99)
-SAMPLES_LONG = early_stopping_count(0.999)
 SAME_WITHIN = 0.025
 """Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.meters import describe_meters, read_meters
+
 PACKAGES = (
     "numpy",
     "opencv-python-headless",
@@ -32,6 +34,7 @@ def describe_machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "meters": describe_meters(read_meters()),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
 

@@ -14,10 +14,10 @@ from benchmarks.accuracy import score
 from benchmarks.candidates import Unmeasured
 from benchmarks.choose import Evidence, Outcome, apply_rule
 from benchmarks.field import Field, Measured
-from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples
+from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples, compare
 from benchmarks.machine import describe_machine
 from benchmarks.policy import Policy
-from benchmarks.statistics import loss_bound, mcnemar_p, pair, paired_interval, summarise
+from benchmarks.statistics import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
 from benchmarks.words import explain, explain_rule, role, say_choice
 from inference.pack import Pack
 from inference.runs import Run
@@ -67,6 +67,7 @@ def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeas
         },
         "candidates": [describe_candidate(m) for m in field.measured],
         "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
+        "seeds": None,
     }
 
 
@@ -87,6 +88,7 @@ def describe_candidate(measured: Measured) -> dict[str, Any]:
         "accuracy": None,
         "predicted": None,
         "latency": describe_latency(measured.samples),
+        "against_fp32": None,
         "cold_start_ms": None,
         "age_ms": None,
         "robustness": None,
@@ -110,27 +112,40 @@ def describe_latency(samples: Samples) -> dict[str, Any]:
     }
 
 
-def compare_precisions(results: dict[str, Any]) -> None:
-    """Write into each row the paired comparison with fp32 of the same network, backend and threads."""
+def compare_precisions(results: dict[str, Any], samples: dict[str, Samples]) -> None:
+    """Write into each row the paired comparison with fp32 of the same network, backend and threads.
+
+    samples: by the candidate's name.
+    """
     labels = decode_classes(results["test"]["labels"])
     right = {r["name"]: decode_classes(r["predicted"]) == labels for r in results["candidates"] if r["predicted"]}
     full = {
         (r["arch"], r["backend"], r["threads"]): r["name"] for r in results["candidates"] if r["precision"] == "fp32"
     }
     for row in results["candidates"]:
-        base = full.get((row["arch"], row["backend"], row["threads"]))
-        row["against_fp32"] = None
-        if row["precision"] == "fp32" or row["name"] not in right or base not in right:
+        base, name = full.get((row["arch"], row["backend"], row["threads"])), row["name"]
+        if base is None or base == name:
             continue
-        pairs = pair(right[base], right[row["name"]])
+        ratio = float(np.exp(np.median(np.log(samples[name].rounds_ms / samples[base].rounds_ms))))
         row["against_fp32"] = {
-            "loss": pairs.loss,
-            "loss_interval": list(paired_interval(pairs)),
-            "loss_bound": loss_bound(pairs),
-            "mcnemar_p": mcnemar_p(pairs),
-            "only_fp32": pairs.only_reference,
-            "only_this": pairs.only_rival,
+            "time_ratio": ratio,
+            "time_interval": list(compare(samples[base], samples[name])),
+            **_compare_rows(right.get(base), right.get(name)),
         }
+
+
+def _compare_rows(base_n: Bools | None, right_n: Bools | None) -> dict[str, Any]:
+    if base_n is None or right_n is None:
+        return {"loss": None}
+    pairs = pair(base_n, right_n)
+    return {
+        "loss": pairs.loss,
+        "loss_interval": list(paired_interval(pairs)),
+        "loss_bound": loss_bound(pairs),
+        "mcnemar_p": mcnemar_p(pairs),
+        "only_fp32": pairs.only_reference,
+        "only_this": pairs.only_rival,
+    }
 
 
 def reason_not_selectable(measured: Measured) -> str:

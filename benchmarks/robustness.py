@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates import Candidate
-from benchmarks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from benchmarks.corruptions import CORRUPTIONS, corrupt
+from benchmarks.effort import Effort
 from benchmarks.statistics import wilson
 from benchmarks.strangers import auroc, make_strangers
 from inference.backends import Backend, Probs, open_backend
@@ -23,8 +24,6 @@ from inference.preprocess import Bytes
 BATCH = 16
 BUDGET_S = 100.0
 """All architectures and precisions together; fewer rows are taken where they are slower."""
-ROWS = (60, 300)
-"""Fewest and most test rows that are corrupted."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,12 @@ class Rows:
     labels_n: NDArray[np.int64]
 
 
-def pick_rows(pack: Pack, ms_per_row: float, seed: int = 0) -> Rows:
+def pick_rows(pack: Pack, ms_per_row: float, effort: Effort, seed: int = 0) -> Rows:
     """Draw as many test rows as the time allows, each class as often as in the split."""
     test = pack.rows("test")
-    able = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(SEVERITIES)))
-    count = min(len(test), max(ROWS[0], min(ROWS[1], able)))
+    able = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(effort.severities)))
+    fewest, most = effort.corrupted_rows
+    count = min(len(test), max(fewest, min(most, able)))
     order = np.random.default_rng(seed).permutation(test)
     # take from the classes in turn, in proportion: sort by the rank within the class over the class's size
     labels = pack.labels_n[order]
@@ -52,19 +52,19 @@ def pick_rows(pack: Pack, ms_per_row: float, seed: int = 0) -> Rows:
 
 
 def measure_robustness(
-    candidates: Sequence[Candidate], ms_of: dict[str, float], pack: Pack, strangers: Path | None
+    candidates: Sequence[Candidate], ms_of: dict[str, float], pack: Pack, strangers: Path | None, effort: Effort
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Return {(architecture, precision): robustness}. ms_of: each candidate's median milliseconds a row."""
     chosen = pick_carriers(candidates, ms_of)
-    rows = pick_rows(pack, sum(ms_of[c.name] for c in chosen))
+    rows = pick_rows(pack, sum(ms_of[c.name] for c in chosen), effort)
     strange = make_strangers(pack.geometry, pack.synthetic, strangers)
-    print(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(SEVERITIES)}", file=sys.stderr)
+    print(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}", file=sys.stderr)
     hits: dict[str, list[NDArray[np.bool_]]] = {c.name: [] for c in chosen}
     threads = len(os.sched_getaffinity(0))
     backends = {c.name: open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=threads) for c in chosen}
     try:
         clean = {name: classify(backend, rows.images_nhwc) for name, backend in backends.items()}
-        for corrupted in corrupted_sets(rows.images_nhwc):
+        for corrupted in corrupted_sets(rows.images_nhwc, effort.severities):
             for name, backend in backends.items():
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
         far = {n: {what: classify(b, images).max(1) for what, images in strange.items()} for n, b in backends.items()}
@@ -73,7 +73,8 @@ def measure_robustness(
             backend.close()
     result = {}
     for c in chosen:
-        body = summarise(np.stack(hits[c.name]), clean[c.name].argmax(1) == rows.labels_n, rows.labels_n, pack.classes)
+        right = clean[c.name].argmax(1) == rows.labels_n
+        body = summarise(np.stack(hits[c.name]), right, rows.labels_n, pack.classes, effort.severities)
         body["strangers"] = judge_strangers(clean[c.name].max(1), far[c.name], c.bundle.abstain_threshold)
         result[c.arch, c.precision] = {"measured_on": c.backend, **body}
     return result
@@ -89,10 +90,10 @@ def pick_carriers(candidates: Sequence[Candidate], ms_of: dict[str, float]) -> l
     return list(best.values())
 
 
-def corrupted_sets(images_nhwc: Bytes) -> Any:
-    """Yield the rows under every corruption at every severity, in the order of CORRUPTIONS and SEVERITIES."""
+def corrupted_sets(images_nhwc: Bytes, severities: Sequence[int]) -> Iterator[Bytes]:
+    """Yield the rows under every corruption at every severity, in that order."""
     for name in CORRUPTIONS:
-        for severity in SEVERITIES:
+        for severity in severities:
             yield np.stack([corrupt(image, name, severity, seed) for seed, image in enumerate(images_nhwc)])
 
 
@@ -108,15 +109,20 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
 
 
 def summarise(
-    hits_kn: NDArray[np.bool_], clean_n: NDArray[np.bool_], labels_n: NDArray[np.int64], classes: tuple[str, ...]
+    hits_kn: NDArray[np.bool_],
+    clean_n: NDArray[np.bool_],
+    labels_n: NDArray[np.int64],
+    classes: tuple[str, ...],
+    severities: Sequence[int],
 ) -> dict[str, Any]:
     """Return the accuracy a corruption and severity, their mean, and the class that suffers most."""
-    cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), len(SEVERITIES))
+    cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), len(severities))
     recalls = {classes[c]: float(hits_kn[:, labels_n == c].mean()) for c in np.unique(labels_n)}
     worst = min(recalls, key=lambda name: recalls[name])
     clean = float(clean_n.mean())
     return {
         "rows": len(labels_n),
+        "severities": list(severities),
         "clean": clean,
         "clean_interval": list(wilson(int(clean_n.sum()), len(clean_n))),
         "mean": float(cells.mean()),

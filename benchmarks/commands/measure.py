@@ -7,26 +7,18 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.candidates import Candidate, list_candidates, list_unmeasured, open_bundles, runnable
-from benchmarks.choose import pareto
 from benchmarks.confidence import describe_confidence
-from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
-from benchmarks.field import Field, measure_field
-from benchmarks.frames import frames_of
-from benchmarks.latency import SAMPLES, SAMPLES_LONG
+from benchmarks.effort import EFFORTS, Effort
+from benchmarks.gallery import draw_rows, list_flipped, list_worst
+from benchmarks.measuring import Request, measure
 from benchmarks.policy import Policy, read_policy
 from benchmarks.production import write_production
 from benchmarks.report import write_report
-from benchmarks.results import choose, compare_precisions, describe_run, evidence_of
-from benchmarks.robustness import measure_robustness
-from benchmarks.statistics import summarise
+from benchmarks.results import choose
 from benchmarks.tables import as_table
-from inference.commands import Parser
-from inference.errors import CheckError, InputError
-from inference.pack import Pack
-from inference.runs import Run, open_run
+from inference.errors import CheckError
+from inference.runs import open_run
 
 
 def main(arguments: list[str]) -> int:
@@ -34,11 +26,15 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     policy = policy_of(options)
     run = open_run(options.run)
-    results, field = measure(run, options)
+    results, field, pack = measure(run, request_of(options, policy))
     outcome = choose(results, policy)
     results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
+    shown = outcome.chosen or outcome.reference
+    predictions = {m.candidate.name: m.predictions for m in field.measured}.get(shown.name) if shown else None
+    results["worst"] = list_worst(predictions, pack) if predictions else []
+    results["flipped"] = list_flipped(results["ladder"], pack)
     report = run.path / "report" / "report.html"
-    write_report(report.parent, results)
+    write_report(report.parent, [results], draw_rows([*results["worst"], *results["flipped"]], pack))
     if outcome.chosen is None:
         raise CheckError(f"{results['choice']['sentence']}; see {report}")
     candidates = {m.candidate.name: m.candidate for m in field.measured}
@@ -50,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("run", type=Path, help="runs/NAME")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
     parser.add_argument("--budget-ms", type=float, help="budget of the p99 of a frame (33)")
@@ -59,8 +55,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backends", nargs="+", help="default: all that can run here")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--pack", type=Path, help="the pack, where it has moved")
-    parser.add_argument("--long", action="store_true", help=f"{SAMPLES_LONG} samples a candidate, for p99.9")
-    parser.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
+    effort = parser.add_mutually_exclusive_group()
+    samples = EFFORTS["long"].samples
+    effort.add_argument("--long", action="store_true", help=f"{samples} samples a candidate, for p99.9")
+    effort.add_argument("--thin", action="store_true", help="a demo's time: the report says what was cut")
+    effort.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
     parser.add_argument("--strangers", type=Path, metavar="DIR", help="images of no class, that should be abstained on")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
@@ -73,50 +72,20 @@ def policy_of(options: argparse.Namespace) -> Policy:
     return replace(policy, **{name: value for name, value in given.items() if value is not None})
 
 
-def measure(run: Run, options: argparse.Namespace) -> tuple[dict[str, Any], Field]:
-    """Measure the run; return the results without the choice, and the field."""
-    pack = run.open_pack(options.pack)
-    bundles = open_bundles(run)
-    backends = runnable(options.backends)
-    candidates = list_candidates(bundles, backends, options.threads)
-    if not candidates:
-        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
-    samples = SAMPLES_LONG if options.long else SAMPLES
-    frames = frames_of(options.source)
-    field = measure_field(candidates, pack, frames, samples=samples)
-    results = describe_run(run, pack, field, list_unmeasured(bundles, backends))
-    results["protocol"]["source"] = options.source or DEFAULT_SOURCE
-    compare_precisions(results)
-    drive_candidates(results, [m.candidate for m in field.measured], options)
-    if not options.quick:
-        add_robustness(results, [m.candidate for m in field.measured], pack, options.strangers)
-    return results, field
+def request_of(options: argparse.Namespace, policy: Policy) -> Request:
+    """Return what is to be measured."""
+    ages_of_all = policy.age_ms is not None or policy.objective == "age_ms"
+    return Request(
+        effort=effort_of(options),
+        backends=options.backends,
+        threads=tuple(options.threads),
+        source=options.source,
+        pack=options.pack,
+        strangers=options.strangers,
+        ages_of_all=ages_of_all,
+    )
 
 
-def add_robustness(results: dict[str, Any], candidates: list[Candidate], pack: Pack, strangers: Path | None) -> None:
-    """Fill in the robustness of each architecture and precision, for every backend that runs it."""
-    ms_of = {row["name"]: row["latency"]["engine_ms"]["p50"] for row in results["candidates"]}
-    found = measure_robustness(candidates, ms_of, pack, strangers)
-    for row in results["candidates"]:
-        row["robustness"] = found.get((row["arch"], row["precision"]))
-
-
-def drive_candidates(results: dict[str, Any], candidates: list[Candidate], options: argparse.Namespace) -> None:
-    """Fill in cold starts and, of the Pareto candidates, ages; what the runner refuses is not selectable."""
-    source = results["protocol"]["source"]
-    rows = {row["name"]: row for row in results["candidates"]}
-    by_name = {c.name: c for c in candidates}
-    for name, row in rows.items():
-        if not row["selectable"]:
-            continue
-        print(f"cold start: {name}", file=sys.stderr)
-        try:
-            row["cold_start_ms"] = measure_cold_start(by_name[name], source, 1 if options.quick else 3)
-        except CheckError as error:
-            row["selectable"], row["why_not"] = False, str(error)
-    if options.quick:
-        return
-    for evidence in pareto([e for e in evidence_of(results) if not e.why_not]):
-        print(f"paced run: {evidence.name}", file=sys.stderr)
-        ages = measure_ages(by_name[evidence.name], source, SAMPLES)
-        rows[evidence.name]["age_ms"] = summarise(ages)
+def effort_of(options: argparse.Namespace) -> Effort:
+    """Return the effort that the flags ask for, the whole without one."""
+    return next((effort for name, effort in EFFORTS.items() if getattr(options, name, False)), EFFORTS["whole"])

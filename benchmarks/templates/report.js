@@ -4,6 +4,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const colour = name => `var(--c${data.archs.indexOf(name) % 8})`;
 const round = value => value >= 100 ? value.toFixed(0) : Number(value.toPrecision(3)).toString();
 
+const said = value => value === null ? "not claimed" : `${round(value)} ms`;
+
 function make(tag, attributes, parent, text) {
   const node = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -50,7 +52,7 @@ function plot(host, x, y, height = 360) {
   }
   make("text", {x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle"}, svg, x.label);
   make("text", {transform: `translate(12 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle"}, svg, y.label);
-  host.querySelector("svg")?.remove();
+  host.querySelector(":scope > svg")?.remove();
   host.querySelector(".legend") ? host.querySelector(".legend").after(svg) : host.prepend(svg);
   return {svg, px, py, width, height, left, right, top, bottom};
 }
@@ -91,13 +93,15 @@ function mark(parent, row, x, y) {
 }
 
 const hidden = new Set();
-const shown = () => data.rows.filter(row => ![row.arch, row.precision, row.backend].some(part => hidden.has(part)));
+const shown = () => data.rows.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
 
 function drawLegend(host, redraw) {
   const legend = host.querySelector(".legend");
   if (!legend) return;
   legend.replaceChildren();
-  for (const [kind, names] of [["arch", data.archs], ["precision", data.precisions], ["backend", data.backends]])
+  const kinds = [["arch", data.archs], ["precision", data.precisions], ["backend", data.backends]];
+  if (data.devices.length > 1) kinds.push(["device", data.devices]);
+  for (const [kind, names] of kinds)
     for (const name of names) {
       const button = document.createElement("button");
       button.type = "button";
@@ -119,9 +123,10 @@ function drawLegend(host, redraw) {
 }
 
 function drawPareto() {
-  const host = document.getElementById("pareto"), rows = shown(), all = data.rows;
+  const host = document.getElementById("pareto"), rows = shown().filter(r => r.top1 !== null), all = data.rows.filter(r => r.top1 !== null);
+  if (!all.length) return;
   const low = Math.min(...all.map(r => r.p50)) / 1.5;
-  const high = Math.max(...all.map(r => r.p99)) * 1.4;
+  const high = Math.max(...all.map(r => r.tail)) * 1.4;
   const bottom = Math.min(...all.map(r => r.low)) - 1, top = Math.min(100, Math.max(...all.map(r => r.high)) + 1);
   const frame = plot(host,
     {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame: median, whisker to p99 (log)"},
@@ -139,7 +144,7 @@ function drawPareto() {
   for (const row of rows) {
     const group = make("g", {}, svg), stroke = {stroke: colour(row.arch), "stroke-width": 1, opacity: .55};
     make("line", {x1: px(row.p50), x2: px(row.p50), y1: py(row.low), y2: py(row.high), ...stroke}, group);
-    make("line", {x1: px(row.p50), x2: px(row.p99), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
+    make("line", {x1: px(row.p50), x2: px(row.tail), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
     if (row.role === "chosen") {
       make("circle", {class: "ring", cx: px(row.p50), cy: py(row.top1), r: 13}, group);
       const left = px(row.p50) < frame.width / 2;
@@ -147,7 +152,7 @@ function drawPareto() {
     }
     mark(group, row, px(row.p50), py(row.top1));
     tip(host, group, [row.name, `${row.top1.toFixed(1)}% (${row.low.toFixed(1)} to ${row.high.toFixed(1)})`,
-      `p50 ${round(row.p50)} ms, p99 ${round(row.p99)} ms`, `${row.mb.toFixed(2)} MB`, row.role]);
+      `p50 ${round(row.p50)} ms, p99 ${said(row.p99)}`, `${row.mb.toFixed(2)} MB`, row.role]);
   }
 }
 
@@ -166,7 +171,7 @@ function drawTails() {
     make("polyline", {points, fill: "none", stroke: "transparent", "stroke-width": 12}, group);
     make("polyline", {points, class: "mark", fill: "none", stroke: colour(row.arch), "stroke-dasharray": dash[row.precision],
       "stroke-width": row.role === "chosen" ? 3.2 : 1.6, opacity: row.backend === data.backends[0] ? 1 : .6}, group);
-    tip(host, group, [row.name, `p50 ${round(row.p50)} ms`, `p90 ${round(row.p90)} ms`, `p99 ${round(row.p99)} ms`,
+    tip(host, group, [row.name, `p50 ${round(row.p50)} ms`, `p90 ${said(row.p90)}`, `p99 ${said(row.p99)}`,
       `max ${round(row.curve.at(-1))} ms of ${row.n} frames`]);
   }
 }
@@ -198,7 +203,7 @@ function drawLines(host, lines, x, y, height = 260) {
 }
 
 function drawAll() {
-  const redraw = () => { drawLegend(document.getElementById("pareto"), redraw); drawPareto(); drawTails(); };
+  const redraw = () => { ["pareto", "tails"].forEach(id => drawLegend(document.getElementById(id), redraw)); drawPareto(); drawTails(); };
   redraw();
   document.querySelectorAll("[data-reliability]").forEach(host =>
     drawReliability(host, data.rows.find(row => row.name === host.dataset.reliability)));
@@ -207,7 +212,7 @@ function drawAll() {
     dash: r.precision === "fp32" ? "" : "5 3", points: r.risk.map(([c, e]) => [100 * c, 100 * e])})), "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-curve]").forEach(host => {
     const lines = data.learning[host.dataset.curve];
-    drawLines(host, lines.map((l, i) => ({...l, colour: `var(--c${i})`})), "epoch", host.dataset.label);
+    drawLines(host, lines.map(l => ({...l, colour: colour(l.arch)})), "epoch", host.dataset.label);
   });
 }
 

@@ -1,0 +1,49 @@
+"""How much is measured, from everything to the little that a demo has time for; what was cut is said in the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.corruptions import SEVERITIES
+from benchmarks.statistics import early_stopping_count
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The sizes of every measurement."""
+
+    samples: int = early_stopping_count(0.99)
+    """Frames a candidate, back to back."""
+    cold_starts: int = 3
+    paced_frames: int = early_stopping_count(0.99)
+    """Frames of a paced run at camera rate; 0 for none."""
+    corrupted_rows: tuple[int, int] = (60, 300)
+    """Fewest and most test rows that are corrupted; (0, 0) for none."""
+    severities: tuple[int, ...] = SEVERITIES
+
+    def describe_cuts(self) -> list[str]:
+        """Return what is less than the whole, a phrase each."""
+        whole, cuts = Effort(), []
+        if self.cold_starts < whole.cold_starts:
+            cuts.append(f"{self.cold_starts} cold start a candidate instead of {whole.cold_starts}")
+        if not self.paced_frames:
+            cuts.append("no paced run")
+        elif self.paced_frames < whole.paced_frames:
+            cuts.append(f"{self.paced_frames} frames of the paced run instead of {whole.paced_frames}")
+        if not self.corrupted_rows[1]:
+            cuts.append("no robustness")
+        elif self.corrupted_rows[1] < whole.corrupted_rows[1]:
+            severities = ", ".join(map(str, self.severities))
+            cuts.append(f"robustness on {self.corrupted_rows[1]} rows at the severities {severities}")
+        return cuts
+
+
+EFFORTS = {
+    "whole": Effort(),
+    "long": Effort(samples=early_stopping_count(0.999)),
+    "thin": Effort(
+        cold_starts=1, paced_frames=early_stopping_count(0.9), corrupted_rows=(60, 60), severities=(1, 3, 5)
+    ),
+    "quick": Effort(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0)),
+}
+"""By the name of the flag that asks for it; whole without one."""

@@ -1,0 +1,63 @@
+"""The rows worth looking at: those the chosen model gets most wrong, and those that a precision flips."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.accuracy import Predictions
+from inference.pack import Pack
+from inference.preprocess import Bytes
+
+WORST = 24
+FLIPPED = 12
+SIDE_PX = 112
+"""Pictures in the report are at most so large: it must stay under 5 MB."""
+
+
+def list_worst(predictions: Predictions, pack: Pack, split: str = "test", most: int = WORST) -> list[dict[str, Any]]:
+    """Return the wrong rows of which the model was surest, the surest first."""
+    rows, tops = pack.rows(split), predictions.probs_nc.max(1)
+    wrong = np.flatnonzero(~predictions.correct_n)
+    ordered = wrong[np.argsort(-tops[wrong], kind="stable")][:most]
+    return [
+        {
+            "row": int(rows[i]),
+            "source": str(pack.sources_n[rows[i]]),
+            "label": pack.classes[predictions.labels_n[i]],
+            "said": pack.classes[predictions.predicted_n[i]],
+            "probability": float(tops[i]),
+        }
+        for i in ordered
+    ]
+
+
+def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack, most: int = FLIPPED) -> list[dict[str, Any]]:
+    """Return test rows whose answer an exported file changed against torch, those of the most files first."""
+    rungs_of: dict[int, list[str]] = {}
+    for arch, rungs in ladder.items():
+        for rung in rungs:
+            for row in rung["flipped"] if rung["split"] == "test" else ():
+                rungs_of.setdefault(int(row), []).append(f"{arch} {rung['name']}")
+    ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:most]
+    label = {row: pack.classes[pack.labels_n[row]] for row in ordered}
+    return [
+        {"row": row, "source": str(pack.sources_n[row]), "label": label[row], "flipped_by": rungs_of[row]}
+        for row in ordered
+    ]
+
+
+def draw_rows(listed: list[dict[str, Any]], pack: Pack) -> dict[int, str]:
+    """Return {row: its picture as a data URI}."""
+    return {item["row"]: as_data_uri(pack.images_nhwc[item["row"]]) for item in listed}
+
+
+def as_data_uri(image: Bytes) -> str:
+    """Return an RGB picture as a PNG data URI. image: uint8 (S, S, 3)."""
+    scale = min(1.0, SIDE_PX / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    coded = cv2.imencode(".png", np.ascontiguousarray(small[..., ::-1]))[1]
+    return "data:image/png;base64," + base64.b64encode(coded.tobytes()).decode("ascii")

@@ -1,0 +1,118 @@
+"""Measure a run: the field side by side, then the car's own command, then weather and strangers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.candidates import Candidate, list_candidates, list_unmeasured, open_bundles, runnable
+from benchmarks.choose import pareto
+from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
+from benchmarks.effort import Effort
+from benchmarks.field import Field, measure_field
+from benchmarks.frames import frames_of
+from benchmarks.origins import gather_origins
+from benchmarks.results import compare_precisions, describe_run, evidence_of
+from benchmarks.robustness import measure_robustness
+from benchmarks.statistics import summarise
+from inference.errors import CheckError, InputError
+from inference.pack import Pack
+from inference.runs import Run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, and how much of it."""
+
+    effort: Effort = field(default_factory=Effort)
+    backends: Sequence[str] | None = None
+    """None: all that can run here."""
+    threads: tuple[int, ...] = (1,)
+    source: str | None = None
+    """Of the frames; None: the synthetic camera."""
+    pack: Path | None = None
+    strangers: Path | None = None
+    ages_of_all: bool = False
+    """The paced run of every candidate and not only of those on the front: the policy asks for ages."""
+
+
+def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
+    """Measure the run; return the results without the choice, the field, and the pack."""
+    pack, effort = run.open_pack(request.pack), request.effort
+    bundles = open_bundles(run)
+    backends = runnable(request.backends)
+    candidates = list_candidates(bundles, backends, request.threads)
+    if not candidates:
+        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
+    seconds: dict[str, float] = {}
+    with _timing(seconds, "accuracy and latency"):
+        side_by_side = measure_field(candidates, pack, frames_of(request.source), samples=effort.samples)
+    opened = [m.candidate for m in side_by_side.measured]
+    results = describe_run(run, pack, side_by_side, list_unmeasured(bundles, backends)) | gather_origins(bundles)
+    results["protocol"] |= {"source": request.source or DEFAULT_SOURCE, "cut": effort.describe_cuts()}
+    mark_passports(results)
+    compare_precisions(results, {m.candidate.name: m.samples for m in side_by_side.measured})
+    with _timing(seconds, "cold starts"):
+        add_cold_starts(results, opened, effort)
+    with _timing(seconds, "paced runs"):
+        add_ages(results, opened, effort, request.ages_of_all)
+    with _timing(seconds, "robustness"):
+        add_robustness(results, opened, pack, request.strangers, effort)
+    results["seconds"] = seconds
+    return results, side_by_side, pack
+
+
+def mark_passports(results: dict[str, Any]) -> None:
+    """Write into each passport whether its engine was measured here."""
+    files = {(row["arch"], row["opened"].get("file")) for row in results["candidates"]}
+    for passport in results["passports"]:
+        passport["measured"] = (passport["arch"], passport.get("engine")) in files
+
+
+def add_cold_starts(results: dict[str, Any], candidates: Sequence[Candidate], effort: Effort) -> None:
+    """Fill in cold starts; what the car's runner refuses is not selectable."""
+    for row, candidate in zip(results["candidates"], candidates, strict=True):
+        if not row["selectable"]:
+            continue
+        print(f"cold start: {candidate.name}", file=sys.stderr)
+        try:
+            row["cold_start_ms"] = measure_cold_start(candidate, results["protocol"]["source"], effort.cold_starts)
+        except CheckError as error:
+            row["selectable"], row["why_not"] = False, str(error)
+
+
+def add_ages(results: dict[str, Any], candidates: Sequence[Candidate], effort: Effort, everyone: bool) -> None:
+    """Fill in the ages of frames in a paced run, of everyone or of those that nobody beats."""
+    if not effort.paced_frames:
+        return
+    rows = {row["name"]: row for row in results["candidates"]}
+    by_name = {c.name: c for c in candidates}
+    able = [e for e in evidence_of(results) if not e.why_not]
+    for evidence in able if everyone else pareto(able):
+        print(f"paced run: {evidence.name}", file=sys.stderr)
+        ages = measure_ages(by_name[evidence.name], results["protocol"]["source"], effort.paced_frames)
+        rows[evidence.name]["age_ms"] = summarise(ages)
+
+
+def add_robustness(
+    results: dict[str, Any], candidates: Sequence[Candidate], pack: Pack, strangers: Path | None, effort: Effort
+) -> None:
+    """Fill in the robustness of each network and precision, for every backend that runs it."""
+    if not effort.corrupted_rows[1]:
+        return
+    ms_of = {row["name"]: row["latency"]["engine_ms"]["p50"] for row in results["candidates"]}
+    found = measure_robustness(candidates, ms_of, pack, strangers, effort)
+    for row in results["candidates"]:
+        row["robustness"] = found.get((row["arch"], row["precision"]))
+
+
+@contextmanager
+def _timing(seconds: dict[str, float], what: str) -> Iterator[None]:
+    started = perf_counter()
+    yield
+    seconds[what] = round(perf_counter() - started, 1)

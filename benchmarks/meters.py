@@ -1,0 +1,58 @@
+"""Clocks, temperature and power, where the machine has a meter for them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RAILS = "/sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/"
+"""The power monitor of Jetson boards: in1..3 in millivolts, curr1..3 in milliamperes. Source: kernel, hwmon/ina3221."""
+
+
+def read_meters() -> dict[str, float]:
+    """Return what can be read now: clock_mhz, temperature_c, power_w; what has no meter is left out."""
+    return {name: round(value, 3) for name, value in {**_cpu(), **_jetson(), **_nvidia()}.items()}
+
+
+def describe_meters(meters: dict[str, float]) -> str | None:
+    """Return the readings in words, or None without one."""
+    units = {"clock_mhz": "MHz", "temperature_c": "°C", "power_w": "W"}
+    return ", ".join(f"{value:g} {units[name]}" for name, value in meters.items()) or None
+
+
+def _cpu() -> dict[str, float]:
+    found: dict[str, float] = {}
+    with suppress(OSError, AttributeError, NotImplementedError):
+        if (clock := psutil.cpu_freq()) and clock.current:
+            found["clock_mhz"] = clock.current
+        hot = [sensor.current for sensors in psutil.sensors_temperatures().values() for sensor in sensors]
+        if hot:
+            found["temperature_c"] = max(hot)
+    return found
+
+
+def _jetson() -> dict[str, float]:
+    watts = 0.0
+    for folder in Path("/").glob(RAILS.lstrip("/")):
+        with suppress(OSError, ValueError):
+            watts += int((folder / "in1_input").read_text()) * int((folder / "curr1_input").read_text()) / 1e6
+    return {"power_w": watts} if watts else {}
+
+
+def _nvidia() -> dict[str, float]:
+    """Read the first GPU through NVIDIA's management library, where the package and a device are."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # no package, or no driver: there is no meter
+        return {}
+    handle: Any = pynvml.nvmlDeviceGetHandleByIndex(0)
+    return {
+        "clock_mhz": float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
+        "temperature_c": float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
+        "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+    }

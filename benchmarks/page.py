@@ -1,0 +1,93 @@
+"""What report.html draws and says, from results of one device or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.results import CURVE
+
+Results = dict[str, Any]
+
+
+def describe_page(devices: Sequence[Results]) -> dict[str, Any]:
+    """Return the object that report.js reads. devices: results.json of each device, one at least."""
+    rows = [row for results in devices for row in _rows(results, several=len(devices) > 1)]
+    budgets = {results["policy"]["p99_ms"] for results in devices}
+    return {
+        "rows": rows,
+        "archs": _in_order(row["arch"] for row in rows),
+        "precisions": _in_order(row["precision"] for row in rows),
+        "backends": _in_order(row["backend"] for row in rows),
+        "devices": _in_order(row["device"] for row in rows),
+        "budget": budgets.pop() if len(budgets) == 1 else None,
+        "curve": CURVE,
+        "learning": draw_learning(devices[0]["learning"]),
+    }
+
+
+def draw_learning(learning: dict[str, dict[str, list[float | None]]]) -> dict[str, list[dict[str, Any]]]:
+    """Return {figure: lines} of accuracy, loss and learning rate over epochs; val is solid, train is dashed."""
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for arch, columns in learning.items():
+        epochs = columns.get("epoch") or list(range(1, 1 + max(map(len, columns.values()))))
+        for name, values in columns.items():
+            figure = figure_of(name)
+            points = [p for p in zip(epochs, values, strict=True) if None not in p]
+            if figure is None or not points:
+                continue
+            dash = "4 3" if "train" in name else ""
+            line = {"name": f"{arch} {name.replace('_', ' ')}", "arch": arch, "dash": dash, "points": points}
+            figures.setdefault(figure, []).append(line)
+    return figures
+
+
+def figure_of(column: str) -> str | None:
+    """Return which learning figure a column of history.csv belongs to, or None."""
+    if column in {"rate", "lr", "learning_rate"} or column.endswith(("_rate", "_lr")):
+        return "learning rate"
+    return next((what for what in ("accuracy", "loss") if column.endswith(what)), None)
+
+
+def pick_shown(results: Results) -> list[str]:
+    """Return the candidates that get pictures of their own: the chosen one and the most accurate of each network."""
+    best: dict[str, Results] = {}
+    for row in results["candidates"]:
+        if row["accuracy"] and row["accuracy"]["top1"] > best.get(row["arch"], row)["accuracy"]["top1"]:
+            best[row["arch"]] = row
+        elif row["accuracy"]:
+            best.setdefault(row["arch"], row)
+    chosen = results["choice"]["chosen"]
+    return _in_order([*([chosen] if chosen else []), *(row["name"] for row in best.values())])
+
+
+def _rows(results: Results, several: bool) -> list[dict[str, Any]]:
+    shown, device = pick_shown(results), results["machine"]["name"]
+    verdicts = {v["name"]: v["role"] for v in results["choice"]["candidates"]}
+    return [_row(row, device, several, row["name"] in shown, verdicts[row["name"]]) for row in results["candidates"]]
+
+
+def _row(row: Results, device: str, several: bool, shown: bool, role: str) -> dict[str, Any]:
+    frame, accuracy = row["latency"]["frame_ms"], row["accuracy"]
+    body = {
+        "name": f"{row['name']} on {device}" if several else row["name"],
+        "device": device,
+        **{key: row[key] for key in ("arch", "precision", "backend")},
+        **{key: frame[key] for key in ("p50", "p90", "p99", "n")},
+        "tail": frame["p99"] or frame["max"],
+        "mb": row["bytes"] / 1e6,
+        "role": role,
+        "shown": shown,
+        "curve": row["latency"]["curve_ms"],
+        "top1": None,
+    }
+    if accuracy:
+        low, high = accuracy["interval"]
+        body |= {"top1": 100 * accuracy["top1"], "low": 100 * low, "high": 100 * high}
+        body |= {"bins": accuracy["bins"], "risk": accuracy["risk_coverage"]} if shown else {}
+    return body
+
+
+def _in_order(names: Any) -> list[str]:
+    """Return the different names, in the order they come."""
+    return list(dict.fromkeys(names))

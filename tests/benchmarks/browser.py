@@ -1,0 +1,105 @@
+"""A headless Chromium, driven by its own debugging protocol: what a page says on its console, and how it looks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from tornado.websocket import websocket_connect
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+LIMIT_S = 60.0
+
+
+class Page:
+    """An open page. `complaints` are the errors of its console and the requests that left the file."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket, self._id = socket, 0
+        self.complaints: list[str] = []
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command, take note of the events that come before its answer, return the answer."""
+        self._id += 1
+        await self._socket.write_message(json.dumps({"id": self._id, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(await asyncio.wait_for(self._socket.read_message(), LIMIT_S))
+            if message.get("id") == self._id:
+                return message.get("result", {"error": message.get("error")})
+            self._note(message.get("method"), message.get("params", {}))
+
+    def _note(self, method: str | None, facts: dict[str, Any]) -> None:
+        if method == "Runtime.exceptionThrown":
+            self.complaints.append(str(facts["exceptionDetails"].get("exception", {}).get("description", facts)))
+        elif method == "Runtime.consoleAPICalled" and facts["type"] in {"error", "warning", "assert"}:
+            self.complaints.append(str(facts["args"]))
+        elif method == "Log.entryAdded" and facts["entry"]["level"] in {"error", "warning"}:
+            self.complaints.append(facts["entry"]["text"])
+        elif method == "Network.requestWillBeSent" and not facts["request"]["url"].startswith(("file:", "data:")):
+            self.complaints.append(f"asks for {facts['request']['url']}")
+
+    async def value(self, expression: str) -> Any:
+        """Return what a JavaScript expression is worth."""
+        return (await self.call("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
+
+    async def show(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Open a file at a size and colour scheme, with the network off, and wait until it is drawn."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await self.call(f"{domain}.enable")
+        offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+        await self.call("Network.emulateNetworkConditions", **offline)
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
+        await self.call("Page.navigate", url=file.resolve().as_uri())
+        end = monotonic() + LIMIT_S
+        while await self.value("document.documentElement.dataset.drawn") != "yes" and monotonic() < end:
+            await asyncio.sleep(0.05)
+
+    async def picture(self, file: Path) -> None:
+        """Write a PNG of the whole page."""
+        made = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(made["data"]))
+
+
+def browse(visit: Any) -> Any:
+    """Start a browser, run `visit(page)` (a coroutine) in it, stop the browser; return what visit returned."""
+    assert CHROMIUM
+    with tempfile.TemporaryDirectory() as profile:
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        command += [f"--user-data-dir={profile}", "--no-first-run", "--disable-dev-shm-usage", "about:blank"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            port = _port_of(Path(profile) / "DevToolsActivePort")
+            return asyncio.run(_visit(port, visit))
+        finally:
+            process.terminate()
+            process.wait(LIMIT_S)
+
+
+def _port_of(file: Path) -> int:
+    end = monotonic() + LIMIT_S
+    while monotonic() < end:
+        if file.is_file() and (lines := file.read_text().splitlines()):
+            return int(lines[0])
+        sleep(0.05)
+    raise TimeoutError("chromium did not start")
+
+
+async def _visit(port: int, visit: Any) -> Any:
+    from urllib.request import urlopen
+
+    with urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+        target = next(t for t in json.load(answer) if t["type"] == "page")
+    socket = await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 28)
+    return await visit(Page(socket))
