@@ -12,6 +12,15 @@ from inference.contract import Bundle
 from inference.errors import InputError
 from inference.files import read_json
 
+RUNG = {
+    "name", "split", "rows", "max_dprob", "p99_dprob", "top1_agreement", "accuracy", "accuracy_loss", "flipped"
+}  # fmt: skip
+"""What the report shows of a rung of parity.json."""
+PASSPORT: dict[str, Any] = {
+    "precision": "", "runtime": "", "version": "", "target": "", "state": "built", "proved_on": None,
+    "engine_bytes": None, "build_seconds": None, "onnx_sha256": "",
+}  # fmt: skip
+"""What the report shows of a passport, where one lacks it."""
 POINTS = 400
 """A learning curve is thinned to about so many epochs."""
 
@@ -24,7 +33,9 @@ def gather_origins(bundles: dict[str, Bundle]) -> dict[str, Any]:
         "learning": {arch: curves for arch, curves in learning.items() if curves},
         "ladder": {arch: rungs for arch, rungs in ladder.items() if rungs},
         "passports": [
-            {"arch": arch, **facts} for arch, bundle in bundles.items() for _, facts in read_passports(bundle.path)
+            {"arch": arch, **PASSPORT, **facts}
+            for arch, bundle in bundles.items()
+            for _, facts in read_passports(bundle.path)
         ],
         "gates": {arch: bundle.gates for arch, bundle in bundles.items()},
     }
@@ -46,9 +57,10 @@ def read_ladder(bundle: Bundle) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     body = read_json(file, "export the run again with `python -m export`")
-    if not isinstance(body, dict) or not isinstance(body.get("rungs"), list):
+    held = body.get("rungs") if isinstance(body, dict) else None
+    if not isinstance(held, list) or not all(isinstance(rung, dict) and set(rung) >= RUNG for rung in held):
         raise InputError(f"{file} holds no rungs: export the run again with `python -m export`")
-    rungs: list[dict[str, Any]] = body["rungs"]
+    rungs: list[dict[str, Any]] = held
     return rungs
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from benchmarks.candidates import Candidate, read_passports
 from inference.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from inference.errors import CheckError
-from inference.files import replacing_folder, write_json
+from inference.files import replacing_folder, write_json, write_text
 from inference.passport import FOLDER, passport_file
 
-CHOICE = "choice.json"
+CHOICE, CARD = "choice.json", "MODEL_CARD.md"
 
 
-def write_production(path: Path, candidate: Candidate, choice: dict[str, Any]) -> Bundle:
+def write_production(path: Path, candidate: Candidate, choice: dict[str, Any], card: str) -> Bundle:
     """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it."""
     source = candidate.bundle
     with replacing_folder(path) as folder:
@@ -26,12 +26,13 @@ def write_production(path: Path, candidate: Candidate, choice: dict[str, Any]) -
         if candidate.backend == "trt":
             copy_engines(source.path, folder, candidate.precision)
         write_json(folder / CHOICE, choice)
+        write_text(folder / CARD, card)
         shipped = replace(
             source,
             path=folder,
             gates={candidate.precision: source.gates[candidate.precision]},
             choice={"precision": candidate.precision, "backend": candidate.backend, "threads": candidate.threads},
-        ).with_files([*kept, CHOICE])
+        ).with_files([*kept, CHOICE, CARD])
         if shipped.contract != source.contract:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")
         shipped.save()

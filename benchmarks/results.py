@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,14 @@ from benchmarks.machine import describe_machine
 from benchmarks.policy import Policy
 from benchmarks.statistics import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
 from benchmarks.words import explain, explain_rule, role, say_choice
+from inference.errors import InputError
+from inference.files import read_json
 from inference.pack import Pack
 from inference.runs import Run
 
 SCHEMA = 1
+Results = dict[str, Any]
+"""The body of results.json; `results.schema.json` documents it."""
 ORIGIN = ord("0")
 """`predicted` holds one character a test row: chr(ORIGIN + class)."""
 CURVE = (*range(0, 100, 2), 99, 99.5, 99.9, 100)
@@ -37,6 +42,17 @@ def encode_classes(classes_n: Sequence[int] | NDArray[np.int64]) -> str:
 def decode_classes(text: str) -> NDArray[np.int64]:
     """Return the class numbers of `encode_classes`."""
     return np.array([ord(c) - ORIGIN for c in text], np.int64)
+
+
+def read_results(file: Path) -> list[Results]:
+    """Read results.json, of one device or merged. Raises InputError when it is not of this schema."""
+    body = read_json(file, "measure the run with `python -m benchmarks`")
+    devices = body["merged"] if isinstance(body, dict) and isinstance(body.get("merged"), list) else [body]
+    needed = {"machine", "pack", "test", "noise", "candidates", "choice", "policy", "protocol", "learning", "ladder"}
+    for results in devices:
+        if not isinstance(results, dict) or results.get("schema") != SCHEMA or not needed <= set(results):
+            raise InputError(f"{file} is not results.json of schema {SCHEMA}: measure the run again")
+    return devices
 
 
 def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeasured]) -> dict[str, Any]:
@@ -68,6 +84,7 @@ def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeas
         "candidates": [describe_candidate(m) for m in field.measured],
         "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
         "seeds": None,
+        "loadgen": None,
     }
 
 

@@ -47,6 +47,16 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
+def difference_interval(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interval:
+    """Return the 95% interval of the difference a - b of two independent proportions.
+
+    Source: Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10: a hybrid of Wilson's intervals.
+    """
+    a, b = hits_a / n_a, hits_b / n_b
+    (low_a, high_a), (low_b, high_b) = wilson(hits_a, n_a), wilson(hits_b, n_b)
+    return Interval(a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b))
+
+
 def pair(reference_n: Bools, rival_n: Bools) -> Pairs:
     """Count the discordant rows of two "was right" vectors over the same rows."""
     return Pairs(int((reference_n & ~rival_n).sum()), int((~reference_n & rival_n).sum()), len(reference_n))

@@ -11,14 +11,16 @@ from scipy import stats
 from benchmarks.statistics import Floats
 from inference.errors import InputError
 from inference.preprocess import Bytes, Geometry, fill, read_image, whole
-from inference.scene import draw_zone_crops, plan_crops
+from inference.scene import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 from inference.sources import IMAGE_SUFFIXES
 
 COUNT = 100
 
 
-def make_strangers(geometry: Geometry, synthetic: bool, folder: Path | None, count: int = COUNT) -> dict[str, Bytes]:
-    """Return {what: uint8 (n, S, S, 3) RGB}. A real pack's strangers hold the synthetic scene, as another data set."""
+def make_strangers(
+    geometry: Geometry, background: str | None, folder: Path | None, count: int = COUNT
+) -> dict[str, Bytes]:
+    """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is a stranger to networks without a background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px
     made = {
@@ -26,8 +28,8 @@ def make_strangers(geometry: Geometry, synthetic: bool, folder: Path | None, cou
         "noise": random.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
         "textures": np.stack([_texture(size, random) for _ in range(count)]),
     }
-    if not synthetic:
-        made["synthetic scene"] = _scene_crops(geometry, count)
+    if background is None:
+        made["empty road (synthetic)"] = _empty_roads(geometry, count)
     if folder is not None:
         made[folder.name or "other data"] = _read_folder(folder, geometry, count)
     return made
@@ -59,8 +61,9 @@ def _texture(size: int, random: np.random.Generator) -> Bytes:
     return np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
-def _scene_crops(geometry: Geometry, count: int) -> Bytes:
-    return np.stack([pixels for _, _, pixels in draw_zone_crops(plan_crops(count, seed=1), geometry)])
+def _empty_roads(geometry: Geometry, count: int) -> Bytes:
+    plan = [crop for crop in plan_crops(count * len(CLASSES), seed=1) if crop.label == BACKGROUND]
+    return np.stack([pixels for _, _, pixels in draw_zone_crops(plan, geometry)])
 
 
 def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:

@@ -20,6 +20,11 @@ def as_points(value: float | None) -> str:
     return "" if value is None else f"{100 * value:+.2f}"
 
 
+def as_p(value: float) -> str:
+    """Write a p value."""
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
 def as_mb(value: int) -> str:
     """Write bytes as megabytes."""
     return f"{value / 1e6:.2f}"

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.card import write_card
 from benchmarks.confidence import describe_confidence
 from benchmarks.effort import EFFORTS, Effort
 from benchmarks.gallery import draw_rows, list_flipped, list_worst
@@ -38,7 +39,8 @@ def main(arguments: list[str]) -> int:
     if outcome.chosen is None:
         raise CheckError(f"{results['choice']['sentence']}; see {report}")
     candidates = {m.candidate.name: m.candidate for m in field.measured}
-    write_production(run.path / "production", candidates[outcome.chosen.name], results["choice"])
+    chosen = candidates[outcome.chosen.name]
+    write_production(run.path / "production", chosen, results["choice"], write_card(results, chosen))
     print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))
     print(f"report: {report}", file=sys.stderr)
     return 0

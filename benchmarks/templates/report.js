@@ -147,8 +147,10 @@ function drawPareto() {
     make("line", {x1: px(row.p50), x2: px(row.tail), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
     if (row.role === "chosen") {
       make("circle", {class: "ring", cx: px(row.p50), cy: py(row.top1), r: 13}, group);
-      const left = px(row.p50) < frame.width / 2;
-      make("text", {class: "strong", x: px(row.p50) + (left ? 17 : -17), y: py(row.top1) - 10, "text-anchor": left ? "start" : "end"}, group, row.name);
+      const wide = 6.8 * row.name.length, x = px(row.p50), y = py(row.top1) - 12;
+      const [at, anchor] = x + 17 + wide < frame.width ? [x + 17, "start"] : x - 17 - wide > frame.left ? [x - 17, "end"]
+        : [(frame.left + frame.width) / 2, "middle"];
+      make("text", {class: "strong", x: at, y: anchor === "middle" ? y - 8 : y, "text-anchor": anchor}, group, row.name);
     }
     mark(group, row, px(row.p50), py(row.top1));
     tip(host, group, [row.name, `${row.top1.toFixed(1)}% (${row.low.toFixed(1)} to ${row.high.toFixed(1)})`,
@@ -160,7 +162,7 @@ function drawTails() {
   const host = document.getElementById("tails"), rows = shown();
   const place = percentile => -Math.log10(1 - Math.min(percentile, 99.97) / 100);
   const low = Math.min(...data.rows.map(r => r.curve[0])) / 1.2, high = Math.max(...data.rows.map(r => r.curve.at(-1))) * 1.2;
-  const at = [0, 50, 90, 99, 99.9], ticks = at.map(place);
+  const at = [50, 90, 99, 99.9], ticks = at.map(place);
   const {svg, px, py} = plot(host,
     {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: v => `${at[ticks.indexOf(v)]}%`},
     {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame (log)"}, 400);

@@ -134,7 +134,7 @@ def test_a_damaged_model_never_reaches_production(run_folder):
     damaged[100] ^= 1
     file.write_bytes(damaged)
     with pytest.raises(InputError, match="not the file that was proved"):
-        write_production(run_folder / "production", candidate, {"synthetic": True})
+        write_production(run_folder / "production", candidate, {"synthetic": True}, "")
     assert not [p for p in run_folder.iterdir() if "production" in p.name]
 
 

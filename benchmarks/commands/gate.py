@@ -1,0 +1,41 @@
+"""Hold results against a baseline: fail on a significant loss of accuracy, or on time lost beyond the noise."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.gate import compare_results
+from benchmarks.junit import Case, write_junit
+from benchmarks.results import read_results
+from inference.errors import CheckError
+
+
+def main(arguments: list[str]) -> None:
+    """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a case fails."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks gate", description=__doc__)
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
+    parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="receives the cases as JUnit XML")
+    options = parser.parse_args(arguments)
+    now, before = (read_results(find(path))[0] for path in (options.results, options.baseline))
+    cases = compare_results(before, now)
+    if options.junit:
+        write_junit(options.junit, "gate", cases)
+    for case in cases:
+        print(describe(case))
+    failed = [case for case in cases if case.failure]
+    if failed:
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise CheckError(f"{failed[0].name}: {failed[0].failure}{more}")
+
+
+def find(path: Path) -> Path:
+    """Return the results file of a run's folder, or the file itself."""
+    return path / "report" / "results.json" if path.is_dir() else path
+
+
+def describe(case: Case) -> str:
+    """Return a case in one line."""
+    verdict = "FAILED " if case.failure else "skipped" if case.skipped else "ok     "
+    return f"{verdict} {case.name}: {case.failure or case.skipped or case.said}"
