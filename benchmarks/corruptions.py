@@ -58,7 +58,8 @@ def spatter(image: Floats, strength: int, random: np.random.Generator) -> Floats
 
 def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Floats:
     """A straight smear, as of a long exposure while turning."""
-    length = max(2, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]))
+    # odd, since a kernel of even length also shifts the picture
+    length = max(3, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]) | 1)
     kernel = _line_kernel(length, angle_deg=float(random.uniform(-20, 20)))
     return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.float32)
 
