@@ -16,6 +16,7 @@ from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
 from benchmarks.effort import Effort
 from benchmarks.field import Field, measure_field
 from benchmarks.frames import frames_of
+from benchmarks.loadgen import run_loadgen
 from benchmarks.origins import gather_origins
 from benchmarks.results import compare_precisions, describe_run, evidence_of
 from benchmarks.robustness import measure_robustness
@@ -39,6 +40,8 @@ class Request:
     strangers: Path | None = None
     ages_of_all: bool = False
     """The paced run of every candidate and not only of those on the front: the policy asks for ages."""
+    loadgen: bool = False
+    """MLPerf's load generator on those of the front."""
 
 
 def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
@@ -63,6 +66,10 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
         add_ages(results, opened, effort, request.ages_of_all)
     with _timing(seconds, "robustness"):
         add_robustness(results, opened, pack, request.strangers, effort)
+    if request.loadgen:
+        with _timing(seconds, "loadgen"):
+            front = pick_front(results, opened)
+            results["loadgen"] = run_loadgen(front, pack, frames_of(request.source))
     results["seconds"] = seconds
     return results, side_by_side, pack
 
@@ -91,12 +98,17 @@ def add_ages(results: dict[str, Any], candidates: Sequence[Candidate], effort: E
     if not effort.paced_frames:
         return
     rows = {row["name"]: row for row in results["candidates"]}
+    able = [c for c in candidates if rows[c.name]["selectable"]]
+    for candidate in able if everyone else pick_front(results, candidates):
+        print(f"paced run: {candidate.name}", file=sys.stderr)
+        ages = measure_ages(candidate, results["protocol"]["source"], effort.paced_frames)
+        rows[candidate.name]["age_ms"] = summarise(ages)
+
+
+def pick_front(results: dict[str, Any], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that nobody beats in both accuracy and median time, the fastest first."""
     by_name = {c.name: c for c in candidates}
-    able = [e for e in evidence_of(results) if not e.why_not]
-    for evidence in able if everyone else pareto(able):
-        print(f"paced run: {evidence.name}", file=sys.stderr)
-        ages = measure_ages(by_name[evidence.name], results["protocol"]["source"], effort.paced_frames)
-        rows[evidence.name]["age_ms"] = summarise(ages)
+    return [by_name[e.name] for e in pareto([e for e in evidence_of(results) if not e.why_not])]
 
 
 def add_robustness(

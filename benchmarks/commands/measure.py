@@ -63,6 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     effort.add_argument("--thin", action="store_true", help="a demo's time: the report says what was cut")
     effort.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
     parser.add_argument("--strangers", type=Path, metavar="DIR", help="images of no class, that should be abstained on")
+    parser.add_argument("--loadgen", action="store_true", help="MLPerf's load generator too, on those of the front")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 
@@ -85,6 +86,7 @@ def request_of(options: argparse.Namespace, policy: Policy) -> Request:
         pack=options.pack,
         strangers=options.strangers,
         ages_of_all=ages_of_all,
+        loadgen=options.loadgen,
     )
 
 

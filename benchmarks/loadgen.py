@@ -1,0 +1,166 @@
+"""MLPerf's own load generator on our hot path, beside our own timing of the same path.
+
+The durations are short and no submission rule is kept: these are not MLPerf results.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.candidates import Candidate
+from benchmarks.field import open_field
+from benchmarks.latency import HotPath, take_turns
+from benchmarks.statistics import Floats, early_stopping_count
+from inference.backends import open_backend
+from inference.errors import InputError
+from inference.pack import Pack
+from inference.pipeline import Pipeline
+from inference.preprocess import Bytes, whole
+
+STREAMS = 8
+"""Regions of a MultiStream query: all go through the network as one batch."""
+SECONDS = 5.0
+OFFICIAL_SECONDS = 600
+"""Source: MLPerf inference rules, the shortest valid run of a single-stream test."""
+OWN_SAMPLES = 400
+NOTE = f"not MLPerf results: runs of {SECONDS:g} s, the official minimum is {OFFICIAL_SECONDS} s"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the load generator says of a run."""
+
+    valid: bool
+    facts: dict[str, str]
+
+    def number(self, name: str) -> float:
+        """Return a figure of the summary. Raises InputError when this version of the generator does not give it."""
+        if name not in self.facts:
+            raise InputError(f"mlcommons-loadgen gave no {name!r}: install the locked version")
+        return float(self.facts[name])
+
+
+def run_loadgen(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes]) -> dict[str, Any]:
+    """Drive candidates in SingleStream and MultiStream, for performance and accuracy; return results.json's part."""
+    rows = []
+    for candidate in candidates:
+        print(f"loadgen: {candidate.name}", file=sys.stderr)
+        with open_field([candidate]) as (opened, refused):
+            if refused:
+                raise InputError(refused[0].reason)
+            single = measure_single(opened[0][1], pack, frames)
+        rows.append({"name": candidate.name, **single, **measure_multi(candidate, pack)})
+    return {"note": NOTE, "seconds": SECONDS, "official_seconds": OFFICIAL_SECONDS, "streams": STREAMS, "rows": rows}
+
+
+def measure_single(path: HotPath, pack: Pack, frames: Sequence[Bytes]) -> dict[str, Any]:
+    """Return p90 of a frame by LoadGen and by us, half before and half after it, and LoadGen's accuracy."""
+    own: list[Floats] = [take_turns([path], frames, samples=OWN_SAMPLES // 2)[0].frame_ms.ravel()]
+    expected_ms = float(np.median(own[0]))
+    speed = drive("SingleStream", lambda picked: [path.answer(frames[i]) for i in picked], len(frames), expected_ms)
+    own.append(take_turns([path], frames, samples=OWN_SAMPLES // 2)[0].frame_ms.ravel())
+    own_p90 = float(np.quantile(np.concatenate(own), 0.9))
+    p90 = speed.number("90.0th percentile latency (ns)") / 1e6
+    return {
+        "single_p90_ms": p90,
+        "own_p90_ms": own_p90,
+        "ratio": p90 / own_p90,
+        "single_valid": speed.valid,
+        "single_accuracy": score("SingleStream", pack, lambda image: say(path.pipeline, image)),
+    }
+
+
+def say(pipeline: Pipeline, image: Bytes) -> int:
+    """Return the class of a row that goes in as a frame. image: uint8 (S, S, 3) RGB."""
+    frame_bgr = np.ascontiguousarray(image[..., ::-1])
+    return int(pipeline.classify(frame_bgr, [whole(frame_bgr)])[0].argmax())
+
+
+def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:
+    """Return p99 of a query of STREAMS rows as one batch, and the accuracy of such batches."""
+    c, rows = candidate, pack.rows("test")
+    backend = open_backend(c.backend, c.bundle, c.precision, batch=STREAMS, threads=c.threads)
+
+    def answer(picked: Sequence[int]) -> list[int]:
+        backend.input_nhwc[: len(picked)] = pack.images_nhwc[rows[picked]]
+        return [int(top) for top in backend.infer(len(picked)).argmax(1)]
+
+    try:
+        answer(range(min(STREAMS, len(rows))))
+        started = perf_counter()
+        answer(range(min(STREAMS, len(rows))))
+        speed = drive("MultiStream", answer, len(rows), (perf_counter() - started) * 1000)
+        return {
+            "multi_p99_ms": speed.number("99.0th percentile latency (ns)") / 1e6,
+            "multi_valid": speed.valid,
+            "multi_accuracy": score("MultiStream", pack, lambda image: say(Pipeline(c.bundle, backend), image)),
+        }
+    finally:
+        backend.close()
+
+
+def score(scenario: str, pack: Pack, answer: Callable[[Bytes], int]) -> float:
+    """Return the test accuracy by LoadGen's accuracy log: every row asked once, the answers read back from its file."""
+    rows = pack.rows("test")
+    with tempfile.TemporaryDirectory() as folder:
+        drive(scenario, lambda picked: [answer(pack.images_nhwc[rows[i]]) for i in picked], len(rows), folder=folder)
+        log = json.loads((Path(folder) / "mlperf_log_accuracy.json").read_text(encoding="utf-8"))
+    said = {entry["qsl_idx"]: int.from_bytes(bytes.fromhex(entry["data"])[:8], "little") for entry in log}
+    return float(np.mean([said[i] == label for i, label in enumerate(pack.labels_n[rows])]))
+
+
+def drive(
+    scenario: str,
+    answer: Callable[[Sequence[int]], Sequence[Any]],
+    count: int,
+    expected_ms: float = 1.0,
+    folder: str | None = None,
+) -> Summary:
+    """Run one test over `count` samples: for accuracy, with its log in `folder`, or for performance without one.
+
+    Raises InputError when mlcommons-loadgen is not installed.
+    """
+    try:
+        import mlperf_loadgen as lg
+    except ModuleNotFoundError:
+        raise InputError("--loadgen needs MLPerf's load generator: pip install mlcommons-loadgen") from None
+
+    def issue(samples: Any) -> None:
+        said = answer([sample.index for sample in samples])
+        held = array.array("q", [item if isinstance(item, int) else 0 for item in said])
+        at = held.buffer_info()[0]
+        lg.QuerySamplesComplete([lg.QuerySampleResponse(s.id, at + 8 * i, 8) for i, s in enumerate(samples)])
+
+    settings, output, logs = lg.TestSettings(), lg.LogOutputSettings(), lg.LogSettings()
+    settings.scenario = getattr(lg.TestScenario, scenario)
+    settings.mode = lg.TestMode.AccuracyOnly if folder else lg.TestMode.PerformanceOnly
+    settings.min_duration_ms, settings.min_query_count = int(SECONDS * 1000), early_stopping_count(0.99)
+    settings.single_stream_expected_latency_ns = settings.multi_stream_expected_latency_ns = int(expected_ms * 1e6)
+    settings.multi_stream_samples_per_query = STREAMS
+    sut = lg.ConstructSUT(issue, lambda: None)
+    qsl = lg.ConstructQSL(count, min(count, 1024), lambda picked: None, lambda picked: None)
+    with tempfile.TemporaryDirectory() as temporary:
+        output.outdir = folder or temporary
+        logs.log_output, logs.enable_trace = output, False
+        lg.StartTestWithLogSettings(sut, qsl, settings, logs)
+        text = (Path(output.outdir) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
+    lg.DestroyQSL(qsl)
+    lg.DestroySUT(sut)
+    return parse(text)
+
+
+def parse(text: str) -> Summary:
+    """Read mlperf_log_summary.txt: `name : value` lines."""
+    pairs = [line.split(":", 1) for line in text.splitlines() if line.count(":") == 1]
+    facts = {name.strip(): value.strip() for name, value in pairs}
+    return Summary(facts.get("Result is") == "VALID", facts)

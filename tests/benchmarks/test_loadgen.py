@@ -1,0 +1,54 @@
+"""MLPerf's load generator drives our paths; its accuracy is ours, and its silence is an error in one sentence."""
+
+from __future__ import annotations
+
+import builtins
+
+import pytest
+
+from benchmarks import loadgen
+from benchmarks.accuracy import predict
+from benchmarks.candidates import list_candidates, open_bundles
+from benchmarks.frames import synthetic_frames
+from benchmarks.loadgen import drive, parse, run_loadgen
+from inference.backends import open_backend
+from inference.errors import InputError
+from inference.pipeline import Pipeline
+from inference.runs import open_run
+
+
+def test_its_accuracy_is_ours(run_folder, monkeypatch):
+    pytest.importorskip("mlperf_loadgen")
+    monkeypatch.setattr(loadgen, "SECONDS", 0.05)
+    monkeypatch.setattr(loadgen, "OWN_SAMPLES", 16)
+    run = open_run(run_folder)
+    pack = run.open_pack()
+    candidate = list_candidates(open_bundles(run), ["ort"], [1])[-1]
+    row = run_loadgen([candidate], pack, synthetic_frames(2, (160, 96)))["rows"][0]
+    backend = open_backend("ort", candidate.bundle, candidate.precision, threads=1)
+    expected = predict(Pipeline(candidate.bundle, backend), pack).correct_n.mean()
+    backend.close()
+    assert row["single_accuracy"] == row["multi_accuracy"] == expected
+    assert row["single_p90_ms"] > 0
+    assert row["multi_p99_ms"] > 0
+
+
+def test_the_summary_is_read_line_by_line():
+    summary = parse("====\nResult is : VALID\n90.0th percentile latency (ns) : 123\nMin duration satisfied : Yes\n")
+    assert summary.valid
+    assert summary.number("90.0th percentile latency (ns)") == 123
+    with pytest.raises(InputError, match="install the locked version"):
+        summary.number("99.0th percentile latency (ns)")
+
+
+def test_without_the_package_the_mend_is_said(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *rest):
+        if name == "mlperf_loadgen":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(InputError, match="pip install mlcommons-loadgen"):
+        drive("SingleStream", lambda picked: [0], 1)
