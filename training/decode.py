@@ -19,7 +19,8 @@ import cv2
 
 from inference.errors import InputError
 from inference.preprocess import Geometry, Rect, clip_rect, fill, whole
-from training.importers import Load
+from training.duplicates import hash_picture
+from training.importers import Load, Sample
 
 FRAMES_PER_CHUNK = 16
 
@@ -42,6 +43,24 @@ class Done:
     sha256: bytes
     rect: Rect | None
     reason: str | None = None
+    size_wh: tuple[int, int] = (0, 0)
+    """Width and height of what was cut, in pixels of the source."""
+    hashes: tuple[int, int] = (0, 0)
+    """Perceptual hashes of the row and of its mirror image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that stands in the pack."""
+
+    sample: Sample
+    split: str
+    done: Done
+
+    @property
+    def judged_in(self) -> str:
+        """The split that the row teaches or judges in: calibration rows are train's."""
+        return "train" if self.split == "calibration" else self.split
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,8 @@ class Job:
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
             os.pwrite(descriptor, out_nhwc.data, self.offset + row * out_nhwc.nbytes)
-            done.append(Done(row, hashlib.sha256(out_nhwc.data).digest(), None if rect is None else cut))
+            digest, hashes = hashlib.sha256(out_nhwc.data).digest(), hash_picture(out_nhwc[0])
+            done.append(Done(row, digest, None if rect is None else cut, None, (width, height), hashes))
         return done
 
 

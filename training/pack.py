@@ -21,10 +21,11 @@ from numpy.lib import format as npy
 from inference.errors import InputError
 from inference.files import read_json, replacing_folder, sha256_of_json, write_json
 from inference.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
-from inference.preprocess import Rect
-from training.decode import Done, Frame, Job, run
+from training.decode import Done, Frame, Job, Row, run
+from training.health import Health, examine
+from training.health_page import write_page
 from training.importers import Listing, Options, Sample, read
-from training.splits import check_splits, choose_calibration, rank, split_samples
+from training.splits import check_splits, choose_calibration, join_groups, rank, split_samples
 
 NPY_HEADER_BYTES = 128
 ROWS_PER_MOVE = 256
@@ -33,13 +34,16 @@ FRAMES_PER_PROCESS = 64
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row that stands in the pack."""
+class Content:
+    """What was written into a pack's folder, and what was found in it."""
 
-    sample: Sample
-    split: str
-    rect: Rect | None
-    sha256: bytes
+    listing: Listing
+    samples: list[Sample]
+    """In the order in which they were decoded."""
+    done: list[Done]
+    rows: list[Row]
+    warnings: list[str]
+    health: Health
 
 
 def pack(source: str, out: Path, options: Options | None = None) -> Pack:
@@ -47,6 +51,8 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
 
     An `out` that exists is never overwritten: it is opened when it was packed from the same files with the same
     options, and is an InputError otherwise. Images are streamed to the disk: memory does not grow with the source.
+    A picture in two splits is an InputError where the source made the splits; where we draw them, we draw again with
+    its groups made one.
     """
     options = options or Options()
     listing = read(source, options)
@@ -54,18 +60,41 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
     if out.exists():
         return _reuse(out, request)
     _remove_leftovers(out)
-    samples = sorted(split_samples(listing, options.seed), key=lambda s: _order(s, options.seed))
     with replacing_folder(out) as folder:
-        done = _write_images(folder / "images.npy", samples, listing, options)
-        kept = [d for d in done if d.reason is None]
-        if not kept:
-            raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
-        _close_gaps(folder / "images.npy", kept, options)
-        warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes)
-        rows = _with_calibration(samples, kept, options.seed)
-        _write_rows(folder / "rows.csv", rows)
-        write_json(folder / "pack.json", _facts(listing, options, rows, samples, done, warnings) | {"request": request})
+        content = _fill(folder, source, listing, options)
+        if content.health.leaks and not listing.synthetic and not options.allow_leaks:
+            if not any(sample.split is None for sample in listing.samples):
+                _refuse_leaks(source, out, folder, content, options)
+            listing = join_groups(listing, content.health.leaking_groups())
+            content = _fill(folder, source, listing, options)
+        facts = _facts(content, options) | {"request": request}
+        write_page(folder / "health.html", facts, content.health, folder / "images.npy")
+        write_json(folder / "pack.json", facts)
     return open_pack(out)
+
+
+def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Content:
+    """Write images.npy and rows.csv."""
+    samples = sorted(split_samples(listing, options.seed), key=lambda s: _order(s, options.seed))
+    done = _write_images(folder / "images.npy", samples, listing, options)
+    kept = [d for d in done if d.reason is None]
+    if not kept:
+        raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
+    _close_gaps(folder / "images.npy", kept, options)
+    warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes)
+    rows = _with_calibration(samples, kept, options.seed)
+    _write_rows(folder / "rows.csv", rows)
+    return Content(listing, samples, done, rows, warnings, examine(rows, listing.classes, folder / "images.npy"))
+
+
+def _refuse_leaks(source: str, out: Path, folder: Path, content: Content, options: Options) -> None:
+    """Raise InputError that names the first pair of rows with one picture in two splits; show all beside `out`."""
+    page = out.with_name(f"{out.name}.leaks.html")
+    write_page(page, _facts(content, options), content.health, folder / "images.npy")
+    raise InputError(
+        f"{source}: {content.health.describe(content.health.leaks[0])}, one of {len(content.health.leaks)} such pairs "
+        f"(shown in {page}): remove one of each, or let --resplit draw the splits, or keep them with --allow-leaks"
+    )
 
 
 def _order(sample: Sample, seed: int) -> tuple[int, bytes]:
@@ -173,8 +202,7 @@ def _with_calibration(samples: list[Sample], kept: list[Done], seed: int) -> lis
     keys = [rank(seed, "calibration", s.source, s.box) for s in of_train]
     chosen = {train[i] for i in choose_calibration([s.label for s in of_train], keys)}
     return [
-        Row(samples[d.row], "calibration" if i in chosen else str(samples[d.row].split), d.rect, d.sha256)
-        for i, d in enumerate(kept)
+        Row(samples[d.row], "calibration" if i in chosen else str(samples[d.row].split), d) for i, d in enumerate(kept)
     ]
 
 
@@ -183,14 +211,13 @@ def _write_rows(file: Path, rows: Iterable[Row]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for number, row in enumerate(rows):
-            box = "" if row.rect is None else " ".join(map(str, row.rect))
+            box = "" if row.done.rect is None else " ".join(map(str, row.done.rect))
             writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
 
 
-def _facts(
-    listing: Listing, options: Options, rows: list[Row], samples: list[Sample], done: list[Done], warnings: list[str]
-) -> dict[str, Any]:
+def _facts(content: Content, options: Options) -> dict[str, Any]:
     """Return pack.json. `source` is where the files were; the fingerprint knows nothing of it."""
+    listing, rows, samples, done = content.listing, content.rows, content.samples, content.done
     labels = [listing.classes.index(row.sample.label) for row in rows]
     counts = Counter((split, row.sample.label) for row in rows for split in _counted_in(row.split))
     rejected = [
@@ -208,7 +235,7 @@ def _facts(
             listing.classes,
             listing.background,
             options.geometry,
-            ((label, row.split, row.sha256) for label, row in zip(labels, rows, strict=True)),
+            ((label, row.split, row.done.sha256) for label, row in zip(labels, rows, strict=True)),
         ),
         "source": {"importer": listing.importer, "root": listing.root},
         "rows": len(rows),
@@ -216,7 +243,8 @@ def _facts(
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),
         "skipped": listing.skipped,
-        "warnings": listing.warnings + warnings,
+        "warnings": listing.warnings + content.warnings + content.health.warnings,
+        "health": content.health.as_json(),
         "options": options.as_json(),
     }
 

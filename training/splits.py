@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from inference.errors import InputError
@@ -49,6 +49,23 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
         for label, n in counts.items():
             lacking[split][label] -= n
     return drawn
+
+
+def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
+    """Make one group of every two groups that a pair names, and of what hangs together through them."""
+    leader: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while group in leader:
+            group = leader[group]
+        return group
+
+    for one, other in pairs:
+        first, second = sorted((find(one), find(other)))
+        if first != second:
+            leader[second] = first
+    samples = [replace(sample, group=find(sample.group)) for sample in listing.samples]
+    return replace(listing, samples=samples)
 
 
 def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]:

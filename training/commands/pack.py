@@ -53,6 +53,7 @@ def add_options(it: argparse.ArgumentParser) -> None:
     it.add_argument("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out more hidden boxes (0-3)")
     it.add_argument("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
     it.add_argument("--background-class", metavar="NAME", help="the class that means nothing is there")
+    it.add_argument("--allow-leaks", action="store_true", help="keep a picture that stands in two splits")
     it.add_argument("--format", choices=names(), help="the importer (default: by the source's layout)")
     it.add_argument("--processes", type=int, metavar="N", help="to decode with (default: one a core)")
 
@@ -81,6 +82,21 @@ def summary(made: Pack) -> str:
     lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
     lines += [f"left out: {n} boxes, {reason}" for reason, n in made.facts["skipped"].items()]
+    lines += health_lines(made)
     lines += [f"warning: {warning}" for warning in made.facts["warnings"]]
     lines.append(f"fingerprint {made.fingerprint}")
     return "\n".join(lines)
+
+
+def health_lines(made: Pack) -> list[str]:
+    """Return the health of a pack in two lines: sizes, and pictures that stand in it twice."""
+    health = made.facts["health"]
+    largest = max(health["classes"].values(), key=lambda one: one["rows"])["rows"]
+    smallest = min(health["classes"].values(), key=lambda one: one["rows"])["rows"]
+    return [
+        f"largest to smallest class: {largest / max(smallest, 1):.1f}; {health['enlarged']} of {made.facts['rows']} "
+        f"pictures are smaller than {made.geometry.size_px} px",
+        f"one picture twice: {health['exact_duplicates']} pairs of the same pixels, {health['near_duplicates']} near; "
+        f"{health['across_splits']} across splits, {health['across_classes']} across classes; "
+        f"see {made.path / 'health.html'}",
+    ]

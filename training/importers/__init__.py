@@ -24,7 +24,7 @@ Load = Callable[[str], "Bytes | str"]
 
 @dataclass(frozen=True)
 class Options:
-    """Everything but the source that decides what stands in a pack; `processes` alone changes nothing in it."""
+    """Everything but the source that decides what stands in a pack, or whether it may."""
 
     size_px: int = 224
     kernel: str = DEFAULT_KERNEL
@@ -49,6 +49,8 @@ class Options:
     """How many crops without any box a detection data set gets; without it, as many as a class has on average."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
+    allow_leaks: bool = False
+    """Keep a picture that stands in two splits of the source; without it that is an error."""
     format: str | None = None
     """The importer; without it, the one that knows the source's layout."""
     processes: int | None = None
@@ -82,7 +84,7 @@ class Options:
     def as_json(self) -> dict[str, Any]:
         """Return what decides the pack, for pack.json."""
         value = asdict(self) | {"group_csv": None if self.group_csv is None else self.group_csv.name}
-        del value["processes"]
+        del value["processes"], value["allow_leaks"]  # neither changes a row
         return value
 
 
