@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from export import calibration, golden_frames, parity, to_int8
+from export import calibration, golden_frames, parity, to_fp16, to_int8
 from export.parity import Rung, breach, gate, measure, run_onnx, run_torch
+from export.resized import resized
+from export.search import Evidence, search
 from export.to_onnx import stamp, to_onnx
 from inference import golden
 from inference.contract import Bundle, onnx_name
 from inference.errors import CheckError, InputError
-from inference.files import sha256_of_file, sha256_of_json, write_json
+from inference.files import sha256_of_file, sha256_of_json
 from inference.pack import Pack
-from inference.preprocess import Bytes, Geometry
+from inference.preprocess import Geometry
 from models.checkpoint import Checkpoint, Facts
 
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
 SPLITS = ("val", "test")
+Say = Callable[[str], None]
+Run = Callable[[NDArray[np.int64]], parity.Probs]
+"""Rows of the pack in, their probabilities out."""
 
 
 @dataclass
@@ -34,33 +39,42 @@ class Assembly:
     """A bundle in the making: what was measured so far."""
 
     bundle: Bundle
-    images_nhwc: Bytes
-    """All rows of the pack at the bundle's size."""
+    pack: Pack
+    """At the bundle's size."""
     rows: dict[str, NDArray[np.int64]]
-    labels_n: NDArray[np.int64]
     reference: dict[str, parity.Probs]
     """Torch's probabilities of each split."""
     golden: golden.Golden
     rungs: list[Rung]
     latency_only: bool
 
-    def climb(self, precision: str, files: dict[str, onnx.ModelProto], exact: str | None = None) -> None:
-        """Measure files of one precision on every split and record the gate."""
-        climbed = [
-            measure(name, split, rows, probs, self.reference[split], self.labels_n[rows])
-            for name, model in files.items()
-            for split, rows in self.rows.items()
-            for probs in [run_onnx(model, self.images_nhwc, rows, exact=name == exact)]
-        ]
-        self.rungs += climbed
-        judged = gate(precision, [rung for rung in climbed if rung.split == "val"])
-        if self.latency_only:
-            judged = {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
-        self.bundle = replace(self.bundle, gates={**self.bundle.gates, precision: judged})
+    def climb(
+        self, name: str, run: Callable[[NDArray[np.int64]], parity.Probs], splits: Iterable[str] = SPLITS
+    ) -> Rung:
+        """Measure one file in one runtime on splits, val first; return the rung on val."""
+        for split in splits:
+            rows = self.rows[split]
+            probs = run(rows)
+            self.rungs.append(measure(name, split, rows, probs, self.reference[split], self.pack.labels_n[rows]))
+        return next(rung for rung in reversed(self.rungs) if rung.name == name and rung.split == "val")
 
-    def expect(self, precision: str, probs: parity.Probs) -> None:
-        """Record what the golden regions must give in a precision."""
+    def judge(self, precision: str, rungs: list[Rung], facts: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Record the gate of a precision from its rungs on val, and what else is known of it; return the gate."""
+        judged = {**gate(precision, rungs), **(facts or {})}
+        if self.latency_only:
+            judged |= {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
+        self.bundle = replace(self.bundle, gates={**self.bundle.gates, precision: judged})
+        return judged
+
+    def expect(self, precision: str, model: onnx.ModelProto) -> None:
+        """Record what the golden regions must give in a precision: what the file says as it is written."""
+        regions = np.arange(len(self.golden.geometry_rhwc))
+        probs = run_onnx(model, self.golden.geometry_rhwc, regions, exact=True)
         self.golden = golden_frames.with_probs(self.golden, {**self.golden.probs, precision: probs})
+
+    def write(self, name: str, model: onnx.ModelProto) -> None:
+        """Write a file of the bundle: the same graph gives the same bytes."""
+        (self.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
@@ -97,23 +111,17 @@ def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, fo
         files={},
         gates={},
     )
-    images = pack.images_nhwc if geometry == facts.geometry else _resized(pack.images_nhwc, geometry)
-    rows = {split: pack.rows(split) for split in SPLITS}
+    drawn = resized(pack, geometry)
+    rows = {split: drawn.rows(split) for split in SPLITS}
     return Assembly(
         bundle=bundle,
-        images_nhwc=images,
+        pack=drawn,
         rows=rows,
-        labels_n=pack.labels_n,
-        reference={split: run_torch(network, images, rows[split]) for split in SPLITS},
-        golden=golden_frames.draw(np.asarray(images[golden_frames.golden_rows(pack)]), geometry),
+        reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
+        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_frames.golden_rows(drawn)]), geometry),
         rungs=[],
         latency_only=geometry != facts.geometry,
     )
-
-
-def _resized(images_nhwc: Bytes, geometry: Geometry) -> Bytes:
-    size = (geometry.size_px, geometry.size_px)
-    return np.stack([cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_LINEAR) for image in images_nhwc])
 
 
 def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
@@ -135,66 +143,52 @@ def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
     """Export fp32 and hold it against torch. Raises CheckError when it is not the network that was trained."""
     model = to_onnx(network, made.bundle.geometry.size_px)
     stamp(model, made.bundle, "fp32")
-    made.climb("fp32", {"fp32": model})
-    gates = made.bundle.gates["fp32"]
+    gates = made.judge("fp32", [made.climb("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
     if not gates["passed"]:
         raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({breach(gates)})")
     regions = np.arange(len(made.golden.geometry_rhwc))
-    made.expect("fp32", run_torch(network, made.golden.geometry_rhwc, regions))
-    _write(made, "fp32", {onnx_name("fp32"): model})
+    probs = run_torch(network, made.golden.geometry_rhwc, regions)
+    made.golden = golden_frames.with_probs(made.golden, {"fp32": probs})
+    made.write(onnx_name("fp32"), model)
     return model
 
 
-def add_int8(made: Assembly, fp32: onnx.ModelProto, pack: Pack) -> None:
-    """Calibrate, quantise in both forms and gate them; a failed precision leaves no file."""
-    rows = calibration.calibration_rows(pack)
-    plan = to_int8.plan(fp32)
-    histograms = calibration.observe(calibration.Observer(fp32, plan.tensors), made.images_nhwc, rows)
-    scores: dict[str, float] = {}
-    forms: dict[str, dict[str, onnx.ModelProto]] = {}
-    for method in calibration.METHODS:
-        signed = to_int8.quantise(fp32, plan, calibration.ranges(histograms, method))
-        stamp(signed, made.bundle, "int8")
-        forms[method] = {"int8": signed, "int8 ort": to_int8.ort_form(signed)}
-        # the worse of both forms: the unsigned one has room above a ReLU where the signed one clips
-        scores[method] = max(
-            float(np.abs(run_onnx(form, made.images_nhwc, made.rows["val"]) - made.reference["val"]).max(1).mean())
-            for form in forms[method].values()
-        )
-    best = min(scores, key=lambda method: scores[method])
-    made.climb("int8", forms[best], exact="int8")
-    facts = {"method": best, "scores_mean_dprob": scores, "calibration_rows": len(rows), "kept_float": []}
-    facts["calibration"] = sha256_of_json([pack.fingerprint, rows.tolist(), best])
-    made.bundle.gates["int8"].update(facts)
-    if made.bundle.gates["int8"]["passed"]:
-        regions = np.arange(len(made.golden.geometry_rhwc))
-        made.expect("int8", run_onnx(forms[best]["int8"], made.golden.geometry_rhwc, regions, exact=True))
-        names = {"int8": onnx_name("int8"), "int8 ort": onnx_name("int8", ort_form=True)}
-        _write(made, "int8", {names[form]: model for form, model in forms[best].items()})
+def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+    """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
+    rows = calibration.calibration_rows(made.pack)
+    tensors = [name for node in fp32.graph.node for name in node.output]
+    amax = calibration.peaks(calibration.Observer(fp32, tensors), made.pack.images_nhwc, rows)
+    kept = to_fp16.overflowing(fp32, amax)
+    if kept:
+        say(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
+    model = to_fp16.to_fp16(fp32, kept)
+    stamp(model, made.bundle, "fp16")
+    rung = made.climb("fp16", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))
+    if made.judge("fp16", [rung], {"kept_float": kept})["passed"]:
+        made.expect("fp16", model)
+        made.write(onnx_name("fp16"), model)
 
 
-def _write(made: Assembly, precision: str, models: dict[str, onnx.ModelProto]) -> None:
-    for name, model in models.items():
-        (made.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))
-
-
-def finish(made: Assembly) -> Bundle:
-    """Write parity.json, golden.npz and bundle.json, and prove the golden frames on the files as they are read back."""
-    from inference.backends import open_backend
-
-    folder = made.bundle.path
-    write_json(folder / "parity.json", {"schema": 1, "rungs": [rung.as_json() for rung in made.rungs]})
-    made.golden.save(folder / golden.NAME)
-    bundle = made.bundle.with_files([file.name for file in folder.iterdir() if file.is_file()])
-    bundle.save()
-    for precision in bundle.precisions:
-        opened = open_backend("ort", bundle, precision, batch=2)
-        rows = golden.check(bundle, "ort", opened, precision)
-        opened.close()
-        for row in rows:
-            if not row.passed:
-                raise CheckError(
-                    f"{bundle.arch}: no bundle, the golden frames fail in {precision} on ort "
-                    f"({row.check} is {row.value:.4g}, the limit is {row.limit:g})"
-                )
-    return bundle
+def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+    """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
+    rows, val = calibration.calibration_rows(made.pack), made.rows["val"]
+    images = made.pack.images_nhwc
+    evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val])
+    found = search(
+        fp32, evidence, lambda sentence: say(f"{made.bundle.arch}: {sentence}"), repair=not made.latency_only
+    )
+    for model in found.forms.values():
+        stamp(model, made.bundle, "int8")
+    signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
+    rungs = [
+        made.climb("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
+        made.climb("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
+    ]
+    facts = found.facts()
+    facts["calibration_rows"] = len(rows)
+    facts["calibration"] = sha256_of_json([made.pack.fingerprint, rows.tolist(), facts])
+    facts["float_layers"] = to_int8.float_layers(signed, found.kept_float)
+    if made.judge("int8", rungs, facts)["passed"]:
+        made.expect("int8", signed)
+        made.write(onnx_name("int8"), signed)
+        made.write(onnx_name("int8", ort_form=True), unsigned)

@@ -106,12 +106,20 @@ class Observer:
         return dict(zip(self.tensors, values, strict=True))
 
 
-def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
-    """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
+def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return the largest magnitude of each watched tensor; NaN counts as infinity."""
     amax = dict.fromkeys(observer.tensors, 0.0)
     for frames in batches(images_nhwc, rows):
         for name, values in observer.run(frames).items():
-            amax[name] = max(amax[name], float(np.abs(values).max()))
+            if np.issubdtype(values.dtype, np.floating) and values.size:
+                peak = float(np.abs(values).max())
+                amax[name] = max(amax[name], peak if np.isfinite(peak) else float("inf"))
+    return amax
+
+
+def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
+    """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
+    amax = peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
     for frames in batches(images_nhwc, rows):
         for name, values in observer.run(frames).items():
@@ -130,3 +138,16 @@ def ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
     if method == "entropy":
         return {name: h.entropy() for name, h in histograms.items()}
     raise ValueError(f"{method!r} is not one of {METHODS}")
+
+
+def channel_ranges(
+    model: onnx.ModelProto, tensors: Iterable[str], images_nhwc: Bytes, rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the largest magnitude of each channel (axis 1) of the tensors, float32 (channels,)."""
+    observer = Observer(model, tensors)
+    highest: dict[str, NDArray[np.float32]] = {}
+    for frames in batches(images_nhwc, rows):
+        for name, values in observer.run(frames).items():
+            peak = np.abs(values).max(tuple(i for i in range(values.ndim) if i != 1))
+            highest[name] = np.maximum(highest.get(name, peak), peak)
+    return highest

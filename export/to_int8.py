@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.graph import RECTIFIERS, Graph, attribute
+from export.graph import RECTIFIERS, WEIGHTED, Graph, attribute
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
@@ -33,7 +33,7 @@ class Plan:
     weights: dict[str, int]
     """{initialiser: the axis of its output channels}."""
     kept_float: frozenset[str]
-    """Names of weighted nodes that stay in float."""
+    """Names of nodes that stay in float."""
 
     @property
     def tensors(self) -> frozenset[str]:
@@ -42,14 +42,15 @@ class Plan:
 
 
 def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
-    """Say what to quantise in an fp32 graph. keep_float: node names of layers given back to float."""
+    """Say what to quantise in an fp32 graph. keep_float: names of nodes given back to float."""
     graph, kept = Graph(model), frozenset(keep_float)
     quantised = [node for node in graph.weighted if node.name not in kept]
     useful = graph.upstream_of(quantised)  # past the last weighted layer nothing is gained, and the logits are lost
     tensors = {
         name
         for node in graph.nodes
-        if node in quantised or (node.op_type in QUANTISED and len(graph.activations(node)) == _arity(node))
+        if node.name not in kept
+        and (graph.is_weighted(node) or (node.op_type in QUANTISED and len(graph.activations(node)) == _arity(node)))
         for name in graph.activations(node)
         if name in useful
     }
@@ -216,3 +217,22 @@ def _one_zero_per_scale(
                 widest = (min(shared[n][0] for n in names), max(shared[n][1] for n in names))
                 shared |= dict.fromkeys(names, widest)
     return shared
+
+
+def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict[str, str]:
+    """Return {node: why} of the convolutions and matrix products of an int8 graph that compute in float."""
+    graph, kept = Graph(model), set(given_back)
+    found = {}
+    for node in graph.nodes:
+        if node.op_type not in WEIGHTED:
+            continue
+        makers = [graph.producer.get(name) for name in node.input[:2]]
+        if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers):
+            continue
+        if node.name in kept:
+            found[node.name] = "given back by the search: in int8 the gate fails"
+        elif node.input[1] not in graph.constants:
+            found[node.name] = "it multiplies two activations: it has no weights to quantise"
+        else:
+            found[node.name] = "its input is not quantised"
+    return found

@@ -9,8 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from export.assembly import Assembly, add_fp32, add_int8, begin, check_agreement, finish
+from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
 from export.parity import breach
+from export.proof import finish
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.commands import Parser
 from inference.contract import Bundle
@@ -21,7 +22,7 @@ from inference.passport import load as load_passport
 from inference.runs import Run, open_run
 from models.checkpoint import load
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,13 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
-            made = _assemble(path, pack, folder, size_px, options, result)
+            made = _assemble(path, pack, folder, size_px, options)
             bundle = finish(made)
+            result["failed"] += [
+                f"{bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
+                for precision, gates in bundle.gates.items()
+                if not gates["passed"]
+            ]
             result["engines"] = _engines(bundle, options)
     except CheckError as error:
         result["failed"].append(str(error))
@@ -101,19 +107,17 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     return result
 
 
-def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Options, result: dict[str, Any]) -> Assembly:
+def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Options) -> Assembly:
     checkpoint = load(path)
     network = checkpoint.network()
     _say(f"{checkpoint.facts.arch}: fp32 at {size_px} px")
     made = begin(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(made, network)
+    if "fp16" in options.precisions:
+        _say(f"{checkpoint.facts.arch}: fp16")
+        add_fp16(made, fp32, _say)
     if "int8" in options.precisions:
-        _say(f"{checkpoint.facts.arch}: int8")
-        add_int8(made, fp32, pack)
-    for precision, gates in made.bundle.gates.items():
-        if not gates["passed"]:
-            sentence = f"{made.bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
-            result["failed"].append(sentence)
+        add_int8(made, fp32, _say)
     return made
 
 
@@ -142,7 +146,7 @@ def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
 
 def _table(results: list[dict[str, Any]]) -> str:
     lines = [
-        f"{'architecture':24} {'rung':10} {'split':6} {'max |dp|':>9} {'p99':>8} {'mean':>8} {'top-1 =':>8} "
+        f"{'architecture':24} {'rung':14} {'split':6} {'max |dp|':>9} {'p99':>8} {'mean':>8} {'top-1 =':>8} "
         f"{'accuracy':>8}  loss, points [95%]"
     ]
     for result in results:
@@ -150,7 +154,7 @@ def _table(results: list[dict[str, Any]]) -> str:
             loss = rung["accuracy_loss"]
             points = f"{100 * loss['value']:+.2f} [{100 * loss['low_95']:+.2f}, {100 * loss['high_95']:+.2f}]"
             lines.append(
-                f"{result['arch']:24} {rung['name']:10} {rung['split']:6} {rung['max_dprob']:9.2e} "
+                f"{result['arch']:24} {rung['name']:14} {rung['split']:6} {rung['max_dprob']:9.2e} "
                 f"{rung['p99_dprob']:8.1e} {rung['mean_dprob']:8.1e} {rung['top1_agreement']:8.2%} "
                 f"{rung['accuracy']:8.2%}  {points}"
             )
