@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from onnxscript import opset18
 from torch import nn
 
-from export.graph import Graph
+from export.graph import Graph, attribute
 from inference.contract import INPUT, Bundle
 from inference.errors import CheckError
 
@@ -48,7 +48,7 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
                 verbose=False,
             )
         assert program is not None
-        model = clean(join_normalisation(program.model_proto))
+        model = clean(head_as_convolution(join_normalisation(program.model_proto)))
         onnx.checker.check_model(model, full_check=True)
     except (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CheckError(f"the network has no valid ONNX graph ({str(error).strip().splitlines()[0][:200]})") from error
@@ -87,6 +87,38 @@ def join_normalisation(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    return model
+
+
+def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write a matrix product behind global pooling as the 1x1 convolution that it is.
+
+    TensorRT-RTX has no fp32 matrix product on SM75, in an fp32 file nor in an int8 one, but it has the convolution.
+    """
+    graph = Graph(model)
+    for gemm in graph.weighted:
+        flat = graph.producer.get(gemm.input[0])
+        if gemm.op_type != "Gemm" or flat is None or flat.op_type not in {"Flatten", "Reshape"}:
+            continue
+        if not attribute(gemm, "transB", 0) or any(a.f != 1 for a in gemm.attribute if a.name in {"alpha", "beta"}):
+            continue
+        pool = graph.producer.get(flat.input[0])
+        if pool is None or pool.op_type != "GlobalAveragePool":
+            continue
+        if len(graph.consumers[flat.output[0]]) > 1 or len(graph.consumers[gemm.input[1]]) > 1:
+            continue
+        weights = numpy_helper.from_array(graph.array(gemm.input[1])[:, :, None, None], gemm.input[1])
+        graph.constants[gemm.input[1]].CopyFrom(weights)
+        logits = gemm.output[0]
+        gemm.CopyFrom(
+            helper.make_node("Conv", [pool.output[0], *gemm.input[1:]], [f"{logits}_4d"], kernel_shape=[1, 1])
+        )
+        flat.CopyFrom(helper.make_node("Flatten", [f"{logits}_4d"], [logits], axis=1))
+        nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in graph.nodes if n is not flat]
+        nodes.insert(graph.nodes.index(gemm), onnx.NodeProto.FromString(flat.SerializeToString()))
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        return model
     return model
 
 

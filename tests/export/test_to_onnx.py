@@ -74,6 +74,16 @@ def test_global_pooling_is_one_operator():
     ]
 
 
+def test_a_linear_head_behind_pooling_is_a_convolution_of_the_same_numbers():
+    torch.manual_seed(0)
+    network = deployed(Pooled())
+    model = to_onnx(network, 32)
+    kinds = [n.op_type for n in model.graph.node]
+    assert kinds[-5:] == ["GlobalAveragePool", "Conv", "Flatten", "Div", "Softmax"]
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    assert np.abs(run_onnx(model, frames, np.arange(4)) - run_torch(network, frames, np.arange(4))).max() < 1e-6
+
+
 def test_a_network_that_has_no_graph_is_one_sentence():
     class Branching(nn.Module):
         def forward(self, x):
