@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import mmap
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ COLUMNS = ("row", "label", "split", "group", "source", "box")
 
 @dataclass(frozen=True)
 class Pack:
-    """An open pack. `images_nhwc` is a read-only memory map: uint8 (N, S, S, 3) RGB.
+    """An open pack. `images_nhwc` is a read-only memory map, or `Shards` of them: uint8 (N, S, S, 3) RGB.
 
     Calibration rows are a slice of train: they are trained on, and `rows("train")` holds them too.
     """
@@ -60,6 +61,61 @@ class Pack:
         }
 
 
+@dataclass(frozen=True)
+class Shards:
+    """Memory maps that index as the one array they would be: by a row, a slice, or an array of rows (a copy)."""
+
+    parts: tuple[Bytes, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return (sum(map(len, self.parts)), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """As of an array."""
+        return self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Bytes:
+        each = len(self.parts[0])
+        if isinstance(key, (int, np.integer)):
+            row = int(key) + len(self) * (key < 0)
+            if not 0 <= row < len(self):
+                raise IndexError(f"row {key} of {len(self)}")
+            one: Bytes = self.parts[row // each][row % each]
+            return one
+        rows = np.arange(len(self))[key]
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        places = [
+            (self.parts[n], np.flatnonzero(rows // each == n), n * each) for n in np.unique(rows // each).tolist()
+        ]
+        for part, at, start in places:
+            _fetch(part, rows[at] - start)
+        for part, at, start in places:
+            out[at] = part[rows[at] - start]
+        return out
+
+
+def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
+    """Have the disk read rows of a map, all at once, while the first are copied."""
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+        row_bytes = images.strides[0]
+        for row in np.sort(rows).tolist():
+            start = int(images.offset) + row * row_bytes
+            aligned = start - start % mmap.PAGESIZE
+            images.base.madvise(mmap.MADV_WILLNEED, aligned, start + row_bytes - aligned)
+
+
+def _read_no_further(images: Bytes) -> None:
+    """Stop the kernel from reading ahead: of rows in a random order it would read 40 times what is asked for."""
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+        images.base.madvise(mmap.MADV_RANDOM)
+
+
 def fingerprint(
     classes: tuple[str, ...], background: str | None, geometry: Geometry, rows: Iterable[tuple[int, str, bytes]]
 ) -> str:
@@ -88,7 +144,7 @@ def open_pack(path: Path) -> Pack:
         geometry=geometry,
         synthetic=facts["synthetic"],
         fingerprint=facts["fingerprint"],
-        images_nhwc=_open_images(path / "images.npy", (len(rows), geometry.size_px, geometry.size_px, 3)),
+        images_nhwc=open_images(path, len(rows), geometry.size_px, facts.get("shard_rows")),
         labels_n=np.array([index[row["label"]] for row in rows], np.int64),
         splits_n=np.array([row["split"] for row in rows]),
         groups_n=np.array([row["group"] for row in rows]),
@@ -111,6 +167,7 @@ def _read_facts(file: Path) -> dict[str, Any]:
         "background": background is None or background in classes,
         "synthetic": isinstance(facts.get("synthetic"), bool),
         "fingerprint": isinstance(facts.get("fingerprint"), str),
+        "shard_rows": _is_shard_rows(facts.get("shard_rows")),
     }
     if wrong := [name for name, fine in checks.items() if not fine]:
         raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {MEND}")
@@ -119,6 +176,10 @@ def _read_facts(file: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{file}: {error}; {MEND}") from None
     return facts
+
+
+def _is_shard_rows(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
 
 
 def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
@@ -138,7 +199,23 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
-def _open_images(path: Path, shape: tuple[int, ...]) -> Bytes:
+def shard_name(number: int) -> str:
+    """Return the file name of a shard, where a pack has more than one."""
+    return f"images.{number:03d}.npy"
+
+
+def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -> Bytes:
+    """Map images.npy, or the shards of `shard_rows` rows each, the last one excepted. Raises InputError."""
+    if shard_rows is None:
+        return _open_file(folder / "images.npy", (rows, size_px, size_px, 3))
+    lengths = [min(shard_rows, rows - start) for start in range(0, rows, shard_rows)]
+    parts = [_open_file(folder / shard_name(i), (n, size_px, size_px, 3)) for i, n in enumerate(lengths)]
+    for part in parts:
+        _read_no_further(part)
+    return cast(Bytes, Shards(tuple(parts)))  # it is no array, but does what is done to one here
+
+
+def _open_file(path: Path, shape: tuple[int, ...]) -> Bytes:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from itertools import islice
 import cv2
 
 from inference.errors import InputError
-from inference.preprocess import Geometry, Rect, clip_rect, fill, whole
+from inference.preprocess import Bytes, Geometry, Rect, clip_rect, fill, whole
 from training.duplicates import hash_picture
 from training.importers import Load, Sample
+from training.rows import RowFiles
 
 FRAMES_PER_CHUNK = 16
 
@@ -65,23 +66,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Job:
-    """What every frame of a pack has in common. Row r is written at `offset + r * row bytes` of `file`."""
+    """What every frame of a pack has in common."""
 
     load: Load
     geometry: Geometry
     min_side_px: int
-    file: str
-    offset: int
+    files: RowFiles
 
     def run(self, frames: list[Frame]) -> list[Done]:
         """Decode frames, cut their rows through the one preprocessing, and write them into the file."""
-        descriptor = os.open(self.file, os.O_WRONLY)
-        try:
-            return [done for frame in frames for done in self._cut(frame, descriptor)]
-        finally:
-            os.close(descriptor)
+        with self.files.writer() as write:
+            return [done for frame in frames for done in self._cut(frame, write)]
 
-    def _cut(self, frame: Frame, descriptor: int) -> list[Done]:
+    def _cut(self, frame: Frame, write: Callable[[int, Bytes], None]) -> list[Done]:
         pixels = self.load(frame.source)
         if isinstance(pixels, str):
             return [Done(row, b"", rect, pixels) for row, rect in frame.cuts]
@@ -98,7 +95,7 @@ class Job:
                 done.append(Done(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
-            os.pwrite(descriptor, out_nhwc.data, self.offset + row * out_nhwc.nbytes)
+            write(row, out_nhwc[0])
             digest, hashes = hashlib.sha256(out_nhwc.data).digest(), hash_picture(out_nhwc[0])
             done.append(Done(row, digest, None if rect is None else cut, None, (width, height), hashes))
         return done

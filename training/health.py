@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from inference.preprocess import Bytes
 from training.decode import Row
 from training.duplicates import Twins, find_twins
 
@@ -110,9 +110,8 @@ class Health:
         return {"first": sides[0], "second": sides[1], "exact": twins.exact, "mirrored": twins.mirrored}
 
 
-def examine(rows: Sequence[Row], classes: tuple[str, ...], images: Path) -> Health:
-    """Examine the rows of a pack; `images` is its images.npy."""
-    images_nhwc = np.load(images, mmap_mode="r")
+def examine(rows: Sequence[Row], classes: tuple[str, ...], images_nhwc: Bytes) -> Health:
+    """Examine the rows of a pack and their images."""
     splits = ("train", "val", "test")
     twins = find_twins(
         [row.done.sha256 for row in rows],

@@ -22,11 +22,10 @@ LISTED = 200
 """Rejected files named on the page; pack.json names all."""
 
 
-def write_page(file: Path, facts: dict[str, Any], health: Health, images: Path) -> None:
-    """Write the page of a pack whose pack.json is `facts` and whose images.npy is `images`."""
+def write_page(file: Path, facts: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
+    """Write the page of a pack whose pack.json is `facts`."""
     import jinja2
 
-    images_nhwc = np.load(images, mmap_mode="r")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         facts=facts,

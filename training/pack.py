@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.lib import format as npy
 
 from inference.errors import InputError
 from inference.files import read_json, replacing_folder, sha256_of_json, write_json
@@ -25,12 +23,11 @@ from training.decode import Done, Frame, Job, Row, run
 from training.health import Health, examine
 from training.health_page import write_page
 from training.importers import Listing, Options, Sample, read
+from training.rows import RowFiles, row_files
 from training.splits import check_splits, choose_calibration, join_groups, rank, split_samples
 
-NPY_HEADER_BYTES = 128
-ROWS_PER_MOVE = 256
-FRAMES_PER_PROCESS = 64
-"""A process is worth its half second of start for this many frames."""
+FRAMES_PER_PROCESS = 400
+"""A process is worth its second of start for this many frames."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class Content:
     done: list[Done]
     rows: list[Row]
     warnings: list[str]
+    files: RowFiles
     health: Health
 
 
@@ -64,33 +62,37 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
         content = _fill(folder, source, listing, options)
         if content.health.leaks and not listing.synthetic and not options.allow_leaks:
             if not any(sample.split is None for sample in listing.samples):
-                _refuse_leaks(source, out, folder, content, options)
+                _refuse_leaks(source, out, content, options)
             listing = join_groups(listing, content.health.leaking_groups())
             content = _fill(folder, source, listing, options)
         facts = _facts(content, options) | {"request": request}
-        write_page(folder / "health.html", facts, content.health, folder / "images.npy")
+        write_page(folder / "health.html", facts, content.health, content.files.open())
         write_json(folder / "pack.json", facts)
     return open_pack(out)
 
 
 def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Content:
-    """Write images.npy and rows.csv."""
+    """Write the images and rows.csv."""
+    for file in folder.iterdir():
+        file.unlink()
     samples = sorted(split_samples(listing, options.seed), key=lambda s: _order(s, options.seed))
-    done = _write_images(folder / "images.npy", samples, listing, options)
+    files = row_files(folder, len(samples), options.size_px)
+    files.create()
+    done = _write_images(files, samples, listing, options)
     kept = [d for d in done if d.reason is None]
     if not kept:
         raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
-    _close_gaps(folder / "images.npy", kept, options)
+    files = files.keep([d.row for d in kept])
     warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes)
     rows = _with_calibration(samples, kept, options.seed)
     _write_rows(folder / "rows.csv", rows)
-    return Content(listing, samples, done, rows, warnings, examine(rows, listing.classes, folder / "images.npy"))
+    return Content(listing, samples, done, rows, warnings, files, examine(rows, listing.classes, files.open()))
 
 
-def _refuse_leaks(source: str, out: Path, folder: Path, content: Content, options: Options) -> None:
+def _refuse_leaks(source: str, out: Path, content: Content, options: Options) -> None:
     """Raise InputError that names the first pair of rows with one picture in two splits; show all beside `out`."""
     page = out.with_name(f"{out.name}.leaks.html")
-    write_page(page, _facts(content, options), content.health, folder / "images.npy")
+    write_page(page, _facts(content, options), content.health, content.files.open())
     raise InputError(
         f"{source}: {content.health.describe(content.health.leaks[0])}, one of {len(content.health.leaks)} such pairs "
         f"(shown in {page}): remove one of each, or let --resplit draw the splits, or keep them with --allow-leaks"
@@ -135,20 +137,14 @@ def _remove_leftovers(out: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_images(file: Path, samples: list[Sample], listing: Listing, options: Options) -> list[Done]:
-    """Decode every sample into its row of `file`; return what became of each, in row order."""
-    row_bytes = options.geometry.empty(1).nbytes
-    needed, free = len(samples) * row_bytes, shutil.disk_usage(file.parent).free
-    if needed > free:
-        raise InputError(f"{file.parent.parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB")
-    _write_header(file, len(samples), options)
-    os.truncate(file, NPY_HEADER_BYTES + needed)
+def _write_images(files: RowFiles, samples: list[Sample], listing: Listing, options: Options) -> list[Done]:
+    """Decode every sample into its row; return what became of each, in row order."""
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
     frames = [
         Frame(name, size, tuple((row, samples[row].box) for row in rows))
         for (name, size), rows in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
     ]
-    job = Job(listing.load, options.geometry, options.min_side_px, str(file), NPY_HEADER_BYTES)
+    job = Job(listing.load, options.geometry, options.min_side_px, files)
     processes = options.processes or len(os.sched_getaffinity(0))
     processes = max(1, min(processes, len(frames) // FRAMES_PER_PROCESS))
     done: list[Done | None] = [None] * len(samples)
@@ -157,14 +153,6 @@ def _write_images(file: Path, samples: list[Sample], listing: Listing, options: 
             done[one.row] = one
             advance()
     return [one for one in done if one is not None]
-
-
-def _write_header(file: Path, rows: int, options: Options) -> None:
-    """Write an NPY header; its length does not depend on the number of rows, so it can be rewritten in place."""
-    shape = (rows, options.size_px, options.size_px, 3)
-    with file.open("r+b" if file.exists() else "wb") as stream:
-        npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        assert stream.tell() == NPY_HEADER_BYTES
 
 
 @contextmanager
@@ -177,23 +165,6 @@ def _progress(total: int) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("packing", total=total)
         yield lambda: bar.advance(task)
-
-
-def _close_gaps(file: Path, kept: list[Done], options: Options) -> None:
-    """Move the kept rows together, in place, and cut the file to them."""
-    images = np.lib.format.open_memmap(file, mode="r+")
-    at = 0
-    while at < len(kept):
-        first, n = kept[at].row, 1
-        while n < ROWS_PER_MOVE and at + n < len(kept) and kept[at + n].row == first + n:
-            n += 1
-        if first != at:
-            images[at : at + n] = images[first : first + n].copy()
-        at += n
-    images.flush()
-    del images
-    _write_header(file, len(kept), options)
-    os.truncate(file, NPY_HEADER_BYTES + len(kept) * options.geometry.empty(1).nbytes)
 
 
 def _with_calibration(samples: list[Sample], kept: list[Done], seed: int) -> list[Row]:
@@ -239,6 +210,7 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
         ),
         "source": {"importer": listing.importer, "root": listing.root},
         "rows": len(rows),
+        "shard_rows": content.files.shard_rows,
         "groups": len({row.sample.group for row in rows}),
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),

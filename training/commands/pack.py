@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     return it
 
 
-def add_options(it: argparse.ArgumentParser) -> None:
+def add_options(it: argparse._ActionsContainer) -> None:
     """Add the flags of Options."""
     it.add_argument("--size", dest="size_px", type=int, default=224, help="side of the input in px (default 224)")
     it.add_argument("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"default {DEFAULT_KERNEL}")
@@ -90,7 +90,9 @@ def summary(made: Pack) -> str:
 
 def health_lines(made: Pack) -> list[str]:
     """Return the health of a pack in two lines: sizes, and pictures that stand in it twice."""
-    health = made.facts["health"]
+    health = made.facts.get("health")
+    if health is None:  # packed before there was one
+        return []
     largest = max(health["classes"].values(), key=lambda one: one["rows"])["rows"]
     smallest = min(health["classes"].values(), key=lambda one: one["rows"])["rows"]
     return [
