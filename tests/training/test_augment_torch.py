@@ -36,8 +36,18 @@ OPERATIONS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small pictures: where cores are busy, two threads wait for each other 30 times as long as one works."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_the_cpus(images, name):
+    images = images[:96]
     fields, tolerance = OPERATIONS[name]
     draws = draw(only(**fields), len(images), SIZE, np.random.default_rng(0))
     expected = on_cpu(images, draws, ERASED).astype(int)
@@ -49,6 +59,7 @@ def test_an_operation_is_the_cpus(images, name):
 
 @pytest.mark.parametrize("name", ["before", "after"])
 def test_a_recipe_is_the_cpus(images, name):
+    images = images[:96]
     recipe = named(name)
     draws = draw(recipe, len(images), SIZE, np.random.default_rng(0))
     expected = on_cpu(images, draws, ERASED).astype(int)
@@ -68,9 +79,9 @@ def test_other_numbers_give_the_same_distribution(images):
 
 
 def test_the_frames_given_are_not_changed(images):
-    frames = torch.from_numpy(images.copy())
+    frames = torch.from_numpy(images[:32].copy())
     DeviceAugmentation(dataclasses.replace(AFTER, erase_p=1), SIZE, MEAN)(frames, np.random.default_rng(0))
-    assert np.array_equal(frames.numpy(), images)
+    assert np.array_equal(frames.numpy(), images[:32])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
