@@ -1,6 +1,21 @@
 """`python -m training pack | train | bench | compare`: one module of `training/commands` each."""
 
+import os
+import sys
+
 from inference.commands import dispatch
 
+LAUNCH = {
+    # glibc gives large blocks back to the kernel after each use; keeping them is worth up to 2x on depthwise networks
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    # OpenMP's threads spin at a barrier; when a neighbour holds the core of the one they wait for, a short spin makes
+    # the step 4 to 6 times faster, and costs nothing when there is no neighbour
+    "GOMP_SPINCOUNT": "1000",
+}
+"""Variables that a library reads once, at the start of the process; any of them in the environment leaves all alone."""
+
 if __name__ == "__main__":
+    if not os.environ.keys() & LAUNCH.keys() and sys.argv[1:2] != ["pack"]:
+        os.execve(sys.executable, sys.orig_argv, os.environ | LAUNCH)
     raise SystemExit(dispatch("training", "training.commands"))

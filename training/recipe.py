@@ -136,7 +136,8 @@ def named(name: str) -> Recipe:
 
 def _check(item: dataclasses.Field[Any], value: Any) -> None:
     """Raise InputError when `value` is of the wrong type or out of range."""
-    kind = {"int": int, "float": (int, float), "str": str, "bool": bool}[str(item.type)]
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+    kind = kinds[str(item.type)]
     if not isinstance(value, kind) or (isinstance(value, bool) and item.type != "bool"):
         raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
     if choices := item.metadata.get("choices"):

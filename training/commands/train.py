@@ -1,0 +1,182 @@
+"""Train every architecture on a pack by one recipe; print the leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+import models
+from inference.commands import Parser
+from inference.errors import InputError
+from inference.files import read_json, write_json
+from inference.pack import Pack, open_pack
+from inference.runs import SCHEMA, folder_name, open_run
+from training import recipe as recipes
+from training.commands.pack import add_options, summary
+from training.importers import Options
+from training.interrupt import Interrupt
+from training.leaderboard import collect, write_leaderboard
+from training.loop import Job, train
+from training.machine import commit, describe_machine
+from training.mode import FORMATS, PRECISIONS, Mode, choose_mode
+from training.pack import pack as write_pack
+
+OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
+EPILOG = "any field of the recipe can be set, as --batch 64 or --label-smoothing 0.1; --recipe NAME --help lists them"
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    it = Parser("python -m training train", description=__doc__, epilog=EPILOG, allow_abbrev=False)
+    it.add_argument("source", metavar="PACK", help="a pack, or a data set, which is packed into OUT/pack first")
+    it.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
+    it.add_argument("--recipe", default="after", metavar="NAME", help=f"one of {', '.join(recipes.names())}")
+    it.add_argument("--models", nargs="+", default=OURS, metavar="ARCH", help=f"of {', '.join(models.names())}, timm/*")
+    it.add_argument("--resume", action="store_true", help="go on with a run that was stopped, or killed")
+    it.add_argument("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience along with --epochs")
+    it.add_argument("--pretrained", nargs="?", const=True, default=False, metavar="FILE", help="timm's weights")
+    it.add_argument("--abstain-risk", type=float, default=0.05, metavar="RISK", help="errors accepted on val (0.05)")
+    it.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
+    it.add_argument("--precision", choices=PRECISIONS, help="of the step (default: the fastest, by timing)")
+    it.add_argument("--memory-format", choices=FORMATS, help="of the step (default: the fastest, by timing)")
+    it.add_argument("--threads", type=int, help="of the CPU (default: one a core)")
+    it.add_argument("--json", action="store_true", help="JSON lines on stdout")
+    add_options(it.add_argument_group("packing, when the source is not a pack"))
+    fields_of = it.add_argument_group("fields of the recipe")
+    for item in recipes.overridable():
+        names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
+        fields_of.add_argument(*names, dest=f"recipe_{item.name}", metavar="VALUE", help=item.metadata["help"])
+    return it
+
+
+def main(arguments: list[str]) -> int | None:
+    """Pack when needed, train, and print the leaderboard."""
+    given = parser().parse_args(arguments)
+    recipe = _recipe(given)
+    for arch in given.models:
+        models.check_name(arch)
+    if len(set(given.models)) < len(given.models):
+        raise InputError("--models names an architecture twice: name each once")
+    _check_device(given.device)
+    _check_out(given.out, given.resume)
+    pack = _open(given)
+    cv2.setNumThreads(1)  # pictures are small: threads cost more than they bring
+    torch.set_num_threads(given.threads or torch.get_num_threads())
+    run = _begin(given, recipe, pack)
+    jobs = [_job(given, recipe, pack, run, arch) for arch in given.models]
+    with Interrupt() as interrupt:
+        for job in jobs:
+            if job.finished:
+                continue
+            try:
+                figures = train(job, interrupt)
+            except InterruptedError as stopped:
+                print(f"stopped: {stopped}; --resume goes on", file=sys.stderr)
+                return 128 + (interrupt.asked or 0)
+            if not given.json:
+                print(
+                    f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}",
+                    file=sys.stderr,
+                )
+    _end(given.out, jobs)
+    table = write_leaderboard(given.out, pack.synthetic)
+    if not given.json:
+        print(table)
+    return None
+
+
+def _recipe(given: Any) -> recipes.Recipe:
+    recipe = recipes.named(given.recipe)
+    texts = {item.name: text for item in recipes.overridable() if (text := getattr(given, f"recipe_{item.name}"))}
+    if given.scale_schedule:
+        epochs = recipe.with_overrides({"epochs": texts["epochs"]}).epochs if "epochs" in texts else recipe.epochs
+        recipe = recipe.scaled(epochs)
+    return recipe.with_overrides(texts)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless it is to be gone on with, or anything that is not ours."""
+    if (out / "run.json").is_file():
+        if not resume:
+            raise InputError(f"{out} is a run already: go on with it by --resume, or name another --out")
+    elif out.exists() and (not out.is_dir() or any(not f.name.startswith((".", "pack")) for f in out.iterdir())):
+        raise InputError(f"{out} exists and is not a run: name another --out")
+
+
+def _open(given: Any) -> Pack:
+    if (Path(given.source) / "pack.json").is_file():
+        return open_pack(Path(given.source))
+    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
+    made = write_pack(given.source, given.out / "pack", options)
+    print(summary(made), file=sys.stderr)
+    return made
+
+
+def _begin(given: Any, recipe: recipes.Recipe, pack: Pack) -> dict[str, Any]:
+    """Write run.json before the first step, or read that of the run to go on with and see that it is the same."""
+    head, dirty = commit()
+    inside = pack.path.resolve().is_relative_to(given.out.resolve())
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        "pack": {
+            "path": pack.path.name if inside else str(pack.path.resolve()),
+            "fingerprint": pack.fingerprint,
+            "synthetic": pack.synthetic,
+        },
+        "recipe": recipe.as_json(),
+        "models": list(given.models),
+        "seed": given.seed,
+        "pretrained": given.pretrained,
+    }
+    if (given.out / "run.json").is_file():
+        before = open_run(given.out).facts
+        _check_same(given.out, before, facts)
+        torch.set_num_threads(before["machine"]["threads"])
+        return before
+    modes = {}
+    for arch in given.models:
+        only = (given.precision, given.memory_format)
+        mode, timed_ms = choose_mode(arch, len(pack.classes), pack.geometry.size_px, recipe.batch, given.device, only)
+        modes[arch] = mode.as_json() | {"timed_ms": timed_ms}
+        print(f"{arch} trains in {mode.precision}, {mode.memory_format}", file=sys.stderr)
+    facts |= {"modes": modes, "commit": head, "dirty": dirty, "machine": describe_machine(given.device)}
+    write_json(given.out / "run.json", facts)
+    return facts
+
+
+def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError naming the first thing in which a resumed run would differ."""
+    was = before["recipe"] | {k: before[k] for k in ("models", "seed", "pretrained")} | before["pack"]
+    asked = now["recipe"] | {k: now[k] for k in ("models", "seed", "pretrained")} | now["pack"]
+    for name in asked:
+        if name not in {"path"} and was.get(name) != asked[name]:
+            raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
+
+
+def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], arch: str) -> Job:
+    mode = Mode(run["modes"][arch]["precision"], run["modes"][arch]["memory_format"])
+    return Job(
+        pack, arch, recipe, mode, given.out / folder_name(arch), seed=given.seed, device=given.device,
+        pretrained=given.pretrained, commit=run["commit"], abstain_risk=given.abstain_risk, as_json=given.json,
+    )  # fmt: skip
+
+
+def _end(out: Path, jobs: list[Job]) -> None:
+    """Put what was measured into run.json."""
+    facts = read_json(out / "run.json")
+    names = ("seconds", "images_per_s", "peak_memory_mb")
+    facts["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(out)}
+    write_json(out / "run.json", facts)

@@ -1,0 +1,117 @@
+"""What a network is worth on a split: scikit-learn's and torchmetrics' figures, temperature and abstention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from inference.pack import Pack
+from models.deployed import Deployed
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+EVALUATED_AT_ONCE = 256
+TEMPERATURES = (0.05, 20.0)
+LEAST_COVERAGE = 0.5
+
+
+def evaluate(deployed: Deployed, pack: Pack, split: str) -> tuple[Floats, Labels]:
+    """Return float32 (n, classes) logits of a split, always computed in fp32, and its labels."""
+    device = next(deployed.parameters()).device
+    rows = pack.rows(split)
+    was_training = deployed.training
+    deployed.eval()
+    with torch.inference_mode():
+        parts = []
+        for at in range(0, len(rows), EVALUATED_AT_ONCE):
+            frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVALUATED_AT_ONCE]]))
+            inputs = deployed.normalise(frames.to(device)).contiguous(memory_format=torch.channels_last)
+            parts.append(deployed.network(inputs).float().cpu())
+    deployed.train(was_training)
+    return torch.cat(parts).numpy(), pack.labels_n[rows]
+
+
+def loss_and_accuracy(logits_nc: Floats, labels_n: Labels) -> tuple[float, float]:
+    """Return the mean cross entropy, without label smoothing, and the share of right answers."""
+    chosen = log_softmax(logits_nc.astype(np.float64), 1)[np.arange(len(labels_n)), labels_n]
+    return float(-chosen.mean()), float(accuracy_score(labels_n, logits_nc.argmax(1)))
+
+
+def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
+    """Return the temperature with the least cross entropy. Source: Guo et al. 2017, section 4.2."""
+    found = minimize_scalar(
+        lambda log_t: loss_and_accuracy(logits_nc / np.exp(log_t), labels_n)[0],
+        bounds=tuple(np.log(TEMPERATURES)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def risk_coverage(probs_nc: Floats, labels_n: Labels) -> tuple[Floats, Floats, Floats]:
+    """Return (confidence, coverage, risk), each (n,): accept all that are as sure as this, and err so often.
+
+    Source: El-Yaniv & Wiener 2010.
+    """
+    order = np.argsort(-probs_nc.max(1), kind="stable")
+    wrong = (probs_nc.argmax(1) != labels_n)[order]
+    n = np.arange(1, len(wrong) + 1)
+    return probs_nc.max(1)[order], (n / len(n)).astype(np.float32), (wrong.cumsum() / n).astype(np.float32)
+
+
+def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[str, float]:
+    """Return the lowest confidence above which val errs at most `risk` often, never refusing more than half of it."""
+    confidence, coverage, risks = risk_coverage(probs_nc, labels_n)
+    fine = np.flatnonzero((risks <= risk) | (coverage <= LEAST_COVERAGE))
+    last = int(fine[-1]) if fine.size else 0
+    threshold = 0.0 if last == len(risks) - 1 else float(confidence[last])
+    return {"risk_wanted": risk, "threshold": threshold, "risk": float(risks[last]), "coverage": float(coverage[last])}
+
+
+def calibration_error(probs_nc: Floats, labels_n: Labels) -> float:
+    """Return the expected calibration error over 15 bins."""
+    error = multiclass_calibration_error(
+        torch.from_numpy(probs_nc), torch.from_numpy(labels_n), probs_nc.shape[1], n_bins=15, norm="l1"
+    )
+    return float(error)
+
+
+def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
+    """Return every figure of a split, as it stands in metrics.json."""
+    guesses, known = logits_nc.argmax(1), list(range(len(classes)))
+    probs, plain = softmax(logits_nc / temperature, 1), softmax(logits_nc, 1)
+    precision, recall, f1, support = precision_recall_fscore_support(labels_n, guesses, labels=known, zero_division=0.0)
+    _, coverage, risk = risk_coverage(probs, labels_n)
+    at = np.unique(np.linspace(0, len(risk) - 1, 51).astype(int))
+    return {
+        "rows": len(labels_n),
+        "accuracy": float(accuracy_score(labels_n, guesses)),
+        "balanced_accuracy": float(balanced_accuracy_score(labels_n, guesses)),
+        "macro_f1": float(f1_score(labels_n, guesses, labels=known, average="macro", zero_division=0.0)),
+        "loss": loss_and_accuracy(logits_nc / temperature, labels_n)[0],
+        "ece_before_temperature": calibration_error(plain, labels_n),
+        "ece": calibration_error(probs, labels_n),
+        "per_class": {
+            name: {
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "rows": int(support[i]),
+            }
+            for i, name in enumerate(classes)
+        },
+        "confusion_matrix": confusion_matrix(labels_n, guesses, labels=known).tolist(),
+        "risk_coverage": [[float(coverage[i]), float(risk[i])] for i in at],
+    }

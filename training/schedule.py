@@ -1,0 +1,57 @@
+"""The learning rate, as a function of how far training is: resuming needs no scheduler object."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from training.recipe import Recipe
+
+PLATEAU_THRESHOLD = 1e-4
+"""A loss counts as lower when it is by this share. Source: torch.optim.lr_scheduler.ReduceLROnPlateau."""
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """What ReduceLROnPlateau(mode="min") remembers."""
+
+    factor: float = 1.0
+    best_loss: float = math.inf
+    bad_epochs: int = 0
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the fields; a loss not seen yet is null."""
+        seen = math.isfinite(self.best_loss)
+        return {"factor": self.factor, "best_loss": self.best_loss if seen else None, "bad_epochs": self.bad_epochs}
+
+    def after(self, val_loss: float, recipe: Recipe) -> Plateau:
+        """Return the memory after an epoch."""
+        if recipe.schedule != "plateau":
+            return self
+        if val_loss < self.best_loss * (1 - PLATEAU_THRESHOLD):
+            return Plateau(self.factor, val_loss, 0)
+        if self.bad_epochs + 1 > recipe.plateau_patience:
+            return Plateau(self.factor * recipe.plateau_factor, self.best_loss, 0)
+        return replace(self, bad_epochs=self.bad_epochs + 1)
+
+
+def rate(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> float:
+    """Return the learning rate after `epochs_done` epochs, a fraction in the middle of one.
+
+    restarts: Loshchilov & Hutter 2016, as CosineAnnealingWarmRestarts stepped every batch. one_cycle: linear warm-up,
+    then one cosine that ends on min_learning_rate with the last step.
+    """
+    top, low = recipe.learning_rate, recipe.min_learning_rate
+    if recipe.schedule == "plateau":
+        return max(top * (plateau or Plateau()).factor, low)
+    if recipe.schedule == "restarts":
+        into, length = epochs_done, recipe.restart_epochs
+        while into >= length:
+            into, length = into - length, length * recipe.restart_factor
+        return low + (top - low) * (1 + math.cos(math.pi * into / length)) / 2
+    if epochs_done < recipe.warmup_epochs:
+        return top * max(epochs_done / recipe.warmup_epochs, 0.01)
+    if recipe.schedule == "constant":
+        return top
+    share = (epochs_done - recipe.warmup_epochs) / max(recipe.epochs - recipe.warmup_epochs, 1e-9)
+    return low + (top - low) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
