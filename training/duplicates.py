@@ -32,6 +32,7 @@ MAX_LEVELS = 24
 most 23, at quality 50 in 9 of 10; a person who steps into the scene of a fixed camera makes it more."""
 MAX_PAIRS = 200_000
 """Candidates looked at; a pack of one picture only must not take for ever."""
+COMPARED_AT_ONCE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ def small(image_rgb: Bytes) -> Bytes:
 
 
 def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
-    """Return the perceptual hashes, 64 bits each, of a picture and of its mirror image."""
+    """Return the perceptual hashes, 64 bits each, of a picture and of its mirror image; 0, 0 where it shows nothing."""
     grey = small(image_rgb)
+    if grey.std() < MIN_CONTRAST:
+        return 0, 0
     upright, mirrored = (imagehash.phash(Image.fromarray(g)).hash for g in (grey, np.ascontiguousarray(grey[:, ::-1])))
     return _number(upright), _number(mirrored)
 
@@ -66,9 +69,11 @@ def find_twins(
     """
     found = {pair: Twins(*pair, exact=True, mirrored=False) for pair in _equal(sha256, split_n)}
     copies = {second for first, second in found if split_n[first] == split_n[second]}
+    telling = np.flatnonzero(hashes_n2[:, 0])
     for mirrored in (False, True):
-        for pair in near_pairs(hashes_n2[:, 0], hashes_n2[:, int(mirrored)], split_n):
-            first, second = pair
+        left_n, right_n = hashes_n2[telling, 0], hashes_n2[telling, int(mirrored)]
+        for first, second in telling[near_pairs(left_n, right_n, split_n[telling])].tolist():
+            pair = first, second
             if pair in found or copies.intersection(pair):
                 continue
             if same_picture(images_nhwc[first], images_nhwc[second], mirrored):
@@ -76,8 +81,8 @@ def find_twins(
     return sorted(found.values(), key=lambda t: (split_n[t.first] == split_n[t.second], t.first, t.second))
 
 
-def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return each (i, j), i < j, where left[i] and right[j] differ by at most MAX_BITS, those of two splits first.
+def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows (i, j), i < j, where left[i] and right[j] differ by at most MAX_BITS, those of two splits first.
 
     Hashes that near have one of BANDS parts in common, so only those that share a part are compared.
     """
@@ -92,7 +97,7 @@ def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> l
             for pairs, chosen in ((across, apart), (within, ~apart)):
                 if len(pairs) < MAX_PAIRS:
                     pairs.update(zip(i_n[rows[chosen]].tolist(), j_n[columns[chosen]].tolist(), strict=True))
-    return (sorted(across) + sorted(within))[:MAX_PAIRS]
+    return np.array((sorted(across) + sorted(within))[:MAX_PAIRS], np.int64).reshape(-1, 2)
 
 
 def same_picture(a_rgb: Bytes, b_rgb: Bytes, mirrored: bool) -> bool:
@@ -101,10 +106,7 @@ def same_picture(a_rgb: Bytes, b_rgb: Bytes, mirrored: bool) -> bool:
         b_rgb = np.ascontiguousarray(b_rgb[:, ::-1])
     if cv2.absdiff(_blocks(a_rgb), _blocks(b_rgb)).max() > MAX_LEVELS:
         return False
-    a, b = small(a_rgb), small(b_rgb)
-    if min(a.std(), b.std()) < MIN_CONTRAST:
-        return False
-    x, y = _detail(a).ravel(), _detail(b).ravel()
+    x, y = (_detail(small(image)).ravel() for image in (a_rgb, b_rgb))
     return bool(x @ y >= MIN_DETAIL * np.sqrt((x @ x) * (y @ y)))
 
 
@@ -141,5 +143,6 @@ def _share(left_n: Hashes, right_n: Hashes) -> Iterator[tuple[NDArray[np.int64],
     right_sorted = right_n[right_order]
     lows, highs = np.searchsorted(right_sorted, keys, "left"), np.searchsorted(right_sorted, keys, "right")
     for start, end, low, high in zip(starts, ends, lows, highs, strict=True):
-        for at in range(start, end, 4096):  # a part that all hashes share must not fill the memory
-            yield left_order[at : min(at + 4096, end)], right_order[low:high]
+        each = max(1, COMPARED_AT_ONCE // max(1, high - low))  # a part that all hashes share must not fill the memory
+        for at in range(start, end, each):
+            yield left_order[at : min(at + each, end)], right_order[low:high]

@@ -68,6 +68,7 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
         facts = _facts(content, options) | {"request": request}
         write_page(folder / "health.html", facts, content.health, content.files.open())
         write_json(folder / "pack.json", facts)
+    _leaks_page(out).unlink(missing_ok=True)
     return open_pack(out)
 
 
@@ -89,9 +90,13 @@ def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Cont
     return Content(listing, samples, done, rows, warnings, files, examine(rows, listing.classes, files.open()))
 
 
+def _leaks_page(out: Path) -> Path:
+    return out.with_name(f"{out.name}.leaks.html")
+
+
 def _refuse_leaks(source: str, out: Path, content: Content, options: Options) -> None:
     """Raise InputError that names the first pair of rows with one picture in two splits; show all beside `out`."""
-    page = out.with_name(f"{out.name}.leaks.html")
+    page = _leaks_page(out)
     write_page(page, _facts(content, options), content.health, content.files.open())
     raise InputError(
         f"{source}: {content.health.describe(content.health.leaks[0])}, one of {len(content.health.leaks)} such pairs "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,7 @@ from training.commands import pack as command
 from training.importers import Options
 from training.pack import pack
 
+ROOT = Path(__file__).parents[2]
 SIZE = 32
 OPTIONS = Options(size_px=SIZE)
 GROUPED = Options(size_px=SIZE, group=r"g(\d+)_")
@@ -296,6 +300,23 @@ def test_what_a_killed_pack_left_behind_is_removed(source, tmp_path):
     dead.mkdir()
     pack(str(source), tmp_path / "p", OPTIONS)
     assert not dead.exists()
+
+
+def test_a_pack_killed_while_it_decodes_leaves_nothing_that_the_next_one_minds(tmp_path):
+    out = tmp_path / "p"
+    command = [sys.executable, "-m", "training", "pack", "synthetic://?rows=900", "--size", "32", "--out", str(out)]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".p.*.tmp/images.npy")) and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    started.kill()
+    started.wait()
+    assert not out.exists()
+    assert len(list(tmp_path.glob(".p.*.tmp"))) == 1
+    made = pack("synthetic://?rows=60", out, OPTIONS)
+    assert len(made.labels_n) == 60
+    assert [file.name for file in tmp_path.iterdir()] == ["p"]
 
 
 def test_synthetic_rows_say_so_and_equal_the_camera(tmp_path):
