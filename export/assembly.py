@@ -190,5 +190,6 @@ def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
     facts["float_layers"] = to_int8.float_layers(signed, found.kept_float)
     if made.judge("int8", rungs, facts)["passed"]:
         made.expect("int8", signed)
+        made.expect(f"int8{golden.ORT_FORM}", unsigned)
         made.write(onnx_name("int8"), signed)
         made.write(onnx_name("int8", ort_form=True), unsigned)

@@ -75,7 +75,7 @@ def _drop(made: Assembly, precision: str) -> None:
         raise CheckError(f"{made.bundle.arch}: no bundle, fp32 failed ({breach(made.bundle.gates[precision])})")
     for ort_form in (False, True):
         (made.bundle.path / onnx_name(precision, ort_form=ort_form)).unlink(missing_ok=True)
-    kept = {p: probs for p, probs in made.golden.probs.items() if p != precision}
+    kept = {p: probs for p, probs in made.golden.probs.items() if p.removesuffix(golden.ORT_FORM) != precision}
     made.golden = replace(made.golden, probs=kept)
     made.golden.save(made.bundle.path / golden.NAME)
     _bind(made)

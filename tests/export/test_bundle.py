@@ -169,3 +169,13 @@ def test_exporting_again_gives_the_same_models(run_path, exported):
 def test_int8_expectations_are_not_those_of_fp32(exported):
     stored = golden.load(exported / runs.ARCH / "bundle" / golden.NAME)
     assert not np.array_equal(stored.probs["int8"], stored.probs["fp32"])
+
+
+def test_the_unsigned_form_is_held_to_its_own_numbers(exported):
+    bundle = open_bundle(exported / runs.ARCH / "bundle")
+    stored = golden.load(bundle.path / golden.NAME)
+    assert not np.array_equal(stored.probs["int8"], stored.probs["int8.ort"])
+    opened = open_backend("openvino", bundle, "int8", threads=1)
+    worst = next(row.value for row in golden.check(bundle, "openvino", opened, "int8") if row.check == "max |dprob|")
+    opened.close()
+    assert worst < np.abs(stored.probs["int8"] - stored.probs["int8.ort"]).max()

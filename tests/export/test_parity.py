@@ -40,6 +40,15 @@ def test_the_gate_fails_on_lost_accuracy_and_on_distance_and_on_nan():
     assert not gate("fp32", [near])["passed"]
 
 
+def test_one_row_of_a_small_val_is_no_evidence_and_two_are():
+    labels = np.zeros(40, np.int64)
+    reference = np.tile(np.array([0.51, 0.49], np.float32), (40, 1))
+    for lost, passed in ((1, True), (2, False)):
+        probs = reference.copy()
+        probs[:lost] = [0.49, 0.51]
+        assert gate("int8", [measure("int8", "val", np.arange(40), probs, reference, labels)])["passed"] is passed
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="against"):
         measure("int8", "val", np.arange(4), REFERENCE[:3], REFERENCE, LABELS)
