@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
-from torchvision.transforms import v2
 
 import models
 from models.deployed import Deployed
@@ -126,6 +125,10 @@ def _averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 def _mixers(recipe: Recipe, classes: int) -> list[nn.Module]:
     mixers: list[nn.Module] = []
+    if not (recipe.mixup_alpha or recipe.cutmix_alpha):
+        return mixers
+    from torchvision.transforms import v2  # 2 s to import
+
     if recipe.mixup_alpha:
         mixers.append(v2.MixUp(alpha=recipe.mixup_alpha, num_classes=classes))
     if recipe.cutmix_alpha:

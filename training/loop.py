@@ -18,7 +18,7 @@ from inference.files import write_json, write_text
 from inference.pack import Pack
 from models.checkpoint import Checkpoint, Facts, load
 from models.deployed import Deployed
-from training import metrics, plots
+from training import metrics
 from training.batches import NETWORK, Batches, generator
 from training.interrupt import Interrupt
 from training.learner import Learner
@@ -183,6 +183,8 @@ def _checkpoint(
 
 def _conclude(job: Job, track: Track) -> dict[str, Any]:
     """Judge the best checkpoint, read back from its file, on val and test; draw, and write metrics.json last."""
+    from training import plots  # matplotlib is seconds to import
+
     best = load(job.folder / "best.safetensors")
     deployed = best.network().to(job.device)
     figures = {

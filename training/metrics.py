@@ -16,7 +16,6 @@ from sklearn.metrics import (
     f1_score,
     precision_recall_fscore_support,
 )
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from inference.pack import Pack
 from models.deployed import Deployed
@@ -82,6 +81,8 @@ def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[s
 
 def calibration_error(probs_nc: Floats, labels_n: Labels) -> float:
     """Return the expected calibration error over 15 bins."""
+    from torchmetrics.functional.classification import multiclass_calibration_error  # 3 s to import: not for --help
+
     error = multiclass_calibration_error(
         torch.from_numpy(probs_nc), torch.from_numpy(labels_n), probs_nc.shape[1], n_bins=15, norm="l1"
     )

@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> int | None:
     recipe = _recipe(given)
     for arch in given.models:
         models.check_name(arch)
+        if given.pretrained:  # weights that are missing or do not fit are refused before anything is written
+            models.build(arch, 2, pretrained=given.pretrained)
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
     _check_device(given.device)

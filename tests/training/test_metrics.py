@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import softmax
+
+from training import metrics
+
+seeds = st.integers(0, 10_000)
+
+
+def sample(seed, n=200, classes=4, sharpness=2.0):
+    """Logits that are the true log odds of their labels, times `sharpness`."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 1.5, (n, classes))
+    labels = np.array([random.choice(classes, p=p) for p in softmax(logits, 1)])
+    return (logits * sharpness).astype(np.float32), labels
+
+
+@given(st.floats(0.4, 4.0))
+def test_temperature_undoes_overconfidence(sharpness):
+    logits, labels = sample(3, n=4000, sharpness=sharpness)
+    assert metrics.fit_temperature(logits, labels) == pytest.approx(sharpness, rel=0.12)
+
+
+@given(seeds)
+def test_risk_coverage_equals_its_plain_twin(seed):
+    logits, labels = sample(seed, n=60)
+    probs = softmax(logits, 1)
+    confidence, coverage, risk = metrics.risk_coverage(probs, labels)
+    for c, share, r in zip(confidence, coverage, risk, strict=True):
+        accepted = probs.max(1) >= c
+        if accepted.sum() == round(share * len(labels)):  # no two rows are equally sure here
+            assert r == pytest.approx((probs.argmax(1) != labels)[accepted].mean(), abs=1e-6)
+
+
+@given(seeds, st.floats(0.0, 0.5))
+def test_abstention_keeps_the_risk_or_half_of_the_rows(seed, risk):
+    logits, labels = sample(seed)
+    probs = softmax(logits, 1)
+    chosen = metrics.choose_abstention(probs, labels, risk)
+    accepted = probs.max(1) >= chosen["threshold"]
+    assert accepted.mean() == pytest.approx(chosen["coverage"], abs=1e-6)
+    assert (probs.argmax(1) != labels)[accepted].mean() <= risk + 1e-6 or accepted.mean() <= 0.51
+
+
+def test_a_perfect_network_never_abstains():
+    labels = np.arange(40) % 4
+    probs = np.full((40, 4), 0.02, np.float32)
+    probs[np.arange(40), labels] = 0.94
+    assert metrics.choose_abstention(probs, labels, 0.05)["threshold"] == 0
+
+
+def test_calibration_error_is_zero_for_a_sure_and_right_network():
+    probs = np.eye(4, dtype=np.float32)[np.arange(40) % 4]
+    assert metrics.calibration_error(probs, np.arange(40) % 4) == pytest.approx(0)
+
+
+def test_a_report_counts_every_row_once():
+    logits, labels = sample(1)
+    report = metrics.report(logits, labels, ("a", "b", "c", "d"), 1.0)
+    assert np.sum(report["confusion_matrix"]) == report["rows"] == len(labels)
+    assert np.trace(report["confusion_matrix"]) / len(labels) == pytest.approx(report["accuracy"])

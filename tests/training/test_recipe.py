@@ -1,0 +1,117 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.errors import InputError
+from training import recipe as recipes
+from training.recipe import Recipe, named
+from training.schedule import Plateau, rate
+
+# ruff: noqa: C408
+TABLE = {
+    "before": dict(
+        batch=32, epochs=50, optimizer="adam", weight_decay=1e-4, learning_rate=1e-3, schedule="plateau",
+        plateau_factor=0.5, plateau_patience=5, stop_patience=10, stop_metric="loss", label_smoothing=0, clip_norm=0,
+        dropout_mobilenet=0.2, dropout_squeezenet=0.5, dropout_resnet=0, flip_p=0.5, rotation_deg=15, brightness=0.3,
+        contrast=0.3, saturation=0.2, hue=0.1, translate=0.1, scale_min=0.9, scale_max=1.1, perspective_p=0,
+        grayscale_p=0, erase_p=0,
+    ),
+    "after": dict(
+        batch=128, epochs=100, optimizer="adamw", weight_decay=1e-4, learning_rate=1e-3, min_learning_rate=1e-6,
+        schedule="restarts", restart_epochs=10, restart_factor=2, stop_patience=15, stop_metric="accuracy",
+        label_smoothing=0.1, clip_norm=1, dropout_mobilenet=0.4, dropout_squeezenet=0.5, dropout_resnet=0.5,
+        flip_p=0.5, rotation_deg=20, brightness=0.4, contrast=0.4, saturation=0.3, hue=0.15, translate=0.15,
+        scale_min=0.85, scale_max=1.15, perspective=0.2, perspective_p=0.3, grayscale_p=0.1, erase_p=0.3,
+        erase_area_min=0.02, erase_area_max=0.15,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in TABLE for field in TABLE[name]])
+def test_published_recipes_are_to_the_letter(name, field):
+    assert getattr(named(name), field) == TABLE[name][field]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_file_holds_a_recipe_of_its_name(name):
+    assert named(name).name == name
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean after"):
+        named("aftr")
+
+
+@given(st.sampled_from([f for f in recipes.overridable() if "low" in f.metadata]), st.data())
+def test_a_number_out_of_range_is_refused_by_name(field, data):
+    low, high = field.metadata["low"], field.metadata["high"]
+    too_far = data.draw(st.sampled_from([low - 1, high * 2 + 1, math.nan, math.inf]))
+    with pytest.raises(InputError, match=field.name):
+        named("after").with_overrides({field.name: str(too_far)})
+
+
+@given(st.sampled_from(recipes.overridable()), st.text(max_size=8))
+def test_any_text_gives_a_recipe_or_one_sentence(field, text):
+    try:
+        made: Recipe | str = named("after").with_overrides({field.name: text})
+    except InputError as error:
+        made = str(error)
+    assert isinstance(made, Recipe) or made.startswith(f"{field.name} is {text!r}: give ") or "above" in made
+
+
+def test_epochs_alone_leave_the_schedule_as_it_is():
+    shorter = named("after").with_overrides({"epochs": "30"})
+    assert (shorter.restart_epochs, shorter.stop_patience) == (10, 15)
+
+
+def test_scaled_shortens_cycle_warm_up_and_patience():
+    half = dataclasses.replace(named("after"), warmup_epochs=4.0).scaled(50)
+    assert (half.epochs, half.restart_epochs, half.warmup_epochs, half.stop_patience) == (50, 5.0, 2.0, 8)
+
+
+def test_restarts_are_torch_s():
+    recipe, steps = named("after"), 7
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
+    twin = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 10, 2, eta_min=recipe.min_learning_rate)
+    for step in range(0, 75 * steps, 3):
+        twin.step(step / steps)
+        assert rate(recipe, step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+
+
+def test_thirty_epochs_of_after_end_annealed():
+    assert rate(named("after"), 30 - 1e-3) == pytest.approx(1e-6, rel=0.01)
+
+
+def test_a_hundred_epochs_of_after_stop_in_the_middle_of_a_cycle():
+    assert rate(named("after"), 100) > 0.6e-3
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=60))
+def test_plateau_is_torch_s(losses):
+    recipe = named("before")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
+    twin = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "min", factor=0.5, patience=5)
+    plateau = Plateau()
+    for loss in losses:
+        twin.step(loss)
+        plateau = plateau.after(loss, recipe)
+        assert rate(recipe, 0.0, plateau) == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_one_cycle_warms_up_and_ends_on_the_lowest_rate():
+    recipe = named("edge")
+    top = max(rate(recipe, e) for e in range(recipe.epochs))
+    assert rate(recipe, 0) < 0.02 * recipe.learning_rate
+    assert top == pytest.approx(recipe.learning_rate)
+    assert rate(recipe, recipe.epochs) == pytest.approx(recipe.min_learning_rate)
+
+
+def test_label_smoothing_spreads_over_the_true_class_too():
+    logits = torch.tensor([[4.0, 0.0, 0.0, 0.0]])
+    target = torch.tensor([[0.925, 0.025, 0.025, 0.025]])
+    smooth = torch.nn.functional.cross_entropy(logits, torch.tensor([0]), label_smoothing=0.1)
+    assert float(smooth) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)))

@@ -1,0 +1,254 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.commands import Parser
+from inference.errors import CheckError, InputError
+from inference.runs import open_run
+from models.checkpoint import load
+from tests.export.runs import write_pack
+from training import loop
+from training.__main__ import LAUNCH
+from training.commands.train import main
+from training.interrupt import Interrupt
+from training.learner import Learner
+from training.state import load_state
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ARCH = "squeezenet_inspired"
+EPOCHS = 3
+SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", str(EPOCHS), "--batch", "32", "--precision", "fp32",
+            "--memory-format", "channels_last", "--threads", "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train") / "pack"
+    write_pack(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(pack):
+    """A run that nothing disturbed."""
+    out = pack.parent / "whole"
+    assert arguments_end(pack, out) == 0
+    return out
+
+
+def arguments(pack, out, *more):
+    return [str(pack), "--out", str(out), *SETTINGS, *more]
+
+
+def arguments_end(pack, out, *more):
+    return main(arguments(pack, out, *more)) or 0
+
+
+def trained(run):
+    """Everything that training decides: the best weights and facts, the history without its clock, the last state."""
+    best = load(run / ARCH / "best.safetensors")
+    with (run / ARCH / "history.csv").open() as stream:
+        history = [
+            {k: v for k, v in row.items() if k not in {"seconds", "images_per_s"}} for row in csv.DictReader(stream)
+        ]
+    return best.weights, best.facts, history, load_state(run / ARCH / "last")[1]
+
+
+def assert_same(run, other):
+    weights, facts, history, state = trained(run)
+    other_weights, other_facts, other_history, other_state = trained(other)
+    assert history == other_history
+    assert facts == other_facts
+    for ours, theirs in ((weights, other_weights), (state, other_state)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_leaves_what_the_design_says(run):
+    for name in ("best.safetensors", "last/state.safetensors", "last/state.json", "history.csv", "history.png",
+                 "confusion_matrix.png", "metrics.json"):  # fmt: skip
+        assert (run / ARCH / name).is_file(), name
+    assert (run / "leaderboard.md").is_file()
+    assert json.loads((run / "leaderboard.json").read_text())[0]["arch"] == ARCH
+    assert open_run(run).checkpoints() == {ARCH: run / ARCH / "best.safetensors"}
+
+
+def test_run_json_tells_what_was_used(run, pack):
+    facts = open_run(run).facts
+    assert facts["recipe"]["batch"] == 32
+    assert facts["pack"]["fingerprint"] == "colours-0"
+    assert facts["modes"][ARCH]["precision"] == "fp32"
+    assert facts["measured"][ARCH]["images_per_s"] > 0
+
+
+def test_metrics_are_those_of_the_file_that_was_kept(run, pack):
+    metrics = json.loads((run / ARCH / "metrics.json").read_text())
+    from inference.pack import open_pack
+
+    opened = open_pack(pack)
+    rows = opened.rows("test")
+    with torch.inference_mode():
+        probs = load(run / ARCH / "best.safetensors").network()(torch.from_numpy(opened.images_nhwc[rows]))
+    assert (probs.argmax(1).numpy() == opened.labels_n[rows]).mean() == pytest.approx(metrics["test"]["accuracy"])
+
+
+def test_the_same_seed_gives_the_same_run(run, pack, tmp_path):
+    arguments_end(pack, tmp_path / "again")
+    assert_same(run, tmp_path / "again")
+
+
+def test_another_seed_gives_another_run(run, pack, tmp_path):
+    arguments_end(pack, tmp_path / "other", "--seed", "1")
+    ours, others = trained(run)[0], trained(tmp_path / "other")[0]
+    assert any(not torch.equal(ours[name], others[name]) for name in ours)
+
+
+def test_resuming_a_finished_run_changes_nothing(run, pack):
+    before = (run / ARCH / "best.safetensors").stat().st_mtime_ns
+    assert arguments_end(pack, run, "--resume") == 0
+    assert (run / ARCH / "best.safetensors").stat().st_mtime_ns == before
+
+
+def test_resuming_without_a_checkpoint_starts(pack, tmp_path, run):
+    arguments_end(pack, tmp_path / "fresh", "--resume")
+    assert_same(run, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("asked_after", [2, 8])
+def test_a_signal_saves_in_the_middle_and_resuming_ends_the_same(run, pack, tmp_path, monkeypatch, asked_after):
+    step, steps = Learner.step, []
+
+    def hearing(self, *values):
+        steps.append(1)
+        if len(steps) == asked_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *values)
+
+    monkeypatch.setattr(Learner, "step", hearing)
+    assert arguments_end(pack, tmp_path / "run") == 128 + signal.SIGTERM
+    assert len(steps) == asked_after
+    assert arguments_end(pack, tmp_path / "run", "--resume") == 0
+    assert_same(run, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("moment", "number"), [("step", 6), ("write", 2), ("between", 1)])
+def test_a_killed_run_goes_on_to_the_same_end(run, pack, tmp_path, moment, number):
+    command = [sys.executable, "-m", "tests.training.killed", moment, str(number), *arguments(pack, tmp_path / "run")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | LAUNCH, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert arguments_end(pack, tmp_path / "run", "--resume") == 0
+    assert_same(run, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def nan_at(monkeypatch, *numbers):
+    step, steps = Learner.step, []
+
+    def failing(self, *values):
+        totals = step(self, *values)
+        steps.append(values[2])
+        if len(steps) in numbers:
+            totals[0] = float("nan")
+        return totals
+
+    monkeypatch.setattr(Learner, "step", failing)
+    return steps
+
+
+def test_a_loss_that_is_not_a_number_costs_half_the_rate_once(pack, tmp_path, monkeypatch):
+    rates = nan_at(monkeypatch, 5)
+    assert arguments_end(pack, tmp_path / "run") == 0
+    assert load_state(tmp_path / "run" / ARCH / "last")[0].rate_scale == 0.5
+    steps = 4
+    assert rates[2 * steps] == pytest.approx(rates[steps] / 2)
+
+
+def test_a_loss_that_stays_not_a_number_is_said_and_nothing_is_lost(pack, tmp_path, monkeypatch):
+    nan_at(monkeypatch, 5, 10)
+    with pytest.raises(CheckError, match="not a number in epoch 2"):
+        arguments_end(pack, tmp_path / "run")
+    assert load_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_state(pack, tmp_path, monkeypatch):
+    real, calls = loop.save_state.__globals__["replacing"], []
+
+    def full(path):
+        calls.append(path)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return real(path)
+
+    monkeypatch.setitem(loop.save_state.__globals__, "replacing", full)
+    with pytest.raises(InputError, match=r"No space left on device.*--resume"):
+        arguments_end(pack, tmp_path / "run")
+    assert load_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
+
+
+def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
+    write_pack(tmp_path / "pack")
+    step = Learner.step
+
+    def replacing_step(self, *values):
+        images = np.load(tmp_path / "pack" / "images.npy")
+        np.save(tmp_path / "new.npy", images)
+        os.replace(tmp_path / "new.npy", tmp_path / "pack" / "images.npy")
+        return step(self, *values)
+
+    monkeypatch.setattr(Learner, "step", replacing_step)
+    with pytest.raises(CheckError, match="was replaced while it was trained on"):
+        arguments_end(tmp_path / "pack", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--models", "mobilnet_inspired"], "did you mean mobilenet_inspired"),
+        (["--models", "timm/mobilenetv4_conv_smal"], "did you mean timm/mobilenetv4_conv_small"),
+        (["--recipe", "aftr"], "did you mean after"),
+        (["--batch", "many"], "batch is 'many': give a whole number"),
+        (["--hue", "0.7"], "hue is 0.7: give a number from 0 to 0.5"),
+        (["--device", "cuda:7"], "--device cuda:7 cannot be used here"),
+        (["--pretrained"], "has no pretrained weights"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_leaves_nothing(pack, tmp_path, more, message):
+    with pytest.raises(InputError, match=message) as caught:
+        arguments_end(pack, tmp_path / "run", *more)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_not_overwritten(run, pack):
+    with pytest.raises(InputError, match="is a run already"):
+        arguments_end(pack, run)
+
+
+def test_resuming_with_another_recipe_is_refused_by_the_field(run, pack):
+    with pytest.raises(InputError, match="begun with batch 32, not 16"):
+        arguments_end(pack, run, "--resume", "--batch", "16")
+
+
+def test_every_field_of_a_recipe_is_a_flag():
+    from training.commands.train import parser
+    from training.recipe import overridable
+
+    it: Parser = parser()
+    known = {flag for action in it._actions for flag in action.option_strings}
+    assert {f"--{item.name}" for item in overridable()} <= known
+
+
+def test_a_second_signal_is_not_held_back():
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.asked == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
