@@ -71,7 +71,7 @@ class Rung:
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that stands in parity.json."""
-        body = {k: v for k, v in self.__dict__.items() if k != "loss"}
+        body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "loss"}
         interval = {"value": self.loss.value, "low_95": self.loss.low, "high_95": self.loss.high}
         return {**body, "flipped": list(self.flipped), "accuracy_loss": interval}
 
@@ -111,7 +111,8 @@ def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
             ]
         for what, value, limit in limits:
             passed = bool(value <= limit)
-            checks.append({"name": f"{rung.name}: {what}", "value": value, "limit": limit, "passed": passed})
+            name = f"{rung.name}: {what}"
+            checks.append({"name": name, "value": finite(value), "limit": limit, "passed": passed})
         if precision != "fp32":
             checks[-2] |= {"low_95": rung.loss.low, "high_95": rung.loss.high}
     return {"passed": all(check["passed"] for check in checks), "checks": checks}
@@ -120,7 +121,13 @@ def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
 def breach(gates: dict[str, Any]) -> str:
     """Return the sentence of the first check that failed."""
     failed = next(check for check in gates["checks"] if not check["passed"])
-    return f"{failed['name']} is {failed['value']:.4g}, the limit is {failed['limit']:g}"
+    value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"
+    return f"{failed['name']} is {value}, the limit is {failed['limit']:g}"
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold: None for NaN and infinity, what an overflow leaves."""
+    return value if math.isfinite(value) else None
 
 
 def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Probs:

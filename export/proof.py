@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from export.assembly import Assembly
-from export.parity import Probs, breach, gate
+from export.parity import Probs, breach, finite, gate
 from inference import backends, golden
 from inference.backends import Backend
 from inference.contract import Bundle, onnx_name
@@ -53,7 +53,7 @@ def _prove(made: Assembly, name: str, opened: Backend, precision: str) -> None:
         checks += gate(precision, [rung])["checks"]
     for row in golden.check(made.bundle, name, opened, precision):
         what = f"{precision} {name}: golden frames, {row.check}"
-        checks.append({"name": what, "value": row.value, "limit": row.limit, "passed": row.passed})
+        checks.append({"name": what, "value": finite(row.value), "limit": row.limit, "passed": row.passed})
     known = made.bundle.gates[precision]
     passed = known["passed"] and all(check["passed"] for check in checks)
     judged = {**known, "passed": passed, "checks": [*known["checks"], *checks]}

@@ -40,7 +40,7 @@ class Evidence:
         """Return the mean over val rows of max |dprob| to torch."""
         few = np.linspace(0, len(self.val_rows) - 1, min(count or len(self.val_rows), len(self.val_rows))).astype(int)
         probs = run_onnx(model, self.images_nhwc, self.val_rows[few])
-        return float(np.abs(probs - self.reference[few]).max(1).mean())
+        return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
 
     def judge(self, forms: Forms) -> dict[str, Any]:
         """Return the gates of both forms on val."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,13 +155,17 @@ def _table(results: list[dict[str, Any]]) -> str:
             loss = rung["accuracy_loss"]
             points = f"{100 * loss['value']:+.2f} [{100 * loss['low_95']:+.2f}, {100 * loss['high_95']:+.2f}]"
             lines.append(
-                f"{result['arch']:24} {rung['name']:14} {rung['split']:6} {rung['max_dprob']:9.2e} "
-                f"{rung['p99_dprob']:8.1e} {rung['mean_dprob']:8.1e} {rung['top1_agreement']:8.2%} "
+                f"{result['arch']:24} {rung['name']:14} {rung['split']:6} {_number(rung['max_dprob']):9.2e} "
+                f"{_number(rung['p99_dprob']):8.1e} {_number(rung['mean_dprob']):8.1e} {rung['top1_agreement']:8.2%} "
                 f"{rung['accuracy']:8.2%}  {points}"
             )
         lines += [_engine_line(result["arch"], row) for row in result["engines"]]
         lines.append(f"{result['arch']:24} -> {result['bundle'] or 'no bundle'}")
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _engine_line(arch: str, row: dict[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from export.parity import gate, measure, paired_loss
+from export.parity import breach, gate, measure, paired_loss
 
 LABELS = np.array([0, 1, 0, 1])
 REFERENCE = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.6, 0.4]], np.float32)
@@ -37,6 +39,8 @@ def test_the_gate_fails_on_lost_accuracy_and_on_distance_and_on_nan():
     assert gate("int8", [near])["passed"]
     assert not gate("int8", [near, lost])["passed"]
     assert not gate("int8", [nan])["passed"]
+    assert "p99 |dprob| is not a number" in breach({"checks": gate("int8", [nan])["checks"][1:]})
+    json.dumps([gate("fp16", [nan]), nan.as_json()], allow_nan=False)
     assert not gate("fp32", [near])["passed"]
 
 

@@ -1,0 +1,97 @@
+"""One archive for the device: the bundle, the code that was proved with it, locks, a start script and a README."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import inference
+from inference.contract import open_bundle
+from inference.errors import InputError
+from inference.files import replacing
+from inference.pack import Pack
+from inference.runs import Run
+
+HOUSE = Path(inference.__file__).parent.parent
+DEVICE = Path(__file__).parent / "device"
+LOCKS = ("x86-64.txt", "aarch64.txt")
+SUMS = "SHA256SUMS"
+Files = dict[str, bytes | Path]
+"""{name in the archive: its bytes, or the file that holds them}."""
+
+
+def device_files(bundle: Path) -> Files:
+    """Return what runs one bundle. Raises InputError when a file of it is not the one that was proved."""
+    opened = open_bundle(bundle)
+    for name in opened.files:
+        opened.check_file(name)
+    files: Files = {f"bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
+    files |= _room("inference")
+    files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
+    return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": HOUSE / "LICENSE"}
+
+
+def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
+    """Return what measures every candidate on the device and chooses there: benchmarks/, all bundles, test rows."""
+    name = f"runs/{run.path.resolve().name}"
+    folder = scratch / "pack"
+    _write_test_rows(pack, folder)
+    facts = {**run.facts, "pack": {**run.facts["pack"], "path": "pack"}}
+    files: Files = {f"{name}/run.json": json.dumps(facts, indent=1).encode()}
+    files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
+    for arch, bundle in run.bundles().items():
+        files |= {f"{name}/{arch}/bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
+    files |= _room("benchmarks")
+    return files | {"prove.sh": DEVICE / "prove.sh", "requirements/proof.txt": DEVICE / "proof.txt"}
+
+
+def _write_test_rows(pack: Pack, folder: Path) -> None:
+    """Write the pack without its other rows; its fingerprint stays that of the whole, which the bundles name."""
+    folder.mkdir(parents=True)
+    rows = pack.rows("test")
+    np.save(folder / "images.npy", np.ascontiguousarray(pack.images_nhwc[rows]))
+    lines = (pack.path / "rows.csv").read_text(encoding="utf-8").splitlines()
+    kept = [lines[row + 1].split(",", 1)[1] for row in rows]
+    body = [lines[0], *(f"{number},{line}" for number, line in enumerate(kept))]
+    (folder / "rows.csv").write_text("\n".join(body) + "\n", encoding="utf-8")
+    shutil.copyfile(pack.path / "pack.json", folder / "pack.json")
+
+
+def _room(name: str) -> Files:
+    wanted = {".py", ".json", ".j2", ".css", ".js", ".html"}
+    files = sorted(path for path in (HOUSE / name).rglob("*") if path.suffix in wanted and path.is_file())
+    return {str(path.relative_to(HOUSE)): path for path in files if "results" not in path.relative_to(HOUSE).parts}
+
+
+def _plain(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link: a bundle holds plain files; export the run again")
+        if path.is_file() and not path.name.startswith("."):
+            yield path
+
+
+def write_archive(path: Path, top: str, files: Files) -> int:
+    """Write a .tar.gz whose one folder is `top`; the same files give the same bytes. Return its size in bytes."""
+    contents = {name: item if isinstance(item, bytes) else item.read_bytes() for name, item in sorted(files.items())}
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
+    contents[SUMS] = sums.encode()
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as stream,
+        gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, data in contents.items():
+            info = tarfile.TarInfo(f"{top}/{name}")
+            info.size, info.mode = len(data), 0o755 if name.endswith(".sh") else 0o644
+            archive.addfile(info, io.BytesIO(data))
+    return path.stat().st_size
