@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
 from export.parity import breach
+from export.plan import Item, as_table, plan
 from export.proof import finish
 from inference.backends.trt import RUNTIMES, build, importable
+from inference.backends.trt import Options as Build
 from inference.commands import Parser
 from inference.contract import Bundle
 from inference.errors import CheckError, InputError
@@ -21,7 +23,7 @@ from inference.files import replacing_folder
 from inference.pack import Pack
 from inference.passport import load as load_passport
 from inference.runs import Run, open_run
-from models.checkpoint import load
+from models.checkpoint import Facts, load
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -34,6 +36,12 @@ class Options:
     engines: tuple[str, ...]
     sms: tuple[int, ...]
     size_px: int | None
+    build: Build = field(default_factory=Build)
+
+    @property
+    def targets(self) -> list[tuple[str, int | None]]:
+        """The (runtime, compute capability) of each engine; None: the device that is here."""
+        return [(name, sm) for name in self.engines for sm in (self.sms if name == "tensorrt_rtx" else (None,))]
 
 
 def main(arguments: list[str]) -> int:
@@ -41,17 +49,29 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="python -m export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="runs/NAME")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--engines", nargs="*", choices=RUNTIMES, help="default: tensorrt_rtx where it is installed")
+    parser.add_argument(
+        "--engines",
+        nargs="*",
+        choices=(*RUNTIMES, "openvino"),
+        help="default: tensorrt_rtx where it is installed; openvino opens the ONNX file itself and needs none",
+    )
     parser.add_argument("--sm", nargs="+", type=int, default=[86], help="compute capabilities of ahead-of-time engines")
     parser.add_argument("--size", type=int, metavar="N", help="another input size, into bundle_N: for latency only")
     parser.add_argument("--pack", type=Path, help="the pack it was trained on, where it is not in its place any more")
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
+    parser.add_argument("--batch", nargs="+", type=int, default=[1], help="regions at a time of an engine (1)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
+    engines = tuple(name for name in engines if name in RUNTIMES)
     precisions = tuple(p for p in PRECISIONS if p == "fp32" or p in asked.precisions)
-    options = Options(precisions, engines, tuple(asked.sm), asked.size)
+    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
     run = open_run(asked.run)
+    if asked.dry_run:
+        items = [item for path in _checkpoints(run, asked.models).values() for item in _plan(path, options)]
+        print(json.dumps([asdict(item) for item in items], indent=1) if asked.json else as_table(items))
+        return 0
     pack = run.open_pack(asked.pack)
     results = [_export(path, pack, options) for path in _checkpoints(run, asked.models).values()]
     print(json.dumps(results, indent=1) if asked.json else _table(results))
@@ -78,18 +98,30 @@ def _checkpoints(run: Run, wanted: list[str] | None) -> dict[str, Path]:
     return {name: there[name] for name in names}
 
 
+def _plan(path: Path, options: Options) -> list[Item]:
+    facts = load(path).facts
+    return plan(_target(path, facts, options), facts.arch, options.precisions, options.targets)
+
+
+def _target(path: Path, facts: Facts, options: Options) -> Path:
+    """Return the bundle's folder: beside the checkpoint, under another name for another size."""
+    same = options.size_px in (None, facts.geometry.size_px)
+    return path.parent / ("bundle" if same else f"bundle_{options.size_px}")
+
+
 def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     """Export one checkpoint beside itself; return the row of the table, with the sentences of what failed."""
     checkpoint = load(path)
     check_agreement(path, checkpoint.facts, pack)
-    trained_px = checkpoint.facts.geometry.size_px
-    size_px = options.size_px or trained_px
-    target = path.parent / ("bundle" if size_px == trained_px else f"bundle_{size_px}")
+    size_px = options.size_px or checkpoint.facts.geometry.size_px
+    target = _target(path, checkpoint.facts, options)
     result: dict[str, Any] = {"arch": checkpoint.facts.arch, "bundle": None, "failed": [], "engines": []}
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
             made = _assemble(path, pack, folder, size_px, options)
+            seconds = {"export_seconds": round(perf_counter() - started, 1)}
+            made.bundle = replace(made.bundle, provenance={**made.bundle.provenance, **seconds})
             bundle = finish(made)
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
@@ -125,23 +157,19 @@ def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Optio
 def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
     """Build every engine that was asked for; what a target cannot serve is a row with its reason, not an end."""
     rows = []
-    for runtime in options.engines:
+    for runtime, sm in options.targets:
         for precision in bundle.precisions:
-            for sm in options.sms if runtime == "tensorrt_rtx" else (None,):
-                row: dict[str, Any] = {
-                    "runtime": runtime,
-                    "precision": precision,
-                    "target": f"sm{sm}" if sm else "here",
-                }
-                try:
-                    engine = build(bundle, precision, runtime=runtime, sm=sm)
-                    passport = load_passport(engine, "")
-                    row |= {"file": engine.name, "bytes": passport.engine_bytes, "seconds": passport.build_seconds}
-                    row |= {"state": passport.state}
-                except CheckError as error:
-                    row |= {"state": "not built", "reason": str(error)}
-                    _say(f"{bundle.arch}: {error}")
-                rows.append(row)
+            target = f"sm{sm}" if sm else "here"
+            row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
+            try:
+                engine = build(bundle, precision, runtime=runtime, sm=sm, options=options.build)
+                passport = load_passport(engine, "")
+                row |= {"file": engine.name, "bytes": passport.engine_bytes, "seconds": passport.build_seconds}
+                row |= {"state": passport.state}
+            except CheckError as error:
+                row |= {"state": "not built", "reason": str(error)}
+                _say(f"{bundle.arch}: {error}")
+            rows.append(row)
     return rows
 
 

@@ -78,10 +78,10 @@ def test_a_target_that_does_not_exist_is_refused(bundle):
 def test_a_target_that_a_precision_cannot_serve_is_named_and_not_fatal(bundle, monkeypatch):
     real = command.build
 
-    def build_but_one(bundle, precision, *, runtime, sm):
+    def build_but_one(bundle, precision, *, runtime, sm, options):
         if (precision, sm) == ("fp32", 75):
             raise CheckError("cannot build model.fp32.onnx for sm75 (FP32 GEMM is not supported)")
-        return real(bundle, precision, runtime=runtime, sm=sm)
+        return real(bundle, precision, runtime=runtime, sm=sm, options=options)
 
     monkeypatch.setattr(command, "build", build_but_one)
     rows = command._engines(bundle, command.Options(("fp32",), ("tensorrt_rtx",), (75, 86), None))
