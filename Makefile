@@ -30,11 +30,25 @@ setup: .venv/.ready ## make the environment (.venv), once
 	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements/dev.txt requirements/uv.txt
 	@touch $@
 
+demo: ROAD = @$(MAKE) --no-print-directory RUN=demo DATA= RESUME=1
 demo: setup ## the whole road on embedded synthetic data: train, export, benchmark, choose, run
-	@$(MAKE) --no-print-directory train export benchmark run RUN=demo DATA= ARGS= RESUME=1 $(DEMO)
+	$(ROAD) train SIZE=48 RECIPE=edge EPOCHS=6 GROUP= SEED=0 ARGS='--scale-schedule'
+	$(ROAD) export ARGS=
+	$(ROAD) benchmark ARGS=--thin
+	$(ROAD) run SOURCE=synthetic:// ARGS='--frames 300'
 
 test: setup lint types ## lint, types and the test suite
 	@$(PY) -m pytest $(ARGS)
+
+prove: setup ## the long proofs: hours; dated results go into benchmarks/results
+	@mkdir -p benchmarks/results
+	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee benchmarks/results/$$(date +%F)-prove.txt
+
+benchmark-compare: setup ## time the hot path by pytest-benchmark and compare with the last time
+	@$(PY) -m pytest tests/benchmarks -p no:randomly --benchmark-only --benchmark-autosave --benchmark-compare $(ARGS)
+
+peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours
+	@$(PY) -m benchmarks.peers '$(DATA)' --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(GROUP),--group '$(value GROUP)') $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .

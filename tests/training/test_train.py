@@ -149,6 +149,21 @@ def test_a_killed_run_goes_on_to_the_same_end(run, pack, tmp_path, moment, numbe
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(24))
+def test_random_kills_never_change_the_end(run, pack, tmp_path, seed):
+    """Each run is killed up to three times, at moments that a seed draws, before it may end."""
+    random = np.random.default_rng(seed)
+    for _ in range(int(random.integers(1, 4))):
+        moment, number = str(random.choice(["step", "write", "between"])), int(random.integers(0, 8))
+        command = [sys.executable, "-m", "tests.training.killed", moment, str(number)]
+        command += [*arguments(pack, tmp_path / "run"), "--resume"]
+        done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | LAUNCH, capture_output=True, check=False)
+        assert done.returncode in {-signal.SIGKILL, 0}, done.stderr.decode()
+    assert arguments_end(pack, tmp_path / "run", "--resume") == 0
+    assert_same(run, tmp_path / "run")
+
+
 def nan_at(monkeypatch, *numbers):
     step, steps = Learner.step, []
 
