@@ -13,9 +13,9 @@ LAUNCH = {
     # the step 4 to 6 times faster, and costs nothing when there is no neighbour
     "GOMP_SPINCOUNT": "1000",
 }
-"""Variables that a library reads once, at the start of the process; any of them in the environment leaves all alone."""
+"""Variables that a library reads once, at the start of the process; what the environment says already stays."""
 
 if __name__ == "__main__":
-    if not os.environ.keys() & LAUNCH.keys() and sys.argv[1:2] != ["pack"]:
-        os.execve(sys.executable, sys.orig_argv, os.environ | LAUNCH)
+    if not LAUNCH.keys() <= os.environ.keys() and sys.argv[1:2] != ["pack"]:
+        os.execve(sys.executable, sys.orig_argv, LAUNCH | os.environ)
     raise SystemExit(dispatch("training", "training.commands"))

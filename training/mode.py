@@ -41,7 +41,7 @@ class Mode:
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Lay the weights out in this memory format, in place."""
-        return network.to(memory_format=FORMATS[self.memory_format])  # type: ignore[call-overload]
+        return network.to(memory_format=FORMATS[self.memory_format])
 
     def logits(self, deployed: Deployed, inputs_nchw: Tensor) -> Tensor:
         """Run the network on normalised inputs; return float32 (n, classes)."""

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int | None:
             models.build(arch, 2, pretrained=given.pretrained)
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
-    _check_device(given.device)
+    check_device(given.device)
     _check_out(given.out, given.resume)
     pack = _open(given)
     cv2.setNumThreads(1)  # pictures are small: threads cost more than they bring
@@ -101,7 +101,8 @@ def _recipe(given: Any) -> recipes.Recipe:
     return recipe.with_overrides(texts)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise InputError when torch cannot compute on `device`."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
