@@ -27,6 +27,8 @@ class Verdict:
     raw: str
     """The class that leads in this frame alone."""
     truth: str | None = None
+    why: str | None = None
+    """Why nothing can be seen, where the state is BLIND."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     }
     if verdict.truth is not None:
         found["truth"] = verdict.truth
+    if verdict.why is not None:
+        found["why"] = verdict.why
     return found
 
 
@@ -90,16 +94,24 @@ class Decider:
         self._threshold = abstain_threshold
 
     def decide(
-        self, names: Sequence[str], rects: Sequence[Rect], probs_nc: Probs, truth: Mapping[str, str | None]
+        self,
+        names: Sequence[str],
+        rects: Sequence[Rect],
+        probs_nc: Probs,
+        truth: Mapping[str, str | None],
+        blind: Sequence[str | None] | None = None,
     ) -> tuple[Verdict, ...]:
-        """Return one verdict a region. probs_nc: float32 (regions, classes)."""
+        """Return one verdict a region. probs_nc: float32 (regions, classes); blind: why a region cannot be seen."""
         tops = probs_nc.argmax(axis=1)
         verdicts = []
         for i, (name, rect, top) in enumerate(zip(names, rects, tops, strict=True)):
             prob, label = float(probs_nc[i, top]), self._classes[top]
             sure = prob >= self._threshold  # False for NaN
-            state = State.OK if sure else State.UNKNOWN
-            verdicts.append(Verdict(name, rect, state, label if sure else None, label, prob, label, truth.get(name)))
+            state, why = State.OK if sure else State.UNKNOWN, blind[i] if blind else None
+            if why is not None:
+                state, sure = State.BLIND, False
+            said = label if sure else None
+            verdicts.append(Verdict(name, rect, state, said, label, prob, label, truth.get(name), why))
         return tuple(verdicts)
 
 

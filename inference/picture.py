@@ -40,7 +40,11 @@ def _draw_zone(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float) -> 
     colour = COLOURS_BGR[verdict.state]
     x0, y0, x1, y1 = rect
     cv2.rectangle(frame_bgr, (x0, y0), (x1 - 1, y1 - 1), colour, max(1, round(3 * scale)))
-    said = f"{verdict.label} {verdict.prob:.0%}" if verdict.label is not None else str(verdict.state).lower()
+    said = (
+        f"{verdict.label} {verdict.prob:.0%}"
+        if verdict.label is not None
+        else verdict.why or str(verdict.state).lower()
+    )
     _draw_text(frame_bgr, f"{verdict.name}: {said}", (x0 + 4, y0 + round(34 * scale) + 4), colour, scale)
 
 

@@ -15,6 +15,7 @@ from inference.errors import InputError
 from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
 from inference.regions import Zones, whole_frame
+from inference.sight import Sight
 from inference.sinks import Outlet
 from inference.sources import EndOfStream, Frame, Source, SourceLost
 from inference.summary import Tally
@@ -81,6 +82,7 @@ class Runner:
         self._pipeline, self._source, self._zones, self._mounting = pipeline, source, zones, mounting
         self._outlets, self._stamps = outlets, stamps
         self._decider = Decider(bundle.classes, bundle.abstain_threshold)
+        self._sight = Sight()
         self._last_id = -1
         self.tally = Tally(bundle.classes)
         self.cold_start_ms: float | None = None
@@ -107,8 +109,10 @@ class Runner:
         """Return what is said of one frame. picture: the frame, upright."""
         started = perf_counter_ns()
         rects = self._zones.rects(picture.shape[1], picture.shape[0])
+        self._sight.look(picture)
+        blind = [self._sight.why_blind(rect) for rect in rects]
         probs = self._pipeline.classify(picture, rects)
-        verdicts = self._decider.decide(self._zones.names, rects, probs, frame.truth)
+        verdicts = self._decider.decide(self._zones.names, rects, probs, frame.truth, blind)
         drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
         pre_ns, infer_ns = self._pipeline.pre_ns, self._pipeline.infer_ns
