@@ -12,6 +12,9 @@ from inference.live import Reader
 from inference.preprocess import Bytes
 from inference.sources import Frame, SourceLost
 
+BROKEN_FRAMES = 10
+"""So many in a row that cannot be decoded are a lost camera; fewer are drops."""
+
 
 class CaptureReader(Reader):
     """Grab, stamp, then decode, so that the stamp is the earliest this process can know."""
@@ -32,14 +35,15 @@ class CaptureReader(Reader):
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
         """Return the next picture. Raises SourceLost when the camera gives none."""
         assert self._capture is not None, "open comes first"
-        if not self._capture.grab():
-            raise SourceLost(f"{self._name} gives no more frames")
-        grabbed_ns = monotonic_ns()
-        ok, image = self._capture.retrieve(spare)
-        if not ok or image is None:
-            raise SourceLost(f"{self._name} gives frames that cannot be decoded")
-        captured_ns = self._driver_ns(grabbed_ns)
-        return Frame(frame_id, captured_ns, image, captured_ns)  # type: ignore[arg-type]
+        for broken in range(BROKEN_FRAMES):
+            if not self._capture.grab():
+                raise SourceLost(f"{self._name} gives no more frames")
+            grabbed_ns = monotonic_ns()
+            ok, image = self._capture.retrieve(spare)
+            if ok and image is not None:
+                captured_ns = self._driver_ns(grabbed_ns)
+                return Frame(frame_id + broken, captured_ns, image, captured_ns)  # type: ignore[arg-type]
+        raise SourceLost(f"{self._name} gives frames that cannot be decoded")
 
     def _driver_ns(self, grabbed_ns: int) -> int:
         """Return the driver's time stamp where it is on the monotonic clock and plausible, else our own.

@@ -49,6 +49,10 @@ class Decision:
     stamps: tuple[str, ...] = ()
     """What a reader must know of every line: synthetic, unproved_regions."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    """Why the state is what it is, where that is the camera's or this program's doing."""
+    fresh: bool = True
+    """A new frame was looked at; else the line says only that there is none, and repeats the last frame's id."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that is one line of decisions.jsonl."""
@@ -63,6 +67,10 @@ class Decision:
             "zones": {v.name: _verdict_json(v) for v in self.verdicts},
             "stages_ms": {name: round(value, 3) for name, value in self.stages_ms.items()},
         }
+        if self.reason:
+            line["reason"] = self.reason
+        if not self.fresh:
+            line["fresh"] = False
         if self.name:
             line["file"] = self.name
         if self.stamps:

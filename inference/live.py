@@ -51,12 +51,24 @@ class LiveSource(Source):
         zones: Mapping[str, Relative] | None = None,
     ) -> None:
         self.fps, self.synthetic, self.sequence, self.zones = fps, synthetic, sequence, zones
+        self._make_reader = make_reader
+        self._next_id = 0
+        self._start()
+
+    def _start(self) -> None:
+        # all of it anew: a thread left behind in its driver keeps its own mailbox and buffers
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._spare: deque[Bytes] = deque(maxlen=3)
         self._held: Bytes | None = None
         self._stop = Event()
-        self._thread = Thread(target=self._capture, args=(make_reader,), name="capture", daemon=True)
+        arguments = (self._make_reader, self._mailbox, self._spare, self._stop, self._next_id)
+        self._thread = Thread(target=self._capture, args=arguments, name="capture", daemon=True)
         self._thread.start()
+
+    def reopen(self) -> None:
+        """Connect again, in a new thread; ids go on from the last frame that was read."""
+        self.close()
+        self._start()
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the newest frame not yet seen, or None after the time-out. Raises SourceLost or EndOfStream."""
@@ -65,6 +77,7 @@ class LiveSource(Source):
             if self._held is not None:
                 self._spare.append(self._held)
             self._held = frame.image_bgr
+            self._next_id = frame.frame_id + 1
         return frame
 
     def close(self) -> None:
@@ -72,19 +85,25 @@ class LiveSource(Source):
         self._stop.set()
         self._thread.join(timeout=0.5)
 
-    def _capture(self, make_reader: Callable[[], Reader]) -> None:
+    def _capture(
+        self,
+        make_reader: Callable[[], Reader],
+        mailbox: Mailbox[Frame],
+        spare: deque[Bytes],
+        stop: Event,
+        frame_id: int,
+    ) -> None:
         error: Exception = SourceLost("closed")
         reader: Reader | None = None
         try:
             reader = make_reader()
             reader.open()
             self.fps = reader.fps
-            frame_id = 0
-            while not self._stop.is_set():
-                frame = reader.read(frame_id, self._spare.popleft() if self._spare else None)
+            while not stop.is_set():
+                frame = reader.read(frame_id, spare.popleft() if spare else None)
                 frame_id = frame.frame_id + 1
-                if (old := self._mailbox.put(frame)) is not None:
-                    self._spare.append(old.image_bgr)
+                if (old := mailbox.put(frame)) is not None:
+                    spare.append(old.image_bgr)
         except (SourceLost, EndOfStream) as caught:
             error = caught
         except Exception as caught:  # a driver's binding may raise anything; the runner must hear of it
@@ -92,7 +111,7 @@ class LiveSource(Source):
         finally:
             if reader is not None:
                 reader.close()
-            self._mailbox.close(error)
+            mailbox.close(error)
 
 
 class PacedReader(Reader):

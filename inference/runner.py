@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event
 from time import monotonic_ns, perf_counter_ns
-from typing import Any
+from typing import Any, NoReturn
 
 from inference import backends
 from inference.camera import Camera, Mounting
 from inference.contract import PRECISIONS, Bundle
 from inference.decision import Decider, Decision, state_of
-from inference.errors import InputError
+from inference.errors import CheckError, InputError
 from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
 from inference.regions import Zones, whole_frame
 from inference.sight import Sight
 from inference.sinks import Outlet
 from inference.sources import EndOfStream, Frame, Source, SourceLost
+from inference.states import State
 from inference.summary import Tally
+from inference.watch import SEEING, Patience, Watch
 
-READ_TIMEOUT_S = 2.0
+RECORDED_TIMEOUT_S = 2.0
+REPEAT_NS = 1_000_000_000
+"""While there is no frame, its absence is said again so often."""
 
 
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
@@ -67,7 +73,7 @@ def stamps_of(bundle: Bundle, source: Source) -> tuple[str, ...]:
 
 
 class Runner:
-    """Drives an open source through an open pipeline. One thread."""
+    """Drives an open source through an open pipeline. One thread; `stop` may be set by any."""
 
     def __init__(
         self,
@@ -78,32 +84,101 @@ class Runner:
         mounting: Mounting,
         outlets: Sequence[Outlet],
         stamps: tuple[str, ...],
+        patience: Patience | None = None,
     ) -> None:
         self._pipeline, self._source, self._zones, self._mounting = pipeline, source, zones, mounting
         self._outlets, self._stamps = outlets, stamps
         self._decider = Decider(bundle.classes, bundle.abstain_threshold)
         self._sight = Sight()
+        self._watch = Watch(patience or Patience(), log=source.sequence)
         self._last_id = -1
+        self._heard_ns: int | None = None
+        self._opened_ns = self._said_ns = monotonic_ns()
+        self.stop = Event()
         self.tally = Tally(bundle.classes)
         self.cold_start_ms: float | None = None
 
     def run(self, frames: int | None = None) -> None:
-        """Decide frames until the source ends, or `frames` of them."""
-        while frames is None or self.tally.frames < frames:
+        """Decide frames until the source ends, or `frames` of them, or `stop` is set.
+
+        Raises CheckError when the network fails or the camera stays lost; FAILED was said then.
+        """
+        while not self.stop.is_set() and (frames is None or self.tally.frames < frames):
             started = perf_counter_ns()
             try:
-                frame = self._source.read(READ_TIMEOUT_S)
+                frame = self._source.read(self._timeout_s())
             except EndOfStream:
                 return
             except SourceLost as error:
-                raise InputError(f"the camera is lost ({error}): look at its cable") from None
-            if frame is not None:
-                read_ns = perf_counter_ns() - started
-                picture = self._mounting.upright(frame.image_bgr)
-                decision = self.decide(frame, picture, read_ns)
-                for outlet in self._outlets:
-                    outlet.post(decision, picture)
-                self.tally.add(decision)
+                self._reconnect(str(error))
+                continue
+            if frame is None:
+                self._miss()
+            else:
+                self._take(frame, perf_counter_ns() - started)
+
+    def _timeout_s(self) -> float:
+        return self._watch.stale_after_s(1 / self._source.fps) if self._source.live else RECORDED_TIMEOUT_S
+
+    def _take(self, frame: Frame, read_ns: int) -> None:
+        self._heard_ns = monotonic_ns()
+        self._watch.heard(self._heard_ns, 1 / self._source.fps)
+        picture = self._mounting.upright(frame.image_bgr)
+        try:
+            decision = self.decide(frame, picture, read_ns)
+        except InputError:
+            raise
+        except Exception as error:  # a runtime may raise anything; people must hear that nobody looks any more
+            self._fail(f"the network failed: {type(error).__name__}: {error}", "start it again")
+        self._watch.change(decision.state, reason_of(decision), monotonic_ns())
+        for outlet in self._outlets:
+            outlet.post(decision, picture)
+        self.tally.add(decision)
+
+    def _miss(self) -> None:
+        """Say that no frame came in time; a camera that hangs for too long is opened again."""
+        if not self._source.live:
+            return
+        now, patience = monotonic_ns(), self._watch.patience
+        if self._heard_ns is None:
+            if now - self._opened_ns > patience.start_s * 1e9:
+                self._reconnect(f"no frame within {patience.start_s:g} s of opening")
+            return
+        silent_s = (now - self._heard_ns) / 1e9
+        if silent_s > patience.hung_s:
+            self._reconnect(f"no frame for {silent_s:.1f} s")
+        else:
+            self._say(State.STALE, f"no frame for {silent_s * 1000:.0f} ms")
+
+    def _reconnect(self, why: str) -> None:
+        """Say LOST, wait, open the camera again. Raises CheckError when that was in vain for too long."""
+        reopen = getattr(self._source, "reopen", None)
+        if reopen is None:
+            raise InputError(f"the source is lost ({why}): look at its cable or its file")
+        self._say(State.LOST, why)
+        pause_s = self._watch.next_pause_s(monotonic_ns())
+        if pause_s is None:
+            self._fail(f"the camera stays lost ({why})", "look at its cable")
+        if not self.stop.wait(pause_s):
+            reopen()
+            self._opened_ns, self._heard_ns = monotonic_ns(), None
+
+    def _fail(self, why: str, mend: str) -> NoReturn:
+        self._say(State.FAILED, why)
+        raise CheckError(f"{' '.join(why.split())}: {mend}")
+
+    def _say(self, state: State, reason: str) -> None:
+        """Post a decision without a frame: at each change of state, then once a second."""
+        now = monotonic_ns()
+        if not self._watch.change(state, reason, now) and now - self._said_ns < REPEAT_NS:
+            return
+        self._said_ns = now
+        age_ms = 0.0 if self._heard_ns is None else (now - self._heard_ns) / 1e6
+        decision = Decision(
+            self._last_id, now, age_ms, 0, state, (), now / 1e6, stamps=self._stamps, reason=reason, fresh=False
+        )
+        for outlet in self._outlets:
+            outlet.post(decision, None)
 
     def decide(self, frame: Frame, picture: Any, read_ns: int = 0) -> Decision:
         """Return what is said of one frame. picture: the frame, upright."""
@@ -113,6 +188,11 @@ class Runner:
         blind = [self._sight.why_blind(rect) for rect in rects]
         probs = self._pipeline.classify(picture, rects)
         verdicts = self._decider.decide(self._zones.names, rects, probs, frame.truth, blind)
+        state, reason = state_of(verdicts), ""
+        if self._source.sequence and self._watch.is_frozen(self._sight.same, frame.media_ns) and state in SEEING:
+            # a frozen picture that is black is BLIND: of two reasons the one that names the mend
+            state, reason = State.STALE, "the picture is frozen"
+            verdicts = tuple(replace(v, state=State.STALE, label=None) for v in verdicts)
         drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
         pre_ns, infer_ns = self._pipeline.pre_ns, self._pipeline.infer_ns
@@ -124,7 +204,7 @@ class Runner:
             captured_ns=frame.captured_ns,
             age_ms=(monotonic_ns() - frame.captured_ns) / 1e6,
             drops=max(drops, 0),
-            state=state_of(verdicts),
+            state=state,
             verdicts=verdicts,
             media_ms=frame.media_ns / 1e6,
             name=frame.name,
@@ -135,6 +215,7 @@ class Runner:
                 "infer": infer_ns / 1e6,
                 "rest": (total_ns - pre_ns - infer_ns) / 1e6,
             },
+            reason=reason,
         )
 
     def summary(self) -> dict[str, Any]:
@@ -142,9 +223,16 @@ class Runner:
         cold = None if self.cold_start_ms is None else round(self.cold_start_ms, 1)
         return {
             **self.tally.as_json(),
+            "events": self._watch.events,
             "cold_start_ms": cold,
             "resident_mb": round(resident_mb(), 1),
             "sinks": {
                 o.sink.name: {"written": o.written, "dropped": o.dropped, "error": o.error} for o in self._outlets
             },
         }
+
+
+def reason_of(decision: Decision) -> str:
+    """Return why a decision's state is what it is, in a few words for the log."""
+    blind = sorted({f"{v.name} is {v.why}" for v in decision.verdicts if v.why})
+    return decision.reason or ", ".join(blind) or "frames come and can be looked at"

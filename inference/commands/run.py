@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from inference.commands import Parser
-from inference.errors import InputError
+from inference.errors import CheckError, InputError
 
 SCHEMA = 1
 
@@ -76,7 +80,8 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
         stamps = stamps_of(bundle, source)
         runner = Runner(bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps)
         print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
-        runner.run(options.frames)
+        with stopping(runner.stop.set):
+            runner.run(options.frames)
     finally:
         source.close()
         for outlet in outlets:
@@ -85,6 +90,8 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
             facts = backend.describe()
             backend.close()
     if not runner.tally.frames:
+        if runner.stop.is_set():
+            raise CheckError("stopped by SIGTERM before the first frame")
         raise InputError(f"{options.source} gave no frame: give a source that does")
     summary = {
         "schema": SCHEMA,
@@ -103,8 +110,24 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
         **runner.summary(),
     }
     if options.out:
-        write_json(options.out / "summary.json", summary)
+        try:
+            write_json(options.out / "summary.json", summary)
+        except OSError as error:
+            raise InputError(f"{options.out}/summary.json cannot be written ({error.strerror}): make room") from None
     return summary
+
+
+@contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM end the drive as the end of the source does: sinks finished, summary written, exit code 0."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 def digest_of(bundle: Any) -> str:

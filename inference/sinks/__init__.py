@@ -12,6 +12,9 @@ import numpy as np
 from inference.decision import Decision
 from inference.preprocess import Bytes
 
+HANGS_S = 30.0
+"""A sink of a recorded source that takes nothing for so long is given up."""
+
 
 class Sink(ABC):
     """Takes decisions. All of it is called from the sink's own thread alone."""
@@ -51,14 +54,20 @@ class Outlet:
         if self.error is not None:
             self.dropped += 1
             return
+        picture = None
         try:
-            picture = self._copy(frame_bgr) if self.sink.needs_picture and frame_bgr is not None else None
-            self._queue.put((decision, picture), block=self._lossless)
+            if self.sink.needs_picture and frame_bgr is not None:
+                picture = self._copy(frame_bgr)
+            self._queue.put((decision, picture), self._lossless, HANGS_S)
         except (Empty, Full):
             self.dropped += 1
+            if picture is not None:
+                self._spare.put(picture)
+            if self._lossless:
+                self._die(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
 
     def _copy(self, frame_bgr: Bytes) -> Bytes:
-        buffer = self._spare.get(block=self._lossless)
+        buffer = self._spare.get(self._lossless, HANGS_S)
         if buffer is None or buffer.shape != frame_bgr.shape:
             return frame_bgr.copy()
         np.copyto(buffer, frame_bgr)
@@ -72,6 +81,7 @@ class Outlet:
                     self.sink.write(decision, picture)
                     self.written += 1
                 except Exception as error:  # whatever a sink dies of, the decisions go on
+                    self.dropped += 1
                     self._die(error)
             else:
                 self.dropped += 1
@@ -79,7 +89,6 @@ class Outlet:
                 self._spare.put(picture)
 
     def _die(self, error: Exception) -> None:
-        self.dropped += 1
         self.error = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"the sink {self.sink.name} is off: {self.error}", file=sys.stderr)
 

@@ -1,0 +1,121 @@
+"""A camera that fails on demand: a script of what each read does, and a drive of the runner over it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+
+from inference.backends import open_backend
+from inference.camera import Camera, Mounting
+from inference.live import LiveSource, Reader
+from inference.pipeline import Pipeline
+from inference.regions import Zones
+from inference.runner import Runner
+from inference.scene import Scene
+from inference.sinks import Outlet, Sink
+from inference.sources import EndOfStream, Frame
+from inference.watch import Patience
+from tests.bundles import make_bundle
+
+FPS = 40.0
+PATIENCE = Patience(
+    stale_intervals=24, frozen_s=0.2, hung_s=5, start_s=5, backoff_s=0.02, longest_backoff_s=0.1, failed_s=0.6
+)
+"""So that a busy machine is not taken for a stalled camera."""
+TIGHT = replace(PATIENCE, stale_intervals=2, hung_s=0.5)
+ROAD = Scene(seed=1, width=320, height=180, scenario="day").render(0)[0]
+
+
+def picture(index: int, height: int = 180, width: int = 320) -> np.ndarray:
+    """Return the road with new sensor noise."""
+    random = np.random.default_rng(index)
+    road = np.resize(ROAD, (height, width, 3)) if (height, width) != ROAD.shape[:2] else ROAD
+    return (road.astype(np.int16) + random.integers(-3, 4, road.shape)).clip(0, 255).astype(np.uint8)
+
+
+class FakeCamera(Reader):
+    """Calls step(n) for each read over all openings: it returns a picture, raises, or sleeps first. Ends with it."""
+
+    fps = FPS
+
+    def __init__(self, script, state, clock=time.monotonic_ns):
+        self._script, self._state, self._clock = script, state, clock
+
+    def open(self):
+        self._state.opened += 1
+        if (error := self._state.open_error) is not None:
+            raise error
+
+    def read(self, frame_id, spare):
+        n, self._state.reads = self._state.reads, self._state.reads + 1
+        if n >= len(self._script):
+            raise EndOfStream
+        time.sleep(1 / FPS)
+        image = self._script[n]() if callable(self._script[n]) else self._script[n]
+        now = self._clock()
+        return Frame(frame_id, now, image, now)
+
+    def close(self):
+        pass
+
+
+class Kept(Sink):
+    """Keeps every decision."""
+
+    name = "kept"
+
+    def __init__(self):
+        self.decisions = []
+
+    def write(self, decision, frame_bgr):
+        self.decisions.append(decision)
+
+    def close(self):
+        pass
+
+
+def raising(error):
+    def step():
+        raise error
+
+    return step
+
+
+def sleeping(seconds, image):
+    def step():
+        time.sleep(seconds)
+        return image
+
+    return step
+
+
+def good(count, start=0):
+    return [picture(start + i) for i in range(count)]
+
+
+def drive(folder, script, *, clock=time.monotonic_ns, patience=PATIENCE, backend=None, sinks=(), frames=None):
+    """Run a script through the runner; return its decisions, the events, and the error it ended with."""
+    bundle = make_bundle(folder / "bundle")
+    pipeline = Pipeline(bundle, backend or open_backend("null", bundle, "fp32"))
+    state = SimpleNamespace(opened=0, reads=0, open_error=None)
+    source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
+    kept = Kept()
+    outlets = [Outlet(sink, lossless=False) for sink in (kept, *sinks)]
+    zones = Zones({"z": (0.0, 0.0, 1.0, 1.0)})
+    runner = Runner(bundle, pipeline, source, zones, Mounting(Camera()), outlets, (), patience)
+    error = None
+    try:
+        runner.run(frames)
+    except Exception as caught:
+        error = caught
+    source.close()
+    for outlet in outlets:
+        outlet.close(1.0)
+    summary = runner.summary()
+    states = [event["to"] for event in summary["events"]]
+    return SimpleNamespace(
+        decisions=kept.decisions, states=states, events=summary["events"], error=error, summary=summary, camera=state
+    )
