@@ -1,0 +1,11 @@
+"""What holds for every test."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Small tensors on two threads wait for each other: on a busy machine for 30 times as long."""
+    import torch
+
+    torch.set_num_threads(1)
