@@ -21,6 +21,7 @@ from inference.sight import Sight
 from inference.sinks import Outlet
 from inference.sources import EndOfStream, Frame, Source, SourceLost
 from inference.states import State
+from inference.steady import Habits, Steady
 from inference.summary import Tally
 from inference.watch import SEEING, Patience, Watch
 
@@ -85,10 +86,12 @@ class Runner:
         outlets: Sequence[Outlet],
         stamps: tuple[str, ...],
         patience: Patience | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self._pipeline, self._source, self._zones, self._mounting = pipeline, source, zones, mounting
         self._outlets, self._stamps = outlets, stamps
         self._decider = Decider(bundle.classes, bundle.abstain_threshold)
+        self._steady = Steady(habits, bundle.classes, bundle.abstain_threshold) if habits else None
         self._sight = Sight()
         self._watch = Watch(patience or Patience(), log=source.sequence)
         self._last_id = -1
@@ -139,6 +142,7 @@ class Runner:
         """Say that no frame came in time; a camera that hangs for too long is opened again."""
         if not self._source.live:
             return
+        self._forget()
         now, patience = monotonic_ns(), self._watch.patience
         if self._heard_ns is None:
             if now - self._opened_ns > patience.start_s * 1e9:
@@ -162,6 +166,10 @@ class Runner:
         if not self.stop.wait(pause_s):
             reopen()
             self._opened_ns, self._heard_ns = monotonic_ns(), None
+
+    def _forget(self) -> None:
+        if self._steady is not None:
+            self._steady.forget()
 
     def _fail(self, why: str, mend: str) -> NoReturn:
         self._say(State.FAILED, why)
@@ -188,11 +196,14 @@ class Runner:
         blind = [self._sight.why_blind(rect) for rect in rects]
         probs = self._pipeline.classify(picture, rects)
         verdicts = self._decider.decide(self._zones.names, rects, probs, frame.truth, blind)
+        if self._steady is not None:
+            verdicts = self._steady.settle(verdicts, probs, frame.media_ns / 1e6)
         state, reason = state_of(verdicts), ""
         if self._source.sequence and self._watch.is_frozen(self._sight.same, frame.media_ns) and state in SEEING:
             # a frozen picture that is black is BLIND: of two reasons the one that names the mend
             state, reason = State.STALE, "the picture is frozen"
             verdicts = tuple(replace(v, state=State.STALE, label=None) for v in verdicts)
+            self._forget()
         drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
         pre_ns, infer_ns = self._pipeline.pre_ns, self._pipeline.infer_ns

@@ -29,6 +29,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
     parser.add_argument("--threads", type=int, help="threads of the network; default: the production choice, else all")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
+    parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
     parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
@@ -60,10 +61,12 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
     from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
     from inference.selftest import self_test
     from inference.sources import open_source
+    from inference.steady import Habits, read_habits
 
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
     camera = read_camera(options.camera) if options.camera else Camera()
+    habits = read_habits(options.decision) if options.decision else Habits()
     source = open_source(options.source)
     backend = None
     outlets = []
@@ -78,7 +81,10 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
             source = play_in_real_time(source)
         outlets = open_outlets(options, source, camera.mirror_for_people)
         stamps = stamps_of(bundle, source)
-        runner = Runner(bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps)
+        steady = habits if source.sequence else None  # unrelated pictures say nothing of each other
+        runner = Runner(
+            bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps, habits=steady
+        )
         print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
         with stopping(runner.stop.set):
             runner.run(options.frames)
@@ -107,6 +113,7 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
         "backend": facts,
         "zones": list(zones.names),
         "self_test": tested,
+        "habits": None if steady is None else vars(steady),
         **runner.summary(),
     }
     if options.out:

@@ -1,0 +1,106 @@
+"""decision.json: how steady a zone's class is. Probabilities smoothed by time, a margin to switch, a minimum hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.backends import Probs
+from inference.decision import Verdict
+from inference.errors import InputError
+from inference.files import read_json
+from inference.states import State
+
+MEND = 'write {"smooth_ms": 150, "margin": 0.1, "hold_ms": 200, "forget_ms": 1000}, any of them'
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What decision.json holds; times are in milliseconds of the source's own clock, not in frames."""
+
+    smooth_ms: float = 150.0
+    """Time constant of the exponential mean of a zone's probabilities; 0 looks at each frame alone."""
+    margin: float = 0.1
+    """So much more probable than the class that is said must another be."""
+    hold_ms: float = 200.0
+    """A class that is said stays for so long, unless its probability falls under the abstain threshold."""
+    forget_ms: float = 1000.0
+    """After a gap of so long, or a time that jumps backwards, a zone begins anew."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= 60_000:
+                raise InputError(f"{name} is {value!r}: give a number from 0 to 60000")
+        if self.margin > 1:
+            raise InputError(f"margin is {self.margin!r}: give a part of 1")
+
+
+def read_habits(path: Path) -> Habits:
+    """Read decision.json. Raises InputError naming the file and the field."""
+    body = read_json(path, MEND)
+    names = [f.name for f in fields(Habits)]
+    if not isinstance(body, dict):
+        raise InputError(f"{path} is not a JSON object: {MEND}")
+    if unknown := sorted(set(body) - set(names)):
+        raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")
+    try:
+        return Habits(**body)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+@dataclass
+class _Zone:
+    probs_c: NDArray[np.float64]
+    at_ms: float
+    leader: int
+    since_ms: float
+
+
+class Steady:
+    """Makes the verdicts of one frame after the other steady, zone by zone."""
+
+    def __init__(self, habits: Habits, classes: Sequence[str], abstain_threshold: float) -> None:
+        self._habits, self._classes, self._threshold = habits, tuple(classes), abstain_threshold
+        self._zones: dict[str, _Zone] = {}
+
+    def settle(self, verdicts: Sequence[Verdict], probs_nc: Probs, now_ms: float) -> tuple[Verdict, ...]:
+        """Return the verdicts with steady classes. probs_nc: float32 (regions, classes) they were made of."""
+        return tuple(self._settle(v, probs_nc[i], now_ms) for i, v in enumerate(verdicts))
+
+    def forget(self) -> None:
+        """Begin anew: what was seen before the camera was gone says nothing about what is there now."""
+        self._zones.clear()
+
+    def _settle(self, verdict: Verdict, row_c: Probs, now_ms: float) -> Verdict:
+        if verdict.state not in (State.OK, State.UNKNOWN) or not np.isfinite(row_c).all():
+            self._zones.pop(verdict.name, None)
+            return verdict
+        zone = self._mix(verdict.name, row_c, now_ms)
+        top, probs = int(zone.probs_c.argmax()), zone.probs_c
+        held = probs[zone.leader] >= self._threshold and now_ms - zone.since_ms < self._habits.hold_ms
+        unsure = probs[zone.leader] < self._threshold
+        if top != zone.leader and not held and (unsure or probs[top] - probs[zone.leader] >= self._habits.margin):
+            zone.leader, zone.since_ms = top, now_ms
+        prob, label = float(probs[zone.leader]), self._classes[zone.leader]
+        sure = prob >= self._threshold
+        state = State.OK if sure else State.UNKNOWN
+        return replace(verdict, state=state, label=label if sure else None, top=label, prob=prob)
+
+    def _mix(self, name: str, row_c: Probs, now_ms: float) -> _Zone:
+        zone = self._zones.get(name)
+        if zone is None or not 0 <= now_ms - zone.at_ms <= self._habits.forget_ms:
+            zone = _Zone(row_c.astype(np.float64), now_ms, int(row_c.argmax()), now_ms)
+            self._zones[name] = zone
+            return zone
+        smooth_ms = self._habits.smooth_ms
+        weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - zone.at_ms) / smooth_ms)
+        zone.probs_c += weight * (row_c - zone.probs_c)
+        zone.at_ms = now_ms
+        return zone
