@@ -9,7 +9,10 @@ from threading import Event
 from time import monotonic_ns, perf_counter_ns
 from typing import Any, NoReturn
 
+import numpy as np
+
 from inference import backends
+from inference.boxes import Boxes
 from inference.camera import Camera, Mounting
 from inference.contract import PRECISIONS, Bundle
 from inference.decision import Decider, Decision, state_of
@@ -26,6 +29,7 @@ from inference.summary import Tally
 from inference.watch import SEEING, Patience, Watch
 
 RECORDED_TIMEOUT_S = 2.0
+NOTHING = np.zeros((0, 1), np.float32)
 REPEAT_NS = 1_000_000_000
 """While there is no frame, its absence is said again so often."""
 
@@ -81,7 +85,7 @@ class Runner:
         bundle: Bundle,
         pipeline: Pipeline,
         source: Source,
-        zones: Zones,
+        zones: Zones | Boxes,
         mounting: Mounting,
         outlets: Sequence[Outlet],
         stamps: tuple[str, ...],
@@ -159,6 +163,7 @@ class Runner:
         reopen = getattr(self._source, "reopen", None)
         if reopen is None:
             raise InputError(f"the source is lost ({why}): look at its cable or its file")
+        self._forget()
         self._say(State.LOST, why)
         pause_s = self._watch.next_pause_s(monotonic_ns())
         if pause_s is None:
@@ -191,11 +196,12 @@ class Runner:
     def decide(self, frame: Frame, picture: Any, read_ns: int = 0) -> Decision:
         """Return what is said of one frame. picture: the frame, upright."""
         started = perf_counter_ns()
-        rects = self._zones.rects(picture.shape[1], picture.shape[0])
+        regions = self._zones.at(frame, picture.shape[1], picture.shape[0])
+        rects = regions.rects
         self._sight.look(picture)
         blind = [self._sight.why_blind(rect) for rect in rects]
-        probs = self._pipeline.classify(picture, rects)
-        verdicts = self._decider.decide(self._zones.names, rects, probs, frame.truth, blind)
+        probs = self._pipeline.classify(picture, rects) if rects else NOTHING
+        verdicts = self._decider.decide(regions.names, rects, probs, regions.truth, blind)
         if self._steady is not None:
             verdicts = self._steady.settle(verdicts, probs, frame.media_ns / 1e6)
         state, reason = state_of(verdicts), ""
@@ -206,7 +212,7 @@ class Runner:
             self._forget()
         drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
-        pre_ns, infer_ns = self._pipeline.pre_ns, self._pipeline.infer_ns
+        pre_ns, infer_ns = (self._pipeline.pre_ns, self._pipeline.infer_ns) if rects else (0, 0)
         total_ns = perf_counter_ns() - started
         if self.cold_start_ms is None:
             self.cold_start_ms = ms_since_start()

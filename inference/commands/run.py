@@ -29,6 +29,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
     parser.add_argument("--threads", type=int, help="threads of the network; default: the production choice, else all")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="boxes.jsonl: the regions of each frame, not smoothed"
+    )
     parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
@@ -53,6 +56,7 @@ def main(arguments: list[str]) -> None:
 def drive(options: argparse.Namespace) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
     from inference.backends import open_backend
+    from inference.boxes import read_boxes
     from inference.camera import Camera, Mounting, read_camera
     from inference.contract import open_bundle
     from inference.files import write_json
@@ -66,14 +70,16 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
     camera = read_camera(options.camera) if options.camera else Camera()
+    if options.boxes and camera.zones:
+        raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
     habits = read_habits(options.decision) if options.decision else Habits()
     source = open_source(options.source)
     backend = None
     outlets = []
     try:
-        zones = pick_zones(camera, source)
+        zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
         threads = options.threads or (bundle.choice or {}).get("threads")
-        backend = open_backend(name, bundle, precision, batch=len(zones.names), threads=threads)
+        backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
         tested = self_test(bundle, name, backend, precision)
         if tested["passed"] is None:
             print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
@@ -81,7 +87,9 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
             source = play_in_real_time(source)
         outlets = open_outlets(options, source, camera.mirror_for_people)
         stamps = stamps_of(bundle, source)
-        steady = habits if source.sequence else None  # unrelated pictures say nothing of each other
+        steady = (
+            habits if source.sequence and not options.boxes else None
+        )  # unrelated pictures say nothing of each other
         runner = Runner(
             bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps, habits=steady
         )
