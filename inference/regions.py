@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from inference.errors import InputError
 from inference.preprocess import Rect, clip_rect
+
+if TYPE_CHECKING:
+    from inference.sources import Frame
 
 WHOLE = "frame"
 """The name of the one zone there is when none is given: the whole frame."""
@@ -30,6 +34,15 @@ def read_relative(value: Any, field: str) -> Relative:
     return x0, y0, x1, y1
 
 
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """What of one frame is classified: names, rectangles in pixels, and the truth of those names that have one."""
+
+    names: Sequence[str]
+    rects: Sequence[Rect]
+    truth: Mapping[str, str | None]
+
+
 class Zones:
     """Fixed zones, in pixels of whatever size the frames have: computed once per size."""
 
@@ -37,9 +50,14 @@ class Zones:
         if not 1 <= len(zones) <= LIMIT:
             raise InputError(f"there are {len(zones)} zones: give 1 to {LIMIT}")
         self.names = tuple(zones)
+        self.most = len(zones)
         self._relative = tuple(zones.values())
         self._size = (0, 0)
         self._rects: list[Rect] = []
+
+    def at(self, frame: Frame, width: int, height: int) -> Regions:
+        """Return the regions of a frame of this size."""
+        return Regions(self.names, self.rects(width, height), frame.truth)
 
     def rects(self, width: int, height: int) -> list[Rect]:
         """Return the zones' rectangles in a frame of this size; the caller must not change the list."""
