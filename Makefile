@@ -35,8 +35,9 @@ setup: .venv/.ready ## make the environment (.venv), once
 
 demo: ROAD = @$(MAKE) --no-print-directory RUN=demo DATA= RESUME=1
 demo: setup ## the whole road on embedded synthetic data: train, export, benchmark, choose, run
-	$(ROAD) train SIZE=48 RECIPE=edge EPOCHS=6 GROUP= SEED=0 ARGS='--scale-schedule --batch 64 --learning-rate 3e-3'
-	$(ROAD) export ARGS='--precisions fp32 int8'
+	$(ROAD) train SIZE=48 RECIPE=edge EPOCHS=7 GROUP= SEED=0 ARGS='--scale-schedule --batch 64 --learning-rate 3e-3'
+	@$(PY) -m export runs/demo --precisions fp32 int8 || \
+		{ [ $$? = 1 -a $$(ls runs/demo/*/bundle/bundle.json | wc -l) = 3 ] && echo "the demo goes on without it" >&2; }
 	$(ROAD) benchmark ARGS=--thin
 	$(ROAD) run SOURCE=synthetic:// ARGS='--frames 300'
 

@@ -102,6 +102,8 @@ class Observer:
 
     def run(self, frames_nhwc: Bytes) -> dict[str, NDArray[np.float32]]:
         """Return every watched tensor for one batch."""
+        if not self.tensors:  # to the runtime an empty list means every output
+            return {}
         values = self._session.run(self.tensors, {INPUT["name"]: frames_nhwc})
         return dict(zip(self.tensors, values, strict=True))
 

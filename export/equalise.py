@@ -82,6 +82,8 @@ def equalise(model: onnx.ModelProto, ranges: Ranges, passes: int = 2) -> tuple[o
     balanced = onnx.ModelProto()
     balanced.CopyFrom(model)
     found = pairs(balanced)
+    if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
+        return balanced, []
     for _ in range(passes):
         seen = ranges(balanced, [pair.first.output[0] for pair in found])
         for pair in found:

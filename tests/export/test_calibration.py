@@ -63,3 +63,7 @@ def test_percentile_and_entropy_cut_a_lone_outlier():
     histogram = Histogram(1.0, counts)
     assert histogram.percentile(99.99) < 0.1
     assert histogram.entropy() < 0.2
+
+
+def test_nothing_watched_gives_nothing(fp32, pack):
+    assert calibration.channel_ranges(fp32, [], pack.images_nhwc, np.arange(2)) == {}
