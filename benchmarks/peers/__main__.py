@@ -1,0 +1,136 @@
+"""Put one data set through Ultralytics classify, timm + ONNX Runtime, and ours; print the table.
+
+Usage: python -m benchmarks.peers DATA [--epochs 30 --size 64 --group REGEX --out DIR]. DATA: split/class/*.jpg.
+Ours goes first; the peers then get the same epochs, and once more the same seconds as our slowest network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.frames import EGO, SIZE_PX, synthetic_frames
+from benchmarks.machine import describe_machine
+from inference.errors import InputError, run_command
+from inference.files import write_json, write_text
+from inference.regions import Zones
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results"
+COLUMNS = {
+    "tool": "tool", "network": "network", "budget": "budget", "epochs": "epochs", "train_seconds": "train s",
+    "images_per_s": "train images/s", "accuracy": "test accuracy %", "frame_p50_ms": "frame ms p50",
+    "frame_p99_ms": "p99", "agreement": "exported = trained %", "max_dprob": "max |dprob|",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run every job one after the other; print the table and write it into benchmarks/results."""
+    options = parse()
+    if not (options.data / "train").is_dir():
+        raise InputError(f"{options.data} holds no train folder: give a data set of the form split/class/*.jpg")
+    with tempfile.TemporaryDirectory() as folder:
+        work = options.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        np.save(work / "frames.npy", np.stack(synthetic_frames()))
+        rect = [int(edge) for edge in Zones(EGO).rects(*SIZE_PX)[0]]
+        base = {"data": str(options.data.resolve()), "size": options.size, "epochs": options.epochs, "rect": rect}
+        base |= {"frames": str((work / "frames.npy").resolve()), "recipe": options.recipe, "group": options.group}
+        rows = [run_ours(work, base, arch) for arch in options.models]
+        seconds = max(row["train_seconds"] for row in rows)
+        ultralytics = make_environment(work / "venv")
+        peers = {
+            "Ultralytics": [str(ultralytics), str(HERE / "ultralytics_classify.py")],
+            "timm + ORT": [sys.executable, "-m", "benchmarks.peers.timm_ort"],
+        }
+        for tool, command in peers.items():
+            rows.append(run_job(work, tool, command, base, "equal epochs"))
+            rows.append(run_job(work, tool, command, {**base, "seconds": seconds}, f"equal time, {seconds:.0f} s"))
+    report(options, rows)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--group", help="regular expression of the group in a file's name, for our pack")
+    parser.add_argument("--recipe", default="edge")
+    parser.add_argument("--models", nargs="+", default=["mobilenet_inspired", "resnet_inspired"])
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what the tools write here")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="receives the dated table")
+    return parser.parse_args()
+
+
+def make_environment(path: Path) -> Path:
+    """Make the temporary environment of Ultralytics, which sees ours and adds what is locked; return its python."""
+    python = path / "bin" / "python"
+    if not python.is_file():
+        venv.create(path, with_pip=True)
+        site = next(path.glob("lib/python*/site-packages"))
+        (site / "ours.pth").write_text(str(Path(np.__file__).parents[1]))
+        install = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(HERE / "requirements.txt")]
+        subprocess.run([str(python), "-m", "pip", *install], check=True)
+    return python
+
+
+def run_ours(work: Path, base: dict[str, Any], arch: str) -> dict[str, Any]:
+    """Put the data through our road with one network."""
+    command = [sys.executable, "-m", "benchmarks.peers.ours"]
+    return run_job(work, "Rearguard", command, {**base, "arch": arch}, "equal epochs")
+
+
+def run_job(work: Path, tool: str, command: list[str], job: dict[str, Any], budget: str) -> dict[str, Any]:
+    """Run one script in its own process and folder; return its row. Raises InputError when it fails."""
+    out = Path(tempfile.mkdtemp(dir=work)).resolve()
+    job = {**job, "out": str(out), "result": str(out / "result.json")}
+    (out / "job.json").write_text(json.dumps(job))
+    print(f"{tool}, {budget}", file=sys.stderr)
+    quiet = {"YOLO_CONFIG_DIR": str(out), "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, str(out / "job.json")], stdout=sys.stderr, env=os.environ | quiet, check=False)
+    if done.returncode:
+        raise InputError(f"{tool} failed with {done.returncode}: what it said stands above")
+    return {"tool": tool, "budget": budget, **json.loads((out / "result.json").read_text())}
+
+
+def report(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """Print the table; write it with the machine into the results folder."""
+    day = datetime.now(timezone.utc).date().isoformat()
+    machine = describe_machine()
+    body = {"made": day, "data": options.data.name, "size_px": options.size, "machine": machine, "rows": rows}
+    write_json(options.out / f"peers-{day}.json", body)
+    text = "\n".join([
+        f"# Peers on {options.data.name}, {options.size} px, {day}", "",
+        f"{machine['cpu']}, {machine['cores']} cores. Train images/s includes validation. A frame is the lane behind"
+        " the car out of 1280x720, from pixels to probabilities, on the exported file.", "", *as_rows(rows), "",
+    ])  # fmt: skip
+    write_text(options.out / f"peers-{day}.md", text)
+    print(text)
+
+
+def as_rows(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * len(COLUMNS)]
+    return lines + ["| " + " | ".join(cell(name, row[name]) for name in COLUMNS) + " |" for row in rows]
+
+
+def cell(name: str, value: Any) -> str:
+    """Write one figure."""
+    if name in {"accuracy", "agreement"}:
+        return f"{100 * value:.1f}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
