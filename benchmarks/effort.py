@@ -20,6 +20,8 @@ class Effort:
     corrupted_rows: tuple[int, int] = (60, 300)
     """Fewest and most test rows that are corrupted; (0, 0) for none."""
     severities: tuple[int, ...] = SEVERITIES
+    strangers: int = 100
+    """Pictures of each kind of stranger."""
 
     def describe_cuts(self) -> list[str]:
         """Return what is less than the whole, a phrase each."""
@@ -33,8 +35,10 @@ class Effort:
         if not self.corrupted_rows[1]:
             cuts.append("no robustness")
         elif self.corrupted_rows[1] < whole.corrupted_rows[1]:
-            severities = ", ".join(map(str, self.severities))
-            cuts.append(f"robustness on {self.corrupted_rows[1]} rows at the severities {severities}")
+            rows, severities = self.corrupted_rows[1], ", ".join(map(str, self.severities))
+            cuts.append(
+                f"robustness on {rows} rows at the severities {severities} and {self.strangers} strangers a kind"
+            )
         return cuts
 
 
@@ -42,7 +46,11 @@ EFFORTS = {
     "whole": Effort(),
     "long": Effort(samples=early_stopping_count(0.999)),
     "thin": Effort(
-        cold_starts=1, paced_frames=early_stopping_count(0.9), corrupted_rows=(60, 60), severities=(1, 3, 5)
+        cold_starts=1,
+        paced_frames=early_stopping_count(0.9),
+        corrupted_rows=(60, 60),
+        severities=(1, 3, 5),
+        strangers=30,
     ),
     "quick": Effort(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0)),
 }

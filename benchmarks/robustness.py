@@ -57,7 +57,7 @@ def measure_robustness(
     """Return {(architecture, precision): robustness}. ms_of: each candidate's median milliseconds a row."""
     chosen = pick_carriers(candidates, ms_of)
     rows = pick_rows(pack, sum(ms_of[c.name] for c in chosen), effort)
-    strange = make_strangers(pack.geometry, pack.background, strangers)
+    strange = make_strangers(pack.geometry, pack.background, strangers, effort.strangers)
     print(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}", file=sys.stderr)
     hits: dict[str, list[NDArray[np.bool_]]] = {c.name: [] for c in chosen}
     threads = len(os.sched_getaffinity(0))

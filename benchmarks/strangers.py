@@ -14,12 +14,8 @@ from inference.preprocess import Bytes, Geometry, fill, read_image, whole
 from inference.scene import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 from inference.sources import IMAGE_SUFFIXES
 
-COUNT = 100
 
-
-def make_strangers(
-    geometry: Geometry, background: str | None, folder: Path | None, count: int = COUNT
-) -> dict[str, Bytes]:
+def make_strangers(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
     """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is a stranger to networks without a background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px

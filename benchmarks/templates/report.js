@@ -33,7 +33,8 @@ function linearTicks(low, high, count = 6) {
 
 // A frame with axes. x and y: {low, high, log, ticks, label, format}
 function plot(host, x, y, height = 360) {
-  const width = Math.max(320, host.clientWidth - 20), left = 52, right = 14, top = 10, bottom = 40;
+  const longest = Math.max(...y.ticks.map(tick => (y.format || round)(tick).length));
+  const width = Math.max(320, host.clientWidth - 20), left = Math.max(52, 26 + 7 * longest), right = 14, top = 10, bottom = 40;
   const svg = make("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${y.label} over ${x.label}`});
   const scale = (axis, from, to) => value => {
     const f = axis.log ? Math.log10 : v => v;

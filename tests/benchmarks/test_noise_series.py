@@ -1,0 +1,75 @@
+"""The judge against itself, twenty times over: twins agree, and a tenth more time is found (`make prove`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from benchmarks.candidates import list_candidates, open_bundles, runnable
+from benchmarks.field import open_field
+from benchmarks.frames import frames_of, synthetic_frames
+from benchmarks.latency import SAMPLES, HotPath, compare, is_same, take_turns
+from benchmarks.loadgen import measure_single
+from benchmarks.measuring import pick_front
+from benchmarks.results import read_results
+from inference.backends import open_backend
+from inference.pipeline import Pipeline
+from inference.runs import open_run
+from tests.bundles import make_bundle
+
+RUNS, NEEDED = 20, 19
+CALL_S = 0.002
+
+
+def slow_path(bundle, seconds):
+    """The hot path over the null backend, whose call sleeps."""
+    backend = open_backend("null", bundle, "fp32")
+    answer = backend.infer
+    backend.infer = lambda n: (sleep(seconds), answer(n))[1]
+    return HotPath(bundle, Pipeline(bundle, backend))
+
+
+def series(bundle, factor):
+    """How many of RUNS find a candidate and one that takes `factor` of its time to be the same."""
+    frames, same = synthetic_frames(4, (320, 180)), 0
+    for seed in range(RUNS):
+        paths = [slow_path(bundle, CALL_S), slow_path(bundle, CALL_S * factor)]
+        taken = take_turns(paths, frames, samples=SAMPLES, seed=seed)
+        ratio = compare(*taken)
+        same += is_same(ratio)
+        print(f"run {seed}: {ratio.low:.4f} to {ratio.high:.4f} of its median")
+    return same
+
+
+@pytest.mark.prove
+def test_twins_are_found_to_be_the_same(tmp_path):
+    same = series(make_bundle(tmp_path / "bundle"), 1.0)
+    print(f"A/A: the same in {same} of {RUNS}")
+    assert same >= NEEDED
+
+
+@pytest.mark.prove
+def test_a_tenth_more_time_is_found(tmp_path):
+    same = series(make_bundle(tmp_path / "bundle"), 1.1)
+    print(f"10% slower: found in {RUNS - same} of {RUNS}")
+    assert RUNS - same >= NEEDED
+
+
+@pytest.mark.prove
+def test_loadgens_p90_is_ours_within_the_noise():
+    """On the front of a measured run: RUN=name."""
+    name = os.environ.get("RUN")
+    if not name:
+        pytest.skip("name a measured run: RUN=name")
+    run = open_run(Path("runs") / name)
+    results = read_results(run.path / "report" / "results.json")[0]
+    candidates = list_candidates(open_bundles(run), runnable(None), [1])
+    with open_field(pick_front(results, candidates)) as (opened, _):
+        for candidate, path in opened:
+            row = measure_single(path, run.open_pack(), frames_of(None))
+            print(f"{candidate.name}: LoadGen p90 {row['single_p90_ms']:.3f} ms, ours {row['own_p90_ms']:.3f} ms")
+            floor = max(results["noise"]["floor"], 0.05)
+            assert 1 / (1 + floor) <= row["ratio"] <= 1 + floor
