@@ -137,6 +137,8 @@ def _equal(sha256: Sequence[bytes], split_n: NDArray[np.int64]) -> Iterable[tupl
 
 def _share(left_n: Hashes, right_n: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield the indices of left and right that hold one and the same key, key by key."""
+    if not len(left_n):
+        return
     left_order, right_order = np.argsort(left_n, kind="stable"), np.argsort(right_n, kind="stable")
     keys, starts = np.unique(left_n[left_order], return_index=True)
     ends = np.append(starts[1:], len(left_n))

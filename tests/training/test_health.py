@@ -229,3 +229,8 @@ def test_a_mirrored_hash_is_the_hash_of_the_mirrored():
         image = cv2.resize(picture(seed), (64, 64))
         upright, mirrored = hash_picture(image)
         assert hash_picture(np.ascontiguousarray(image[:, ::-1])) == (mirrored, upright)
+
+
+def test_pictures_too_flat_to_be_told_apart_have_no_twins():
+    none = np.zeros(0, np.uint64)
+    assert near_pairs(none, none, np.zeros(0, np.int64)).shape == (0, 2)
