@@ -1,0 +1,33 @@
+"""A CSI camera of a Jetson, `csi://0`, through GStreamer's nvarguscamerasrc; only the newest frame is kept."""
+
+from __future__ import annotations
+
+import cv2
+
+from inference.capture import CaptureReader
+from inference.errors import InputError
+from inference.live import LiveSource
+
+PIPELINE = (
+    "nvarguscamerasrc sensor-id={number} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 "
+    "! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR "
+    "! appsink drop=true max-buffers=1 sync=false"
+)
+"""Source: NVIDIA's accelerated GStreamer guide; drop and max-buffers keep the newest frame only."""
+
+
+def open_source(uri: str) -> LiveSource:
+    """Open the camera in its own thread. Raises InputError when this OpenCV has no GStreamer."""
+    number = uri.removeprefix("csi://")
+    if not number.isdigit():
+        raise InputError(f"{uri} names no sensor: give csi://0")
+    if not any(line.split()[-1] == "YES" for line in _about("GStreamer")):
+        raise InputError(
+            f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own"
+        )
+    return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))
+
+
+def _about(name: str) -> list[str]:
+    lines = [line.strip() for line in cv2.getBuildInformation().splitlines()]
+    return [line.split("(")[0].strip() for line in lines if line.startswith(f"{name}:")]
