@@ -22,9 +22,7 @@ def open_source(uri: str) -> LiveSource:
     if not number.isdigit():
         raise InputError(f"{uri} names no sensor: give csi://0")
     if not any(line.split()[-1] == "YES" for line in _about("GStreamer")):
-        raise InputError(
-            f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own"
-        )
+        raise InputError(f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
     return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))
 
 
