@@ -26,6 +26,8 @@ BY_CI = {"make demo", "make test"}
 SUBSTITUTES = {"SOURCE=/dev/video0": "SOURCE=road.mp4"}
 SMALL = {
     "make train": "ARGS='--epochs 1 --batch 16' SIZE=32 MODELS=mobilenet_inspired",
+    "make export": "ARGS='--precisions fp32 int8'",
+    "make benchmark": "ARGS='--quick --backends ort'",
     "make run": "ARGS='--frames 3'",
 }
 
