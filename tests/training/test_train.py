@@ -112,6 +112,13 @@ def test_another_seed_gives_another_run(run, pack, tmp_path):
     assert any(not torch.equal(ours[name], others[name]) for name in ours)
 
 
+def test_mode_from_takes_the_modes_of_another_run_untimed(run, pack, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.commands.train.choose_mode", lambda *a: pytest.fail("timed"))
+    settings = [*SETTINGS[:-6], "--epochs", "1", "--batch", "32", "--threads", "1"]
+    assert not main([str(pack), "--out", str(tmp_path / "x"), *settings, "--mode-from", str(run)])
+    assert open_run(tmp_path / "x").facts["modes"] == open_run(run).facts["modes"]
+
+
 def test_resuming_a_finished_run_changes_nothing(run, pack):
     before = (run / ARCH / "best.safetensors").stat().st_mtime_ns
     assert arguments_end(pack, run, "--resume") == 0
