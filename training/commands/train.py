@@ -44,7 +44,9 @@ def parser() -> Parser:
     it.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
     it.add_argument("--precision", choices=PRECISIONS, help="of the step (default: the fastest, by timing)")
     it.add_argument("--memory-format", choices=FORMATS, help="of the step (default: the fastest, by timing)")
-    it.add_argument("--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json")
+    it.add_argument(
+        "--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json"
+    )
     it.add_argument("--threads", type=int, help="of the CPU (default: one a core)")
     it.add_argument("--json", action="store_true", help="JSON lines on stdout")
     add_options(it.add_argument_group("packing, when the source is not a pack"))
@@ -158,7 +160,12 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack) -> dict[str, Any]:
         mode, timed_ms = choose_mode(arch, len(pack.classes), pack.geometry.size_px, recipe.batch, given.device, only)
         modes[arch] = mode.as_json() | {"timed_ms": timed_ms}
         print(f"{arch} trains in {mode.precision}, {mode.memory_format}", file=sys.stderr)
-    facts |= {"modes": {arch: modes[arch] for arch in given.models}, "commit": head, "dirty": dirty, "machine": describe_machine(given.device)}
+    facts |= {
+        "modes": {arch: modes[arch] for arch in given.models},
+        "commit": head,
+        "dirty": dirty,
+        "machine": describe_machine(given.device),
+    }
     write_json(given.out / "run.json", facts)
     return facts
 
