@@ -14,6 +14,7 @@ from typing import Any
 
 from inference.commands import Parser
 from inference.errors import CheckError, InputError
+from inference.supervisor import ALONE, BUILDING, ENDING, OPENING, Limits, Supervisor, Worker, is_live
 
 SCHEMA = 1
 
@@ -38,6 +39,12 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
     parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
+        "--supervise",
+        action=argparse.BooleanOptionalAction,
+        help="start the runner again when it dies or hangs; default: for cameras, whose pictures cannot be read again",
+    )
+    parser.set_defaults(restarts=0)
     options = parser.parse_args(arguments)
     for name in ("frames", "threads"):
         value = getattr(options, name)
@@ -46,14 +53,26 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def main(arguments: list[str]) -> None:
-    """Run; print the summary."""
+def main(arguments: list[str]) -> int | None:
+    """Run, under a supervisor where the source is a camera; print the summary."""
     options = read_arguments(arguments)
-    summary = drive(options)
+    camera = is_live(options.source)
+    if not (camera if options.supervise is None else options.supervise):
+        return work(options, ALONE)
+    # a recorded source waits for its sinks, which is no hang
+    limits = Limits() if camera or options.realtime else Limits(hang_s=Limits.ending_s)
+    journal = options.out / "decisions.jsonl" if options.out else None
+    return Supervisor(lambda worker: work(options, worker), limits, journal).run()
+
+
+def work(options: argparse.Namespace, worker: Worker) -> None:
+    """Drive; print the summary."""
+    options.restarts = worker.number  # the sinks then go on where the last worker's ended
+    summary = drive(options, worker)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
 
-def drive(options: argparse.Namespace) -> dict[str, Any]:
+def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
     from inference.backends import open_backend
     from inference.boxes import read_boxes
@@ -64,6 +83,7 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
     from inference.pipeline import Pipeline
     from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
     from inference.selftest import self_test
+    from inference.sinks import Drive, Outlet, open_sinks
     from inference.sources import open_source
     from inference.steady import Habits, read_habits
 
@@ -75,28 +95,29 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
     habits = read_habits(options.decision) if options.decision else Habits()
     source = open_source(options.source)
     backend = None
-    outlets = []
+    outlets: list[Outlet] = []
     try:
         zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
         threads = options.threads or (bundle.choice or {}).get("threads")
+        worker.beat(BUILDING)
         backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
+        worker.beat(OPENING)
         tested = self_test(bundle, name, backend, precision)
         if tested["passed"] is None:
             print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
         if options.realtime:
             source = play_in_real_time(source)
-        outlets = open_outlets(options, source, camera.mirror_for_people)
         stamps = stamps_of(bundle, source)
-        steady = (
-            habits if source.sequence and not options.boxes else None
-        )  # unrelated pictures say nothing of each other
-        runner = Runner(
-            bundle, Pipeline(bundle, backend), source, zones, Mounting(camera), outlets, stamps, habits=steady
-        )
+        outlets = open_sinks(Drive(options, bundle, source, camera, zones, stamps))
+        # unrelated pictures say nothing of each other
+        steady = habits if source.sequence and not options.boxes else None
+        pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
+        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
         print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
+        worker.beat(ENDING)
         source.close()
         for outlet in outlets:
             outlet.close()
@@ -121,6 +142,7 @@ def drive(options: argparse.Namespace) -> dict[str, Any]:
         "backend": facts,
         "zones": list(zones.names),
         "self_test": tested,
+        "restarts": worker.number,
         "habits": None if steady is None else vars(steady),
         **runner.summary(),
     }
@@ -148,24 +170,6 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 def digest_of(bundle: Any) -> str:
     """Return the digest that stands in bundle.json."""
     return str(bundle.as_json()["digest"])
-
-
-def open_outlets(options: argparse.Namespace, source: Any, mirror: bool) -> list[Any]:
-    """Open the sinks that --out asks for. Raises InputError when the folder cannot be written."""
-    from inference.sinks import Outlet, Sink
-    from inference.sinks.jsonl import JsonlSink
-    from inference.sinks.overlay import OverlaySink
-
-    if options.out is None:
-        return []
-    try:
-        sinks: list[Sink] = [JsonlSink(options.out / "decisions.jsonl")]
-        if not options.no_overlay:
-            fps = source.fps if source.sequence else 2.0
-            sinks.append(OverlaySink(options.out / "overlay.mp4", fps, mirror=mirror))
-    except OSError as error:
-        raise InputError(f"{options.out} cannot be written ({error.strerror}): give --out another folder") from None
-    return [Outlet(sink, lossless=not source.live) for sink in sinks]
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -6,8 +6,20 @@ import json
 from pathlib import Path
 
 from inference.decision import Decision
+from inference.errors import InputError
 from inference.preprocess import Bytes
-from inference.sinks import Sink
+from inference.sinks import Drive, Sink
+
+
+def open_sink(drive: Drive) -> Sink | None:
+    """Open decisions.jsonl in --out. Raises InputError when the folder cannot be written."""
+    folder = drive.options.out
+    if folder is None:
+        return None
+    try:
+        return JsonlSink(folder / "decisions.jsonl", append=drive.restarts > 0)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): give --out another folder") from None
 
 
 class JsonlSink(Sink):

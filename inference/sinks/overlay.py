@@ -12,7 +12,23 @@ from inference.errors import InputError
 from inference.files import fsync_path
 from inference.picture import draw
 from inference.preprocess import Bytes
-from inference.sinks import Sink
+from inference.sinks import Drive, Sink
+
+FOLDER_FPS = 2.0
+"""Of the overlay of unrelated pictures: slow enough to look at each."""
+
+
+def open_sink(drive: Drive) -> Sink | None:
+    """Open overlay.mp4 in --out. Raises InputError when the folder cannot be written."""
+    folder, source = drive.options.out, drive.source
+    if folder is None or drive.options.no_overlay:
+        return None
+    name = f"overlay-{drive.restarts}.mp4" if drive.restarts else "overlay.mp4"
+    fps = source.fps if source.sequence else FOLDER_FPS
+    try:
+        return OverlaySink(folder / name, fps, mirror=drive.camera.mirror_for_people)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): give --out another folder") from None
 
 
 class OverlaySink(Sink):
