@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 
 
-def ms_since_start() -> float:
-    """Return the milliseconds since the kernel started this process, to 10 ms. Source: proc(5), field starttime."""
-    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+def ms_since_start(pid: int = 0) -> float:
+    """Return the milliseconds since the kernel started a process, 0 for this one, to 10 ms.
+
+    Source: proc(5), field starttime.
+    """
+    after_name = Path(f"/proc/{pid or 'self'}/stat").read_text().rpartition(")")[2].split()
     started_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - started_s) * 1000
 

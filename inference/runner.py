@@ -26,12 +26,15 @@ from inference.sources import EndOfStream, Frame, Source, SourceLost
 from inference.states import State
 from inference.steady import Habits, Steady
 from inference.summary import Tally
+from inference.supervisor import ALONE, Worker
 from inference.watch import SEEING, Patience, Watch
 
 RECORDED_TIMEOUT_S = 2.0
 NOTHING = np.zeros((0, 1), np.float32)
 REPEAT_NS = 1_000_000_000
 """While there is no frame, its absence is said again so often."""
+BEAT_S = 0.5
+"""While the runner waits for a camera to come back, it says so often that it is alive."""
 
 
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
@@ -91,9 +94,10 @@ class Runner:
         stamps: tuple[str, ...],
         patience: Patience | None = None,
         habits: Habits | None = None,
+        worker: Worker = ALONE,
     ) -> None:
         self._pipeline, self._source, self._zones, self._mounting = pipeline, source, zones, mounting
-        self._outlets, self._stamps = outlets, stamps
+        self._outlets, self._stamps, self._worker = outlets, stamps, worker
         self._decider = Decider(bundle.classes, bundle.abstain_threshold)
         self._steady = Steady(habits, bundle.classes, bundle.abstain_threshold) if habits else None
         self._sight = Sight()
@@ -111,6 +115,7 @@ class Runner:
         Raises CheckError when the network fails or the camera stays lost; FAILED was said then.
         """
         while not self.stop.is_set() and (frames is None or self.tally.frames < frames):
+            self._worker.say(self._watch.state)
             started = perf_counter_ns()
             try:
                 frame = self._source.read(self._timeout_s())
@@ -168,9 +173,17 @@ class Runner:
         pause_s = self._watch.next_pause_s(monotonic_ns())
         if pause_s is None:
             self._fail(f"the camera stays lost ({why})", "look at its cable")
-        if not self.stop.wait(pause_s):
+        if not self._wait(pause_s):
             reopen()
             self._opened_ns, self._heard_ns = monotonic_ns(), None
+
+    def _wait(self, pause_s: float) -> bool:
+        """Wait, alive; return whether the end was asked for."""
+        until = monotonic_ns() + round(pause_s * 1e9)
+        while (left_s := (until - monotonic_ns()) / 1e9) > 0 and not self.stop.is_set():
+            self._worker.say(self._watch.state)
+            self.stop.wait(min(left_s, BEAT_S))
+        return self.stop.is_set()
 
     def _forget(self) -> None:
         if self._steady is not None:
@@ -215,7 +228,7 @@ class Runner:
         pre_ns, infer_ns = (self._pipeline.pre_ns, self._pipeline.infer_ns) if rects else (0, 0)
         total_ns = perf_counter_ns() - started
         if self.cold_start_ms is None:
-            self.cold_start_ms = ms_since_start()
+            self.cold_start_ms = ms_since_start(self._worker.born_pid)
         return Decision(
             frame_id=frame.frame_id,
             captured_ns=frame.captured_ns,

@@ -38,13 +38,14 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
     parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
     parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
+    parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the page, state.json and metrics (127.0.0.1:PORT)")
+    parser.add_argument("--web-token", metavar="TOKEN", help="who asks for the page must know it: /?token=TOKEN")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--supervise",
         action=argparse.BooleanOptionalAction,
         help="start the runner again when it dies or hangs; default: for cameras, whose pictures cannot be read again",
     )
-    parser.set_defaults(restarts=0)
     options = parser.parse_args(arguments)
     for name in ("frames", "threads"):
         value = getattr(options, name)
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int | None:
     options = read_arguments(arguments)
     camera = is_live(options.source)
     if not (camera if options.supervise is None else options.supervise):
-        return work(options, ALONE)
+        work(options, ALONE)
+        return None
     # a recorded source waits for its sinks, which is no hang
     limits = Limits() if camera or options.realtime else Limits(hang_s=Limits.ending_s)
     journal = options.out / "decisions.jsonl" if options.out else None
@@ -67,7 +69,6 @@ def main(arguments: list[str]) -> int | None:
 
 def work(options: argparse.Namespace, worker: Worker) -> None:
     """Drive; print the summary."""
-    options.restarts = worker.number  # the sinks then go on where the last worker's ended
     summary = drive(options, worker)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
@@ -108,7 +109,7 @@ def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]
         if options.realtime:
             source = play_in_real_time(source)
         stamps = stamps_of(bundle, source)
-        outlets = open_sinks(Drive(options, bundle, source, camera, zones, stamps))
+        outlets = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
         # unrelated pictures say nothing of each other
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
