@@ -1,0 +1,95 @@
+"""Train recipes side by side over several seeds; write the table of their differences, and its picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import models
+from inference.commands import Parser
+from inference.errors import InputError
+from inference.files import write_json, write_text
+from inference.pack import open_pack
+from inference.runs import open_run
+from training import recipe as recipes
+from training.commands.train import OURS
+from training.comparison import Trial, carry_out, collect, summarize
+from training.comparison_page import draw, markdown
+from training.variants import Variant, one_change, parse
+
+EPILOG = """a variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Every variant x
+seed is an ordinary run under OUT, so a comparison that was stopped is gone on with by the same command."""
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    it = Parser("python -m training compare", description=__doc__, epilog=EPILOG)
+    it.add_argument("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(recipes.names())}, R:field=value")
+    it.add_argument("--pack", type=Path, required=True, help="the pack that all are trained on")
+    it.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of all the runs and the table")
+    it.add_argument("--ablate", nargs=2, metavar=("FROM", "TO"), help="FROM, and FROM with each single change of TO")
+    it.add_argument("--models", nargs="+", default=list(OURS), metavar="ARCH")
+    it.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (5)")
+    it.add_argument("--epochs", type=int, help="of every variant that does not set its own")
+    it.add_argument(
+        "--against", metavar="VARIANT", help="differences are taken against it (default: FROM, or the last)"
+    )
+    it.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    it.add_argument("--threads", type=int, help="of each run (default: as train)")
+    it.add_argument("--table-only", action="store_true", help="train nothing: tell what is finished")
+    it.add_argument("--json", action="store_true", help="the summary on stdout as JSON")
+    return it
+
+
+def main(arguments: list[str]) -> int | None:
+    """Train what is missing, then print the table."""
+    given = parser().parse_args(arguments)
+    variants = _variants(given.variants, given.ablate)
+    against = given.against or (given.ablate[0] if given.ablate else variants[-1].name)
+    if against not in {variant.name for variant in variants}:
+        raise InputError(f"--against {against!r} is none of the variants: {', '.join(v.name for v in variants)}")
+    for arch in given.models:
+        models.check_name(arch)
+    for name in ("seeds", "jobs"):
+        if getattr(given, name) < 1:
+            raise InputError(f"--{name} is {getattr(given, name)}: give 1 or more")
+    trials = plan(variants, given)
+    if not given.table_only:
+        carry_out(trials, given.models, given.jobs)
+    rows = collect(trials, given.models)
+    if not rows:
+        raise InputError(f"{given.out} holds no finished run yet: leave --table-only out")
+    summary = summarize(rows, against)
+    run = next(open_run(trial.run).facts for trial in trials if (trial.run / "run.json").is_file())
+    title = f"{', '.join(v.name for v in variants)} on {given.pack.resolve().parent.name}"
+    page = markdown(title, run, summary, against)
+    write_json(given.out / "compare.json", {"against": against, "run": run, "rows": rows, "summary": summary})
+    write_text(given.out / "compare.md", page)
+    draw(given.out / "compare.png", title, rows)
+    print(json.dumps(summary, indent=1) if given.json else page, end="")
+    return None
+
+
+def _variants(texts: list[str], ablate: list[str] | None) -> list[Variant]:
+    variants = [parse(text) for text in texts] + (one_change(*ablate) if ablate else [])
+    unique = list({variant.name: variant for variant in variants}.values())
+    if len(unique) < 2:
+        raise InputError("a comparison takes two variants or more: name recipes, as before after edge, or --ablate A B")
+    return unique
+
+
+def plan(variants: list[Variant], given: Namespace) -> list[Trial]:
+    """Return the trials, seed by seed, so that a comparison cut short holds whole seeds."""
+    pack = open_pack(given.pack).path.resolve()
+    trials: list[Trial] = []
+    for seed in range(given.seeds):
+        for variant in variants:
+            run = given.out / variant.folder / f"seed{seed}"
+            command = [sys.executable, "-m", "training", "train", str(pack), "--out", str(run), "--resume", "--json",
+                       "--seed", str(seed), "--models", *given.models, *variant.flags(given.epochs)]  # fmt: skip
+            command += ["--threads", str(given.threads)] if given.threads else []
+            command += ["--mode-from", str(trials[0].run)] if trials else []
+            trials.append(Trial(variant, seed, run, tuple(command)))
+    return trials
