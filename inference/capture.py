@@ -9,11 +9,14 @@ from time import monotonic_ns
 import cv2
 
 from inference.live import Reader
-from inference.preprocess import Bytes
+from inference.preprocess import Bytes, decode
 from inference.sources import Frame, SourceLost
 
 BROKEN_FRAMES = 10
 """So many in a row that cannot be decoded are a lost camera; fewer are drops."""
+MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+JPEG_END, PADDING = b"\xff\xd9", 64
+"""A whole JPEG ends so; some cameras send a few bytes more."""
 
 
 class CaptureReader(Reader):
@@ -22,6 +25,8 @@ class CaptureReader(Reader):
     def __init__(self, target: str | int, name: str, api: int, options: Sequence[int] = ()) -> None:
         self._target, self._name, self._api, self._options = target, name, api, options
         self._capture: cv2.VideoCapture | None = None
+        self._packets = False
+        """The stream is of JPEGs, which are taken as they come and decoded here."""
 
     def open(self) -> None:
         """Open the device or stream. Raises SourceLost when it does not answer."""
@@ -31,6 +36,9 @@ class CaptureReader(Reader):
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if math.isfinite(fps) and 1 <= fps <= 1000:
             self.fps = fps
+        # FFmpeg decodes a truncated JPEG without a word: fresh above, what an older frame left there below
+        motion_jpeg = self._api == cv2.CAP_FFMPEG and int(self._capture.get(cv2.CAP_PROP_FOURCC)) == MJPG
+        self._packets = motion_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
 
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
         """Return the next picture. Raises SourceLost when the camera gives none."""
@@ -39,7 +47,9 @@ class CaptureReader(Reader):
             if not self._capture.grab():
                 raise SourceLost(f"{self._name} gives no more frames")
             grabbed_ns = monotonic_ns()
-            ok, image = self._capture.retrieve(spare)
+            ok, image = self._capture.retrieve(None if self._packets else spare)
+            if ok and self._packets:
+                image = decode_whole(image)  # type: ignore[arg-type, assignment]
             if ok and image is not None:
                 captured_ns = self._driver_ns(grabbed_ns)
                 return Frame(frame_id + broken, captured_ns, image, captured_ns)  # type: ignore[arg-type]
@@ -60,3 +70,9 @@ class CaptureReader(Reader):
         """Let go of the device."""
         if self._capture is not None:
             self._capture.release()
+
+
+def decode_whole(packet: Bytes) -> Bytes | None:
+    """Decode a JPEG's bytes, uint8 (1, n), to uint8 (H, W, 3) BGR; None where its end is missing."""
+    data = packet.ravel()
+    return decode(data) if JPEG_END in data[-PADDING:].tobytes() else None
