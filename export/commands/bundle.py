@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,8 @@ from time import perf_counter
 from typing import Any
 
 from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
+from export.ladder import as_markdown
+from export.ladder import as_table as ladder_table
 from export.parity import breach
 from export.plan import Item, as_table, plan
 from export.proof import finish
@@ -19,7 +20,7 @@ from inference.backends.trt import Options as Build
 from inference.commands import Parser
 from inference.contract import Bundle
 from inference.errors import CheckError, InputError
-from inference.files import replacing_folder
+from inference.files import replacing_folder, write_text
 from inference.pack import Pack
 from inference.passport import load as load_passport
 from inference.runs import Run, open_run
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="regions at a time of an engine (1)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
@@ -74,7 +76,9 @@ def main(arguments: list[str]) -> int:
         return 0
     pack = run.open_pack(asked.pack)
     results = [_export(path, pack, options) for path in _checkpoints(run, asked.models).values()]
-    print(json.dumps(results, indent=1) if asked.json else _table(results))
+    print(json.dumps(results, indent=1) if asked.json else ladder_table(results))
+    if asked.table:
+        write_text(asked.table, as_markdown(results))
     for result in results:
         for sentence in result["failed"]:
             print(f"failed: {sentence}", file=sys.stderr)
@@ -171,36 +175,6 @@ def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
                 _say(f"{bundle.arch}: {error}")
             rows.append(row)
     return rows
-
-
-def _table(results: list[dict[str, Any]]) -> str:
-    lines = [
-        f"{'architecture':24} {'rung':14} {'split':6} {'max |dp|':>9} {'p99':>8} {'mean':>8} {'top-1 =':>8} "
-        f"{'accuracy':>8}  loss, points [95%]"
-    ]
-    for result in results:
-        for rung in result.get("rungs", []):
-            loss = rung["accuracy_loss"]
-            points = f"{100 * loss['value']:+.2f} [{100 * loss['low_95']:+.2f}, {100 * loss['high_95']:+.2f}]"
-            lines.append(
-                f"{result['arch']:24} {rung['name']:14} {rung['split']:6} {_number(rung['max_dprob']):9.2e} "
-                f"{_number(rung['p99_dprob']):8.1e} {_number(rung['mean_dprob']):8.1e} {rung['top1_agreement']:8.2%} "
-                f"{rung['accuracy']:8.2%}  {points}"
-            )
-        lines += [_engine_line(result["arch"], row) for row in result["engines"]]
-        lines.append(f"{result['arch']:24} -> {result['bundle'] or 'no bundle'}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _engine_line(arch: str, row: dict[str, Any]) -> str:
-    what = f"{arch:24} engine {row['precision']} {row['runtime']} {row['target']}: {row['state']}"
-    if row["state"] == "not built":
-        return what
-    return f"{what}, {row['bytes'] / 2**20:.1f} MiB in {row['seconds']:.1f} s"
 
 
 def _say(sentence: str) -> None:

@@ -5,21 +5,23 @@ TensorRT builds for the device it runs on. TensorRT-RTX builds ahead of time, on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
 from typing import Any
 
 from inference.backends import _cuda
+from inference.backends._trt_cache import read_cache, timing_file, write_cache
+from inference.backends._trt_watch import Say, logger, monitor, say_on_terminal
 from inference.contract import INPUT, Bundle, onnx_name
 from inference.errors import CheckError, InputError
-from inference.files import replacing, sha256_of_file
+from inference.files import replacing, sha256_of_file, write_text
 from inference.passport import Passport, engine_file
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
-WORKSPACE_BYTES = 1 << 30
+LEVELS = range(6)
+MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,16 @@ class Options:
     """One static profile each: exact shapes give the fastest kernels."""
     tf32: bool = False
     """Let a GPU round fp32 products to TF32. Off, so that fp32 is fp32."""
+    level: int | None = None
+    """How long to look for fast kernels, 0 to 5; None: the runtime's own default."""
+    workspace_mib: int = 1024
+    """The most device memory that kernels may use between them while they are chosen and run."""
 
     def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise InputError(f"level is {self.level}: give {LEVELS.start} to {LEVELS.stop - 1}")
+        if self.workspace_mib < 1:
+            raise InputError(f"workspace_mib is {self.workspace_mib}: give 1 or more")
         if not self.batches or any(n < 1 for n in self.batches) or len(set(self.batches)) != len(self.batches):
             raise InputError(f"batches is {self.batches}: give different whole numbers from 1")
 
@@ -57,35 +67,19 @@ def module_of(runtime: str | None) -> tuple[str, Any]:
     return name, importlib.import_module(name)
 
 
-_loggers: dict[str, Any] = {}
-
-
-def logger(trt: ModuleType) -> Any:
-    """Return the one logger of a runtime: it prints nothing, and keeps the errors for the sentence we print."""
-    if trt.__name__ not in _loggers:
-
-        class Kept(trt.ILogger):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                super().__init__()
-                self.errors: list[str] = []
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                    self.errors.append(message)
-
-        _loggers[trt.__name__] = Kept()
-    kept = _loggers[trt.__name__]
-    kept.errors.clear()
-    return kept
-
-
 def build(
-    bundle: Bundle, precision: str, *, runtime: str | None = None, sm: int | None = None, options: Options | None = None
+    bundle: Bundle,
+    precision: str,
+    *,
+    runtime: str | None = None,
+    sm: int | None = None,
+    options: Options | None = None,
+    say: Say = say_on_terminal,
 ) -> Path:
     """Build the engine of one precision for one compute capability; write it with its passport; return its path.
 
-    sm: 86 for 8.6; None for the device that is here. Raises InputError when it cannot be asked for here, CheckError
-    naming the runtime's reason when the runtime cannot build it.
+    sm: 86 for 8.6; None for the device that is here. On a device the layers that were built stand beside the engine.
+    Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
     """
     options = options or Options()
     name, trt = module_of(runtime)
@@ -93,8 +87,20 @@ def build(
     device = None if _cuda.absence() else _cuda.device()
     target = _target(name, trt, sm, device)
     started = perf_counter()
-    engine = _serialise(trt, onnx, target, name == "tensorrt_rtx", bundle, precision, options)
+    log = logger(trt)
+    builder = trt.Builder(log)
+    network, _parser = _parse(trt, builder, onnx)
+    if precision == "int8":
+        _check_int8(trt, network, bundle, onnx)
+    config = _configure(trt, builder, bundle, options)
+    if name == "tensorrt_rtx":
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
     path = engine_file(bundle, precision, name, target)
+    watch = monitor(trt, path.name, say)
+    config.progress_monitor = watch
+    engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
+    say("")
     with replacing(path) as temporary:
         temporary.write_bytes(engine)
     Passport(
@@ -110,11 +116,13 @@ def build(
         target=f"sm{target}",
         built_on=device.name if device else "no device: ahead of time",
         cuda=device.cuda if device else "",
-        flags={"strongly_typed": True, "tf32": options.tf32, "workspace_bytes": WORKSPACE_BYTES},
+        flags={"strongly_typed": True, **asdict(options), "batches": list(options.batches)},
         batches=options.batches,
         calibration=bundle.gates.get(precision, {}).get("calibration"),
         build_seconds=round(perf_counter() - started, 3),
     ).save(path.parent)
+    if device:
+        write_layers(trt, path)
     return path
 
 
@@ -136,43 +144,75 @@ def _target(name: str, trt: Any, sm: int | None, device: _cuda.Device | None) ->
     return sm
 
 
-def _serialise(
-    trt: Any, onnx: Path, target: int, ahead_of_time: bool, bundle: Bundle, precision: str, options: Options
-) -> Any:
-    """Parse and build; return the engine's bytes. Raises CheckError with the runtime's own reason."""
-    log = logger(trt)
-    builder = trt.Builder(log)
+def _parse(trt: Any, builder: Any, onnx: Path) -> tuple[Any, Any]:
+    """Return the network and its parser, which owns the weights. Raises CheckError with the parser's own reason."""
     # TensorRT 11 knows only strongly typed networks and may drop the flag
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
+    log = logger(trt)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(onnx)):
         reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or log.errors
         raise CheckError(f"{onnx} does not parse in {trt.__name__} {trt.__version__} ({_first(reasons)})")
-    if precision == "int8":
-        kept = bundle.gates.get("int8", {}).get("kept_float", [])
-        if floats := [name for name in float_layers(trt, network) if name not in kept]:
-            raise CheckError(f"{onnx}: the layers {', '.join(floats[:5])} would run in float ({len(floats)} in all)")
+    return network, parser
+
+
+def _check_int8(trt: Any, network: Any, bundle: Bundle, onnx: Path) -> None:
+    """Raise CheckError when a layer would run in float that the search did not give back."""
+    kept = bundle.gates.get("int8", {}).get("kept_float", [])
+    if floats := [name for name in float_layers(trt, network) if name not in kept]:
+        raise CheckError(f"{onnx}: the layers {', '.join(floats[:5])} would run in float ({len(floats)} in all)")
+
+
+def _configure(trt: Any, builder: Any, bundle: Bundle, options: Options) -> Any:
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector knows layers by name alone
+    if options.level is not None:
+        config.builder_optimization_level = options.level
     if not options.tf32 and hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
-    if ahead_of_time:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
     size = bundle.geometry.size_px
     for batch in options.batches:
         profile = builder.create_optimization_profile()
         shape = (batch, size, size, 3)
         profile.set_shape(INPUT["name"], shape, shape, shape)
         config.add_optimization_profile(profile)
-    log.errors.clear()
+    return config
+
+
+def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, timing: Path) -> Any:
+    """Build; return the engine's bytes. Raises CheckError with the runtime's own reason.
+
+    timing: where the timed tactics are kept between builds. TensorRT-RTX times nothing when it builds.
+    """
+    timed = trt.__name__ == "tensorrt" and hasattr(config, "create_timing_cache")
+    bound_to = f"{trt.__name__} {trt.__version__}"
+    if timed:
+        cache = config.create_timing_cache(read_cache(timing, bound_to))
+        config.set_timing_cache(cache, False)
+    log = logger(trt)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise CheckError(
-            f"{trt.__name__} {trt.__version__} cannot build {onnx.name} for sm{target} ({_first(log.errors)})"
-        )
+        raise CheckError(f"{bound_to} cannot build {what} ({_first(log.errors)})")
+    if timed:
+        write_cache(timing, bound_to, bytes(config.get_timing_cache().serialize()))
     return engine
+
+
+def layers_file(engine: Path) -> Path:
+    """Return where the layers of an engine are listed."""
+    return engine.with_name(f"{engine.name}.layers.txt")
+
+
+def write_layers(trt: Any, engine: Path) -> None:
+    """List the layers of an engine as its inspector tells them, with their precision and kernel. Needs the device."""
+    runtime = trt.Runtime(logger(trt))
+    opened = runtime.deserialize_cuda_engine(engine.read_bytes())
+    if opened is None:
+        return
+    inspector = opened.create_engine_inspector()
+    write_text(layers_file(engine), str(inspector.get_engine_information(trt.LayerInformationFormat.ONELINE)))
 
 
 def _first(messages: list[str]) -> str:
@@ -180,16 +220,26 @@ def _first(messages: list[str]) -> str:
 
 
 def float_layers(trt: Any, network: Any) -> list[str]:
-    """Return the convolutions and matrix products of a parsed network that do not read dequantised inputs."""
+    """Return the convolutions and matrix products of a parsed network that do not read dequantised inputs.
+
+    A product of two activations (attention) has no weights to quantise and is not among them.
+    """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     producer = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
-    passing = {trt.LayerType.SHUFFLE, trt.LayerType.CAST, trt.LayerType.IDENTITY}
+    kinds = trt.LayerType
+    passing = {kinds.SHUFFLE, kinds.CAST, kinds.IDENTITY}
 
-    def dequantised(tensor: Any) -> bool:
+    def kind(tensor: Any) -> Any:
         layer = producer.get(tensor.name) if tensor is not None else None
         while layer is not None and layer.type in passing:
             layer = producer.get(layer.get_input(0).name)
-        return layer is not None and layer.type == trt.LayerType.DEQUANTIZE
+        return layer and layer.type
 
-    weighted = [item for item in layers if item.type in (trt.LayerType.CONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)]
-    return [item.name for item in weighted if not (dequantised(item.get_input(0)) and dequantised(item.get_input(1)))]
+    found = []
+    for layer in layers:
+        if layer.type in {kinds.CONVOLUTION, kinds.MATRIX_MULTIPLY}:
+            read = [kind(layer.get_input(0)), kind(layer.get_input(1))]
+            weighted = layer.type == kinds.CONVOLUTION or {kinds.CONSTANT, kinds.DEQUANTIZE} & set(read)
+            if weighted and read != [kinds.DEQUANTIZE] * 2:
+                found.append(layer.name)
+    return found

@@ -6,18 +6,22 @@ An engine is deserialised only after its passport agrees with the bundle, the ru
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from inference.backends import Backend, Presence, Probs, _cuda
-from inference.backends._trt_build import RUNTIMES, Options, build, importable, logger, module_of
+from inference.backends._trt_build import LEVELS, RUNTIMES, Options, build, importable, module_of
+from inference.backends._trt_cache import read_cache, runtime_file, write_cache
+from inference.backends._trt_watch import logger
 from inference.contract import INPUT, Bundle
 from inference.errors import InputError
 from inference.passport import Passport, check, engine_file
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Options", "build", "importable", "open_backend", "presence"]
+__all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable", "open_backend", "presence"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -72,12 +76,41 @@ class TrtBackend(Backend):
         self._frames = _cuda.Buffer((rows, size, size, 3), np.uint8)
         self._probs = _cuda.Buffer((rows, len(bundle.classes)), np.float32)
         self.input_nhwc = self._frames.array
-        self._contexts = {n: self._context(profile, n) for profile, n in enumerate(passport.batches)}
+        self._contexts = self._make_contexts(path)
         # every count of regions runs on the smallest profile that holds it
         self._batch_of = {n: min(b for b in passport.batches if b >= n) for n in range(1, rows + 1)}
 
+    def _make_contexts(self, path: Path) -> dict[int, Any]:
+        """Make a context a batch size. TensorRT-RTX compiles its kernels here, unless it finds those of last time."""
+        started = perf_counter()
+        self._config, kernels, kept = None, None, read_cache(runtime_file(path), self._passport.engine_sha256)
+        if hasattr(self._engine, "create_runtime_config"):
+            config = self._engine.create_runtime_config()
+            if hasattr(config, "create_runtime_cache"):  # TensorRT's own config has none: its engine holds the kernels
+                kernels = config.create_runtime_cache()
+                if kept:
+                    kernels.deserialize(kept)
+                config.set_runtime_cache(kernels)
+                self._config = config
+        contexts = {n: self._context(profile, n) for profile, n in enumerate(self._passport.batches)}
+        self._kernels, self._kept, self._path = kernels, kept, path
+        if kernels is not None:
+            how = "found" if kept else "compiled"
+            print(f"{path.name}: kernels {how} in {perf_counter() - started:.2f} s", file=sys.stderr)
+        self._keep_kernels()
+        return contexts
+
+    def _keep_kernels(self) -> None:
+        """Keep the kernels compiled so far beside the engine; on a car's read-only disk they are compiled again."""
+        compiled = self._kept if self._kernels is None else bytes(self._kernels.serialize())
+        if compiled != self._kept:
+            with suppress(OSError):
+                write_cache(runtime_file(self._path), self._passport.engine_sha256, compiled)
+            self._kept = compiled
+
     def _context(self, profile: int, batch: int) -> Any:
-        context = self._engine.create_execution_context()
+        asked = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*asked)
         context.set_optimization_profile_async(profile, int(self._stream))
         context.set_input_shape(INPUT["name"], (batch, *self.input_nhwc.shape[1:]))
         context.set_tensor_address(INPUT["name"], self._frames.device)
@@ -109,7 +142,9 @@ class TrtBackend(Backend):
 
     def close(self) -> None:
         """Free contexts, engine, buffers and stream, in that order."""
+        self._keep_kernels()
         self._contexts.clear()
+        del self._kernels, self._config
         del self._engine, self._runtime
         self._frames.free()
         self._probs.free()

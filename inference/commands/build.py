@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from inference.backends.trt import RUNTIMES, Options, build
+from inference.backends.trt import LEVELS, RUNTIMES, Options, build
 from inference.commands import Parser
 from inference.contract import PRECISIONS, open_bundle
 from inference.errors import CheckError, InputError
@@ -25,10 +25,12 @@ def main(arguments: list[str]) -> int:
         "--batch", nargs="+", type=int, default=[1], help="how many regions at a time, one profile each"
     )
     parser.add_argument("--tf32", action="store_true", help="let the GPU round fp32 products to TF32")
+    parser.add_argument("--level", type=int, choices=LEVELS, help="how long to look for fast kernels")
+    parser.add_argument("--workspace", type=int, default=1024, metavar="MIB", help="device memory for kernels (1024)")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     bundle = open_bundle(asked.bundle)
-    options = Options(tuple(asked.batch), asked.tf32)
+    options = Options(tuple(asked.batch), asked.tf32, asked.level, asked.workspace)
     for precision in asked.precision or ():
         if precision not in bundle.precisions:
             held = ", ".join(bundle.precisions) or "none"

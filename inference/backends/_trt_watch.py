@@ -1,0 +1,65 @@
+"""What TensorRT says while it works: its errors, kept for our sentence, and how far a build has come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+Say = Callable[[str], None]
+"""Takes one line of progress, shown over the last one."""
+
+_loggers: dict[str, Any] = {}
+
+
+def logger(trt: ModuleType) -> Any:
+    """Return the one logger of a runtime: it prints nothing, and keeps the errors for the sentence we print."""
+    if trt.__name__ not in _loggers:
+
+        class Kept(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                    self.errors.append(message)
+
+        _loggers[trt.__name__] = Kept()
+    kept = _loggers[trt.__name__]
+    kept.errors.clear()
+    return kept
+
+
+def monitor(trt: ModuleType, what: str, say: Say) -> Any:
+    """Return a progress monitor that says the innermost phase and its share; it must outlive the build.
+
+    TensorRT calls it from threads of its own: it holds no state but the phases, and Ctrl-C in it ends the build.
+    """
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            try:
+                say(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+            except KeyboardInterrupt:
+                return False
+            return True
+
+    return Monitor()
+
+
+def say_on_terminal(sentence: str) -> None:
+    """Show a line of progress on stderr, over the last one; into a file or a pipe nothing."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{sentence}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,126 @@
+"""What a device keeps beside an engine, and what reaches its builder; the device is a fake, the files are real."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference.backends import _cuda, _trt_build, _trt_watch, trt
+from inference.backends._trt_cache import read_cache, runtime_file, timing_file, write_cache
+from inference.errors import InputError
+from inference.passport import load
+from tests.bundles import make_bundle
+from tests.export import fake_trt
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return make_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def put(monkeypatch):
+    """Return a function that puts a fake runtime and a device of compute capability 8.7 here."""
+
+    def put_here(module):
+        monkeypatch.setattr(_trt_watch, "_loggers", {})
+        monkeypatch.setattr(_cuda, "absence", lambda: None)
+        monkeypatch.setattr(_cuda, "device", lambda: _cuda.Device("Fake Orin", 87, "runtime 12.6"))
+        monkeypatch.setattr(_cuda, "call", lambda *_: 0)
+        monkeypatch.setattr(_cuda, "Buffer", fake_trt.Buffer)
+        for place in (_trt_build, trt):
+            monkeypatch.setattr(place, "module_of", lambda runtime: (module.__name__, module))
+        monkeypatch.setattr(trt, "importable", lambda: [module.__name__])
+        return module
+
+    return put_here
+
+
+def test_the_timing_cache_is_kept_and_reused_by_the_same_version_alone(bundle, put):
+    module = put(fake_trt.make("10.3.0"))
+    trt.build(bundle, "fp32")
+    kept = timing_file(bundle, 87)
+    assert read_cache(kept, "tensorrt 10.3.0") == b"+timed"
+    trt.build(bundle, "int8")
+    assert module.config.cache.kept == b"+timed"
+    put(fake_trt.make("11.0.0"))
+    trt.build(bundle, "fp32")
+    assert read_cache(kept, "tensorrt 11.0.0") == b"+timed"
+
+
+def test_a_damaged_cache_is_not_given_to_the_runtime(tmp_path):
+    write_cache(tmp_path / "a.cache", "tensorrt 10.3.0", b"tactics")
+    assert read_cache(tmp_path / "a.cache", "tensorrt 10.3.0") == b"tactics"
+    assert read_cache(tmp_path / "a.cache", "tensorrt 11.0.0") == b""
+    data = bytearray((tmp_path / "a.cache").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "a.cache").write_bytes(data)
+    assert read_cache(tmp_path / "a.cache", "tensorrt 10.3.0") == b""
+    assert read_cache(tmp_path / "none.cache", "x") == b""
+
+
+@pytest.mark.parametrize(("typed_flag", "flags"), [(True, 2), (False, 0)])
+def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, typed_flag, flags):
+    module = put(fake_trt.make("11.0.0", typed_flag=typed_flag))
+    engine = trt.build(bundle, "fp32", options=trt.Options((1, 3), level=5, workspace_mib=64))
+    size = bundle.geometry.size_px
+    assert module.network_flags == flags
+    assert module.config.builder_optimization_level == 5
+    assert module.config.limits == {"workspace": 64 << 20}
+    assert module.config.cleared == ["tf32"]
+    assert module.config.profiles == [(1, size, size, 3), (3, size, size, 3)]
+    passport = load(engine, "")
+    assert passport.flags | {"level": 5, "workspace_mib": 64, "tf32": False} == passport.flags
+    assert (passport.built_on, passport.target) == ("Fake Orin", "sm87")
+
+
+def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put):
+    module, said = put(fake_trt.make("10.3.0")), []
+    trt.build(bundle, "fp32", say=said.append)
+    assert said[0] == "fp32.tensorrt.sm87.engine: timing, 1 of 2"
+    assert module.went_on == [True]
+
+    def interrupted(sentence):
+        if sentence:
+            raise KeyboardInterrupt
+
+    trt.build(bundle, "fp32", say=interrupted)
+    assert module.went_on == [False]
+
+
+def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle, put):
+    put(fake_trt.make("10.3.0"))
+    engine = trt.build(bundle, "fp32")
+    assert _trt_build.layers_file(engine).read_text() == "Conv_0 int8"
+
+
+def test_compiled_kernels_are_kept_for_their_engine_and_found_again(bundle, put, capsys):
+    module = put(fake_trt.make("1.7.1", "tensorrt_rtx", compiles_late=True))
+    module.ComputeCapability = type("C", (), {"__members__": {"SM87": 0}, "SM87": 0})
+    module.Builder = lambda log: CapableBuilder(module, log)
+    trt.open_backend(bundle, "fp32").close()
+    engine = bundle.path / "engines" / "fp32.tensorrt_rtx.sm87.engine"
+    assert read_cache(runtime_file(engine), load(engine, "").engine_sha256) == b"+timed"
+    assert "kernels compiled in" in capsys.readouterr().err
+    trt.open_backend(bundle, "fp32").close()
+    assert module.contexts[-1][0].cache.kept == b"+timed"
+    assert "kernels found in" in capsys.readouterr().err
+
+
+class CapableBuilder(fake_trt.Builder):
+    def create_builder_config(self):
+        config = super().create_builder_config()
+        config.set_compute_capability = lambda capability, index: None
+        return config
+
+
+def test_tensorrt_is_asked_for_no_runtime_cache(bundle, put):
+    module = put(fake_trt.make("10.3.0"))
+    trt.open_backend(bundle, "fp32").close()
+    assert module.contexts == [()]
+    assert not runtime_file(bundle.path / "engines" / "fp32.tensorrt.sm87.engine").exists()
+
+
+@pytest.mark.parametrize("options", [{"level": 6}, {"workspace_mib": 0}, {"batches": ()}, {"batches": (1, 1)}])
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        trt.Options(**options)
