@@ -247,6 +247,13 @@ def test_a_truncated_jpeg_is_a_drop(monkeypatch):
     assert [reader.read(0, None).frame_id, reader.read(1, None).frame_id] == [0, 3]
 
 
+@pytest.mark.parametrize("cut", [2, 3, 1000])
+def test_a_jpeg_without_its_end_is_no_picture(cut):
+    jpeg = cv2.imencode(".jpg", picture(0))[1].ravel()
+    assert capture.decode_whole(np.concatenate([jpeg, np.zeros(8, np.uint8)])[None]).shape == (180, 320, 3)
+    assert capture.decode_whole(jpeg[:-cut][None]) is None
+
+
 def test_nothing_but_truncated_jpegs_is_a_lost_camera():
     reader = CaptureReader(0, "cam", cv2.CAP_FFMPEG)
     reader._capture = TornCapture(set(range(capture.BROKEN_FRAMES)))
