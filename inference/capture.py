@@ -16,7 +16,7 @@ BROKEN_FRAMES = 10
 """So many in a row that cannot be decoded are a lost camera; fewer are drops."""
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 JPEG_END, PADDING = b"\xff\xd9", 64
-"""A whole JPEG ends so; some cameras send a few bytes more."""
+"""A whole JPEG ends so, before a few bytes more from some cameras. OpenCV 4.12 and 5.0 ask for it themselves."""
 
 
 class CaptureReader(Reader):
