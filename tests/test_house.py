@@ -29,7 +29,7 @@ MAY_HOLD = {
 }
 FLOOR_PACKAGES = {"numpy", "cv2"}
 # cuda-python is part of the TensorRT backend; the web page's server lives in its sink alone.
-FLOOR_EXCEPTIONS = {"inference/backends": {*RUNTIMES, "cuda"}, "inference/sinks/web.py": {"bottle"}}
+FLOOR_EXCEPTIONS = {"inference/backends": {*RUNTIMES, "cuda"}, "inference/sinks/web.py": {"waitress"}}
 
 BLOCK_AND_IMPORT = """
 import importlib, pkgutil, sys
