@@ -120,20 +120,22 @@ class PacedReader(Reader):
     def __init__(self, source: Source) -> None:
         self._source = source
         self.fps = source.fps
-        self._started_ns = 0
+        self._started_ns: int | None = None
 
     def open(self) -> None:
-        """Start the clock."""
-        self._started_ns = monotonic_ns()
+        """Do nothing: the clock starts with the first frame, whose time need not be 0."""
 
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
         """Wait for the frame's time, then return it: copied, since the source fills its buffer again."""
         frame = self._source.read(1.0)
         if frame is None:
             raise SourceLost("the recorded source gave no frame")
-        late_s = (self._started_ns + frame.media_ns - monotonic_ns()) / 1e9
-        if late_s > 0:
-            sleep(late_s)
+        drops = frame.drops if self._started_ns is None else None
+        if self._started_ns is None:
+            self._started_ns = monotonic_ns() - frame.media_ns
+        early_s = (self._started_ns + frame.media_ns - monotonic_ns()) / 1e9
+        if early_s > 0:
+            sleep(early_s)
         image = frame.image_bgr
         if spare is not None and spare.shape == image.shape:
             spare[:] = image
@@ -141,7 +143,7 @@ class PacedReader(Reader):
         else:
             image = image.copy()
         now = monotonic_ns()
-        return Frame(frame.frame_id, now, image, now, frame.truth, frame.name)
+        return Frame(frame.frame_id, now, image, now, frame.truth, frame.name, drops)
 
     def close(self) -> None:
         """Close the source."""

@@ -223,7 +223,9 @@ class Runner:
             state, reason = State.STALE, "the picture is frozen"
             verdicts = tuple(replace(v, state=State.STALE, label=None) for v in verdicts)
             self._forget()
-        drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
+        drops = frame.drops
+        if drops is None:
+            drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
         pre_ns, infer_ns = (self._pipeline.pre_ns, self._pipeline.infer_ns) if rects else (0, 0)
         total_ns = perf_counter_ns() - started

@@ -24,7 +24,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m inference run", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
-        "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, synthetic://"
+        "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, replay://DIR, synthetic://"
     )
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
@@ -40,6 +40,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
     parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the page, state.json and metrics (127.0.0.1:PORT)")
     parser.add_argument("--web-token", metavar="TOKEN", help="who asks for the page must know it: /?token=TOKEN")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="record frames and decisions for replay://DIR")
+    parser.add_argument("--record-mb", type=int, default=2000, metavar="N", help="the newest N MB are kept (2000)")
+    parser.add_argument("--record-lossless", action="store_true", help="record PNG in place of JPEG")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--supervise",

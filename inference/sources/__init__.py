@@ -23,7 +23,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-GRAMMAR = "0, /dev/video0, csi://0, rtsp://.., http://.., a video file, a folder of images, or synthetic://"
+GRAMMAR = (
+    "0, /dev/video0, csi://0, rtsp://.., http://.., a video file, a folder of images, replay://DIR, or synthetic://"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Frame:
     """{zone: class, or None for not known}; empty where the source has no truth."""
     name: str = ""
     """The file it came from, where there is one."""
+    drops: int | None = None
+    """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
 
 
 class EndOfStream(Exception):

@@ -1,0 +1,101 @@
+"""The recorder, `--record DIR`: pictures, decisions and times in a ring on disk, for `replay://DIR`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from inference.decision import Decision
+from inference.errors import InputError
+from inference.files import write_json
+from inference.preprocess import Bytes
+from inference.recording import FACTS, SCHEMA, SegmentWriter, segments_of
+from inference.regions import Relative
+from inference.sinks import Drive, Sink
+from inference.sources import Source
+
+LOSSY = ".mjpeg", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 92)
+LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)
+"""The segment's suffix, OpenCV's, and its parameters."""
+
+
+def open_sink(drive: Drive) -> Sink | None:
+    """Open the recorder where --record asks for it. Raises InputError when the folder is taken or cannot be made."""
+    options = drive.options
+    folder: Path | None = getattr(options, "record", None)
+    if folder is None:
+        return None
+    if options.record_mb < 1:
+        raise InputError(f"--record-mb is {options.record_mb}: give 1 or more")
+    if drive.restarts == 0 and (segments_of(folder) or (folder / FACTS).exists()):
+        raise InputError(f"{folder} holds a recording already: give --record another folder")
+    zones = dict(drive.camera.zones or drive.source.zones or {}) if options.boxes is None else {}
+    camera: dict[str, Any] = {"mirror_for_people": drive.camera.mirror_for_people}
+    if zones:
+        camera["zones"] = {name: list(rect) for name, rect in zones.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "camera.json", camera)
+        if options.boxes is not None:
+            shutil.copyfile(options.boxes, folder / "boxes.jsonl")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): give --record another folder") from None
+    limit_bytes = options.record_mb * 1_000_000
+    return RecorderSink(folder, drive.source, zones, drive.stamps, limit_bytes, options.record_lossless)
+
+
+class RecorderSink(Sink):
+    """Encodes and appends. A disk that is full ends it, as any error ends a sink; the decisions go on."""
+
+    name = "recorder"
+    needs_picture = True
+    depth = 8
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        zones: Mapping[str, Relative],
+        stamps: tuple[str, ...],
+        limit_bytes: int,
+        lossless: bool = False,
+    ) -> None:
+        self._folder, self._source, self._zones, self._stamps = folder, source, zones, stamps
+        suffix, self._format, self._parameters = LOSSLESS if lossless else LOSSY
+        self._writer = SegmentWriter(folder, suffix, limit_bytes)
+        self._told = False
+
+    def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
+        """Append one decision with its picture."""
+        if not self._told:
+            self._tell()
+        picture = None
+        if frame_bgr is not None:
+            whole, data = cv2.imencode(self._format, np.asarray(frame_bgr), self._parameters)
+            if not whole:
+                raise InputError(f"a picture of {frame_bgr.shape} cannot be encoded: give another --camera")
+            picture = data.tobytes()
+        self._writer.write(decision, picture)
+
+    def _tell(self) -> None:
+        """Say what the source is; its rate is known once it has given a frame."""
+        source = self._source
+        facts = {
+            "schema": SCHEMA,
+            "fps": source.fps,
+            "sequence": source.sequence,
+            "synthetic": source.synthetic,
+            "stamps": list(self._stamps),
+            "zones": {name: list(rect) for name, rect in self._zones.items()},
+        }
+        write_json(self._folder / FACTS, facts)
+        self._told = True
+
+    def close(self) -> None:
+        """Bring what was written to the disk."""
+        self._writer.close()

@@ -1,0 +1,71 @@
+"""A recorded drive, `replay://DIR`: the frames, ids, times and drops that `--record DIR` saw.
+
+As fast as they are read; with --realtime, with the pauses they had.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+import cv2
+import numpy as np
+
+from inference.errors import InputError
+from inference.recording import FACTS, Line, read_facts, read_lines
+from inference.regions import read_relative
+from inference.sources import EndOfStream, Frame, Source
+
+
+def open_source(uri: str) -> ReplaySource:
+    """Open the recording in a folder. Raises InputError when it is none."""
+    folder = Path(uri.split("://", 1)[1])
+    facts = read_facts(folder)
+    try:
+        zones = {name: read_relative(rect, f"zones.{name}") for name, rect in facts["zones"].items()}
+    except InputError as error:
+        raise InputError(f"{folder / FACTS}: {error}") from None
+    return ReplaySource(folder, facts, zones or None)
+
+
+class ReplaySource(Source):
+    """The frames of a recording that are whole, as fast as they are read."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any], zones: Any) -> None:
+        self.fps, self.zones = float(facts["fps"]), zones
+        self.sequence, self.synthetic = bool(facts.get("sequence", True)), bool(facts.get("synthetic", False))
+        self._folder = folder
+        self._lines = read_lines(folder)
+        self._any = False
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the next frame. Raises EndOfStream after the last, InputError when there was none."""
+        for line in self._lines:
+            if line.picture is None:  # a decision that there was no frame
+                continue
+            if (frame := _frame_of(line)) is not None:
+                self._any = True
+                return frame
+        if not self._any:
+            raise InputError(f"{self._folder} holds no whole frame: record again")
+        raise EndOfStream
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._lines.close()  # type: ignore[attr-defined]
+
+
+def _frame_of(line: Line) -> Frame | None:
+    """Return a line's frame, None where it cannot be decoded. Its age counts from now."""
+    body = line.body
+    image = cv2.imdecode(np.frombuffer(line.picture or b"", np.uint8), cv2.IMREAD_COLOR)
+    try:
+        truth = {name: zone.get("truth") for name, zone in body["zones"].items() if "truth" in zone}
+        media_ns, frame_id, drops = int(body["media_ns"]), int(body["frame"]), int(body["drops"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        return None
+    if image is None:
+        return None
+    upright = np.asarray(image, np.uint8)
+    return Frame(frame_id, monotonic_ns(), upright, media_ns, truth, str(body.get("file", "")), drops)
