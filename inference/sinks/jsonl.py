@@ -1,4 +1,4 @@
-"""decisions.jsonl: one line a frame, written as it happens."""
+"""decisions.jsonl: one line a frame, written as it happens. decision.schema.json says what stands in it."""
 
 from __future__ import annotations
 
