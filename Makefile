@@ -10,14 +10,17 @@ RECIPE ?= after
 MODELS ?= mobilenet_inspired squeezenet_inspired resnet_inspired
 GROUP ?=
 SEED ?= 0
+JOBS ?= $(shell nproc)
 SOURCE ?= synthetic://
 ARGS ?=
 
 # A short spin at OpenMP's barriers: when another process holds a core, torch is 4 to 6 times faster by it.
 export GOMP_SPINCOUNT ?= 1000
 
+COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove train export benchmark run peers benchmark-compare lock lint types
+.PHONY: help setup demo test prove compare train export benchmark run peers benchmark-compare lock lint types
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,6 +50,17 @@ test: setup lint types ## lint, types and the test suite
 prove: setup ## the long proofs: hours; dated results go into benchmarks/results
 	@mkdir -p benchmarks/results
 	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee benchmarks/results/$$(date +%F)-prove.txt
+
+compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
+	@test -f runs/$(RUN)/pack/pack.json || $(PY) -m training pack $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN)/pack \
+		--size $(SIZE) $(if $(GROUP),--group '$(value GROUP)')
+	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --out runs/$(RUN)/compare/recipes
+	$(COMPARE) after:schedule=one_cycle after:epochs=100 after:epochs=100,stop_patience=0 --ablate before after \
+		--models squeezenet_inspired --seeds 3 --out runs/$(RUN)/compare/to_after
+	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --out runs/$(RUN)/compare/to_edge
+	@mkdir -p benchmarks/results
+	@for name in recipes to_after to_edge; do for kind in md png; do cp runs/$(RUN)/compare/$$name/compare.$$kind \
+		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
 
 benchmark-compare: setup ## time the hot path by pytest-benchmark and compare with the last time
 	@$(PY) -m pytest tests/benchmarks -p no:randomly --benchmark-only --benchmark-autosave --benchmark-compare $(ARGS)
