@@ -90,6 +90,8 @@ class Outcome:
     """Of those, the ones whose loss is shown to be under the margin."""
     losses: dict[str, Loss]
     """Against the reference, of every candidate but itself."""
+    outdone_by: Evidence | None = None
+    """The best of the unfit, where it does better on the test rows than the reference."""
 
 
 def apply_rule(field: Sequence[Evidence], policy: Policy, noise_floor: float = 0.0) -> Outcome:
@@ -106,7 +108,9 @@ def apply_rule(field: Sequence[Evidence], policy: Policy, noise_floor: float = 0
     sound = [e for e in better if losses[e.name].bound < policy.margin]
     chosen = pick_best([reference, *sound], policy, noise_floor)
     names = frozenset(e.name for e in better), frozenset(e.name for e in sound)
-    return Outcome(chosen, reference, unfit, *names, losses)
+    above = [e for e in field if e.name in unfit and e.merit(policy) > reference.merit(policy) + 1e-12]
+    outdone_by = max(above, key=lambda e: (e.merit(policy), e.name), default=None)
+    return Outcome(chosen, reference, unfit, *names, losses, outdone_by)
 
 
 def reason_unfit(evidence: Evidence, policy: Policy) -> str | None:

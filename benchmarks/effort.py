@@ -22,6 +22,8 @@ class Effort:
     severities: tuple[int, ...] = SEVERITIES
     strangers: int = 100
     """Pictures of each kind of stranger."""
+    other_size_samples: int = early_stopping_count(0.9)
+    """Frames of each bundle of another input size, for latency only; 0 for none."""
 
     def describe_cuts(self) -> list[str]:
         """Return what is less than the whole, a phrase each."""
@@ -39,6 +41,8 @@ class Effort:
             cuts.append(
                 f"robustness on {rows} rows at the severities {severities} and {self.strangers} strangers a kind"
             )
+        if not self.other_size_samples:
+            cuts.append("no other input sizes")
         return cuts
 
 
@@ -51,7 +55,8 @@ EFFORTS = {
         corrupted_rows=(60, 60),
         severities=(1, 3, 5),
         strangers=30,
+        other_size_samples=0,
     ),
-    "quick": Effort(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0)),
+    "quick": Effort(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0),
 }
 """By the name of the flag that asks for it; whole without one."""

@@ -76,12 +76,22 @@ def take_turns(
     gc.disable()  # a collection of ours would land on one candidate
     try:
         for turn in range(rounds):
-            for i in rng.permutation(len(paths)):
-                _take_turn(paths[i], frames, turn, frame_ms[i, turn], engine_ms[i, turn])
+            frame_ms[:, turn], engine_ms[:, turn] = time_round(paths, frames, turn, rng)
             on_round(turn + 1, rounds)
     finally:
         gc.enable()
     return [Samples(frame_ms[i], engine_ms[i]) for i in range(len(paths))]
+
+
+def time_round(
+    paths: Sequence[HotPath], frames: Sequence[Bytes], turn: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Give each path one turn, in a new order; return frame and engine milliseconds, (paths, CALLS_PER_TURN)."""
+    frame_ms = np.zeros((len(paths), CALLS_PER_TURN))
+    engine_ms = np.zeros_like(frame_ms)
+    for i in rng.permutation(len(paths)):
+        _take_turn(paths[i], frames, turn, frame_ms[i], engine_ms[i])
+    return frame_ms, engine_ms
 
 
 def _take_turn(path: HotPath, frames: Sequence[Bytes], turn: int, frame_ms: Floats, engine_ms: Floats) -> None:
@@ -117,7 +127,12 @@ class Noise:
     @property
     def floor(self) -> float:
         """The relative difference that this run cannot tell from nothing."""
-        return max(self.ratio.high - 1, 1 - self.ratio.low, SAME_WITHIN)
+        return floor_of(self.ratio)
+
+
+def floor_of(ratio: Interval) -> float:
+    """Return the relative difference that an A/A pair of this interval cannot tell from nothing."""
+    return max(ratio.high - 1, 1 - ratio.low, SAME_WITHIN)
 
 
 def is_same(ratio: Interval) -> bool:

@@ -14,15 +14,20 @@ from benchmarks.candidates import Candidate, list_candidates, list_unmeasured, o
 from benchmarks.choose import pareto
 from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
 from benchmarks.effort import Effort
-from benchmarks.field import Field, measure_field
+from benchmarks.energy import measure_energies
+from benchmarks.field import Field, measure_field, open_field
 from benchmarks.frames import frames_of
 from benchmarks.loadgen import run_loadgen
 from benchmarks.origins import gather_origins
 from benchmarks.results import compare_precisions, describe_run, evidence_of
 from benchmarks.robustness import measure_robustness
+from benchmarks.seeds import find_seeds, measure_seeds
+from benchmarks.sizes import measure_other_sizes
 from benchmarks.statistics import summarise
+from benchmarks.sustained import describe_sustained, sustain
 from inference.errors import CheckError, InputError
 from inference.pack import Pack
+from inference.preprocess import Bytes
 from inference.runs import Run
 
 
@@ -42,6 +47,10 @@ class Request:
     """The paced run of every candidate and not only of those on the front: the policy asks for ages."""
     loadgen: bool = False
     """MLPerf's load generator on those of the front."""
+    sustained_min: float = 0.0
+    """Minutes of sustained load; 0 for none."""
+    seeds: Sequence[Path] | None = None
+    """Runs of other seeds; None: those beside the run that differ in the seed alone."""
 
 
 def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
@@ -52,9 +61,11 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
     candidates = list_candidates(bundles, backends, request.threads)
     if not candidates:
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
+    others = find_seeds(run, request.seeds)
     seconds: dict[str, float] = {}
+    frames = frames_of(request.source)
     with _timing(seconds, "accuracy and latency"):
-        side_by_side = measure_field(candidates, pack, frames_of(request.source), samples=effort.samples)
+        side_by_side = measure_field(candidates, pack, frames, samples=effort.samples)
     opened = [m.candidate for m in side_by_side.measured]
     results = describe_run(run, pack, side_by_side, list_unmeasured(bundles, backends)) | gather_origins(bundles)
     results["protocol"] |= {"source": request.source or DEFAULT_SOURCE, "cut": effort.describe_cuts()}
@@ -66,12 +77,39 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
         add_ages(results, opened, effort, request.ages_of_all)
     with _timing(seconds, "robustness"):
         add_robustness(results, opened, pack, request.strangers, effort)
+    with _timing(seconds, "other sizes"):
+        wanted = effort.other_size_samples
+        results["other_sizes"] = measure_other_sizes(run, backends, request.threads, frames, wanted)
+    with _timing(seconds, "other seeds"):
+        able = [c for c, row in zip(opened, results["candidates"], strict=True) if row["selectable"]]
+        results["seeds"] = measure_seeds(run, others, able, pack)
+    add_under_load(results, opened, frames, request.sustained_min, seconds)
     if request.loadgen:
         with _timing(seconds, "loadgen"):
-            front = pick_front(results, opened)
-            results["loadgen"] = run_loadgen(front, pack, frames_of(request.source))
-    results["seconds"] = seconds
+            results["loadgen"] = run_loadgen(pick_front(results, opened), pack, frames)
+    results["seconds"] = {what: taken for what, taken in seconds.items() if taken >= 0.1}
     return results, side_by_side, pack
+
+
+def add_under_load(
+    results: dict[str, Any],
+    candidates: Sequence[Candidate],
+    frames: Sequence[Bytes],
+    minutes: float,
+    seconds: dict[str, float],
+) -> None:
+    """Fill in the energy of a frame where there is a meter, and the sustained run where it is asked for."""
+    rows = {row["name"]: row for row in results["candidates"]}
+    able = [c for c in candidates if rows[c.name]["selectable"]]
+    with open_field(able) as (opened, _):
+        paths = {c.name: path for c, path in opened}
+        with _timing(seconds, "energy"):
+            for name, energy_mj in measure_energies(paths, frames).items():
+                rows[name]["energy_mj"] = energy_mj
+        if minutes and paths:
+            with _timing(seconds, "sustained load"):
+                body = sustain(paths, frames, minutes)
+            results["sustained"] = describe_sustained(body, results["noise"]["floor"])
 
 
 def mark_passports(results: dict[str, Any]) -> None:

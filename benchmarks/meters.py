@@ -11,6 +11,18 @@ import psutil
 RAILS = "/sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/"
 """The power monitor of Jetson boards: in1..3 in millivolts, curr1..3 in milliamperes. Source: kernel, hwmon/ina3221."""
 
+COUNTERS = "/sys/class/powercap/intel-rapl:?/energy_uj"
+"""The packages' counters of microjoules (Intel and AMD), readable by root. Source: kernel, powercap."""
+
+
+def read_joules() -> float | None:
+    """Return the joules that the processor packages have counted so far, or None where none can be read."""
+    counted = []
+    for file in Path("/").glob(COUNTERS.lstrip("/")):
+        with suppress(OSError, ValueError):
+            counted.append(int(file.read_text()) / 1e6)
+    return sum(counted) if counted else None
+
 
 def read_meters() -> dict[str, float]:
     """Return what can be read now: clock_mhz, temperature_c, power_w; what has no meter is left out."""

@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks.results import CURVE
 
 Results = dict[str, Any]
+METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
+"""What the meters are, by their names in results.json."""
 
 
 def describe_page(devices: Sequence[Results]) -> dict[str, Any]:
@@ -23,7 +25,30 @@ def describe_page(devices: Sequence[Results]) -> dict[str, Any]:
         "budget": budgets.pop() if len(budgets) == 1 else None,
         "curve": CURVE,
         "learning": draw_learning(devices[0]["learning"]),
+        "lines": {key: body for i, results in enumerate(devices) for key, body in draw_sustained(results, i).items()},
     }
+
+
+def draw_sustained(results: Results, number: int) -> dict[str, dict[str, Any]]:
+    """Return {"NUMBER/what": {"y", "log", "lines"}} over the minutes of sustained load; {} where there was none."""
+    if not results["sustained"]:
+        return {}
+    windows, rows = results["sustained"]["windows"], {row["name"]: row for row in results["candidates"]}
+    names = results["sustained"]["order"]["first"]
+    times = [
+        {
+            "name": name,
+            **{key: rows[name][key] for key in ("arch", "precision")},
+            "points": [[w["minute"], w["p50_ms"][name]] for w in windows],
+        }
+        for name in names
+    ]
+    figures: dict[str, dict[str, Any]] = {f"{number}/p50_ms": {"y": "ms per frame (log)", "log": True, "lines": times}}
+    for meter in results["sustained"]["meters"]:
+        points = [[w["minute"], w["meters"][meter]] for w in windows if meter in w["meters"]]
+        line = {"name": METERS[meter], "arch": None, "precision": "fp32", "points": points}
+        figures[f"{number}/{meter}"] = {"y": METERS[meter], "log": False, "lines": [line]}
+    return figures
 
 
 def draw_learning(learning: dict[str, dict[str, list[float | None]]]) -> dict[str, list[dict[str, Any]]]:
@@ -75,6 +100,8 @@ def _row(row: Results, device: str, several: bool, shown: bool, role: str) -> di
         **{key: row[key] for key in ("arch", "precision", "backend")},
         **{key: frame[key] for key in ("p50", "p90", "p99", "n")},
         "tail": frame["p99"] or frame["max"],
+        "engine": row["latency"]["engine_ms"]["p50"],
+        "age": row["age_ms"]["p50"] if row["age_ms"] else None,
         "mb": row["bytes"] / 1e6,
         "role": role,
         "shown": shown,

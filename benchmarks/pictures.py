@@ -34,7 +34,8 @@ def draw_pareto(path: Path, results: dict[str, Any], chosen: str | None) -> None
             axes.plot(x, y, "o", ms=20, mfc="none", mec="black", mew=1.5)
     for i, arch in enumerate(archs):
         axes.plot([], [], "o", color=COLOURS[i % len(COLOURS)], label=arch)
-    axes.axvline(results["policy"]["p99_ms"], color="grey", ls="--", lw=0.8)
+    if (budget_ms := results["policy"]["p99_ms"]) is not None:
+        axes.axvline(budget_ms, color="grey", ls="--", lw=0.8)
     axes.set(xscale="log", xlabel="ms per frame, median (whisker: p99)", ylabel="test accuracy, % (95% interval)")
     label = "synthetic data, " if results["synthetic"] else ""
     axes.set_title(f"{results['run']}: {label}{results['machine']['cpu']}", fontsize=9)

@@ -52,7 +52,7 @@ def read_results(file: Path) -> list[Results]:
     for results in devices:
         if not isinstance(results, dict) or results.get("schema") != SCHEMA or not needed <= set(results):
             raise InputError(f"{file} is not results.json of schema {SCHEMA}: measure the run again")
-    return devices
+    return [{"sustained": None, "other_sizes": [], **results} for results in devices]
 
 
 def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeasured]) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeas
         "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
         "seeds": None,
         "loadgen": None,
+        "sustained": None,
+        "other_sizes": [],
     }
 
 
@@ -216,6 +218,7 @@ def describe_choice(outcome: Outcome, field: list[Evidence], policy: Policy, res
             "role": role(e, outcome),
             "why": explain(e, outcome, policy),
             **_describe_loss(outcome, e),
+            "against_chosen": compare_with_chosen(outcome.chosen, e),
         }
         for row, e in zip(results["candidates"], field, strict=True)
     ]
@@ -228,6 +231,14 @@ def describe_choice(outcome: Outcome, field: list[Evidence], policy: Policy, res
     }
     copied = ("rule", "policy", "machine", "noise", "pack", "made_at", "run", "unmeasured")
     return {**body, **{name: results[name] for name in copied}, "candidates": rows}
+
+
+def compare_with_chosen(chosen: Evidence | None, rival: Evidence) -> dict[str, Any] | None:
+    """Return McNemar's test of a rival against the chosen one on the same rows; None for itself or without rows."""
+    if chosen is None or rival is chosen or (rival.predicted_n < 0).any():
+        return None
+    pairs = pair(chosen.correct_n, rival.correct_n)
+    return {"only_chosen": pairs.only_reference, "only_this": pairs.only_rival, "mcnemar_p": mcnemar_p(pairs)}
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def explain(evidence: Evidence, outcome: Outcome, policy: Policy) -> str:
     if evidence is chosen:
         return _explain_winner(chosen, outcome, policy)
     if evidence is reference:
-        best = "least costly" if policy.miss_costs else "most accurate"
-        return f"it is the {best}, but {chosen.name} is {_comparative(policy)} and shown not to be worse by the margin"
+        won = f"{chosen.name} is {_comparative(policy)} and shown not to be worse by the margin"
+        return f"it is {_say_best(outcome, policy)}, but {won}"
     if evidence.name not in outcome.better:
         return (
             f"it is not {_comparative(policy)} than {reference.name} ({_both(evidence, reference, policy.objective)})"
@@ -79,14 +79,22 @@ def explain(evidence: Evidence, outcome: Outcome, policy: Policy) -> str:
 def _explain_winner(chosen: Evidence, outcome: Outcome, policy: Policy) -> str:
     reference = outcome.reference
     if reference is None or chosen is reference:
-        best = "least costly" if policy.miss_costs else "most accurate"
-        return f"it is the {best} within the limits, and no {_comparative(policy)} one is shown to be as good"
+        return f"it is {_say_best(outcome, policy)}, and no {_comparative(policy)} one is shown to be as good"
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
     return (
         f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and its loss is at most"
         f" {100 * outcome.losses[chosen.name].bound:.2f} points with 95% confidence, under the margin of"
         f" {100 * policy.margin:g}"
     )
+
+
+def _say_best(outcome: Outcome, policy: Policy) -> str:
+    """Say that the reference is the best, and of whom: never of everyone where one that is out did better."""
+    best = "least costly" if policy.miss_costs else "most accurate"
+    if (out := outcome.outdone_by) is None:
+        return f"the {best}"
+    reason = outcome.unfit[out.name]
+    return f"the {best} of those that may be chosen ({out.name}, {100 * _accuracy(out):.1f}%, may not: {reason})"
 
 
 def _say_nothing_fits(outcome: Outcome, field: list[Evidence], policy: Policy) -> str:

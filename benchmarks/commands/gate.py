@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from benchmarks.gate import compare_results
 from benchmarks.junit import Case, write_junit
 from benchmarks.results import read_results
+from inference.commands import Parser
 from inference.errors import CheckError
 
 
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a case fails."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks gate", description=__doc__)
+    parser = Parser(prog="python -m benchmarks gate", description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="receives the cases as JUnit XML")

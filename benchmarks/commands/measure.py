@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from benchmarks.policy import Policy, read_policy
 from benchmarks.production import write_production
 from benchmarks.report import write_report
 from benchmarks.results import choose
+from benchmarks.seeds import judge_seeds
 from benchmarks.tables import as_table
-from inference.errors import CheckError
+from inference.commands import Parser
+from inference.errors import CheckError, InputError
 from inference.runs import open_run
 
 
@@ -29,6 +32,7 @@ def main(arguments: list[str]) -> int:
     run = open_run(options.run)
     results, field, pack = measure(run, request_of(options, policy))
     outcome = choose(results, policy)
+    judge_seeds(results, policy)
     results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
     shown = outcome.chosen or outcome.reference
     predictions = {m.candidate.name: m.predictions for m in field.measured}.get(shown.name) if shown else None
@@ -48,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = Parser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("run", type=Path, help="runs/NAME")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
     parser.add_argument("--budget-ms", type=float, help="budget of the p99 of a frame (33)")
@@ -63,6 +67,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     effort.add_argument("--thin", action="store_true", help="a demo's time: the report says what was cut")
     effort.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
     parser.add_argument("--strangers", type=Path, metavar="DIR", help="images of no class, that should be abstained on")
+    parser.add_argument(
+        "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
+    )
+    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="then load for so long (10-30)")
     parser.add_argument("--loadgen", action="store_true", help="MLPerf's load generator too, on those of the front")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
@@ -77,6 +85,8 @@ def policy_of(options: argparse.Namespace) -> Policy:
 
 def request_of(options: argparse.Namespace, policy: Policy) -> Request:
     """Return what is to be measured."""
+    if not (math.isfinite(options.sustained) and options.sustained >= 0):
+        raise InputError(f"--sustained is {options.sustained:g}: give minutes, such as 10")
     ages_of_all = policy.age_ms is not None or policy.objective == "age_ms"
     return Request(
         effort=effort_of(options),
@@ -87,6 +97,8 @@ def request_of(options: argparse.Namespace, policy: Policy) -> Request:
         strangers=options.strangers,
         ages_of_all=ages_of_all,
         loadgen=options.loadgen,
+        sustained_min=options.sustained,
+        seeds=options.seeds,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,12 +9,14 @@ from pathlib import Path
 from benchmarks.policy import read_policy
 from benchmarks.report import write_report
 from benchmarks.results import Results, choose, read_results
+from benchmarks.seeds import judge_seeds
+from inference.commands import Parser
 from inference.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks merge A.json B.json --out DIR`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks merge", description=__doc__)
+    parser = Parser(prog="python -m benchmarks merge", description=__doc__)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.json of each device")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="receives the report")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="choose again by this policy.json")
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> None:
         policy = read_policy(options.policy)
         for results in devices:
             choose(results, policy)
+            judge_seeds(results, policy)
             results["confidence"] = None  # it was drawn under the policy of its own run
     write_report(options.out, devices)
     for results in devices:

@@ -35,12 +35,17 @@ function linearTicks(low, high, count = 6) {
 function plot(host, x, y, height = 360) {
   const longest = Math.max(...y.ticks.map(tick => (y.format || round)(tick).length));
   const width = Math.max(320, host.clientWidth - 20), left = Math.max(52, 26 + 7 * longest), right = 14, top = 10, bottom = 40;
-  const svg = make("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${y.label} over ${x.label}`});
+  const svg = make("svg", {viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `chart: ${y.label} over ${x.label}`});
   const scale = (axis, from, to) => value => {
     const f = axis.log ? Math.log10 : v => v;
     return from + (to - from) * (f(value) - f(axis.low)) / (f(axis.high) - f(axis.low));
   };
+  const unscale = (axis, from, to) => place => {
+    const [f, back] = axis.log ? [Math.log10, v => 10 ** v] : [v => v, v => v];
+    return back(f(axis.low) + (f(axis.high) - f(axis.low)) * (place - from) / (to - from));
+  };
   const px = scale(x, left, width - right), py = scale(y, height - bottom, top);
+  const fx = unscale(x, left, width - right), fy = unscale(y, height - bottom, top);
   const every = Math.ceil(x.ticks.length / (width / 48));
   x.ticks.forEach((tick, i) => {
     make("line", {class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: height - bottom}, svg);
@@ -55,7 +60,7 @@ function plot(host, x, y, height = 360) {
   make("text", {transform: `translate(12 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle"}, svg, y.label);
   host.querySelector(":scope > svg")?.remove();
   host.querySelector(".legend") ? host.querySelector(".legend").after(svg) : host.prepend(svg);
-  return {svg, px, py, width, height, left, right, top, bottom};
+  return {svg, px, py, fx, fy, width, height, left, right, top, bottom};
 }
 
 function tip(host, node, lines) {
@@ -75,6 +80,8 @@ function tip(host, node, lines) {
   };
   const hide = () => { box.style.display = "none"; };
   node.setAttribute("tabindex", "0");
+  node.setAttribute("role", "img");
+  node.setAttribute("aria-label", lines.join(", "));
   for (const event of ["mouseenter", "focus", "click"]) node.addEventListener(event, show);
   for (const event of ["mouseleave", "blur"]) node.addEventListener(event, hide);
 }
@@ -94,6 +101,10 @@ function mark(parent, row, x, y) {
 }
 
 const hidden = new Set();
+const DASH = {fp32: "", fp16: "8 3", bf16: "2 3", int8: "6 3 1 3"};
+const AXES = {p50: "median of a frame, ms", p99: "p99 of a frame, ms", engine: "median of the engine's call, ms",
+  age: "median age at camera rate, ms", mb: "size of the file, MB"};
+let across = "p50", view = null;
 const shown = () => data.rows.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
 
 function drawLegend(host, redraw) {
@@ -121,39 +132,93 @@ function drawLegend(host, redraw) {
       button.onclick = () => { hidden.has(name) ? hidden.delete(name) : hidden.add(name); redraw(); };
       legend.appendChild(button);
     }
+  if (host.id === "pareto") drawAxisChoice(legend, redraw);
 }
 
-function drawPareto() {
-  const host = document.getElementById("pareto"), rows = shown().filter(r => r.top1 !== null), all = data.rows.filter(r => r.top1 !== null);
+function drawAxisChoice(legend, redraw) {
+  const label = document.createElement("label"), select = document.createElement("select");
+  for (const [key, text] of Object.entries(AXES))
+    if (data.rows.some(row => row[key] !== null)) select.add(new Option(text, key, false, key === across));
+  select.onchange = () => { across = select.value; view = null; redraw(); document.querySelector("#pareto select").focus(); };
+  label.append("over", select);
+  legend.appendChild(label);
+  if (!view) return;
+  const whole = document.createElement("button");
+  whole.type = "button";
+  whole.textContent = "show the whole";
+  whole.onclick = () => { view = null; redraw(); };
+  legend.appendChild(whole);
+}
+
+// Draw a box with the mouse to look closer; a touch scrolls the page as ever.
+function zoom(frame, redraw) {
+  const {svg} = frame;
+  let start = null, box = null;
+  const at = event => {
+    const seen = svg.getBoundingClientRect(), k = frame.width / seen.width;
+    return [(event.clientX - seen.left) * k, (event.clientY - seen.top) * k];
+  };
+  svg.addEventListener("pointerdown", event => {
+    if (event.pointerType === "mouse" && !event.button) start = at(event);
+  });
+  svg.addEventListener("pointermove", event => {
+    if (!start) return;
+    const [x, y] = at(event), size = {x: Math.min(x, start[0]), y: Math.min(y, start[1]),
+      width: Math.abs(x - start[0]), height: Math.abs(y - start[1])};
+    if (!box && size.width + size.height < 6) return;
+    if (!box) { box = make("rect", {class: "box"}, svg); svg.setPointerCapture(event.pointerId); }
+    for (const [key, value] of Object.entries(size)) box.setAttribute(key, value);
+  });
+  svg.addEventListener("pointerup", event => {
+    const [x, y] = at(event), [x0, y0] = start ?? [x, y];
+    box?.remove();
+    start = box = null;
+    if (Math.abs(x - x0) < 12 || Math.abs(y - y0) < 12) return;
+    view = {x: [frame.fx(Math.min(x, x0)), frame.fx(Math.max(x, x0))], y: [frame.fy(Math.max(y, y0)), frame.fy(Math.min(y, y0))]};
+    redraw();
+  });
+  svg.addEventListener("dblclick", () => { if (view) { view = null; redraw(); } });
+}
+
+function drawPareto(redraw) {
+  const host = document.getElementById("pareto"), able = r => r.top1 !== null && r[across] !== null;
+  const all = data.rows.filter(able);
   if (!all.length) return;
-  const low = Math.min(...all.map(r => r.p50)) / 1.5;
-  const high = Math.max(...all.map(r => r.tail)) * 1.4;
-  const bottom = Math.min(...all.map(r => r.low)) - 1, top = Math.min(100, Math.max(...all.map(r => r.high)) + 1);
+  const tailed = across === "p50", label = AXES[across] + (tailed ? ", whisker to p99 (log)" : " (log)");
+  let low = Math.min(...all.map(r => r[across])) / 1.5, high = Math.max(...all.map(r => tailed ? r.tail : r[across])) * 1.4;
+  let bottom = Math.min(...all.map(r => r.low)) - 1, top = Math.min(100, Math.max(...all.map(r => r.high)) + 1);
+  if (view) [[low, high], [bottom, top]] = [view.x, view.y];
+  const inside = r => r[across] >= low && r[across] <= high && r.top1 >= bottom && r.top1 <= top;
+  const rows = shown().filter(r => able(r) && inside(r)), ticks = logTicks(low, high);
   const frame = plot(host,
-    {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame: median, whisker to p99 (log)"},
+    {low, high, log: true, ticks: ticks.length < 3 ? linearTicks(low, high) : ticks, label},
     {low: bottom, high: top, ticks: linearTicks(bottom, top), label: "test accuracy, %"}, 420);
-  const {svg, px, py} = frame;
-  if (data.budget && data.budget >= low && data.budget <= high) {
+  const {px, py} = frame, clip = make("clipPath", {id: "inside"}, frame.svg);
+  make("rect", {x: frame.left, y: frame.top, width: frame.width - frame.left - frame.right,
+    height: frame.height - frame.top - frame.bottom}, clip);
+  const svg = make("g", {"clip-path": "url(#inside)"}, frame.svg);
+  zoom(frame, redraw);
+  if (data.budget && across.startsWith("p") && data.budget >= low && data.budget <= high) {
     make("line", {class: "budget", x1: px(data.budget), x2: px(data.budget), y1: frame.top, y2: frame.height - frame.bottom}, svg);
     make("text", {x: px(data.budget) - 4, y: frame.top + 12, "text-anchor": "end"}, svg, `p99 budget ${round(data.budget)} ms`);
   }
   const front = [];
-  for (const row of [...rows].sort((a, b) => a.p50 - b.p50 || b.top1 - a.top1))
+  for (const row of [...rows].sort((a, b) => a[across] - b[across] || b.top1 - a.top1))
     if (!front.length || row.top1 > front.at(-1).top1) front.push(row);
-  const steps = front.map((row, i) => `${i ? "L" + px(row.p50) + " " + py(front[i - 1].top1) + " L" : "M"}${px(row.p50)} ${py(row.top1)}`);
+  const steps = front.map((row, i) => `${i ? "L" + px(row[across]) + " " + py(front[i - 1].top1) + " L" : "M"}${px(row[across])} ${py(row.top1)}`);
   make("path", {class: "front", d: steps.join(" ")}, svg);
   for (const row of rows) {
     const group = make("g", {}, svg), stroke = {stroke: colour(row.arch), "stroke-width": 1, opacity: .55};
-    make("line", {x1: px(row.p50), x2: px(row.p50), y1: py(row.low), y2: py(row.high), ...stroke}, group);
-    make("line", {x1: px(row.p50), x2: px(row.tail), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
+    make("line", {x1: px(row[across]), x2: px(row[across]), y1: py(row.low), y2: py(row.high), ...stroke}, group);
+    if (tailed) make("line", {x1: px(row.p50), x2: px(row.tail), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
     if (row.role === "chosen") {
-      make("circle", {class: "ring", cx: px(row.p50), cy: py(row.top1), r: 13}, group);
-      const wide = 6.8 * row.name.length, x = px(row.p50), y = py(row.top1) - 12;
+      make("circle", {class: "ring", cx: px(row[across]), cy: py(row.top1), r: 13}, group);
+      const wide = 6.8 * row.name.length, x = px(row[across]), y = py(row.top1) - 12;
       const [at, anchor] = x + 17 + wide < frame.width ? [x + 17, "start"] : x - 17 - wide > frame.left ? [x - 17, "end"]
         : [(frame.left + frame.width) / 2, "middle"];
       make("text", {class: "strong", x: at, y: anchor === "middle" ? y - 8 : y, "text-anchor": anchor}, group, row.name);
     }
-    mark(group, row, px(row.p50), py(row.top1));
+    mark(group, row, px(row[across]), py(row.top1));
     tip(host, group, [row.name, `${row.top1.toFixed(1)}% (${row.low.toFixed(1)} to ${row.high.toFixed(1)})`,
       `p50 ${round(row.p50)} ms, p99 ${said(row.p99)}`, `${row.mb.toFixed(2)} MB`, row.role]);
   }
@@ -167,12 +232,11 @@ function drawTails() {
   const {svg, px, py} = plot(host,
     {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: v => `${at[ticks.indexOf(v)]}%`},
     {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame (log)"}, 400);
-  const dash = {fp32: "", fp16: "8 3", bf16: "2 3", int8: "6 3 1 3"};
   for (const row of rows) {
     const points = data.curve.map((p, i) => `${px(place(p))},${py(row.curve[i])}`).join(" ");
     const group = make("g", {}, svg);
     make("polyline", {points, fill: "none", stroke: "transparent", "stroke-width": 12}, group);
-    make("polyline", {points, class: "mark", fill: "none", stroke: colour(row.arch), "stroke-dasharray": dash[row.precision],
+    make("polyline", {points, class: "mark", fill: "none", stroke: colour(row.arch), "stroke-dasharray": DASH[row.precision],
       "stroke-width": row.role === "chosen" ? 3.2 : 1.6, opacity: row.backend === data.backends[0] ? 1 : .6}, group);
     tip(host, group, [row.name, `p50 ${round(row.p50)} ms`, `p90 ${said(row.p90)}`, `p99 ${said(row.p99)}`,
       `max ${round(row.curve.at(-1))} ms of ${row.n} frames`]);
@@ -190,13 +254,13 @@ function drawReliability(host, row) {
   }
 }
 
-function drawLines(host, lines, x, y, height = 260) {
+function drawLines(host, lines, x, y, height = 260, log = false) {
   const xs = lines.flatMap(l => l.points.map(p => p[0])), ys = lines.flatMap(l => l.points.map(p => p[1]));
   const pad = (Math.max(...ys) - Math.min(...ys)) * .06 || .01;
   const xLow = Math.min(...xs), xHigh = Math.max(...xs) === xLow ? xLow + 1 : Math.max(...xs);
-  const yLow = Math.min(...ys) - pad, yHigh = Math.max(...ys) + pad;
+  const yLow = log ? Math.min(...ys) / 1.15 : Math.min(...ys) - pad, yHigh = log ? Math.max(...ys) * 1.15 : Math.max(...ys) + pad;
   const {svg, px, py} = plot(host, {low: xLow, high: xHigh, ticks: linearTicks(xLow, xHigh), label: x},
-    {low: yLow, high: yHigh, ticks: linearTicks(yLow, yHigh, 5), label: y}, height);
+    {low: yLow, high: yHigh, log, ticks: log ? logTicks(yLow, yHigh) : linearTicks(yLow, yHigh, 5), label: y}, height);
   for (const line of lines) {
     const points = line.points.map(p => `${px(p[0])},${py(p[1])}`).join(" ");
     const stroke = make("polyline", {class: "mark", points, fill: "none", stroke: line.colour, "stroke-width": 2,
@@ -206,13 +270,18 @@ function drawLines(host, lines, x, y, height = 260) {
 }
 
 function drawAll() {
-  const redraw = () => { ["pareto", "tails"].forEach(id => drawLegend(document.getElementById(id), redraw)); drawPareto(); drawTails(); };
+  const redraw = () => { ["pareto", "tails"].forEach(id => drawLegend(document.getElementById(id), redraw)); drawPareto(redraw); drawTails(); };
   redraw();
   document.querySelectorAll("[data-reliability]").forEach(host =>
     drawReliability(host, data.rows.find(row => row.name === host.dataset.reliability)));
   const risk = document.getElementById("risk");
   if (risk) drawLines(risk, data.rows.filter(r => r.shown).map(r => ({name: r.name, colour: colour(r.arch),
     dash: r.precision === "fp32" ? "" : "5 3", points: r.risk.map(([c, e]) => [100 * c, 100 * e])})), "coverage, % of rows answered", "error among them, %", 300);
+  document.querySelectorAll("[data-lines]").forEach(host => {
+    const {lines, y, log} = data.lines[host.dataset.lines];
+    drawLines(host, lines.map(l => ({...l, colour: l.arch ? colour(l.arch) : "var(--ink)", dash: DASH[l.precision]})),
+      "minutes of load", y, log ? 340 : 200, log);
+  });
   document.querySelectorAll("[data-curve]").forEach(host => {
     const lines = data.learning[host.dataset.curve];
     drawLines(host, lines.map(l => ({...l, colour: colour(l.arch)})), "epoch", host.dataset.label);

@@ -211,6 +211,14 @@ def test_a_bundle_that_is_for_latency_only_is_never_chosen():
     assert why["other size"] == "for latency only"
 
 
+def test_the_best_of_all_is_not_said_of_one_that_another_outdoes():
+    best, out = evidence("best", range(20), 5), evidence("out", range(10), 9, why_not="bf16 was not proved")
+    _, why = choose([best, out])
+    assert "the most accurate of those that may be chosen (out, 99.0%, may not: bf16 was not proved)" in why["best"]
+    _, why = choose([best, evidence("out", range(30), 9, why_not="bf16 was not proved")])
+    assert why["best"].startswith("it is the most accurate, and")
+
+
 def test_the_rule_in_words_names_every_limit():
     said = explain_rule(Policy(age_ms=100, worst_recall=0.5, miss_costs={"person": 5}))
     for part in ("33 ms", "100 ms", "50%", "person 5", "1 points"):

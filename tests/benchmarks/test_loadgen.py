@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import builtins
 
+import numpy as np
 import pytest
 
 from benchmarks import loadgen
 from benchmarks.accuracy import predict
 from benchmarks.candidates import list_candidates, open_bundles
 from benchmarks.frames import synthetic_frames
-from benchmarks.loadgen import drive, parse, run_loadgen
+from benchmarks.loadgen import compare_p90s, drive, parse, run_loadgen
 from inference.backends import open_backend
 from inference.errors import InputError
 from inference.pipeline import Pipeline
@@ -20,7 +21,8 @@ from inference.runs import open_run
 def test_its_accuracy_is_ours(run_folder, monkeypatch):
     pytest.importorskip("mlperf_loadgen")
     monkeypatch.setattr(loadgen, "SECONDS", 0.05)
-    monkeypatch.setattr(loadgen, "OWN_SAMPLES", 16)
+    monkeypatch.setattr(loadgen, "ROUNDS", 3)
+    monkeypatch.setattr(loadgen, "QUERIES", 64)
     run = open_run(run_folder)
     pack = run.open_pack()
     candidate = list_candidates(open_bundles(run), ["ort"], [1])[-1]
@@ -30,7 +32,20 @@ def test_its_accuracy_is_ours(run_folder, monkeypatch):
     backend.close()
     assert row["single_accuracy"] == row["multi_accuracy"] == expected
     assert row["single_p90_ms"] > 0
+    assert row["single_valid"]
     assert row["multi_p99_ms"] > 0
+
+
+def test_agreement_is_within_the_noise_of_our_own_rounds():
+    rng = np.random.default_rng(0)
+    drift = rng.lognormal(0, 0.3, 12)
+    own = [drift * rng.lognormal(0, 0.01, 12) for _ in range(2)]
+    same = compare_p90s(own[0], drift * rng.lognormal(0, 0.01, 12), own[1])
+    assert same["agrees"]
+    assert same["floor"] < 0.05
+    slower = compare_p90s(own[0], 1.1 * drift * rng.lognormal(0, 0.01, 12), own[1])
+    assert not slower["agrees"]
+    assert slower["ratio"] == pytest.approx(1.1, rel=0.02)
 
 
 def test_the_summary_is_read_line_by_line():

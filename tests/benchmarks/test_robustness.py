@@ -132,5 +132,6 @@ def test_a_thinner_effort_says_what_it_cuts():
         "1 cold start a candidate instead of 3",
         "no paced run",
         "no robustness",
+        "no other input sizes",
     ]
-    assert len(EFFORTS["thin"].describe_cuts()) == 3
+    assert len(EFFORTS["thin"].describe_cuts()) == 4
