@@ -2,7 +2,7 @@
 
 One line a frame: {"frame": 12, "boxes": [{"rect": [x0, y0, x1, y1], "name": "track7", "truth": "car"}]}, in pixels
 of the upright picture; {"file": "a.jpg", ...} for a folder of images. name and truth may be left out; a frame without
-a line has no box.
+a line has no box. A pack in place of the file gives the crops of its test rows to the data set it was made of.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.errors import InputError
+from inference.pack import open_pack
 from inference.preprocess import Rect, clip_rect
 from inference.regions import LIMIT, Regions
 
@@ -52,7 +53,9 @@ class Boxes:
 
 
 def read_boxes(path: Path) -> Boxes:
-    """Read boxes.jsonl. Raises InputError naming the file, the line and the field."""
+    """Read boxes.jsonl, or a pack's folder. Raises InputError naming the file, the line and the field."""
+    if path.is_dir():
+        return _boxes_of_pack(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -71,6 +74,21 @@ def read_boxes(path: Path) -> Boxes:
     if not found:
         raise InputError(f"{path} holds no line: {MEND}")
     return Boxes(found)
+
+
+def _boxes_of_pack(path: Path, split: str = "test") -> Boxes:
+    """Return the rectangles that the rows of a split were cut from, each with its label as the truth."""
+    pack = open_pack(path)
+    found: dict[int | str, list[Box]] = {}
+    for row in pack.rows(split):
+        if (rect := pack.boxes_n[row]) is None:
+            raise InputError(f"{path} was not packed from a detection data set: its rows have no boxes")
+        found.setdefault(str(pack.sources_n[row]), []).append(
+            Box(rect, f"row{row}", pack.classes[int(pack.labels_n[row])])
+        )
+    if not found:
+        raise InputError(f"{path} has no {split} rows: pack again")
+    return Boxes({source: tuple(boxes) for source, boxes in found.items()})
 
 
 def _read_line(line: str) -> tuple[int | str, tuple[Box, ...]]:

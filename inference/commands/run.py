@@ -31,7 +31,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="threads of the network; default: the production choice, else all")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="boxes.jsonl: the regions of each frame, not smoothed"
+        "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"
     )
     parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
