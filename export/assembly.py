@@ -169,6 +169,15 @@ def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
         made.write(onnx_name("fp16"), model)
 
 
+def add_bf16(made: Assembly) -> None:
+    """Let bf16 be proved: it has no file, OpenVINO rounds as it computes fp32's, whose numbers it must give.
+
+    Whether it may be chosen is judged where it runs, in `proof`: here nothing was measured yet.
+    """
+    made.judge("bf16", [], {"file": onnx_name("fp32")})
+    made.golden = golden_frames.with_probs(made.golden, {**made.golden.probs, "bf16": made.golden.probs["fp32"]})
+
+
 def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
     """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
     rows, val = calibration.calibration_rows(made.pack), made.rows["val"]

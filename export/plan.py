@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.backends.trt import PRECISIONS
 from inference.contract import Bundle, open_bundle
 from inference.errors import InputError
 from inference.passport import FOLDER, engine_file
@@ -39,7 +40,7 @@ def plan(
     seconds = bundle.provenance.get("export_seconds") if bundle else None
     items = [Item(arch, f"bundle with {', '.join(precisions)}", str(folder), seconds)]
     for runtime, sm in engines:
-        for precision in precisions:
+        for precision in [p for p in precisions if p in PRECISIONS]:
             target = f"sm{sm}" if sm else "the device that is here"
             items.append(
                 Item(arch, f"engine {precision} {runtime}", target, _engine_seconds(bundle, precision, runtime, sm))

@@ -43,8 +43,7 @@ def time_bundle(bundle: Bundle, names: Sequence[str], threads: int, rounds: int)
         (name, precision)
         for name in names
         for precision in ("fp32", "fp16", "bf16", "int8")
-        if precision in backends.find(name).PRECISIONS
-        and (precision in bundle.precisions or (precision == "bf16" and "fp32" in bundle.precisions))
+        if precision in backends.find(name).PRECISIONS and precision in bundle.precisions
     ]
     opened = [open_backend(name, bundle, precision, threads=threads) for name, precision in held]
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inference import golden
-from inference.backends import Presence, find, names, open_backend
+from inference.backends import NotHereError, Presence, find, names, open_backend
 from inference.contract import Bundle
 from inference.errors import InputError
 from inference.passport import FOLDER, load
@@ -53,7 +53,11 @@ def _backend_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]
     for precision in bundle.precisions:
         if precision not in module.PRECISIONS:
             continue
-        backend = open_backend(name, bundle, precision, threads=threads)
+        try:
+            backend = open_backend(name, bundle, precision, threads=threads)
+        except NotHereError as error:
+            lines.append(Line(f"{name} {precision}", "not here", str(error)))
+            continue
         try:
             rows = golden.check(bundle, name, backend, precision)
         finally:

@@ -9,12 +9,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
+from export.assembly import Assembly, add_bf16, add_fp16, add_fp32, add_int8, begin, check_agreement
 from export.ladder import as_markdown
 from export.ladder import as_table as ladder_table
 from export.parity import breach
 from export.plan import Item, as_table, plan
 from export.proof import finish
+from inference.backends import openvino, trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
 from inference.commands import Parser
@@ -26,7 +27,7 @@ from inference.passport import load as load_passport
 from inference.runs import Run, open_run
 from models.checkpoint import Facts, load
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
     parser = Parser(prog="python -m export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="runs/NAME")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: all that can be proved here")
     parser.add_argument(
         "--engines",
         nargs="*",
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
-    precisions = tuple(p for p in PRECISIONS if p == "fp32" or p in asked.precisions)
+    precisions = _precisions(asked.precisions)
     options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
     run = open_run(asked.run)
     if asked.dry_run:
@@ -83,6 +84,15 @@ def main(arguments: list[str]) -> int:
         for sentence in result["failed"]:
             print(f"failed: {sentence}", file=sys.stderr)
     return 1 if any(result["failed"] for result in results) else 0
+
+
+def _precisions(asked: list[str] | None) -> tuple[str, ...]:
+    """Return what to export: fp32 always, bf16 only where it can be proved, since it has no file of its own."""
+    wanted = {"fp32", *(asked or PRECISIONS)}
+    if "bf16" in wanted and not (openvino.presence().here and openvino.has_bf16()):
+        wanted.discard("bf16")
+        print("no bf16: it needs openvino and a processor with bfloat16 to be proved", file=sys.stderr)
+    return tuple(p for p in PRECISIONS if p in wanted)
 
 
 def _default_engines() -> tuple[str, ...]:
@@ -153,6 +163,8 @@ def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Optio
     if "fp16" in options.precisions:
         _say(f"{checkpoint.facts.arch}: fp16")
         add_fp16(made, fp32, _say)
+    if "bf16" in options.precisions:
+        add_bf16(made)
     if "int8" in options.precisions:
         add_int8(made, fp32, _say)
     return made
@@ -162,7 +174,7 @@ def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
     """Build every engine that was asked for; what a target cannot serve is a row with its reason, not an end."""
     rows = []
     for runtime, sm in options.targets:
-        for precision in bundle.precisions:
+        for precision in [p for p in bundle.precisions if p in trt.PRECISIONS]:
             target = f"sm{sm}" if sm else "here"
             row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
             try:

@@ -19,6 +19,10 @@ from inference.preprocess import Bytes
 Probs = NDArray[np.float32]
 
 
+class NotHereError(InputError):
+    """The machine cannot run a precision; nothing is wrong with the file."""
+
+
 @dataclass(frozen=True)
 class Presence:
     """Whether a backend can run on this machine: `here`, else `reason` and the one command that mends it."""

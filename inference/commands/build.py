@@ -6,9 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from inference.backends.trt import LEVELS, RUNTIMES, Options, build
+from inference.backends.trt import LEVELS, PRECISIONS, RUNTIMES, Options, build
 from inference.commands import Parser
-from inference.contract import PRECISIONS, open_bundle
+from inference.contract import open_bundle
 from inference.errors import CheckError, InputError
 from inference.passport import load
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
             raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
     rows: list[dict[str, object]] = []
     lines: list[str] = []
-    for precision in asked.precision or bundle.precisions:
+    for precision in asked.precision or [p for p in bundle.precisions if p in PRECISIONS]:
         for sm in asked.sm or [None]:
             try:
                 engine = build(bundle, precision, runtime=asked.runtime, sm=sm, options=options)
