@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from inference.backends import open_backend
+from inference.capture import CaptureReader
 from inference.errors import InputError
 from inference.live import LiveSource, Reader, play_in_real_time
 from inference.pipeline import Pipeline
@@ -173,3 +175,39 @@ def test_a_recorded_source_in_real_time_is_live_and_stamps_its_frames_now(tmp_pa
     assert frames[-1].frame_id == 4
     assert all(f.captured_ns >= before - 200_000_000 and f.media_ns == f.captured_ns for f in frames)
     assert np.diff([f.captured_ns for f in frames]).min() > 10_000_000
+
+
+class Stamped:
+    """Stands for cv2.VideoCapture of a V4L2 driver whose stamp is `ago_ns` before the grab."""
+
+    def __init__(self, ago_ns):
+        self._ago_ns, self._stamp_ns = ago_ns, 0
+
+    def grab(self):
+        self._stamp_ns = time.monotonic_ns() - self._ago_ns
+        return True
+
+    def retrieve(self, spare):
+        return True, noise(0)
+
+    def get(self, what):
+        return self._stamp_ns / 1e6 if what == cv2.CAP_PROP_POS_MSEC else 0.0
+
+
+@pytest.mark.parametrize(
+    ("api", "ago_ns", "believed"),
+    [
+        (cv2.CAP_V4L2, 40_000_000, True),
+        (cv2.CAP_V4L2, 3_000_000_000, False),  # another clock, or a driver that stamps nothing
+        (cv2.CAP_V4L2, -3_000_000_000, False),
+        (cv2.CAP_FFMPEG, 40_000_000, False),  # there it is the place in the film
+    ],
+)
+def test_the_drivers_time_is_believed_where_it_can_be_true(api, ago_ns, believed):
+    reader = CaptureReader(0, "cam", api)
+    reader._capture = capture = Stamped(ago_ns)
+    before = time.monotonic_ns()
+    captured_ns = reader.read(0, None).captured_ns
+    assert (captured_ns < before) == believed
+    if believed:
+        assert abs(captured_ns - capture._stamp_ns) < 2_000  # a double of milliseconds holds it to less
