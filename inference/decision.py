@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,11 +111,12 @@ class Decider:
         blind: Sequence[str | None] | None = None,
     ) -> tuple[Verdict, ...]:
         """Return one verdict a region. probs_nc: float32 (regions, classes); blind: why a region cannot be seen."""
-        tops = probs_nc.argmax(axis=1)
         verdicts = []
-        for i, (name, rect, top) in enumerate(zip(names, rects, tops, strict=True)):
-            prob, label = float(probs_nc[i, top]), self._classes[top]
-            sure = prob >= self._threshold  # False for NaN
+        rows = probs_nc.tolist()  # plain floats: no array is allocated
+        for i, (name, rect, row) in enumerate(zip(names, rects, rows, strict=True)):
+            label = self._classes[row.index(max(row))]
+            prob = max(row) if math.isfinite(sum(row)) else 0.0  # a network that answers NaN is sure of nothing
+            sure = 0.0 < prob >= self._threshold
             state, why = State.OK if sure else State.UNKNOWN, blind[i] if blind else None
             if why is not None:
                 state, sure = State.BLIND, False

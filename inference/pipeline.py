@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from inference.backends import Backend, Probs
 from inference.contract import Bundle
 from inference.errors import InputError
-from inference.preprocess import Bytes, Rect, fill
+from inference.preprocess import Bytes, Halves, Rect, fill
 
 
 class Pipeline:
@@ -23,6 +23,7 @@ class Pipeline:
         self.batch = backend.input_nhwc.shape[0]
         self.pre_ns = 0
         self.infer_ns = 0
+        self._halves: Halves = {}
 
     def classify(self, frame_bgr: Bytes, rects: Sequence[Rect]) -> Probs:
         """Return float32 (len(rects), classes), valid until the next call. frame_bgr: uint8 (H, W, 3)."""
@@ -30,7 +31,7 @@ class Pipeline:
         if not 1 <= n <= self.batch:
             raise InputError(f"{n} regions in a frame, the model was opened for 1 to {self.batch}: open a larger batch")
         started = perf_counter_ns()
-        fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry)
+        fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry, self._halves)
         filled = perf_counter_ns()
         probs = self.backend.infer(n)
         self.pre_ns, self.infer_ns = filled - started, perf_counter_ns() - filled

@@ -47,7 +47,9 @@ class Sight:
         self.sharpness = 0.0
         """Of the last frame: its richest patches' second derivative over their contrast, noise taken off."""
         self._size = (0, 0)
-        self._members: dict[Rect, NDArray[np.intp]] = {}
+        self._members: dict[Rect, list[int]] = {}
+        self._bad: dict[str, list[bool]] = {}
+        """What is wrong with which patch of the last frame: plain lists, since to count in them takes no array."""
         rows, columns = ROWS * PATCH_PX, COLUMNS * PATCH_PX
         self._patches = np.zeros((rows, columns, BGR), np.uint8)
         self._previous = np.zeros_like(self._patches)
@@ -64,6 +66,15 @@ class Sight:
         """The standard deviation of the coarse pixels of each patch."""
         self._detail_rc = np.zeros((ROWS, COLUMNS), np.float32)
         self._ranked = np.zeros(ROWS * COLUMNS, np.float32)
+        self._squared_rc = np.zeros((ROWS, COLUMNS), np.float32)
+        self._mask_rc = np.zeros((ROWS, COLUMNS), np.bool_)
+        # numbers as arrays: numpy makes one of each plain number at each call
+        self._zero, self._share = np.array(0, np.float32), np.array(1 / self._inner[0, :, 0].size, np.float32)
+        self._tests = (
+            ("black", np.less, self.mean_rc, np.array(self.limits.black, np.float32)),
+            ("saturated", np.greater, self.mean_rc, np.array(self.limits.saturated, np.float32)),
+            ("covered", np.less, self.contrast_rc, np.array(self.limits.flat, np.float32)),
+        )
 
     def look(self, frame_bgr: Bytes) -> None:
         """Take the statistics of a frame, uint8 (H, W, 3) of at least one pixel."""
@@ -81,15 +92,11 @@ class Sight:
             size = (COLUMNS * PATCH_PX, ROWS * PATCH_PX)
             cv2.resize(frame_bgr, size, dst=self._patches, interpolation=cv2.INTER_LINEAR)
             return
-        row, column, channel = frame_bgr.strides
         step_y, step_x = height // ROWS, width // COLUMNS
-        origin = frame_bgr[(step_y - PATCH_PX) // 2 :, (step_x - PATCH_PX) // 2 :]
-        view = np.lib.stride_tricks.as_strided(
-            origin,
-            (ROWS, PATCH_PX, COLUMNS, PATCH_PX, BGR),
-            (row * step_y, row, column * step_x, column, channel),
-            writeable=False,
-        )
+        y, x = (step_y - PATCH_PX) // 2, (step_x - PATCH_PX) // 2
+        # to split an axis makes a view, never a copy
+        rows = frame_bgr[: ROWS * step_y].reshape(ROWS, step_y, width, BGR)[:, y : y + PATCH_PX, : COLUMNS * step_x]
+        view = rows.reshape(ROWS, PATCH_PX, COLUMNS, step_x, BGR)[:, :, :, x : x + PATCH_PX]
         np.copyto(self._patches.reshape(ROWS, PATCH_PX, COLUMNS, PATCH_PX, BGR), view)
 
     def _measure(self) -> None:
@@ -101,13 +108,18 @@ class Sight:
         cv2.resize(self._squares32, size, dst=self.contrast_rc, interpolation=area)
         cv2.Laplacian(self._coarse32, cv2.CV_32F, dst=self._detail32)
         np.square(self._detail32, out=self._detail32)
-        np.mean(self._inner, axis=(1, 3), out=self._detail_rc)
-        self.contrast_rc -= np.square(self.mean_rc)
-        np.maximum(self.contrast_rc, 0, out=self.contrast_rc)
+        np.add.reduce(self._inner, axis=(1, 3), out=self._detail_rc)
+        np.multiply(self._detail_rc, self._share, out=self._detail_rc)
+        np.square(self.mean_rc, out=self._squared_rc)
+        np.subtract(self.contrast_rc, self._squared_rc, out=self.contrast_rc)
+        np.maximum(self.contrast_rc, self._zero, out=self.contrast_rc)
         emptiest, richest = self._tenths(self._detail_rc)
         contrast = self._tenths(self.contrast_rc)[1]
         self.sharpness = math.sqrt(max(richest - emptiest, 0.0) / max(contrast, 1e-6))
         np.sqrt(self.contrast_rc, out=self.contrast_rc)
+        for why, compare, values_rc, limit in self._tests:
+            compare(values_rc, limit, out=self._mask_rc)
+            self._bad[why] = self._mask_rc.ravel().tolist()
 
     def _tenths(self, values_rc: NDArray[np.float32]) -> tuple[float, float]:
         """Return the first and the last tenth of the values of all patches."""
@@ -118,22 +130,16 @@ class Sight:
 
     def why_blind(self, rect: Rect) -> str | None:
         """Return why nothing can be seen in a rectangle of the last frame, or None."""
-        limits, members = self.limits, self._members_of(rect)
-        means, contrasts = self.mean_rc.ravel()[members], self.contrast_rc.ravel()[members]
-        need = limits.part * len(members)
-        if np.count_nonzero(means < limits.black) >= need:
-            return "black"
-        if np.count_nonzero(means > limits.saturated) >= need:
-            return "saturated"
-        if np.count_nonzero(contrasts < limits.flat) >= need and self._covered():
-            return "covered"
-        return "blurred" if self.sharpness < limits.blurred else None
+        members = self._members_of(rect)
+        for why, bad in self._bad.items():
+            if sum([bad[i] for i in members]) < self.limits.part * len(members):
+                continue
+            # covered is the whole frame: one zone alone may be flat, of sky or of new asphalt
+            if why != "covered" or sum(bad) >= self.limits.part * len(bad):
+                return why
+        return "blurred" if self.sharpness < self.limits.blurred else None
 
-    def _covered(self) -> bool:
-        """Say whether the whole frame is flat: one zone alone may be, of sky or of new asphalt."""
-        return int(np.count_nonzero(self.contrast_rc < self.limits.flat)) >= self.limits.part * self.contrast_rc.size
-
-    def _members_of(self, rect: Rect) -> NDArray[np.intp]:
+    def _members_of(self, rect: Rect) -> list[int]:
         """Return the patches whose centre lies in the rectangle, else the one nearest to its own centre."""
         if (members := self._members.get(rect)) is None:
             height, width = self._size
@@ -142,7 +148,7 @@ class Sight:
             x0, y0, x1, y1 = rect
             inside = ((ys >= y0) & (ys < y1))[:, None] & ((xs >= x0) & (xs < x1))[None, :]
             distance = np.abs(ys - (y0 + y1) / 2)[:, None] * width + np.abs(xs - (x0 + x1) / 2)[None, :] * height
-            members = np.flatnonzero(inside) if inside.any() else np.array([int(distance.argmin())])
+            members = np.flatnonzero(inside).tolist() or [int(distance.argmin())]
             if len(self._members) >= 64:  # boxes of a detector come and go
                 self._members.clear()
             self._members[rect] = members

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inference.backends import Probs
 from inference.decision import Verdict
 from inference.errors import InputError
@@ -26,9 +23,9 @@ class Habits:
     smooth_ms: float = 150.0
     """Time constant of the exponential mean of a zone's probabilities; 0 looks at each frame alone."""
     margin: float = 0.1
-    """So much more probable than the class that is said must another be."""
+    """So much more probable than the class that was said must another be."""
     hold_ms: float = 200.0
-    """A class that is said stays for so long, unless its probability falls under the abstain threshold."""
+    """So long after a class began to be said no other is; under the abstain threshold it is UNKNOWN meanwhile."""
     forget_ms: float = 1000.0
     """After a gap of so long, or a time that jumps backwards, a zone begins anew."""
 
@@ -57,14 +54,19 @@ def read_habits(path: Path) -> Habits:
 
 @dataclass
 class _Zone:
-    probs_c: NDArray[np.float64]
+    probs_c: list[float]
     at_ms: float
     leader: int
-    since_ms: float
+    said_ms: float | None = None
+    """Since when the leader is said; None where it is not, so that whoever leads next takes its place at once."""
 
 
 class Steady:
-    """Makes the verdicts of one frame after the other steady, zone by zone."""
+    """Makes the verdicts of one frame after the other steady, zone by zone.
+
+    The leader is the class that is said, if it is sure enough. Another takes its place when the leader was said for
+    the minimum hold and falls behind by the margin; in between, a leader under the threshold is UNKNOWN.
+    """
 
     def __init__(self, habits: Habits, classes: Sequence[str], abstain_threshold: float) -> None:
         self._habits, self._classes, self._threshold = habits, tuple(classes), abstain_threshold
@@ -72,35 +74,42 @@ class Steady:
 
     def settle(self, verdicts: Sequence[Verdict], probs_nc: Probs, now_ms: float) -> tuple[Verdict, ...]:
         """Return the verdicts with steady classes. probs_nc: float32 (regions, classes) they were made of."""
-        return tuple(self._settle(v, probs_nc[i], now_ms) for i, v in enumerate(verdicts))
+        rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
+        return tuple([self._settle(v, rows[i], now_ms) for i, v in enumerate(verdicts)])
 
     def forget(self) -> None:
         """Begin anew: what was seen before the camera was gone says nothing about what is there now."""
         self._zones.clear()
 
-    def _settle(self, verdict: Verdict, row_c: Probs, now_ms: float) -> Verdict:
-        if verdict.state not in (State.OK, State.UNKNOWN) or not np.isfinite(row_c).all():
+    def _settle(self, verdict: Verdict, row_c: list[float], now_ms: float) -> Verdict:
+        if verdict.state not in (State.OK, State.UNKNOWN) or not math.isfinite(sum(row_c)):
             self._zones.pop(verdict.name, None)
             return verdict
         zone = self._mix(verdict.name, row_c, now_ms)
-        top, probs = int(zone.probs_c.argmax()), zone.probs_c
-        held = probs[zone.leader] >= self._threshold and now_ms - zone.since_ms < self._habits.hold_ms
-        unsure = probs[zone.leader] < self._threshold
-        if top != zone.leader and not held and (unsure or probs[top] - probs[zone.leader] >= self._habits.margin):
-            zone.leader, zone.since_ms = top, now_ms
-        prob, label = float(probs[zone.leader]), self._classes[zone.leader]
+        top = zone.probs_c.index(max(zone.probs_c))
+        if top != zone.leader and self._gives_way(zone, top, now_ms):
+            zone.leader, zone.said_ms = top, None
+        prob, label = zone.probs_c[zone.leader], self._classes[zone.leader]
         sure = prob >= self._threshold
+        if sure and zone.said_ms is None:
+            zone.said_ms = now_ms
         state = State.OK if sure else State.UNKNOWN
         return replace(verdict, state=state, label=label if sure else None, top=label, prob=prob)
 
-    def _mix(self, name: str, row_c: Probs, now_ms: float) -> _Zone:
+    def _gives_way(self, zone: _Zone, top: int, now_ms: float) -> bool:
+        if zone.said_ms is None:
+            return True
+        held = now_ms - zone.said_ms < self._habits.hold_ms
+        return not held and zone.probs_c[top] - zone.probs_c[zone.leader] >= self._habits.margin
+
+    def _mix(self, name: str, row_c: list[float], now_ms: float) -> _Zone:
         zone = self._zones.get(name)
         if zone is None or not 0 <= now_ms - zone.at_ms <= self._habits.forget_ms:
-            zone = _Zone(row_c.astype(np.float64), now_ms, int(row_c.argmax()), now_ms)
+            zone = _Zone(row_c, now_ms, row_c.index(max(row_c)))
             self._zones[name] = zone
             return zone
         smooth_ms = self._habits.smooth_ms
         weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - zone.at_ms) / smooth_ms)
-        zone.probs_c += weight * (row_c - zone.probs_c)
+        zone.probs_c = [old + weight * (new - old) for old, new in zip(zone.probs_c, row_c, strict=True)]
         zone.at_ms = now_ms
         return zone

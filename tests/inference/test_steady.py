@@ -63,6 +63,23 @@ def test_a_class_is_held_for_its_time():
     assert seen.index("truck") * 50 == 300
 
 
+def test_over_a_threshold_of_a_half_the_margin_still_keeps_a_class_from_its_neighbour():
+    near = [(0.48, 0.52, 0.0), (0.52, 0.48, 0.0)] * 5
+    assert set(labels(drive([CAR, *near], 33, Habits(0, 0.1, 0), threshold=0.5))) == {"car", None}
+    assert set(labels(drive([CAR, *near], 33, Habits(0, 0.0, 0), threshold=0.5))) == {"car", "truck"}
+
+
+def test_over_a_threshold_of_a_half_the_hold_still_keeps_other_classes_away():
+    seen = labels(drive([CAR] + [TRUCK] * 9, 50, Habits(0, 0, 300), threshold=0.5))
+    assert seen[:6] == ["car"] + [None] * 5
+    assert seen[6:] == ["truck"] * 4
+
+
+def test_what_was_never_said_gives_way_at_once():
+    seen = drive([(0.45, 0.4, 0.15), TRUCK], 33, Habits(0, 0.5, 10_000), threshold=0.5)
+    assert labels(seen) == [None, "truck"]
+
+
 def test_what_is_held_is_not_said_under_the_threshold():
     seen = drive([CAR] + [(0.4, 0.35, 0.25)] * 3, 50, Habits(0, 0, 10_000), threshold=0.6)
     assert (seen[-1].state, seen[-1].label) == (State.UNKNOWN, None)
