@@ -41,13 +41,22 @@ def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack, most: int 
     for arch, rungs in ladder.items():
         for rung in rungs:
             for row in rung["flipped"] if rung["split"] == "test" else ():
-                rungs_of.setdefault(int(row), []).append(f"{arch} {rung['name']}")
+                rungs_of.setdefault(int(row), []).append(f"{arch} {rung['name']}{_say_flip(rung, row, pack)}")
     ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:most]
     label = {row: pack.classes[pack.labels_n[row]] for row in ordered}
     return [
         {"row": row, "source": str(pack.sources_n[row]), "label": label[row], "flipped_by": rungs_of[row]}
         for row in ordered
     ]
+
+
+def _say_flip(rung: dict[str, Any], row: int, pack: Pack) -> str:
+    """Return what either side answered, " (car 52% -> bus 55%)"; nothing where an older export kept no answers."""
+    flip = next((flip for flip in rung.get("flips", ()) if flip["row"] == row), None)
+    if flip is None:
+        return ""
+    sides = [f"{pack.classes[side['class']]} {side['probability'] or 0:.0%}" for side in (flip["torch"], flip["file"])]
+    return f" ({' -> '.join(sides)})"
 
 
 def draw_rows(listed: list[dict[str, Any]], pack: Pack) -> dict[int, str]:

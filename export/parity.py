@@ -65,6 +65,8 @@ class Rung:
     top1_agreement: float
     flipped: tuple[int, ...]
     """Row numbers of the pack whose top-1 differs from torch's."""
+    flips: tuple[dict[str, Any], ...]
+    """Of each of them {"row", "torch", "file"}: the class and the probability that either side gave."""
     accuracy: float
     loss: Interval
     """Of accuracy, against torch."""
@@ -73,7 +75,7 @@ class Rung:
         """Return the object that stands in parity.json."""
         body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "loss"}
         interval = {"value": self.loss.value, "low_95": self.loss.low, "high_95": self.loss.high}
-        return {**body, "flipped": list(self.flipped), "accuracy_loss": interval}
+        return {**body, "flipped": list(self.flipped), "flips": list(self.flips), "accuracy_loss": interval}
 
 
 def measure(
@@ -93,9 +95,18 @@ def measure(
         p99_dprob=float(np.percentile(dprob, 99)),
         top1_agreement=float((top == top_reference).mean()),
         flipped=tuple(int(row) for row in rows[top != top_reference]),
+        flips=tuple(
+            {"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])}
+            for i in np.flatnonzero(top != top_reference)
+        ),
         accuracy=float((top == labels).mean()),
         loss=paired_loss(top_reference == labels, top == labels),
     )
+
+
+def _answer(probs_c: Probs) -> dict[str, Any]:
+    top = int(probs_c.argmax())
+    return {"class": top, "probability": finite(round(float(probs_c[top]), 6))}
 
 
 def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:

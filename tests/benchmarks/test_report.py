@@ -291,6 +291,13 @@ def test_the_row_that_most_files_flip_comes_first(measured_run):
     assert listed[0]["flipped_by"] == ["a int8", "a int8 ort"]
 
 
+def test_a_flipped_row_says_what_either_side_answered(measured_run):
+    pack = open_pack(measured_run / "pack")
+    flip = {"row": 7, "torch": {"class": 0, "probability": 0.52}, "file": {"class": 1, "probability": 0.55}}
+    (listed,) = list_flipped({"a": [{"name": "int8", "split": "test", "flipped": [7], "flips": [flip]}]}, pack)
+    assert listed["flipped_by"] == [f"a int8 ({pack.classes[0]} 52% -> {pack.classes[1]} 55%)"]
+
+
 def test_a_history_with_a_hole_is_read(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_loss,note\n1,0.5,x\n2,nan,\n")
     assert read_history(tmp_path / "history.csv") == {"epoch": [1, 2], "val_loss": [0.5, None], "note": [None, None]}

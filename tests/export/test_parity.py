@@ -28,6 +28,8 @@ def test_flipped_rows_are_named_by_their_number_in_the_pack():
     other[2] = [0.3, 0.7]
     flipped = rung(other)
     assert flipped.flipped == (12,)
+    sides = {"torch": {"class": 0, "probability": 0.6}, "file": {"class": 1, "probability": 0.7}}
+    assert flipped.as_json()["flips"] == [{"row": 12, **sides}]
     assert flipped.loss.value == pytest.approx(0.25)
     assert flipped.max_dprob == pytest.approx(0.3)
 
