@@ -17,7 +17,8 @@ class Series:
     """Durations in milliseconds in a ring; percentiles of the window, the maximum of all."""
 
     def __init__(self) -> None:
-        self._ring = np.zeros(WINDOW, np.float32)
+        # written now, so that the kernel gives its pages at the start: a drive's memory does not grow as it fills
+        self._ring = np.full(WINDOW, np.nan, np.float32)
         self.n = 0
         self._max = 0.0
 
