@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
 from time import monotonic_ns, perf_counter_ns
@@ -27,6 +27,7 @@ from inference.states import State
 from inference.steady import Habits, Steady
 from inference.summary import Tally
 from inference.supervisor import ALONE, Worker
+from inference.threads import PROBE_AFTER
 from inference.watch import SEEING, Patience, Watch
 
 RECORDED_TIMEOUT_S = 2.0
@@ -106,6 +107,8 @@ class Runner:
         self._heard_ns: int | None = None
         self._opened_ns = self._said_ns = monotonic_ns()
         self.stop = Event()
+        self.on_warm: Callable[[], None] | None = None
+        """Called once, after the first decisions."""
         self.tally = Tally(bundle.classes)
         self.cold_start_ms: float | None = None
 
@@ -146,6 +149,9 @@ class Runner:
         for outlet in self._outlets:
             outlet.post(decision, picture)
         self.tally.add(decision)
+        if self.on_warm is not None and self.tally.frames >= PROBE_AFTER:
+            self.on_warm()
+            self.on_warm = None
 
     def _miss(self) -> None:
         """Say that no frame came in time; a camera that hangs for too long is opened again."""

@@ -28,7 +28,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
-    parser.add_argument("--threads", type=int, help="threads of the network; default: the production choice, else all")
+    parser.add_argument(
+        "--threads", type=int, help="threads of the network; default: as chosen or probed on this machine"
+    )
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
         "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"
@@ -85,11 +87,13 @@ def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]
     from inference.files import write_json
     from inference.live import play_in_real_time
     from inference.pipeline import Pipeline
+    from inference.process import cores
     from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
     from inference.selftest import self_test
     from inference.sinks import Drive, Outlet, open_sinks
     from inference.sources import open_source
     from inference.steady import Habits, read_habits
+    from inference.threads import Probe, chosen_here, key_of, remembered
 
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
@@ -98,11 +102,12 @@ def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]
         raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
     habits = read_habits(options.decision) if options.decision else Habits()
     source = open_source(options.source)
-    backend = None
+    backend = probe = None
     outlets: list[Outlet] = []
     try:
         zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
-        threads = options.threads or (bundle.choice or {}).get("threads")
+        key = key_of(bundle, name, precision, zones.most)
+        threads = options.threads or chosen_here(bundle) or remembered(key)
         worker.beat(BUILDING)
         backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
         worker.beat(OPENING)
@@ -117,11 +122,16 @@ def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
         runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
+        if threads is None and backend.describe()["device"] == "cpu" and cores() > 1:
+            probe = Probe(bundle, name, precision, zones.most)
+            runner.on_warm = probe.start
         print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
         worker.beat(ENDING)
+        if probe is not None:
+            probe.end()
         source.close()
         for outlet in outlets:
             outlet.close()
