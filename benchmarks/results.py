@@ -76,6 +76,7 @@ def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeas
         "noise": {
             "aa_pair": field.measured[0].candidate.name,
             "aa_ratio": list(noise.ratio),
+            "aa_median_ratio": list(noise.median_ratio),
             "aa_same": noise.same,
             "spread": noise.spread,
             "noisy": noise.noisy,
@@ -145,7 +146,7 @@ def compare_precisions(results: dict[str, Any], samples: dict[str, Samples]) -> 
         base, name = full.get((row["arch"], row["backend"], row["threads"])), row["name"]
         if base is None or base == name:
             continue
-        ratio = float(np.exp(np.median(np.log(samples[name].rounds_ms / samples[base].rounds_ms))))
+        ratio = float(np.exp(np.median(np.log(samples[name].undisturbed_ms / samples[base].undisturbed_ms))))
         row["against_fp32"] = {
             "time_ratio": ratio,
             "time_interval": list(compare(samples[base], samples[name])),

@@ -38,7 +38,7 @@ def as_range(interval: list[float]) -> str:
 def say_noise(noise: dict[str, Any]) -> str:
     """Say what the A/A pair and the spread say of the run."""
     low, high = noise["aa_ratio"]
-    pair = f"{noise['aa_pair']} against its own twin: {low:.3f} to {high:.3f} of its median"
+    pair = f"{noise['aa_pair']} against its own twin: {low:.3f} to {high:.3f} of its time"
     verdict = "these two are the same" if noise["aa_same"] else "these two were not found to be the same"
     floor = f"differences under {as_percent(noise['floor'])}% are not differences"
     spread = f"the rounds of a candidate spread by up to {as_percent(noise['spread'])}%"

@@ -40,7 +40,8 @@ def say_choice(outcome: Outcome, field: list[Evidence], policy: Policy) -> str:
     won = outcome.chosen
     times = f"p50 {_value(won, 'p50_ms'):.2f} ms, p99 {_value(won, 'p99_ms'):.2f} ms"
     figures = f"{100 * _accuracy(won):.1f}% of the test rows, {times}"
-    return f"{won.name} goes to production ({figures}): {explain(won, outcome, policy)}."
+    why = explain(won, outcome, policy, short=True)
+    return f"{won.name} goes to production ({figures}): {why}."
 
 
 def role(evidence: Evidence, outcome: Outcome) -> str:
@@ -50,18 +51,18 @@ def role(evidence: Evidence, outcome: Outcome) -> str:
     return "reference" if evidence is outcome.reference else "rejected"
 
 
-def explain(evidence: Evidence, outcome: Outcome, policy: Policy) -> str:
-    """Return the one reason why a candidate won or lost."""
+def explain(evidence: Evidence, outcome: Outcome, policy: Policy, *, short: bool = False) -> str:
+    """Return the one reason why a candidate won or lost; `short` leaves out what an unfit better one lacks."""
     chosen, reference = outcome.chosen, outcome.reference
     if reason := outcome.unfit.get(evidence.name):
         return reason
     if chosen is None or reference is None:
         return "nothing fits"
     if evidence is chosen:
-        return _explain_winner(chosen, outcome, policy)
+        return _explain_winner(chosen, outcome, policy, short)
     if evidence is reference:
         won = f"{chosen.name} is {_comparative(policy)} and shown not to be worse by the margin"
-        return f"it is {_say_best(outcome, policy)}, but {won}"
+        return f"it is {_say_best(outcome, policy, short)}, but {won}"
     if evidence.name not in outcome.better:
         return (
             f"it is not {_comparative(policy)} than {reference.name} ({_both(evidence, reference, policy.objective)})"
@@ -76,10 +77,10 @@ def explain(evidence: Evidence, outcome: Outcome, policy: Policy) -> str:
     return f"{chosen.name} is sound by the same rule, and {_say_better(chosen, evidence, policy)}"
 
 
-def _explain_winner(chosen: Evidence, outcome: Outcome, policy: Policy) -> str:
+def _explain_winner(chosen: Evidence, outcome: Outcome, policy: Policy, short: bool) -> str:
     reference = outcome.reference
     if reference is None or chosen is reference:
-        return f"it is {_say_best(outcome, policy)}, and no {_comparative(policy)} one is shown to be as good"
+        return f"it is {_say_best(outcome, policy, short)}, and no {_comparative(policy)} one is shown to be as good"
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
     return (
         f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and its loss is at most"
@@ -88,11 +89,13 @@ def _explain_winner(chosen: Evidence, outcome: Outcome, policy: Policy) -> str:
     )
 
 
-def _say_best(outcome: Outcome, policy: Policy) -> str:
+def _say_best(outcome: Outcome, policy: Policy, short: bool) -> str:
     """Say that the reference is the best, and of whom: never of everyone where one that is out did better."""
     best = "least costly" if policy.miss_costs else "most accurate"
     if (out := outcome.outdone_by) is None:
         return f"the {best}"
+    if short:
+        return f"the {best} of those that may be chosen"
     reason = outcome.unfit[out.name]
     return f"the {best} of those that may be chosen ({out.name}, {100 * _accuracy(out):.1f}%, may not: {reason})"
 

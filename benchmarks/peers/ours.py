@@ -29,10 +29,10 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     run, arch, size = Path(job["out"]) / "run", job["arch"], str(job["size"])
     group = ["--group", job["group"]] if job.get("group") else []
     call("training", "pack", job["data"], "--out", str(run / "pack"), "--size", size, *group)
-    started = perf_counter()
-    recipe = ["--recipe", job["recipe"], "--epochs", str(job["epochs"])]
+    started, spent = perf_counter(), spent_s()
+    recipe = ["--recipe", job["recipe"], "--epochs", str(job["epochs"]), "--seed", str(job["seed"])]
     call("training", "train", str(run / "pack"), "--out", str(run), "--models", arch, *recipe)
-    seconds = perf_counter() - started
+    seconds, spent = perf_counter() - started, spent_s() - spent
     call("export", str(run), "--engines")
     folder = run / folder_name(arch)
     bundle = open_bundle(folder / "bundle")
@@ -54,6 +54,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "network": f"{arch}, {job['recipe']}, {precision}",
         "epochs": epochs,
         "train_seconds": seconds,
+        "cpu_seconds": spent,
+        "n": len(hits),
         "images_per_s": epochs * len(pack.rows("train")) / seconds,
         "accuracy": float(hits.mean()),
         "agreement": rung["top1_agreement"],
@@ -61,6 +63,11 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "frame_p50_ms": float(np.median(times)),
         "frame_p99_ms": float(np.quantile(times, 0.99)),
     }
+
+
+def spent_s() -> float:
+    """Return the processor seconds of the processes that were started and waited for."""
+    return sum(os.times()[2:4])
 
 
 def call(room: str, *arguments: str) -> None:

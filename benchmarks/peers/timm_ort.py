@@ -6,6 +6,7 @@ Usage: python -m benchmarks.peers.timm_ort JOB.json; writes the row of the table
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -25,11 +26,11 @@ ARCH, BATCH, RATE = "resnet18", 64, 1e-3
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
     """Train from scratch, export, and classify the test pictures with torch and with ONNX Runtime."""
-    torch.manual_seed(0)
+    torch.manual_seed(job["seed"])
     data, size, file = Path(job["data"]), job["size"], Path(job["out"]) / "model.onnx"
-    started = perf_counter()
-    network, epochs = train(data, size, job["epochs"], job.get("seconds"))
-    seconds = perf_counter() - started
+    started, epochs, spent = perf_counter(), job["epochs"], sum(os.times()[:4])
+    network = train(data, size, epochs, job["workers"])
+    seconds, spent = perf_counter() - started, sum(os.times()[:4]) - spent
     network.eval()
     torch.onnx.export(network, (torch.zeros(1, 3, size, size),), str(file), input_names=["x"], dynamo=True)
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -44,6 +45,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "network": ARCH,
         "epochs": epochs,
         "train_seconds": seconds,
+        "cpu_seconds": spent,
+        "n": len(test),
         "images_per_s": epochs * len(ImageFolder(str(data / "train"))) / seconds,
         "accuracy": float((exported.argmax(1) == test.targets).mean()),
         "agreement": float((exported.argmax(1) == trained.argmax(1)).mean()),
@@ -53,32 +56,30 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train(data: Path, size: int, epochs: int, seconds: float | None) -> tuple[Any, int]:
-    """Train with timm's own augmentation, AdamW and a cosine, until the epochs or the seconds are over."""
+def train(data: Path, size: int, epochs: int, workers: int) -> Any:
+    """Train with timm's own augmentation, AdamW and a cosine; return the network that was best on val."""
     folder = ImageFolder(str(data / "train"), create_transform(size, is_training=True, auto_augment=None))
     held = ImageFolder(str(data / "val"), create_transform(size, is_training=False, crop_pct=1.0))
-    loader = DataLoader(folder, BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    loader = DataLoader(
+        folder, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
     network = timm.create_model(ARCH, pretrained=False, num_classes=len(folder.classes))
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
-    best, weights, done, started = -1.0, network.state_dict(), 0, perf_counter()
-    planned = epochs
-    while done < planned:
+    best, weights = -1.0, network.state_dict()
+    for done in range(epochs):
         network.train()
         for step, (x, y) in enumerate(loader):
-            part = (done + step / len(loader)) / planned
+            part = (done + step / len(loader)) / epochs
             optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * float(np.cos(np.pi * part)))
             loss = torch.nn.functional.cross_entropy(network(x), y, label_smoothing=0.1)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
-        done += 1
         accuracy = score(network, held)
         if accuracy > best:
             best, weights = accuracy, {k: v.clone() for k, v in network.state_dict().items()}
-        if seconds:  # as many epochs as fit, from the pace so far
-            planned = max(done, int(seconds / ((perf_counter() - started) / done)))
     network.load_state_dict(weights)
-    return network, done
+    return network
 
 
 def score(network: Any, held: Any) -> float:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.candidates import Candidate, list_candidates, open_bundles, runnable
 from benchmarks.field import open_field
 from benchmarks.frames import synthetic_frames
-from benchmarks.latency import CALLS_PER_TURN, HotPath, Samples, is_same, judge_noise, take_turns
+from benchmarks.latency import CALLS_PER_TURN, HotPath, Samples, compare, is_same, judge_noise, take_turns
 from benchmarks.statistics import Interval
 from inference.backends import open_backend
 from inference.camera import Camera, Mounting
@@ -99,6 +99,7 @@ def test_a_shared_drift_does_not_make_a_pair_differ():
     drift = np.linspace(1, 3, 83)  # the machine becomes three times as slow during the run
     noise = judge_noise(rounds(1, rng, drift), rounds(1, rng, drift), [rounds(1, rng, drift)])
     assert noise.same
+    assert noise.floor < 0.05
     assert noise.noisy, "a spread this large marks the table even though the pair agrees"
 
 
@@ -109,6 +110,21 @@ def test_a_slower_twin_is_found():
     assert not noise.same
     assert noise.noisy
     assert noise.floor == pytest.approx(0.1, abs=0.02)
+
+
+def test_neighbours_that_disturb_half_of_the_calls_do_not_hide_a_tenth_more_time():
+    """A neighbour adds up to three times the time to every other call; the medians cannot tell, the verdict can."""
+    rng = np.random.default_rng(0)
+
+    def disturbed(scale):
+        times = scale * rng.lognormal(0, 0.005, (83, CALLS_PER_TURN))
+        return Samples(times * np.where(rng.random(times.shape) < 0.5, rng.uniform(1, 3, times.shape), 1), times)
+
+    one, twin, slower = disturbed(1), disturbed(1), disturbed(1.1)
+    assert is_same(compare(one, twin))
+    assert not is_same(compare(one, slower))
+    noise = judge_noise(one, twin, [one])
+    assert noise.floor >= noise.median_ratio.high - 1, "what is ranked by medians keeps the noise of medians"
 
 
 @pytest.mark.parametrize(
