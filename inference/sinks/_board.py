@@ -44,7 +44,8 @@ class Bucket:
 
     at: int
     age_ms: float = 0.0
-    work_ms: float = 0.0
+    work_ms: float | None = None
+    """None without a new frame."""
     drops: int = 0
 
 
@@ -110,7 +111,8 @@ class Board:
                 self._buckets.append(Bucket(at))
             bucket = self._buckets[-1]
             bucket.age_ms = max(bucket.age_ms, decision.age_ms)
-            bucket.work_ms = max(bucket.work_ms, work_ms)
+            if decision.fresh:
+                bucket.work_ms = max(bucket.work_ms or 0.0, work_ms)
             bucket.drops += decision.drops
 
     def show(self, decision: Decision, jpeg: bytes, size: tuple[int, int]) -> None:
@@ -181,7 +183,7 @@ class Board:
         line = [found.get(at) for at in range(newest - BUCKETS + 1, newest + 1)]
         return {
             "age_ms": [None if b is None else round(b.age_ms, 1) for b in line],
-            "work_ms": [None if b is None else round(b.work_ms, 1) for b in line],
+            "work_ms": [None if b is None or b.work_ms is None else round(b.work_ms, 1) for b in line],
             "drops": [None if b is None else b.drops for b in line],
         }
 

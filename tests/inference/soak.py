@@ -85,7 +85,7 @@ def main():
     }.items():  # fmt: skip
         setattr(options, name, value)
     bundle = open_bundle(options.bundle)
-    scene = Scene(seed=1, width=320, height=180, scenario="day")
+    scene = Scene(seed=1, width=128, height=72, scenario="day")
     pictures = [scene.render(i)[0] for i in range(RING)]
     source = LiveSource(lambda: Camera30(pictures, max(options.frames // 50, 1)))
     zones = pick_zones(Camera({"ego": (0.3, 0.4, 0.7, 1.0)}), source)

@@ -28,12 +28,12 @@ NOISE_MB = 1.0
 bytes, would be 11 MB over the null run and 1.1 MB over the ort run."""
 PORT = "18431"
 WATCH = f"""
-import time, urllib.request
+import http.client, time, urllib.request
 while True:
     try:
         for path in ("state.json?watch=1", "picture.jpg", "metrics"):
             urllib.request.urlopen("http://127.0.0.1:{PORT}/" + path, timeout=5).read()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         pass
     time.sleep(0.1)
 """
