@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from export.assembly import Assembly, add_bf16, add_fp16, add_fp32, add_int8, begin, check_agreement
+from export.autocast import check_installed
 from export.ladder import as_markdown
 from export.ladder import as_table as ladder_table
 from export.parity import breach
@@ -39,6 +40,7 @@ class Options:
     sms: tuple[int, ...]
     size_px: int | None
     build: Build = field(default_factory=Build)
+    autocast: bool = False
 
     @property
     def targets(self) -> list[tuple[str, int | None]]:
@@ -63,13 +65,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="regions at a time of an engine (1)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    parser.add_argument("--autocast", action="store_true", help="fp16 by nvidia-modelopt, where it is installed")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
     precisions = _precisions(asked.precisions)
-    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
+    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)), asked.autocast)
+    if asked.autocast:
+        check_installed()
     run = open_run(asked.run)
     if asked.dry_run:
         items = [item for path in _checkpoints(run, asked.models).values() for item in _plan(path, options)]
@@ -162,7 +167,7 @@ def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Optio
     fp32 = add_fp32(made, network)
     if "fp16" in options.precisions:
         _say(f"{checkpoint.facts.arch}: fp16")
-        add_fp16(made, fp32, _say)
+        add_fp16(made, fp32, _say, by_modelopt=options.autocast)
     if "bf16" in options.precisions:
         add_bf16(made)
     if "int8" in options.precisions:
