@@ -62,8 +62,9 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 	@for name in recipes to_after to_edge; do for kind in md png; do cp runs/$(RUN)/compare/$$name/compare.$$kind \
 		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
 
-benchmark-compare: setup ## time the hot path by pytest-benchmark and compare with the last time
-	@$(PY) -m pytest tests/benchmarks -p no:randomly --benchmark-only --benchmark-autosave --benchmark-compare $(ARGS)
+benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time
+	@RUN=$(RUN) $(PY) -m pytest tests/benchmarks/test_latency.py -p no:randomly --benchmark-only --benchmark-autosave \
+		--benchmark-compare --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours
 	@$(PY) -m benchmarks.peers '$(DATA)' --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(GROUP),--group '$(value GROUP)') $(ARGS)
