@@ -10,6 +10,9 @@ from inference.backends import Backend
 from inference.contract import Bundle
 from inference.errors import CheckError
 
+EVERY = 2
+"""At power-on each second region is driven, of all frames: under 100 ms at 224 px. `verify` drives them all."""
+
 
 def self_test(bundle: Bundle, backend_name: str, backend: Backend, precision: str) -> dict[str, Any]:
     """Drive the golden frames; return {"passed", "ms", "checks"} or {"passed": None, "why"} without any.
@@ -19,7 +22,7 @@ def self_test(bundle: Bundle, backend_name: str, backend: Backend, precision: st
     if golden.NAME not in bundle.files:
         return {"passed": None, "why": f"the bundle holds no {golden.NAME}"}
     started = perf_counter_ns()
-    rows = golden.check(bundle, backend_name, backend, precision)
+    rows = golden.check(bundle, backend_name, backend, precision, every=EVERY)
     took_ms = (perf_counter_ns() - started) / 1e6
     for row in rows:
         if not row.passed:

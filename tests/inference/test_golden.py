@@ -12,8 +12,10 @@ import pytest
 
 from inference import golden
 from inference.backends import open_backend
+from inference.backends.null import NullBackend
 from inference.contract import open_bundle
-from inference.errors import InputError
+from inference.errors import CheckError, InputError
+from inference.selftest import self_test
 from tests.bundles import make_bundle, tiny_graph
 
 
@@ -99,3 +101,26 @@ def test_a_tie_is_no_flip_but_a_clear_one_is():
 def test_nan_fails():
     expected = np.array([[0.9, 0.1]], np.float32)
     assert not golden.compare("ort", "fp32", np.array([[np.nan, np.nan]], np.float32), expected)[0].passed
+
+
+def test_power_on_drives_each_second_region_of_every_frame_and_checks_it(bundle):
+    driven = []
+
+    class Counted(NullBackend):
+        def infer(self, n):
+            driven.append(n)
+            return super().infer(n)
+
+    assert self_test(bundle, "null", Counted(bundle, "fp32", 1), "fp32")["passed"]
+    assert sum(driven) == 3
+    stored = golden.load(bundle.path / golden.NAME)
+    assert len(stored.rects_r4) == 5
+    assert set(stored.thinned(2).frame_of_r) == set(stored.frame_of_r)
+    probs = stored.probs["fp32"].copy()
+    probs[2] = probs[2, ::-1]  # the second of the three
+    replace(stored, probs=stored.probs | {"fp32": probs}).save(bundle.path / golden.NAME)
+    bundle.with_files(sorted(bundle.files)).save()
+    opened = open_backend("ort", open_bundle(bundle.path), "fp32", threads=1)
+    with pytest.raises(CheckError, match="self-test"):
+        self_test(open_bundle(bundle.path), "ort", opened, "fp32")
+    opened.close()
