@@ -57,6 +57,11 @@ def as_table(results: dict[str, Any]) -> str:
         cold = "-" if row["cold_start_ms"] is None else as_ms(row["cold_start_ms"])
         times = f"{as_ms(frame['p50']):>8} {as_ms(frame['p99']):>8} {cold:>8}"
         lines.append(f"{row['name']:42} {said:>18} {times}  {verdict['role']}")
+    for row in results["other_sizes"]:
+        frame = row["latency"]["frame_ms"]
+        times = f"{as_ms(frame['p50']):>8} {'-':>8} {'-':>8}"
+        lines.append(f"{row['name']:42} {'not measured':>18} {times}  not selectable: {row['why_not']}")
     for row in results["unmeasured"]:
         lines.append(f"{row['arch']} {row['precision']} {row['backend']}: not measured ({row['reason']})")
-    return "\n".join([*lines, say_noise(results["noise"]), choice["sentence"]])
+    more = [part["sentence"] for name in ("seeds", "sustained") if (part := results[name])]
+    return "\n".join([*lines, say_noise(results["noise"]), *more, choice["sentence"]])

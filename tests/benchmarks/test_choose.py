@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,3 +266,10 @@ def test_a_figure_is_taken_from_the_rows():
     assert e.figure("accuracy") == 0.99
     assert e.figure("worst_recall") == pytest.approx(1 - 10 / 500)
     assert replace(e, figures={}).figure("p99_ms") is None
+
+
+def test_the_page_on_the_policy_names_every_field_and_its_default():
+    page = (Path(__file__).parents[2] / "benchmarks" / "POLICY.md").read_text()
+    said = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.M))
+    assert {name: json.loads(text) for name, text in said.items()} == Policy().as_json()
+    Policy.from_json(json.loads(re.search(r"```json\n(.*?)```", page, re.S)[1]))
