@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.errors import InputError
-from inference.pack import open_pack
 from inference.preprocess import Rect, clip_rect
 from inference.regions import LIMIT, Regions
 
@@ -78,6 +77,8 @@ def read_boxes(path: Path) -> Boxes:
 
 def _boxes_of_pack(path: Path, split: str = "test") -> Boxes:
     """Return the rectangles that the rows of a split were cut from, each with its label as the truth."""
+    from inference.pack import open_pack  # not in the car's way to its first decision
+
     pack = open_pack(path)
     found: dict[int | str, list[Box]] = {}
     for row in pack.rows(split):

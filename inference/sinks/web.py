@@ -1,28 +1,14 @@
 """The web page, `--web 127.0.0.1:8080`: live picture, zones, state, sparklines; /state.json and /metrics. Read-only.
 
-The server is waitress: pure Python without a dependency. One thread of it reads and writes all sockets and two answer,
-so that a client which sends or takes a byte at a time holds nobody up; the standard library's server has a thread for
-each client or none to spare. The page polls: nothing stays open for a client, and pictures are encoded only while one
-asks for them, once for all of them.
+The page polls: nothing stays open for a client, and pictures are encoded only while one asks for them, once for all of
+them. What serves it is imported only where it was asked for.
 """
 
 from __future__ import annotations
 
-import hmac
-import importlib
-import logging
 import sys
-from base64 import b64encode
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from hashlib import sha256
-from ipaddress import ip_address
-from pathlib import Path
-from re import DOTALL, findall
-from threading import Thread
 from time import monotonic_ns
-from typing import Any
-from urllib.parse import parse_qs
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -32,29 +18,15 @@ from inference.decision import Decision
 from inference.errors import InputError
 from inference.preprocess import Bytes
 from inference.sinks import Drive, Sink
-from inference.sinks._board import Board
-from inference.sinks._prometheus import CONTENT_TYPE, metrics
 
-PAGE = Path(__file__).with_name("web.html")
+if TYPE_CHECKING:
+    from inference.sinks._board import Board
+
 PICTURE_NS = 80_000_000
 """A picture for people at most so often: 12 a second."""
 WIDEST_PX = 960
 QUALITY = 80
-LIMITS = {
-    "threads": 2,
-    "connection_limit": 200,
-    "channel_timeout": 10,
-    "cleanup_interval": 2,
-    "max_request_header_size": 8192,
-    "max_request_body_size": 1024,
-    "backlog": 64,
-    "asyncore_use_poll": True,
-    "log_socket_errors": False,
-    "ident": None,
-}
 MEND = "give --web PORT or HOST:PORT, such as 8080"
-Answer = tuple[str, str, bytes]
-"""Status, content type, body."""
 
 
 def open_sink(drive: Drive) -> Sink | None:
@@ -67,6 +39,8 @@ def open_sink(drive: Drive) -> Sink | None:
     host, port = read_address(address)
     if token is not None and not token:
         raise InputError("--web-token is empty: give a word that is hard to guess")
+    from inference.sinks._board import Board
+
     about = {"arch": drive.bundle.arch, "contract": drive.bundle.contract[:12]}
     mirror = drive.camera.mirror_for_people
     fixed = not isinstance(drive.zones, Boxes)
@@ -92,27 +66,16 @@ class WebSink(Sink):
     newest = True
 
     def __init__(self, host: str, port: int, token: str | None, board: Board) -> None:
-        try:
-            waitress = importlib.import_module("waitress")
-        except ImportError:
-            raise InputError("--web needs waitress, which is not here: pip install waitress") from None
-        logging.getLogger("waitress").setLevel(logging.CRITICAL)  # hostile requests are not this program's news
+        from inference.sinks._server import Server, is_loopback
+
         self.board = board
         self._due_ns = 0
-        application = Application(board, token, loopback_only=_is_loopback(host))
-        try:
-            self._server = waitress.create_server(
-                application, host=f"[{host}]" if ":" in host else host, port=port, **LIMITS
-            )
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise InputError(f"--web {host}:{port} cannot be opened ({why}): give another host or port") from None
-        self.port = int(self._server.effective_port)
-        self._thread = Thread(target=self._server.run, name="web", daemon=True)
-        self._thread.start()
-        if token is None and not _is_loopback(host):
-            print(f"warning: whoever reaches {host}:{port} sees the camera: give --web-token", file=sys.stderr)
-        print(f"the page is at http://{f'[{host}]' if ':' in host else host}:{self.port}/", file=sys.stderr)
+        self._server = Server(host, port, token, board)
+        self.port = self._server.port
+        name = f"[{host}]" if ":" in host else host
+        if token is None and not is_loopback(host):
+            print(f"warning: whoever reaches {name}:{self.port} sees the camera: give --web-token", file=sys.stderr)
+        print(f"the page is at http://{name}:{self.port}/", file=sys.stderr)
 
     def wants_picture(self) -> bool:
         """Return True while a client watches, twelve times a second."""
@@ -139,107 +102,5 @@ class WebSink(Sink):
             self.board.show(decision, jpeg.tobytes(), (width, height))
 
     def close(self) -> None:
-        """Stop the server from within its own loop, then its threads."""
-        sockets: dict[int, Any] = self._server._map
-        wasyncore = importlib.import_module("waitress.wasyncore")
-        with suppress(OSError):  # the loop has ended by itself
-            self._server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets, ignore_all=True))
-        self._thread.join(5)
-        self._server.task_dispatcher.shutdown(timeout=2)
-
-
-class Application:
-    """The WSGI application: four addresses, GET and HEAD, nothing is ever written."""
-
-    def __init__(self, board: Board, token: str | None, *, loopback_only: bool) -> None:
-        self._board, self._loopback_only = board, loopback_only
-        self._token = None if token is None else token.encode()
-        self._page = PAGE.read_bytes()
-        self._headers = [
-            ("Content-Security-Policy", policy(self._page.decode())),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-        ]
-        self._addresses: dict[str, Callable[[dict[str, list[str]]], Answer]] = {
-            "/": lambda query: ("200 OK", "text/html; charset=utf-8", self._page),
-            "/state.json": self._state,
-            "/picture.jpg": self._picture,
-            "/metrics": lambda query: ("200 OK", CONTENT_TYPE, metrics(self._board)),
-        }
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer one request."""
-        status, kind, body = self._answer(environ)
-        headers = [*self._headers, ("Content-Type", kind), ("Content-Length", str(len(body)))]
-        if status.startswith("405"):
-            headers.append(("Allow", "GET, HEAD"))
-        if status.startswith("401"):
-            headers.append(("WWW-Authenticate", "Bearer"))
-        start_response(status, headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-
-    def _answer(self, environ: dict[str, Any]) -> Answer:
-        if self._loopback_only and not _is_local_name(environ.get("HTTP_HOST", "localhost")):
-            return _refusal("403 Forbidden", "this page is for this machine: ask for it by the name localhost")
-        query = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=8) if _is_short(environ) else {}
-        if self._token is not None and not self._is_known(environ, query):
-            return _refusal("401 Unauthorized", "the token is missing or wrong: open /?token=TOKEN")
-        if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            return _refusal("405 Method Not Allowed", "this page is read-only")
-        address = self._addresses.get(environ.get("PATH_INFO", ""))
-        return address(query) if address else _refusal("404 Not Found", f"there are {' '.join(self._addresses)}")
-
-    def _is_known(self, environ: dict[str, Any], query: dict[str, list[str]]) -> bool:
-        """Compare in constant time. WSGI hands headers on as Latin-1."""
-        assert self._token is not None
-        header = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
-        given = header.removeprefix(b"Bearer ") or query.get("token", [""])[0].encode("utf-8", "replace")
-        return hmac.compare_digest(given, self._token)
-
-    def _state(self, query: dict[str, list[str]]) -> Answer:
-        if "watch" in query:
-            self._board.watch()
-        return "200 OK", "application/json", self._board.as_json()
-
-    def _picture(self, query: dict[str, list[str]]) -> Answer:
-        self._board.watch()
-        number = query.get("number", ["0"])[0]
-        jpeg = self._board.picture(int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0)
-        return ("200 OK", "image/jpeg", jpeg) if jpeg else _refusal("503 Service Unavailable", "no picture yet")
-
-
-def policy(page: str) -> str:
-    """Return a content security policy under which nothing but the page's own script and style does anything."""
-    hashes = {
-        tag: "'sha256-" + b64encode(sha256(text.encode()).digest()).decode() + "'"
-        for tag in ("script", "style")
-        for text in findall(f"<{tag}>(.*?)</{tag}>", page, DOTALL)
-    }
-    return (
-        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; img-src blob: data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _refusal(status: str, text: str) -> Answer:
-    return status, "text/plain; charset=utf-8", f"{text}\n".encode()
-
-
-def _is_short(environ: dict[str, Any]) -> bool:
-    return str(environ.get("QUERY_STRING", "")).count("&") < 8
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_local_name(header: str) -> bool:
-    """Return whether a Host header names this machine: another one is a page elsewhere that plays this one's name."""
-    host: str = header.rsplit(":", 1)[0] if header.rpartition(":")[2].isdigit() else header
-    return _is_loopback(host.removeprefix("[").removesuffix("]"))
+        """Stop the server."""
+        self._server.close()
