@@ -13,6 +13,7 @@ from inference.files import fsync_path
 from inference.picture import draw
 from inference.preprocess import Bytes
 from inference.sinks import Drive, Sink
+from inference.sources import Source
 
 FOLDER_FPS = 2.0
 """Of the overlay of unrelated pictures: slow enough to look at each."""
@@ -20,13 +21,12 @@ FOLDER_FPS = 2.0
 
 def open_sink(drive: Drive) -> Sink | None:
     """Open overlay.mp4 in --out. Raises InputError when the folder cannot be written."""
-    folder, source = drive.options.out, drive.source
+    folder = drive.options.out
     if folder is None or drive.options.no_overlay:
         return None
     name = f"overlay-{drive.restarts}.mp4" if drive.restarts else "overlay.mp4"
-    fps = source.fps if source.sequence else FOLDER_FPS
     try:
-        return OverlaySink(folder / name, fps, mirror=drive.camera.mirror_for_people)
+        return OverlaySink(folder / name, drive.source, mirror=drive.camera.mirror_for_people)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): give --out another folder") from None
 
@@ -38,11 +38,11 @@ class OverlaySink(Sink):
     needs_picture = True
     depth = 4
 
-    def __init__(self, path: Path, fps: float, *, mirror: bool = False) -> None:
+    def __init__(self, path: Path, source: Source, *, mirror: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
+        for old in path.parent.glob(f".*.part{path.suffix}"):  # of a process that was killed
             old.unlink()
-        self._path, self._fps, self._mirror = path, fps, mirror
+        self._path, self._source, self._mirror = path, source, mirror
         # OpenCV takes the container from the suffix, so the temporary name keeps it
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
@@ -56,7 +56,8 @@ class OverlaySink(Sink):
         if self._writer is None:
             self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+            fps = self._source.fps if self._source.sequence else FOLDER_FPS  # known once a camera has given a frame
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
             if not self._writer.isOpened():
                 raise InputError(f"{self._path} cannot be written: give --out a folder with room, or --no-overlay")
         if (drawn.shape[1], drawn.shape[0]) != self._size:

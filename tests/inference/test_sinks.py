@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from inference import sinks
 from inference.commands.run import read_arguments
+from inference.decision import Decision
 from inference.errors import InputError
 from inference.sinks import Drive, Outlet, Sink, open_sinks
+from inference.sinks.overlay import OverlaySink
+from inference.states import State
 
 
 class Blocked(Sink):
@@ -106,6 +110,19 @@ def test_each_sink_knows_all_outlets_and_who_is_not_asked_for_is_not_there(two_s
     assert [o.sink for o in outlets] == [first]
     assert first.outlets is outlets
     outlets[0].close()
+
+
+def test_the_overlay_has_the_rate_that_the_camera_turned_out_to_have(tmp_path):
+    leftover = tmp_path / ".overlay.1.part.mp4"
+    leftover.touch()
+    source = SimpleNamespace(fps=30.0, sequence=True)
+    sink = OverlaySink(tmp_path / "overlay-1.mp4", source)
+    source.fps = 12.0
+    decision = Decision(0, 0, 1.0, 0, State.OK, ())
+    sink.write(decision, np.zeros((90, 120, 3), np.uint8))
+    sink.close()
+    assert cv2.VideoCapture(str(tmp_path / "overlay-1.mp4")).get(cv2.CAP_PROP_FPS) == 12.0
+    assert not leftover.exists()
 
 
 def test_nothing_is_opened_that_nobody_asked_for():
