@@ -28,6 +28,8 @@ SCHEMA = 1
 FACTS = "recording.json"
 SEGMENTS = 8
 """The disk that may be used is shared by so many segments: one in so many is what the ring forgets at once."""
+SEGMENT_BYTES = 64_000_000
+"""No segment is longer, so that bringing one to the disk does not take long."""
 LONGEST_BYTES = 1 << 28
 """A line that speaks of a longer picture is damaged."""
 MEND = "give the folder that --record wrote"
@@ -67,7 +69,7 @@ class SegmentWriter:
         """Append one decision. Raises OSError, and InputError for a picture that is larger than the ring."""
         body = decision.as_json()
         body["media_ns"] = round(decision.media_ms * 1e6)
-        if self._index is None or self._sizes[self._path] >= self._limit // SEGMENTS:
+        if self._index is None or self._sizes[self._path] >= min(self._limit // SEGMENTS, SEGMENT_BYTES):
             self._begin()
         assert self._index is not None
         assert self._pictures is not None
