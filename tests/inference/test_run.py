@@ -191,5 +191,5 @@ def test_doctor_lists_every_backend_and_a_mend_for_what_is_missing():
 def test_decision_json_says_how_steady_a_film_is_and_a_folder_of_pictures_is_never_smoothed(bundle, video, tmp_path):
     (tmp_path / "decision.json").write_text('{"hold_ms": 70}')
     film = run(bundle, "--source", video, "--decision", tmp_path / "decision.json")
-    assert film["habits"] == {"smooth_ms": 150.0, "margin": 0.1, "hold_ms": 70, "forget_ms": 1000.0}
+    assert film["habits"] == {"smooth_ms": 150.0, "margin": 0.3, "hold_ms": 70, "forget_ms": 1000.0}
     assert run(bundle, "--source", write_images(tmp_path / "images"))["habits"] is None
