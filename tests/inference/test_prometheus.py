@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from inference.sinks import Outlet
 from inference.sinks._board import Board
@@ -68,6 +69,16 @@ def test_metrics_follow_the_text_format_and_carry_the_numbers(sink):
     assert found["rearguard_zone_probability", 'zone="a\\"b\\\\c\\nd"'] == 1
     assert found["rearguard_restarts_total", None] == 0
     assert typed["rearguard_age_seconds"] == "summary"
+
+
+def test_prometheus_own_client_reads_the_same(sink):
+    sink.write(decision(0, drops=2, verdicts=[verdict('a"b\\c\nd')]), None)
+    text = metrics(sink.board).decode()
+    ours = {(name, labels): value for (name, labels), value in parse(text)[0].items()}
+    theirs = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    assert len(theirs) == len(ours)
+    assert {s.labels["zone"] for s in theirs if "zone" in s.labels} == {'a"b\\c\nd'}
+    assert sorted(s.value for s in theirs) == sorted(ours.values())
 
 
 def test_metrics_before_the_first_decision_are_metrics(sink):
