@@ -50,7 +50,19 @@ def build(name: str, classes: int, dropout: float | None = None, pretrained: boo
         raise InputError(_sentence(name, pretrained, error)) from None
     if isinstance(pretrained, str):
         _check_fit(name, network, pretrained)
+    _begin_small(network)
     return network
+
+
+def _begin_small(network: nn.Module) -> None:
+    """Start the head near zero: timm draws it for a thousand classes, and with 5 the first loss is 6, not 1.6."""
+    head = network.get_classifier()  # type: ignore[operator]
+    for part in head if isinstance(head, tuple) else (head,):
+        for layer in part.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                nn.init.normal_(layer.weight, std=0.01)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def _check_fit(name: str, network: nn.Module, file: str) -> None:

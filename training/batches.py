@@ -6,7 +6,8 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.pack import Pack
-from training.augment import Augmentation
+from training.draws import Draws, draw
+from training.feed import Feed
 from training.recipe import Recipe
+from training.world import ALONE, World
 
 AHEAD = 2
 """Batches prepared in advance, by one thread: OpenCV and NumPy let the step run meanwhile."""
@@ -30,27 +33,43 @@ def generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.G
 
 @dataclass(frozen=True)
 class Batches:
-    """The training rows of a pack, cut into batches of a recipe."""
+    """The training rows of a pack, cut into batches of a recipe; each process of a world gets its part of every batch.
+
+    The numbers of augmentation are drawn for the whole batch by each process: the batch is the same for any world.
+    """
 
     pack: Pack
     recipe: Recipe
     seed: int
-    mean: tuple[float, ...]
+    feed: Feed
+    world: World = field(default=ALONE)
 
-    @property
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The pack rows that are trained on."""
+        return self.pack.rows("train")
+
+    @cached_property
     def steps(self) -> int:
-        """The steps of an epoch; a last batch of one image, which normalisation cannot use, is left out."""
-        n, batch = len(self.pack.rows("train")), self.recipe.batch
-        return max(n // batch + (n % batch >= 2), 1)
+        """The steps of an epoch; a last batch of one image, or of fewer than processes, cannot be used: it is left out.
+
+        Normalisation by the batch needs two images.
+        """
+        n, batch = len(self.rows), self.recipe.batch
+        return max(n // batch + (n % batch >= max(2, self.world.size)), 1)
 
     @property
     def images(self) -> int:
         """The images of an epoch."""
-        return min(self.steps * self.recipe.batch, len(self.pack.rows("train")))
+        return min(self.steps * self.recipe.batch, len(self.rows))
+
+    def images_at(self, step: int) -> int:
+        """Return the images of one step, over all processes."""
+        return min(self.recipe.batch, len(self.rows) - step * self.recipe.batch)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the pack rows of an epoch in its order: a full shuffle, or equally many draws of each class."""
-        random, rows = generator(self.seed, ORDER, epoch), self.pack.rows("train")
+        random, rows = generator(self.seed, ORDER, epoch), self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
         labels, classes = self.pack.labels_n[rows], len(self.pack.classes)
@@ -59,29 +78,23 @@ class Batches:
         return random.permutation(np.concatenate(drawn))[: len(rows)]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (frames uint8 (n, S, S, 3), labels int64 (n,)) from `first_step` on."""
-        order, augmentation = self.order(epoch), Augmentation(self.recipe, self.pack.geometry.size_px, self.mean)
+        """Yield (frames uint8 (n, S, S, 3), labels int64 (n,)) of this process from `first_step` on."""
+        order, size_px = self.order(epoch), self.pack.geometry.size_px
 
-        def prepare(step: int) -> tuple[Tensor, Tensor]:
+        def prepare(step: int) -> tuple[Tensor, Draws, Tensor]:
             rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
-            frames = augmentation(gather(self.pack, rows), generator(self.seed, PIXELS, epoch, step))
-            return torch.from_numpy(frames), torch.from_numpy(self.pack.labels_n[rows])
+            part = self.world.part(len(rows))
+            draws = draw(self.recipe, len(rows), size_px, generator(self.seed, PIXELS, epoch, step)).of(part)
+            return self.feed.prepare(rows[part], draws), draws, torch.from_numpy(self.pack.labels_n[rows[part]])
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ready: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            ready: deque[Future[tuple[Tensor, Draws, Tensor]]] = deque()
             try:
                 for step in range(first_step, self.steps):
                     while len(ready) < AHEAD and step + len(ready) < self.steps:
                         ready.append(thread.submit(prepare, step + len(ready)))
-                    yield ready.popleft().result()
+                    prepared, draws, labels = ready.popleft().result()
+                    yield self.feed.finish(prepared, draws), labels
             finally:
                 for future in ready:
                     future.cancel()
-
-
-def gather(pack: Pack, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return a copy of pack rows in the order given, read from the disk in ascending order."""
-    ascending = np.argsort(rows, kind="stable")
-    images = np.empty((len(rows), *pack.images_nhwc.shape[1:]), np.uint8)
-    images[ascending] = pack.images_nhwc[rows[ascending]]
-    return images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,11 @@ class Draws:
     grey_n: NDArray[np.bool_]
     erase_n4: NDArray[np.int64]
     """The rectangle erased: x0, y0, x1, y1; empty for none."""
+
+    def of(self, part: slice) -> Draws:
+        """Return the parameters of a part of the images."""
+        arrays = {item.name: getattr(self, item.name)[part] for item in fields(self) if item.name != "size_px"}
+        return replace(self, **arrays)
 
 
 def draw(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Draws:

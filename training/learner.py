@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import models
 from models.deployed import Deployed
+from training.global_norm import globalise
 from training.mode import Mode
 from training.recipe import Recipe
+from training.world import ALONE, World
 
 
 class Learner:
@@ -28,20 +31,29 @@ class Learner:
         seed: int = 0,
         device: str = "cpu",
         pretrained: bool | str = False,
+        world: World = ALONE,
     ) -> None:
         torch.manual_seed(seed)
         network = models.build(arch, classes, dropout=recipe.dropout(arch), pretrained=pretrained)
+        if world.size > 1:
+            network = globalise(network, device)
         self.deployed = Deployed(network, *models.normalisation(arch)).to(device)
         self.network = mode.prepare(self.deployed.network)
-        self.recipe, self.mode, self.device = recipe, mode, device
+        self.recipe, self.mode, self.device, self.world = recipe, mode, device, world
+        self.run = mode.runnable(_parallel(self.network, device) if world.size > 1 else self.network)
+        self.scaler = mode.scaler(device)
         self.optimizer = build_optimizer(self.network, recipe)
         self.average = _averaged(self.network, recipe.average_decay) if recipe.average_decay else None
         self.mix = _mixers(recipe, classes)
 
-    def step(self, frames_nhwc: Tensor, labels_n: Tensor, rate: float, random_seed: int) -> Tensor:
+    def step(
+        self, frames_nhwc: Tensor, labels_n: Tensor, rate: float, random_seed: int, n_in_all: int | None = None
+    ) -> Tensor:
         """Take one step on uint8 frames; return float64 (4,): summed loss, right answers, clipped steps, images.
 
-        All randomness inside (dropout, mixing) comes from `random_seed`: no generator's state needs to be kept.
+        All randomness inside (dropout, mixing) comes from `random_seed`: no generator's state needs to be kept. Of
+        several processes each brings its part of a batch of `n_in_all` images; what is returned is of them all. It
+        lies on the device, which need not be waited for.
         """
         torch.manual_seed(random_seed)
         for group in self.optimizer.param_groups:
@@ -50,17 +62,30 @@ class Learner:
         inputs, targets = self.deployed.normalise(frames), labels
         if self.mix and torch.rand(()) < self.recipe.mix_p:
             inputs, targets = self.mix[int(torch.randint(len(self.mix), ()))](inputs, labels)
-        logits = self.mode.logits(self.deployed, inputs)
-        loss = cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        logits = self.mode.logits(self.run, inputs)
+        loss, n = cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing), len(labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or float("inf"))
-        self.optimizer.step()
+        # gradients are averaged over processes: a larger part of the batch weighs more
+        norm = self._descend(loss if n_in_all in (None, n) else loss * (n * self.world.size / n_in_all))
         if self.average:
             self.average.update_parameters(self.network)
-        n, right = len(labels), (logits.argmax(1) == labels).sum()
-        clipped = norm > (self.recipe.clip_norm or float("inf"))
-        return torch.stack([loss.detach() * n, right, clipped, torch.tensor(n)]).double().cpu()
+        right, clipped = (logits.argmax(1) == labels).sum(), norm > (self.recipe.clip_norm or float("inf"))
+        images = torch.tensor(n, device=loss.device)
+        return self.world.add(torch.stack([loss.detach() * n, right, clipped / self.world.size, images]).double())
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        """Go down the gradient of a loss, clipped; return the gradient's norm."""
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or float("inf"))
+            self.optimizer.step()
+            return norm
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or float("inf"))
+        self.scaler.step(self.optimizer)  # leaves a step out whose gradient is not finite
+        self.scaler.update()
+        return norm
 
     def kept(self) -> nn.Module:
         """Return the network that is judged and kept: the averaged one where there is one."""
@@ -74,6 +99,8 @@ class Learner:
         for i, parameter in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 everything[f"optimizer.{i}.{name}"] = value
+        if self.scaler:
+            everything |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -89,6 +116,8 @@ class Learner:
                 state[name] = like.detach().copy_(value)
             if state:
                 self.optimizer.state[parameter] = state
+        if self.scaler and (held := _below("scaler.", tensors)):
+            self.scaler.load_state_dict({name: value.item() for name, value in held.items()})
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -105,6 +134,12 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
         return torch.optim.SGD(groups, recipe.learning_rate, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, recipe.learning_rate, fused=True)
+
+
+def _parallel(network: nn.Module, device: str) -> DistributedDataParallel:
+    """Have gradients averaged over processes; the statistics of normalisation are the same in each already."""
+    ids = [torch.device(device)] if device.startswith("cuda") else None
+    return DistributedDataParallel(network, ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 def _averaged(network: nn.Module, decay: float) -> AveragedModel:

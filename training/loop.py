@@ -20,6 +20,7 @@ from models.checkpoint import Checkpoint, Facts, load
 from models.deployed import Deployed
 from training import metrics
 from training.batches import NETWORK, Batches, generator
+from training.feed import open_feed
 from training.interrupt import Interrupt
 from training.learner import Learner
 from training.machine import peak_memory_mb
@@ -27,7 +28,8 @@ from training.mode import Mode
 from training.progress import Watch
 from training.recipe import Recipe
 from training.schedule import rate
-from training.state import Row, Track, load_state, save_state
+from training.state import Row, Track, load_state, save_state, saving
+from training.world import ALONE, World
 
 LOWER_RATE = 0.5
 """After a loss that is not a number, training goes on from the last good state at this share of the rate, once."""
@@ -50,13 +52,20 @@ class Job:
     commit: str = "unknown"
     abstain_risk: float = 0.05
     as_json: bool = False
+    augment_on: str = "host"
+    world: World = ALONE
 
     def learner(self) -> Learner:
         """Return a learner at its start."""
         return Learner(
             self.arch, len(self.pack.classes), self.recipe, self.mode,
-            seed=self.seed, device=self.device, pretrained=self.pretrained,
+            seed=self.seed, device=self.device, pretrained=self.pretrained, world=self.world,
         )  # fmt: skip
+
+    def batches(self) -> Batches:
+        """Return the batches of this process."""
+        feed = open_feed(self.pack, models.normalisation(self.arch)[0], self.device, self.augment_on)
+        return Batches(self.pack, self.recipe, self.seed, feed, self.world)
 
     @property
     def finished(self) -> bool:
@@ -67,34 +76,35 @@ class Job:
 def train(job: Job, interrupt: Interrupt) -> dict[str, Any]:
     """Train to the end and return what metrics.json holds; an earlier state of the same job is gone on from.
 
+    Each process of a world calls this; the first writes the files, and the others return nothing.
     Raises InterruptedError after saving when `interrupt` asks for it, CheckError when the loss stays not a number.
     """
     learner, track = job.learner(), Track()
     if saved := load_state(job.folder / "last"):
         track = saved[0]
         learner.restore(saved[1])
-    batches = Batches(job.pack, job.recipe, job.seed, models.normalisation(job.arch)[0])
-    stamp = _stamp(job.pack)
-    with Watch(
-        job.arch, job.recipe.epochs, batches.steps, track.epoch, track.step, job.folder / "tensorboard", job.as_json
-    ) as watch:
+    batches, stamp = job.batches(), _stamp(job.pack)
+    events = job.folder / "tensorboard" if job.world.leads else None
+    with Watch(job.arch, job.recipe.epochs, batches.steps, track.epoch, track.step, events, job.as_json) as watch:
         while not track.finished(job.recipe):
             totals, row = _train_epoch(job, learner, track, batches, watch, interrupt)
             if not math.isfinite(totals[0]):
                 learner, track = _roll_back(job, track)
                 continue
             deployed = _judged(job, learner)
-            logits, labels = metrics.evaluate(deployed, job.pack, "val")
+            logits, labels = metrics.evaluate(deployed, job.pack, "val", job.world)
             row["val_loss"], row["val_accuracy"] = metrics.loss_and_accuracy(logits, labels)
             track = track.after_epoch(row, job.recipe)
             if _stamp(job.pack) != stamp:
                 raise CheckError(f"{job.pack.path} was replaced while it was trained on: put it back, then --resume")
-            if track.best_epoch == track.epoch:
-                _checkpoint(job, deployed, track, logits, labels).save(job.folder / "best.safetensors")
-            save_state(job.folder / "last", track, learner.tensors())
-            _write_history(job.folder / "history.csv", track.history)
+            if job.world.leads:
+                with saving(job.folder):
+                    if track.best_epoch == track.epoch:
+                        _checkpoint(job, deployed, track, logits, labels).save(job.folder / "best.safetensors")
+                    save_state(job.folder / "last", track, learner.tensors())
+                    _write_history(job.folder / "history.csv", track.history)
             watch.epoch_ended(row, best=track.best_epoch == track.epoch)
-    return _conclude(job, track)
+    return _conclude(job, track) if job.world.leads else {}
 
 
 def _train_epoch(
@@ -102,19 +112,23 @@ def _train_epoch(
 ) -> tuple[list[float], Row]:
     """Train what is left of an epoch; return the sums over all of it and its row of history, val left open."""
     learner.network.train()
-    totals, started, saved, at = torch.tensor(track.totals, dtype=torch.float64), perf_counter(), perf_counter(), 0.0
+    started = saved = perf_counter()
+    totals, done = torch.tensor(track.totals, dtype=torch.float64, device=job.device), 0
     for step, (frames, labels) in enumerate(batches.epoch(track.epoch, track.step), track.step):
         at = rate(job.recipe, track.epoch + step / batches.steps, track.plateau) * track.rate_scale
-        random = generator(job.seed, NETWORK, track.epoch, step)
-        totals += learner.step(frames, labels, at, int(random.integers(2**63)))
-        watch.stepped(float(totals[3] - track.totals[3]) / (perf_counter() - started))
-        late = perf_counter() - saved > SAVE_EVERY_S
-        if (late or interrupt.asked) and math.isfinite(totals[0]):
-            save_state(
-                job.folder / "last", replace(track, step=step + 1, totals=tuple(totals.tolist())), learner.tensors()
-            )
+        # the last of as many numbers as processes up to this: each has its own, the first the one it has alone
+        seed = generator(job.seed, NETWORK, track.epoch, step).integers(2**63, size=job.world.rank + 1)[-1]
+        totals += learner.step(frames, labels, at, int(seed), batches.images_at(step))
+        done += batches.images_at(step)
+        watch.stepped(done / (perf_counter() - started))
+        late, asked = job.world.any(perf_counter() - saved > SAVE_EVERY_S, interrupt.asked is not None)
+        if (late or asked) and math.isfinite(totals[0]):
+            if job.world.leads:
+                with saving(job.folder):
+                    part = replace(track, step=step + 1, totals=tuple(totals.tolist()))
+                    save_state(job.folder / "last", part, learner.tensors())
             saved = perf_counter()
-        if interrupt.asked:
+        if asked:
             raise InterruptedError(
                 f"{job.arch} is saved after {step + 1} of {batches.steps} steps of epoch {track.epoch + 1}"
             )

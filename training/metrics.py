@@ -19,6 +19,7 @@ from sklearn.metrics import (
 
 from inference.pack import Pack
 from models.deployed import Deployed
+from training.world import ALONE, World
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -27,20 +28,23 @@ TEMPERATURES = (0.05, 20.0)
 LEAST_COVERAGE = 0.5
 
 
-def evaluate(deployed: Deployed, pack: Pack, split: str) -> tuple[Floats, Labels]:
-    """Return float32 (n, classes) logits of a split, always computed in fp32, and its labels."""
+def evaluate(deployed: Deployed, pack: Pack, split: str, world: World = ALONE) -> tuple[Floats, Labels]:
+    """Return float32 (n, classes) logits of a split, always computed in fp32, and its labels.
+
+    Several processes share the work; each must call this.
+    """
     device = next(deployed.parameters()).device
     rows = pack.rows(split)
     was_training = deployed.training
     deployed.eval()
+    logits = torch.zeros(len(rows), len(pack.classes))
     with torch.inference_mode():
-        parts = []
-        for at in range(0, len(rows), EVALUATED_AT_ONCE):
+        for at in range(world.rank * EVALUATED_AT_ONCE, len(rows), world.size * EVALUATED_AT_ONCE):
             frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVALUATED_AT_ONCE]]))
             inputs = deployed.normalise(frames.to(device)).contiguous(memory_format=torch.channels_last)
-            parts.append(deployed.network(inputs).float().cpu())
+            logits[at : at + EVALUATED_AT_ONCE] = deployed.network(inputs).float().cpu()
     deployed.train(was_training)
-    return torch.cat(parts).numpy(), pack.labels_n[rows]
+    return world.add(logits).numpy(), pack.labels_n[rows]
 
 
 def loss_and_accuracy(logits_nc: Floats, labels_n: Labels) -> tuple[float, float]:

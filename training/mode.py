@@ -1,9 +1,10 @@
-"""How a step computes: precision and memory format, chosen once by timing and then kept."""
+"""How a step computes: precision, memory format and compilation, chosen once by timing and then kept."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from time import perf_counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -14,20 +15,29 @@ import models
 from inference.errors import InputError
 from models.deployed import Deployed
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-TIMED_BATCH = 32
-ROUNDS = 3
-HOPELESS = 2.5
-"""A combination whose first step takes this many times the best one's is timed no further."""
+COMPILING = ("auto", "yes", "no")
+BACKEND = "inductor"
+ROUNDS, LEAST_ROUNDS = 7, 3
+ENOUGH_S = 20.0
+"""No further round begins after this, but the first three are always whole."""
+HOPELESS_BATCH = 16
+HOPELESS = 3.0
+"""A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
+BEHIND = 2.0
+"""Nor does one go on that is behind by this after three rounds."""
+COMPILATIONS = 2
+"""The last batch of an epoch is smaller, and is compiled again."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A precision (of autocast; weights stay float32) and a memory format."""
+    """A precision (of autocast; weights stay float32), a memory format, and whether torch.compile is used."""
 
     precision: str = "fp32"
     memory_format: str = "contiguous"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -35,21 +45,56 @@ class Mode:
         if self.memory_format not in FORMATS:
             raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(FORMATS)}")
 
+    def __str__(self) -> str:
+        return f"{self.precision} {self.memory_format}{' compiled' * self.compiled}"
+
     def as_json(self) -> dict[str, Any]:
-        """Return both fields."""
+        """Return every field."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Mode:
+        """Return the mode that stands in run.json."""
+        return cls(facts["precision"], facts["memory_format"], facts.get("compiled", False))
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Lay the weights out in this memory format, in place."""
         return network.to(memory_format=FORMATS[self.memory_format])
 
-    def logits(self, deployed: Deployed, inputs_nchw: Tensor) -> Tensor:
-        """Run the network on normalised inputs; return float32 (n, classes)."""
+    def runnable(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what `logits` is to call: the network, or what torch.compile makes of it at its first call."""
+        if not self.compiled:
+            return network
+        return torch.compile(network, backend=BACKEND, dynamic=False)
+
+    def logits(self, network: Callable[[Tensor], Tensor], inputs_nchw: Tensor) -> Tensor:
+        """Run `network` on normalised inputs; return float32 (n, classes)."""
         inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
         kind = inputs.device.type
         with torch.autocast(kind, PRECISIONS[self.precision], enabled=self.precision != "fp32"):
-            logits: Tensor = deployed.network(inputs)
+            logits = network(inputs)
         return logits.float()
+
+    def scaler(self, device: str) -> torch.amp.GradScaler | None:
+        """Return the loss scaling that fp16 needs."""
+        return torch.amp.GradScaler(torch.device(device).type) if self.precision == "fp16" else None
+
+
+def precisions_here(device: str) -> tuple[str, ...]:
+    """Return the precisions that `device` computes in itself; the others it would imitate, ten times as slowly."""
+    if device.startswith("cuda"):
+        return ("fp32", *(("bf16",) if torch.cuda.is_bf16_supported() else ()), "fp16")
+    known = torch.ops.mkldnn
+    return (
+        "fp32",
+        *(("bf16",) if known._is_mkldnn_bf16_supported() else ()),
+        *(("fp16",) if known._is_mkldnn_fp16_supported() else ()),
+    )
+
+
+def step_clock(device: str) -> Callable[[], float]:
+    """Return what to time a step by: with one thread the processor's time, of which a neighbour takes none."""
+    return process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
 
 
 @dataclass
@@ -57,18 +102,31 @@ class _Candidate:
     mode: Mode
     deployed: Deployed
     optimizer: torch.optim.Optimizer
-    best_ms: float = float("inf")
+    run: Callable[[Tensor], Tensor]
+    scaler: torch.amp.GradScaler | None
+    times_ms: list[float] = field(default_factory=list)
+
+    @property
+    def best_ms(self) -> float:
+        """The least: what a busy machine adds is never negative."""
+        return min(self.times_ms)
 
     def step(self, frames: Tensor, labels: Tensor) -> float:
         """Run one training step; return its milliseconds."""
-        started = perf_counter()
-        loss = cross_entropy(self.mode.logits(self.deployed, self.deployed.normalise(frames)), labels)
+        clock = step_clock(frames.device.type)
+        started = clock()
+        loss = cross_entropy(self.mode.logits(self.run, self.deployed.normalise(frames)), labels)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        if self.scaler:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
         if frames.is_cuda:
             torch.cuda.synchronize()
-        return (perf_counter() - started) * 1e3
+        return (clock() - started) * 1e3
 
 
 def choose_mode(
@@ -78,33 +136,82 @@ def choose_mode(
     batch: int,
     device: str = "cpu",
     only: tuple[str | None, str | None] = (None, None),
+    *,
+    compiling: str = "no",
+    steps: int = 0,
 ) -> tuple[Mode, dict[str, float]]:
-    """Time a few steps of each combination, interleaved, and return the fastest and {combination: milliseconds}.
+    """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
-    `only` fixes a precision or a memory format. One combination left is not timed.
+    `only` fixes a precision or a memory format. One combination left is not timed. compiling: `yes`, `no`, or `auto`:
+    on a GPU, when over the `steps` of the whole run it gains more time than compilation takes.
     """
-    modes = [Mode(p, f) for p in PRECISIONS if only[0] in (None, p) for f in FORMATS if only[1] in (None, f)]
-    if not modes:
-        Mode(only[0] or "fp32", only[1] or "contiguous")
-    if len(modes) == 1:
-        return modes[0], {}
-    n = min(batch, TIMED_BATCH) if device == "cpu" else batch
-    frames = torch.randint(0, 256, (n, size_px, size_px, 3), dtype=torch.uint8, device=device)
-    labels = torch.arange(n, device=device) % classes
-    candidates = [_candidate(arch, classes, mode, device) for mode in modes]
-    for candidate in candidates:
-        candidate.best_ms = candidate.step(frames, labels)
+    modes = [
+        Mode(p, f)
+        for p in ((only[0],) if only[0] else precisions_here(device))
+        for f in ((only[1],) if only[1] else FORMATS)
+    ]
+    frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8, device=device)
+    labels = torch.arange(batch, device=device) % classes
+    timed_ms: dict[str, float] = {}
+    mode = modes[0]
+    if len(modes) > 1:
+        candidates = _timed([_candidate(arch, classes, one, device) for one in modes], frames, labels)
+        timed_ms = {str(one.mode): round(one.best_ms, 1) for one in candidates}
+        mode = min(candidates, key=lambda one: one.best_ms).mode
+    if compiling == "auto" and device.startswith("cuda"):
+        if _compiling_pays(arch, classes, mode, device, frames, labels, steps, timed_ms):
+            mode = replace(mode, compiled=True)
+    elif compiling == "yes":
+        mode = replace(mode, compiled=True)
+    return mode, timed_ms
+
+
+def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
+    """Time the combinations in turn, so that a noisy neighbour meets them all; return those that were worth it."""
+    small = [(one.step(frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]), one) for one in candidates]
+    small = [(one.step(frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]), one) for _, one in small]
+    limit = HOPELESS * min(ms for ms, _ in small)
+    tried = [one for ms, one in small if ms <= limit]
+    for one in tried:  # the first step at full size is slower, and is not counted
+        one.step(frames, labels)
+    started, going = perf_counter(), tried
+    for number in range(ROUNDS):
+        for one in going:
+            one.times_ms.append(one.step(frames, labels))
+        if number + 1 >= LEAST_ROUNDS:
+            best = min(one.best_ms for one in tried)
+            going = [one for one in going if one.best_ms <= BEHIND * best]
+            if len(going) == 1 or perf_counter() - started > ENOUGH_S:
+                break
+    return tried
+
+
+def _compiling_pays(
+    arch: str,
+    classes: int,
+    mode: Mode,
+    device: str,
+    frames: Tensor,
+    labels: Tensor,
+    steps: int,
+    timed_ms: dict[str, float],
+) -> bool:
+    """Time the compiled step beside the plain one, and tell whether it wins over `steps`, compilation included."""
+    plain, compiled = (_candidate(arch, classes, one, device) for one in (mode, replace(mode, compiled=True)))
+    plain.step(frames, labels)
+    first_ms = compiled.step(frames, labels) + compiled.step(frames, labels)
     for _ in range(ROUNDS):
-        best = min(c.best_ms for c in candidates)
-        for candidate in candidates:
-            if candidate.best_ms <= HOPELESS * best:
-                candidate.best_ms = min(candidate.best_ms, candidate.step(frames, labels))
-    best_of = {f"{c.mode.precision} {c.mode.memory_format}": round(c.best_ms, 1) for c in candidates}
-    return min(candidates, key=lambda c: c.best_ms).mode, best_of
+        for one in (plain, compiled):
+            one.times_ms.append(one.step(frames, labels))
+    timed_ms[str(mode)] = min(round(plain.best_ms, 1), timed_ms.get(str(mode), float("inf")))
+    timed_ms[str(compiled.mode)] = round(compiled.best_ms, 1)
+    timed_ms["compilation"] = round(first_ms)
+    return first_ms * COMPILATIONS + steps * compiled.best_ms < steps * plain.best_ms
 
 
 def _candidate(arch: str, classes: int, mode: Mode, device: str) -> _Candidate:
     network = models.build(arch, classes)
     deployed = Deployed(network, *models.normalisation(arch)).to(device)
     mode.prepare(deployed.network)
-    return _Candidate(mode, deployed, torch.optim.AdamW(deployed.network.parameters(), fused=True))
+    optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
+    return _Candidate(mode, deployed, optimizer, mode.runnable(deployed.network), mode.scaler(device))

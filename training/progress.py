@@ -16,8 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 class Watch:
     """Shows one architecture's training on stderr, and writes TensorBoard events; with `as_json`, lines on stdout."""
 
-    def __init__(self, arch: str, epochs: int, steps: int, epoch: int, step: int, events: Path, as_json: bool) -> None:
-        self.arch, self.epochs, self.as_json = arch, epochs, as_json
+    def __init__(
+        self, arch: str, epochs: int, steps: int, epoch: int, step: int, events: Path | None, as_json: bool
+    ) -> None:
+        """Without a folder for `events` it is silent: in all processes but the first."""
+        self.arch, self.epochs, self.as_json, self.silent = arch, epochs, as_json, events is None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -25,11 +28,11 @@ class Watch:
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=as_json or not sys.stderr.isatty(),
+            disable=as_json or self.silent or not sys.stderr.isatty(),
             transient=True,
         )
         self.task = self.bar.add_task(arch, total=epochs * steps, completed=epoch * steps + step, said="")
-        self.events = SummaryWriter(str(events), purge_step=epoch + 1)
+        self.events = SummaryWriter(str(events), purge_step=epoch + 1) if events else None
         self.said = ""
 
     def __enter__(self) -> Watch:
@@ -40,7 +43,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        self.events.close()
+        if self.events:
+            self.events.close()
 
     def stepped(self, images_per_s: float) -> None:
         """Show that a step is done."""
@@ -48,6 +52,8 @@ class Watch:
 
     def epoch_ended(self, row: dict[str, float], best: bool) -> None:
         """Show the figures of an epoch."""
+        if self.events is None:
+            return
         self.said = f", val {row['val_accuracy']:.1%}"
         for name, value in row.items():
             if name not in {"epoch", "seconds"}:

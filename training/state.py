@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,20 +63,27 @@ class Track:
         return self.epoch >= recipe.epochs or bool(patience and self.epoch - self.stop_epoch >= patience)
 
 
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Turn what a full disk raises into InputError: what was written before is whole, and is gone on from."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:100]
+        raise InputError(f"{folder} cannot be written ({reason}): make room, then go on with --resume") from None
+
+
 def save_state(folder: Path, track: Track, tensors: dict[str, Tensor]) -> None:
     """Write `state.safetensors`, which holds the track too, and `state.json`, the track to be read by people."""
     from safetensors.torch import save_file
 
     body = asdict(track)
-    try:
-        with replacing(folder / "state.safetensors") as temporary:
-            save_file(tensors, str(temporary), metadata={KEY: json.dumps(body)})
-        readable = {name: None if value in (math.inf, -math.inf) else value for name, value in body.items()}
-        write_json(folder / "state.json", readable | {"plateau": track.plateau.as_json()})
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): make room, then go on with --resume"
-        ) from None
+    with replacing(folder / "state.safetensors") as temporary:
+        save_file(tensors, str(temporary), metadata={KEY: json.dumps(body)})
+    readable = {name: None if value in (math.inf, -math.inf) else value for name, value in body.items()}
+    write_json(folder / "state.json", readable | {"plateau": track.plateau.as_json()})
 
 
 def load_state(folder: Path) -> tuple[Track, dict[str, Tensor]] | None:

@@ -1,5 +1,6 @@
 """Train, and die by SIGKILL at a chosen moment: `python -m tests.training.killed MOMENT NUMBER ARGUMENTS...`."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -51,6 +52,24 @@ def arm(moment: str, number: int) -> None:
         loop.save_state = dying_state
 
 
+def train_until(moment: str, number: int, arguments: list[str]) -> None:
+    """Train, to be killed; a process that ends before that ends well."""
+    arm(moment, number)
+    raise SystemExit(main(arguments))
+
+
+def kill(moment: str, number: int, arguments: list[str]) -> int:
+    """Train in a process of its own; return its exit code, -SIGKILL when it was killed.
+
+    The process is forked off a server that has imported everything, and trains nothing itself.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__, "tests.training.joined"])
+    process = server.Process(target=train_until, args=(moment, number, arguments))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]))
-    raise SystemExit(main(sys.argv[3:]))
+    train_until(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

@@ -34,6 +34,20 @@ def test_a_restored_learner_takes_the_same_step_to_the_last_bit(optimizer, memor
     assert same(first.tensors(), other.tensors())
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_restored_learner_in_half_precision_takes_the_same_step(precision):
+    """In fp16 the loss is scaled, and the scale is remembered; the first steps overflow, and are left out."""
+    first, other = (Learner("squeezenet_inspired", 3, EDGE, Mode(precision), seed=seed) for seed in (0, 9))
+    for step in range(4):
+        first.step(FRAMES, LABELS, 1e-3, step)
+    other.restore(first.tensors())
+    for one in (first, other):
+        totals = one.step(FRAMES, LABELS, 1e-3, 4)
+        assert totals.isfinite().all()
+    assert same(first.tensors(), other.tensors())
+    assert ("scaler.scale" in first.tensors()) == (precision == "fp16")
+
+
 def test_dropout_depends_on_the_step_s_seed_alone():
     losses = []
     for noise in (1, 2):

@@ -1,11 +1,9 @@
 import csv
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +14,13 @@ from inference.errors import CheckError, InputError
 from inference.runs import open_run
 from models.checkpoint import load
 from tests.export.runs import write_pack
+from tests.training.killed import kill
 from training import loop
-from training.__main__ import LAUNCH
 from training.commands.train import main
 from training.interrupt import Interrupt
 from training.learner import Learner
 from training.state import load_state
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ARCH = "squeezenet_inspired"
 EPOCHS = 3
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", str(EPOCHS), "--batch", "32", "--precision", "fp32",
@@ -113,7 +110,7 @@ def test_another_seed_gives_another_run(run, pack, tmp_path):
 
 
 def test_mode_from_takes_the_modes_of_another_run_untimed(run, pack, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.commands.train.choose_mode", lambda *a: pytest.fail("timed"))
+    monkeypatch.setattr("training.commands.train.choose_mode", lambda *a, **k: pytest.fail("timed"))
     settings = [*SETTINGS[:-6], "--epochs", "1", "--batch", "32", "--threads", "1"]
     assert not main([str(pack), "--out", str(tmp_path / "x"), *settings, "--mode-from", str(run)])
     assert open_run(tmp_path / "x").facts["modes"] == open_run(run).facts["modes"]
@@ -149,9 +146,7 @@ def test_a_signal_saves_in_the_middle_and_resuming_ends_the_same(run, pack, tmp_
 
 @pytest.mark.parametrize(("moment", "number"), [("step", 6), ("write", 2), ("between", 1)])
 def test_a_killed_run_goes_on_to_the_same_end(run, pack, tmp_path, moment, number):
-    command = [sys.executable, "-m", "tests.training.killed", moment, str(number), *arguments(pack, tmp_path / "run")]
-    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | LAUNCH, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert kill(moment, number, arguments(pack, tmp_path / "run")) == -signal.SIGKILL
     assert arguments_end(pack, tmp_path / "run", "--resume") == 0
     assert_same(run, tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.tmp"))
@@ -164,10 +159,9 @@ def test_random_kills_never_change_the_end(run, pack, tmp_path, seed):
     random = np.random.default_rng(seed)
     for _ in range(int(random.integers(1, 4))):
         moment, number = str(random.choice(["step", "write", "between"])), int(random.integers(0, 8))
-        command = [sys.executable, "-m", "tests.training.killed", moment, str(number)]
-        command += [*arguments(pack, tmp_path / "run"), "--resume"]
-        done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | LAUNCH, capture_output=True, check=False)
-        assert done.returncode in {-signal.SIGKILL, 0}, done.stderr.decode()
+        code = kill(moment, number, arguments(pack, tmp_path / "run", "--resume"))
+        assert code in {-signal.SIGKILL, 0}
+        print(f"seed {seed}: {moment} {number}: {'killed' if code else 'had ended'}")
     assert arguments_end(pack, tmp_path / "run", "--resume") == 0
     assert_same(run, tmp_path / "run")
 
@@ -214,6 +208,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_state(pack, tmp_path, m
     with pytest.raises(InputError, match=r"No space left on device.*--resume"):
         arguments_end(pack, tmp_path / "run")
     assert load_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
+
+
+@pytest.mark.parametrize("room_kib", [1000, 4000])
+def test_a_write_that_breaks_off_is_one_sentence_and_the_run_goes_on(run, pack, tmp_path, room_kib):
+    """To a writer a file that may grow no further is a full disk: the best checkpoint, or the state, breaks off."""
+    out, before = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_kib * 1024, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written \(.*File too large.*--resume") as caught:
+            arguments_end(pack, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert (out / ARCH / "best.safetensors").exists() == (room_kib == 4000)
+    assert not list(out.rglob("*.tmp"))
+    assert arguments_end(pack, out, "--resume") == 0
+    assert_same(run, out)
 
 
 def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):

@@ -10,8 +10,10 @@ import cv2
 
 from inference.commands import Parser
 from inference.pack import open_pack
-from training import bench_data, bench_loop
+from training import bench_data, bench_loop, bench_step
 from training.commands.train import OURS, check_device
+from training.feed import PLACES
+from training.mode import FORMATS, PRECISIONS, Mode
 
 
 def main(arguments: list[str]) -> int | None:
@@ -23,31 +25,48 @@ def main(arguments: list[str]) -> int | None:
     it.add_argument("--size", type=int, help="of the step and the loop (default: 64, and 224 with --device)")
     it.add_argument("--batch", type=int, default=128)
     it.add_argument("--steps", type=int, default=30, help="of the loop (30)")
+    it.add_argument("--threads", type=int, help="of the step, on both sides (default: one a core)")
+    it.add_argument("--augment-on", default="auto", choices=PLACES, help="in the loop (default: device, on a GPU)")
+    it.add_argument("--precision", choices=PRECISIONS, help="of the loop (default: bf16, on a CPU the fastest)")
+    it.add_argument("--memory-format", choices=FORMATS, default="channels_last", help="of the loop, with --precision")
+    it.add_argument("--loop-only", action="store_true", help="leave the data path and the step out")
     it.add_argument("--json", action="store_true")
     given = it.parse_args(arguments)
     check_device(given.device or "cpu")
     cv2.setNumThreads(1)
     archs = tuple(given.models)
-    result: dict[str, Any] = {
-        "data_path": bench_data.measure(open_pack(given.pack) if given.pack else None),
-        "step": bench_loop.measure_steps(archs, given.size or 64, given.batch),
-    }
+    result: dict[str, Any] = {}
+    if not given.loop_only:
+        result = {
+            "data_path": bench_data.measure(open_pack(given.pack) if given.pack else None),
+            "step": bench_step.measure_steps(archs, given.size or 64, given.batch, given.threads),
+        }
     if given.device:
-        loop = bench_loop.measure_loop(archs, given.size or 224, given.batch, given.steps, given.device)
-        result["loop"] = loop
-    if given.json:
-        print(json.dumps(result, indent=1))
-        return None
-    print("data path against torchvision on JPEG, one thread each, median of interleaved rounds")
-    for row in result["data_path"]:
-        print(f"  {row['size_px']:4} px {row['ratio']:6.2f}x  {row['images_per_s']:9.1f} images/s")
-    print("step against eager fp32 contiguous, median of interleaved rounds")
-    for row in result["step"]:
-        mode = f"{row['mode']['precision']} {row['mode']['memory_format']}"
-        print(f"  {row['arch']:24}{row['ratio']:6.2f}x  {row['images_per_s']:9.1f} images/s  {mode}")
-    if given.device:
-        print(f"whole loop on {given.device}, {loop['size_px']} px, batch {loop['batch']}")
-        for arch, images_per_s in loop["images_per_s"].items():
-            print(f"  {arch:24}{images_per_s:9.1f} images/s")
-        print(f"  {loop['hours_uvh26_100_epochs']} hours for these networks x 100 epochs x 252,723 images")
+        result["loop"] = bench_loop.measure_loop(
+            archs, given.size or 224, given.batch, given.steps, given.device, augment_on=given.augment_on,
+            mode=Mode(given.precision, given.memory_format) if given.precision else None,
+        )  # fmt: skip
+    print(json.dumps(result, indent=1) if given.json else _table(result))
     return None
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = []
+    if "step" in result:
+        lines.append("data path against torchvision on JPEG, one thread each, median of interleaved rounds")
+        for row in result["data_path"]:
+            lines.append(f"  {row['size_px']:4} px {row['ratio']:6.2f}x  {row['images_per_s']:9.1f} images/s")
+        lines.append(f"step against {bench_step.PLAIN_IS}, as many threads, median of interleaved rounds")
+        for row in result["step"]:
+            rates = f"{row['images_per_s']:9.1f} against {row['twin_images_per_s']:.1f} images/s"
+            lines.append(f"  {row['arch']:24}{row['ratio']:6.2f}x {rates}, {Mode.from_json(row['mode'])}")
+    if loop := result.get("loop"):
+        lines.append(f"whole loop on {loop['device']}, {loop['size_px']} px, augmented on the {loop['augment_on']}")
+        for row in loop["rows"]:
+            rates = ", ".join(f"{rate:.1f} images/s in batches of {n}" for n, rate in row["by_batch"].items())
+            lines.append(f"  {row['arch']:24}{rates}, {Mode.from_json(row['mode'])}")
+        hours = (
+            f"{loop['hours_uvh26_100_epochs']} hours in batches of {loop['batch']}, {loop['hours_at_best_batch']} in"
+        )
+        lines.append(f"  {hours} the best, for these networks x 100 epochs x 252,723 images")
+    return "\n".join(lines)

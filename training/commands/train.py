@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,13 +19,15 @@ from inference.pack import Pack, open_pack
 from inference.runs import SCHEMA, folder_name, open_run
 from training import recipe as recipes
 from training.commands.pack import add_options, summary
+from training.feed import PLACES, choose_place
 from training.importers import Options
 from training.interrupt import Interrupt
 from training.leaderboard import collect, write_leaderboard
 from training.loop import Job, train
 from training.machine import commit, describe_machine
-from training.mode import FORMATS, PRECISIONS, Mode, choose_mode
+from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode
 from training.pack import pack as write_pack
+from training.world import World, joined
 
 OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
 EPILOG = "any field of the recipe can be set, as --batch 64 or --label-smoothing 0.1; --recipe NAME --help lists them"
@@ -39,13 +42,20 @@ def parser() -> Parser:
     it.add_argument("--models", nargs="+", default=OURS, metavar="ARCH", help=f"of {', '.join(models.names())}, timm/*")
     it.add_argument("--resume", action="store_true", help="go on with a run that was stopped, or killed")
     it.add_argument("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience along with --epochs")
-    it.add_argument("--pretrained", nargs="?", const=True, default=False, metavar="FILE", help="timm's weights")
+    it.add_argument(
+        "--pretrained", nargs="?", const=True, default=False, metavar="FILE",
+        help="start a timm/* network from timm's weights, or from those of a .safetensors or .pth file with its names",
+    )  # fmt: skip
     it.add_argument("--abstain-risk", type=float, default=0.05, metavar="RISK", help="errors accepted on val (0.05)")
     it.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
+    it.add_argument("--augment-on", default="auto", choices=PLACES, help="host or device (default: device, on a GPU)")
     it.add_argument("--precision", choices=PRECISIONS, help="of the step (default: the fastest, by timing)")
     it.add_argument("--memory-format", choices=FORMATS, help="of the step (default: the fastest, by timing)")
     it.add_argument(
         "--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json"
+    )
+    it.add_argument(
+        "--compile", default="auto", choices=COMPILING, help="torch.compile (auto: where it pays, on a GPU)"
     )
     it.add_argument("--threads", type=int, help="of the CPU (default: one a core)")
     it.add_argument("--json", action="store_true", help="JSON lines on stdout")
@@ -58,9 +68,23 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> int | None:
-    """Pack when needed, train, and print the leaderboard."""
+    """Pack when needed, train, and print the leaderboard; started by torchrun, together with the other processes."""
+    with joined() as world:
+        given, recipe, run = world.first(lambda: _prepare(arguments, world))
+        cv2.setNumThreads(1)  # pictures are small: threads cost more than they bring
+        torch.set_num_threads(run["machine"]["threads"])
+        pack = open_pack(Path(given.source) if _is_pack(given.source) else given.out / "pack")
+        jobs = [_job(given, recipe, pack, run, arch, world) for arch in given.models]
+        if stopped := _train(jobs):
+            return stopped
+        return world.first(lambda: _end(given, jobs))
+
+
+def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, dict[str, Any]]:
+    """Check everything, pack when needed, and write run.json or read it; return what was asked, recipe and run.json."""
     given = parser().parse_args(arguments)
     recipe = _recipe(given)
+    world.check_batch(recipe.batch)
     for arch in given.models:
         models.check_name(arch)
         if given.pretrained:  # weights that are missing or do not fit are refused before anything is written
@@ -70,10 +94,12 @@ def main(arguments: list[str]) -> int | None:
     check_device(given.device)
     _check_out(given.out, given.resume)
     pack = _open(given)
-    cv2.setNumThreads(1)  # pictures are small: threads cost more than they bring
     torch.set_num_threads(given.threads or torch.get_num_threads())
-    run = _begin(given, recipe, pack)
-    jobs = [_job(given, recipe, pack, run, arch) for arch in given.models]
+    return given, recipe, _begin(given, recipe, pack, world)
+
+
+def _train(jobs: list[Job]) -> int | None:
+    """Train what is not finished; return an exit code when a signal stopped it."""
     with Interrupt() as interrupt:
         for job in jobs:
             if job.finished:
@@ -81,17 +107,14 @@ def main(arguments: list[str]) -> int | None:
             try:
                 figures = train(job, interrupt)
             except InterruptedError as stopped:
-                print(f"stopped: {stopped}; --resume goes on", file=sys.stderr)
-                return 128 + (interrupt.asked or 0)
-            if not given.json:
+                if job.world.leads:
+                    print(f"stopped: {stopped}; --resume goes on", file=sys.stderr)
+                return 128 + (interrupt.asked or signal.SIGTERM)
+            if job.world.leads and not job.as_json:
                 print(
                     f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}",
                     file=sys.stderr,
                 )
-    _end(given.out, jobs)
-    table = write_leaderboard(given.out, pack.synthetic)
-    if not given.json:
-        print(table)
     return None
 
 
@@ -123,7 +146,7 @@ def _check_out(out: Path, resume: bool) -> None:
 
 
 def _open(given: Any) -> Pack:
-    if (Path(given.source) / "pack.json").is_file():
+    if _is_pack(given.source):
         return open_pack(Path(given.source))
     options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
     made = write_pack(given.source, given.out / "pack", options)
@@ -131,7 +154,11 @@ def _open(given: Any) -> Pack:
     return made
 
 
-def _begin(given: Any, recipe: recipes.Recipe, pack: Pack) -> dict[str, Any]:
+def _is_pack(source: str) -> bool:
+    return (Path(source) / "pack.json").is_file()
+
+
+def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict[str, Any]:
     """Write run.json before the first step, or read that of the run to go on with and see that it is the same."""
     head, dirty = commit()
     inside = pack.path.resolve().is_relative_to(given.out.resolve())
@@ -150,24 +177,31 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack) -> dict[str, Any]:
     if (given.out / "run.json").is_file():
         before = open_run(given.out).facts
         _check_same(given.out, before, facts)
-        torch.set_num_threads(before["machine"]["threads"])
         return before
     modes = dict(open_run(given.mode_from).facts.get("modes", {})) if given.mode_from else {}
     for arch in given.models:
-        if arch in modes:
-            continue
-        only = (given.precision, given.memory_format)
-        mode, timed_ms = choose_mode(arch, len(pack.classes), pack.geometry.size_px, recipe.batch, given.device, only)
-        modes[arch] = mode.as_json() | {"timed_ms": timed_ms}
-        print(f"{arch} trains in {mode.precision}, {mode.memory_format}", file=sys.stderr)
+        modes[arch] = modes.get(arch) or _choose(given, recipe, pack, arch, world)
+        print(f"{arch} trains in {Mode.from_json(modes[arch])}", file=sys.stderr)
     facts |= {
         "modes": {arch: modes[arch] for arch in given.models},
+        "augment_on": choose_place(given.augment_on, given.device),
         "commit": head,
         "dirty": dirty,
+        "processes": world.size,
         "machine": describe_machine(given.device),
     }
     write_json(given.out / "run.json", facts)
     return facts
+
+
+def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: World) -> dict[str, Any]:
+    """Time a few steps of a process's part of a batch."""
+    mode, timed_ms = choose_mode(
+        arch, len(pack.classes), pack.geometry.size_px, recipe.batch // world.size, world.device(given.device),
+        (given.precision, given.memory_format), compiling=given.compile,
+        steps=recipe.epochs * len(pack.rows("train")) // recipe.batch,
+    )  # fmt: skip
+    return mode.as_json() | {"timed_ms": timed_ms}
 
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -179,17 +213,20 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
 
 
-def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], arch: str) -> Job:
-    mode = Mode(run["modes"][arch]["precision"], run["modes"][arch]["memory_format"])
+def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], arch: str, world: World) -> Job:
     return Job(
-        pack, arch, recipe, mode, given.out / folder_name(arch), seed=given.seed, device=given.device,
-        pretrained=given.pretrained, commit=run["commit"], abstain_risk=given.abstain_risk, as_json=given.json,
+        pack, arch, recipe, Mode.from_json(run["modes"][arch]), given.out / folder_name(arch), seed=given.seed,
+        device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],
+        abstain_risk=given.abstain_risk, as_json=given.json, augment_on=run.get("augment_on", "host"), world=world,
     )  # fmt: skip
 
 
-def _end(out: Path, jobs: list[Job]) -> None:
-    """Put what was measured into run.json."""
-    facts = read_json(out / "run.json")
+def _end(given: Any, jobs: list[Job]) -> None:
+    """Put what was measured into run.json; write and print the leaderboard."""
+    facts = read_json(given.out / "run.json")
     names = ("seconds", "images_per_s", "peak_memory_mb")
-    facts["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(out)}
-    write_json(out / "run.json", facts)
+    facts["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(given.out)}
+    write_json(given.out / "run.json", facts)
+    table = write_leaderboard(given.out, jobs[0].pack.synthetic)
+    if not given.json:
+        print(table)

@@ -1,0 +1,89 @@
+"""The choice of a mode: by the least time at the recipe's batch, whatever the neighbours do."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from training import mode
+from training.learner import Learner
+from training.mode import HOPELESS_BATCH, Mode, choose_mode
+from training.recipe import named
+
+ARCH = "squeezenet_inspired"
+TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
+
+
+class Clock:
+    """Steps that take no time but report TIMES_MS, `noise` times as much."""
+
+    def __init__(self):
+        self.steps, self.noise = [], itertools.repeat(1)
+
+    def step(self, candidate, frames, labels):
+        self.steps.append((str(candidate.mode), len(frames)))
+        return TIMES_MS.get(str(candidate.mode), 1000.0) * len(frames) / 64 * next(self.noise)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    it = Clock()
+    monkeypatch.setattr(mode._Candidate, "step", lambda self, frames, labels: it.step(self, frames, labels))
+    monkeypatch.setattr(mode, "precisions_here", lambda device: ("fp32", "bf16", "fp16"))
+    return it
+
+
+def test_the_fastest_is_chosen_at_the_recipes_batch(clock):
+    chosen, timed_ms = choose_mode(ARCH, 3, 32, 64)
+    assert chosen == Mode("bf16", "channels_last")
+    assert timed_ms["bf16 channels_last"] == 60.0
+    assert ("bf16 channels_last", 64) in clock.steps
+
+
+def test_a_hopeless_combination_is_never_timed_at_full_size(clock):
+    choose_mode(ARCH, 3, 32, 64)
+    assert ("fp16 contiguous", HOPELESS_BATCH) in clock.steps
+    assert ("fp16 contiguous", 64) not in clock.steps
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_neighbour_that_doubles_a_third_of_the_steps_does_not_decide(clock, seed):
+    random = np.random.default_rng(seed)
+    clock.noise = (1 + (random.random() < 1 / 3) for _ in itertools.count())
+    assert choose_mode(ARCH, 3, 32, 64)[0] == Mode("bf16", "channels_last")
+
+
+def test_one_combination_left_is_not_timed(clock):
+    assert choose_mode(ARCH, 3, 32, 64, "cpu", ("fp16", "contiguous")) == (Mode("fp16", "contiguous"), {})
+    assert not clock.steps
+
+
+@pytest.mark.parametrize(("steps", "pays"), [(100, False), (10_000, True)])
+def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, pays):
+    times = {False: 20.0, True: 10.0}
+    calls = []
+
+    def step(self, frames, labels):
+        calls.append(self.mode.compiled)
+        return 30_000.0 if self.mode.compiled and calls.count(True) == 1 else times[self.mode.compiled]
+
+    monkeypatch.setattr(mode._Candidate, "step", step)
+    frames, labels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", frames, labels, steps, {}) is pays
+
+
+def test_a_compiled_step_is_the_plain_one(monkeypatch):
+    monkeypatch.setattr(mode, "BACKEND", "eager")
+    frames = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
+    learners = [Learner(ARCH, 3, named("edge"), Mode("fp32", "contiguous", compiled)) for compiled in (True, False)]
+    for one in learners:
+        for number in range(2):
+            one.step(frames, torch.arange(8) % 3, 1e-3, number)
+    ours, theirs = (one.tensors() for one in learners)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_run_json_written_before_compilation_was_known_is_read():
+    assert Mode.from_json({"precision": "bf16", "memory_format": "contiguous"}) == Mode("bf16", "contiguous", False)
