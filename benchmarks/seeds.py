@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,24 @@ def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
     Raises InputError when a named one was trained on another pack or with the same seed.
     """
     if named is None:
-        files = sorted(run.path.resolve().parent.glob("*/run.json"))
-        beside = [open_run(file.parent) for file in files if file.parent != run.path.resolve()]
-        return [other for other in beside if describe_seed(run, other)[0] == "another seed"]
+        return [other for other in _open_beside(run) if describe_seed(run, other)[0] == "another seed"]
     others = [open_run(path) for path in named]
     for other in others:
         what, said = describe_seed(run, other)
         if what == "another pack" or what == "the same seed":
             raise InputError(f"--seeds: {other.path} {said}: name runs that differ from {run.path} in the seed alone")
     return others
+
+
+def _open_beside(run: Run) -> list[Run]:
+    """Open the finished runs in the same folder; what is no run of ours, or holds nothing yet, is passed over."""
+    found, here = [], run.path.resolve()
+    for file in sorted(here.parent.glob("*/run.json")):
+        with suppress(InputError):
+            other = open_run(file.parent)
+            if file.parent != here and (other.bundles() or [*other.path.glob("*/metrics.json")]):
+                found.append(other)
+    return found
 
 
 def describe_seed(run: Run, other: Run) -> tuple[str, str]:
@@ -64,7 +74,9 @@ def measure_seeds(run: Run, others: Sequence[Run], candidates: Sequence[Candidat
         theirs = [replace(c, bundle=open_bundle(bundles[c.arch])) for c in candidates if c.arch in bundles]
         theirs = [c for c in theirs if c.proved and c.bundle.geometry == pack.geometry]
         predicted = {}
-        with open_field(theirs) as (opened, _):
+        with open_field(theirs) as (opened, refused):
+            for row in refused:
+                print(f"seed {other.facts.get('seed')}: {row.reason}", file=sys.stderr)
             for candidate, path in opened:
                 print(f"seed {other.facts.get('seed')}: {candidate.name}", file=sys.stderr)
                 predicted[candidate.name] = encode_classes(predict(path.pipeline, pack).predicted_n)

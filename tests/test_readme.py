@@ -27,7 +27,7 @@ SUBSTITUTES = {"SOURCE=/dev/video0": "SOURCE=road.mp4", "--web 8080": "--web 0"}
 SMALL = {
     "make train": "ARGS='--epochs 1 --batch 16' SIZE=32 MODELS=mobilenet_inspired",
     "make export": "ARGS='--precisions fp32 int8'",
-    "make benchmark": "ARGS='--quick --backends ort'",
+    "make benchmark": "ARGS='--quick --backends ort --budget-ms 10000'",
     "make run": "ARGS='--frames 3'",
 }
 

@@ -26,6 +26,10 @@ WEIGHTS = {
 """tiny_a reads the colours right, tiny_b mixes them up a little."""
 
 
+BUSY = ("--budget-ms", "10000")
+"""On a machine that others use, even a tiny network misses 33 ms once in a hundred frames."""
+
+
 def make_pack(path: Path, *, size_px: int = 32, rows_per_class: int = 20, noise: int = 90, seed: int = 0) -> Path:
     """Write a pack of red, green and blue squares with so much noise that the best network is not always right."""
     rng = np.random.default_rng(seed)
@@ -95,5 +99,5 @@ def measured_run(tmp_path_factory):
     from benchmarks.commands import measure
 
     path = make_run(tmp_path_factory.mktemp("measured") / "runs" / "tiny")
-    assert measure.main([str(path), "--backends", "ort", "--quick"]) == 0
+    assert measure.main([str(path), "--backends", "ort", "--quick", *BUSY]) == 0
     return path

@@ -21,6 +21,7 @@ from inference.files import read_json, write_json
 from inference.pack import open_pack
 from inference.pipeline import Pipeline
 from inference.runs import open_run
+from tests.benchmarks.conftest import BUSY
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_a_damaged_model_never_reaches_production(run_folder):
 
 
 def test_json_prints_the_choice_on_stdout_alone(small_run, capsys):
-    measure.main([str(small_run), "--backends", "ort", "--quick", "--json"])
+    measure.main([str(small_run), "--backends", "ort", "--quick", "--json", *BUSY])
     printed = json.loads(capsys.readouterr().out)
     assert printed == read_json(small_run / "production" / "choice.json")
 

@@ -55,6 +55,11 @@ def seeded(tmp_path_factory):
 def test_runs_beside_it_that_differ_in_the_seed_alone_are_found(seeded):
     assert [run.path.name for run in find_seeds(open_run(seeded), None)] == ["mine1", "mine2"]
     assert find_seeds(open_run(seeded), []) == []
+    for name, text in (("broken", "{"), ("begun", (seeded.parent / "mine1" / "run.json").read_text())):
+        (seeded.parent / name).mkdir()
+        (seeded.parent / name / "run.json").write_text(text)
+    beside = [run.path.name for run in find_seeds(open_run(seeded), None)]
+    assert beside == ["mine1", "mine2"], "what is broken or only begun is passed over"
 
 
 def test_mean_and_sd_are_of_the_very_files_of_every_seed(seeded):
@@ -66,7 +71,7 @@ def test_mean_and_sd_are_of_the_very_files_of_every_seed(seeded):
     assert body["values"][2] < 0.5
     assert body["sd"] > 0.1
     assert results["seeds"]["accuracy"]["tiny_b fp32 ort x1"]["sd"] == 0
-    assert "3 seeds: " in (seeded / "report" / "report.html").read_text()
+    assert "3 seeds:" in (seeded / "report" / "report.html").read_text()
 
 
 def test_the_choice_that_another_seed_would_not_make_is_said(seeded):
