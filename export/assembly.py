@@ -192,7 +192,8 @@ def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
     """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
     rows, val = calibration.calibration_rows(made.pack), made.rows["val"]
     images = made.pack.images_nhwc
-    evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val])
+    evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val],
+                        made.golden.geometry_rhwc)  # fmt: skip
     found = search(
         fp32, evidence, lambda sentence: say(f"{made.bundle.arch}: {sentence}"), repair=not made.latency_only
     )

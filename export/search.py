@@ -15,6 +15,7 @@ from export.calibration import Histogram
 from export.equalise import equalise
 from export.graph import Graph
 from export.parity import Probs, breach, gate, measure, run_onnx
+from inference.contract import TOLERANCE
 from inference.preprocess import Bytes
 
 EQUALISING_ROWS = 64
@@ -35,6 +36,8 @@ class Evidence:
     """Torch's probabilities of val, float32 (n, classes)."""
     labels: NDArray[np.int64]
     """Of val."""
+    golden_rhwc: Bytes | None = None
+    """The golden regions: on them a runtime must give what the file says, to the tolerance of int8."""
 
     def distance(self, model: onnx.ModelProto, count: int | None = None) -> float:
         """Return the mean over val rows of max |dprob| to torch."""
@@ -43,13 +46,25 @@ class Evidence:
         return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
 
     def judge(self, forms: Forms) -> dict[str, Any]:
-        """Return the gates of both forms on val."""
+        """Return the gates of both forms on val, and whether fusing changes what the golden frames give.
+
+        A runtime rounds a fused layer in other places than the file says. Where that alone moves the answer by more
+        than the tolerance, the network hangs on single roundings, and the power-on self-test would refuse it.
+        """
         rungs = [
             measure(name, "val", self.val_rows, run_onnx(model, self.images_nhwc, self.val_rows, exact=name == "int8"),
                     self.reference, self.labels)
             for name, model in forms.items()
         ]  # fmt: skip
-        return gate("int8", rungs)
+        judged = gate("int8", rungs)
+        if self.golden_rhwc is not None:
+            regions = np.arange(len(self.golden_rhwc))
+            fused, written = (run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=e) for e in (False, True))
+            moved = float(np.abs(fused - written).max())
+            limit, name = TOLERANCE["int8"], "int8 ort: golden frames, fused against as written"
+            judged["checks"].append({"name": name, "value": moved, "limit": limit, "passed": moved <= limit})
+            judged["passed"] = all(check["passed"] for check in judged["checks"])
+        return judged
 
 
 @dataclass(frozen=True)
@@ -133,10 +148,10 @@ class _Attempts:
         signed = to_int8.quantise(self.fp32, plan, amax)
         return {"int8": signed, "int8 ort": to_int8.ort_form(signed)}
 
-    def try_methods(self, kept: Sequence[str] = ()) -> bool:
+    def try_methods(self, kept: Sequence[str] = (), methods: Sequence[str] = calibration.METHODS) -> bool:
         """Judge the calibration method whose worse form is nearest to torch; say whether it passed."""
         # the worse of both forms: the unsigned one has room above a ReLU where the signed one clips
-        made = {method: self.quantise(method, kept) for method in calibration.METHODS}
+        made = {method: self.quantise(method, kept) for method in methods}
         scores = {m: max(self.evidence.distance(form) for form in forms.values()) for m, forms in made.items()}
         best = min(scores, key=lambda method: scores[method])
         self.distance = scores[best]
@@ -153,7 +168,7 @@ class _Attempts:
 
     def give_back(self) -> None:
         """Give layers back to float, the most sensitive first, until the gate holds: the fewest of that order."""
-        ranked = self._rank()
+        ranked, method = self._rank(), self.best.method
         failing, passing = 0, len(ranked) // 2 + 1  # with more than half in float int8 is not int8
         best = None
         while passing - failing > 1:
@@ -161,7 +176,7 @@ class _Attempts:
             count = (failing + passing) // 2
             if best is None:
                 count = min(count, max(1, 2 * failing))
-            if self.try_methods(ranked[:count]):
+            if self.try_methods(ranked[:count], [method]):
                 passing, best = count, self.best
             else:
                 failing = count

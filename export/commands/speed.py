@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from export.speed import Speed, time_bundle
+from export.speed import CLOCKS, Speed, time_bundle
 from inference import backends
 from inference.commands import Parser
 from inference.contract import open_bundle
@@ -26,12 +26,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--backends", nargs="+", choices=backends.names(), help="default: every one that runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=60, help="turns of each file, in shuffled order (60)")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: where other programs share the cores (wall)"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     names = asked.backends or [n for n in backends.names() if n != "null" and backends.find(n).presence().here]
-    rows = [
-        row for path in _bundles(asked) for row in time_bundle(open_bundle(path), names, asked.threads, asked.rounds)
-    ]
+    how = (names, asked.threads, asked.rounds, asked.clock)
+    rows = [row for path in _bundles(asked) for row in time_bundle(open_bundle(path), *how)]
     print(json.dumps([asdict(row) for row in rows], indent=1) if asked.json else _table(rows))
     return 0
 
@@ -43,7 +45,7 @@ def _bundles(asked: argparse.Namespace) -> list[Path]:
     if not found:
         size = f" --size {asked.size}" if asked.size else ""
         raise InputError(f"{run.path} holds no such bundle: make it with `python -m export {run.path}{size}`")
-    print(f"{len(found)} bundles, one call at a time on {asked.threads} threads", file=sys.stderr)
+    print(f"{len(found)} bundles, one call at a time on {asked.threads} threads, {asked.clock} clock", file=sys.stderr)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import nn
@@ -97,3 +99,17 @@ def test_only_layers_read_by_layers_alone_are_scaled(fp32):
     joined = {name for node in graph.nodes if node.op_type in {"Concat", "Add"} for name in node.input}
     rectified = {graph.producer[name].input[0] for name in joined if name in graph.producer}
     assert not rectified & {pair.first.output[0] for pair in pairs(fp32)}
+
+
+def test_a_file_whose_answers_move_when_it_is_fused_is_searched_on(hard, monkeypatch):
+    went_on = []
+    monkeypatch.setattr(search, "TOLERANCE", {"int8": -1.0})
+    monkeypatch.setattr(search, "gate", lambda precision, rungs: {"passed": True, "checks": []})
+    monkeypatch.setattr(search, "equalise", lambda model, ranges: (model, []))
+    monkeypatch.setattr(search._Attempts, "give_back", lambda self: went_on.append(self))
+    images = hard[1].images_nhwc
+    found = search.search(hard[0], replace(hard[1], golden_rhwc=np.asarray(images[:4]), val_rows=hard[1].val_rows[:12],
+                                           reference=hard[1].reference[:12], labels=hard[1].labels[:12]))  # fmt: skip
+    assert not found.passed
+    assert "golden frames, fused against as written is" in found.steps[0].outcome
+    assert went_on

@@ -13,6 +13,7 @@ from export.parity import run_onnx, run_torch
 from export.to_onnx import OPSET, to_onnx
 from inference.errors import CheckError
 from models.deployed import Deployed
+from tests.export import runs
 
 
 class Pooled(nn.Module):
@@ -57,6 +58,19 @@ def test_input_output_and_opset_are_the_contract(fp32):
     assert (frames.name, frames.type.tensor_type.elem_type) == ("frames", onnx.TensorProto.UINT8)
     assert (probs.name, probs.type.tensor_type.elem_type) == ("probs", onnx.TensorProto.FLOAT)
     assert [item.version for item in fp32.opset_import] == [OPSET]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_operator_is_one_that_tensorrts_parser_has_had_since_8_5(exported, precision):
+    """JetPack 6 has TensorRT 10.3, opsets 9 to 20. Source: onnx-tensorrt, docs/operators.md of 8.5."""
+    known = {
+        "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DequantizeLinear", "Div",
+        "Flatten", "Gemm", "GlobalAveragePool", "MaxPool", "QuantizeLinear", "Relu", "Reshape", "Softmax", "Transpose",
+    }  # fmt: skip
+    model = onnx.load(exported / runs.ARCH / "bundle" / f"model.{precision}.onnx")
+    assert {node.op_type for node in model.graph.node} <= known
+    assert {node.domain for node in model.graph.node} == {""}
+    assert 9 <= model.opset_import[0].version <= 20
 
 
 def test_a_stray_file_says_what_it_is(fp32, checkpoint):
