@@ -31,10 +31,10 @@ def presence() -> Presence:
     here = importable()
     if not here:
         reason = "neither tensorrt nor tensorrt_rtx is installed"
-        return Presence(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python, or run with --backend ort")
+        return Presence(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
     version = ", ".join(f"{name} {module_of(name)[1].__version__}" for name in here)
     if reason := _cuda.absence() or "":
-        return Presence(False, version, reason, "install NVIDIA's driver and cuda-python, or run with --backend ort")
+        return Presence(False, version, reason, "python -m inference run BUNDLE --backend ort")
     return Presence(here=True, version=version)
 
 

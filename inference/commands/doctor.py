@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from inference.commands import Parser
+
+Row = dict[str, Any]
+JETSON = Path("/etc/nv_tegra_release")
+PCI = Path("/sys/bus/pci/devices")
+NVIDIA = "0x10de"
+ORT = "python -m inference run BUNDLE --backend ort"
+"""What one does without a GPU."""
 
 
 def main(arguments: list[str]) -> None:
@@ -20,62 +29,134 @@ def main(arguments: list[str]) -> None:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
+    width = max(len(row["part"]) for row in rows)
     for row in rows:
         mend = f"  -> {row['mend']}" if row["mend"] else ""
-        print(f"{'ok' if row['here'] else '--'}  {row['part']:22} {row['found']}{mend}")
+        print(f"{'ok' if row['here'] else '--'}  {row['part']:{width}}  {row['found']}{mend}")
 
 
-def examine() -> list[dict[str, Any]]:
+def examine() -> list[Row]:
     """Return one row a part: {"part", "here", "found", "mend"}."""
-    return [_python(), *_libraries(), *_backends(), *_cameras(), _gstreamer()]
+    return [_python(), *_machine(), *_libraries(), *_backends(), _cuda_device(), *_cameras(), *_opencv(), *_rest()]
 
 
-def _row(part: str, here: bool, found: str, mend: str = "") -> dict[str, Any]:
+def _row(part: str, here: bool, found: str, mend: str = "") -> Row:
     return {"part": part, "here": here, "found": found, "mend": "" if here else mend}
 
 
-def _python() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0))
-    return _row("python", True, f"{platform.python_version()} on {platform.machine()}, {cores} cores")
+def _python() -> Row:
+    able = sys.version_info >= (3, 10)
+    found = f"{platform.python_version()} on {platform.machine()}"
+    return _row("python", able, found, "sudo apt install python3.11 python3.11-venv")
 
 
-def _libraries() -> list[dict[str, Any]]:
+def _machine() -> list[Row]:
+    from inference.process import cores, cpu_model
+
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    rows = [_row("machine", True, f"{cpu_model()}, {cores()} cores for this process, {pages:.1f} GB")]
+    if JETSON.exists():
+        rows.append(_row("jetson", True, JETSON.read_text(encoding="utf-8", errors="replace").splitlines()[0][:60]))
+    return rows
+
+
+def _libraries() -> list[Row]:
     import cv2
     import numpy as np
 
     return [_row("numpy", True, np.__version__), _row("opencv", True, cv2.__version__)]
 
 
-def _backends() -> list[dict[str, Any]]:
+def _backends() -> list[Row]:
     from inference import backends
 
     rows = []
     for name in backends.names():
         presence = backends.find(name).presence()
-        rows.append(
-            _row(
-                f"backend {name}", presence.here, presence.version if presence.here else presence.reason, presence.mend
-            )
-        )
+        found = presence.version if presence.here else presence.reason
+        if not presence.here and presence.version:
+            found = f"{presence.version}, but {presence.reason}"
+        mend = "sudo apt install nvidia-jetpack" if name == "trt" and JETSON.exists() else presence.mend
+        rows.append(_row(f"backend {name}", presence.here, found, mend))
     return rows
 
 
-def _cameras() -> list[dict[str, Any]]:
-    rows = []
-    for device in sorted(Path("/dev").glob("video*")):
-        name = Path("/sys/class/video4linux") / device.name / "name"
-        label = name.read_text().strip() if name.exists() else "unnamed"
-        able = os.access(device, os.R_OK | os.W_OK)
-        found = label if able else f"{label}, but this user may not open it"
-        rows.append(_row(f"camera {device}", able, found, "sudo usermod -aG video $USER"))
-    mend = "plug a camera in, or run on --source synthetic://"
-    return rows or [_row("camera", False, "no /dev/video* here", mend)]
+def _cuda_device() -> Row:
+    """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
+    from inference.backends import _cuda
+    from inference.errors import InputError
+
+    try:
+        device = _cuda.device()
+    except InputError as error:
+        reason = str(error).split(": ", 1)[-1]
+    else:
+        return _row("CUDA device", True, f"{device.name}, sm_{device.sm}, {device.cuda}")
+    if not JETSON.exists() and not _has_nvidia_card():
+        return _row("CUDA device", False, "no NVIDIA card in this machine", ORT)
+    if not Path("/dev/nvidiactl").exists() and not JETSON.exists():
+        return _row("CUDA device", False, "a card, but no driver for it", "sudo ubuntu-drivers install")
+    mend = "pip install cuda-python" if "not installed" in reason else "nvidia-smi"
+    return _row("CUDA device", False, reason, mend)
 
 
-def _gstreamer() -> dict[str, Any]:
+def _has_nvidia_card() -> bool:
+    return any(
+        (device / "vendor").read_text().strip() == NVIDIA
+        for device in (PCI.iterdir() if PCI.is_dir() else ())
+        if (device / "vendor").exists()
+    )
+
+
+def _cameras() -> list[Row]:
+    rows = [_camera(device) for device in sorted(Path("/dev").glob("video*"))]
+    mend = "python -m inference run BUNDLE --source synthetic://"
+    return rows or [_row("camera", False, "no /dev/video* here: plug one in", mend)]
+
+
+def _camera(device: Path) -> Row:
+    from inference.v4l2 import ask
+
+    part = f"camera {device}"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return _row(part, False, "this user may not open it", "sudo usermod -aG video $USER")
+    try:
+        node = ask(device)
+    except OSError as error:
+        return _row(part, False, f"it does not answer ({error.strerror})", f"sudo fuser -v {device}")
+    if not node.formats:
+        return _row(part, True, f"{node.card}: no pictures on this node")
+    return _row(part, True, f"{node.card} ({node.driver}): {' '.join(node.formats)}")
+
+
+def _opencv() -> list[Row]:
+    """Say what this OpenCV was built with: each kind of source needs one of it."""
     import cv2
 
-    line = next((x for x in cv2.getBuildInformation().splitlines() if "GStreamer:" in x), "GStreamer: NO")
-    here = "YES" in line
-    mend = "only csi:// needs it: use the OpenCV of JetPack or of the distribution (sudo apt install python3-opencv)"
-    return _row("GStreamer in OpenCV", here, line.split(":", 1)[1].strip().split(" ")[0], mend)
+    lines = [line.strip() for line in cv2.getBuildInformation().splitlines()]
+    system = "sudo apt install python3-opencv && python3 -m venv --system-site-packages .venv"
+    wheel = "pip install --force-reinstall opencv-python-headless"
+    parts = (
+        ("FFmpeg in OpenCV", "FFMPEG:", "videos, http://, rtsp:// need it", wheel),
+        ("V4L2 in OpenCV", "v4l/v4l2:", "/dev/video* needs it", wheel),
+        ("GStreamer in OpenCV", "GStreamer:", "csi:// needs it", system),
+    )
+    rows = []
+    for part, key, need, mend in parts:
+        value = next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "NO")
+        here = value.startswith("YES")
+        rows.append(_row(part, here, value if here else f"not built in; {need}", mend))
+    return rows
+
+
+def _rest() -> list[Row]:
+    """Say whether the web page's server is here, and whether what a probe finds can be remembered."""
+    from inference.threads import cache_file
+
+    page = find_spec("waitress") is not None
+    rows = [_row("web page", page, "waitress" if page else "its server is not installed", "pip install waitress")]
+    folder = cache_file().parent
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    found = f"{folder} can be written" if os.access(nearest, os.W_OK) else f"{folder} cannot be written"
+    rows.append(_row("cache", os.access(nearest, os.W_OK), found, f"sudo install -d -o $USER {folder}"))
+    return rows

@@ -1,0 +1,57 @@
+"""What a /dev/video node is, asked of its driver without a stream: many cameras have nodes without pictures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+# Source: linux/videodev2.h
+QUERYCAP, ENUM_FMT = 0x80685600, 0xC0405602
+CAPABILITY = struct.Struct("=16s32s32sIII12x")
+FORMAT = struct.Struct("=III32sII12x")
+CAPTURE, CAPTURE_MPLANE, DEVICE_CAPS = 0x1, 0x1000, 0x80000000
+TYPES = {CAPTURE: 1, CAPTURE_MPLANE: 9}
+"""The buffer type whose formats are asked for, by capability."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One /dev/video node."""
+
+    card: str
+    driver: str
+    formats: tuple[str, ...]
+    """Four-letter codes, such as MJPG; empty where it gives no pictures."""
+
+
+def ask(device: Path) -> Node:
+    """Ask a node what it is. Raises OSError when it cannot be opened or is no V4L2 device."""
+    descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        answer = fcntl.ioctl(descriptor, QUERYCAP, bytes(CAPABILITY.size))
+        driver, card, _, _, capabilities, of_node = CAPABILITY.unpack(answer)
+        able = of_node if capabilities & DEVICE_CAPS else capabilities
+        kind = next((TYPES[bit] for bit in TYPES if able & bit), None)
+        formats = () if kind is None else tuple(_formats(descriptor, kind))
+        return Node(_text(card), _text(driver), formats)
+    finally:
+        os.close(descriptor)
+
+
+def _formats(descriptor: int, kind: int) -> list[str]:
+    found: list[str] = []
+    while len(found) < 64:
+        try:
+            answer = fcntl.ioctl(descriptor, ENUM_FMT, FORMAT.pack(len(found), kind, 0, b"", 0, 0))
+        except OSError:  # EINVAL after the last
+            return found
+        code = FORMAT.unpack(answer)[4]
+        found.append(struct.pack("=I", code & 0x7FFFFFFF).decode("ascii", "replace").strip())
+    return found
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("utf-8", "replace")
