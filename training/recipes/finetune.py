@@ -1,7 +1,19 @@
-"""Ours for pretrained weights: `edge` at a quarter of the rate and a third of the length. See training/LOOP.md."""
+"""Ours for pretrained weights: a low rate, ten epochs that end annealed, averaged weights. See training/LOOP.md."""
 
 from dataclasses import replace
 
-from training.recipes.edge import RECIPE as EDGE
+from training.recipes.after import RECIPE as AFTER
 
-RECIPE = replace(EDGE, name="finetune", epochs=10, learning_rate=5e-4, warmup_epochs=1.0)
+RECIPE = replace(
+    AFTER,
+    name="finetune",
+    epochs=10,
+    batch=32,
+    learning_rate=5e-4,
+    weight_decay=0.05,
+    decay_norm_bias=False,
+    schedule="one_cycle",
+    warmup_epochs=1.0,
+    stop_patience=0,
+    average_decay=0.99,
+)
