@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,8 @@ def autocast(model: onnx.ModelProto, frames_nhwc: Bytes, keep_float: Iterable[st
     logging.getLogger("modelopt").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         onnx.save(model, Path(scratch) / "fp32.onnx")
-        np.savez(Path(scratch) / "rows.npz", **{INPUT["name"]: frames_nhwc})
+        rows: dict[str, Any] = {INPUT["name"]: frames_nhwc}
+        np.savez(Path(scratch) / "rows.npz", **rows)
         try:
             converted: onnx.ModelProto = convert_to_mixed_precision(
                 onnx_path=str(Path(scratch) / "fp32.onnx"),
