@@ -16,8 +16,9 @@ from torch import Tensor
 
 from inference.pack import Pack
 from training.draws import Draws, draw
-from training.feed import Feed
+from training.feed import Feed, shrink
 from training.recipe import Recipe
+from training.schedule import side_px
 from training.world import ALONE, World
 
 AHEAD = 2
@@ -78,8 +79,9 @@ class Batches:
         return random.permutation(np.concatenate(drawn))[: len(rows)]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (frames uint8 (n, S, S, 3), labels int64 (n,)) of this process from `first_step` on."""
+        """Yield (frames uint8 (n, s, s, 3), labels int64 (n,)) of this process from `first_step` on; s: see side_px."""
         order, size_px = self.order(epoch), self.pack.geometry.size_px
+        side = side_px(self.recipe, epoch, size_px)
 
         def prepare(step: int) -> tuple[Tensor, Draws, Tensor]:
             rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
@@ -94,7 +96,7 @@ class Batches:
                     while len(ready) < AHEAD and step + len(ready) < self.steps:
                         ready.append(thread.submit(prepare, step + len(ready)))
                     prepared, draws, labels = ready.popleft().result()
-                    yield self.feed.finish(prepared, draws), labels
+                    yield shrink(self.feed.finish(prepared, draws), side), labels
             finally:
                 for future in ready:
                     future.cancel()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from inference.errors import InputError
 from inference.pack import Pack
@@ -79,6 +80,14 @@ def choose_place(asked: str, device: str) -> str:
     if asked not in PLACES:
         raise InputError(f"--augment-on is {asked!r}: give one of {', '.join(PLACES)}")
     return asked if asked != "auto" else "device" if device.startswith("cuda") else "host"
+
+
+def shrink(frames_nhwc: Tensor, side_px: int) -> Tensor:
+    """Return uint8 (n, S, S, 3) frames at a smaller side, each pixel the mean of the area it covers."""
+    if side_px == frames_nhwc.shape[1]:
+        return frames_nhwc
+    small_nchw = interpolate(frames_nhwc.permute(0, 3, 1, 2).float(), side_px, mode="area")
+    return small_nchw.round().byte().permute(0, 2, 3, 1).contiguous()
 
 
 def load_resident(pack: Pack, device: str) -> Tensor:

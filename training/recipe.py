@@ -76,6 +76,8 @@ class Recipe:
     mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: none")
     cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: none")
     mix_p: float = _extra(1.0, 0, 1, "chance that a batch is mixed (with both, one of them by a coin)")
+    start_size: float = _extra(1.0, 0.25, 1, "side of the first epoch's images, as a share of the pack's")
+    full_size_at: float = _extra(0.5, 0, 1, "share of the epochs after which images are as large as the pack's")
     balanced: bool = field(default=False, metadata={"help": "draw each class equally often"})
 
     def __post_init__(self) -> None:

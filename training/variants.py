@@ -26,6 +26,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     ),
     "colour": ("brightness", "contrast", "saturation", "hue", "grayscale_p"),
     "erasing": ("erase_p", "erase_area_min", "erase_area_max"),
+    "size": ("start_size", "full_size_at"),
     "averaging": ("average_decay",),
     "mixing": ("mixup_alpha", "cutmix_alpha", "mix_p"),
     "balance": ("balanced",),

@@ -60,3 +60,22 @@ def test_on_a_cpu_the_host_augments_unless_told():
     assert feed.choose_place("auto", "cpu") == "host"
     assert feed.choose_place("auto", "cuda:0") == "device"
     assert feed.choose_place("device", "cpu") == "device"
+
+
+def test_a_shrunk_pixel_is_the_mean_of_those_it_covers():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    small = feed.shrink(torch.from_numpy(frames), 8).numpy()
+    assert small.dtype == np.uint8
+    means = frames.reshape(3, 8, 2, 8, 2, 3).mean((2, 4))
+    assert np.abs(small - means).max() <= 0.5
+
+
+def test_early_epochs_have_small_images_and_the_same_labels(pack):
+    recipe = dataclasses.replace(RECIPE, start_size=0.5, full_size_at=0.5, epochs=4)
+    size_px = pack.geometry.size_px
+    for epoch, side in ((0, size_px // 2), (2, size_px)):
+        of = Batches(pack, recipe, 3, OnHost(pack, MEAN)).epoch(epoch)
+        full = Batches(pack, RECIPE, 3, OnHost(pack, MEAN)).epoch(epoch)
+        for (frames, labels), (_, same) in zip(of, full, strict=True):
+            assert frames.shape[1:] == (side, side, 3)
+            assert torch.equal(labels, same)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inference.errors import InputError
 from training import recipe as recipes
 from training.recipe import Recipe, named
-from training.schedule import Plateau, rate
+from training.schedule import Plateau, rate, side_px
 
 # ruff: noqa: C408
 TABLE = {
@@ -115,3 +115,22 @@ def test_label_smoothing_spreads_over_the_true_class_too():
     target = torch.tensor([[0.925, 0.025, 0.025, 0.025]])
     smooth = torch.nn.functional.cross_entropy(logits, torch.tensor([0]), label_smoothing=0.1)
     assert float(smooth) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)))
+
+
+def test_published_recipes_train_at_full_size():
+    for name in ("before", "after"):
+        assert {side_px(named(name), epoch, 64) for epoch in range(100)} == {64}
+
+
+@given(st.floats(0.25, 1), st.floats(0, 1), st.integers(1, 60), st.integers(8, 640))
+def test_images_grow_to_the_packs_size_and_stay_there(start, at, epochs, full_px):
+    recipe = dataclasses.replace(named("edge"), start_size=start, full_size_at=at, epochs=epochs)
+    sides = [side_px(recipe, epoch, full_px) for epoch in range(epochs)]
+    assert sides == sorted(sides)
+    assert all(8 <= side <= full_px for side in sides)
+    assert all(side == full_px for epoch, side in enumerate(sides) if epoch >= at * epochs)
+
+
+def test_the_first_images_have_the_side_asked_for():
+    recipe = dataclasses.replace(named("edge"), start_size=0.5, full_size_at=0.5, epochs=30)
+    assert [side_px(recipe, epoch, 64) for epoch in (0, 7, 15)] == [32, 48, 64]

@@ -1,4 +1,7 @@
-"""Ours: a schedule that ends annealed, smaller batches, decay that bites, averaged weights. See training/RECIPES.md."""
+"""Ours: a high rate, one cosine that ends annealed, averaged weights, light augmentation, small images first.
+
+See training/RECIPES.md for what each is worth.
+"""
 
 from dataclasses import replace
 
@@ -7,15 +10,29 @@ from training.recipes.after import RECIPE as AFTER
 RECIPE = replace(
     AFTER,
     name="edge",
-    batch=32,
-    learning_rate=2e-3,
+    batch=64,
+    learning_rate=8e-3,
     weight_decay=0.05,
     decay_norm_bias=False,
     schedule="one_cycle",
-    warmup_epochs=3.0,
+    warmup_epochs=2.0,
     stop_patience=0,
     average_decay=0.99,
     dropout_mobilenet=0.2,
     dropout_squeezenet=0.2,
     dropout_resnet=0.2,
+    rotation_deg=5.0,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.02,
+    translate=0.06,
+    scale_min=0.95,
+    scale_max=1.25,
+    perspective=0.0,
+    perspective_p=0.0,
+    grayscale_p=0.05,
+    erase_p=0.25,
+    start_size=0.5,
+    full_size_at=0.5,
 )
