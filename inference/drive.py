@@ -1,0 +1,132 @@
+"""One drive: a bundle and a source opened, run and closed, and what it was."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from inference.backends import Backend, open_backend
+from inference.boxes import read_boxes
+from inference.camera import Camera, Mounting, read_camera
+from inference.contract import Bundle, open_bundle
+from inference.errors import CheckError, InputError
+from inference.files import write_json
+from inference.live import play_in_real_time
+from inference.pipeline import Pipeline
+from inference.process import cores
+from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
+from inference.selftest import self_test
+from inference.sinks import Drive, Outlet, open_sinks
+from inference.sources import open_source
+from inference.steady import Habits, read_habits
+from inference.supervisor import BUILDING, ENDING, OPENING, Worker
+from inference.threads import Probe, chosen_here, key_of, remembered
+
+SCHEMA = 1
+
+
+def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
+    """Open everything, run, close everything; return the summary and write it to --out."""
+    bundle = open_bundle(options.bundle)
+    name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
+    camera = read_camera(options.camera) if options.camera else Camera()
+    if options.boxes and camera.zones:
+        raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
+    habits = read_habits(options.decision) if options.decision else Habits()
+    source = open_source(options.source)
+    backend: Backend | None = None
+    probe: Probe | None = None
+    outlets: list[Outlet] = []
+    try:
+        zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
+        worker.beat(BUILDING)
+        backend, probe = open_network(options, bundle, name, precision, zones.most)
+        worker.beat(OPENING)
+        tested = self_test(bundle, name, backend, precision)
+        if tested["passed"] is None:
+            print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
+        if options.realtime:
+            source = play_in_real_time(source)
+        stamps = stamps_of(bundle, source)
+        outlets = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
+        # unrelated pictures say nothing of each other
+        steady = habits if source.sequence and not options.boxes else None
+        pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
+        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
+        runner.on_warm = probe.start if probe else None
+        print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
+        with stopping(runner.stop.set):
+            runner.run(options.frames)
+    finally:
+        worker.beat(ENDING)
+        if probe is not None:
+            probe.end()
+        source.close()
+        for outlet in outlets:
+            outlet.close()
+        if backend is not None:
+            facts = backend.describe()
+            backend.close()
+    if not runner.tally.frames:
+        if runner.stop.is_set():
+            raise CheckError("stopped by SIGTERM before the first frame")
+        raise InputError(f"{options.source} gave no frame: give a source that does")
+    summary = {
+        "schema": SCHEMA,
+        "source": options.source,
+        "synthetic": "synthetic" in stamps,
+        "stamps": list(stamps),
+        "bundle": facts_of(bundle),
+        "backend": facts,
+        "zones": list(zones.names),
+        "self_test": tested,
+        "restarts": worker.number,
+        "habits": None if steady is None else vars(steady),
+        **runner.summary(),
+    }
+    if options.out:
+        write_summary(options.out / "summary.json", summary)
+    return summary
+
+
+def open_network(
+    options: argparse.Namespace, bundle: Bundle, name: str, precision: str, batch: int
+) -> tuple[Backend, Probe | None]:
+    """Open the backend; return it with the probe that finds its thread count, or None where that is known."""
+    threads = options.threads or chosen_here(bundle) or remembered(key_of(bundle, name, precision, batch))
+    backend = open_backend(name, bundle, precision, batch=batch, threads=threads)
+    unknown = threads is None and backend.describe()["device"] == "cpu" and cores() > 1
+    return backend, Probe(bundle, name, precision, batch) if unknown else None
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json. Raises InputError when the disk is full."""
+    try:
+        write_json(path, summary)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): make room") from None
+
+
+@contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM end the drive as the end of the source does: sinks finished, summary written, exit code 0."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def facts_of(bundle: Bundle) -> dict[str, str]:
+    """Return which bundle it is: the digest is that of bundle.json."""
+    digest = str(bundle.as_json()["digest"])
+    return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract}
