@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -23,6 +24,7 @@ from inference.regions import Zones
 from inference.runner import Runner
 from inference.sinks import Outlet, Sink
 from inference.sinks.jsonl import JsonlSink
+from inference.sinks.recorder import RecorderSink
 from inference.sources import EndOfStream, Frame, SourceLost
 from inference.states import State
 from inference.watch import Patience
@@ -180,6 +182,14 @@ class Blocked(Sink):
         pass
 
 
+class FullRecorder(RecorderSink):
+    """A recorder whose disk is full after its first frame."""
+
+    def write(self, decision, frame_bgr):
+        super().write(decision, frame_bgr)
+        self._writer._pictures = Path("/dev/full").open("ab")  # noqa: SIM115
+
+
 def paced(make, rate=1.0):
     """Return what a read does that gives make(stage) at `rate` times the nominal rate."""
 
@@ -206,6 +216,11 @@ def unplugged(stage):
 def full_disk(folder):
     (folder / "full").symlink_to("/dev/full")
     return [JsonlSink(folder / "full")]
+
+
+def full_recorder(folder):
+    source = SimpleNamespace(fps=FPS, sequence=True, live=True, synthetic=False)
+    return [FullRecorder(folder / "recording", source, {}, (), 10**8)]
 
 
 def covered(stage):
@@ -243,7 +258,11 @@ FAULTS = [
         also=lambda done: done.summary["sinks"]["blocked"]["dropped"] > 0, also_words="drops counted",
     ),
     Fault(
-        "disk full under a file", State.OK, 0, ONE, paced(good), sinks=full_disk,
+        "disk full under the recorder", State.OK, 0, ONE, paced(good), sinks=full_recorder,
+        also=lambda done: "No space" in done.summary["sinks"]["recorder"]["error"], also_words="sink off",
+    ),
+    Fault(
+        "disk full under decisions.jsonl", State.OK, 0, ONE, paced(good), sinks=full_disk,
         also=lambda done: "No space" in done.summary["sinks"]["decisions.jsonl"]["error"], also_words="sink off",
     ),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from inference.errors import InputError
@@ -70,6 +71,7 @@ def test_a_killed_worker_is_started_again_and_the_file_of_decisions_says_why(tmp
     assert lines[:2] == ['{"whole": 1}', '{"torn']
     said = json.loads(lines[2])
     assert (said["state"], said["zones"], said["fresh"], said["frame"]) == ("STARTING", {}, False, -1)
+    jsonschema.validate(said, json.loads((ROOT / "inference" / "decision.schema.json").read_text()))
 
 
 def test_a_worker_that_hangs_is_killed_and_started_again(tmp_path):
