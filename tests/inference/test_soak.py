@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,12 @@ WARM = 0.3
 NOISE_MB = 1.0
 """A steady growth of less than so much over the whole run is the allocator's. A leak of one small object a frame, 56
 bytes, would be 11 MB over the null run and 1.1 MB over the ort run."""
-PORT = "18431"
-WATCH = f"""
-import http.client, time, urllib.request
+WATCH = """
+import http.client, sys, time, urllib.request
 while True:
     try:
         for path in ("state.json?watch=1", "picture.jpg", "metrics"):
-            urllib.request.urlopen("http://127.0.0.1:{PORT}/" + path, timeout=5).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/{path}", timeout=5).read()
     except (OSError, http.client.HTTPException):
         pass
     time.sleep(0.1)
@@ -41,9 +41,11 @@ while True:
 
 def soak(bundle, backend, frames, out, precision="fp32"):
     """Run the soak in its own process while another one watches its page; return what it measured."""
-    command = [sys.executable, "-m", "tests.inference.soak", str(bundle), "--backend", backend, "--web", PORT]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "tests.inference.soak", str(bundle), "--backend", backend, "--web", port]
     command += ["--frames", str(frames), "--out", str(out), "--precision", precision]
-    watcher = subprocess.Popen([sys.executable, "-c", WATCH])
+    watcher = subprocess.Popen([sys.executable, "-c", WATCH, port])
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     finally:
@@ -101,7 +103,7 @@ def keep(name, figures):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     facts = {"schema": 1, "soak": name, "date": today, "commit": commit.stdout.strip() or None}
     facts |= {"machine": describe_machine(), "figures": figures}
-    write_json(ROOT / "benchmarks" / "results" / f"{today}-soak-{name}.json", facts)
+    write_json(ROOT / "benchmarks" / "results" / f"soak-{name}-{today}.json", facts)
 
 
 def test_a_short_soak_runs_every_sink_and_counts_what_there_is(tmp_path):
