@@ -41,7 +41,7 @@ def open_sink(drive: Drive) -> Sink | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "camera.json", camera)
-        if options.boxes is not None:
+        if options.boxes is not None and options.boxes.is_file():  # a pack finds its pictures by their names again
             shutil.copyfile(options.boxes, folder / "boxes.jsonl")
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): give --record another folder") from None

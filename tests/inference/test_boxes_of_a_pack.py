@@ -33,8 +33,11 @@ def score_both(data, folder):
         backend.input_nhwc[0] = packed.images_nhwc[row]
         right += int(backend.infer(1)[0].argmax()) == packed.labels_n[row]
     arguments = [bundle.path, "--source", data, "--boxes", packed.path, "--precision", "fp32", "--no-overlay"]
+    arguments += ["--record", folder / "recording", "--record-lossless"]
     summary = drive(read_arguments([str(a) for a in [*arguments, "--out", folder / "out"]]))
     lines = [json.loads(line) for line in (folder / "out" / "decisions.jsonl").open()]
+    again = [bundle.path, "--source", f"replay://{folder / 'recording'}", "--boxes", packed.path, "--precision", "fp32"]
+    assert drive(read_arguments([str(a) for a in again]))["accuracy"] == summary["accuracy"]
     return lines, summary["accuracy"], len(rows), right
 
 

@@ -287,6 +287,16 @@ def test_a_recording_is_not_recorded_over(tmp_path):
     assert len(replayed(tmp_path / "r")) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--record", "/proc/nowhere"], "cannot be written"), (["--record", "r", "--record-mb", "0"], "--record-mb is 0")],
+)
+def test_what_cannot_be_recorded_to_is_one_sentence(tmp_path, arguments, named):
+    bundle = make_bundle(tmp_path / "b")
+    with pytest.raises(InputError, match=named):
+        run(bundle, "--source", "synthetic://?frames=1&width=160&height=90", *arguments)
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=30, deadline=None)
 def test_no_line_however_damaged_breaks_a_replay(text):
