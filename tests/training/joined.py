@@ -15,7 +15,7 @@ from training.recipe import named
 from training.world import World
 
 ARCH = "squeezenet_inspired"
-BATCHES = (30, 30, 11)
+BATCHES = (12, 12, 7)
 """The last cannot be halved."""
 
 
