@@ -16,6 +16,7 @@ from inference.errors import InputError
 from inference.files import read_json, write_json
 from inference.runs import open_run
 from tests.benchmarks.conftest import WEIGHTS, make_run
+from tests.benchmarks.test_report import check_schema
 from tests.bundles import make_bundle
 
 SURE = Policy(p99_ms=None, margin=0.0001)
@@ -48,7 +49,8 @@ def seeded(tmp_path_factory):
     make_bundle(folder / "mine" / "tiny_a" / "bundle_48", size_px=48, precisions=("fp32",))
     write_json(folder / "policy.json", SURE.as_json())
     policy = ["--policy", str(folder / "policy.json")]
-    assert measure.main([str(folder / "mine"), "--backends", "ort", "--quick", *policy]) == 0
+    load = ["--sustained", "0.005"]
+    assert measure.main([str(folder / "mine"), "--backends", "ort", "--quick", *policy, *load]) == 0
     return folder / "mine"
 
 
@@ -85,6 +87,17 @@ def test_the_choice_that_another_seed_would_not_make_is_said(seeded):
     results["seeds"]["others"].pop()
     judge_seeds(results, SURE)
     assert "The choice holds for another seed" in results["seeds"]["sentence"]
+
+
+def test_what_was_written_is_as_the_schema_says(seeded):
+    body = read_json(seeded / "report" / "results.json")
+    check_schema(body)
+    assert body["sustained"]["minutes"] == 0.005
+    assert {name for window in body["sustained"]["windows"] for name in window["p50_ms"]} == {
+        "tiny_a fp32 ort x1",
+        "tiny_b fp32 ort x1",
+    }
+    assert body["sustained"]["sentence"] in (seeded / "report" / "report.html").read_text()
 
 
 def test_seeds_without_bundles_still_give_the_spread_of_the_networks(seeded):
