@@ -31,6 +31,8 @@ SEEN = frozenset({State.OK, State.UNKNOWN, State.BLIND})
 OPENING, BUILDING, ENDING = b"\xf0", b"\xf1", b"\xf2"
 """Beats of a worker that is busy with something that takes its time; every other beat is the rank of a state."""
 TICK_S = 0.1
+ENDS = (signal.SIGTERM, signal.SIGINT)
+"""What asks for the end."""
 PR_SET_PDEATHSIG = 1
 """Source: prctl(2)."""
 
@@ -98,7 +100,7 @@ class Supervisor:
     def __init__(self, work: Callable[[Worker], int | None], limits: Limits, journal: Path | None = None) -> None:
         self._work, self.limits, self._journal = work, limits, journal
         self._systemd = Systemd()
-        self._pid = self._pipe = -1
+        self._pid, self._pipe = 0, -1
         self._state: State | None = None
         """What the worker said last; None before its first turn."""
         self._seen_at: float | None = None
@@ -111,7 +113,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit code of the last worker. Raises CheckError once the budget is spent."""
-        for told in (signal.SIGTERM, signal.SIGINT):
+        for told in ENDS:
             signal.signal(told, self._stop)
         deaths, number = 0, 0
         while True:
@@ -143,16 +145,20 @@ class Supervisor:
         readable, writable = os.pipe()
         for end in (readable, writable):
             os.set_blocking(end, False)
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            os.close(readable)
-            self._be_worker(parent, Worker(number, 0 if number else parent, writable))
-        os.close(writable)
-        self._pid, self._pipe = pid, readable
         self._state, self._seen_at, self._why = None, None, ""
         self._allowed_s = self.limits.opening_s
         self._due = time.monotonic() + self._allowed_s
+        parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # whoever is told to end must know whom to tell
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(readable)
+            self._be_worker(parent, Worker(number, 0 if number else parent, writable))
+        self._pipe = readable
+        if self._told is not None:  # just before
+            os.kill(self._pid, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        os.close(writable)
 
     def _be_worker(self, parent: int, worker: Worker) -> NoReturn:
         code = 1
@@ -164,6 +170,7 @@ class Supervisor:
             os.setpgid(0, 0)  # Ctrl-C is the supervisor's to hear, who passes it on once
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
             code = run_command(lambda: self._work(worker))
         except BaseException:  # whatever it is, the supervisor hears of it by the exit code
             traceback.print_exc()
@@ -215,13 +222,13 @@ class Supervisor:
 
     def _bury(self) -> int:
         """Make sure that the worker is gone; return its exit code."""
-        with suppress(ProcessLookupError):
-            if self._why:
-                os.kill(self._pid, signal.SIGKILL)
+        if self._why:
+            os.kill(self._pid, signal.SIGKILL)
         until = time.monotonic() + self.limits.opening_s
         while time.monotonic() < until:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
+                self._pid = 0
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.002)
             self._notify()
@@ -244,8 +251,8 @@ class Supervisor:
         self._systemd.say("STOPPING=1")
         self._allowed_s = self.limits.ending_s
         self._due = time.monotonic() + self._allowed_s
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGTERM)
+        if self._pid:  # 0 would be everyone in our group
+            os.kill(self._pid, signal.SIGTERM)  # a zombie until it is buried, so never someone else's number
 
     def _record(self, state: State, why: str) -> None:
         """Say on stderr and in the decisions' file what no worker is there to say."""

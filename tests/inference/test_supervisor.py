@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from inference.errors import InputError
-from inference.supervisor import TICK_S, Limits, is_live
+from inference.supervisor import TICK_S, Limits, Supervisor, is_live
 from inference.systemd import Systemd
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +115,31 @@ def test_a_signal_ends_the_worker_as_a_person_would(tmp_path, number, code):
     assert finish(process) == (code, "")
     assert (tmp_path / "ended").read_text() == "cleanly"
     assert not is_alive(pid)
+
+
+def test_a_signal_while_there_is_no_worker_goes_to_nobody(monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    supervisor = Supervisor(lambda worker: 0, Limits())
+    supervisor._stop(signal.SIGTERM, None)
+    assert sent == []
+
+
+def test_a_signal_just_before_a_start_ends_it(tmp_path):
+    code = (
+        "import signal, time; from inference.supervisor import Limits, Supervisor;"
+        "s = Supervisor(lambda worker: time.sleep(60), Limits()); s._told = signal.SIGTERM; raise SystemExit(s.run())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 1  # it had not begun: nothing was finished
+
+
+def test_a_worker_that_dies_while_its_successor_waits_is_not_asked_again(tmp_path):
+    process = start("always_raises", tmp_path, "backoff_s=30", "longest_backoff_s=30")
+    wait_for(tmp_path / "decisions.jsonl")
+    process.terminate()
+    code, errors = finish(process)
+    assert (code, errors.count("STARTING")) == (0, 1)
 
 
 def test_a_worker_that_will_not_end_is_killed(tmp_path):
