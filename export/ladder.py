@@ -72,9 +72,15 @@ def _fates(result: Result) -> list[list[str]]:
     if not result["bundle"]:
         return [[result["arch"], "all", f"refused: {result['failed'][0]}"]]
     return [
-        [result["arch"], precision, _how(gates) if gates["passed"] else f"refused: {breach(gates)}"]
+        [result["arch"], precision, _how(gates) if gates["passed"] else f"refused: {breach(gates)}{_tried(gates)}"]
         for precision, gates in result["gates"].items()
     ]
+
+
+def _tried(gates: dict[str, Any]) -> str:
+    """Say what the search tried before it gave up; nothing where there was none."""
+    steps = [step["tried"] for step in gates.get("search", ())]
+    return f"; tried {'; '.join(steps)}" if steps else ""
 
 
 def _how(gates: dict[str, Any]) -> str:

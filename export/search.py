@@ -21,6 +21,8 @@ from inference.preprocess import Bytes
 EQUALISING_ROWS = 64
 SENSITIVITY_ROWS = 64
 """Rows of val that rank the layers; every decision is then made on all of val."""
+OTHERS_ROOM = 2
+"""The search leaves half of the golden tolerance to runtimes it does not ask: each rounds in its own places."""
 Forms = dict[str, onnx.ModelProto]
 """{"int8": TensorRT's form, "int8 ort": ONNX Runtime's}."""
 
@@ -61,7 +63,7 @@ class Evidence:
             regions = np.arange(len(self.golden_rhwc))
             fused, written = (run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=e) for e in (False, True))
             moved = float(np.abs(fused - written).max())
-            limit, name = TOLERANCE["int8"], "int8 ort: golden frames, fused against as written"
+            limit, name = TOLERANCE["int8"] / OTHERS_ROOM, "int8 ort: golden frames, fused against as written"
             judged["checks"].append({"name": name, "value": moved, "limit": limit, "passed": moved <= limit})
             judged["passed"] = all(check["passed"] for check in judged["checks"])
         return judged

@@ -35,7 +35,8 @@ def result_of(**changes):
     rung = {"name": "int8", "split": "val", "max_dprob": None, "p99_dprob": 0.1, "mean_dprob": 0.01,
             "top1_agreement": 0.9, "accuracy": 0.8, "accuracy_loss": loss}  # fmt: skip
     failed = {"name": "int8: accuracy loss", "value": 0.02, "limit": 0.01, "passed": False}
-    gates = {"fp32": {"passed": True, "checks": []}, "int8": {"passed": False, "checks": [failed], "kept_float": []}}
+    searched = {"passed": False, "checks": [failed], "kept_float": [], "search": [{"tried": "minmax"}, {"tried": "x"}]}
+    gates = {"fp32": {"passed": True, "checks": []}, "int8": searched}
     engine = {"precision": "fp32", "runtime": "tensorrt_rtx", "target": "sm75", "state": "not built", "reason": "a|b"}
     return {"arch": "tiny", "bundle": "b", "failed": [], "gates": gates, "rungs": [rung], "engines": [engine]} | changes
 
@@ -43,7 +44,7 @@ def result_of(**changes):
 def test_what_was_refused_is_told_with_its_reason():
     told = as_markdown([result_of(), result_of(arch="bad", bundle=None, failed=["fp32 is not the network"])])
     assert "| tiny | fp32 | passed |" in told
-    assert "| tiny | int8 | refused: int8: accuracy loss is 0.02, the limit is 0.01 |" in told
+    assert "| tiny | int8 | refused: int8: accuracy loss is 0.02, the limit is 0.01; tried minmax; x |" in told
     assert "| bad | all | refused: fp32 is not the network |" in told
     assert "| tiny | fp32 | tensorrt_rtx | sm75 | not built | a/b |" in told
     assert "+2.00 [+0.00, +4.00]" in told
