@@ -118,7 +118,7 @@ def _plain(arch: str, size_px: int, batch: int) -> tuple[Mode, Callable[[], obje
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return Mode(), step
 

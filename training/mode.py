@@ -20,10 +20,10 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 COMPILING = ("auto", "yes", "no")
 BACKEND = "inductor"
 ROUNDS, LEAST_ROUNDS = 7, 3
-ENOUGH_S = 20.0
+ENOUGH_S = 5.0
 """No further round begins after this, but the first three are always whole."""
 HOPELESS_BATCH = 16
-HOPELESS = 3.0
+HOPELESS = 2.0
 """A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
 BEHIND = 2.0
 """Nor does one go on that is behind by this after three rounds."""
@@ -168,8 +168,9 @@ def choose_mode(
 
 def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
     """Time the combinations in turn, so that a noisy neighbour meets them all; return those that were worth it."""
-    small = [(one.step(frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]), one) for one in candidates]
-    small = [(one.step(frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]), one) for _, one in small]
+    few, of_few = frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]
+    first = [one.step(few, of_few) for one in candidates]
+    small = [(min(ms, one.step(few, of_few)), one) for ms, one in zip(first, candidates, strict=True)]
     limit = HOPELESS * min(ms for ms, _ in small)
     tried = [one for ms, one in small if ms <= limit]
     for one in tried:  # the first step at full size is slower, and is not counted
