@@ -8,9 +8,13 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from inference.sinks._board import Board
+from inference.sinks._server import BURST_S, REQUESTS_PER_S, Application
 from tests.inference.fake_camera import drive, good
-from tests.inference.pages import ask, decision, opened, raw
+from tests.inference.pages import CLASSES, ask, decision, opened, raw
 
 
 @pytest.fixture
@@ -87,6 +91,18 @@ def test_clients_that_send_or_take_a_byte_at_a_time_hold_nobody_up(sink):
     assert [ask(sink, "/state.json")[0] for _ in range(5)] == [200] * 5
     for client in slow:
         client.close()
+
+
+@given(st.lists(st.floats(0, 0.5), min_size=1, max_size=300))
+def test_no_crowd_takes_more_of_the_process_than_it_may(pauses):
+    application, now, answered = Application(Board(CLASSES, {}), None, loopback_only=True), 1000.0, []
+    for pause in pauses:
+        now += pause
+        answered.append(now + application._pause_s(now))
+    first = answered[0]
+    for i, at in enumerate(answered):  # in any window that begins with the first
+        assert i <= (at - first) * REQUESTS_PER_S + BURST_S * REQUESTS_PER_S + 1e-6
+    assert application._pause_s(now + 60) == 0.0  # and who asks seldom never waits
 
 
 def test_twenty_clients_and_hostile_ones_delay_no_decision(tmp_path):
