@@ -79,6 +79,9 @@ def train(job: Job, interrupt: Interrupt) -> dict[str, Any]:
     Each process of a world calls this; the first writes the files, and the others return nothing.
     Raises InterruptedError after saving when `interrupt` asks for it, CheckError when the loss stays not a number.
     """
+    if job.world.leads:  # what a kill inside a write left behind
+        for leftover in job.folder.rglob(".*.tmp"):
+            leftover.unlink()
     learner, track = job.learner(), Track()
     if saved := load_state(job.folder / "last"):
         track = saved[0]
