@@ -1,19 +1,7 @@
-"""Ours for pretrained weights: a low rate, ten epochs that end annealed, averaged weights. See training/LOOP.md."""
+"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See training/LOOP.md."""
 
 from dataclasses import replace
 
-from training.recipes.after import RECIPE as AFTER
+from training.recipes.edge import RECIPE as EDGE
 
-RECIPE = replace(
-    AFTER,
-    name="finetune",
-    epochs=10,
-    batch=32,
-    learning_rate=5e-4,
-    weight_decay=0.05,
-    decay_norm_bias=False,
-    schedule="one_cycle",
-    warmup_epochs=1.0,
-    stop_patience=0,
-    average_decay=0.99,
-)
+RECIPE = replace(EDGE, name="finetune", epochs=15, batch=32, learning_rate=1e-3, warmup_epochs=1.0, start_size=1.0)
