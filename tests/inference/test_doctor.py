@@ -38,7 +38,8 @@ def answering(card, caps, formats):
 
     def ioctl(descriptor, request, argument):
         if request == v4l2.QUERYCAP:
-            return v4l2.CAPABILITY.pack(b"uvcvideo", card, b"usb-1", 0, caps | v4l2.DEVICE_CAPS, caps)
+            whole = caps | v4l2.CAPTURE | v4l2.DEVICE_CAPS  # of all the camera's nodes together
+            return v4l2.CAPABILITY.pack(b"uvcvideo", card, b"usb-1", 0, whole, caps)
         index, kind, *_ = v4l2.FORMAT.unpack(argument)
         if index >= len(formats):
             raise OSError(errno.EINVAL, "Invalid argument")
@@ -60,7 +61,7 @@ def test_a_camera_says_its_name_and_formats(node, monkeypatch):
 
 
 def test_a_node_of_metadata_gives_no_pictures(node, monkeypatch):
-    monkeypatch.setattr(v4l2.fcntl, "ioctl", answering(b"HD Camera", 0x00800000, []))
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", answering(b"HD Camera", 0x00800000, [b"UVCH"]))
     assert doctor._camera(node)["found"] == "HD Camera: no pictures on this node"
 
 
