@@ -142,10 +142,10 @@ def test_whatever_a_kill_leaves_the_whole_frames_before_it_are_replayed(data):
 
 
 def test_a_damaged_picture_is_never_shown(tmp_path):
-    folder = record(tmp_path / "r", 3)
+    folder = record(tmp_path / "r", 3, lossless=False)  # what is in a JPEG is not checked by its decoder
     file = pictures_of(segments_of(folder)[0])
     body = bytearray(file.read_bytes())
-    body[-20] ^= 1
+    body[-200] ^= 1
     file.write_bytes(body)
     assert [f.frame_id for f in replayed(folder)] == [0, 1]
 
@@ -329,7 +329,7 @@ def test_no_line_of_hostile_numbers_breaks_a_replay(tmp_path, body):
 
 def test_a_process_that_was_killed_leaves_a_recording(tmp_path):
     bundle, folder = make_bundle(tmp_path / "b"), tmp_path / "r"
-    source = "synthetic://?frames=0&width=160&height=90"
+    source = "synthetic://?frames=0&width=64&height=36"  # a picture is smaller than a file's buffer
     arguments = ["run", str(bundle.path), "--source", source, "--backend", "null", "--record", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "inference", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

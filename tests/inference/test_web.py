@@ -137,7 +137,8 @@ def test_with_a_token_nothing_is_served_without_it():
     sink = opened(TOKEN)
     for path in ("/", "/state.json", "/picture.jpg", "/metrics", "/nothing"):
         assert ask(sink, path)[0] == 401
-        assert ask(sink, f"{path}?token=wrong")[0] == 401
+        assert ask(sink, f"{path}?token=gr%C3%BC%C3%9F-got")[0] == 401
+        assert ask(sink, f"{path}?token=gr%C3%BC%C3%9F-gott0")[0] == 401
     quoted = "gr%C3%BC%C3%9F-gott"
     assert ask(sink, f"/state.json?token={quoted}")[0] == 200
     assert ask(sink, "/state.json", Authorization=f"Bearer {TOKEN}".encode())[0] == 200
