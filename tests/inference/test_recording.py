@@ -329,7 +329,7 @@ def test_no_line_of_hostile_numbers_breaks_a_replay(tmp_path, body):
 
 def test_a_process_that_was_killed_leaves_a_recording(tmp_path):
     bundle, folder = make_bundle(tmp_path / "b"), tmp_path / "r"
-    source = "synthetic://?frames=0&width=64&height=36"  # a picture is smaller than a file's buffer
+    source = "synthetic://?frames=0&width=64&height=64"  # a picture is smaller than a file's buffer
     arguments = ["run", str(bundle.path), "--source", source, "--backend", "null", "--record", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "inference", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
