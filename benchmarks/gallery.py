@@ -37,11 +37,15 @@ def list_worst(predictions: Predictions, pack: Pack, split: str = "test", most: 
 
 def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack, most: int = FLIPPED) -> list[dict[str, Any]]:
     """Return test rows whose answer an exported file changed against torch, those of the most files first."""
+    taken = pack.facts.get("taken_rows") or range(len(pack.labels_n))  # an archive for a device has the test rows alone
+    place_of = {int(row): place for place, row in enumerate(taken)}
     rungs_of: dict[int, list[str]] = {}
     for arch, rungs in ladder.items():
         for rung in rungs:
             for row in rung["flipped"] if rung["split"] == "test" else ():
-                rungs_of.setdefault(int(row), []).append(f"{arch} {rung['name']}{_say_flip(rung, row, pack)}")
+                if row not in place_of:
+                    continue
+                rungs_of.setdefault(place_of[row], []).append(f"{arch} {rung['name']}{_say_flip(rung, row, pack)}")
     ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:most]
     label = {row: pack.classes[pack.labels_n[row]] for row in ordered}
     return [

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import inference
 from inference.contract import open_bundle
 from inference.errors import InputError
-from inference.files import replacing
+from inference.files import replacing, write_json
 from inference.pack import Pack
 from inference.runs import Run
 
@@ -54,7 +53,10 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
 
 
 def _write_test_rows(pack: Pack, folder: Path) -> None:
-    """Write the pack without its other rows; its fingerprint stays that of the whole, which the bundles name."""
+    """Write the pack without its other rows; its fingerprint stays that of the whole, which the bundles name.
+
+    `taken_rows` says which rows of the whole these are: parity.json names rows by their number there.
+    """
     folder.mkdir(parents=True)
     rows = pack.rows("test")
     np.save(folder / "images.npy", np.ascontiguousarray(pack.images_nhwc[rows]))
@@ -62,7 +64,8 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     kept = [lines[row + 1].split(",", 1)[1] for row in rows]
     body = [lines[0], *(f"{number},{line}" for number, line in enumerate(kept))]
     (folder / "rows.csv").write_text("\n".join(body) + "\n", encoding="utf-8")
-    shutil.copyfile(pack.path / "pack.json", folder / "pack.json")
+    facts = {key: value for key, value in pack.facts.items() if key != "shard_rows"}
+    write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})
 
 
 def _room(name: str) -> Files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -296,6 +297,13 @@ def test_a_flipped_row_says_what_either_side_answered(measured_run):
     flip = {"row": 7, "torch": {"class": 0, "probability": 0.52}, "file": {"class": 1, "probability": 0.55}}
     (listed,) = list_flipped({"a": [{"name": "int8", "split": "test", "flipped": [7], "flips": [flip]}]}, pack)
     assert listed["flipped_by"] == [f"a int8 ({pack.classes[0]} 52% -> {pack.classes[1]} 55%)"]
+
+
+def test_of_an_archives_test_rows_the_flipped_ones_are_found_by_their_old_number(measured_run):
+    pack = open_pack(measured_run / "pack")
+    part = replace(pack, facts={**pack.facts, "taken_rows": [*range(1000, 1000 + len(pack.labels_n))]})
+    listed = list_flipped({"a": [{"name": "int8", "split": "test", "flipped": [1007, 7]}]}, part)
+    assert [item["row"] for item in listed] == [7]
 
 
 def test_a_history_with_a_hole_is_read(tmp_path):
