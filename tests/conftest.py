@@ -1,6 +1,10 @@
 """What holds for every test."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rearguard", deadline=None)  # a busy machine is no failure
+settings.load_profile("rearguard")
 
 
 @pytest.fixture(autouse=True, scope="session")

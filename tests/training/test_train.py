@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -280,7 +281,11 @@ def test_every_field_of_a_recipe_is_a_flag():
     assert {f"--{item.name}" for item in overridable()} <= known
 
 
-def test_a_second_signal_is_not_held_back():
+def test_a_second_signal_is_not_held_back(request):
+    # a shell gives its background jobs a deaf SIGINT
+    request.addfinalizer(
+        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+    )
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupt.asked == signal.SIGINT

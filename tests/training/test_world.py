@@ -30,7 +30,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ARCH = "squeezenet_inspired"
 # dropout draws in each process for itself: without it the two trainings are the same
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "3", "--batch", "32", "--precision", "fp32",
-            "--memory-format", "channels_last", "--threads", "1", "--dropout-squeezenet", "0"]  # fmt: skip
+            "--memory-format", "channels_last", "--threads", "1", "--dropout-squeezenet", "0",
+            "--optimizer", "sgd", "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,10 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
         (two["train_loss"], one["train_loss"])
         for two, one in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True)
     ]
-    assert curves[0][0] == pytest.approx(curves[0][1], rel=1e-3)
-    assert all(two == pytest.approx(one, rel=3e-2) for two, one in curves)  # Adam makes much of a float's last bit
+    assert curves[0][0] == pytest.approx(curves[0][1], rel=1e-5)
+    assert all(
+        two == pytest.approx(one, rel=1e-2) for two, one in curves
+    )  # each step makes more of the last one's noise
     ours, theirs = (load(tmp_path / name / ARCH / "best.safetensors").weights for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
 
