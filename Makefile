@@ -45,7 +45,7 @@ demo: setup ## the whole road on embedded synthetic data: train, export, benchma
 	$(ROAD) run SOURCE=synthetic:// ARGS='--frames 300'
 
 test: setup lint types ## lint, types and the test suite
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 prove: setup ## the long proofs: hours; dated results go into benchmarks/results
 	@mkdir -p benchmarks/results

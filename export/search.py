@@ -150,10 +150,10 @@ class _Attempts:
         signed = to_int8.quantise(self.fp32, plan, amax)
         return {"int8": signed, "int8 ort": to_int8.ort_form(signed)}
 
-    def try_methods(self, kept: Sequence[str] = (), methods: Sequence[str] = calibration.METHODS) -> bool:
+    def try_methods(self, kept: Sequence[str] = ()) -> bool:
         """Judge the calibration method whose worse form is nearest to torch; say whether it passed."""
         # the worse of both forms: the unsigned one has room above a ReLU where the signed one clips
-        made = {method: self.quantise(method, kept) for method in methods}
+        made = {method: self.quantise(method, kept) for method in calibration.METHODS}
         scores = {m: max(self.evidence.distance(form) for form in forms.values()) for m, forms in made.items()}
         best = min(scores, key=lambda method: scores[method])
         self.distance = scores[best]
@@ -170,7 +170,7 @@ class _Attempts:
 
     def give_back(self) -> None:
         """Give layers back to float, the most sensitive first, until the gate holds: the fewest of that order."""
-        ranked, method = self._rank(), self.best.method
+        ranked = self._rank()
         failing, passing = 0, len(ranked) // 2 + 1  # with more than half in float int8 is not int8
         best = None
         while passing - failing > 1:
@@ -178,7 +178,8 @@ class _Attempts:
             count = (failing + passing) // 2
             if best is None:
                 count = min(count, max(1, 2 * failing))
-            if self.try_methods(ranked[:count], [method]):
+            # every method again: the one that did least harm to a broken file need not suit a mended one
+            if self.try_methods(ranked[:count]):
                 passing, best = count, self.best
             else:
                 failing = count

@@ -75,7 +75,7 @@ class Page:
 def browse(visit: Any) -> Any:
     """Start a browser, run `visit(page)` (a coroutine) in it, stop the browser; return what visit returned."""
     assert CHROMIUM
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         command += [f"--user-data-dir={profile}", "--no-first-run", "--disable-dev-shm-usage", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
