@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.meters import describe_meters, read_meters
+from inference.process import cores, cpu_model
 
 PACKAGES = (
     "numpy",
@@ -28,7 +29,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "name": device_name(),
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -48,16 +49,6 @@ def device_name() -> str:
         except OSError:
             continue
     return cpu_model()
-
-
-def cpu_model() -> str:
-    """Return the processor's name as the kernel tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.lower().startswith(("model name", "hardware"))]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from benchmarks.strangers import auroc, make_strangers
 from inference.backends import Backend, Probs, open_backend
 from inference.pack import Pack
 from inference.preprocess import Bytes
+from inference.process import cores
 
 BATCH = 16
 BUDGET_S = 100.0
@@ -60,7 +60,7 @@ def measure_robustness(
     strange = make_strangers(pack.geometry, pack.background, strangers, effort.strangers)
     print(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}", file=sys.stderr)
     hits: dict[str, list[NDArray[np.bool_]]] = {c.name: [] for c in chosen}
-    threads = len(os.sched_getaffinity(0))
+    threads = cores()
     backends = {c.name: open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=threads) for c in chosen}
     try:
         clean = {name: classify(backend, rows.images_nhwc) for name, backend in backends.items()}

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from inference.process import cpu_model
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "safetensors")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -27,7 +29,7 @@ def commit() -> tuple[str, bool]:
 def describe_machine(device: str) -> dict[str, Any]:
     """Return processor, device, threads and versions."""
     return {
-        "host_cpu": _cpu(),
+        "host_cpu": cpu_model(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
@@ -46,12 +48,3 @@ def peak_memory_mb(device: str) -> float:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ import cv2
 from inference.errors import InputError
 from inference.files import read_json, replacing_folder, sha256_of_json, write_json
 from inference.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
+from inference.process import cores
 from training.decode import Done, Frame, Job, Row, run
 from training.health import Health, examine
 from training.health_page import write_page
@@ -150,7 +150,7 @@ def _write_images(files: RowFiles, samples: list[Sample], listing: Listing, opti
         for (name, size), rows in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
     ]
     job = Job(listing.load, options.geometry, options.min_side_px, files)
-    processes = options.processes or len(os.sched_getaffinity(0))
+    processes = options.processes or cores()
     processes = max(1, min(processes, len(frames) // FRAMES_PER_PROCESS))
     done: list[Done | None] = [None] * len(samples)
     with _progress(len(samples)) as advance:

@@ -27,6 +27,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.statistics import wilson
 from inference.errors import InputError, run_command
 from inference.files import write_json, write_text
+from inference.process import cores
 from inference.regions import Zones
 
 HERE = Path(__file__).parent
@@ -51,7 +52,7 @@ def main() -> None:
         rect = [int(edge) for edge in Zones(EGO).rects(*SIZE_PX)[0]]
         base = {"data": str(options.data.resolve()), "size": options.size, "epochs": options.epochs, "rect": rect}
         base |= {"frames": str((work / "frames.npy").resolve()), "recipe": options.recipe, "group": options.group}
-        base |= {"seed": options.seed, "workers": 0 if len(os.sched_getaffinity(0)) == 1 else 2}
+        base |= {"seed": options.seed, "workers": 0 if cores() == 1 else 2}
         rows = [run_ours(work, base, arch) for arch in options.models]
         budget_s = max(row["cpu_seconds"] for row in rows)
         ultralytics = make_environment(work / "venv")

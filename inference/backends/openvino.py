@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from inference.backends import Backend, NotHereError, Presence, Probs
 from inference.contract import FILE_OF, Bundle, onnx_name
 from inference.errors import InputError
+from inference.process import cores
 
 PRECISIONS = ("fp32", "bf16", "int8")
 """bf16 is a precision of its own: the fp32 file run in bfloat16, never a silent default."""
@@ -53,7 +53,7 @@ class OpenvinoBackend(Backend):
         import openvino as ov
 
         path = bundle.check_file(file_name(precision))
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",

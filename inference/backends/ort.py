@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from inference.backends import Backend, Presence, Probs
 from inference.contract import INPUT, Bundle, onnx_name
 from inference.errors import InputError
+from inference.process import cores
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -38,7 +38,7 @@ class OrtBackend(Backend):
         path = bundle.check_file(onnx_name(precision, ort_form=precision == "int8"))
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
