@@ -12,22 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from training.augment import BLUE, BRIGHTNESS, CONTRAST, CUT, GREEN, HUE, RED, SATURATION
-from training.draws import Draws, Floats, draw, homographies, overlap
-from training.recipe import Recipe
-
-
-class DeviceAugmentation:
-    """The augmentation of a recipe for one input size and normalisation, on a device."""
-
-    def __init__(self, recipe: Recipe, size_px: int, mean: tuple[float, ...]) -> None:
-        self.recipe = recipe
-        self.size_px = size_px
-        self.erased_rgb = (torch.tensor(mean) * 255).round()
-
-    def __call__(self, frames_nhwc: Tensor, random: np.random.Generator) -> Tensor:
-        """Return an augmented copy of uint8 (n, S, S, 3) RGB, on the device where they lie."""
-        draws = draw(self.recipe, len(frames_nhwc), self.size_px, random)
-        return augment(frames_nhwc, draws, self.erased_rgb)
+from training.draws import Draws, Floats, homographies, overlap
 
 
 def augment(frames_nhwc: Tensor, draws: Draws, erased_rgb: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from scipy.stats import ks_2samp
 from tests.training.test_augment import AFTER, ERASED, SIZE, images, only, statistics
 from training.augment import Augmentation
 from training.augment import augment as on_cpu
-from training.augment_torch import DeviceAugmentation
 from training.augment_torch import augment as on_device
 from training.draws import draw
 from training.recipe import named
@@ -68,19 +67,22 @@ def test_a_recipe_is_the_cpus(images, name):
     assert np.percentile(np.abs(made - expected), 99) < 30
 
 
+def drawn_on_device(recipe, frames, seed):
+    draws = draw(recipe, len(frames), SIZE, np.random.default_rng(seed))
+    return on_device(frames, draws, torch.from_numpy(ERASED))
+
+
 def test_other_numbers_give_the_same_distribution(images):
     batch = images[np.arange(768) % len(images)]
     ours = statistics(Augmentation(AFTER, SIZE, MEAN)(batch, np.random.default_rng(2)))
-    theirs = statistics(
-        DeviceAugmentation(AFTER, SIZE, MEAN)(torch.from_numpy(batch), np.random.default_rng(3)).numpy()
-    )
+    theirs = statistics(drawn_on_device(AFTER, torch.from_numpy(batch), 3).numpy())
     wrong = {key: p for key in ours if (p := ks_2samp(ours[key], theirs[key]).pvalue) < 1e-3}
     assert not wrong
 
 
 def test_the_frames_given_are_not_changed(images):
     frames = torch.from_numpy(images[:32].copy())
-    DeviceAugmentation(dataclasses.replace(AFTER, erase_p=1), SIZE, MEAN)(frames, np.random.default_rng(0))
+    drawn_on_device(dataclasses.replace(AFTER, erase_p=1), frames, 0)
     assert np.array_equal(frames.numpy(), images[:32])
 
 
