@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,10 @@ def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     noise comes between recipes. Raises CheckError naming the log of a trial that failed.
     """
     waiting = [trial for trial in trials if not trial.finished(archs)]
-    alone = not (trials[0].run / "run.json").is_file()
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            alone = alone and not (trials[0].run / "run.json").is_file()
+            alone = not (trials[0].run / "run.json").is_file()
             while waiting and len(running) < (1 if alone else jobs):
                 trial = waiting.pop(0)
                 running.append((trial, _start(trial)))
@@ -72,7 +70,7 @@ def _log(trial: Trial) -> Path:
 def _start(trial: Trial) -> subprocess.Popen[bytes]:
     trial.run.parent.mkdir(parents=True, exist_ok=True)
     with _log(trial).open("ab") as log:
-        return subprocess.Popen(trial.command, stdout=log, stderr=log, env=dict(os.environ))
+        return subprocess.Popen(trial.command, stdout=log, stderr=log)
 
 
 def collect(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str, Any]]:
@@ -110,11 +108,11 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% interval by Student's t; without a second value the interval is not known (NaN)."""
+    """A mean with its 95% interval by Student's t; without a second value the interval is not known."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
 
@@ -123,7 +121,7 @@ def interval(values: Sequence[float]) -> Interval:
     sample = np.asarray(values, np.float64)
     mean, n = float(sample.mean()), len(sample)
     if n < 2:
-        return Interval(mean, float("nan"), float("nan"), n)
+        return Interval(mean, None, None, n)
     half = float(stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -143,7 +141,6 @@ def _summary(
     accuracy = np.array([row["test_accuracy"] for row in rows])
     shared = sorted(by_seed.keys() & reference.keys())
     paired = [by_seed[seed]["test_accuracy"] - reference[seed]["test_accuracy"] for seed in shared]
-    difference = interval(paired) if paired else Interval(float("nan"), float("nan"), float("nan"), 0)
     names = ("test_balanced_accuracy", "val_accuracy", "ece_before_temperature", "ece", "seconds", "images_per_s",
              "best_epoch", "epochs", "clipped", "loss_spike")  # fmt: skip
     return {
@@ -152,17 +149,6 @@ def _summary(
         "seeds": sorted(by_seed),
         "test_accuracy": float(accuracy.mean()),
         "test_accuracy_sd": float(accuracy.std(ddof=1)) if len(rows) > 1 else None,
-        "difference": None
-        if not paired
-        else {
-            "mean": difference.mean,
-            "low": _known(difference.low),
-            "high": _known(difference.high),
-            "n": len(paired),
-        },
+        "difference": asdict(interval(paired)) if paired else None,
         **{name: float(np.mean([row[name] for row in rows])) for name in names},
     }
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
