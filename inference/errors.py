@@ -15,6 +15,13 @@ class CheckError(Exception):
     """A check of ours failed (parity, gate, self-test): one sentence. Exit code 1."""
 
 
+def check_positive(**values: float) -> None:
+    """Raise InputError naming the first value that is no finite number over 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise InputError(f"{name} is {value!r}: give a number over 0")
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
     try:

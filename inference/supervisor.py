@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from inference.errors import CheckError, InputError, run_command
+from inference.errors import CheckError, check_positive, run_command
 from inference.states import State
 from inference.systemd import Systemd
 
@@ -58,9 +58,7 @@ class Limits:
     longest_backoff_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value < float("inf"):
-                raise InputError(f"{name} is {value!r}: give a number over 0")
+        check_positive(**vars(self))
 
 
 @dataclass(frozen=True)

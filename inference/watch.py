@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from inference.errors import InputError
+from inference.errors import check_positive
 from inference.states import State
 
 SEEING = frozenset({State.OK, State.UNKNOWN})
@@ -32,9 +32,7 @@ class Patience:
     """LOST for so long: FAILED."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value < float("inf"):
-                raise InputError(f"{name} is {value!r}: give a number over 0")
+        check_positive(**vars(self))
 
 
 class Watch:
