@@ -73,10 +73,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         if backend is not None:
             facts = backend.describe()
             backend.close()
-    if not runner.tally.frames:
-        if runner.stop.is_set():
-            raise CheckError("stopped by SIGTERM before the first frame")
-        raise InputError(f"{options.source} gave no frame: give a source that does")
+    check_frames(runner, options.source)
     summary = {
         "schema": SCHEMA,
         "source": options.source,
@@ -93,6 +90,15 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     if options.out:
         write_summary(options.out / "summary.json", summary)
     return summary
+
+
+def check_frames(runner: Runner, uri: str) -> None:
+    """Raise CheckError when the drive was ended before a frame came, InputError when the source gave none."""
+    if runner.tally.frames:
+        return
+    if runner.stop.is_set():
+        raise CheckError("stopped by SIGTERM before the first frame")
+    raise InputError(f"{uri} gave no frame: give a source that does")
 
 
 def open_network(
