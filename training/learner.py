@@ -15,6 +15,7 @@ from models.deployed import Deployed
 from training.global_norm import globalise
 from training.mode import Mode
 from training.recipe import Recipe
+from training.teacher import Teacher
 from training.world import ALONE, World
 
 
@@ -32,6 +33,7 @@ class Learner:
         device: str = "cpu",
         pretrained: bool | str = False,
         world: World = ALONE,
+        teacher: Teacher | None = None,
     ) -> None:
         torch.manual_seed(seed)
         network = models.build(arch, classes, dropout=recipe.dropout(arch), pretrained=pretrained)
@@ -39,7 +41,7 @@ class Learner:
             network = globalise(network, device)
         self.deployed = Deployed(network, *models.normalisation(arch)).to(device)
         self.network = mode.prepare(self.deployed.network)
-        self.recipe, self.mode, self.device, self.world = recipe, mode, device, world
+        self.recipe, self.mode, self.device, self.world, self.teacher = recipe, mode, device, world, teacher
         self.run = mode.runnable(_parallel(self.network, device) if world.size > 1 else self.network)
         self.scaler = mode.scaler(device)
         self.optimizer = build_optimizer(self.network, recipe)
@@ -55,21 +57,24 @@ class Learner:
         several processes each brings its part of a batch of `n_in_all` images; what is returned is of them all. It
         lies on the device, which need not be waited for.
         """
+        recipe = self.recipe
         torch.manual_seed(random_seed)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         frames, labels = frames_nhwc.to(self.device, non_blocking=True), labels_n.to(self.device, non_blocking=True)
         inputs, targets = self.deployed.normalise(frames), labels
-        if self.mix and torch.rand(()) < self.recipe.mix_p:
+        if self.mix and torch.rand(()) < recipe.mix_p:
             inputs, targets = self.mix[int(torch.randint(len(self.mix), ()))](inputs, labels)
         logits = self.mode.logits(self.run, inputs)
-        loss, n = cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing), len(labels)
+        loss, n = cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing), len(labels)
+        if self.teacher:
+            loss = loss.lerp(self.teacher.divergence(frames, logits, recipe.distill_temperature), recipe.distill)
         self.optimizer.zero_grad(set_to_none=True)
         # gradients are averaged over processes: a larger part of the batch weighs more
         norm = self._descend(loss if n_in_all in (None, n) else loss * (n * self.world.size / n_in_all))
         if self.average:
             self.average.update_parameters(self.network)
-        right, clipped = (logits.argmax(1) == labels).sum(), norm > (self.recipe.clip_norm or float("inf"))
+        right, clipped = (logits.argmax(1) == labels).sum(), norm > (recipe.clip_norm or float("inf"))
         images = torch.tensor(n, device=loss.device)
         return self.world.add(torch.stack([loss.detach() * n, right, clipped / self.world.size, images]).double())
 

@@ -29,6 +29,7 @@ from training.progress import Watch
 from training.recipe import Recipe
 from training.schedule import rate
 from training.state import Row, Track, load_state, save_state, saving
+from training.teacher import Teacher
 from training.world import ALONE, World
 
 LOWER_RATE = 0.5
@@ -54,12 +55,14 @@ class Job:
     as_json: bool = False
     augment_on: str = "host"
     world: World = ALONE
+    teacher: Path | None = None
 
     def learner(self) -> Learner:
         """Return a learner at its start."""
+        teacher = Teacher(self.teacher, self.pack.classes, self.mode, self.device) if self.teacher else None
         return Learner(
-            self.arch, len(self.pack.classes), self.recipe, self.mode,
-            seed=self.seed, device=self.device, pretrained=self.pretrained, world=self.world,
+            self.arch, len(self.pack.classes), self.recipe, self.mode, seed=self.seed, device=self.device,
+            pretrained=self.pretrained, world=self.world, teacher=teacher,
         )  # fmt: skip
 
     def batches(self) -> Batches:

@@ -76,6 +76,8 @@ class Recipe:
     mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: none")
     cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: none")
     mix_p: float = _extra(1.0, 0, 1, "chance that a batch is mixed (with both, one of them by a coin)")
+    distill: float = _extra(0.5, 0, 1, "with --teacher: share of the loss that follows the teacher")
+    distill_temperature: float = _extra(2.0, 0.1, 100, "with --teacher: both are softened by it")
     start_size: float = _extra(1.0, 0.25, 1, "side of the first epoch's images, as a share of the pack's")
     full_size_at: float = _extra(0.5, 0, 1, "share of the epochs after which images are as large as the pack's")
     balanced: bool = field(default=False, metadata={"help": "draw each class equally often"})
@@ -136,26 +138,29 @@ def named(name: str) -> Recipe:
     return recipe
 
 
-def _check(item: dataclasses.Field[Any], value: Any) -> None:
-    """Raise InputError when `value` is of the wrong type or out of range."""
+def _check(item: dataclasses.Field[Any], value: Any, said: object = None) -> None:
+    """Raise InputError when `value`, of the command line's text `said`, is of the wrong type or out of range."""
+    refusal = f"{item.name} is {(value if said is None else said)!r}: give {_describe(item)}"
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
     kind = kinds[str(item.type)]
     if not isinstance(value, kind) or (isinstance(value, bool) and item.type != "bool"):
-        raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+        raise InputError(refusal)
     if choices := item.metadata.get("choices"):
         if value not in choices:
-            raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+            raise InputError(refusal)
     elif "low" in item.metadata and not item.metadata["low"] <= value <= item.metadata["high"]:  # NaN fails too
-        raise InputError(f"{item.name} is {value!r}: give {_describe(item)}")
+        raise InputError(refusal)
 
 
 def _parse(item: dataclasses.Field[Any], text: str) -> Any:
     try:
         if item.type == "bool":
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-        return {"int": int, "float": float, "str": str}[str(item.type)](text)
+        value = {"int": int, "float": float, "str": str}[str(item.type)](text)
     except (ValueError, KeyError):
         raise InputError(f"{item.name} is {text!r}: give {_describe(item)}") from None
+    _check(item, value, text)
+    return value
 
 
 def _describe(item: dataclasses.Field[Any]) -> str:

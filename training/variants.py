@@ -30,8 +30,11 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "averaging": ("average_decay",),
     "mixing": ("mixup_alpha", "cutmix_alpha", "mix_p"),
     "balance": ("balanced",),
+    "distillation": ("distill", "distill_temperature"),
 }  # fmt: skip
 """The fields of a recipe that only make sense when changed together. `name` and `epochs` are no change."""
+TEACHER = "teacher"
+"""What a variant may set beside the fields of a recipe: the checkpoint that it learns from."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Variant:
     @property
     def folder(self) -> str:
         """The variant's folder: its name with what a file system or a shell would trip over replaced."""
-        return self.name.replace(":", "+").replace("=", "-").replace(",", "+").replace(" ", "")
+        return self.name.replace(":", "+").replace("=", "-").replace(",", "+").replace(" ", "").replace("/", "_")
 
     def flags(self, epochs: int | None) -> list[str]:
         """Return the command line of `python -m training train` that gives this variant."""
@@ -56,14 +59,14 @@ class Variant:
 
     def resolve(self) -> Recipe:
         """Return the recipe. Raises InputError for a recipe, a field or a value that there is not."""
-        return recipes.named(self.recipe).with_overrides(dict(self.fields))
+        return recipes.named(self.recipe).with_overrides({k: v for k, v in self.fields if k != TEACHER})
 
 
 def parse(text: str) -> Variant:
-    """Parse `edge` or `edge:batch=16,schedule=one_cycle`. Raises InputError in one sentence."""
+    """Parse `edge`, `edge:batch=16,schedule=one_cycle` or `edge:teacher=FILE`. Raises InputError in one sentence."""
     recipe, colon, rest = text.partition(":")
     pairs = [part.partition("=") for part in rest.split(",")] if colon else []
-    known = [item.name for item in recipes.overridable()]
+    known = [TEACHER, *(item.name for item in recipes.overridable())]
     for name, equals, value in pairs:
         if name not in known or not equals or not value:
             raise InputError(f"{text!r} is not RECIPE:field=value,...: {name!r} is {_complaint(name, known)}")

@@ -14,7 +14,7 @@ import torch
 import models
 from inference.commands import Parser
 from inference.errors import InputError
-from inference.files import read_json, write_json
+from inference.files import read_json, sha256_of_file, write_json
 from inference.pack import Pack, open_pack
 from inference.runs import SCHEMA, folder_name, open_run
 from training import recipe as recipes
@@ -27,6 +27,7 @@ from training.loop import Job, train
 from training.machine import commit, describe_machine
 from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode
 from training.pack import pack as write_pack
+from training.teacher import Teacher
 from training.world import World, joined
 
 OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
@@ -46,6 +47,7 @@ def parser() -> Parser:
         "--pretrained", nargs="?", const=True, default=False, metavar="FILE",
         help="start a timm/* network from timm's weights, or from those of a .safetensors or .pth file with its names",
     )  # fmt: skip
+    it.add_argument("--teacher", type=Path, metavar="FILE", help="a best.safetensors to learn from, by --distill")
     it.add_argument("--abstain-risk", type=float, default=0.05, metavar="RISK", help="errors accepted on val (0.05)")
     it.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
     it.add_argument("--augment-on", default="auto", choices=PLACES, help="host or device (default: device, on a GPU)")
@@ -94,6 +96,7 @@ def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, d
     check_device(given.device)
     _check_out(given.out, given.resume)
     pack = _open(given)
+    _check_teacher(given, recipe, pack)
     torch.set_num_threads(given.threads or torch.get_num_threads())
     return given, recipe, _begin(given, recipe, pack, world)
 
@@ -136,6 +139,14 @@ def check_device(device: str) -> None:
         raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
 
 
+def _check_teacher(given: Any, recipe: recipes.Recipe, pack: Pack) -> None:
+    """Refuse a teacher that cannot be read or knows other classes, and pictures mixed of two, which it cannot judge."""
+    if given.teacher:
+        Teacher(given.teacher, pack.classes, Mode("fp32"), "cpu")
+        if recipe.mixup_alpha or recipe.cutmix_alpha:
+            raise InputError("--teacher cannot judge mixed pictures: set --mixup-alpha and --cutmix-alpha to 0")
+
+
 def _check_out(out: Path, resume: bool) -> None:
     """Refuse a folder that holds a run, unless it is to be gone on with, or anything that is not ours."""
     if (out / "run.json").is_file():
@@ -173,6 +184,7 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict
         "models": list(given.models),
         "seed": given.seed,
         "pretrained": given.pretrained,
+        "teacher": sha256_of_file(given.teacher) if given.teacher else None,
     }
     if (given.out / "run.json").is_file():
         before = open_run(given.out).facts
@@ -206,8 +218,8 @@ def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: Wo
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError naming the first thing in which a resumed run would differ."""
-    was = before["recipe"] | {k: before[k] for k in ("models", "seed", "pretrained")} | before["pack"]
-    asked = now["recipe"] | {k: now[k] for k in ("models", "seed", "pretrained")} | now["pack"]
+    names = ("models", "seed", "pretrained", "teacher")
+    was, asked = (run["recipe"] | {k: run.get(k) for k in names} | run["pack"] for run in (before, now))
     for name in asked:
         if name not in {"path"} and was.get(name) != asked[name]:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
@@ -218,6 +230,7 @@ def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], ar
         pack, arch, recipe, Mode.from_json(run["modes"][arch]), given.out / folder_name(arch), seed=given.seed,
         device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],
         abstain_risk=given.abstain_risk, as_json=given.json, augment_on=run.get("augment_on", "host"), world=world,
+        teacher=given.teacher,
     )  # fmt: skip
 
 

@@ -1,0 +1,44 @@
+"""Distillation: a finished network says what it sees in each augmented picture, and another learns to say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, kl_div, log_softmax
+
+from inference.errors import InputError
+from models.checkpoint import load
+from training.mode import Mode
+
+
+class Teacher:
+    """A checkpoint in eval mode, asked at the size it was trained at."""
+
+    def __init__(self, path: Path, classes: tuple[str, ...], mode: Mode, device: str) -> None:
+        checkpoint = load(path)
+        if checkpoint.facts.classes != classes:
+            raise InputError(
+                f"{path} knows {', '.join(checkpoint.facts.classes)}, the pack {', '.join(classes)}: "
+                "give --teacher a checkpoint that was trained on the same classes"
+            )
+        self.size_px, self.mode = checkpoint.facts.geometry.size_px, mode
+        self.deployed = checkpoint.network().to(device)
+        self.network = mode.prepare(self.deployed.network)
+
+    @torch.no_grad()
+    def logits(self, frames_nhwc: Tensor) -> Tensor:
+        """Return what the teacher sees in uint8 (n, S, S, 3) frames, float32 (n, classes)."""
+        inputs = self.deployed.normalise(frames_nhwc)
+        if inputs.shape[-1] != self.size_px:  # the first epochs' pictures are small
+            inputs = interpolate(inputs, (self.size_px, self.size_px), mode="bilinear", antialias=False)
+        return self.mode.logits(self.network, inputs)
+
+    def divergence(self, frames_nhwc: Tensor, logits: Tensor, temperature: float) -> Tensor:
+        """Return how far a pupil's logits are from the teacher's, both softened, as a mean over the batch.
+
+        Times the squared temperature, so that gradients keep their size. Source: Hinton et al. 2015, section 2.
+        """
+        ours, theirs = (log_softmax(x / temperature, 1) for x in (logits, self.logits(frames_nhwc)))
+        return kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
