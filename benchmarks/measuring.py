@@ -138,9 +138,19 @@ def add_ages(results: dict[str, Any], candidates: Sequence[Candidate], effort: E
     rows = {row["name"]: row for row in results["candidates"]}
     able = [c for c in candidates if rows[c.name]["selectable"]]
     for candidate in able if everyone else pick_front(results, candidates):
-        print(f"paced run: {candidate.name}", file=sys.stderr)
-        ages = measure_ages(candidate, results["protocol"]["source"], effort.paced_frames)
-        rows[candidate.name]["age_ms"] = summarise(ages)
+        _add_age(results, rows[candidate.name], candidate, effort)
+
+
+def add_age_of_chosen(results: dict[str, Any], candidate: Candidate, effort: Effort) -> None:
+    """Fill in the ages of what goes to the car, when the front did not hold it: a faster one may be doubted."""
+    row = next(row for row in results["candidates"] if row["name"] == candidate.name)
+    if effort.paced_frames and row["age_ms"] is None:
+        _add_age(results, row, candidate, effort)
+
+
+def _add_age(results: dict[str, Any], row: dict[str, Any], candidate: Candidate, effort: Effort) -> None:
+    print(f"paced run: {candidate.name}", file=sys.stderr)
+    row["age_ms"] = summarise(measure_ages(candidate, results["protocol"]["source"], effort.paced_frames))
 
 
 def pick_front(results: dict[str, Any], candidates: Sequence[Candidate]) -> list[Candidate]:

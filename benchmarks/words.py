@@ -27,7 +27,7 @@ def explain_rule(policy: Policy) -> str:
     return (
         f"Of the candidates {'of which ' + ' and '.join(limits) if limits else 'there are'}, {best} is the reference."
         f" A {OBJECTIVES[policy.objective].replace('est', 'er', 1)} one takes its place only if the upper 95% bound"
-        f" (one-sided, Tango's paired score) of its loss against the reference is under {100 * policy.margin:g} points:"
+        f" (one-sided, Tango's paired score) of its loss against the reference is under {_points(policy.margin)}:"
         f" missing evidence is not equality. The {OBJECTIVES[policy.objective]} of those wins; among equals, by"
         f" {', then '.join(policy.equals) or 'name'}."
     )
@@ -72,7 +72,7 @@ def explain(evidence: Evidence, outcome: Outcome, policy: Policy, *, short: bool
         seen = f"95% bound; {100 * loss.observed:.2f} seen"
         return (
             f"it is {_comparative(policy)}, but may lose up to {100 * loss.bound:.2f} points against {reference.name}"
-            f" ({seen}), which is not under the margin of {100 * policy.margin:g}"
+            f" ({seen}), which is not under the margin of {_points(policy.margin)}"
         )
     return f"{chosen.name} is sound by the same rule, and {_say_better(chosen, evidence, policy)}"
 
@@ -85,8 +85,12 @@ def _explain_winner(chosen: Evidence, outcome: Outcome, policy: Policy, short: b
     return (
         f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and its loss is at most"
         f" {100 * outcome.losses[chosen.name].bound:.2f} points with 95% confidence, under the margin of"
-        f" {100 * policy.margin:g}"
+        f" {_points(policy.margin)}"
     )
+
+
+def _points(part: float) -> str:
+    return f"{100 * part:g} point{'' if part == 0.01 else 's'}"
 
 
 def _say_best(outcome: Outcome, policy: Policy, short: bool) -> str:

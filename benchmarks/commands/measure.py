@@ -13,7 +13,7 @@ from benchmarks.card import write_card
 from benchmarks.confidence import describe_confidence
 from benchmarks.effort import EFFORTS, Effort
 from benchmarks.gallery import draw_rows, list_flipped, list_worst
-from benchmarks.measuring import Request, measure
+from benchmarks.measuring import Request, add_age_of_chosen, measure
 from benchmarks.policy import Policy, read_policy
 from benchmarks.production import write_production
 from benchmarks.report import write_report
@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> int:
     run = open_run(options.run)
     results, field, pack = measure(run, request_of(options, policy))
     outcome = choose(results, policy)
+    candidates = {m.candidate.name: m.candidate for m in field.measured}
+    if outcome.chosen:
+        add_age_of_chosen(results, candidates[outcome.chosen.name], effort_of(options))
     judge_seeds(results, policy)
     results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
     shown = outcome.chosen or outcome.reference
@@ -42,7 +45,6 @@ def main(arguments: list[str]) -> int:
     write_report(report.parent, [results], draw_rows([*results["worst"], *results["flipped"]], pack))
     if outcome.chosen is None:
         raise CheckError(f"{results['choice']['sentence']}; see {report}")
-    candidates = {m.candidate.name: m.candidate for m in field.measured}
     chosen = candidates[outcome.chosen.name]
     write_production(run.path / "production", chosen, results["choice"], write_card(results, chosen))
     print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))

@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import measuring
 from benchmarks.accuracy import check_same_data, classify_rows, predict, score
 from benchmarks.candidates import list_candidates, list_unmeasured, open_bundles
 from benchmarks.commands import measure
+from benchmarks.effort import Effort
 from benchmarks.production import write_production
 from benchmarks.results import decode_classes, encode_classes
 from inference.backends import open_backend
@@ -84,6 +86,17 @@ def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder)
     rows = list_unmeasured(open_bundles(open_run(run_folder)), ["ort"])
     assert [(r.arch, r.precision, r.backend) for r in rows if r.facts] == [("tiny_a", "int8", "trt")]
     assert not [r for r in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"]) if r.facts]
+
+
+@pytest.mark.parametrize("known", [None, {"p50": 1.0}])
+def test_what_goes_to_the_car_has_its_ages_and_is_driven_once(run_folder, monkeypatch, known):
+    candidate = list_candidates(open_bundles(open_run(run_folder)), ["ort"], [1])[0]
+    results = {"protocol": {"source": "synthetic://"}, "candidates": [{"name": candidate.name, "age_ms": known}]}
+    drives = []
+    monkeypatch.setattr(measuring, "measure_ages", lambda *asked: (drives.append(asked), np.ones(662))[1])
+    measuring.add_age_of_chosen(results, candidate, Effort())
+    assert len(drives) == (known is None)
+    assert results["candidates"][0]["age_ms"]["p50"] == 1.0
 
 
 def test_the_report_has_a_row_a_candidate_and_says_synthetic(measured_run):
