@@ -153,6 +153,14 @@ def test_a_claim_of_gigabytes_and_a_cut_file_are_refused(archive, tmp_path):
     for name in ("huge", "cut"):
         with pytest.raises(InputError, match=f"{name}.tar.gz"):
             unpack(tmp_path / f"{name}.tar.gz", tmp_path / "device")
+        assert not (tmp_path / "device").exists()
+
+
+def test_an_archive_over_the_limit_is_refused_before_a_byte_is_written(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("inference.archive.LIMIT_BYTES", 10_000)
+    monkeypatch.setattr("inference.archive._write", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match=r"claims more than 10000 bytes"):
+        unpack(archive, tmp_path / "device")
 
 
 @pytest.mark.prove

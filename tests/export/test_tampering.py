@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -149,8 +150,12 @@ def write_golden(path, headers):
 @pytest.mark.parametrize("shape", [(2 << 30,), (1 << 62, 4), (65536, 65536, 3)])
 def test_a_header_that_claims_gigabytes_allocates_nothing(tmp_path, shape):
     write_golden(tmp_path / golden.NAME, {"frame_0": shape})
-    with pytest.raises(InputError, match=r"golden\.npz is not a golden file"):
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"golden\.npz is not a golden file .*claims \d+ bytes and does not hold them"):
         golden.load(tmp_path / golden.NAME)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_bomb_of_zeros_is_refused_by_what_it_claims(tmp_path):
