@@ -114,8 +114,10 @@ class Decider:
         verdicts = []
         rows = probs_nc.tolist()  # plain floats: no array is allocated
         for i, (name, rect, row) in enumerate(zip(names, rects, rows, strict=True)):
-            label = self._classes[row.index(max(row))]
-            prob = max(row) if math.isfinite(sum(row)) else 0.0  # a network that answers NaN is sure of nothing
+            prob = max(row)
+            label = self._classes[row.index(prob)]
+            if not math.isfinite(sum(row)):
+                prob = 0.0  # a network that answers NaN is sure of nothing
             sure = 0.0 < prob >= self._threshold
             state, why = State.OK if sure else State.UNKNOWN, blind[i] if blind else None
             if why is not None:

@@ -14,7 +14,7 @@ from inference.pipeline import Pipeline
 from inference.regions import Zones
 from inference.runner import Runner
 from inference.scene import SCENARIOS, Scene
-from inference.sight import Sight
+from inference.sight import COARSE_PX, COLUMNS, PATCH_PX, ROWS, Sight
 from inference.sources import Frame, open_source
 from inference.states import State
 from tests.bundles import make_bundle
@@ -73,6 +73,38 @@ def test_only_a_picture_that_repeats_to_the_bit_is_the_same():
         sight.look(frame)
         seen.append(sight.same)
     assert seen == [False, True, False, True]
+
+
+def test_a_picture_that_repeats_in_its_uppermost_rows_alone_is_not_the_same():
+    sight, below = Sight(), sensor(90)
+    below[HEIGHT // 2 :] = sensor(90, seed=1)[HEIGHT // 2 :]
+    sight.look(sensor(90))
+    sight.look(below)
+    assert not sight.same
+
+
+def plain_sharpness(frame_bgr: np.ndarray) -> float:
+    """Patch by patch and in words: the twin of what `look` measures in a few calls for all patches."""
+    edge, (height, width) = PATCH_PX // COARSE_PX, frame_bgr.shape[:2]
+    step_y, step_x = height // ROWS, width // COLUMNS
+    details, contrasts = [], []
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            y, x = row * step_y + (step_y - PATCH_PX) // 2, column * step_x + (step_x - PATCH_PX) // 2
+            grey = cv2.cvtColor(frame_bgr[y : y + PATCH_PX, x : x + PATCH_PX], cv2.COLOR_BGR2GRAY)
+            pixels = np.rint(grey.reshape(edge, COARSE_PX, edge, COARSE_PX).mean((1, 3)))
+            above, below, left, right = pixels[:-2, 1:-1], pixels[2:, 1:-1], pixels[1:-1, :-2], pixels[1:-1, 2:]
+            details.append(((above + below + left + right - 4 * pixels[1:-1, 1:-1]) ** 2).mean())
+            contrasts.append(pixels.var())
+    details, contrasts, tenth = sorted(details), sorted(contrasts), ROWS * COLUMNS // 10
+    return float(np.sqrt((details[-1 - tenth] - details[tenth]) / contrasts[-1 - tenth]))
+
+
+@pytest.mark.parametrize("frame_bgr", [ROAD, ROAD[3:, 5:], BAD["blurred"], sensor(90, 20)], ids=lambda f: str(f.shape))
+def test_the_sharpness_is_that_of_its_plain_twin(frame_bgr):
+    sight = Sight()
+    sight.look(frame_bgr)
+    assert sight.sharpness == pytest.approx(plain_sharpness(frame_bgr), rel=1e-4)
 
 
 def test_a_zone_smaller_than_a_patch_is_judged_by_the_nearest():
