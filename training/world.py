@@ -98,6 +98,9 @@ def joined() -> Iterator[World]:
     world = World(dist.get_rank(), dist.get_world_size())
     try:
         yield world
+        # gloo's threads outlive the group (DistributedDataParallel holds it), and one that still gives back a tensor
+        # when Python ends would abort the process: no process ends before the last of what was sent has arrived
+        dist.barrier()
     except RuntimeError as error:  # gloo's and NCCL's, when the process at the other end is gone
         if world.leads or "onnection" not in str(error):
             raise

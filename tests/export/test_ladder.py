@@ -64,7 +64,7 @@ def test_a_rung_that_is_not_a_number_is_printed():
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_every_rung_passes_or_is_refused_with_a_reason(arch, tmp_path, capsys):
     """On coloured noise, or on photographs: PACK=runs/NAME/pack. Engines for SM86."""
-    path = Path(os.environ.get("PACK") or tmp_path / "pack")
+    path = Path(os.environ.get("PACK") or tmp_path / "pack").resolve()
     if not path.is_dir():
         runs.write_pack(path, rows=480)
     run = tmp_path / "runs" / "ladder"
