@@ -1,7 +1,8 @@
 """Whether a picture can be looked at at all: black, saturated, covered or blurred; and whether it is the same again.
 
 A grid of small patches at full resolution stands for the frame (27,648 of 921,600 pixels at 1280x720), so that a look
-costs about 0.1 ms, 0.2 after a network's call; its buffers are reused. Contrast and sharpness are judged on means of 4x4 pixels.
+costs about 0.1 ms, 0.2 after a network's call; its buffers are reused. Contrast and sharpness are judged on means of
+4x4 pixels.
 """
 
 from __future__ import annotations
