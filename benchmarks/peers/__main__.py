@@ -36,7 +36,7 @@ COLUMNS = {
     "tool": "tool", "network": "network", "budget": "budget", "epochs": "epochs", "train_seconds": "train s",
     "cpu_seconds": "CPU s", "images_per_s": "train images/s", "images_per_cpu_s": "a CPU s",
     "accuracy": "test accuracy % (95%)", "frame_p50_ms": "frame ms p50", "frame_p99_ms": "p99",
-    "frame_cpu_ms": "CPU ms a frame", "agreement": "exported = trained %", "max_dprob": "max |dprob|",
+    "frame_cpu_ms": "CPU ms a frame", "agreement": "exported = trained %", "max_dprob": "max dprob",
 }  # fmt: skip
 
 
@@ -160,7 +160,9 @@ def cell(name: str, row: dict[str, Any]) -> str:
         return f"{100 * value:.1f} ({100 * low:.1f}-{100 * high:.1f})"
     if name == "agreement":
         return f"{100 * value:.1f}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
