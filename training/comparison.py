@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
 import time
@@ -40,8 +41,9 @@ def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     """Train what is not finished, `jobs` processes at a time; what a kill left is gone on with.
 
     The first trial runs alone: the others take precision and memory format from its run.json, so that no clock's
-    noise comes between recipes. Raises CheckError naming the log of a trial that failed.
+    noise comes between recipes. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     waiting = [trial for trial in trials if not trial.finished(archs)]
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
@@ -61,6 +63,7 @@ def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
             process.terminate()  # each saves its state
         for _, process in running:
             process.wait()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _log(trial: Trial) -> Path:

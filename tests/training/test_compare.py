@@ -1,5 +1,6 @@
 import contextlib
 import json
+import signal
 import sys
 from dataclasses import fields
 
@@ -121,6 +122,19 @@ def test_a_trial_that_fails_is_named_with_its_log(tmp_path):
     with pytest.raises(CheckError, match=r"q\.log says why"):
         carry_out(trials, ["a"], 1)
     assert "out of paper" in (tmp_path / "q.log").read_text()
+
+
+def test_what_is_told_to_end_ends_its_trials_too(tmp_path):
+    """The trial tells that it was ended; without that it would train on with nobody to ask for it."""
+    script = (
+        "import os, signal, sys, time; f = lambda *_: (open(sys.argv[1], 'w').close(), sys.exit());"
+        " signal.signal(signal.SIGTERM, f); os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    )
+    command = (sys.executable, "-S", "-c", script, str(tmp_path / "told"))
+    with pytest.raises(SystemExit) as ended:
+        carry_out([Trial(Variant("edge", "edge"), 0, tmp_path / "run", command)], ["a"], 1)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert (tmp_path / "told").exists()
 
 
 def test_the_comparison_is_made_of_runs_and_leaves_table_and_picture(tmp_path, capsys):
