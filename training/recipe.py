@@ -84,7 +84,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _check(item, getattr(self, item.name))
+            if not _fits(item, value := getattr(self, item.name)):
+                raise _refusal(item, value)
         if self.min_learning_rate > self.learning_rate:
             raise InputError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
         if self.erase_area_min > self.erase_area_max:
@@ -138,18 +139,18 @@ def named(name: str) -> Recipe:
     return recipe
 
 
-def _check(item: dataclasses.Field[Any], value: Any, said: object = None) -> None:
-    """Raise InputError when `value`, of the command line's text `said`, is of the wrong type or out of range."""
-    refusal = f"{item.name} is {(value if said is None else said)!r}: give {_describe(item)}"
+def _fits(item: dataclasses.Field[Any], value: Any) -> bool:
+    """Tell whether `value` is of the field's type and in its range."""
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-    kind = kinds[str(item.type)]
-    if not isinstance(value, kind) or (isinstance(value, bool) and item.type != "bool"):
-        raise InputError(refusal)
+    if not isinstance(value, kinds[str(item.type)]) or (isinstance(value, bool) and item.type != "bool"):
+        return False
     if choices := item.metadata.get("choices"):
-        if value not in choices:
-            raise InputError(refusal)
-    elif "low" in item.metadata and not item.metadata["low"] <= value <= item.metadata["high"]:  # NaN fails too
-        raise InputError(refusal)
+        return value in choices
+    return "low" not in item.metadata or item.metadata["low"] <= value <= item.metadata["high"]  # NaN is not
+
+
+def _refusal(item: dataclasses.Field[Any], said: Any) -> InputError:
+    return InputError(f"{item.name} is {said!r}: give {_describe(item)}")
 
 
 def _parse(item: dataclasses.Field[Any], text: str) -> Any:
@@ -158,8 +159,9 @@ def _parse(item: dataclasses.Field[Any], text: str) -> Any:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
         value = {"int": int, "float": float, "str": str}[str(item.type)](text)
     except (ValueError, KeyError):
-        raise InputError(f"{item.name} is {text!r}: give {_describe(item)}") from None
-    _check(item, value, text)
+        raise _refusal(item, text) from None
+    if not _fits(item, value):
+        raise _refusal(item, text)
     return value
 
 
