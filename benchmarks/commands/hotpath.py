@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -22,7 +23,7 @@ from inference.contract import Bundle, open_bundle
 from inference.decision import Verdict
 from inference.errors import check_positive
 from inference.pipeline import Pipeline
-from inference.preprocess import Bytes
+from inference.preprocess import KERNELS, Bytes
 from inference.regions import WHOLE, Relative, Zones
 from inference.runner import Runner, pick_backend_and_precision
 from inference.scene import ZONES
@@ -55,14 +56,28 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backends", nargs="+", default=["ort"], help="beside the null backend")
     parser.add_argument("--precision", help="default: int8 where its gates hold, else fp32")
+    parser.add_argument("--kernel", choices=KERNELS, help="to time in place of the bundle's own")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--samples", type=int, default=480, help="frames of each row and number of zones")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     check_positive(samples=options.samples, threads=min(options.threads))
-    rows = measure(open_bundle(options.bundle), options.backends, options.precision, options.threads, options.samples)
+    bundle = open_bundle(options.bundle)
+    if options.kernel:
+        bundle = replace(bundle, geometry=replace(bundle.geometry, kernel=options.kernel))
+    rows = measure(bundle, options.backends, options.precision, options.threads, options.samples)
     if options.json:
-        print(json.dumps({"size_px": SIZE_PX, "zones": [1, len(ZONES)], "machine": describe_machine(), "rows": rows}))
+        print(
+            json.dumps(
+                {
+                    "size_px": SIZE_PX,
+                    "kernel": bundle.geometry.kernel,
+                    "zones": [1, len(ZONES)],
+                    "machine": describe_machine(),
+                    "rows": rows,
+                }
+            )
+        )
         return
     print("backend    precision  threads  frames/s  1 zone ms  3 zones ms  ratio (95%)")
     for row in rows:

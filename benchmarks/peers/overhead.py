@@ -1,9 +1,10 @@
 """What a frame costs besides the network: our runner and Ultralytics' predict, in turns, on the same frames.
 
-Usage: python -m benchmarks.peers.overhead VIDEO --bundle BUNDLE [--out DIR]. The video is scaled to 1280x720; one zone,
-the whole frame; one thread each, ONNX Runtime under both. Overhead is a frame's time less the call of the network, of
-which each tool's own is timed: in wall time, and in processor time of the one thread that does it, which neighbours on
-the machine do not stretch and threads of a runtime that spin do not count in.
+Usage: python -m benchmarks.peers.overhead VIDEO --bundle BUNDLE [--out DIR]. The video is scaled to 1280x720; both see
+the whole frame and one zone of it, we by the kernel of the bundle and by `linear`; one thread each, ONNX Runtime under
+both. Overhead is a frame's time less the call of the network, of which each tool's own is timed: in wall time, and in
+processor time of the one thread that does it, which neighbours on the machine do not stretch and threads of a runtime
+that spin do not count in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter, thread_time
@@ -22,24 +24,28 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.commands.hotpath import ONE, Drive
+from benchmarks.frames import EGO
 from benchmarks.machine import describe_machine
 from inference.backends import open_backend
-from inference.camera import Camera, Mounting
-from inference.contract import open_bundle
+from inference.contract import Bundle, open_bundle
 from inference.errors import InputError, run_command
 from inference.files import write_json, write_text
 from inference.pipeline import Pipeline
-from inference.regions import whole_frame
-from inference.runner import Runner, pick_backend_and_precision
-from inference.sources import EndOfStream, Frame, open_source
-from inference.steady import Habits
+from inference.preprocess import Bytes
+from inference.regions import Relative, Zones
+from inference.runner import pick_backend_and_precision
+from inference.sources import EndOfStream, open_source
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SIZE_PX = (1280, 720)
 WARM_UPS = 20
 ARCH = "yolov8n-cls.yaml"
+VIEWS: Mapping[str, Mapping[str, Relative]] = {"the frame": ONE, "one zone": EGO}
+COLUMNS = "wall_ms", "cpu_ms", "cpu_p10_ms", "frame_ms", "of_theirs", "of_their_frame"
 
 
 class Clock:
@@ -79,63 +85,86 @@ def read_frames(uri: str, most: int) -> list[Any]:
     return frames
 
 
-def ours(path: Path, network: Clock) -> tuple[Callable[[int, Any], Any], int]:
-    """Return what decides a frame, and the input size: everything the runner does between its source and its sinks."""
-    bundle = open_bundle(path)
+@dataclass(frozen=True)
+class Tool:
+    """One way to answer a frame, and the clock of its network's calls."""
+
+    name: str
+    view: str
+    answer: Callable[[Bytes], Any]
+    network: Clock
+
+    def time(self, frame_bgr: Bytes) -> tuple[float, float, float]:
+        """Answer a frame; return its overhead in wall and in processor time, and its whole wall time, in ms."""
+        before, whole = (self.network.wall_ms, self.network.cpu_ms), Clock()
+        with whole:
+            self.answer(frame_bgr)
+        inside = self.network.wall_ms - before[0], self.network.cpu_ms - before[1]
+        return whole.wall_ms - inside[0], whole.cpu_ms - inside[1], whole.wall_ms
+
+
+def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
+    """Return all that the runner does between its source and its sinks."""
+    bundle = replace(bundle, geometry=replace(bundle.geometry, kernel=kernel))
     name, precision = pick_backend_and_precision(bundle, "ort", None)
-    backend = open_backend(name, bundle, precision, threads=1)
+    backend, network = open_backend(name, bundle, precision, threads=1), Clock()
     backend.infer = network.around(backend.infer)  # type: ignore[method-assign]
-    source = open_source("synthetic://?frames=1")
-    mounting, pipeline = Mounting(Camera()), Pipeline(bundle, backend)
-    runner = Runner(bundle, pipeline, source, whole_frame(), mounting, [], (), habits=Habits())
-    size_px = bundle.geometry.size_px
-    return lambda i, image: runner.decide(Frame(i, 0, image, i * 33_000_000), mounting.upright(image)), size_px
+    return Tool(f"ours, {kernel}", view, Drive(bundle, Pipeline(bundle, backend), VIEWS[view]).answer, network)
 
 
-def theirs(folder: Path, size_px: int, network: Clock) -> Callable[[int, Any], Any]:
+def theirs(folder: Path, view: str, size_px: int) -> Tool:
     """Return Ultralytics' predict on its own exported ONNX file, weights as they were born."""
     from ultralytics import YOLO
 
+    folder.mkdir()
     model = YOLO(ARCH)
     model.model.names = {i: str(i) for i in range(1000)}
     model.save(str(folder / "net.pt"))
     exported = YOLO(YOLO(str(folder / "net.pt")).export(format="onnx", imgsz=size_px), task="classify")
+    x0, y0, x1, y1 = Zones(VIEWS[view]).rects(*SIZE_PX)[0]
 
-    def predict(_: int, image: Any) -> Any:
-        return exported.predict(image, imgsz=size_px, verbose=False, device="cpu")
+    def predict(frame_bgr: Bytes) -> Any:
+        return exported.predict(frame_bgr[y0:y1, x0:x1], imgsz=size_px, verbose=False, device="cpu")
 
-    predict(0, np.zeros((*SIZE_PX[::-1], 3), np.uint8))
+    predict(np.zeros((*SIZE_PX[::-1], 3), np.uint8))
+    network = Clock()
     exported.predictor.inference = network.around(exported.predictor.inference)
-    return predict
+    return Tool("ultralytics", view, predict, network)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run both in turns; return the medians. Runs in the environment that has Ultralytics."""
+    """Run all in turns; return the medians. Runs in the environment that has Ultralytics."""
     cv2.setNumThreads(1)
-    frames = read_frames(options.video, options.frames)
-    networks = Clock(), Clock()
-    our_frame, size_px = ours(options.bundle, networks[0])
+    frames, bundle = read_frames(options.video, options.frames), open_bundle(options.bundle)
+    kernel, size_px = bundle.geometry.kernel, bundle.geometry.size_px
+    tools = [ours(bundle, view, k) for view in VIEWS for k in sorted({kernel, "linear"})]
+    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        tools = our_frame, theirs(Path(folder), size_px, networks[1])
-        times: tuple[list[Any], list[Any]] = [], []
-        for i in range(-WARM_UPS, options.rounds * len(frames)):
-            for k in (0, 1) if i % 2 else (1, 0):
-                whole, before = Clock(), (networks[k].wall_ms, networks[k].cpu_ms)
-                with whole:
-                    tools[k](i + WARM_UPS, frames[i % len(frames)])
-                inside = networks[k].wall_ms - before[0], networks[k].cpu_ms - before[1]
+        tools += [theirs(Path(folder) / str(i), view, size_px) for i, view in enumerate(VIEWS)]
+        times = np.zeros((len(tools), options.rounds * len(frames), 3))
+        for i in range(-WARM_UPS, times.shape[1]):
+            for k in rng.permutation(len(tools)):
+                taken = tools[k].time(frames[i % len(frames)])
                 if i >= 0:
-                    times[k].append((whole.wall_ms - inside[0], whole.cpu_ms - inside[1], whole.wall_ms))
-    rows = {}
-    for name, series in zip(("ours", "ultralytics"), times, strict=True):
-        wall, cpu, total = np.median(np.array(series), axis=0)
-        fast = np.percentile(np.array(series)[:, 1], 10)  # the frames whose caches no neighbour emptied
-        rows[name] = {"wall_ms": wall, "cpu_ms": cpu, "cpu_p10_ms": fast, "frame_wall_ms": total}
-    ratios = {k: rows["ours"][k] / rows["ultralytics"][k] for k in ("wall_ms", "cpu_ms", "cpu_p10_ms")}
+                    times[k, i] = taken
     import ultralytics
 
-    facts = {"frames": len(times[0]), "size_px": size_px, "video": Path(options.video).name}
-    return {**facts, "ultralytics": ultralytics.__version__, "rows": rows, "ratios": ratios}
+    facts = {"frames": times.shape[1], "size_px": size_px, "video": Path(options.video).name}
+    rows: list[dict[str, Any]] = [
+        {"tool": tool.name, "view": tool.view, **describe(times[k])} for k, tool in enumerate(tools)
+    ]
+    for row in rows:
+        peer = next(r for r in rows if r["view"] == row["view"] and r["tool"] == "ultralytics")
+        row["of_theirs"] = row["wall_ms"] / peer["wall_ms"]
+        row["of_their_frame"] = row["wall_ms"] / peer["frame_ms"]
+    return {**facts, "ultralytics": ultralytics.__version__, "rows": rows}
+
+
+def describe(times: NDArray[np.float64]) -> dict[str, float]:
+    """Return the medians of float64 (frames, 3): overhead in wall and processor ms, the whole frame in wall ms."""
+    wall, cpu, frame = np.median(times, axis=0).tolist()
+    fast = float(np.percentile(times[:, 1], 10))  # the frames whose caches no neighbour emptied
+    return {"wall_ms": wall, "cpu_ms": cpu, "cpu_p10_ms": fast, "frame_ms": frame}
 
 
 def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -144,13 +173,14 @@ def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
     write_json(options.out / f"overhead-{day}.json", {"made": day, "machine": machine, **result})
     lines = [
         f"# Overhead beside Ultralytics {result['ultralytics']}, {day}", "",
-        f"{result['frames']} frames of {result['video']} at 1280x720, one region, {result['size_px']} px, in"
-        f" turns; medians. {machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]}.", "",
-        "| | overhead, wall ms | processor ms | its p10 | whole frame, wall ms |", "|---|---|---|---|---|",
+        f"{result['frames']} frames of {result['video']} at 1280x720, {result['size_px']} px, in turns; medians."
+        f" {machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]}.", "",
+        "| sees | tool | overhead, wall ms | processor ms | its p10 | whole frame, wall ms | overhead of theirs |"
+        " of their whole frame |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name, row in result["rows"].items():
-        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in row.values()) + " |")
-    lines.append("| ratio | " + " | ".join(f"{value:.3f}" for value in result["ratios"].values()) + " | |")
+    for row in result["rows"]:
+        lines.append(f"| {row['view']} | {row['tool']} | " + " | ".join(f"{row[name]:.3f}" for name in COLUMNS) + " |")
     text = "\n".join([*lines, ""])
     write_text(options.out / f"overhead-{day}.md", text)
     print(text)
