@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter, process_time
@@ -29,6 +30,8 @@ BEHIND = 2.0
 """Nor does one go on that is behind by this after three rounds."""
 COMPILATIONS = 2
 """The last batch of an epoch is smaller, and is compiled again."""
+LONG_S = 3600.0
+"""On a CPU, where compilation takes a minute and gains a fifth at best, a shorter run is not worth the try."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def choose_mode(
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
     `only` fixes a precision or a memory format. One combination left is not timed. compiling: `yes`, `no`, or `auto`:
-    on a GPU, when over the `steps` of the whole run it gains more time than compilation takes.
+    on a GPU, and on a CPU in a long run, when over the `steps` of the whole run it gains more time than it takes.
     """
     modes = [
         Mode(p, f)
@@ -158,7 +161,8 @@ def choose_mode(
         candidates = _timed([_candidate(arch, classes, one, device) for one in modes], frames, labels)
         timed_ms = {str(one.mode): round(one.best_ms, 1) for one in candidates}
         mode = min(candidates, key=lambda one: one.best_ms).mode
-    if compiling == "auto" and device.startswith("cuda"):
+    long = steps * min(timed_ms.values(), default=0.0) >= LONG_S * 1e3
+    if compiling == "auto" and (long or device.startswith("cuda")):
         if _compiling_pays(arch, classes, mode, device, frames, labels, steps, timed_ms):
             mode = replace(mode, compiled=True)
     elif compiling == "yes":
@@ -197,10 +201,21 @@ def _compiling_pays(
     steps: int,
     timed_ms: dict[str, float],
 ) -> bool:
-    """Time the compiled step beside the plain one, and tell whether it wins over `steps`, compilation included."""
+    """Time the compiled step beside the plain one, and tell whether it wins over `steps`, compilation included.
+
+    Where nothing can be compiled it says why on stderr.
+    """
     plain, compiled = (_candidate(arch, classes, one, device) for one in (mode, replace(mode, compiled=True)))
     plain.step(frames, labels)
-    first_ms = compiled.step(frames, labels) + compiled.step(frames, labels)
+    started = perf_counter()  # of a compiler's own process the clock of a step knows nothing
+    try:
+        compiled.step(frames, labels)
+    except Exception as error:  # no C++ compiler, no Triton, an old driver: torch has a class for each
+        why = " ".join(str(error).split("\n\n")[0].split())  # what follows are hints to torch's own developers
+        print(f"torch.compile is not used: {why or type(error).__name__}", file=sys.stderr)
+        return False
+    compiled.step(frames, labels)
+    first_ms = (perf_counter() - started) * 1e3
     for _ in range(ROUNDS):
         for one in (plain, compiled):
             one.times_ms.append(one.step(frames, labels))

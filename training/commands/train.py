@@ -57,7 +57,10 @@ def parser() -> Parser:
         "--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json"
     )
     it.add_argument(
-        "--compile", default="auto", choices=COMPILING, help="torch.compile (auto: where it pays, on a GPU)"
+        "--compile",
+        default="auto",
+        choices=COMPILING,
+        help="torch.compile (auto: where it pays, on a CPU only in a run of hours)",
     )
     it.add_argument("--threads", type=int, help="of the CPU (default: one a core)")
     it.add_argument("--json", action="store_true", help="JSON lines on stdout")
