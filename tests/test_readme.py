@@ -13,6 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from inference.backends import open_backend
+from inference.contract import open_bundle
+from inference.pipeline import Pipeline
+from inference.preprocess import read_image, whole
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 LINES = [
@@ -43,7 +48,7 @@ def workplace(tmp_path_factory):
             path.parent.mkdir(parents=True, exist_ok=True)
             image = np.full((48, 48, 3), 60 + 120 * number, np.uint8) + noise.integers(0, 40, (48, 48, 3), np.uint8)
             cv2.imwrite(str(path), image)
-    cv2.imwrite(str(folder / "frame.jpg"), image)
+    cv2.imwrite(str(folder / "frame.png"), noise.integers(0, 255, (301, 277, 3), np.uint8))
     (folder / "camera.json").write_text('{"zones": {"ego": [0.3, 0.4, 0.7, 1.0]}}')
     video = cv2.VideoWriter(str(folder / "road.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (320, 240))
     for i in range(5):
@@ -86,10 +91,15 @@ def test_every_command_runs_as_written(workplace):
         assert done.returncode == 0, f"{line}\n{command}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_model_file_runs_in_five_lines(workplace):
-    code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workplace):
+    """On a picture that is halved three times, once with an odd side: the very same probabilities."""
+    code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1].replace("frame.jpg", "frame.png")
     done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    bundle = open_bundle(workplace / "runs/mine/mobilenet_inspired/bundle")
+    image = read_image(workplace / "frame.png")
+    probs = Pipeline(bundle, open_backend("ort", bundle, "fp32")).classify(image, [whole(image)])
+    assert done.stdout.strip() == str(probs)
 
 
 def test_every_make_target_is_explained():
