@@ -28,8 +28,9 @@ HOPELESS = 2.0
 """A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
 BEHIND = 2.0
 """Nor does one go on that is behind by this after three rounds."""
-COMPILATIONS = 2
-"""The last batch of an epoch is smaller, and is compiled again."""
+MOST_SHAPES = 1000
+"""After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
+anew, would end otherwise than one that was not."""
 LONG_S = 3600.0
 """On a CPU, where compilation takes a minute and gains a fifth at best, a shorter run is not worth the try."""
 
@@ -68,6 +69,8 @@ class Mode:
         """Return what `logits` is to call: the network, or what torch.compile makes of it at its first call."""
         if not self.compiled:
             return network
+        limits = torch._dynamo.config
+        limits.recompile_limit = limits.accumulated_recompile_limit = MOST_SHAPES
         return torch.compile(network, backend=BACKEND, dynamic=False)
 
     def logits(self, network: Callable[[Tensor], Tensor], inputs_nchw: Tensor) -> Tensor:
@@ -142,11 +145,13 @@ def choose_mode(
     *,
     compiling: str = "no",
     steps: int = 0,
+    shapes: int = 1,
 ) -> tuple[Mode, dict[str, float]]:
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
     `only` fixes a precision or a memory format. One combination left is not timed. compiling: `yes`, `no`, or `auto`:
-    on a GPU, and on a CPU in a long run, when over the `steps` of the whole run it gains more time than it takes.
+    on a GPU, and on a CPU in a long run, when over the `steps` of the whole run it gains more time than it takes,
+    once for each of the `shapes` that a batch has.
     """
     modes = [
         Mode(p, f)
@@ -163,7 +168,7 @@ def choose_mode(
         mode = min(candidates, key=lambda one: one.best_ms).mode
     long = steps * min(timed_ms.values(), default=0.0) >= LONG_S * 1e3
     if compiling == "auto" and (long or device.startswith("cuda")):
-        if _compiling_pays(arch, classes, mode, device, frames, labels, steps, timed_ms):
+        if _compiling_pays(arch, classes, mode, device, frames, labels, steps, shapes, timed_ms):
             mode = replace(mode, compiled=True)
     elif compiling == "yes":
         mode = replace(mode, compiled=True)
@@ -199,6 +204,7 @@ def _compiling_pays(
     frames: Tensor,
     labels: Tensor,
     steps: int,
+    shapes: int,
     timed_ms: dict[str, float],
 ) -> bool:
     """Time the compiled step beside the plain one, and tell whether it wins over `steps`, compilation included.
@@ -222,7 +228,7 @@ def _compiling_pays(
     timed_ms[str(mode)] = min(round(plain.best_ms, 1), timed_ms.get(str(mode), float("inf")))
     timed_ms[str(compiled.mode)] = round(compiled.best_ms, 1)
     timed_ms["compilation"] = round(first_ms)
-    return first_ms * COMPILATIONS + steps * compiled.best_ms < steps * plain.best_ms
+    return first_ms * shapes + steps * compiled.best_ms < steps * plain.best_ms
 
 
 def _candidate(arch: str, classes: int, mode: Mode, device: str) -> _Candidate:

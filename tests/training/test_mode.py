@@ -60,8 +60,8 @@ def test_one_combination_left_is_not_timed(clock):
     assert not clock.steps
 
 
-@pytest.mark.parametrize(("steps", "pays"), [(100, False), (10_000, True)])
-def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, pays):
+@pytest.mark.parametrize(("steps", "shapes", "pays"), [(2900, 1, False), (3100, 1, True), (3100, 2, False)])
+def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, shapes, pays):
     """It takes 30 s, in which the process itself may only have waited, and takes a step from 20 to 10 ms."""
     now_s = [0.0]
 
@@ -71,14 +71,14 @@ def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, pays):
 
     monkeypatch.setattr(mode._Candidate, "step", step)
     monkeypatch.setattr(mode, "perf_counter", lambda: now_s[0])
-    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, steps, {}) is pays
+    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, steps, shapes, {}) is pays
 
 
 @pytest.mark.parametrize(("steps", "tried"), [(59_999, []), (60_000, [60_000])])
 def test_on_a_cpu_compilation_is_tried_only_in_a_run_of_hours(clock, monkeypatch, steps, tried):
     """An hour is 60,000 steps of the fastest, 60 ms."""
     asked = []
-    monkeypatch.setattr(mode, "_compiling_pays", lambda *given: asked.append(given[-2]) or True)
+    monkeypatch.setattr(mode, "_compiling_pays", lambda *given: asked.append(given[-3]) or True)
     chosen, _ = choose_mode(ARCH, 3, 32, 64, compiling="auto", steps=steps)
     assert asked == tried
     assert chosen.compiled is bool(tried)
@@ -89,7 +89,7 @@ def test_where_nothing_can_be_compiled_it_says_why_and_trains_on(monkeypatch, ca
         raise RuntimeError("no C++ compiler\nand a page of hints")
 
     monkeypatch.setattr(mode, "BACKEND", broken)
-    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, 10**9, {}) is False
+    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, 10**9, 1, {}) is False
     said = capsys.readouterr().err
     assert "torch.compile is not used" in said
     assert "no C++ compiler" in said
@@ -106,6 +106,17 @@ def test_a_compiled_step_is_the_plain_one(monkeypatch):
     ours, theirs = (one.tensors() for one in learners)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_no_shape_of_a_batch_is_one_too_many_to_be_compiled(monkeypatch):
+    """Left to itself torch.compile gives up after 8, and goes on eager."""
+    compiled = []
+    monkeypatch.setattr(mode, "BACKEND", lambda graph, inputs: compiled.append(inputs[-1].shape) or graph)
+    network = torch.nn.Conv2d(3, 4, 3)
+    run = Mode("fp32", "contiguous", compiled=True).runnable(network)
+    for side in range(8, 8 + 12):
+        run(torch.zeros(1, 3, side, side))
+    assert len(compiled) == 12
 
 
 def test_run_json_written_before_compilation_was_known_is_read():

@@ -27,6 +27,7 @@ from training.loop import Job, train
 from training.machine import commit, describe_machine
 from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode
 from training.pack import pack as write_pack
+from training.schedule import count_shapes
 from training.teacher import Teacher
 from training.world import World, joined
 
@@ -215,6 +216,7 @@ def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: Wo
         arch, len(pack.classes), pack.geometry.size_px, recipe.batch // world.size, world.device(given.device),
         (given.precision, given.memory_format), compiling=given.compile,
         steps=recipe.epochs * len(pack.rows("train")) // recipe.batch,
+        shapes=count_shapes(recipe, pack.geometry.size_px),
     )  # fmt: skip
     return mode.as_json() | {"timed_ms": timed_ms}
 
