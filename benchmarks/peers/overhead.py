@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.commands.hotpath import ONE, Drive
-from benchmarks.frames import EGO
+from benchmarks.frames import EGO, SIZE_PX, frames_of
 from benchmarks.machine import describe_machine
 from inference.backends import open_backend
 from inference.contract import Bundle, open_bundle
@@ -37,11 +37,9 @@ from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
 from inference.regions import Relative, Zones
 from inference.runner import pick_backend_and_precision
-from inference.sources import EndOfStream, open_source
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SIZE_PX = (1280, 720)
 WARM_UPS = 20
 ARCH = "yolov8n-cls.yaml"
 VIEWS: Mapping[str, Mapping[str, Relative]] = {"the frame": ONE, "one zone": EGO}
@@ -70,19 +68,6 @@ class Clock:
                 return function(*arguments, **named)
 
         return timed
-
-
-def read_frames(uri: str, most: int) -> list[Any]:
-    """Return the frames of a source at 1280x720, uint8 (H, W, 3) BGR."""
-    source, frames = open_source(uri), list[Any]()
-    try:
-        while len(frames) < most and (frame := source.read(10.0)) is not None:
-            frames.append(cv2.resize(frame.image_bgr, SIZE_PX, interpolation=cv2.INTER_AREA))
-    except EndOfStream:
-        pass
-    finally:
-        source.close()
-    return frames
 
 
 @dataclass(frozen=True)
@@ -135,7 +120,8 @@ def theirs(folder: Path, view: str, size_px: int) -> Tool:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run all in turns; return the medians. Runs in the environment that has Ultralytics."""
     cv2.setNumThreads(1)
-    frames, bundle = read_frames(options.video, options.frames), open_bundle(options.bundle)
+    frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in frames_of(options.video, options.frames)]
+    bundle = open_bundle(options.bundle)
     kernel, size_px = bundle.geometry.kernel, bundle.geometry.size_px
     tools = [ours(bundle, view, k) for view in VIEWS for k in sorted({kernel, "linear"})]
     rng = np.random.default_rng(0)
