@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from inference.files import replacing
 
@@ -87,6 +87,7 @@ def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[st
     axes.set_yticks(range(len(variants)), variants if labelled else [""] * len(variants))
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.set_xlabel("test accuracy: a dot a seed, | the mean")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)
 
