@@ -62,22 +62,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     check_positive(samples=options.samples, threads=min(options.threads))
-    bundle = open_bundle(options.bundle)
-    if options.kernel:
-        bundle = replace(bundle, geometry=replace(bundle.geometry, kernel=options.kernel))
+    bundle = by_kernel(open_bundle(options.bundle), options.kernel)
     rows = measure(bundle, options.backends, options.precision, options.threads, options.samples)
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "size_px": SIZE_PX,
-                    "kernel": bundle.geometry.kernel,
-                    "zones": [1, len(ZONES)],
-                    "machine": describe_machine(),
-                    "rows": rows,
-                }
-            )
-        )
+        facts = {"size_px": SIZE_PX, "kernel": bundle.geometry.kernel, "zones": [1, len(ZONES)]}
+        print(json.dumps({**facts, "machine": describe_machine(), "rows": rows}))
         return
     print("backend    precision  threads  frames/s  1 zone ms  3 zones ms  ratio (95%)")
     for row in rows:
@@ -86,6 +75,11 @@ def main(arguments: list[str]) -> None:
             f"{row['backend']:10} {row['precision']:10} {row['threads']:7}  {row['frames_per_s']:8.0f}"
             f"  {row['one_ms']:9.3f}  {row['three_ms']:10.3f}  {row['ratio']:.2f} ({low:.2f} to {high:.2f})"
         )
+
+
+def by_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
+    """Return the bundle as if its geometry had this kernel, to time it; its answers are no longer proved."""
+    return replace(bundle, geometry=replace(bundle.geometry, kernel=kernel)) if kernel else bundle
 
 
 def measure(

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter, thread_time
@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.commands.hotpath import ONE, Drive
+from benchmarks.commands.hotpath import ONE, Drive, by_kernel
 from benchmarks.frames import EGO, SIZE_PX, frames_of
 from benchmarks.machine import describe_machine
 from inference.backends import open_backend
@@ -90,7 +90,7 @@ class Tool:
 
 def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
     """Return all that the runner does between its source and its sinks."""
-    bundle = replace(bundle, geometry=replace(bundle.geometry, kernel=kernel))
+    bundle = by_kernel(bundle, kernel)
     name, precision = pick_backend_and_precision(bundle, "ort", None)
     backend, network = open_backend(name, bundle, precision, threads=1), Clock()
     backend.infer = network.around(backend.infer)  # type: ignore[method-assign]

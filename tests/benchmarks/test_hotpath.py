@@ -37,6 +37,15 @@ def test_what_is_timed_looks_and_smooths_as_the_runner_does(bundle):
     assert [(v.name, v.state, v.why) for v in verdicts] == [(name, State.BLIND, "black") for name in ZONES]
 
 
+def test_another_kernel_is_timed_and_named(bundle, capsys, monkeypatch):
+    timed = []
+    monkeypatch.setattr(hotpath, "measure", lambda bundle, *_: timed.append(bundle.geometry) or [])
+    hotpath.main([str(bundle.path), "--kernel", "linear", "--json"])
+    assert json.loads(capsys.readouterr().out)["kernel"] == timed[0].kernel == "linear"
+    assert bundle.geometry.kernel != "linear"
+    assert timed[0].size_px == bundle.geometry.size_px
+
+
 def test_the_ratio_is_of_rounds_and_the_rate_of_one_zone():
     one = np.array([[2.0, 2.0, 2.0, 2.0], [4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
     row = hotpath.describe(Samples(one, one), Samples(1.5 * one, one))
