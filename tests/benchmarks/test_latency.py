@@ -77,6 +77,16 @@ def test_every_round_holds_one_turn_of_everyone():
     assert (taken[0].engine_ms == 500 / 1e6).all()
 
 
+def test_a_frame_was_just_written_as_a_camera_writes_it():
+    seen, frames = [], synthetic_frames(2)
+    recorder = Recorder("a", [])
+    recorder.answer = seen.append
+    take_turns([recorder], frames, samples=1)
+    timed = seen[-CALLS_PER_TURN:]
+    assert not any(frame is kept for frame in timed for kept in frames)
+    assert all(np.array_equal(frame, frames[i % 2]) for i, frame in enumerate(timed))
+
+
 def test_the_hot_path_answers_as_the_car_does(tmp_path):
     """The same frame through the benchmark's path and through the runner: the same verdict on the ego zone."""
     bundle = make_bundle(tmp_path / "bundle")
