@@ -17,7 +17,7 @@ ARGS ?=
 # A short spin at OpenMP's barriers: when another process holds a core, torch is 4 to 6 times faster by it.
 export GOMP_SPINCOUNT ?= 1000
 
-COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
+COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack --out runs/$(RUN)/compare $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test prove compare train export benchmark run peers benchmark-compare lock lint types
@@ -54,12 +54,13 @@ prove: setup ## the long proofs: hours; dated results go into benchmarks/results
 compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
 	@test -f runs/$(RUN)/pack/pack.json || $(PY) -m training pack $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN)/pack \
 		--size $(SIZE) $(if $(GROUP),--group '$(value GROUP)')
-	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --out runs/$(RUN)/compare/recipes
-	$(COMPARE) after:schedule=one_cycle after:epochs=100 after:epochs=100,stop_patience=0 --ablate before after \
-		--models squeezenet_inspired --seeds 3 --out runs/$(RUN)/compare/to_after
-	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --out runs/$(RUN)/compare/to_edge
+	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --name recipes
+	$(COMPARE) after:schedule=one_cycle after --models squeezenet_inspired --seeds 3 --name restarts
+	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after --models squeezenet_inspired --seeds 1 --name patience
+	$(COMPARE) --ablate before after --models squeezenet_inspired --seeds 3 --name to_after
+	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --name to_edge
 	@mkdir -p benchmarks/results
-	@for name in recipes to_after to_edge; do for kind in md png; do cp runs/$(RUN)/compare/$$name/compare.$$kind \
+	@for name in recipes restarts patience to_after to_edge; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
 		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
 
 benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time

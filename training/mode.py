@@ -168,7 +168,8 @@ def choose_mode(
         mode = min(candidates, key=lambda one: one.best_ms).mode
     long = steps * min(timed_ms.values(), default=0.0) >= LONG_S * 1e3
     if compiling == "auto" and (long or device.startswith("cuda")):
-        if _compiling_pays(arch, classes, mode, device, frames, labels, steps, shapes, timed_ms):
+        plain, compiled = (_candidate(arch, classes, one, device) for one in (mode, replace(mode, compiled=True)))
+        if _compiling_pays(plain, compiled, frames, labels, steps, shapes, timed_ms):
             mode = replace(mode, compiled=True)
     elif compiling == "yes":
         mode = replace(mode, compiled=True)
@@ -197,10 +198,8 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
 
 
 def _compiling_pays(
-    arch: str,
-    classes: int,
-    mode: Mode,
-    device: str,
+    plain: _Candidate,
+    compiled: _Candidate,
     frames: Tensor,
     labels: Tensor,
     steps: int,
@@ -211,7 +210,6 @@ def _compiling_pays(
 
     Where nothing can be compiled it says why on stderr.
     """
-    plain, compiled = (_candidate(arch, classes, one, device) for one in (mode, replace(mode, compiled=True)))
     plain.step(frames, labels)
     started = perf_counter()  # of a compiler's own process the clock of a step knows nothing
     try:
@@ -225,7 +223,7 @@ def _compiling_pays(
     for _ in range(ROUNDS):
         for one in (plain, compiled):
             one.times_ms.append(one.step(frames, labels))
-    timed_ms[str(mode)] = min(round(plain.best_ms, 1), timed_ms.get(str(mode), float("inf")))
+    timed_ms[str(plain.mode)] = min(round(plain.best_ms, 1), timed_ms.get(str(plain.mode), float("inf")))
     timed_ms[str(compiled.mode)] = round(compiled.best_ms, 1)
     timed_ms["compilation"] = round(first_ms)
     return first_ms * shapes + steps * compiled.best_ms < steps * plain.best_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference.errors import InputError
@@ -75,13 +76,15 @@ def parse(text: str) -> Variant:
     return variant
 
 
-def one_change(start: str, end: str) -> list[Variant]:
-    """Return `start`, then `start` with each single change by which `end` differs from it."""
-    before, after = recipes.named(start).as_json(), recipes.named(end).as_json()
+def one_change(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
+    """Return `start`, then `start` with each single change by which `end` differs from it for one of these networks."""
+    first, last = recipes.named(start), recipes.named(end)
+    before, after = first.as_json(), last.as_json()
+    same_dropout = all(first.dropout(arch) == last.dropout(arch) for arch in archs)
     variants = [Variant(start, start)]
     for change, names in CHANGES.items():
         differing = tuple((name, str(after[name])) for name in names if before[name] != after[name])
-        if differing:
+        if differing and not (change == "dropout" and same_dropout):
             variants.append(Variant(f"{start} + {change} of {end}", start, differing))
     return variants
 

@@ -14,6 +14,7 @@ from inference.errors import CheckError, InputError
 from tests.export.runs import write_pack
 from training import recipe as recipes
 from training.commands.compare import main
+from training.commands.train import OURS
 from training.comparison import Trial, carry_out, interval, summarize
 from training.comparison_page import difference
 from training.recipe import Recipe
@@ -29,19 +30,24 @@ def test_every_field_of_a_recipe_belongs_to_one_change():
 
 @pytest.mark.parametrize(("start", "end"), [("before", "after"), ("edge", "after")])
 def test_all_changes_together_lead_from_one_recipe_to_the_other(start, end):
-    changes = {name: text for variant in one_change(start, end) for name, text in variant.fields}
+    changes = {name: text for variant in one_change(start, end, OURS) for name, text in variant.fields}
     arrived = recipes.named(start).with_overrides(changes).as_json()
     wanted = recipes.named(end).as_json()
     assert arrived | {"name": 0, "epochs": 0} == wanted | {"name": 0, "epochs": 0}
 
 
 def test_each_variant_of_an_ablation_differs_by_one_change():
-    first, *others = one_change("before", "after")
+    first, *others = one_change("before", "after", OURS)
     assert first.resolve() == recipes.named("before")
     for variant in others:
         changed = {name for name, _ in variant.fields}
         assert any(changed <= set(names) for names in CHANGES.values()), variant
         assert variant.resolve() != recipes.named("before")
+
+
+@pytest.mark.parametrize(("archs", "is_one"), [([ARCH], False), ([ARCH, "mobilenet_inspired"], True)])
+def test_a_dropout_that_no_compared_network_has_is_no_change(archs, is_one):
+    assert any("dropout" in variant.name for variant in one_change("before", "after", archs)) is is_one
 
 
 def test_a_variant_is_a_recipe_with_fields_set():
@@ -51,7 +57,8 @@ def test_a_variant_is_a_recipe_with_fields_set():
 
 
 def test_folders_of_different_variants_differ():
-    names = [v.folder for v in one_change("before", "after")] + [parse("edge:batch=16").folder, parse("edge").folder]
+    variants = [*one_change("before", "after", OURS), parse("edge:batch=16"), parse("edge")]
+    names = [variant.folder for variant in variants]
     assert len(set(names)) == len(names)
     assert not any(set(name) & set(" :=,/") for name in names)
 
@@ -154,10 +161,24 @@ def test_the_comparison_is_made_of_runs_and_leaves_table_and_picture(tmp_path, c
     assert not main([*command, "--table-only"])
 
 
+def test_comparisons_in_one_folder_share_runs_and_not_tables(tmp_path, capsys):
+    write_pack(tmp_path / "pack")
+    rest = ["--pack", str(tmp_path / "pack"), "--out", str(tmp_path / "c"), "--models", ARCH, "--seeds", "1",
+            "--epochs", "1", "--threads", "1"]  # fmt: skip
+    assert not main(["before", "edge", *rest, "--name", "one"])
+    first = (tmp_path / "c/one.json").read_bytes()
+    shared = (tmp_path / "c/edge/seed0" / ARCH / "metrics.json").stat().st_mtime_ns
+    assert not main(["after", "edge", *rest, "--name", "two"])
+    assert (tmp_path / "c/one.json").read_bytes() == first
+    assert (tmp_path / "c/edge/seed0" / ARCH / "metrics.json").stat().st_mtime_ns == shared
+    assert {p.name for p in (tmp_path / "c").glob("two.*")} == {"two.json", "two.md", "two.png"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["edge"], "two variants"), (["edge", "after", "--against", "before"], "none of the variants"),
-     (["edge", "after", "--seeds", "0"], "1 or more"), (["edge", "nothing"], "no recipe")],
+     (["edge", "after", "--seeds", "0"], "1 or more"), (["edge", "nothing"], "no recipe"),
+     (["edge", "after", "--name", "a/b"], "without a slash")],
 )  # fmt: skip
 def test_a_wrong_comparison_is_one_sentence(tmp_path, words, message):
     with pytest.raises(InputError, match=message):

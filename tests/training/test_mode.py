@@ -16,6 +16,11 @@ FRAMES, LABELS = torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dt
 TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
 
 
+def both():
+    """The candidates whose steps are compared when compilation is tried."""
+    return [mode._candidate(ARCH, 3, Mode(compiled=compiled), "cpu") for compiled in (False, True)]
+
+
 class Clock:
     """Steps that take no time but report TIMES_MS, `noise` times as much."""
 
@@ -71,7 +76,7 @@ def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, shapes, pays)
 
     monkeypatch.setattr(mode._Candidate, "step", step)
     monkeypatch.setattr(mode, "perf_counter", lambda: now_s[0])
-    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, steps, shapes, {}) is pays
+    assert mode._compiling_pays(*both(), FRAMES, LABELS, steps, shapes, {}) is pays
 
 
 @pytest.mark.parametrize(("steps", "tried"), [(59_999, []), (60_000, [60_000])])
@@ -89,7 +94,7 @@ def test_where_nothing_can_be_compiled_it_says_why_and_trains_on(monkeypatch, ca
         raise RuntimeError("no C++ compiler\nand a page of hints")
 
     monkeypatch.setattr(mode, "BACKEND", broken)
-    assert mode._compiling_pays(ARCH, 3, Mode(), "cpu", FRAMES, LABELS, 10**9, 1, {}) is False
+    assert mode._compiling_pays(*both(), FRAMES, LABELS, 10**9, 1, {}) is False
     said = capsys.readouterr().err
     assert "torch.compile is not used" in said
     assert "no C++ compiler" in said

@@ -20,7 +20,8 @@ from training.comparison_page import draw, markdown
 from training.variants import Variant, one_change, parse
 
 EPILOG = """a variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Every variant x
-seed is an ordinary run under OUT, so a comparison that was stopped is gone on with by the same command."""
+seed is an ordinary run under OUT, so a comparison that was stopped is gone on with by the same command, and comparisons
+with the same OUT, --pack, --epochs and --threads share the runs that they have in common."""
 
 
 def parser() -> Parser:
@@ -29,6 +30,7 @@ def parser() -> Parser:
     it.add_argument("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(recipes.names())}, R:field=value")
     it.add_argument("--pack", type=Path, required=True, help="the pack that all are trained on")
     it.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of all the runs and the table")
+    it.add_argument("--name", default="compare", help="of the table: OUT/NAME.json, .md and .png (compare)")
     it.add_argument("--ablate", nargs=2, metavar=("FROM", "TO"), help="FROM, and FROM with each single change of TO")
     it.add_argument("--models", nargs="+", default=list(OURS), metavar="ARCH")
     it.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (5)")
@@ -46,12 +48,14 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int | None:
     """Train what is missing, then print the table."""
     given = parser().parse_args(arguments)
-    variants = _variants(given.variants, given.ablate)
+    for arch in given.models:
+        models.check_name(arch)
+    if not given.name or Path(given.name).name != given.name:
+        raise InputError(f"--name {given.name!r} is no plain file name: give one without a slash, as recipes")
+    variants = _variants(given.variants, given.ablate, given.models)
     against = given.against or (given.ablate[0] if given.ablate else variants[-1].name)
     if against not in {variant.name for variant in variants}:
         raise InputError(f"--against {against!r} is none of the variants: {', '.join(v.name for v in variants)}")
-    for arch in given.models:
-        models.check_name(arch)
     for name in ("seeds", "jobs"):
         if getattr(given, name) < 1:
             raise InputError(f"--{name} is {getattr(given, name)}: give 1 or more")
@@ -65,15 +69,15 @@ def main(arguments: list[str]) -> int | None:
     run = next(open_run(trial.run).facts for trial in trials if (trial.run / "run.json").is_file())
     title = f"{', '.join(v.name for v in variants)} on {given.pack.resolve().parent.name}"
     page = markdown(title, run, summary, against)
-    write_json(given.out / "compare.json", {"against": against, "run": run, "rows": rows, "summary": summary})
-    write_text(given.out / "compare.md", page)
-    draw(given.out / "compare.png", title, rows)
+    write_json(given.out / f"{given.name}.json", {"against": against, "run": run, "rows": rows, "summary": summary})
+    write_text(given.out / f"{given.name}.md", page)
+    draw(given.out / f"{given.name}.png", title, rows)
     print(json.dumps(summary, indent=1) if given.json else page, end="")
     return None
 
 
-def _variants(texts: list[str], ablate: list[str] | None) -> list[Variant]:
-    variants = [parse(text) for text in texts] + (one_change(*ablate) if ablate else [])
+def _variants(texts: list[str], ablate: list[str] | None, archs: list[str]) -> list[Variant]:
+    variants = [parse(text) for text in texts] + (one_change(ablate[0], ablate[1], archs) if ablate else [])
     unique = list({variant.name: variant for variant in variants}.values())
     if len(unique) < 2:
         raise InputError("a comparison takes two variants or more: name recipes, as before after edge, or --ablate A B")
