@@ -130,7 +130,10 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def summarize(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
-    """Return a row for each architecture and variant: means over seeds, and the difference paired with `reference`."""
+    """Return a row for each architecture and variant: means over seeds, and the difference paired with `reference`.
+
+    Of the speed it is the median: a seed that shared its machine with something else tells of that.
+    """
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["arch"], row["variant"]), {})[row["seed"]] = row
@@ -144,8 +147,8 @@ def _summary(
     accuracy = np.array([row["test_accuracy"] for row in rows])
     shared = sorted(by_seed.keys() & reference.keys())
     paired = [by_seed[seed]["test_accuracy"] - reference[seed]["test_accuracy"] for seed in shared]
-    names = ("test_balanced_accuracy", "val_accuracy", "ece_before_temperature", "ece", "seconds", "images_per_s",
-             "best_epoch", "epochs", "clipped", "loss_spike")  # fmt: skip
+    names = ("test_balanced_accuracy", "val_accuracy", "ece_before_temperature", "ece", "best_epoch", "epochs",
+             "clipped", "loss_spike")  # fmt: skip
     return {
         "arch": arch,
         "variant": variant,
@@ -154,4 +157,5 @@ def _summary(
         "test_accuracy_sd": float(accuracy.std(ddof=1)) if len(rows) > 1 else None,
         "difference": asdict(interval(paired)) if paired else None,
         **{name: float(np.mean([row[name] for row in rows])) for name in names},
+        **{name: float(np.median([row[name] for row in rows])) for name in ("seconds", "images_per_s")},
     }

@@ -32,7 +32,7 @@ def markdown(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]],
         f"Test accuracy of the epoch that was best on val; mean and sd over n seeds. \"against {reference}\": the mean "
         "difference in points, paired by seed, and its 95% interval by Student's t. ECE: raw, and after temperature "
         "scaling on val. Clipped: share of steps whose gradient was cut. Loss spike: the largest rise of the training "
-        "loss from one epoch to the next. Seconds: of training, without its val epochs.",
+        "loss from one epoch to the next. Seconds: of training, without its val epochs; they and images/s are medians.",
     ]  # fmt: skip
     for arch in dict.fromkeys(row["arch"] for row in summary):
         lines += ["", f"## {arch}", "", _line(name.format(reference=reference) for name in COLUMNS)]

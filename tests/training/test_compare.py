@@ -101,6 +101,11 @@ def test_differences_are_paired_by_seed():
     np.testing.assert_allclose([found["mean"], found["low"], found["high"]], 0.05)  # no noise is left between pairs
 
 
+def test_a_seed_that_was_paused_does_not_tell_the_seconds():
+    rows = [row("x", seed, 0.5) | {"seconds": seconds} for seed, seconds in enumerate((10, 11, 900, 10, 11))]
+    assert summarize(rows, "x")[0]["seconds"] == 11
+
+
 def test_one_seed_has_no_interval_and_says_so():
     found = {s["variant"]: s for s in summarize([row("x", 0, 0.5), row("y", 0, 0.6)], "x")}["y"]
     assert difference(found["difference"]) == "+10.0 (one seed)"
