@@ -25,8 +25,12 @@ def pack(pack_path):
 
 @pytest.fixture(scope="session")
 def checkpoint(pack_path):
-    torch.set_num_threads(2)
-    return runs.train(pack_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # the last bits of a sum, and so of every export, depend on it: for this network alone
+    try:
+        return runs.train(pack_path)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
