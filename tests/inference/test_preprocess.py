@@ -25,8 +25,9 @@ def weights(length: int, size: int, kernel: str, shrinks: bool) -> np.ndarray:
             for j in range(length):
                 matrix[i, j] = max(0.0, min(j + 1, (i + 1) * scale) - max(j, i * scale)) / scale
         elif kernel == "area":  # an axis is enlarged: OpenCV's area is then nearest with a linear seam
-            low = int(np.floor(i * scale))
-            part = (i + 1) - (low + 1) / scale
+            inverse = size / length  # and where i * scale is a whole number it may, so rounded, take the pixel before
+            low = int(np.floor(i * (1 / inverse)))
+            part = float(np.float32((i + 1) - (low + 1) * inverse))
             part = 0.0 if part <= 0 else part - np.floor(part)
             matrix[i, min(low, length - 1)] += 1 - part
             matrix[i, min(low + 1, length - 1)] += part
@@ -73,6 +74,15 @@ def test_fill_equals_the_plain_twin_within_a_grey_level(frame, rect, size, kerne
     fill(out_nhwc, frame, [rect], geometry)
     expected = plain_fill(frame, clip_rect(rect, frame.shape[1], frame.shape[0]), geometry)
     assert np.abs(out_nhwc[0] - expected).max() <= 1.0
+
+
+@pytest.mark.parametrize("size", [34, 36, 40, 44, 45, 46])
+def test_area_enlarges_whole_multiples_as_its_twin_does(size):
+    geometry = Geometry(size, "area")
+    for width in range(2, size):
+        frame = np.random.default_rng(width).integers(0, 256, (2, width, 3), np.uint8)
+        fill(out_nhwc := geometry.empty(1), frame, [(0, 0, width, 2)], geometry)
+        assert np.abs(out_nhwc[0] - plain_fill(frame, (0, 0, width, 2), geometry)).max() <= 1.0, width
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
