@@ -117,6 +117,8 @@ def test_both_forms_agree_within_tolerance_and_follow_fp32(request, fp32, pack, 
     assert np.abs(a - b).max() < TOLERANCE["int8"]
     assert np.abs(a - floats).max() < 0.1
     assert np.abs(a - floats).max() > 0
+    fused = run_onnx(unsigned, images, rows)  # where it rounds depends on the machine: its mean is held, not its worst
+    assert np.abs(fused - floats).mean() < 0.03
 
 
 def test_a_fourth_channel_of_zeros_changes_no_number(forms, pack, monkeypatch):
