@@ -31,6 +31,13 @@ class Trial:
     seed: int
     run: Path
     command: tuple[str, ...]
+    modes_from: Path | None = None
+    """The run whose precision and memory format it takes; None: it times its own."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the modes it takes are known."""
+        return self.modes_from is None or (self.modes_from / "run.json").is_file()
 
     def finished(self, archs: Sequence[str]) -> bool:
         """Tell whether each architecture has its metrics.json, which is written last."""
@@ -40,7 +47,7 @@ class Trial:
 def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     """Train what is not finished, `jobs` processes at a time; what a kill left is gone on with.
 
-    The first trial runs alone: the others take precision and memory format from its run.json, so that no clock's
+    A trial that takes its precision and memory format from another waits for that one's run.json, so that no clock's
     noise comes between recipes. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -48,9 +55,8 @@ def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            alone = not (trials[0].run / "run.json").is_file()
-            while waiting and len(running) < (1 if alone else jobs):
-                trial = waiting.pop(0)
+            for trial in [trial for trial in waiting if trial.ready][: jobs - len(running)]:
+                waiting.remove(trial)
                 running.append((trial, _start(trial)))
             time.sleep(POLL_S)
             for trial, process in [item for item in running if item[1].poll() is not None]:

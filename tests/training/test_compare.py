@@ -2,7 +2,7 @@ import contextlib
 import json
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -177,6 +177,26 @@ def test_comparisons_in_one_folder_share_runs_and_not_tables(tmp_path, capsys):
     assert (tmp_path / "c/one.json").read_bytes() == first
     assert (tmp_path / "c/edge/seed0" / ARCH / "metrics.json").stat().st_mtime_ns == shared
     assert {p.name for p in (tmp_path / "c").glob("two.*")} == {"two.json", "two.md", "two.png"}
+
+
+def test_a_new_variant_takes_the_modes_of_the_runs_that_are_there(tmp_path):
+    write_pack(tmp_path / "pack")
+    rest = ["--pack", str(tmp_path / "pack"), "--out", str(tmp_path / "c"), "--models", ARCH, "--seeds", "1",
+            "--epochs", "1", "--threads", "1"]  # fmt: skip
+    assert not main(["before", "edge", *rest])
+    unlikely = {ARCH: {"precision": "fp16", "memory_format": "contiguous", "compiled": False}}
+    for variant in ("before", "edge"):
+        facts = json.loads((tmp_path / "c" / variant / "seed0/run.json").read_text())
+        (tmp_path / "c" / variant / "seed0/run.json").write_text(json.dumps(facts | {"modes": unlikely}))
+    assert not main(["after", "edge", *rest])
+    assert json.loads((tmp_path / "c/after/seed0/run.json").read_text())["modes"] == unlikely
+
+
+def test_a_trial_waits_for_the_run_whose_modes_it_takes(tmp_path):
+    first = trial(tmp_path, "p", "import time; time.sleep(1); " + FINISH)
+    other = trial(tmp_path, "q", f"assert pathlib.Path({str(first.run / 'run.json')!r}).exists(); " + FINISH)
+    carry_out([replace(other, modes_from=first.run), first], ["a"], 2)
+    assert other.finished(["a"])
 
 
 @pytest.mark.parametrize(

@@ -85,15 +85,24 @@ def _variants(texts: list[str], ablate: list[str] | None, archs: list[str]) -> l
 
 
 def plan(variants: list[Variant], given: Namespace) -> list[Trial]:
-    """Return the trials, seed by seed, so that a comparison cut short holds whole seeds."""
+    """Return the trials, seed by seed, so that a comparison cut short holds whole seeds.
+
+    All take precision and memory format from one run: the first that has them for every network, or else the first.
+    """
     pack = open_pack(given.pack).path.resolve()
+    runs = [(variant, seed, given.out / variant.folder / f"seed{seed}")
+            for seed in range(given.seeds) for variant in variants]  # fmt: skip
+    modes_from = next((run for *_, run in runs if _has_modes(run, given.models)), runs[0][2])
     trials: list[Trial] = []
-    for seed in range(given.seeds):
-        for variant in variants:
-            run = given.out / variant.folder / f"seed{seed}"
-            command = [sys.executable, "-m", "training", "train", str(pack), "--out", str(run), "--resume", "--json",
-                       "--seed", str(seed), "--models", *given.models, *variant.flags(given.epochs)]  # fmt: skip
-            command += ["--threads", str(given.threads)] if given.threads else []
-            command += ["--mode-from", str(trials[0].run)] if trials else []
-            trials.append(Trial(variant, seed, run, tuple(command)))
+    for variant, seed, run in runs:
+        command = [sys.executable, "-m", "training", "train", str(pack), "--out", str(run), "--resume", "--json",
+                   "--seed", str(seed), "--models", *given.models, *variant.flags(given.epochs)]  # fmt: skip
+        command += ["--threads", str(given.threads)] if given.threads else []
+        own = run == modes_from
+        command += [] if own else ["--mode-from", str(modes_from)]
+        trials.append(Trial(variant, seed, run, tuple(command), None if own else modes_from))
     return trials
+
+
+def _has_modes(run: Path, archs: list[str]) -> bool:
+    return (run / "run.json").is_file() and set(archs) <= set(open_run(run).facts.get("modes", {}))
