@@ -123,7 +123,10 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph without what the exporter leaves of this machine (paths, stack traces), nodes numbered."""
+    """Return the graph without what the exporter leaves: this machine's paths and stack traces, numbers no node reads.
+
+    Nodes are numbered.
+    """
     cleaned = onnx.ModelProto()
     cleaned.CopyFrom(model)
     cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
@@ -134,6 +137,9 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
         item.doc_string = ""
         del item.metadata_props[:]
     del cleaned.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    read = {name for node in graph.node for name in node.input}
+    for item in [item for item in graph.initializer if item.name not in read]:
+        graph.initializer.remove(item)
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
     return cleaned

@@ -61,6 +61,13 @@ def test_input_output_and_opset_are_the_contract(fp32):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_no_number_lies_in_the_file_that_no_node_reads(exported, precision):
+    """ONNX Runtime warns of each when it loads the file."""
+    graph = onnx.load(exported / runs.ARCH / "bundle" / f"model.{precision}.onnx").graph
+    assert {item.name for item in graph.initializer} <= {name for node in graph.node for name in node.input}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_operator_is_one_that_tensorrts_parser_has_had_since_8_5(exported, precision):
     """JetPack 6 has TensorRT 10.3, opsets 9 to 20. Source: onnx-tensorrt, docs/operators.md of 8.5."""
     known = {
