@@ -17,6 +17,7 @@ ARGS ?=
 # A short spin at OpenMP's barriers: when another process holds a core, torch is 4 to 6 times faster by it.
 export GOMP_SPINCOUNT ?= 1000
 
+TEACHER = runs/$(RUN)/compare/edge/seed0/resnet_inspired/best.safetensors
 COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack --out runs/$(RUN)/compare $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
 
 .DEFAULT_GOAL := help
@@ -59,8 +60,11 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after --models squeezenet_inspired --seeds 1 --name patience
 	$(COMPARE) --ablate before after --models squeezenet_inspired --seeds 3 --name to_after
 	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --name to_edge
+	$(COMPARE) edge:weight_decay=0.05 edge:balanced=True edge:mixup_alpha=0.2,mix_p=0.5 edge:cutmix_alpha=1.0,mix_p=0.5 \
+		edge:warmup_epochs=0 $(if $(filter resnet_inspired,$(MODELS)),edge:teacher=$(TEACHER)) edge \
+		--models squeezenet_inspired --seeds 3 --name tried
 	@mkdir -p benchmarks/results
-	@for name in recipes restarts patience to_after to_edge; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
+	@for name in recipes restarts patience to_after to_edge tried; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
 		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
 
 benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time
