@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 import signal
 import sys
 from dataclasses import fields, replace
@@ -149,46 +150,55 @@ def test_what_is_told_to_end_ends_its_trials_too(tmp_path):
     assert (tmp_path / "told").exists()
 
 
-def test_the_comparison_is_made_of_runs_and_leaves_table_and_picture(tmp_path, capsys):
-    write_pack(tmp_path / "pack")
-    command = ["before", "edge", "--pack", str(tmp_path / "pack"), "--out", str(tmp_path / "c"), "--models", ARCH,
-               "--seeds", "1", "--epochs", "1", "--threads", "1"]  # fmt: skip
-    assert not main(command)
-    page = capsys.readouterr().out
-    assert page == (tmp_path / "c/compare.md").read_text()
-    assert f"## {ARCH}" in page
-    assert (tmp_path / "c/compare.png").stat().st_size > 10_000
-    modes = [json.loads((tmp_path / "c" / v / "seed0/run.json").read_text())["modes"] for v in ("before", "edge")]
-    assert modes[0] == modes[1]
-    found = json.loads((tmp_path / "c/compare.json").read_text())
-    metrics = json.loads((tmp_path / "c/edge/seed0" / ARCH / "metrics.json").read_text())
-    assert found["summary"][1]["test_accuracy"] == metrics["test"]["accuracy"]
-    assert not main([*command, "--table-only"])
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pack, and `before` and `edge` compared on it for an epoch, in c."""
+    it = tmp_path_factory.mktemp("compared")
+    write_pack(it / "pack")
+    assert not main(["before", "edge", *options(it)])
+    return it
 
 
-def test_comparisons_in_one_folder_share_runs_and_not_tables(tmp_path, capsys):
-    write_pack(tmp_path / "pack")
-    rest = ["--pack", str(tmp_path / "pack"), "--out", str(tmp_path / "c"), "--models", ARCH, "--seeds", "1",
+def options(folder):
+    return ["--pack", str(folder / "pack"), "--out", str(folder / "c"), "--models", ARCH, "--seeds", "1",
             "--epochs", "1", "--threads", "1"]  # fmt: skip
-    assert not main(["before", "edge", *rest, "--name", "one"])
-    first = (tmp_path / "c/one.json").read_bytes()
+
+
+def test_the_comparison_is_made_of_runs_and_leaves_table_and_picture(folder, capsys):
+    assert not main(["before", "edge", *options(folder), "--table-only"])
+    page = capsys.readouterr().out
+    assert page == (folder / "c/compare.md").read_text()
+    assert f"## {ARCH}" in page
+    assert (folder / "c/compare.png").stat().st_size > 10_000
+    modes = [json.loads((folder / "c" / v / "seed0/run.json").read_text())["modes"] for v in ("before", "edge")]
+    assert modes[0] == modes[1]
+    found = json.loads((folder / "c/compare.json").read_text())
+    metrics = json.loads((folder / "c/edge/seed0" / ARCH / "metrics.json").read_text())
+    assert found["summary"][1]["test_accuracy"] == metrics["test"]["accuracy"]
+
+
+def test_an_ablation_is_named_by_its_two_recipes(folder, capsys):
+    assert not main(["--ablate", "before", "edge", *options(folder), "--table-only", "--name", "ablation"])
+    assert capsys.readouterr().out.startswith(f"# before with each single change of edge on {folder.name}\n")
+
+
+def test_comparisons_in_one_folder_share_runs_and_not_tables(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    first = (tmp_path / "c/compare.json").read_bytes()
     shared = (tmp_path / "c/edge/seed0" / ARCH / "metrics.json").stat().st_mtime_ns
-    assert not main(["after", "edge", *rest, "--name", "two"])
-    assert (tmp_path / "c/one.json").read_bytes() == first
+    assert not main(["after", "edge", *options(tmp_path), "--name", "two"])
+    assert (tmp_path / "c/compare.json").read_bytes() == first
     assert (tmp_path / "c/edge/seed0" / ARCH / "metrics.json").stat().st_mtime_ns == shared
     assert {p.name for p in (tmp_path / "c").glob("two.*")} == {"two.json", "two.md", "two.png"}
 
 
-def test_a_new_variant_takes_the_modes_of_the_runs_that_are_there(tmp_path):
-    write_pack(tmp_path / "pack")
-    rest = ["--pack", str(tmp_path / "pack"), "--out", str(tmp_path / "c"), "--models", ARCH, "--seeds", "1",
-            "--epochs", "1", "--threads", "1"]  # fmt: skip
-    assert not main(["before", "edge", *rest])
+def test_a_new_variant_takes_the_modes_of_the_runs_that_are_there(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     unlikely = {ARCH: {"precision": "fp16", "memory_format": "contiguous", "compiled": False}}
     for variant in ("before", "edge"):
         facts = json.loads((tmp_path / "c" / variant / "seed0/run.json").read_text())
         (tmp_path / "c" / variant / "seed0/run.json").write_text(json.dumps(facts | {"modes": unlikely}))
-    assert not main(["after", "edge", *rest])
+    assert not main(["after", "edge", *options(tmp_path)])
     assert json.loads((tmp_path / "c/after/seed0/run.json").read_text())["modes"] == unlikely
 
 

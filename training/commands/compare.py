@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> int | None:
         raise InputError(f"{given.out} holds no finished run yet: leave --table-only out")
     summary = summarize(rows, against)
     run = next(open_run(trial.run).facts for trial in trials if (trial.run / "run.json").is_file())
-    title = f"{', '.join(v.name for v in variants)} on {given.pack.resolve().parent.name}"
+    ablation = [f"{given.ablate[0]} with each single change of {given.ablate[1]}"] if given.ablate else []
+    title = f"{', '.join(dict.fromkeys(given.variants + ablation))} on {given.pack.resolve().parent.name}"
     page = markdown(title, run, summary, against)
     write_json(given.out / f"{given.name}.json", {"against": against, "run": run, "rows": rows, "summary": summary})
     write_text(given.out / f"{given.name}.md", page)
