@@ -57,7 +57,8 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 		--size $(SIZE) $(if $(GROUP),--group '$(value GROUP)')
 	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --name recipes
 	$(COMPARE) after:schedule=one_cycle after --models squeezenet_inspired --seeds 3 --name restarts
-	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after --models squeezenet_inspired --seeds 1 --name patience
+	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after:epochs=100,stop_patience=0,schedule=one_cycle \
+		edge:epochs=100 after --models squeezenet_inspired --seeds 1 --name patience
 	$(COMPARE) --ablate before after --models squeezenet_inspired --seeds 3 --name to_after
 	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --name to_edge
 	$(COMPARE) edge:weight_decay=0.05 edge:balanced=True edge:mixup_alpha=0.2,mix_p=0.5 edge:cutmix_alpha=1.0,mix_p=0.5 \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,8 @@ COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanc
 COLOURS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
 CURVES = 6
 """More curves than this cannot be told apart."""
+LABEL = 36
+"""Letters in a line of a variant's label."""
 
 
 def markdown(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
@@ -66,16 +69,21 @@ def difference(of: dict[str, Any] | None) -> str:
 def draw(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Draw, for each architecture, the test accuracy of every seed, and the mean val accuracy over the epochs."""
     archs, variants = list(dict.fromkeys(r["arch"] for r in rows)), list(dict.fromkeys(r["variant"] for r in rows))
-    figure = Figure(figsize=(1 + 4.2 * len(archs), 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
+    width = 0.4 + 0.09 * min(LABEL, max(map(len, variants))) + 4.0 * len(archs)
+    figure = Figure(figsize=(width, 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
     axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
     for column, arch in enumerate(archs):
         _draw_seeds(axes[0, column], [r for r in rows if r["arch"] == arch], variants, labelled=column == 0)
         _draw_curves(axes[1, column], [r for r in rows if r["arch"] == arch], variants)
         axes[0, column].set_title(arch)
     axes[1, 0].legend(loc="lower right", frameon=False, fontsize=8)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(9 * width)))
     with replacing(file) as temporary:
         figure.savefig(str(temporary), format="png", dpi=110)
+
+
+def _label(variant: str) -> str:
+    return textwrap.fill(variant, LABEL)
 
 
 def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], labelled: bool) -> None:
@@ -84,7 +92,7 @@ def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[st
         colour = COLOURS[y % len(COLOURS)]
         axes.plot(found, [y] * len(found), "o", color=colour, alpha=0.45, markersize=5)
         axes.plot([np.mean(found)] if found else [], [y] if found else [], "|", color=colour, markersize=18)
-    axes.set_yticks(range(len(variants)), variants if labelled else [""] * len(variants))
+    axes.set_yticks(range(len(variants)), [_label(variant) if labelled else "" for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.set_xlabel("test accuracy: a dot a seed, | the mean")
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -98,7 +106,9 @@ def _draw_curves(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[s
         longest = max(map(len, curves), default=0)
         padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
         if len(curves):
-            axes.plot(range(1, longest + 1), np.nanmean(padded, 0), color=COLOURS[y % len(COLOURS)], label=variant)
+            epochs, mean = range(1, longest + 1), np.nanmean(padded, 0)
+            over_longer = 3 - longest / 10_000  # a run that goes the way of a longer one is not hidden by it
+            axes.plot(epochs, mean, color=COLOURS[y % len(COLOURS)], label=_label(variant), zorder=over_longer)
     axes.set(xlabel="epoch", ylabel="val accuracy, mean of the seeds")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)
