@@ -48,9 +48,10 @@ demo: setup ## the whole road on embedded synthetic data: train, export, benchma
 test: setup lint types ## lint, types and the test suite
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-prove: setup ## the long proofs: hours; dated results go into benchmarks/results
+prove: setup ## the long proofs: hours; with DATA= `compare` too; dated results go into benchmarks/results
 	@mkdir -p benchmarks/results
 	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee benchmarks/results/$$(date +%F)-prove.txt
+	$(if $(DATA),@$(MAKE) --no-print-directory compare)
 
 compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
 	@test -f runs/$(RUN)/pack/pack.json || $(PY) -m training pack $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN)/pack \
