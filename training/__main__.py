@@ -9,7 +9,7 @@ LAUNCH = {
     # glibc gives large blocks back to the kernel after each use; keeping them is worth up to 2x on depthwise networks
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    # its memory in pages of 2 MiB where the kernel gives them (glibc 2.35 on): 3 to 9% of a step
+    # its memory in pages of 2 MiB where the kernel gives them (glibc 2.35 on): 2 to 9% of a step
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     # OpenMP's threads spin at a barrier; when a neighbour holds the core of the one they wait for, a short spin makes
     # the step 4 to 6 times faster, and costs nothing when there is no neighbour
