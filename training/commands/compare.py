@@ -99,9 +99,9 @@ def plan(variants: list[Variant], given: Namespace) -> list[Trial]:
         command = [sys.executable, "-m", "training", "train", str(pack), "--out", str(run), "--resume", "--json",
                    "--seed", str(seed), "--models", *given.models, *variant.flags(given.epochs)]  # fmt: skip
         command += ["--threads", str(given.threads)] if given.threads else []
-        own = run == modes_from
-        command += [] if own else ["--mode-from", str(modes_from)]
-        trials.append(Trial(variant, seed, run, tuple(command), None if own else modes_from))
+        other = modes_from if run != modes_from else None
+        command += ["--mode-from", str(other)] if other else []
+        trials.append(Trial(variant, seed, run, tuple(command), other))
     return trials
 
 
