@@ -71,6 +71,14 @@ class Graph:
         return values[0], values[1]
 
 
+def drop_unread(model: onnx.ModelProto) -> None:
+    """Remove the constants that no node reads; ONNX Runtime would warn of each."""
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [item for item in model.graph.initializer if item.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     """Return a whole-number attribute of a node."""
     for item in node.attribute:

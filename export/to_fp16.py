@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph import Graph, attribute
+from export.graph import Graph, attribute, drop_unread
 
 HIGHEST = 65504.0
 """The largest finite fp16 number."""
@@ -72,10 +72,8 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
         nodes.append(node)
     del converted.graph.node[:], converted.graph.value_info[:]
     converted.graph.node.extend(nodes)
-    read = {name for node in nodes for name in node.input}
-    kept = [item for item in converted.graph.initializer if item.name in read]
-    del converted.graph.initializer[:]
-    converted.graph.initializer.extend([*kept, *constants.values()])
+    converted.graph.initializer.extend(constants.values())
+    drop_unread(converted)
     onnx.checker.check_model(converted, full_check=True)
     return converted
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.graph import RECTIFIERS, WEIGHTED, Graph, attribute
+from export.graph import RECTIFIERS, WEIGHTED, Graph, attribute, drop_unread
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
@@ -99,9 +99,8 @@ def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> o
         first.append(_node("DequantizeLinear", name, f"{name}_dq", axis))
         first[-1].input[0] = f"{name}_q"
     _rewire(quantised, plan, before, first)
-    kept = [item for item in quantised.graph.initializer if _still_read(quantised, item.name)]
-    del quantised.graph.initializer[:]
-    quantised.graph.initializer.extend([*kept, *constants])
+    quantised.graph.initializer.extend(constants)
+    drop_unread(quantised)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
@@ -150,10 +149,6 @@ def _rewire(
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
-
-
-def _still_read(model: onnx.ModelProto, name: str) -> bool:
-    return any(name in node.input for node in model.graph.node)
 
 
 def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from onnxscript import opset18
 from torch import nn
 
-from export.graph import Graph, attribute
+from export.graph import Graph, attribute, drop_unread
 from inference.contract import INPUT, Bundle
 from inference.errors import CheckError
 
@@ -137,9 +137,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
         item.doc_string = ""
         del item.metadata_props[:]
     del cleaned.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    read = {name for node in graph.node for name in node.input}
-    for item in [item for item in graph.initializer if item.name not in read]:
-        graph.initializer.remove(item)
+    drop_unread(cleaned)
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
     return cleaned
