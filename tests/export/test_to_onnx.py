@@ -27,7 +27,7 @@ class Pooled(nn.Module):
 
 
 def deployed(network):
-    return Deployed(network, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), 1.5).eval()
+    return Deployed(network, (0.4, 0.5, 0.6), (0.3, 0.25, 0.2), 1.5).eval()
 
 
 @pytest.mark.parametrize("n", [1, 3])
