@@ -15,7 +15,7 @@ SOURCE ?= synthetic://
 ARGS ?=
 
 # A short spin at OpenMP's barriers: when another process holds a core, torch is 4 to 6 times faster by it.
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 2000
 
 TEACHER = runs/$(RUN)/compare/edge/seed0/resnet_inspired/best.safetensors
 COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack --out runs/$(RUN)/compare $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
