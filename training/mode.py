@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 import models
 from inference.errors import InputError
 from models.deployed import Deployed
+from training.weight_gradient import deepen
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -62,7 +63,9 @@ class Mode:
         return cls(facts["precision"], facts["memory_format"], facts.get("compiled", False))
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Lay the weights out in this memory format, in place."""
+        """Lay the weights out in this memory format, and have bf16 find deep layers' gradients its way, in place."""
+        if self.precision == "bf16" and self.memory_format == "channels_last" and not self.compiled:
+            deepen(network)
         return network.to(memory_format=FORMATS[self.memory_format])
 
     def runnable(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
