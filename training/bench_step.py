@@ -30,7 +30,7 @@ from training.mode import Mode, choose_mode, step_clock
 from training.recipe import named
 
 CLASSES = 6
-ROUNDS = 7
+ROUNDS = 15
 PLAIN_IS = "eager fp32 contiguous, torch.optim.AdamW, glibc malloc, no launcher"
 
 
