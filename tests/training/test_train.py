@@ -153,6 +153,14 @@ def test_a_killed_run_goes_on_to_the_same_end(run, pack, tmp_path, moment, numbe
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+def test_a_run_in_bf16_that_was_killed_goes_on_to_the_same_end(pack, tmp_path):
+    bf16 = ["--precision", "bf16"]
+    arguments_end(pack, tmp_path / "whole", *bf16)
+    assert kill("step", 6, arguments(pack, tmp_path / "run", *bf16)) == -signal.SIGKILL
+    assert arguments_end(pack, tmp_path / "run", *bf16, "--resume") == 0
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
 @pytest.mark.prove
 @pytest.mark.parametrize("seed", range(24))
 def test_random_kills_never_change_the_end(run, pack, tmp_path, seed):
