@@ -65,8 +65,9 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 	$(COMPARE) edge:weight_decay=0.05 edge:balanced=True edge:mixup_alpha=0.2,mix_p=0.5 edge:cutmix_alpha=1.0,mix_p=0.5 \
 		edge:warmup_epochs=0 $(if $(filter resnet_inspired,$(MODELS)),edge:teacher=$(TEACHER)) edge \
 		--models squeezenet_inspired --seeds 3 --name tried
+	$(COMPARE) edge:average_decay=0 edge:cutmix_alpha=1,mix_p=0.5 edge --models resnet_inspired --name resnet
 	@mkdir -p benchmarks/results
-	@for name in recipes restarts patience to_after to_edge tried; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
+	@for name in recipes restarts patience to_after to_edge tried resnet; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
 		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
 
 benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time
