@@ -54,11 +54,10 @@ def _of_weight(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
     """Return (outputs, inputs, kh, kw): the output's gradient times what each position of the output has seen."""
-    (n, outputs, high, wide), (_, inputs, kh, kw) = gradient.shape, weight.shape
+    outputs, inputs, kh, kw = weight.shape
     padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    image, row, pixel, channel = padded.stride()
-    steps = image, row * stride[0], pixel * stride[1], row, pixel, channel
-    seen = padded.as_strided((n, high, wide, kh, kw, inputs), steps).reshape(n * high * wide, -1)
+    windows = padded.unfold(1, kh, stride[0]).unfold(2, kw, stride[1])
+    seen = windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
     product = gradient.permute(0, 2, 3, 1).reshape(-1, outputs).t() @ seen
     return product.view(outputs, kh, kw, inputs).permute(0, 3, 1, 2)
 
