@@ -1,4 +1,4 @@
-"""The two ways a command can end badly, and the one place that turns them into exit codes."""
+"""The three ways a command can end badly, and the one place that turns them into exit codes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class CheckError(Exception):
     """A check of ours failed (parity, gate, self-test): one sentence. Exit code 1."""
 
 
+class DeviceError(Exception):
+    """A runtime or a device failed while it was used: one sentence that says what to look at. Exit code 1."""
+
+
 def check_positive(**values: float) -> None:
     """Raise InputError naming the first value that is no finite number over 0."""
     for name, value in values.items():
@@ -29,7 +33,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except CheckError as error:
+    except (CheckError, DeviceError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

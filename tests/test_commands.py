@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import CheckError, InputError, run_command
+from inference.errors import CheckError, DeviceError, InputError, run_command
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("inference", "training", "export", "benchmarks")
@@ -43,7 +43,9 @@ def test_a_run_that_does_not_exist_is_one_sentence(room):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("x"), 2), (CheckError("x"), 1), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("x"), 2), (CheckError("x"), 1), (DeviceError("x"), 1), (KeyboardInterrupt(), 130)]
+)
 def test_each_kind_of_failure_has_its_exit_code(error, code):
     def fail() -> int:
         raise error
