@@ -85,14 +85,9 @@ def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: S
         for arch, bundle in bundles.items()
         for precision in PRECISIONS
         for backend in names
-        if precision in backends.find(backend).PRECISIONS and is_held(bundle, precision)
+        if precision in backends.find(backend).PRECISIONS and precision in bundle.precisions
         for count in threads
     ]
-
-
-def is_held(bundle: Bundle, precision: str) -> bool:
-    """Say whether a bundle has what a precision runs: its own proved file, or fp32's for bf16."""
-    return precision in bundle.precisions or (precision == "bf16" and "fp32" in bundle.precisions)
 
 
 def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:

@@ -11,7 +11,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#db2777")
-MARKERS = {"fp32": "o", "fp16": "s", "bf16": "D", "int8": "^"}
+MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
 
 
 def draw_pareto(path: Path, results: dict[str, Any], chosen: str | None) -> None:

@@ -41,8 +41,7 @@ def write_production(path: Path, candidate: Candidate, choice: dict[str, Any], c
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the bound files that one precision needs: all but the other precisions' models."""
-    runs = "fp32" if precision == "bf16" and onnx_name(precision) not in bundle.files else precision
-    mine = {onnx_name(runs), onnx_name(runs, ort_form=True)}
+    mine = {onnx_name(precision), onnx_name(precision, ort_form=True)}
     models = {onnx_name(p, ort_form=form) for p in PRECISIONS for form in (False, True)}
     return [name for name in sorted(bundle.files) if name in mine or name not in models]
 

@@ -1,4 +1,4 @@
-"""`python -m export runs/NAME` exports; `plan` and `package` are modules of `export/commands` too."""
+"""`python -m export runs/NAME` exports; `package` is a module of `export/commands` too."""
 
 from inference.commands import dispatch
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export import calibration, golden_frames, parity, to_fp16, to_int8
-from export.autocast import autocast, check_installed
 from export.parity import Rung, breach, gate, measure, run_onnx, run_torch
 from export.resized import resized
 from export.search import Evidence, search
@@ -30,8 +29,6 @@ from models.checkpoint import Checkpoint, Facts
 
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
 SPLITS = ("val", "test")
-AUTOCAST_ROWS = 64
-"""How many rows autocast observes, one at a time; the ranges of ours are of all of them."""
 Say = Callable[[str], None]
 Run = Callable[[NDArray[np.int64]], parity.Probs]
 """Rows of the pack in, their probabilities out."""
@@ -156,36 +153,20 @@ def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
     return model
 
 
-def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say, *, by_modelopt: bool = False) -> None:
-    """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file.
-
-    by_modelopt: by nvidia-modelopt's autocast, which adds rules of its own.
-    """
-    converter = check_installed() if by_modelopt else "our own"
+def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+    """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
     rows = calibration.calibration_rows(made.pack)
     tensors = [name for node in fp32.graph.node for name in node.output]
     amax = calibration.peaks(calibration.Observer(fp32, tensors), made.pack.images_nhwc, rows)
     kept = to_fp16.overflowing(fp32, amax)
     if kept:
         say(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
-    if by_modelopt:
-        model = autocast(fp32, np.asarray(made.pack.images_nhwc[rows[:AUTOCAST_ROWS]]), kept)
-    else:
-        model = to_fp16.to_fp16(fp32, kept)
+    model = to_fp16.to_fp16(fp32, kept)
     stamp(model, made.bundle, "fp16")
     rung = made.climb("fp16", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))
-    if made.judge("fp16", [rung], {"kept_float": kept, "converter": converter})["passed"]:
+    if made.judge("fp16", [rung], {"kept_float": kept})["passed"]:
         made.expect("fp16", model)
         made.write(onnx_name("fp16"), model)
-
-
-def add_bf16(made: Assembly) -> None:
-    """Let bf16 be proved: it has no file, OpenVINO rounds as it computes fp32's, whose numbers it must give.
-
-    Whether it may be chosen is judged where it runs, in `proof`: here nothing was measured yet.
-    """
-    made.judge("bf16", [], {"file": onnx_name("fp32")})
-    made.golden = golden_frames.with_probs(made.golden, {**made.golden.probs, "bf16": made.golden.probs["fp32"]})
 
 
 def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:

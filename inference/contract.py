@@ -12,12 +12,10 @@ from inference.files import read_json, sha256_of_file, sha256_of_json, write_jso
 from inference.preprocess import Geometry
 
 SCHEMA = 1
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 3e-2, "int8": 5e-2}
+PRECISIONS = ("fp32", "fp16", "int8")
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 """Largest |dprob| allowed between a golden frame's stored and recomputed probabilities. Source: design.md."""
 INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"}
-FILE_OF = {"bf16": "fp32"}
-"""A precision without a file of its own, and the one whose file it runs: the runtime rounds as it computes."""
 MEND = "export the run again with `python -m export`"
 
 
@@ -71,7 +69,7 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions whose ONNX file is here and whose gates passed, in PRECISIONS' order."""
-        held = [p for p in PRECISIONS if onnx_name(FILE_OF.get(p, p)) in self.files]
+        held = [p for p in PRECISIONS if onnx_name(p) in self.files]
         return tuple(p for p in held if self.gates.get(p, {}).get("passed"))
 
     @property
@@ -87,14 +85,6 @@ class Bundle:
                 "abstain_threshold": self.abstain_threshold,
             }
         )
-
-    def onnx_file(self, precision: str, *, ort_form: bool = False) -> Path:
-        """Return the ONNX file of a precision. Raises InputError naming what this bundle does hold."""
-        name = onnx_name(precision, ort_form=ort_form)
-        if name not in self.files:
-            held = ", ".join(p for p in PRECISIONS if onnx_name(p) in self.files) or "none"
-            raise InputError(f"{self.path} holds no {name} (precisions here: {held}); {MEND}")
-        return self.path / name
 
     def as_json(self) -> dict[str, Any]:
         """Return the whole of bundle.json, `contract` and `digest` last."""

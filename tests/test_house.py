@@ -19,12 +19,12 @@ MAY_IMPORT = {
     "benchmarks": {"inference"},
 }
 RUNTIMES = {"onnxruntime", "tensorrt", "tensorrt_rtx", "openvino"}
-HEAVY = {"torch", "torchvision", "timm", "onnx", "modelopt", *RUNTIMES}
+HEAVY = {"torch", "torchvision", "timm", "onnx", *RUNTIMES}
 MAY_HOLD = {
     "inference": set(),
     "models": {"torch", "timm"},
     "training": {"torch", "torchvision"},
-    "export": {"torch", "onnx", "onnxruntime", "tensorrt", "modelopt"},
+    "export": {"torch", "onnx", "onnxruntime", "tensorrt"},
     "benchmarks": set(),
 }
 FLOOR_PACKAGES = {"numpy", "cv2"}

@@ -89,7 +89,6 @@ function tip(host, node, lines) {
 const SHAPES = {
   fp32: (x, y) => ["circle", {cx: x, cy: y, r: 6.5}],
   fp16: (x, y) => ["rect", {x: x - 6, y: y - 6, width: 12, height: 12}],
-  bf16: (x, y) => ["path", {d: `M${x} ${y - 8}L${x + 8} ${y}L${x} ${y + 8}L${x - 8} ${y}Z`}],
   int8: (x, y) => ["path", {d: `M${x} ${y - 7.5}L${x + 7.5} ${y + 6}L${x - 7.5} ${y + 6}Z`}],
 };
 
@@ -101,7 +100,7 @@ function mark(parent, row, x, y) {
 }
 
 const hidden = new Set();
-const DASH = {fp32: "", fp16: "8 3", bf16: "2 3", int8: "6 3 1 3"};
+const DASH = {fp32: "", fp16: "8 3", int8: "6 3 1 3"};
 const AXES = {p50: "median of a frame, ms", p99: "p99 of a frame, ms", engine: "median of the engine's call, ms",
   age: "median age at camera rate, ms", mb: "size of the file, MB"};
 let across = "p50", view = null;

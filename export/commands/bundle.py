@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from export.assembly import Assembly, add_bf16, add_fp16, add_fp32, add_int8, begin, check_agreement
-from export.autocast import check_installed
-from export.ladder import as_markdown
-from export.ladder import as_table as ladder_table
+from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
+from export.ladder import as_markdown, as_table
 from export.parity import breach
-from export.plan import Item, as_table, plan
 from export.proof import finish
-from inference.backends import openvino, trt
+from inference.backends import trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
 from inference.commands import Parser
-from inference.contract import Bundle
+from inference.contract import PRECISIONS, Bundle
 from inference.errors import CheckError, InputError
 from inference.files import replacing_folder, write_text
 from inference.pack import Pack
 from inference.passport import load as load_passport
 from inference.runs import Run, open_run
 from models.checkpoint import Facts, load
-
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,6 @@ class Options:
     sms: tuple[int, ...]
     size_px: int | None
     build: Build = field(default_factory=Build)
-    autocast: bool = False
 
     @property
     def targets(self) -> list[tuple[str, int | None]]:
@@ -65,39 +59,28 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
     parser.add_argument("--batch", nargs="+", type=int, default=[1], help="regions at a time of an engine (1)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
-    parser.add_argument("--autocast", action="store_true", help="fp16 by nvidia-modelopt, where it is installed")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
-    precisions = _precisions(asked.precisions)
-    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)), asked.autocast)
-    if asked.autocast:
-        check_installed()
+    precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(asked.precisions or PRECISIONS)})
+    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
     run = open_run(asked.run)
     if asked.dry_run:
         items = [item for path in _checkpoints(run, asked.models).values() for item in _plan(path, options)]
-        print(json.dumps([asdict(item) for item in items], indent=1) if asked.json else as_table(items))
+        lines = [f"{item['arch']:24} {item['what']:32} -> {item['target']}" for item in items]
+        print(json.dumps(items, indent=1) if asked.json else "\n".join([*lines, "nothing was made"]))
         return 0
     pack = run.open_pack(asked.pack)
     results = [_export(path, pack, options) for path in _checkpoints(run, asked.models).values()]
-    print(json.dumps(results, indent=1) if asked.json else ladder_table(results))
+    print(json.dumps(results, indent=1) if asked.json else as_table(results))
     if asked.table:
         write_text(asked.table, as_markdown(results))
     for result in results:
         for sentence in result["failed"]:
             print(f"failed: {sentence}", file=sys.stderr)
     return 1 if any(result["failed"] for result in results) else 0
-
-
-def _precisions(asked: list[str] | None) -> tuple[str, ...]:
-    """Return what to export: fp32 always, bf16 only where it can be proved, since it has no file of its own."""
-    wanted = {"fp32", *(asked or PRECISIONS)}
-    if "bf16" in wanted and not (openvino.presence().here and openvino.has_bf16()):
-        wanted.discard("bf16")
-        print("no bf16: it needs openvino and a processor with bfloat16 to be proved", file=sys.stderr)
-    return tuple(p for p in PRECISIONS if p in wanted)
 
 
 def _default_engines() -> tuple[str, ...]:
@@ -117,9 +100,14 @@ def _checkpoints(run: Run, wanted: list[str] | None) -> dict[str, Path]:
     return {name: there[name] for name in names}
 
 
-def _plan(path: Path, options: Options) -> list[Item]:
+def _plan(path: Path, options: Options) -> list[dict[str, str]]:
+    """Return what an export would make of one checkpoint: the bundle, then its engines."""
     facts = load(path).facts
-    return plan(_target(path, facts, options), facts.arch, options.precisions, options.targets)
+    made = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
+    for runtime, sm in options.targets:
+        target = f"sm{sm}" if sm else "the device that is here"
+        made += [(f"engine {p} {runtime}", target) for p in options.precisions if p in trt.PRECISIONS]
+    return [{"arch": facts.arch, "what": what, "target": target} for what, target in made]
 
 
 def _target(path: Path, facts: Facts, options: Options) -> Path:
@@ -139,8 +127,6 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     try:
         with replacing_folder(target) as folder:
             made = _assemble(path, pack, folder, size_px, options)
-            seconds = {"export_seconds": round(perf_counter() - started, 1)}
-            made.bundle = replace(made.bundle, provenance={**made.bundle.provenance, **seconds})
             bundle = finish(made)
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
@@ -167,9 +153,7 @@ def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Optio
     fp32 = add_fp32(made, network)
     if "fp16" in options.precisions:
         _say(f"{checkpoint.facts.arch}: fp16")
-        add_fp16(made, fp32, _say, by_modelopt=options.autocast)
-    if "bf16" in options.precisions:
-        add_bf16(made)
+        add_fp16(made, fp32, _say)
     if "int8" in options.precisions:
         add_int8(made, fp32, _say)
     return made

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: f32, bf16 where the processor has it, and int8 from the Q/DQ file."""
+"""OpenVINO on the CPU: f32, and int8 from the Q/DQ file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from inference.backends import Backend, NotHereError, Presence, Probs
-from inference.contract import FILE_OF, Bundle, onnx_name
+from inference.backends import Backend, Presence, Probs
+from inference.contract import Bundle, onnx_name
 from inference.errors import InputError
 from inference.process import cores
 
-PRECISIONS = ("fp32", "bf16", "int8")
-"""bf16 is a precision of its own: the fp32 file run in bfloat16, never a silent default."""
+PRECISIONS = ("fp32", "int8")
 
 
 def presence() -> Presence:
@@ -25,20 +24,13 @@ def presence() -> Presence:
     return Presence(here=True, version=openvino.__version__)
 
 
-def has_bf16() -> bool:
-    """Say whether the processor computes in bfloat16; where it does not, OpenVINO takes f32 and says nothing."""
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def file_name(precision: str) -> str:
     """Return the ONNX file that a precision runs.
 
     int8 is the unsigned form: of the signed one OpenVINO 2026.4 loses the zero point on the way through a Concat
     (|dprob| 0.67 on a SqueezeNet, rounding alone where there is no Concat), with no word of warning.
     """
-    return onnx_name(FILE_OF.get(precision, precision), ort_form=precision == "int8")
+    return onnx_name(precision, ort_form=precision == "int8")
 
 
 def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> OpenvinoBackend:
@@ -56,7 +48,7 @@ class OpenvinoBackend(Backend):
         self._threads = threads or cores()
         config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
         }
@@ -65,8 +57,6 @@ class OpenvinoBackend(Backend):
         self._version = str(ov.__version__)
         self._facts = {"precision": precision, "file": path.name}
         core = ov.Core()
-        if precision == "bf16" and not has_bf16():
-            raise NotHereError("openvino would run bf16 as f32: this processor has no bfloat16; use --precision fp32")
         try:
             self._requests = {n: self._request(core, path, config, n) for n in range(1, batch + 1)}
         except RuntimeError as error:

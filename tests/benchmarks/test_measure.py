@@ -152,18 +152,6 @@ def test_a_damaged_model_never_reaches_production(run_folder):
     assert not [p for p in run_folder.iterdir() if "production" in p.name]
 
 
-def test_bf16_ships_the_fp32_file_that_it_runs(small_run):
-    """OpenVINO's bf16 has gates of its own and no file of its own: production keeps both."""
-    bundle = open_bundle(small_run / "tiny_a" / "bundle")
-    gated = replace(bundle, gates={**bundle.gates, "bf16": {"passed": True, "checks": []}})
-    candidate = next(c for c in list_candidates({"tiny_a": gated}, ["openvino"], [1]) if c.precision == "bf16")
-    assert candidate.proved
-    shipped = write_production(small_run / "production", candidate, {"synthetic": True}, "")
-    assert shipped.precisions == ("bf16",)
-    assert "model.fp32.onnx" in shipped.files
-    assert shipped.choice == {"precision": "bf16", "backend": "openvino", "threads": 1}
-
-
 def test_json_prints_the_choice_on_stdout_alone(small_run, capsys):
     measure.main([str(small_run), "--backends", "ort", "--quick", "--json", *BUSY])
     printed = json.loads(capsys.readouterr().out)

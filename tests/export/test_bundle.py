@@ -12,15 +12,11 @@ import torch
 from export import proof, search, to_int8
 from export.commands import bundle as command
 from inference import golden
-from inference.backends import NotHereError, open_backend, openvino
+from inference.backends import open_backend
 from inference.contract import open_bundle
 from inference.errors import InputError
 from inference.passport import load
-from inference.runner import pick_backend_and_precision
-from inference.verify import verify
 from tests.export import runs
-
-BF16 = ("bf16",) if openvino.presence().here and openvino.has_bf16() else ()
 
 
 def test_the_bundle_holds_what_the_design_says(exported):
@@ -29,58 +25,14 @@ def test_the_bundle_holds_what_the_design_says(exported):
     assert set(bundle.files) == {
         "golden.npz", "model.fp16.onnx", "model.fp32.onnx", "model.int8.onnx", "model.int8.ort.onnx", "parity.json"
     }  # fmt: skip
-    assert bundle.precisions == ("fp32", "fp16", *BF16, "int8")
+    assert bundle.precisions == ("fp32", "fp16", "int8")
     assert bundle.selectable
     rungs = json.loads((folder / "parity.json").read_text())["rungs"]
     assert {(r["name"], r["split"]) for r in rungs} == {
         *((name, split) for name in ("fp32", "fp16", "int8", "int8 ort") for split in ("val", "test")),
         ("fp32 openvino", "val"),
         ("int8 openvino", "val"),
-        *((f"{precision} openvino", "val") for precision in BF16),
     }
-
-
-@pytest.mark.skipif(not BF16, reason="the processor has no bfloat16")
-def test_bf16_is_gated_by_name_and_runs_the_fp32_file(exported):
-    bundle = open_bundle(exported / runs.ARCH / "bundle")
-    names = [check["name"] for check in bundle.gates["bf16"]["checks"]]
-    assert names[:3] == [
-        "bf16 openvino: accuracy loss", "bf16 openvino: p99 |dprob|",
-        "bf16 openvino: golden frames, geometry, grey levels",
-    ]  # fmt: skip
-    opened = open_backend("openvino", bundle, "bf16", threads=1)
-    worst = {row.check: row for row in golden.check(bundle, "openvino", opened, "bf16")}["max |dprob|"]
-    assert (opened.describe()["file"], worst.limit) == ("model.fp32.onnx", 3e-2)
-    assert worst.value > 0  # it does round
-
-
-def test_bf16_is_never_what_runs_unless_it_is_asked_for(exported):
-    bundle = open_bundle(exported / runs.ARCH / "bundle")
-    alone = replace(bundle, gates={name: gate for name, gate in bundle.gates.items() if name != "int8"})
-    assert pick_backend_and_precision(alone, "openvino", None) == ("openvino", "fp32")
-
-
-def test_a_bf16_that_fails_its_gate_cannot_be_chosen(run_path, monkeypatch, capsys):
-    real = proof.drive
-    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
-    monkeypatch.setattr(proof, "drive", lambda opened, made, rows: np.roll(real(opened, made, rows), 1, axis=1)
-                        if opened.describe()["precision"] == "bf16" else real(opened, made, rows))  # fmt: skip
-    assert command.main([str(run_path), "--precisions", "bf16", "--engines"]) == 1
-    bundle = open_bundle(run_path / runs.ARCH / "bundle")
-    assert bundle.precisions == ("fp32",)
-    assert "goes without bf16 (bf16 openvino: accuracy loss is" in capsys.readouterr().err
-    with pytest.raises(InputError, match="no proved bf16"):
-        pick_backend_and_precision(bundle, "openvino", "bf16")
-
-
-def test_a_processor_without_bf16_is_told_and_not_given_f32_in_its_place(exported, monkeypatch):
-    bundle = open_bundle(exported / runs.ARCH / "bundle")
-    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
-    with pytest.raises(NotHereError, match="would run bf16 as f32"):
-        open_backend("openvino", bundle, "bf16")
-    told = replace(bundle, gates={**bundle.gates, "bf16": {"passed": True, "checks": []}})
-    lines = [line.result for line in verify(told, ["openvino"], 1) if line.what == "openvino bf16"]
-    assert lines == ["not here"]
 
 
 def test_every_gate_names_its_checks(exported):

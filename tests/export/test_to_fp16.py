@@ -10,15 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from export import calibration
-from export.commands import bundle as command
 from export.graph import Graph
 from export.parity import run_onnx
 from export.to_fp16 import overflowing, to_fp16
 from export.to_onnx import to_onnx
-from inference.contract import TOLERANCE, open_bundle
-from inference.errors import InputError
+from inference.contract import TOLERANCE
 from models.deployed import Deployed
-from tests.export import runs
 
 
 def peaks_of(model, images):
@@ -95,21 +92,3 @@ def test_shapes_stay_whole_numbers():
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(to_fp16(model), full_check=True)
-
-
-def test_autocast_that_is_not_installed_is_told_before_anything_is_made(run_path, monkeypatch):
-    monkeypatch.setattr("export.autocast.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs nvidia-modelopt"):
-        command.main([str(run_path), "--autocast"])
-
-
-def test_modelopts_autocast_gives_a_file_that_passes_its_gate_and_builds(run_path, capsys):
-    pytest.importorskip("modelopt", reason="nvidia-modelopt is an optional extra")
-    arguments = ["--precisions", "fp16", "--autocast", "--engines", "tensorrt_rtx"]
-    assert command.main([str(run_path), *arguments]) == 0, capsys.readouterr().err
-    bundle = open_bundle(run_path / runs.ARCH / "bundle")
-    assert bundle.precisions == ("fp32", "fp16")
-    assert bundle.gates["fp16"]["converter"].startswith("nvidia-modelopt")
-    graph = Graph(onnx.load(bundle.path / "model.fp16.onnx"))
-    assert all(graph.array(node.input[1]).dtype == np.float16 for node in graph.weighted)
-    assert (bundle.path / "engines" / "fp16.tensorrt_rtx.sm86.engine").is_file()
