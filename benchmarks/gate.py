@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.junit import Case
 from benchmarks.results import Results, decode_classes
 from benchmarks.statistics import Interval, difference_interval, pair, paired_interval
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check: passed unless it says why it failed or was skipped."""
+
+    name: str
+    failure: str = ""
+    skipped: str = ""
+    said: str = ""
 
 
 def compare_results(before: Results, now: Results) -> list[Case]:

@@ -1,4 +1,4 @@
-"""MLPerf's own load generator on our hot path, beside our own timing of the same path.
+"""MLPerf's own load generator on our hot path, beside our own timing: `python -m benchmarks.loadgen runs/NAME`.
 
 The durations are short and no submission rule is kept: these are not MLPerf results.
 """
@@ -17,15 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.candidates import Candidate
+from benchmarks.candidates import Candidate, open_bundles
 from benchmarks.field import open_field
+from benchmarks.frames import synthetic_frames
 from benchmarks.latency import HotPath, floor_of, take_turns
+from benchmarks.measuring import pick_front
+from benchmarks.results import read_results
 from benchmarks.statistics import Floats, bootstrap_ratio, early_stopping_count
 from inference.backends import open_backend
-from inference.errors import InputError
+from inference.commands import Parser
+from inference.errors import InputError, run_command
 from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes, whole
+from inference.runs import Run, open_run
 
 STREAMS = 8
 """Regions of a MultiStream query: all go through the network as one batch."""
@@ -57,8 +62,28 @@ class Summary:
         return float(self.facts[name])
 
 
+def main() -> None:
+    """Drive the front of a measured run; print a JSON object."""
+    parser = Parser(prog="python -m benchmarks.loadgen", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="runs/NAME", help="a run that `python -m benchmarks` has measured")
+    run = open_run(parser.parse_args().run)
+    print(json.dumps(run_loadgen(open_front(run), run.open_pack(), synthetic_frames()), indent=1))
+
+
+def open_front(run: Run) -> list[Candidate]:
+    """Return the candidates of a measured run that nobody beats in both accuracy and median time."""
+    results, bundles = read_results(run.path / "report" / "results.json")[0], open_bundles(run)
+    return pick_front(
+        results,
+        [
+            Candidate(row["arch"], bundles[row["arch"]], row["precision"], row["backend"], row["threads"])
+            for row in results["candidates"]
+        ],
+    )
+
+
 def run_loadgen(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes]) -> dict[str, Any]:
-    """Drive candidates in SingleStream and MultiStream, for performance and accuracy; return results.json's part."""
+    """Drive candidates in SingleStream and MultiStream, for performance and accuracy; return a row each."""
     rows = []
     for candidate in candidates:
         print(f"loadgen: {candidate.name}", file=sys.stderr)
@@ -169,7 +194,7 @@ def drive(
     try:
         import mlperf_loadgen as lg
     except ModuleNotFoundError:
-        raise InputError("--loadgen needs MLPerf's load generator: pip install mlcommons-loadgen") from None
+        raise InputError("this study needs MLPerf's load generator: pip install mlcommons-loadgen") from None
 
     def issue(samples: Any) -> None:
         said = answer([sample.index for sample in samples])
@@ -200,3 +225,7 @@ def parse(text: str) -> Summary:
     pairs = [line.split(":", 1) for line in text.splitlines() if line.count(":") == 1]
     facts = {name.strip(): value.strip() for name, value in pairs}
     return Summary(facts.get("Result is") == "VALID", facts)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

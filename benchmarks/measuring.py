@@ -17,7 +17,6 @@ from benchmarks.effort import Effort
 from benchmarks.energy import measure_energies
 from benchmarks.field import Field, measure_field, open_field
 from benchmarks.frames import frames_of
-from benchmarks.loadgen import run_loadgen
 from benchmarks.origins import gather_origins
 from benchmarks.results import compare_precisions, describe_run, evidence_of
 from benchmarks.robustness import measure_robustness
@@ -45,8 +44,6 @@ class Request:
     strangers: Path | None = None
     ages_of_all: bool = False
     """The paced run of every candidate and not only of those on the front: the policy asks for ages."""
-    loadgen: bool = False
-    """MLPerf's load generator on those of the front."""
     sustained_min: float = 0.0
     """Minutes of sustained load; 0 for none."""
     seeds: Sequence[Path] | None = None
@@ -84,9 +81,6 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
         able = [c for c, row in zip(opened, results["candidates"], strict=True) if row["selectable"]]
         results["seeds"] = measure_seeds(run, others, able, pack)
     add_under_load(results, opened, frames, request.sustained_min, seconds)
-    if request.loadgen:
-        with _timing(seconds, "loadgen"):
-            results["loadgen"] = run_loadgen(pick_front(results, opened), pack, frames)
     results["seconds"] = {what: taken for what, taken in seconds.items() if taken >= 0.1}
     return results, side_by_side, pack
 

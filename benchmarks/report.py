@@ -11,7 +11,6 @@ import jinja2
 from markupsafe import Markup
 
 from benchmarks import page
-from benchmarks.junit import list_cases, write_junit
 from benchmarks.pictures import draw_pareto
 from benchmarks.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, say_noise
 from inference.files import replacing_folder, write_json, write_text
@@ -20,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, devices: Sequence[dict[str, Any]], pictures: dict[int, str] | None = None) -> None:
-    """Write report.html, report.md, results.json, junit.xml and the pictures.
+    """Write report.html, report.md, results.json and the pictures.
 
     devices: results.json of each device, one at least. pictures: {row: data URI} of the rows that are shown.
     """
@@ -40,7 +39,6 @@ def write_report(folder: Path, devices: Sequence[dict[str, Any]], pictures: dict
     pages = environment()
     with replacing_folder(folder) as new:
         write_json(new / "results.json", first if len(devices) == 1 else {"merged": list(devices)})
-        write_junit(new / "junit.xml", "benchmark", [case for results in devices for case in list_cases(results)])
         for i, results in enumerate(devices):
             draw_pareto(new / f"pareto{i or ''}.png", results, results["choice"]["chosen"])
         for name in ("report.html", "report.md"):

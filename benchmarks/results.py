@@ -27,7 +27,7 @@ from inference.runs import Run
 
 SCHEMA = 1
 Results = dict[str, Any]
-"""The body of results.json; `results.schema.json` documents it."""
+"""The body of results.json."""
 ORIGIN = ord("0")
 """`predicted` holds one character a test row: chr(ORIGIN + class)."""
 CURVE = (*range(0, 100, 2), 99, 99.5, 99.9, 100)
@@ -85,7 +85,6 @@ def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeas
         "candidates": [describe_candidate(m) for m in field.measured],
         "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
         "seeds": None,
-        "loadgen": None,
         "sustained": None,
         "other_sizes": [],
     }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.gate import compare_results
-from benchmarks.junit import Case, write_junit
+from benchmarks.gate import Case, compare_results
 from benchmarks.results import read_results
 from inference.commands import Parser
 from inference.errors import CheckError
@@ -16,12 +15,9 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m benchmarks gate", description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="receives the cases as JUnit XML")
     options = parser.parse_args(arguments)
     now, before = (read_results(find(path))[0] for path in (options.results, options.baseline))
     cases = compare_results(before, now)
-    if options.junit:
-        write_junit(options.junit, "gate", cases)
     for case in cases:
         print(describe(case))
     failed = [case for case in cases if case.failure]

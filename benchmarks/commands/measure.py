@@ -73,7 +73,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
     )
     parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="then load for so long (10-30)")
-    parser.add_argument("--loadgen", action="store_true", help="MLPerf's load generator too, on those of the front")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 
@@ -98,7 +97,6 @@ def request_of(options: argparse.Namespace, policy: Policy) -> Request:
         pack=options.pack,
         strangers=options.strangers,
         ages_of_all=ages_of_all,
-        loadgen=options.loadgen,
         sustained_min=options.sustained,
         seeds=options.seeds,
     )

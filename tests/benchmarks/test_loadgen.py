@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +13,39 @@ from benchmarks import loadgen
 from benchmarks.accuracy import predict
 from benchmarks.candidates import list_candidates, open_bundles
 from benchmarks.frames import synthetic_frames
-from benchmarks.loadgen import compare_p90s, drive, parse, run_loadgen
+from benchmarks.loadgen import compare_p90s, drive, main, parse, run_loadgen
 from inference.backends import open_backend
 from inference.errors import InputError
+from inference.files import read_json
 from inference.pipeline import Pipeline
 from inference.runs import open_run
 
 
-def test_its_accuracy_is_ours(run_folder, monkeypatch):
+@pytest.fixture
+def short(monkeypatch):
     pytest.importorskip("mlperf_loadgen")
     monkeypatch.setattr(loadgen, "SECONDS", 0.05)
     monkeypatch.setattr(loadgen, "ROUNDS", 3)
     monkeypatch.setattr(loadgen, "QUERIES", 64)
+
+
+def test_the_study_drives_the_front_of_a_measured_run(short, measured_run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["loadgen", str(measured_run)])
+    monkeypatch.setattr(loadgen, "synthetic_frames", lambda: synthetic_frames(2, (160, 96)))
+    main()
+    driven = [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    rows = read_json(measured_run / "report" / "results.json")["candidates"]
+    accuracy = {row["name"]: row["accuracy"]["top1"] for row in rows}
+    assert accuracy[driven[-1]] == max(accuracy.values())
+    assert len(driven) < len(rows)
+
+
+def test_nothing_that_measures_imports_the_study():
+    files = Path(loadgen.__file__).parent.rglob("*.py")
+    assert not [file for file in files if "benchmarks.loadgen import" in file.read_text()]
+
+
+def test_its_accuracy_is_ours(short, run_folder):
     run = open_run(run_folder)
     pack = run.open_pack()
     candidate = list_candidates(open_bundles(run), ["ort"], [1])[-1]

@@ -8,13 +8,10 @@ from time import sleep
 
 import pytest
 
-from benchmarks.candidates import list_candidates, open_bundles, runnable
 from benchmarks.field import open_field
 from benchmarks.frames import frames_of, synthetic_frames
 from benchmarks.latency import SAMPLES, HotPath, compare, is_same, take_turns
-from benchmarks.loadgen import measure_single
-from benchmarks.measuring import pick_front
-from benchmarks.results import read_results
+from benchmarks.loadgen import measure_single, open_front
 from inference.backends import open_backend
 from inference.pipeline import Pipeline
 from inference.runs import open_run
@@ -65,10 +62,8 @@ def test_loadgens_p90_is_ours_within_the_noise():
     if not name:
         pytest.skip("name a measured run: RUN=name")
     run = open_run(Path("runs") / name)
-    results = read_results(run.path / "report" / "results.json")[0]
-    candidates = list_candidates(open_bundles(run), runnable(None), [1])
     agreed = []
-    with open_field(pick_front(results, candidates)) as (opened, _):
+    with open_field(open_front(run)) as (opened, _):
         for candidate, path in opened:
             row = measure_single(path, run.open_pack(), frames_of(None))
             low, high = row["ratio_interval"]
