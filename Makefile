@@ -2,23 +2,29 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-DATA ?=
-RUN ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
+# Names and paths reach the commands as they are written: `value` leaves $ alone, `quote` makes one word for the shell.
+quote = '$(subst ','\'',$(1))'
+override DATA := $(value DATA)
+override RUN := $(or $(value RUN),$(if $(DATA),$(shell basename -- $(call quote,$(DATA))),demo))
+override GROUP := $(value GROUP)
+override SOURCE := $(or $(value SOURCE),synthetic://)
 SIZE ?= $(if $(DATA),224,64)
 EPOCHS ?=
-RECIPE ?= after
+RECIPE ?= edge
 MODELS ?= mobilenet_inspired squeezenet_inspired resnet_inspired
-GROUP ?=
 SEED ?= 0
 JOBS ?= $(shell nproc)
-SOURCE ?= synthetic://
 ARGS ?=
+
+SOURCE_DATA = $(if $(DATA),$(call quote,$(DATA)),synthetic)
+BY_GROUP = $(if $(GROUP),--group $(call quote,$(GROUP)))
+run_path = $(call quote,runs/$(RUN)$(1))
 
 # A short spin at OpenMP's barriers: when another process holds a core, torch is 4 to 6 times faster by it.
 export GOMP_SPINCOUNT ?= 2000
 
 TEACHER = runs/$(RUN)/compare/edge/seed0/resnet_inspired/best.safetensors
-COMPARE = @$(PY) -m training compare --pack runs/$(RUN)/pack --out runs/$(RUN)/compare $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
+COMPARE = @$(PY) -m training compare --pack $(call run_path,/pack) --out $(call run_path,/compare) $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test prove compare train export benchmark run peers benchmark-compare lock lint types
@@ -35,6 +41,7 @@ setup: .venv/.ready ## make the environment (.venv), once
 	@python3 -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@.venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements/dev.txt requirements/uv.txt
+	@.venv/bin/python -c 'import os, site; open(site.getsitepackages()[0] + "/rearguard.pth", "w").write(os.getcwd())'
 	@touch $@
 
 demo: ROAD = @$(MAKE) --no-print-directory RUN=demo DATA= RESUME=1
@@ -54,8 +61,8 @@ prove: setup ## the long proofs: hours; with DATA= `compare` too; dated results 
 	$(if $(DATA),@$(MAKE) --no-print-directory compare)
 
 compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
-	@test -f runs/$(RUN)/pack/pack.json || $(PY) -m training pack $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN)/pack \
-		--size $(SIZE) $(if $(GROUP),--group '$(value GROUP)')
+	@test -f $(call run_path,/pack/pack.json) || $(PY) -m training pack $(SOURCE_DATA) --out $(call run_path,/pack) \
+		--size $(SIZE) $(BY_GROUP)
 	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --name recipes
 	$(COMPARE) after:schedule=one_cycle after --models squeezenet_inspired --seeds 3 --name restarts
 	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after:epochs=100,stop_patience=0,schedule=one_cycle \
@@ -63,19 +70,19 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 	$(COMPARE) --ablate before after --models squeezenet_inspired --seeds 3 --name to_after
 	$(COMPARE) --ablate edge after --models squeezenet_inspired --seeds 3 --name to_edge
 	$(COMPARE) edge:weight_decay=0.05 edge:balanced=True edge:mixup_alpha=0.2,mix_p=0.5 edge:cutmix_alpha=1.0,mix_p=0.5 \
-		edge:warmup_epochs=0 $(if $(filter resnet_inspired,$(MODELS)),edge:teacher=$(TEACHER)) edge \
+		edge:warmup_epochs=0 $(if $(filter resnet_inspired,$(MODELS)),$(call quote,edge:teacher=$(TEACHER))) edge \
 		--models squeezenet_inspired --seeds 3 --name tried
 	$(COMPARE) edge:average_decay=0 edge:cutmix_alpha=1,mix_p=0.5 edge --models resnet_inspired --name resnet
 	@mkdir -p benchmarks/results
-	@for name in recipes restarts patience to_after to_edge tried resnet; do for kind in md png; do cp runs/$(RUN)/compare/$$name.$$kind \
-		benchmarks/results/$$(date +%F)-$(RUN)-$$name.$$kind; done; done
+	@for name in recipes restarts patience to_after to_edge tried resnet; do for kind in md png; do cp $(call run_path,/compare)/$$name.$$kind \
+		benchmarks/results/$$(date +%F)-$(call quote,$(RUN))-$$name.$$kind; done; done
 
 benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time
-	@RUN=$(RUN) $(PY) -m pytest tests/benchmarks/test_latency.py -p no:randomly --benchmark-only --benchmark-autosave \
+	@RUN=$(call quote,$(RUN)) $(PY) -m pytest tests/benchmarks/test_latency.py -p no:randomly --benchmark-only --benchmark-autosave \
 		--benchmark-compare --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours
-	@$(PY) -m benchmarks.peers '$(DATA)' --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(GROUP),--group '$(value GROUP)') $(ARGS)
+	@$(PY) -m benchmarks.peers $(call quote,$(DATA)) --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
@@ -84,18 +91,17 @@ types: setup
 	@.venv/bin/mypy --no-error-summary
 
 train: setup ## DATA=folder [RUN= SIZE= EPOCHS= RECIPE= MODELS= GROUP= SEED=]: pack, train, leaderboard
-	@exec $(PY) -m training train $(if $(DATA),'$(DATA)',synthetic) --out runs/$(RUN) --recipe $(RECIPE) --models $(MODELS) \
-		--size $(SIZE) --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(GROUP),--group '$(value GROUP)') \
-		$(if $(RESUME),--resume) $(ARGS)
+	@exec $(PY) -m training train $(SOURCE_DATA) --out $(call run_path) --recipe $(RECIPE) --models $(MODELS) \
+		--size $(SIZE) --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(if $(RESUME),--resume) $(ARGS)
 
 export: setup ## RUN=name: the best checkpoint of each architecture -> verified bundle
-	@exec $(PY) -m export runs/$(RUN) $(ARGS)
+	@exec $(PY) -m export $(call run_path) $(ARGS)
 
 benchmark: setup ## RUN=name: latency x accuracy of every bundle, report, production choice
-	@exec $(PY) -m benchmarks runs/$(RUN) $(ARGS)
+	@exec $(PY) -m benchmarks $(call run_path) $(ARGS)
 
 run: setup ## RUN=name SOURCE=uri: the camera runner on the production bundle
-	@exec $(PY) -m inference run runs/$(RUN)/production --source '$(SOURCE)' --out runs/$(RUN)/drive $(ARGS)
+	@exec $(PY) -m inference run $(call run_path,/production) --source $(call quote,$(SOURCE)) --out $(call run_path,/drive) $(ARGS)
 
 lock:
 	@uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --python-version 3.11 \

@@ -40,7 +40,7 @@ def parser() -> Parser:
     it = Parser("python -m training train", description=__doc__, epilog=EPILOG, allow_abbrev=False)
     it.add_argument("source", metavar="PACK", help="a pack, or a data set, which is packed into OUT/pack first")
     it.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
-    it.add_argument("--recipe", default="after", metavar="NAME", help=f"one of {', '.join(recipes.names())}")
+    it.add_argument("--recipe", default="edge", metavar="NAME", help=f"one of {', '.join(recipes.names())} (edge)")
     it.add_argument("--models", nargs="+", default=OURS, metavar="ARCH", help=f"of {', '.join(models.names())}, timm/*")
     it.add_argument("--resume", action="store_true", help="go on with a run that was stopped, or killed")
     it.add_argument("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience along with --epochs")

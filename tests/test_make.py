@@ -1,0 +1,64 @@
+"""The Makefile: what a user names reaches the commands as it was written, and the defaults are those of the design."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.commands.train import parser
+
+ROOT = Path(__file__).parents[1]
+AWKWARD = ["my photos", "it's mine", 'say "hi"', "a$b $(c) `d`", "one; two & (three), #4"]
+
+
+def make(*arguments: str, has: str = "-m") -> list[list[str]]:
+    """Return the Python commands that make would run, as the shell splits them: those with the flag `has`."""
+    command = ["make", "-n", "-o", "setup", *arguments]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = printed.replace("\\\n", " ").splitlines()
+    return [words for line in lines if has in (words := shlex.split(line))]
+
+
+def value_of(words: list[str], flag: str) -> str:
+    return words[words.index(flag) + 1]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_data_without_run_names_the_run_after_its_folder(name):
+    (words,) = make("train", f"DATA=/some where/{name}/", f"GROUP={name}")
+    assert value_of(words, "train") == f"/some where/{name}/"
+    assert value_of(words, "--out") == f"runs/{name}"
+    assert value_of(words, "--group") == name
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_run_is_named_as_written_by_every_target(name):
+    targets = ("train", "export", "benchmark", "run", "compare", "benchmark-compare")
+    words = make(*targets, f"RUN={name}", f"SOURCE={name}.mp4")
+    text = [word for line in words for word in line]
+    assert {f"runs/{name}", f"runs/{name}/pack", f"runs/{name}/production", f"runs/{name}/compare"} <= set(text)
+    assert f"{name}.mp4" in text
+    assert f"RUN={name}" in text
+
+
+def test_the_recipe_is_edge_unless_told():
+    (words,) = make("train")
+    assert value_of(words, "--recipe") == "edge"
+    assert parser().parse_args(["pack", "--out", "run"]).recipe == "edge"
+
+
+def test_setup_lets_the_commands_be_started_from_any_folder(tmp_path):
+    home, elsewhere = tmp_path / "the home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (home / "training").mkdir(parents=True)
+    (home / "training" / "__main__.py").write_text("print('found')")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / ".venv"], check=True)
+    (words,) = [words for words in make("-B", ".venv/.ready", has="-c") if "rearguard.pth" in words[-1]]
+    subprocess.run(words, cwd=home, check=True)
+    start = [home / ".venv/bin/python", "-m", "training"]
+    done = subprocess.run(start, cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert done.stdout == "found\n", done.stderr
