@@ -171,7 +171,9 @@ def draw_background(
             if rect is not None:
                 occupied.append(rect)
                 frame = (picture.width, picture.height)
-                drawn.append(Sample(picture.source, label, group_of(picture.source), picture.split, rect, frame))
+                drawn.append(
+                    Sample(picture.source, label, group_of(picture.source), picture.split, rect, frame, drawn=True)
+                )
     return drawn
 
 

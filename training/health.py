@@ -31,8 +31,10 @@ class Health:
 
     @property
     def leaks(self) -> list[Twins]:
-        """The pairs that stand in two splits."""
-        return [t for t in self.twins if self.rows[t.first].judged_in != self.rows[t.second].judged_in]
+        """The pairs that stand in two splits. Two drawn rows never are one: sky looks like sky in any split."""
+        pairs = [(t, self.rows[t.first], self.rows[t.second]) for t in self.twins]
+        apart = [(t, a, b) for t, a, b in pairs if a.judged_in != b.judged_in]
+        return [t for t, a, b in apart if not (a.sample.drawn and b.sample.drawn)]
 
     @property
     def contradictions(self) -> list[Twins]:

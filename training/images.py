@@ -26,16 +26,25 @@ def load_file(root: str, name: str) -> Bytes | str:
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Return an image's width and height as it decodes, from its header alone; None when it has none."""
+    """Return an image's width and height as OpenCV decodes it, from its header alone; None when it has none."""
     from PIL import Image
 
-    turned = (5, 6, 7, 8)  # EXIF orientations that swap the sides
     try:
         with Image.open(path) as image:
-            swap = image.getexif().get(0x0112) in turned
-            return image.size[::-1] if swap else image.size
+            # Pillow has turned a TIFF's size already; OpenCV turns no AVIF, and knows no orientation in XMP.
+            exif = image.info.get("exif") if image.format in ("JPEG", "MPO", "PNG", "WEBP") else None
+            return image.size[::-1] if exif and _is_turned(exif) else image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+def _is_turned(exif: bytes) -> bool:
+    """Say whether an EXIF block's orientation swaps the sides."""
+    from PIL import Image
+
+    block = Image.Exif()
+    block.load(exif)
+    return block.get(0x0112) in (5, 6, 7, 8)
 
 
 def damage_of(data: bytes) -> str | None:

@@ -68,6 +68,7 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
         facts = _facts(content, options) | {"request": request}
         write_page(folder / "health.html", facts, content.health, content.files.open())
         write_json(folder / "pack.json", facts)
+        open_pack(folder)  # what cannot be opened never takes its name
     _leaks_page(out).unlink(missing_ok=True)
     return open_pack(out)
 
@@ -146,8 +147,9 @@ def _write_images(files: RowFiles, samples: list[Sample], listing: Listing, opti
     """Decode every sample into its row; return what became of each, in row order."""
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
     frames = [
-        Frame(name, size, tuple((row, samples[row].box) for row in rows))
-        for (name, size), rows in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
+        Frame(name, size, tuple((r, samples[r].box) for r in rows), frozenset(r for r in rows if samples[r].drawn))
+        for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
+        for rows in [list(found)]
     ]
     job = Job(listing.load, options.geometry, options.min_side_px, files)
     processes = options.processes or cores()

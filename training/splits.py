@@ -87,6 +87,10 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
 
 def check_splits(source: str, samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:
     """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
+    if len(classes) < 2:
+        raise InputError(
+            f"{source} has only the class {', '.join(classes)}: give at least two, a folder or a name each"
+        )
     counts = Counter((sample.split, sample.label) for sample in samples)
     mend = "add groups of it, let --resplit draw the splits anew, or drop it with --classes"
     for split in SHARES:

@@ -11,6 +11,7 @@ import numpy as np
 
 Box = tuple[str, tuple[float, float, float, float]]
 NAMES = ("bus", "car", "person")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write_images(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> None:

@@ -100,6 +100,8 @@ class Sample:
     box: Rect | None = None
     frame_wh: tuple[int, int] | None = None
     """The frame's width and height as its annotation has it: a box of another frame is no box of this one."""
+    drawn: bool = False
+    """We drew the box where no object is; nobody annotated it."""
 
 
 @dataclass(frozen=True)
