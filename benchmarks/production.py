@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.candidates import Candidate, read_passports
+from inference.choice import Choice, this_machine
 from inference.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from inference.errors import CheckError
 from inference.files import replacing_folder, write_json, write_text
@@ -31,7 +32,7 @@ def write_production(path: Path, candidate: Candidate, choice: dict[str, Any], c
             source,
             path=folder,
             gates={candidate.precision: source.gates[candidate.precision]},
-            choice={"precision": candidate.precision, "backend": candidate.backend, "threads": candidate.threads},
+            choice=Choice(candidate.precision, candidate.backend, candidate.threads, this_machine()),
         ).with_files([*kept, CHOICE, CARD])
         if shipped.contract != source.contract:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from inference.choice import Choice
 from inference.errors import InputError
 from inference.files import read_json, sha256_of_file, sha256_of_json, write_json
 from inference.preprocess import Geometry
@@ -45,8 +46,8 @@ class Bundle:
     """{file name: {"sha256", "bytes"}} of everything but engines/."""
     gates: dict[str, dict[str, Any]]
     """{precision: {"passed": bool, "checks": [{"name", "value", "limit", "passed"}], ...}}."""
-    choice: dict[str, Any] | None = field(default=None)
-    """In production: {"precision", "backend", "threads"}, what `benchmarks` chose; else None."""
+    choice: Choice | None = None
+    """In production, what `benchmarks` chose; else None."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
@@ -92,6 +93,7 @@ class Bundle:
         for item in fields(self)[1:]:
             body[item.name] = getattr(self, item.name)
         body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
+        body["choice"] = asdict(self.choice) if self.choice else None
         body["contract"] = self.contract
         body["digest"] = sha256_of_json(body)
         return body
@@ -146,6 +148,7 @@ def open_bundle(path: Path) -> Bundle:
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
+        values["choice"] = Choice.from_json(body["choice"], file) if body["choice"] else None
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {MEND}") from None

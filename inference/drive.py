@@ -19,14 +19,12 @@ from inference.errors import CheckError, InputError
 from inference.files import write_json
 from inference.live import play_in_real_time
 from inference.pipeline import Pipeline
-from inference.process import cores
 from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
 from inference.selftest import self_test
 from inference.sinks import Drive, Outlet, open_sinks
 from inference.sources import open_source
 from inference.steady import Habits, read_habits
 from inference.supervisor import BUILDING, ENDING, OPENING, Worker
-from inference.threads import Probe, chosen_here, key_of, remembered
 
 SCHEMA = 1
 
@@ -41,12 +39,12 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     habits = read_habits(options.decision) if options.decision else Habits()
     source = open_source(options.source)
     backend: Backend | None = None
-    probe: Probe | None = None
     outlets: list[Outlet] = []
     try:
         zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
         worker.beat(BUILDING)
-        backend, probe = open_network(options, bundle, name, precision, zones.most)
+        threads = options.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
+        backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
         worker.beat(OPENING)
         tested = self_test(bundle, name, backend, precision)
         if tested["passed"] is None:
@@ -59,14 +57,11 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
         runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
-        runner.on_warm = probe.start if probe else None
         print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
         worker.beat(ENDING)
-        if probe is not None:
-            probe.end()
         source.close()
         for outlet in outlets:
             outlet.close()
@@ -99,16 +94,6 @@ def check_frames(runner: Runner, uri: str) -> None:
     if runner.stop.is_set():
         raise CheckError("stopped by SIGTERM before the first frame")
     raise InputError(f"{uri} gave no frame: give a source that does")
-
-
-def open_network(
-    options: argparse.Namespace, bundle: Bundle, name: str, precision: str, batch: int
-) -> tuple[Backend, Probe | None]:
-    """Open the backend; return it with the probe that finds its thread count, or None where that is known."""
-    threads = options.threads or chosen_here(bundle) or remembered(key_of(bundle, name, precision, batch))
-    backend = open_backend(name, bundle, precision, batch=batch, threads=threads)
-    unknown = threads is None and backend.describe()["device"] == "cpu" and cores() > 1
-    return backend, Probe(bundle, name, precision, batch) if unknown else None
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
 from time import monotonic_ns, perf_counter_ns
@@ -27,7 +27,6 @@ from inference.states import State
 from inference.steady import Habits, Steady
 from inference.summary import Tally
 from inference.supervisor import ALONE, Worker
-from inference.threads import PROBE_AFTER
 from inference.watch import SEEING, Patience, Watch
 
 RECORDED_TIMEOUT_S = 2.0
@@ -43,12 +42,12 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
 
     Raises InputError for a precision that is not here or whose gates failed.
     """
-    choice = bundle.choice or {}
-    backend = backend or choice.get("backend") or "ort"
+    choice = bundle.choice
+    backend = backend or (choice.backend if choice else "ort")
     able = backends.find(backend).PRECISIONS
     proved = bundle.precisions
-    if precision is None and choice.get("precision") in able:
-        precision = str(choice["precision"])
+    if precision is None and choice and choice.precision in able:
+        precision = choice.precision
     if precision is None:
         precision = next((p for p in ("int8", "fp32", *PRECISIONS) if p in proved and p in able), "fp32")
     if precision not in PRECISIONS:
@@ -107,8 +106,6 @@ class Runner:
         self._heard_ns: int | None = None
         self._opened_ns = self._said_ns = monotonic_ns()
         self.stop = Event()
-        self.on_warm: Callable[[], None] | None = None
-        """Called once, after the first decisions."""
         self.tally = Tally(bundle.classes)
         self.cold_start_ms: float | None = None
 
@@ -149,9 +146,6 @@ class Runner:
         for outlet in self._outlets:
             outlet.post(decision, picture)
         self.tally.add(decision)
-        if self.on_warm is not None and self.tally.frames >= PROBE_AFTER:
-            self.on_warm()
-            self.on_warm = None
 
     def _miss(self) -> None:
         """Say that no frame came in time; a camera that hangs for too long is opened again."""

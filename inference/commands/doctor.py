@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
 def examine() -> list[Row]:
     """Return one row a part: {"part", "here", "found", "mend"}."""
-    return [_python(), *_machine(), *_libraries(), *_backends(), _cuda_device(), *_cameras(), *_opencv(), *_rest()]
+    return [_python(), *_machine(), *_libraries(), *_backends(), _cuda_device(), *_cameras(), *_opencv(), _page()]
 
 
 def _row(part: str, here: bool, found: str, mend: str = "") -> Row:
@@ -149,14 +149,7 @@ def _opencv() -> list[Row]:
     return rows
 
 
-def _rest() -> list[Row]:
-    """Say whether the web page's server is here, and whether what a probe finds can be remembered."""
-    from inference.threads import cache_file
-
+def _page() -> Row:
+    """Say whether the web page's server is here."""
     page = find_spec("waitress") is not None
-    rows = [_row("web page", page, "waitress" if page else "its server is not installed", "pip install waitress")]
-    folder = cache_file().parent
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    found = f"{folder} can be written" if os.access(nearest, os.W_OK) else f"{folder} cannot be written"
-    rows.append(_row("cache", os.access(nearest, os.W_OK), found, f"sudo install -d -o $USER {folder}"))
-    return rows
+    return _row("web page", page, "waitress" if page else "its server is not installed", "pip install waitress")

@@ -21,9 +21,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
-    parser.add_argument(
-        "--threads", type=int, help="threads of the network; default: as chosen or probed on this machine"
-    )
+    parser.add_argument("--threads", type=int, help="default: as benchmarked on this machine; on another, all cores")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
         "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"

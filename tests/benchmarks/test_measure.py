@@ -17,9 +17,11 @@ from benchmarks.effort import Effort
 from benchmarks.production import write_production
 from benchmarks.results import decode_classes, encode_classes
 from inference.backends import open_backend
+from inference.choice import Choice, this_machine
+from inference.commands.run import drive, read_arguments
 from inference.contract import open_bundle
 from inference.errors import CheckError, InputError
-from inference.files import read_json, write_json
+from inference.files import read_json, sha256_of_json, write_json
 from inference.pack import open_pack
 from inference.pipeline import Pipeline
 from inference.runs import open_run
@@ -120,7 +122,7 @@ def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
     choice = read_json(measured_run / "production" / "choice.json")
     row = next(r for r in choice["candidates"] if r["role"] == "chosen")
     assert production.precisions == (row["precision"],)
-    assert production.choice == {"precision": row["precision"], "backend": "ort", "threads": 1}
+    assert production.choice == Choice(row["precision"], "ort", 1, this_machine())
     assert production.contract == open_bundle(measured_run / row["arch"] / "bundle").contract
     assert {p.name for p in production.path.iterdir()} == {*production.files, "bundle.json"}
     for name in production.files:
@@ -129,6 +131,34 @@ def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
     assert all(r["why"] for r in choice["candidates"])
     backend = open_backend("ort", production, row["precision"], threads=1)
     backend.close()
+
+
+def drive_production(run, *arguments):
+    return drive(read_arguments([str(run / "production"), "--source", "synthetic://?frames=1", *arguments]))
+
+
+def test_the_runner_takes_the_thread_count_that_the_benchmark_wrote(measured_run, monkeypatch):
+    monkeypatch.setattr("inference.backends.ort.cores", lambda: 7)
+    assert drive_production(measured_run)["backend"]["threads"] == 1
+    assert drive_production(measured_run, "--threads", "3")["backend"]["threads"] == 3
+
+
+def test_another_machine_or_backend_than_the_choice_was_measured_on_takes_all_cores(measured_run, monkeypatch):
+    monkeypatch.setattr("inference.backends.openvino.cores", lambda: 5)
+    assert drive_production(measured_run, "--backend", "openvino")["backend"]["threads"] == 5
+    monkeypatch.setattr("inference.backends.ort.cores", lambda: 7)
+    monkeypatch.setattr("inference.choice.cpu_model", lambda: "another")
+    assert drive_production(measured_run)["backend"]["threads"] == 7
+
+
+def test_a_choice_of_an_older_version_is_refused_in_a_sentence(measured_run, tmp_path):
+    shutil.copytree(measured_run / "production", tmp_path / "old")
+    body = read_json(tmp_path / "old" / "bundle.json")
+    del body["choice"]["machine"]
+    body["digest"] = sha256_of_json({key: value for key, value in body.items() if key != "digest"})
+    write_json(tmp_path / "old" / "bundle.json", body)
+    with pytest.raises(InputError, match=r"bundle\.json: choice must hold .* machine: choose again"):
+        open_bundle(tmp_path / "old")
 
 
 def test_nothing_fits_is_exit_1_with_a_report_and_no_production(small_run):

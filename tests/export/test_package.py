@@ -17,6 +17,7 @@ import pytest
 from export.commands import package as command
 from export.package import write_archive
 from inference.archive import unpack
+from inference.choice import Choice, this_machine
 from inference.contract import onnx_name, open_bundle
 from inference.errors import InputError
 from inference.runs import open_run
@@ -30,7 +31,7 @@ def produced(exported, tmp_path_factory):
     shutil.copytree(exported, path)
     shutil.copytree(path / runs.ARCH / "bundle", path / "production")
     bundle = open_bundle(path / "production")
-    replace(bundle, choice={"precision": "int8", "backend": "ort", "threads": 1}).save()
+    replace(bundle, choice=Choice("int8", "ort", 1, this_machine())).save()
     return path
 
 

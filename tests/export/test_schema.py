@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
 import inference
+from inference.choice import Choice, this_machine
 from inference.contract import INPUT, PRECISIONS, SCHEMA, Bundle
 from inference.preprocess import KERNELS, SIZE_RANGE_PX
 from tests.bundles import make_bundle
@@ -33,6 +34,11 @@ def test_an_exported_bundle_is_valid(exported, schema):
 
 def test_a_bundle_without_gates_facts_is_valid(tmp_path, schema):
     Draft202012Validator(schema).validate(make_bundle(tmp_path / "bundle").as_json())
+
+
+def test_a_chosen_bundle_is_valid(tmp_path, schema):
+    chosen = replace(make_bundle(tmp_path / "bundle"), choice=Choice("int8", "ort", 2, this_machine()))
+    Draft202012Validator(schema).validate(chosen.as_json())
 
 
 def test_it_names_the_keys_and_constants_of_the_reader(schema):

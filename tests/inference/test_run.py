@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from inference.choice import Choice, this_machine
 from inference.commands.run import drive, read_arguments
 from inference.contract import open_bundle
 from inference.errors import CheckError, InputError
@@ -107,7 +108,7 @@ def test_a_model_without_a_background_class_warns_and_is_stamped(tmp_path, video
     [
         (None, {"fp32": True, "int8": True}, ("ort", "int8")),
         (None, {"fp32": True, "int8": False}, ("ort", "fp32")),
-        ({"precision": "fp32", "backend": "null", "threads": 1}, {"fp32": True, "int8": True}, ("null", "fp32")),
+        (Choice("fp32", "null", 1, this_machine()), {"fp32": True, "int8": True}, ("null", "fp32")),
     ],
 )
 def test_the_choice_then_int8_then_fp32_is_what_runs(bundle, choice, gates, expected):
