@@ -21,7 +21,8 @@ from inference.live import play_in_real_time
 from inference.pipeline import Pipeline
 from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
 from inference.selftest import self_test
-from inference.sinks import Drive, Outlet, open_sinks
+from inference.sink_worker import Outlet, start_workers
+from inference.sinks import Drive, open_sinks
 from inference.sources import open_source
 from inference.steady import Habits, read_habits
 from inference.supervisor import BUILDING, ENDING, OPENING, Worker
@@ -52,7 +53,8 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         if options.realtime:
             source = play_in_real_time(source)
         stamps = stamps_of(bundle, source)
-        outlets = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
+        sinks = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
+        outlets = start_workers(sinks, lossless=not source.live)
         # unrelated pictures say nothing of each other
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)

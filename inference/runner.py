@@ -21,7 +21,7 @@ from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
 from inference.regions import Zones, whole_frame
 from inference.sight import Sight
-from inference.sinks import Outlet
+from inference.sink_worker import Outlet
 from inference.sources import EndOfStream, Frame, Source, SourceLost
 from inference.states import State
 from inference.steady import Habits, Steady

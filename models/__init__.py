@@ -9,13 +9,12 @@ import pkgutil
 from torch import nn
 
 from inference.errors import InputError
-
-_NOT_ARCHITECTURES = {"checkpoint", "deployed", "timm_backbone"}
+from models import architectures
 
 
 def names() -> list[str]:
     """Return our own architectures, by file name."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _NOT_ARCHITECTURES)
+    return sorted(module.name for module in pkgutil.iter_modules(architectures.__path__))
 
 
 def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
@@ -29,7 +28,7 @@ def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: 
 
         return timm_backbone.build(arch.removeprefix("timm/"), classes, dropout=dropout, pretrained=pretrained)
     check_name(arch)
-    network: nn.Module = importlib.import_module(f"models.{arch}").build(
+    network: nn.Module = importlib.import_module(f"models.architectures.{arch}").build(
         classes, dropout=dropout, pretrained=pretrained
     )
     return network
@@ -42,7 +41,7 @@ def normalisation(arch: str) -> tuple[tuple[float, float, float], tuple[float, f
 
         return timm_backbone.normalisation(arch.removeprefix("timm/"))
     check_name(arch)
-    module = importlib.import_module(f"models.{arch}")
+    module = importlib.import_module(f"models.architectures.{arch}")
     return module.MEAN, module.STD
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from inference.decision import Decision, Verdict
 from inference.process import resident_mb
-from inference.sinks import Outlet
+from inference.sinks import SinkStatus
 from inference.states import State
 from inference.summary import Tally
 
@@ -63,7 +63,7 @@ class Board:
         restarts: int = 0,
     ) -> None:
         self.about, self.fixed_zones, self.mirror, self.restarts = about, fixed_zones, mirror, restarts
-        self.outlets: Sequence[Outlet] = ()
+        self.outlets: Sequence[SinkStatus] = ()
         self.tally = Tally(classes)
         self.changes: Counter[State] = Counter()
         self.age_sum_ms = self.infer_sum_ms = 0.0

@@ -15,7 +15,8 @@ from inference.pipeline import Pipeline
 from inference.regions import Zones
 from inference.runner import Runner
 from inference.scene import Scene
-from inference.sinks import Outlet, Sink
+from inference.sink_worker import Outlet
+from inference.sinks import Sink
 from inference.sources import EndOfStream, Frame
 from inference.watch import Patience
 from tests.bundles import make_bundle

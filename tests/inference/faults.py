@@ -22,7 +22,8 @@ from inference.live import LiveSource, Reader
 from inference.pipeline import Pipeline
 from inference.regions import Zones
 from inference.runner import Runner
-from inference.sinks import Outlet, Sink
+from inference.sink_worker import Outlet
+from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from inference.sinks.recorder import RecorderSink
 from inference.sources import EndOfStream, Frame, SourceLost

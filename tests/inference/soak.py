@@ -19,7 +19,8 @@ from inference.pipeline import Pipeline
 from inference.process import descriptors, resident_mb, threads
 from inference.runner import Runner, pick_zones
 from inference.scene import Scene
-from inference.sinks import Drive, Outlet, Sink, open_sinks
+from inference.sink_worker import Outlet, start_workers
+from inference.sinks import Drive, Sink, open_sinks
 from inference.sources import Frame, SourceLost
 from inference.steady import Habits
 from inference.watch import Patience
@@ -91,7 +92,7 @@ def main():
     zones = pick_zones(Camera({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
     assert not isinstance(zones, Boxes)
     backend = open_backend(options.backend, bundle, options.precision, batch=zones.most, threads=1)
-    outlets = open_sinks(Drive(options, bundle, source, Camera(), zones, ()))
+    outlets = start_workers(open_sinks(Drive(options, bundle, source, Camera(), zones, ())), lossless=not source.live)
     sampler = Sampler(max(options.frames // SAMPLES, 1))
     outlets.append(Outlet(sampler, lossless=True))
     runner = Runner(

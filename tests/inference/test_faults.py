@@ -19,7 +19,8 @@ from inference import capture
 from inference.backends.null import NullBackend
 from inference.capture import CaptureReader
 from inference.errors import CheckError
-from inference.sinks import Outlet, Sink
+from inference.sink_worker import Outlet
+from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from inference.sources import SourceLost
 from inference.states import State
@@ -160,7 +161,7 @@ def test_a_blocked_sink_delays_no_decision(tmp_path):
 
 
 def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr("inference.sinks.HANGS_S", 0.05)
+    monkeypatch.setattr("inference.sink_worker.HANGS_S", 0.05)
     release = threading.Event()
 
     class Blocked(Sink):

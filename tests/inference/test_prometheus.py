@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference.sinks import Outlet
+from inference.sink_worker import Outlet
 from inference.sinks._board import Board
 from inference.sinks._prometheus import escaped, metrics, number
 from inference.sinks.web import WebSink

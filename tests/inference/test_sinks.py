@@ -13,7 +13,8 @@ from inference import sinks
 from inference.commands.run import read_arguments
 from inference.decision import Decision
 from inference.errors import InputError
-from inference.sinks import Drive, Outlet, Sink, open_sinks
+from inference.sink_worker import Outlet, start_workers
+from inference.sinks import Drive, Sink, open_sinks
 from inference.sinks.overlay import OverlaySink
 from inference.states import State
 
@@ -106,7 +107,7 @@ def test_a_sink_that_cannot_be_opened_closes_those_before_it(two_sinks):
 def test_each_sink_knows_all_outlets_and_who_is_not_asked_for_is_not_there(two_sinks):
     first, modules = two_sinks
     modules["second"] = SimpleNamespace(open_sink=lambda drive: None)
-    outlets = open_sinks(DRIVE)
+    outlets = start_workers(open_sinks(DRIVE), lossless=False)
     assert [o.sink for o in outlets] == [first]
     assert first.outlets is outlets
     outlets[0].close()
