@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 
 import cv2
 
+from inference.ffmpeg import why_not_open
 from inference.live import Reader
 from inference.preprocess import Bytes, decode
-from inference.sources import Frame, SourceLost
+from inference.sources import Frame, SourceLost, SourceRefused
 
 BROKEN_FRAMES = 10
 """So many in a row that cannot be decoded are a lost camera; fewer are drops."""
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+REFUSED = re.compile(r"(?:failed:|error) (401|403)\b")
+"""What FFmpeg says of an HTTP or RTSP server that wants another user or password."""
+ANSWERS_S = 3.0
+"""What fails to open later than this did not answer, and is not asked again why."""
+QUEUED_INTERVALS, QUEUED_MOST = 0.25, 150
+"""A frame that comes sooner than this part of an interval lay in a queue; so many are passed over at most."""
 JPEG_END, PADDING = b"\xff\xd9", 64
 """A whole JPEG ends so, before a few bytes more from some cameras. OpenCV 4.12 and 5.0 ask for it themselves."""
 
@@ -25,14 +33,17 @@ class CaptureReader(Reader):
     def __init__(self, target: str | int, name: str, api: int, options: Sequence[int] = ()) -> None:
         self._target, self._name, self._api, self._options = target, name, api, options
         self._capture: cv2.VideoCapture | None = None
+        self._newest = api != cv2.CAP_FFMPEG
+        """What lay in a queue before the first frame was passed over."""
         self._packets = False
         """The stream is of JPEGs, which are taken as they come and decoded here."""
 
     def open(self) -> None:
         """Open the device or stream. Raises SourceLost when it does not answer."""
+        started = monotonic()
         self._capture = cv2.VideoCapture(self._target, self._api, list(self._options))
         if not self._capture.isOpened():
-            raise SourceLost(f"{self._name} does not open")
+            raise self._not_open(monotonic() - started)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if math.isfinite(fps) and 1 <= fps <= 1000:
             self.fps = fps
@@ -40,11 +51,40 @@ class CaptureReader(Reader):
         motion_jpeg = self._api == cv2.CAP_FFMPEG and int(self._capture.get(cv2.CAP_PROP_FOURCC)) == MJPG
         self._packets = motion_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
 
+    def _not_open(self, tried_s: float) -> SourceLost:
+        """Return why it does not open, by FFmpeg's own words where it is FFmpeg that opens it."""
+        if tried_s > ANSWERS_S:
+            return SourceLost(f"{self._name} does not answer within {tried_s:.0f} s")
+        if self._api != cv2.CAP_FFMPEG:
+            return SourceLost(f"{self._name} does not open")
+        reason = why_not_open(str(self._target))
+        if refused := REFUSED.search(reason):
+            mend = "give the user and the password that it wants, SCHEME://USER:PASSWORD@HOST/.."
+            return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {mend}")
+        silent = "FFmpeg gives no reason, as when it was built without that protocol"
+        return SourceLost(f"{self._name} does not open: {reason or silent}")
+
+    def _grab(self) -> bool:
+        """Take the next frame of the stream; the first time, the newest.
+
+        To learn what is in a stream FFmpeg takes in up to a second of it, which it then hands out at once: 30 frames
+        that are old, and would be stamped as if they came now.
+        """
+        assert self._capture is not None, "open comes first"
+        for _ in range(1 if self._newest else QUEUED_MOST):
+            started = monotonic()
+            if not self._capture.grab():
+                return False
+            if monotonic() - started > QUEUED_INTERVALS / self.fps:
+                break
+        self._newest = True
+        return True
+
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
         """Return the next picture. Raises SourceLost when the camera gives none."""
         assert self._capture is not None, "open comes first"
         for broken in range(BROKEN_FRAMES):
-            if not self._capture.grab():
+            if not self._grab():
                 raise SourceLost(f"{self._name} gives no more frames")
             grabbed_ns = monotonic_ns()
             ok, image = self._capture.retrieve(None if self._packets else spare)

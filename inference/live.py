@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from time import monotonic_ns, sleep
 
+from inference.errors import InputError
 from inference.mailbox import Mailbox
 from inference.preprocess import Bytes
 from inference.regions import Relative
-from inference.sources import EndOfStream, Frame, Source, SourceLost
+from inference.sources import EndOfStream, Frame, Source, SourceLost, SourceRefused
 
 
 class Reader(ABC):
@@ -71,8 +72,16 @@ class LiveSource(Source):
         self._start()
 
     def read(self, timeout_s: float) -> Frame | None:
-        """Return the newest frame not yet seen, or None after the time-out. Raises SourceLost or EndOfStream."""
-        frame = self._mailbox.take(timeout_s)
+        """Return the newest frame not yet seen, or None after the time-out. Raises SourceLost or EndOfStream.
+
+        Raises InputError where the camera refused us before its first frame.
+        """
+        try:
+            frame = self._mailbox.take(timeout_s)
+        except SourceRefused as error:
+            if self._next_id:  # it let us in before: it may do so again
+                raise
+            raise InputError(str(error)) from None
         if frame is not None:
             if self._held is not None:
                 self._spare.append(self._held)

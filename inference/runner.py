@@ -172,7 +172,7 @@ class Runner:
         self._say(State.LOST, why)
         pause_s = self._watch.next_pause_s(monotonic_ns())
         if pause_s is None:
-            self._fail(f"the camera stays lost ({why})", "look at its cable")
+            self._fail(f"the camera stays lost ({why})", "look at its cable or its address")
         if not self._wait(pause_s):
             reopen()
             self._opened_ns, self._heard_ns = monotonic_ns(), None

@@ -23,8 +23,10 @@ from typing import Any, NoReturn
 from inference.errors import CheckError, check_positive, run_command
 from inference.states import State
 from inference.systemd import Systemd
+from inference.v4l2 import device_of
 
-LIVE = ("/dev/video", "csi://", "rtsp://", "http://", "https://")
+RECORDED = ("replay", "synthetic")
+"""The schemes that can be read again from their start; all others are cameras."""
 STATES = tuple(State)
 SEEN = frozenset({State.OK, State.UNKNOWN, State.BLIND})
 """States that are said of a frame."""
@@ -89,7 +91,9 @@ ALONE = Worker()
 
 def is_live(uri: str) -> bool:
     """Say whether a source is a camera, which cannot be read again from its start."""
-    return uri.isdigit() or uri.startswith(LIVE)
+    if "://" in uri:
+        return uri.split("://", 1)[0].lower() not in RECORDED
+    return device_of(uri) is not None
 
 
 class Supervisor:

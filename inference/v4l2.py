@@ -1,4 +1,4 @@
-"""What a /dev/video node is, asked of its driver without a stream: many cameras have nodes without pictures."""
+"""Which device a source names, and what a /dev/video node is, asked of its driver without a stream."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ class Node:
     driver: str
     formats: tuple[str, ...]
     """Four-letter codes, such as MJPG; empty where it gives no pictures."""
+
+
+def device_of(uri: str) -> Path | None:
+    """Return the device that a source names: a number, a path in /dev, or a link to one; None for anything else.
+
+    A link, such as /dev/v4l/by-id/.., is returned as it is: after a replug it points to another number. It need not
+    point to something that is there.
+    """
+    if uri.isdigit():
+        return Path(f"/dev/video{uri}")
+    path = Path(uri)
+    named = uri.startswith(("/dev/video", "/dev/v4l/")) or os.path.realpath(path).startswith("/dev/video")
+    return path if named or path.is_char_device() else None
 
 
 def ask(device: Path) -> Node:

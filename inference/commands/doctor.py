@@ -137,7 +137,7 @@ def _opencv() -> list[Row]:
     system = "sudo apt install python3-opencv && python3 -m venv --system-site-packages .venv"
     wheel = "pip install --force-reinstall opencv-python-headless"
     parts = (
-        ("FFmpeg in OpenCV", "FFMPEG:", "videos, http://, rtsp:// need it", wheel),
+        ("FFmpeg in OpenCV", "FFMPEG:", "videos and streams such as rtsp:// need it", wheel),
         ("V4L2 in OpenCV", "v4l/v4l2:", "/dev/video* needs it", wheel),
         ("GStreamer in OpenCV", "GStreamer:", "csi:// needs it", system),
     )

@@ -1,4 +1,7 @@
-"""Camera sources: one file each, found by the URI's scheme. A source yields frames, newest only when it is live."""
+"""Camera sources: one file each, found by the URI's scheme. A source yields frames, newest only when it is live.
+
+A source's module has `open_source(uri) -> Source` and, where it is chosen by scheme, `SCHEMES`, all it reads.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import cv2
 from inference.errors import InputError
 from inference.preprocess import Bytes
 from inference.regions import Relative
+from inference.v4l2 import device_of
 
 # OpenCV's and FFmpeg's readers talk to stderr on their own; what they have to say is said by our errors.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -24,7 +28,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 GRAMMAR = (
-    "0, /dev/video0, csi://0, rtsp://.., http://.., a video file, a folder of images, replay://DIR, or synthetic://"
+    "0, /dev/video0, csi://0, rtsp://.., http://.. or another stream, a video file, a folder of images, replay://DIR, "
+    "or synthetic://"
 )
 
 
@@ -55,6 +60,10 @@ class SourceLost(Exception):
     """The camera is gone: one sentence why. Open it again."""
 
 
+class SourceRefused(SourceLost):
+    """The camera answers, and refuses us: before its first frame the command is wrong."""
+
+
 class Source(ABC):
     """An open source. One thread reads it and closes it."""
 
@@ -77,27 +86,29 @@ class Source(ABC):
         """Let go of the camera or the file."""
 
 
-def schemes() -> list[str]:
-    """Return the sources there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+def schemes() -> dict[str, str]:
+    """Return the schemes there are, each with the file name of the source that reads it."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return {scheme: name for name, module in modules.items() for scheme in getattr(module, "SCHEMES", ())}
 
 
 def kind_of(uri: str) -> str:
     """Return the file name of the source that reads `uri`. Raises InputError when none does."""
     if "://" in uri:
-        scheme = uri.split("://", 1)[0].lower().replace("https", "http")
-        if scheme not in schemes():
-            near = difflib.get_close_matches(scheme, schemes(), n=1, cutoff=0.5)
+        scheme, known = uri.split("://", 1)[0].lower(), schemes()
+        if scheme not in known:
+            near = difflib.get_close_matches(scheme, known, n=1, cutoff=0.6)
             meant = f": did you mean {near[0]}://" if near else f": give {GRAMMAR}"
             raise InputError(f"there is no source {scheme}://{meant}")
-        return scheme
-    if uri.isdigit() or uri.startswith("/dev/video"):
+        return known[scheme]
+    if device_of(uri) is not None:
         return "camera"
     return "folder" if Path(uri).is_dir() else "video"
 
 
 def open_source(uri: str) -> Source:
-    """Open a source. Each module has `open_source(uri) -> Source`. Raises InputError naming the URI and the mend."""
+    """Open a source. Raises InputError naming the URI and the mend."""
     opened: Source = importlib.import_module(f"{__name__}.{kind_of(uri)}").open_source(uri)
     return opened
 

@@ -1,22 +1,29 @@
-"""A camera of this machine through OpenCV: `0` or `/dev/video0` (V4L2)."""
+"""A camera of this machine through OpenCV: `0`, `/dev/video0` (V4L2), or a link such as /dev/v4l/by-id/..."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import cv2
 
 from inference.capture import CaptureReader
 from inference.errors import InputError
 from inference.live import LiveSource
+from inference.v4l2 import ask, device_of
 
 DOCTOR = "list the cameras with `python -m inference doctor`"
 
 
 def open_source(uri: str) -> LiveSource:
-    """Open the camera in its own thread. Raises InputError when the device is not there."""
-    device = f"/dev/video{uri}" if uri.isdigit() else uri
-    number = device.removeprefix("/dev/video")
-    if not number.isdigit() or not Path(device).exists():
-        raise InputError(f"the camera {device} is not there: {DOCTOR}")
-    return LiveSource(lambda: CaptureReader(int(number), device, cv2.CAP_V4L2))
+    """Open the camera in its own thread. Raises InputError when the device is not there or is no camera."""
+    device = device_of(uri)
+    if device is None or not device.exists():
+        raise InputError(f"the camera {device or uri} is not there: {DOCTOR}")
+    try:
+        node = ask(device)
+    except PermissionError:
+        raise InputError(f"{device} may not be opened by this user: sudo usermod -aG video $USER") from None
+    except OSError as error:
+        raise InputError(f"{device} does not answer as a camera ({error.strerror}): {DOCTOR}") from None
+    if not node.formats:
+        raise InputError(f"{device} gives no pictures ({node.card} has another node for them): {DOCTOR}")
+    path = str(device)  # not its number: a link may point to another one when the camera is opened again
+    return LiveSource(lambda: CaptureReader(path, path, cv2.CAP_V4L2))

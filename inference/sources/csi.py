@@ -8,6 +8,7 @@ from inference.capture import CaptureReader
 from inference.errors import InputError
 from inference.live import LiveSource
 
+SCHEMES = ("csi",)
 PIPELINE = (
     "nvarguscamerasrc sensor-id={number} ! video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1 "
     "! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR "

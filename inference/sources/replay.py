@@ -17,6 +17,8 @@ from inference.recording import FACTS, Line, read_facts, read_lines
 from inference.regions import read_relative
 from inference.sources import EndOfStream, Frame, Source
 
+SCHEMES = ("replay",)
+
 
 def open_source(uri: str) -> ReplaySource:
     """Open the recording in a folder. Raises InputError when it is none."""

@@ -7,6 +7,7 @@ from time import monotonic_ns
 from inference.scene import ZONES, Scene
 from inference.sources import EndOfStream, Frame, Source, parameters
 
+SCHEMES = ("synthetic",)
 DEFAULTS: dict[str, str | float | int] = {
     "scenario": "mixed",
     "fps": 30.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import cv2
@@ -14,8 +15,10 @@ from inference.errors import InputError
 from inference.live import LiveSource, Reader, play_in_real_time
 from inference.pipeline import Pipeline
 from inference.preprocess import fill, read_image, whole
-from inference.sources import EndOfStream, Frame, SourceLost, kind_of, open_source
+from inference.sources import EndOfStream, Frame, SourceLost, camera, kind_of, open_source
 from inference.sources.synthetic import ZONES
+from inference.supervisor import is_live
+from inference.v4l2 import Node
 from tests.bundles import make_bundle
 from tests.inference.videos import noise, write_images, write_video
 
@@ -37,6 +40,18 @@ def read_all(source):
     [
         ("0", "camera"),
         ("/dev/video3", "camera"),
+        ("/dev/v4l/by-id/usb-046d_C920-video-index0", "camera"),
+        ("/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0", "camera"),
+        ("rtsp://u:p@10.0.0.2/stream", "stream"),
+        ("RTSP://10.0.0.2/stream", "stream"),
+        ("rtsps://10.0.0.2/stream", "stream"),
+        ("rtmp://10.0.0.2/live", "stream"),
+        ("udp://@:5000", "stream"),
+        ("srt://10.0.0.2:5000", "stream"),
+        ("http://10.0.0.2/video", "stream"),
+        ("https://10.0.0.2/video", "stream"),
+        ("csi://0", "csi"),
+        ("replay://drive", "replay"),
         ("synthetic://?fps=5", "synthetic"),
         ("SYNTHETIC://", "synthetic"),
         ("some.mp4", "video"),
@@ -45,11 +60,26 @@ def read_all(source):
 )
 def test_the_form_of_the_uri_decides_the_source(uri, kind):
     assert kind_of(uri) == kind
+    assert is_live(uri) == (kind in ("camera", "csi", "stream"))  # the supervisor may not import a source to know
 
 
 def test_an_unknown_scheme_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="did you mean synthetic://"):
         open_source("synthetik://")
+
+
+@pytest.mark.parametrize("scheme", ["vidio", "camra", "foldr", "strem", "file", "rtps", "htp", "rtspt", "upd", "x"])
+def test_no_scheme_is_suggested_that_does_not_exist(scheme):
+    with pytest.raises(InputError, match=f"there is no source {scheme}://") as error:
+        open_source(f"{scheme}://x")
+    named = re.findall(r"did you mean (\w+)://", str(error.value))
+    assert not named or kind_of(f"{named[0]}://x")
+
+
+@pytest.mark.parametrize("uri", ["rtsp://", "http:///video", "RTSP://"])
+def test_a_stream_without_a_host_is_refused(uri):
+    with pytest.raises(InputError, match="names no host: give"):
+        open_source(uri)
 
 
 def test_a_video_gives_every_frame_once_in_its_own_time(tmp_path):
@@ -108,6 +138,49 @@ def test_a_video_that_is_not_one_is_one_sentence(tmp_path, name):
 def test_a_camera_that_is_not_there_is_one_sentence():
     with pytest.raises(InputError, match="/dev/video98 is not there"):
         open_source("98")
+
+
+def test_a_link_to_a_camera_that_is_unplugged_is_a_camera_that_is_not_there(tmp_path):
+    link = tmp_path / "rear"
+    link.symlink_to("/dev/video98")
+    with pytest.raises(InputError, match="rear is not there"):
+        open_source(str(link))
+
+
+def test_a_device_that_is_no_camera_is_one_sentence():
+    with pytest.raises(InputError, match="/dev/null does not answer as a camera"):
+        open_source("/dev/null")
+
+
+def test_a_link_is_followed_anew_each_time_the_camera_is_opened(tmp_path, monkeypatch):
+    """After a replug the camera has another number, and /dev/v4l/by-id points to it."""
+    opened = []
+
+    class Capture(Stamped):
+        def __init__(self, target, api, options):
+            super().__init__(0)
+            opened.append(target)
+
+        def isOpened(self):
+            return True
+
+        def release(self):
+            pass
+
+    link = tmp_path / "by-id"
+    link.symlink_to("/dev/null")
+    monkeypatch.setattr(camera, "ask", lambda device: Node("Rear", "uvcvideo", ("MJPG",)))
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    source = open_source(str(link))
+    assert source.read(5.0) is not None
+    source.close()
+    assert opened == [str(link)]
+
+
+def test_a_node_without_pictures_is_refused(monkeypatch):
+    monkeypatch.setattr(camera, "ask", lambda device: Node("Rear", "uvcvideo", ()))
+    with pytest.raises(InputError, match="gives no pictures"):
+        open_source("/dev/null")
 
 
 def test_the_camera_path_feeds_the_network_what_preprocess_makes_of_the_file(tmp_path):

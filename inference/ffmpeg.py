@@ -1,0 +1,45 @@
+"""What OpenCV's FFmpeg does not pass on: why something does not open."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+OPENED_AGAIN_S = 6.0
+"""Longer than this is not waited for the reason."""
+OPEN = """
+import sys, cv2
+limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 4000]
+cv2.VideoCapture(sys.stdin.read(), cv2.CAP_FFMPEG, limits)
+"""
+WARNING = "24"
+"""FFmpeg's level of log at which an HTTP status is said. Source: libavutil/log.h"""
+FAILURE = re.compile(r"error|fail|not found|cannot|unable|invalid|no such", re.IGNORECASE)
+FFMPEG_LINE = re.compile(r"\[(?!.*(?:WARN|ERROR|INFO):)[^\]]*\] *(.+)")
+"""FFmpeg's lines begin with [OPENCV:FFMPEG:16] or [rtsp @ 0x55..], OpenCV's own with [ WARN:0@0.01]."""
+
+
+def why_not_open(uri: str) -> str:
+    """Return FFmpeg's reason for not opening `uri`, or an empty string where it gives none.
+
+    OpenCV reports no reason, so a child process opens it again with FFmpeg's log on and its output is read.
+    The URI goes by stdin, since a password in an argument is seen by everyone on the machine.
+    """
+    environment = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": WARNING}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", OPEN],
+            input=os.fsencode(uri),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # OpenCV 5 writes FFmpeg's log to the one, OpenCV 4 to the other
+            env=environment,
+            timeout=OPENED_AGAIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = child.stdout.decode("utf-8", "replace").splitlines()
+    reasons = [found.group(1).strip() for line in lines if (found := FFMPEG_LINE.match(line))]
+    return next((reason for reason in reasons if FAILURE.search(reason)), "")
