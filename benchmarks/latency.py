@@ -5,23 +5,29 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
 
 from benchmarks.frames import EGO
 from benchmarks.statistics import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
+from inference.camera import Camera, Mounting
 from inference.contract import Bundle
-from inference.decision import Decider, Verdict
+from inference.decision import Verdict
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
 from inference.regions import Relative, Zones
+from inference.runner import Runner
+from inference.sources import Frame, open_source
+from inference.steady import Habits
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
 """Untimed: a neighbour's turn has just emptied the caches, a camera's stream has not."""
 WARM_UPS = 10
 SAMPLES = early_stopping_count(0.99)
+FRAME_NS = 33_333_333
+"""Of the clock that smoothing goes by: a camera of 30 frames/s."""
 SAME_WITHIN = 0.025
 """Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
 
@@ -31,7 +37,7 @@ class Samples:
     """Durations of one candidate in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
 
     frame_ms: Floats
-    """Geometry, engine and answer: what a frame costs."""
+    """All that the runner does with a frame between its source and its sinks."""
     engine_ms: Floats
     """The engine's call alone."""
 
@@ -50,18 +56,19 @@ class Samples:
 
 
 class HotPath:
-    """What the car does with one frame: regions, geometry, engine, decision. Made of the runner's own objects."""
+    """The runner's own path of a frame: orientation, regions, quality, geometry, engine, decision, smoothing."""
 
     def __init__(self, bundle: Bundle, pipeline: Pipeline, zones: Mapping[str, Relative] = EGO) -> None:
         self.pipeline = pipeline
-        self._decider = Decider(bundle.classes, bundle.abstain_threshold)
-        self._zones = Zones(zones)
+        self._mounting, source = Mounting(Camera()), open_source("synthetic://?frames=1")  # never read
+        self._runner = Runner(bundle, pipeline, source, Zones(zones), self._mounting, [], (), habits=Habits())
+        self._frames = 0
 
     def answer(self, frame_bgr: Bytes) -> tuple[Verdict, ...]:
         """Return the verdict on each zone of a frame, uint8 (H, W, 3)."""
-        rects = self._zones.rects(frame_bgr.shape[1], frame_bgr.shape[0])
-        probs = self.pipeline.classify(frame_bgr, rects)
-        return self._decider.decide(self._zones.names, rects, probs, {})
+        self._frames += 1
+        frame = Frame(self._frames, monotonic_ns(), frame_bgr, self._frames * FRAME_NS)
+        return self._runner.decide(frame, self._mounting.upright(frame_bgr)).verdicts
 
 
 def take_turns(

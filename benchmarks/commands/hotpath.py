@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 import numpy as np
@@ -17,37 +16,16 @@ from benchmarks.frames import SIZE_PX, synthetic_frames
 from benchmarks.latency import HotPath, Samples, compare, take_turns
 from benchmarks.machine import describe_machine
 from inference.backends import open_backend
-from inference.camera import Camera, Mounting
 from inference.commands import Parser
 from inference.contract import Bundle, open_bundle
-from inference.decision import Verdict
 from inference.errors import check_positive
 from inference.pipeline import Pipeline
-from inference.preprocess import KERNELS, Bytes
-from inference.regions import WHOLE, Relative, Zones
-from inference.runner import Runner, pick_backend_and_precision
+from inference.preprocess import KERNELS
+from inference.regions import WHOLE, Relative
+from inference.runner import pick_backend_and_precision
 from inference.scene import ZONES
-from inference.sources import Frame, open_source
-from inference.steady import Habits
 
 ONE: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
-FRAME_NS = 33_333_333
-
-
-class Drive(HotPath):
-    """All that the runner does between its source and its sinks: sight and smoothing, too."""
-
-    def __init__(self, bundle: Bundle, pipeline: Pipeline, zones: Mapping[str, Relative]) -> None:
-        super().__init__(bundle, pipeline, zones)
-        source = open_source("synthetic://?frames=1")  # of it only the facts are asked
-        self._runner = Runner(bundle, pipeline, source, Zones(zones), Mounting(Camera()), [], (), habits=Habits())
-        self._frames = 0
-
-    def answer(self, frame_bgr: Bytes) -> tuple[Verdict, ...]:
-        """Return the verdict on each zone of a frame, uint8 (H, W, 3)."""
-        self._frames += 1
-        frame = Frame(self._frames, monotonic_ns(), frame_bgr, self._frames * FRAME_NS)
-        return self._runner.decide(frame, frame_bgr).verdicts
 
 
 def main(arguments: list[str]) -> None:
@@ -93,7 +71,7 @@ def measure(
             for zones in (ONE, ZONES):
                 backend = open_backend(name, bundle, chosen, batch=len(zones), threads=count)
                 stack.enter_context(closing(backend))
-                drives.append(Drive(bundle, Pipeline(bundle, backend), zones))
+                drives.append(HotPath(bundle, Pipeline(bundle, backend), zones))
             facts.append({key: backend.describe()[key] for key in ("backend", "precision", "threads")})
         taken = take_turns(drives, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
     pairs = zip(facts, taken[::2], taken[1::2], strict=True)

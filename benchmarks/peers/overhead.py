@@ -27,8 +27,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.commands.hotpath import ONE, Drive, by_kernel
+from benchmarks.commands.hotpath import ONE, by_kernel
 from benchmarks.frames import EGO, SIZE_PX, frames_of
+from benchmarks.latency import HotPath
 from benchmarks.machine import describe_machine
 from inference.backends import open_backend
 from inference.contract import Bundle, open_bundle
@@ -95,7 +96,7 @@ def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
     name, precision = pick_backend_and_precision(bundle, "ort", None)
     backend, network = open_backend(name, bundle, precision, threads=1), Clock()
     backend.infer = network.around(backend.infer)  # type: ignore[method-assign]
-    return Tool(f"ours, {kernel}", view, Drive(bundle, Pipeline(bundle, backend), VIEWS[view]).answer, network)
+    return Tool(f"ours, {kernel}", view, HotPath(bundle, Pipeline(bundle, backend), VIEWS[view]).answer, network)
 
 
 def theirs(folder: Path, view: str, size_px: int) -> Tool:

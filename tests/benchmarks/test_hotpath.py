@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.commands import hotpath
-from benchmarks.latency import Samples
+from benchmarks.latency import HotPath, Samples
 from inference.backends import open_backend
 from inference.errors import InputError
 from inference.pipeline import Pipeline
@@ -32,7 +32,7 @@ def test_there_is_a_row_for_null_and_one_for_each_backend_and_thread_count(bundl
 
 
 def test_what_is_timed_looks_and_smooths_as_the_runner_does(bundle):
-    drive = hotpath.Drive(bundle, Pipeline(bundle, open_backend("null", bundle, "fp32", batch=3)), ZONES)
+    drive = HotPath(bundle, Pipeline(bundle, open_backend("null", bundle, "fp32", batch=3)), ZONES)
     verdicts = drive.answer(np.zeros((72, 128, 3), np.uint8))
     assert [(v.name, v.state, v.why) for v in verdicts] == [(name, State.BLIND, "black") for name in ZONES]
 

@@ -21,7 +21,9 @@ from inference.regions import Zones
 from inference.runner import Runner
 from inference.runs import open_run
 from inference.scene import ZONES
+from inference.sight import Sight
 from inference.sources import Frame, open_source
+from inference.steady import Habits, Steady
 from tests.bundles import make_bundle
 
 
@@ -93,10 +95,30 @@ def test_the_hot_path_answers_as_the_car_does(tmp_path):
     frame = synthetic_frames(1)[0]
     backend = open_backend("ort", bundle, "fp32", batch=3, threads=1)
     pipeline = Pipeline(bundle, backend)
-    runner = Runner(bundle, pipeline, open_source("synthetic://"), Zones(ZONES), Mounting(Camera()), [], ())
+    source, mounting = open_source("synthetic://"), Mounting(Camera())
+    runner = Runner(bundle, pipeline, source, Zones(ZONES), mounting, [], (), habits=Habits())
     said = runner.decide(Frame(0, 0, frame), frame)
     expected = next(v for v in said.verdicts if v.name == "ego")
     assert HotPath(bundle, pipeline).answer(frame) == (expected,)
+
+
+def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_path, monkeypatch):
+    now_ns = [0]
+    monkeypatch.setattr("benchmarks.latency.perf_counter_ns", lambda: now_ns[0])
+
+    def slowed(work, takes_ms):
+        def slow(*arguments):
+            now_ns[0] += takes_ms * 1_000_000
+            return work(*arguments)
+
+        return slow
+
+    for owner, name, takes_ms in ((Mounting, "upright", 1), (Sight, "look", 2), (Steady, "settle", 4)):
+        monkeypatch.setattr(owner, name, slowed(getattr(owner, name), takes_ms))
+    bundle = make_bundle(tmp_path / "bundle")
+    path = HotPath(bundle, Pipeline(bundle, open_backend("null", bundle, "fp32")))
+    (samples,) = take_turns([path], synthetic_frames(2, (160, 96)), samples=1)
+    assert (samples.frame_ms == 1 + 2 + 4).all()
 
 
 def rounds(scale, rng, drift):
