@@ -28,8 +28,8 @@ MAY_HOLD = {
     "benchmarks": set(),
 }
 FLOOR_PACKAGES = {"numpy", "cv2"}
-# cuda-python is part of the TensorRT backend; the web page's server lives in its sink's file alone.
-FLOOR_EXCEPTIONS = {"inference/backends": {*RUNTIMES, "cuda"}, "inference/sinks/_server.py": {"waitress"}}
+# cuda-python is part of the TensorRT backend; the page's server lives in one file.
+FLOOR_EXCEPTIONS = {"inference/backends": {*RUNTIMES, "cuda"}, "inference/page_server.py": {"waitress"}}
 
 BLOCK_AND_IMPORT = """
 import importlib, pkgutil, sys

@@ -66,11 +66,12 @@ class WebSink(Sink):
     newest = True
 
     def __init__(self, host: str, port: int, token: str | None, board: Board) -> None:
-        from inference.sinks._server import Server, is_loopback
+        from inference.page_server import Server, is_loopback
+        from inference.sinks._server import PAGE, routes_of
 
         self.board = board
         self._due_ns = 0
-        self._server = Server(host, port, token, board)
+        self._server = Server(host, port, token, PAGE.read_bytes(), routes_of(board))
         self.port = self._server.port
         name = f"[{host}]" if ":" in host else host
         if token is None and not is_loopback(host):

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.sinks._board import Board
-from inference.sinks._server import BURST_S, REQUESTS_PER_S, Application
+from inference.page_server import BURST_S, REQUESTS_PER_S, Application
 from tests.inference.fake_camera import drive, good
-from tests.inference.pages import CLASSES, ask, decision, opened, raw
+from tests.inference.pages import ask, decision, opened, raw
 
 
 @pytest.fixture
@@ -95,7 +94,11 @@ def test_clients_that_send_or_take_a_byte_at_a_time_hold_nobody_up(sink):
 
 @given(st.lists(st.floats(0, 0.5), min_size=1, max_size=300))
 def test_no_crowd_takes_more_of_the_process_than_it_may(pauses):
-    application, now, answered = Application(Board(CLASSES, {}), None, loopback_only=True), 1000.0, []
+    application, now, answered = (
+        Application(b"<script></script><style></style>", {}, None, loopback_only=True),
+        1000.0,
+        [],
+    )
     for pause in pauses:
         now += pause
         answered.append(now + application._pause_s(now))
