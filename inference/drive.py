@@ -23,7 +23,7 @@ from inference.runner import Runner, pick_backend_and_precision, pick_zones, sta
 from inference.selftest import self_test
 from inference.sink_worker import Outlet, start_workers
 from inference.sinks import Drive, open_sinks
-from inference.sources import open_source
+from inference.sources import Source, open_source
 from inference.steady import Habits, read_habits
 from inference.supervisor import BUILDING, ENDING, OPENING, Worker
 
@@ -48,6 +48,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
         worker.beat(OPENING)
         tested = self_test(bundle, name, backend, precision)
+        facts = backend.describe()
         if tested["passed"] is None:
             print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
         if options.realtime:
@@ -64,12 +65,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
             runner.run(options.frames)
     finally:
         worker.beat(ENDING)
-        source.close()
-        for outlet in outlets:
-            outlet.close()
-        if backend is not None:
-            facts = backend.describe()
-            backend.close()
+        close_all(source, *outlets, *([backend] if backend else []))
     check_frames(runner, options.source)
     summary = {
         "schema": SCHEMA,
@@ -87,6 +83,16 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     if options.out:
         write_summary(options.out / "summary.json", summary)
     return summary
+
+
+def close_all(*parts: Source | Outlet | Backend) -> None:
+    """Close each part. A failure is a warning, so that the other parts are closed and the drive's own error is kept."""
+    for part in parts:
+        try:
+            part.close()
+        except Exception as error:  # a device that has failed refuses to be closed, too
+            name = type(part).__name__
+            print(f"warning: {name} did not close ({type(error).__name__}: {error})", file=sys.stderr)
 
 
 def check_frames(runner: Runner, uri: str) -> None:

@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 from inference.backends import Backend, Probs
 from inference.contract import Bundle
-from inference.errors import InputError
+from inference.errors import InputError, as_device_error
 from inference.preprocess import Bytes, Halves, Rect, fill
 
 
@@ -26,13 +26,19 @@ class Pipeline:
         self._halves: Halves = {}
 
     def classify(self, frame_bgr: Bytes, rects: Sequence[Rect]) -> Probs:
-        """Return float32 (len(rects), classes), valid until the next call. frame_bgr: uint8 (H, W, 3)."""
+        """Return float32 (len(rects), classes), valid until the next call. frame_bgr: uint8 (H, W, 3).
+
+        Raises DeviceError for whatever the backend raises.
+        """
         n = len(rects)
         if not 1 <= n <= self.batch:
             raise InputError(f"{n} regions in a frame, the model was opened for 1 to {self.batch}: open a larger batch")
         started = perf_counter_ns()
         fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry, self._halves)
         filled = perf_counter_ns()
-        probs = self.backend.infer(n)
+        try:
+            probs = self.backend.infer(n)
+        except Exception as error:  # the runtimes' exceptions share no base, and a plug-in has its own
+            raise as_device_error(error, "the network") from error
         self.pre_ns, self.infer_ns = filled - started, perf_counter_ns() - filled
         return probs

@@ -16,7 +16,7 @@ from inference.boxes import Boxes
 from inference.camera import Camera, Mounting
 from inference.contract import PRECISIONS, Bundle
 from inference.decision import Decider, Decision, state_of
-from inference.errors import CheckError, InputError
+from inference.errors import DeviceError, InputError, as_device_error
 from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
 from inference.regions import Zones, whole_frame
@@ -112,8 +112,16 @@ class Runner:
     def run(self, frames: int | None = None) -> None:
         """Decide frames until the source ends, or `frames` of them, or `stop` is set.
 
-        Raises CheckError when the network fails or the camera stays lost; FAILED was said then.
+        Raises DeviceError for whatever goes wrong once a frame came, or when the camera stays lost: FAILED was said.
         """
+        try:
+            self._run(frames)
+        except Exception as error:  # a runtime, a driver or a plug-in may raise anything
+            if isinstance(error, InputError) and self._heard_ns is None and self._last_id < 0:
+                raise  # the source itself says before its first frame that the command is wrong
+            self._fail(error)
+
+    def _run(self, frames: int | None) -> None:
         while not self.stop.is_set() and (frames is None or self.tally.frames < frames):
             self._worker.say(self._watch.state)
             started = perf_counter_ns()
@@ -136,12 +144,7 @@ class Runner:
         self._heard_ns = monotonic_ns()
         self._watch.heard(self._heard_ns, 1 / self._source.fps)
         picture = self._mounting.upright(frame.image_bgr)
-        try:
-            decision = self.decide(frame, picture, read_ns)
-        except InputError:
-            raise
-        except Exception as error:  # a runtime may raise anything; people must hear that nobody looks any more
-            self._fail(f"the network failed: {type(error).__name__}: {error}", "start it again")
+        decision = self.decide(frame, picture, read_ns)
         self._watch.change(decision.state, reason_of(decision), monotonic_ns())
         for outlet in self._outlets:
             outlet.post(decision, picture)
@@ -164,15 +167,15 @@ class Runner:
             self._say(State.STALE, f"no frame for {silent_s * 1000:.0f} ms")
 
     def _reconnect(self, why: str) -> None:
-        """Say LOST, wait, open the camera again. Raises CheckError when that was in vain for too long."""
+        """Say LOST, wait, open the camera again. Raises DeviceError when that was in vain for too long."""
         reopen = getattr(self._source, "reopen", None)
         if reopen is None:
-            raise InputError(f"the source is lost ({why}): look at its cable or its file")
+            raise DeviceError(f"the source is lost ({why}): look at its cable or its file")
         self._forget()
         self._say(State.LOST, why)
         pause_s = self._watch.next_pause_s(monotonic_ns())
         if pause_s is None:
-            self._fail(f"the camera stays lost ({why})", "look at its cable or its address")
+            raise DeviceError(f"the camera stays lost ({why}): look at its cable or its address")
         if not self._wait(pause_s):
             reopen()
             self._opened_ns, self._heard_ns = monotonic_ns(), None
@@ -189,9 +192,12 @@ class Runner:
         if self._steady is not None:
             self._steady.forget()
 
-    def _fail(self, why: str, mend: str) -> NoReturn:
-        self._say(State.FAILED, why)
-        raise CheckError(f"{' '.join(why.split())}: {mend}")
+    def _fail(self, error: Exception) -> NoReturn:
+        """Report FAILED to the sinks and to the supervisor, then raise DeviceError."""
+        failure = as_device_error(error, "the runner")
+        self._say(State.FAILED, str(failure))
+        self._worker.say(State.FAILED)
+        raise failure from error
 
     def _say(self, state: State, reason: str) -> None:
         """Post a decision without a frame: at each change of state, then once a second."""

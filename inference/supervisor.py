@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -201,15 +202,19 @@ class Supervisor:
         return self._bury()
 
     def _hear(self, beats: bytes) -> None:
-        limits, last = self.limits, beats[-1:]
+        for beat, _ in groupby(beats):  # in order: FAILED is followed at once by the beat of the end
+            self._hear_one(bytes([beat]))
+
+    def _hear_one(self, beat: bytes) -> None:
+        limits = self.limits
         busy = {OPENING: limits.opening_s, BUILDING: limits.building_s, ENDING: limits.ending_s}
         if self._told is None:  # else the time to end is running, whatever it still says
-            self._allowed_s = busy.get(last, limits.hang_s)
+            self._allowed_s = busy.get(beat, limits.hang_s)
             self._due = time.monotonic() + self._allowed_s
-        if last in busy:
-            self._systemd.say(f"EXTEND_TIMEOUT_USEC={busy[last] * 1e6:.0f}")
+        if beat in busy:
+            self._systemd.say(f"EXTEND_TIMEOUT_USEC={busy[beat] * 1e6:.0f}")
             return
-        state = STATES[last[0]]
+        state = STATES[beat[0]]
         if state in SEEN and self._seen_at is None:
             self._seen_at = time.monotonic()
         if state is not self._state:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import InputError
+from inference.errors import DeviceError, InputError
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def device() -> Device:
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """Call one function of the CUDA runtime; return its value. Raises InputError with CUDA's own name of the error."""
+    """Call one function of the CUDA runtime; return its value. Raises DeviceError with CUDA's own name of the error."""
     status, *values = getattr(runtime(), name)(*arguments)
     if int(status) != 0:
-        raise InputError(f"CUDA's {name} failed ({getattr(status, 'name', status)}): run `nvidia-smi` to see why")
+        raise DeviceError(f"CUDA's {name} failed ({getattr(status, 'name', status)}): run `nvidia-smi` to see why")
     return values[0] if values else None
 
 

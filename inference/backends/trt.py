@@ -18,7 +18,7 @@ from inference.backends._trt_build import LEVELS, RUNTIMES, Options, build, impo
 from inference.backends._trt_cache import read_cache, runtime_file, write_cache
 from inference.backends._trt_watch import logger
 from inference.contract import INPUT, Bundle
-from inference.errors import InputError
+from inference.errors import DeviceError, InputError
 from inference.passport import Passport, check, engine_file
 
 __all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable", "open_backend", "presence"]
@@ -121,7 +121,7 @@ class TrtBackend(Backend):
         """Run the first `n` rows; return a view, float32 (n, classes)."""
         self._frames.upload(n, self._stream)
         if not self._contexts[self._batch_of[n]].execute_async_v3(int(self._stream)):
-            raise InputError(f"{self._passport.engine} failed to run: build it again for this device")
+            raise DeviceError(f"{self._passport.engine} failed to run: build it again for this device")
         self._probs.download(n, self._stream)
         _cuda.call("cudaStreamSynchronize", self._stream)
         probs: Probs = self._probs.array[:n]

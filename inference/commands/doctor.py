@@ -84,11 +84,11 @@ def _backends() -> list[Row]:
 def _cuda_device() -> Row:
     """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
     from inference.backends import _cuda
-    from inference.errors import InputError
+    from inference.errors import DeviceError, InputError
 
     try:
         device = _cuda.device()
-    except InputError as error:
+    except (InputError, DeviceError) as error:
         reason = str(error).split(": ", 1)[-1]
     else:
         return _row("CUDA device", True, f"{device.name}, sm_{device.sm}, {device.cuda}")

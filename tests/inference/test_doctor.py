@@ -11,7 +11,7 @@ import pytest
 from inference import v4l2
 from inference.backends import _cuda
 from inference.commands import doctor
-from inference.errors import InputError
+from inference.errors import DeviceError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,11 @@ def test_a_card_is_found_on_the_bus(tmp_path, monkeypatch):
     (tmp_path / "0000:01:00.0").mkdir()
     (tmp_path / "0000:01:00.0" / "vendor").write_text("0x10de\n")
     assert doctor._has_nvidia_card()
+
+
+def test_a_card_that_answers_with_an_error_is_a_row_of_the_table(monkeypatch):
+    def failing():
+        raise DeviceError("CUDA's cudaGetDeviceProperties failed (700): run `nvidia-smi` to see why")
+
+    monkeypatch.setattr(_cuda, "device", failing)
+    assert not doctor._cuda_device()["here"]

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from inference import capture
+from inference.backends import _cuda, open_backend
 from inference.backends.null import NullBackend
 from inference.capture import CaptureReader
-from inference.errors import CheckError
+from inference.commands.run import read_arguments, work
+from inference.errors import CheckError, DeviceError, InputError, run_command
+from inference.selftest import self_test
 from inference.sink_worker import Outlet
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from inference.sources import SourceLost
 from inference.states import State
+from inference.supervisor import Limits, Supervisor, Worker
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import FPS, TIGHT, Kept, drive, good, picture, raising, sleeping
+from tests.inference.pages import opened
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +64,7 @@ def test_a_driver_that_raises_anything_is_a_lost_camera(tmp_path):
 
 def test_a_camera_that_stays_away_is_failed_and_the_command_ends(tmp_path):
     done = drive(tmp_path, [*good(3), *[raising(SourceLost("gone"))] * 1000])
-    assert isinstance(done.error, CheckError)
+    assert isinstance(done.error, DeviceError)
     assert done.states == ["OK", "LOST", "FAILED"]
     assert done.decisions[-1].state is State.FAILED
     assert 3 <= done.camera.opened < 30  # it backs off
@@ -130,17 +137,119 @@ def test_time_that_jumps_backwards_breaks_nothing(tmp_path):
     assert (done.error, done.states, done.summary["frames"]) == (None, ["OK"], 5)
 
 
-def test_a_network_that_raises_is_failed_and_the_command_ends(tmp_path):
-    bundle = make_bundle(tmp_path / "b")
+class OwnError(Exception):
+    """Of a plug-in."""
 
-    class Broken(NullBackend):
-        def infer(self, n):
-            raise RuntimeError("CUDA error 700\nat line 1")
 
-    done = drive(tmp_path, good(3), backend=Broken(bundle, "fp32", 1))
-    assert isinstance(done.error, CheckError)
+def cuda_error():
+    return _cuda.call("cudaStreamSynchronize", 0)
+
+
+def unbound(bundle):
+    """Return onnxruntime's own error: the session is run without its input."""
+    backend = open_backend("ort", bundle, "fp32")
+    backend._bindings[1] = backend._session.io_binding()
+    return backend
+
+
+def misshapen(bundle):
+    """Return OpenVINO's own error: the input is of another size than the model's."""
+    backend = open_backend("openvino", bundle, "fp32")
+    request = backend._requests[1]
+    backend._requests[1] = SimpleNamespace(infer=lambda **_: request.infer([np.zeros((1, 7, 7, 3), np.uint8)]))
+    return backend
+
+
+def failing(error):
+    """Return a backend whose third frame raises what `error` is or raises."""
+
+    def make(bundle):
+        backend, honest = NullBackend(bundle, "fp32", 1), NullBackend.infer
+        left = iter(range(2))
+
+        def infer(n):
+            if next(left, None) is None:
+                raise error if isinstance(error, Exception) else error()
+            return honest(backend, n)
+
+        backend.infer = infer
+        return backend
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (failing(RuntimeError("CUDA error 700\nat line 1")), "RuntimeError: CUDA error 700 at line 1"),
+        (failing(InputError("net.engine failed to run: build it again")), "net.engine failed to run"),
+        (failing(CheckError("a check")), "a check"),
+        (failing(OwnError()), "OwnError"),
+        (failing(cuda_error), "cudaStreamSynchronize failed (700)"),
+        (unbound, "the network failed"),
+        (misshapen, "the network failed"),
+    ],
+)
+def test_a_network_that_raises_anything_has_failed_and_everyone_hears_it(tmp_path, broken, said, monkeypatch):
+    monkeypatch.setattr(_cuda, "runtime", lambda: SimpleNamespace(cudaStreamSynchronize=lambda stream: (700,)))
+    journal, page = JsonlSink(tmp_path / "decisions.jsonl"), opened()
+    done = drive(tmp_path, good(3), backend=broken(make_bundle(tmp_path / "b")), sinks=[journal, page])
+    assert isinstance(done.error, DeviceError)
+    assert said in str(done.error)
     assert "\n" not in str(done.error)
     assert (done.decisions[-1].state, done.decisions[-1].verdicts) == (State.FAILED, ())
+    last = json.loads((tmp_path / "decisions.jsonl").read_text().splitlines()[-1])
+    board = json.loads(page.board.as_json())
+    assert (last["state"], board["state"]) == ("FAILED", "FAILED")
+    assert said in last["reason"]
+    assert said in board["reason"]
+
+
+def test_a_device_that_cannot_even_be_closed_keeps_its_own_error_and_the_files_are_whole(tmp_path, monkeypatch, capsys):
+    """A CUDA context with an error refuses every further call, those that free it among them."""
+    code, beats = run_once(tmp_path, monkeypatch, InputError("illegal memory access: look at the card"))
+    errors = capsys.readouterr().err
+    assert code == 1
+    assert errors.splitlines()[-1] == "failed: illegal memory access: look at the card"
+    assert "Traceback" not in errors
+    last = json.loads((tmp_path / "out" / "decisions.jsonl").read_text().splitlines()[-1])
+    assert (last["state"], last["zones"], last["fresh"]) == ("FAILED", {}, False)
+    told, supervisor = [], Supervisor(lambda worker: 0, Limits())
+    supervisor._systemd = SimpleNamespace(say=told.append)
+    supervisor._hear(beats)  # all at once: the end follows the failure within microseconds
+    assert [line for word in told for line in word.splitlines() if "STATUS" in line][-1] == "STATUS=FAILED"
+
+
+def run_once(folder, monkeypatch, error):
+    """Run the command on a backend that raises `error` from its third call on; return the exit code and its beats."""
+    calls = iter(range(2))
+    honest = NullBackend.infer
+
+    def infer(self, n):
+        if next(calls, None) is None:
+            raise error
+        return honest(self, n)
+
+    def close(self):
+        raise RuntimeError("still 700")
+
+    monkeypatch.setattr(NullBackend, "infer", infer)
+    monkeypatch.setattr(NullBackend, "close", close)
+    bundle = make_bundle(folder / "b")
+    source = "synthetic://?frames=5&width=160&height=90"
+    arguments = [str(bundle.path), "--source", source, "--backend", "null", "--no-overlay", "--out"]
+    readable, writable = os.pipe()
+    code = run_command(lambda: work(read_arguments([*arguments, str(folder / "out")]), Worker(pipe=writable)))
+    os.close(writable)
+    with open(readable, "rb") as beats:
+        return code, beats.read()
+
+
+def test_a_network_that_raises_in_the_self_test_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(NullBackend, "infer", lambda self, n: 1 / 0)
+    bundle = make_bundle(tmp_path / "b")
+    with pytest.raises(DeviceError, match=r"the network failed \(ZeroDivisionError"):
+        self_test(bundle, "null", open_backend("null", bundle, "fp32"), "fp32")
 
 
 def test_a_blocked_sink_delays_no_decision(tmp_path):
