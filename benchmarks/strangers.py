@@ -10,9 +10,9 @@ from scipy import stats
 
 from benchmarks.statistics import Floats
 from inference.errors import InputError
-from inference.preprocess import Bytes, Geometry, fill, read_image, whole
+from inference.images import read_picture, scan
+from inference.preprocess import Bytes, Geometry, fill, whole
 from inference.scene import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
-from inference.sources import IMAGE_SUFFIXES
 
 
 def make_strangers(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
@@ -63,9 +63,9 @@ def _empty_roads(geometry: Geometry, count: int) -> Bytes:
 
 
 def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
-    files = [f for f in sorted(folder.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES]
+    files = scan(folder).pictures
     step = max(1, len(files) // count)
-    pictures = [p for f in files[::step][:count] if (p := read_image(f)) is not None]
+    pictures = [p for f in files[::step][:count] if not isinstance(p := read_picture(f), str)]
     if not pictures:
         raise InputError(f"{folder} holds no picture that can be read: give --strangers a folder of images")
     out = geometry.empty(len(pictures))

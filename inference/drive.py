@@ -38,7 +38,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     if options.boxes and camera.zones:
         raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
     habits = read_habits(options.decision) if options.decision else Habits()
-    source = open_source(options.source)
+    source = opened = open_source(options.source)
     backend: Backend | None = None
     outlets: list[Outlet] = []
     try:
@@ -70,6 +70,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     summary = {
         "schema": SCHEMA,
         "source": options.source,
+        "source_report": opened.report(),
         "synthetic": "synthetic" in stamps,
         "stamps": list(stamps),
         "bundle": facts_of(bundle),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,25 @@ REST = "*"
 
 
 def plain(name: str) -> str:
-    """Return a class name without case, spaces, hyphens and the like: `Two-Wheeler` and `two_wheeler` are one."""
-    return re.sub(r"[^0-9a-z*]+", "", name.lower())
+    """Return a class name without case, spaces, hyphens and the like: `Two-Wheeler` and `two_wheeler` are one.
+
+    Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in folded if c == REST or unicodedata.category(c)[0] in "LMN") or folded.strip()
+
+
+def alike(classes: Iterable[str]) -> list[str]:
+    """Say which classes differ by case, spaces and the like only: they are one class, or one of them is misspelt."""
+    by_plain: dict[str, list[str]] = {}
+    for name in classes:
+        by_plain.setdefault(plain(name), []).append(name)
+    return [
+        f"the classes {', '.join(map(repr, names))} differ by case, spaces or signs only: "
+        f"merge them with a class map (--classes), or rename them"
+        for names in by_plain.values()
+        if len(names) > 1
+    ]
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
 from inference.errors import InputError
+from inference.images import is_still
 from inference.preprocess import Bytes
 from inference.regions import Relative
 from inference.v4l2 import device_of
@@ -26,7 +28,6 @@ from inference.v4l2 import device_of
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 GRAMMAR = (
     "0, /dev/video0, csi://0, rtsp://.., http://.. or another stream, a video file, a folder of images, replay://DIR, "
     "or synthetic://"
@@ -81,6 +82,10 @@ class Source(ABC):
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame, or None when none came in time. Raises EndOfStream or SourceLost."""
 
+    def report(self) -> dict[str, Any]:
+        """Return what summary.json says of the source beside its frames: what was left out, and why."""
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the camera or the file."""
@@ -104,7 +109,7 @@ def kind_of(uri: str) -> str:
         return known[scheme]
     if device_of(uri) is not None:
         return "camera"
-    return "folder" if Path(uri).is_dir() else "video"
+    return "folder" if Path(uri).is_dir() or is_still(uri) else "video"
 
 
 def open_source(uri: str) -> Source:

@@ -1,23 +1,28 @@
-"""A folder of images, in name order. In `class/*.jpg` the folder's name is the truth of the whole frame."""
+"""A folder of pictures in name order, or one file. In `class/*.jpg` the class is the truth of the whole frame."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
 from inference.errors import InputError
-from inference.preprocess import read_image
+from inference.images import IMAGE_SUFFIXES, Scan, printable, read_picture, say_left_out, scan, split_folders
 from inference.regions import WHOLE
-from inference.sources import IMAGE_SUFFIXES, EndOfStream, Frame, Source
+from inference.sources import EndOfStream, Frame, Source
 
 
 def open_source(uri: str) -> FolderSource:
-    """Open a folder. Raises InputError when it holds no image."""
+    """Open a folder or a picture file. Raises InputError when a folder holds no image; says what is left out of it."""
     root = Path(uri)
-    files = sorted(f for f in root.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
-    if not files:
-        raise InputError(f"{uri} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}): give a folder that does")
-    return FolderSource(root, files)
+    if not root.is_dir():
+        return FolderSource(root.parent, Scan([root], {}))
+    found = scan(root)
+    if not found.pictures:
+        why = "; ".join(say_left_out([found], root)) or " ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{uri} holds no image ({why}): give a folder that does")
+    return FolderSource(root, found)
 
 
 class FolderSource(Source):
@@ -26,27 +31,55 @@ class FolderSource(Source):
     sequence = False
     fps = 1.0
 
-    def __init__(self, root: Path, files: list[Path]) -> None:
+    def __init__(self, root: Path, found: Scan) -> None:
         self.root = root
-        self.skipped: list[str] = []
-        self._files = files
+        self.skipped: dict[str, str] = {}
+        """{name: why it cannot be read}"""
+        self.left_out = say_left_out([found], root)
+        self._splits = {folder.name for folder in split_folders(root)}
+        self._files = found.pictures
         self._next = 0
+        self._say(self.left_out)
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next whole image. Raises EndOfStream after the last, InputError when there was none at all."""
         while self._next < len(self._files):
             index, file = self._next, self._files[self._next]
             self._next += 1
-            image = read_image(file)
-            name = str(file.relative_to(self.root))
-            if image is None:
-                self.skipped.append(name)
+            image = read_picture(file)
+            name = printable(str(file.relative_to(self.root)))
+            if isinstance(image, str):
+                self.skipped[name] = image
                 continue
-            truth = {WHOLE: file.parent.name} if file.parent != self.root else {}
+            label = self._class_of(file)
+            truth = {WHOLE: label} if label else {}
             return Frame(index, monotonic_ns(), image, index * 1_000_000_000, truth, name)
-        if len(self.skipped) == len(self._files):
-            raise InputError(f"{self.root}: none of its {len(self._files)} images can be read: give whole images")
+        self._end()
         raise EndOfStream
+
+    def _class_of(self, file: Path) -> str | None:
+        """Return the class folder: the first below the root, or below the split's folder; None without one."""
+        folders = file.relative_to(self.root).parts[:-1]
+        if folders and folders[0] in self._splits:
+            folders = folders[1:]
+        return printable(folders[0]) if folders else None
+
+    def _end(self) -> None:
+        """Say which pictures cannot be read. Raises InputError when that is all of them."""
+        few = [f"{name} ({why})" for name, why in list(self.skipped.items())[:3]]
+        if few and len(self.skipped) == len(self._files):
+            raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: give whole ones")
+        if few:
+            more = ", .." if len(self.skipped) > len(few) else ""
+            self._say([f"skipped: {len(self.skipped)} of {len(self._files)} pictures: {', '.join(few)}{more}"])
+
+    def _say(self, lines: list[str]) -> None:
+        for line in lines:
+            print(f"warning: {self.root}: {line}", file=sys.stderr)
+
+    def report(self) -> dict[str, Any]:
+        """Return the number of pictures, what was left out, and what could not be read."""
+        return {"pictures": len(self._files), "left_out": self.left_out, "skipped": self.skipped}
 
     def close(self) -> None:
         """Do nothing."""

@@ -102,12 +102,12 @@ def test_a_broken_image_is_skipped_and_leaves_a_gap(tmp_path):
     (folder / "car" / "1.png").write_bytes(b"\x89PNG not a picture")
     source = open_source(str(folder))
     assert [f.frame_id for f in read_all(source)] == [0, 2]
-    assert source.skipped == ["car/1.png"]
+    assert source.skipped == {"car/1.png": "unreadable: not an image, or not a whole one"}
 
 
 def test_a_folder_of_broken_images_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no")
-    with pytest.raises(InputError, match="none of its 1 images"):
+    with pytest.raises(InputError, match="none of 1 images"):
         read_all(open_source(str(tmp_path)))
 
 

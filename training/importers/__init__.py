@@ -16,7 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from inference.errors import InputError
+from inference.images import listed, printable
 from inference.preprocess import DEFAULT_KERNEL, Bytes, Geometry, Rect
+from training.class_map import alike
 
 Load = Callable[[str], "Bytes | str"]
 """Turns a sample's source into a frame, uint8 (H, W, 3) BGR, or says in a few words why it cannot. Picklable."""
@@ -146,9 +148,35 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
     return importlib.import_module(f"{__name__}.folder")
 
 
+def _writable(listing: Listing) -> Listing:
+    """Leave out files whose names are no valid text, and say which classes are alike.
+
+    Raises InputError for a class whose name is none: it is what the network will say.
+    """
+    if odd := [name for name in listing.classes if not _is_text(name)]:
+        raise InputError(f"{listing.root}: the class {printable(odd[0])} is not named in UTF-8: rename it")
+    names = dict.fromkeys(sample.source for sample in listing.samples if not _is_text(sample.source + sample.group))
+    if not names:
+        return replace(listing, warnings=listing.warnings + alike(listing.classes))
+    root = Path(listing.root)
+    said = f"left out: {listed('a file whose name is not UTF-8 (rename it)', [root / name for name in names], root)}"
+    samples = [sample for sample in listing.samples if sample.source not in names]
+    if not samples:
+        raise InputError(f"{listing.root}: none of its names is UTF-8: rename its files")
+    return replace(listing, samples=samples, warnings=[*listing.warnings, said, *alike(listing.classes)])
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read(source: str, options: Options) -> Listing:
     """List the samples of a source. Raises InputError naming the file when it is missing or malformed."""
-    listing: Listing = find(source, options.format).read(source, options)
+    listing = _writable(find(source, options.format).read(source, options))
     if options.resplit:
         listing = replace(listing, samples=[replace(sample, split=None) for sample in listing.samples])
     return listing

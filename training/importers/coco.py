@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from inference.errors import InputError
+from inference.images import IMAGE_SUFFIXES, SPLIT_NAMES
 from training.detections import Box, Picture, list_crops
-from training.images import IMAGE_SUFFIXES
 from training.importers import Listing, Options
-from training.importers.folder import SPLIT_NAMES, group_finder
+from training.importers.folder import group_finder
 
 PEEK_BYTES = 1 << 16
 DEPTH = 3

@@ -10,19 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from inference.errors import InputError
+from inference.images import SPLIT_NAMES, Scan, say_left_out, scan, split_folders, visible_folders
 from training.class_map import read_class_map
-from training.images import IMAGE_SUFFIXES, load_file
+from training.images import load_file
 from training.importers import Listing, Options, Sample
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+BESIDE = "a picture beside the class folders"
 
 
 def matches(source: str) -> bool:
@@ -39,10 +32,14 @@ def read(source: str, options: Options) -> Listing:
     class_map, skipped = read_class_map(options.classes), Counter[str]()
     group_of = group_finder(root, options)
     samples = []
+    scans = [_beside(folder) for folder in sorted({root, *(folder.parent for _, folder in found)})]
     for split, folder in found:
-        files = images_in(folder)
+        inside = scan(folder)
+        files = inside.pictures
         if not files:
-            raise InputError(f"{folder} holds no image: fill it or remove it")
+            why = "".join(f" ({line})" for line in say_left_out([inside], root))
+            raise InputError(f"{folder} holds no image{why}: fill it or remove it")
+        scans.append(inside)
         label = class_map.becomes(folder.name)
         if label is None:
             skipped[f"{folder.name}: dropped by the class map"] += len(files)
@@ -60,7 +57,14 @@ def read(source: str, options: Options) -> Listing:
         synthetic=False,
         load=partial(load_file, str(root)),
         skipped=dict(skipped),
+        warnings=say_left_out(scans, root),
     )
+
+
+def _beside(folder: Path) -> Scan:
+    """Return what stands in a folder of class folders and is in none of them."""
+    found = scan(folder, deep=False)
+    return Scan([], found.left_out | ({BESIDE: found.pictures} if found.pictures else {}))
 
 
 def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
@@ -68,12 +72,16 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
     folders = visible_folders(root)
     if not folders:
         raise InputError(f"{root} holds no folder: give one folder a class, or train, val and test with those inside")
-    splits = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
+    splits = split_folders(root)
     if not splits:
         yield from ((None, folder) for folder in folders)
         return
     if odd := [folder for folder in folders if folder not in splits]:
-        raise InputError(f"{odd[0]} stands beside the split folder {splits[0].name}: move it into one, or remove it")
+        name = splits[0].name
+        raise InputError(
+            f"{odd[0]} stands beside the split folder {name}: move it into one, or remove it; "
+            f"a class that is called {name} holds its pictures itself, not in folders"
+        )
     for split in splits:
         inside = visible_folders(split)
         if not inside:
@@ -81,18 +89,9 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
         yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
 
 
-def visible_folders(root: Path) -> list[Path]:
-    """Return the folders in a folder but hidden ones and what archivers leave, sorted."""
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-
-
 def images_in(folder: Path) -> list[Path]:
     """Return the image files in a folder and its folders, sorted."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
-    )
+    return scan(folder).pictures
 
 
 def background_of(classes: tuple[str, ...], options: Options) -> str | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.errors import InputError
+from inference.images import IMAGE_SUFFIXES, SPLIT_NAMES
 from training.detections import Box, Picture, list_crops
-from training.images import IMAGE_SUFFIXES
 from training.importers import Listing, Options
-from training.importers.folder import SPLIT_NAMES, group_finder
+from training.importers.folder import group_finder
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from inference.errors import InputError
+from inference.images import SPLIT_NAMES
 from training.detections import Box, Picture, list_crops
 from training.images import image_size
 from training.importers import Listing, Options
-from training.importers.folder import SPLIT_NAMES, group_finder, images_in
+from training.importers.folder import group_finder, images_in
 
 
 def matches(source: str) -> bool:

@@ -1,0 +1,62 @@
+"""Hear what C libraries write to file descriptor 2 during a call, and lose nothing that others write there."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+RENEW_BYTES = 1 << 20
+
+
+class StderrCapture:
+    """Descriptor 2 is turned into memory for the time of a `with`; the lines that do not match `wanted` are passed on.
+
+    One at a time in a process. A thread that was just writing may end its line after the `with`: the memory stays, and
+    such a line is passed on after the next `with`, or at the end of the process.
+    """
+
+    def __init__(self, wanted: re.Pattern[str]) -> None:
+        self._wanted = wanted
+        self._lock = Lock()
+        self._memory: int | None = None
+        self._read = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[list[str]]:
+        """Yield a list that holds the wanted lines once the `with` has ended."""
+        lines: list[str] = []
+        with self._lock:
+            if self._memory is None:
+                self._memory = os.memfd_create("stderr")
+                atexit.register(self._drain)
+            try:
+                stderr = os.dup(2)
+            except OSError:  # a daemon may have closed it
+                stderr = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(self._memory, 2)
+            try:
+                yield lines
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
+                lines += self._drain()
+
+    def _drain(self) -> list[str]:
+        """Return the wanted lines that came since the last time, and write the others to stderr."""
+        assert self._memory is not None
+        size = os.fstat(self._memory).st_size
+        if size == self._read:
+            return []
+        lines = os.pread(self._memory, size - self._read, self._read).splitlines(keepends=True)
+        self._read = size
+        if size > RENEW_BYTES:
+            os.close(self._memory)
+            self._memory, self._read = os.memfd_create("stderr"), 0
+        wanted = [self._wanted.match(line.decode("utf-8", "replace")) is not None for line in lines]
+        if others := b"".join(line for line, ours in zip(lines, wanted, strict=True) if not ours):
+            os.write(2, others)
+        return [line.decode("utf-8", "replace") for line, ours in zip(lines, wanted, strict=True) if ours]
