@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.candidates import Candidate, list_candidates, list_unmeasured, open_bundles, runnable
+from benchmarks.candidates import Candidate, list_unmeasured, open_bundles, runnable
 from benchmarks.choose import pareto
 from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
 from benchmarks.effort import Effort
@@ -24,6 +24,7 @@ from benchmarks.seeds import find_seeds, measure_seeds
 from benchmarks.sizes import measure_other_sizes
 from benchmarks.statistics import summarise
 from benchmarks.sustained import describe_sustained, sustain
+from benchmarks.threads import candidates_by_threads
 from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.preprocess import Bytes
@@ -37,7 +38,8 @@ class Request:
     effort: Effort = field(default_factory=Effort)
     backends: Sequence[str] | None = None
     """None: all that can run here."""
-    threads: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] | None = None
+    """None: for each candidate the count that is measured to be its best."""
     source: str | None = None
     """Of the frames; None: the synthetic camera."""
     pack: Path | None = None
@@ -55,12 +57,13 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
     pack, effort = run.open_pack(request.pack), request.effort
     bundles = open_bundles(run)
     backends = runnable(request.backends)
-    candidates = list_candidates(bundles, backends, request.threads)
-    if not candidates:
-        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
     others = find_seeds(run, request.seeds)
     seconds: dict[str, float] = {}
     frames = frames_of(request.source)
+    with _timing(seconds, "thread counts"):
+        candidates = candidates_by_threads(bundles, backends, request.threads, frames)
+    if not candidates:
+        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
     with _timing(seconds, "accuracy and latency"):
         side_by_side = measure_field(candidates, pack, frames, samples=effort.samples)
     opened = [m.candidate for m in side_by_side.measured]

@@ -132,18 +132,17 @@ def describe_latency(samples: Samples) -> dict[str, Any]:
 
 
 def compare_precisions(results: dict[str, Any], samples: dict[str, Samples]) -> None:
-    """Write into each row the paired comparison with fp32 of the same network, backend and threads.
+    """Write into each row the paired comparison with fp32 of the same network and backend.
 
-    samples: by the candidate's name.
+    fp32 has the same thread count where that was measured, else its own best. samples: by the candidate's name.
     """
     labels = decode_classes(results["test"]["labels"])
     right = {r["name"]: decode_classes(r["predicted"]) == labels for r in results["candidates"] if r["predicted"]}
-    full = {
-        (r["arch"], r["backend"], r["threads"]): r["name"] for r in results["candidates"] if r["precision"] == "fp32"
-    }
+    full = [row for row in results["candidates"] if row["precision"] == "fp32"]
     for row in results["candidates"]:
-        base, name = full.get((row["arch"], row["backend"], row["threads"])), row["name"]
-        if base is None or base == name:
+        rivals = [r for r in full if (r["arch"], r["backend"]) == (row["arch"], row["backend"])]
+        base = min(rivals, key=lambda r: r["threads"] != row["threads"], default=row)["name"]
+        if base == (name := row["name"]):
             continue
         ratio = float(np.exp(np.median(np.log(samples[name].undisturbed_ms / samples[base].undisturbed_ms))))
         row["against_fp32"] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.candidates import list_candidates
 from benchmarks.field import Measured, open_field, show_progress
 from benchmarks.latency import take_turns
 from benchmarks.results import describe_candidate
+from benchmarks.threads import candidates_by_threads
 from inference.contract import Bundle, open_bundle
 from inference.preprocess import Bytes
 from inference.runs import Run
@@ -22,11 +22,12 @@ def open_other_sizes(run: Run) -> dict[str, Bundle]:
 
 
 def measure_other_sizes(
-    run: Run, backends: Sequence[str], threads: Sequence[int], frames: Sequence[Bytes], samples: int
+    run: Run, backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes], samples: int
 ) -> list[dict[str, Any]]:
     """Time them in turns among themselves, so that they neither heat nor crowd the field; return a row each."""
-    candidates = list_candidates(open_other_sizes(run), backends, threads)
-    if not candidates or not samples:
+    bundles = open_other_sizes(run) if samples else {}
+    candidates = candidates_by_threads(bundles, backends, threads, frames)
+    if not candidates:
         return []
     with open_field(candidates) as (opened, _):
         for candidate, _path in opened:

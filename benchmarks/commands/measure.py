@@ -61,7 +61,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--margin", type=float, help="accuracy that a faster candidate may lose (0.01)")
     parser.add_argument("--source", metavar="URI", help="where the frames come from; default: the synthetic camera")
     parser.add_argument("--backends", nargs="+", help="default: all that can run here")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--threads", type=int, nargs="+", help="default: each candidate's best, as measured here")
     parser.add_argument("--pack", type=Path, help="the pack, where it has moved")
     effort = parser.add_mutually_exclusive_group()
     samples = EFFORTS["long"].samples
@@ -92,7 +92,7 @@ def request_of(options: argparse.Namespace, policy: Policy) -> Request:
     return Request(
         effort=effort_of(options),
         backends=options.backends,
-        threads=tuple(options.threads),
+        threads=options.threads and tuple(options.threads),
         source=options.source,
         pack=options.pack,
         strangers=options.strangers,

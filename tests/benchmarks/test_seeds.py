@@ -16,7 +16,6 @@ from inference.errors import InputError
 from inference.files import read_json, write_json
 from inference.runs import open_run
 from tests.benchmarks.conftest import WEIGHTS, make_run
-from tests.benchmarks.test_report import check_schema
 from tests.bundles import make_bundle
 
 SURE = Policy(p99_ms=None, margin=0.0001)
@@ -89,9 +88,8 @@ def test_the_choice_that_another_seed_would_not_make_is_said(seeded):
     assert "The choice holds for another seed" in results["seeds"]["sentence"]
 
 
-def test_what_was_written_is_as_the_schema_says(seeded):
+def test_the_sustained_run_is_written_and_reported(seeded):
     body = read_json(seeded / "report" / "results.json")
-    check_schema(body)
     assert body["sustained"]["minutes"] == 0.005
     assert {name for window in body["sustained"]["windows"] for name in window["p50_ms"]} == {
         "tiny_a fp32 ort x1",
