@@ -97,6 +97,8 @@ def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, d
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
     check_device(given.device)
+    if world.size > 1 and not given.device.startswith("cuda"):
+        _check_norms(given.models)
     _check_out(given.out, given.resume)
     pack = _open(given)
     _check_teacher(given, recipe, pack)
@@ -140,6 +142,18 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:100]
         raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
+
+
+def _check_norms(archs: list[str]) -> None:
+    """Refuse a network with batch normalisation on CPUs, where each process would normalise by its own images."""
+    from models.sync_norm import has_batch_norm  # timm takes seconds to import
+
+    for arch in archs:
+        if has_batch_norm(models.build(arch, 2)):
+            raise InputError(
+                f"{arch} has batch normalisation, which several processes share on GPUs alone: start one process, "
+                "without torchrun, or give --device cuda"
+            )
 
 
 def _check_teacher(given: Any, recipe: recipes.Recipe, pack: Pack) -> None:
