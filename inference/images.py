@@ -43,7 +43,11 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 SUFFIX, HIDDEN, BROKEN = "no picture by its suffix", "hidden", "a broken link"
-AGAIN, CLOSED, SPECIAL = "a link to a folder that was read already", "a folder that cannot be read", "no regular file"
+AGAIN, CLOSED, SPECIAL = (
+    "a link to a folder above, or to one that was read already",
+    "a folder that cannot be read",
+    "no regular file",
+)
 
 PNG, JPEG_START, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd9"
 DECODER_LINE = re.compile(r"\[ ?(WARN|ERROR|INFO):|Corrupt JPEG data|Premature end of JPEG|libpng |Inconsistent prog")
@@ -63,11 +67,12 @@ class Scan:
 def scan(folder: Path, *, deep: bool = True) -> Scan:
     """Find the pictures in a folder by their suffix, and in the folders below where `deep`.
 
-    Links are followed; each folder is read once, so a link to one above ends there.
+    Links are followed; each folder is read once, and none above: there stand the other classes.
     """
     pictures: list[Path] = []
     left_out: dict[str, list[Path]] = defaultdict(list)
-    seen: set[tuple[int, int]] = set()
+    above = {*folder.absolute().parents, *folder.resolve().parents}
+    seen = {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}
 
     def refuse(error: OSError) -> None:
         left_out[CLOSED].append(Path(error.filename))

@@ -69,11 +69,24 @@ def test_a_name_that_is_not_utf_8_is_left_out_and_named_and_the_rest_is_packed(t
     assert r"left out: 1 (car/\xff.png): a file whose name is not UTF-8 (rename it)" in made.facts["warnings"]
 
 
-def test_a_class_whose_name_is_not_utf_8_is_one_sentence(tmp_path):
-    write(tmp_path, "car/a.png")
-    (tmp_path / "car").rename(tmp_path / os.fsdecode(b"\xffcar"))
-    with pytest.raises(InputError, match=r"the class \\xffcar is not named in UTF-8"):
+@pytest.mark.parametrize("name", [b"\xffcar", b"ca\nr"])
+def test_a_class_whose_name_is_no_line_of_utf_8_is_one_sentence(tmp_path, name):
+    (write(tmp_path, "car/a.png") / "car").rename(tmp_path / os.fsdecode(name))
+    with pytest.raises(InputError, match=r"the class \S+ is not named in one line of UTF-8") as caught:
         read(str(tmp_path), OPTIONS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_source_whose_name_is_not_utf_8_is_one_sentence(tmp_path):
+    root = write(tmp_path / os.fsdecode(b"\xff"), "car/a.png", "bus/b.png")
+    with pytest.raises(InputError, match=r"\\xff is not named in UTF-8"):
+        read(str(root), OPTIONS)
+
+
+def test_a_link_to_the_folder_above_brings_no_pictures_of_other_classes(tmp_path):
+    write(tmp_path, "car/a.png", "bus/b.png")
+    (tmp_path / "car" / "up").symlink_to("..")
+    assert labels(tmp_path) == {"car/a.png": "car", "bus/b.png": "bus"}
 
 
 def test_classes_that_differ_by_case_or_space_only_are_said(tmp_path):

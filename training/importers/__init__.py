@@ -151,10 +151,12 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
 def _writable(listing: Listing) -> Listing:
     """Leave out files whose names are no valid text, and say which classes are alike.
 
-    Raises InputError for a class whose name is none: it is what the network will say.
+    Raises InputError for a class whose name is none, or not one line: it is what the network will say.
     """
-    if odd := [name for name in listing.classes if not _is_text(name)]:
-        raise InputError(f"{listing.root}: the class {printable(odd[0])} is not named in UTF-8: rename it")
+    if not _is_text(listing.root):
+        raise InputError(f"{printable(listing.root)} is not named in UTF-8: rename it")
+    if odd := [name for name in listing.classes if printable(name) != name]:
+        raise InputError(f"{listing.root}: the class {printable(odd[0])} is not named in one line of UTF-8: rename it")
     names = dict.fromkeys(sample.source for sample in listing.samples if not _is_text(sample.source + sample.group))
     if not names:
         return replace(listing, warnings=listing.warnings + alike(listing.classes))
