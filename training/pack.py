@@ -222,6 +222,7 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),
         "skipped": listing.skipped,
+        "first_skipped": listing.first_skipped,
         "warnings": listing.warnings + content.warnings + ([] if listing.synthetic else content.health.warnings),
         "health": content.health.as_json(),
         "options": options.as_json(),

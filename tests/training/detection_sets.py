@@ -8,9 +8,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from inference.errors import InputError
+from training.importers import Listing, Options, read
+
+SIZES = {f"drive{i // 2}_{i}.png": (200, 150) for i in range(12)} | {"empty.png": (160, 120)}
 Box = tuple[str, tuple[float, float, float, float]]
 NAMES = ("bus", "car", "person")
+BOXES: dict[str, list[Box]] = {
+    name: [("car", (10.0, 20.0 + i, 70.0, 60.0 + i)), (NAMES[i % 3], (90.5, 31.5, 150.5, 100.5))]
+    for i, name in enumerate(SIZES)
+    if name != "empty.png"
+}
+OPTIONS = Options(size_px=32, resplit=True)
+OPTIONS_GIVEN = Options(size_px=32)
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -94,3 +106,30 @@ def write_kitti_labels(file: Path, boxes: Sequence[Box]) -> None:
 
 
 WRITERS = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc, "kitti": write_kitti}
+
+
+def crops(listing: Listing) -> set[tuple[str, str, object]]:
+    """Return (file name, class, rectangle) of each labelled crop."""
+    return {(Path(s.source).name, s.label, s.box) for s in listing.samples if not s.drawn}
+
+
+def refused(root: Path, named: str, options: Options = OPTIONS_GIVEN) -> str:
+    """Assert that reading is one sentence that holds `named`, and return it."""
+    with pytest.raises(InputError) as caught:
+        read(str(root), options)
+    said = str(caught.value)
+    assert named in said
+    assert "\n" not in said
+    assert len(said) < 500
+    return said
+
+
+def left_out(root: Path, reason: str, named: str, picture: str = "drive0_0.png") -> None:
+    """Assert that what is odd in a picture's annotation is counted and named, that no background is cut from that
+    picture, and that all others give their crops."""
+    listing = read(str(root), OPTIONS)
+    assert listing.skipped[reason] >= 1
+    assert named in listing.first_skipped[reason]
+    assert "\n" not in listing.first_skipped[reason]
+    assert not [s for s in listing.samples if s.drawn and s.source.endswith(picture)]
+    assert {image for image, _, _ in crops(listing)} >= set(BOXES) - {picture}

@@ -52,6 +52,7 @@ def add_options(it: argparse._ActionsContainer) -> None:
     it.add_argument("--max-truncated", type=float, default=1.0, metavar="PART", help="leave out more truncated boxes")
     it.add_argument("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out more hidden boxes (0-3)")
     it.add_argument("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
+    it.add_argument("--background-from-unlabelled", action="store_true", help="cut it also where no label file is")
     it.add_argument("--background-class", metavar="NAME", help="the class that means nothing is there")
     it.add_argument("--allow-leaks", action="store_true", help="keep a picture that stands in two splits")
     it.add_argument("--format", choices=names(), help="the importer (default: by the source's layout)")
@@ -81,7 +82,9 @@ def summary(made: Pack) -> str:
     rejected = made.facts["rejected"]
     lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
-    lines += [f"left out: {n} boxes, {reason}" for reason, n in made.facts["skipped"].items()]
+    firsts = made.facts.get("first_skipped", {})  # packed before there was one
+    for reason, n in made.facts["skipped"].items():
+        lines.append(f"left out: {n} boxes, {reason}" + (f"; first {firsts[reason]}" if reason in firsts else ""))
     lines += health_lines(made)
     lines += [f"warning: {warning}" for warning in made.facts["warnings"]]
     lines.append(f"fingerprint {made.fingerprint}")

@@ -49,6 +49,8 @@ class Options:
     """Boxes that are hidden more are left out: 0 visible, 1 partly, 2 largely, 3 unknown."""
     background: int | None = None
     """How many crops without any box a detection data set gets; without it, as many as a class has on average."""
+    background_from_unlabelled: bool = False
+    """Cut background also from pictures without a label file; without it they may hold objects nobody labelled."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
     allow_leaks: bool = False
@@ -120,6 +122,8 @@ class Listing:
     load: Load
     skipped: dict[str, int] = field(default_factory=dict)
     """{reason: number} of annotated boxes that were left out."""
+    first_skipped: dict[str, str] = field(default_factory=dict)
+    """{reason: where the first of them stands}."""
     warnings: list[str] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """{"source", "box", "reason"} of images that the importer itself could not read."""
