@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,13 @@ def runnable(names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         backends.find(name)
     wanted = list(names) if names else [name for name in backends.names() if name != "null"]
-    here = [name for name in wanted if backends.find(name).presence().here]
-    if not here:
-        reasons = "; ".join(f"{name}: {backends.find(name).presence().mend}" for name in wanted)
-        raise InputError(f"no backend can run here ({reasons})")
-    return here
+    found = {name: backends.presence(name) for name in wanted}
+    reasons = {name: f"{name} is not here ({p.reason}): {p.mend}" for name, p in found.items() if not p.here}
+    if len(reasons) == len(wanted):
+        raise InputError(f"no backend can run here; {'; '.join(reasons.values())}")
+    for reason in reasons.values():
+        print(reason, file=sys.stderr)
+    return [name for name in wanted if name not in reasons]
 
 
 def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: Sequence[int]) -> list[Candidate]:
@@ -92,18 +95,19 @@ def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: S
 
 def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
     """Return the engines of the bundles that cannot run here, and the backends that are not here."""
+    absent = {name: backends.presence(name) for name in backends.names() if name not in {*measured, "null"}}
     rows = [
-        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts), facts)
+        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts, absent), facts)
         for arch, bundle in bundles.items()
         for _, facts in read_passports(bundle.path)
         if _backend_of(facts) not in measured
     ]
     engines = {row.backend for row in rows}
-    for name in backends.names():
-        presence = backends.find(name).presence()
-        if name not in {*measured, *engines, "null"} and not presence.here:
-            rows.append(Unmeasured("all", "all", name, presence.reason, {}))
-    return rows
+    return rows + [
+        Unmeasured("all", "all", name, f"{presence.reason}: {presence.mend}", {})
+        for name, presence in absent.items()
+        if name not in engines and not presence.here
+    ]
 
 
 def read_passports(bundle: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -117,6 +121,8 @@ def _backend_of(passport: dict[str, Any]) -> str:
     return "trt" if runtime.startswith("tensorrt") else runtime
 
 
-def _why(passport: dict[str, Any]) -> str:
-    runtime = f"{passport.get('runtime')} {passport.get('version')}"
-    return f"its engine is {passport.get('state')} by {runtime} for {passport.get('target')}, a device that is not here"
+def _why(passport: dict[str, Any], absent: dict[str, backends.Presence]) -> str:
+    built = f"its engine is {passport.get('state')} by {passport.get('runtime')} {passport.get('version')}"
+    presence = absent.get(_backend_of(passport))
+    reason = presence.reason if presence and presence.reason else "it was not asked for"
+    return f"{built} for {passport.get('target')}; {reason}"

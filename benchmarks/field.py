@@ -11,11 +11,12 @@ from typing import Any
 from benchmarks.accuracy import Predictions, check_same_data, predict
 from benchmarks.candidates import Candidate, Unmeasured
 from benchmarks.latency import HotPath, Noise, Samples, judge_noise, take_turns
-from inference.backends import open_backend
-from inference.errors import InputError
+from inference.backends import Backend, open_backend
+from inference.errors import InputError, as_device_error
 from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
+from inference.verify import prove
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Measured:
     predictions: Predictions | None
     """None for a bundle of another size than the pack's."""
     samples: Samples
+    unproved: str = ""
+    """Why its golden frames are not known to hold on this file and device; empty where they do."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,29 @@ def measure_field(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[
     with open_field(candidates) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
+        unproved = [why_unproved(c, p.pipeline.backend) for c, p in opened]
         predictions = [_predict(c, p.pipeline, pack) for c, p in opened]
         with open_field([opened[0][0]]) as (twin, _):
             paths = [path for _, path in [*opened, *twin]]
             taken = take_turns(paths, frames, samples=samples, on_round=show_progress("latency"))
         measured = [
-            Measured(c, path.pipeline.backend.describe(), said, timed)
-            for (c, path), said, timed in zip(opened, predictions, taken, strict=False)
+            Measured(c, path.pipeline.backend.describe(), said, timed, reason)
+            for (c, path), said, timed, reason in zip(opened, predictions, taken, unproved, strict=False)
         ]
     return Field(measured, judge_noise(taken[0], taken[-1], taken), refused)
+
+
+def why_unproved(candidate: Candidate, backend: Backend) -> str:
+    """Drive the golden frames, which proves an engine; return why the candidate stays unproved, or nothing."""
+    c = candidate
+    try:
+        failed = [row for row in prove(c.bundle, c.backend, backend, c.precision) if not row.passed]
+    except Exception as error:  # a runtime may raise anything
+        return f"it is not proved on this device: {as_device_error(error, c.name)}"
+    if failed:
+        row = failed[0]
+        return f"its golden frames do not hold on this device: {row.check} is {row.value:.3g}, not under {row.limit:g}"
+    return "" if backend.proved else "it is not proved on this device: no proof can be written beside its engine"
 
 
 def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:

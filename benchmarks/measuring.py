@@ -15,16 +15,18 @@ from benchmarks.choose import pareto
 from benchmarks.drive import DEFAULT_SOURCE, measure_ages, measure_cold_start
 from benchmarks.effort import Effort
 from benchmarks.energy import measure_energies
+from benchmarks.engines import build_engines
 from benchmarks.field import Field, measure_field, open_field
 from benchmarks.frames import frames_of
 from benchmarks.origins import gather_origins
 from benchmarks.results import compare_precisions, describe_run, evidence_of
 from benchmarks.robustness import measure_robustness
 from benchmarks.seeds import find_seeds, measure_seeds
-from benchmarks.sizes import measure_other_sizes
+from benchmarks.sizes import measure_other_sizes, open_other_sizes
 from benchmarks.statistics import summarise
 from benchmarks.sustained import describe_sustained, sustain
 from benchmarks.threads import candidates_by_threads
+from inference.contract import Bundle, open_bundle
 from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.preprocess import Bytes
@@ -59,15 +61,22 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
     backends = runnable(request.backends)
     others = find_seeds(run, request.seeds)
     seconds: dict[str, float] = {}
+    with _timing(seconds, "engines"):
+        sizes = open_other_sizes(run) if effort.other_size_samples else {}
+        not_built = build_engines(bundles | sizes | _bundles_of_seeds(others), backends)
     frames = frames_of(request.source)
     with _timing(seconds, "thread counts"):
         candidates = candidates_by_threads(bundles, backends, request.threads, frames)
+    absent = {(row.arch, row.precision, row.backend): row.reason for row in not_built}
+    candidates = [c for c in candidates if (c.arch, c.precision, c.backend) not in absent]
     if not candidates:
-        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}")
+        why = next((f"; the first reason: {reason}" for reason in absent.values()), "")
+        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
     with _timing(seconds, "accuracy and latency"):
         side_by_side = measure_field(candidates, pack, frames, samples=effort.samples)
     opened = [m.candidate for m in side_by_side.measured]
-    results = describe_run(run, pack, side_by_side, list_unmeasured(bundles, backends)) | gather_origins(bundles)
+    unmeasured = [*list_unmeasured(bundles, backends), *not_built]
+    results = describe_run(run, pack, side_by_side, unmeasured) | gather_origins(bundles)
     results["protocol"] |= {"source": request.source or DEFAULT_SOURCE, "cut": effort.describe_cuts()}
     mark_passports(results)
     compare_precisions(results, {m.candidate.name: m.samples for m in side_by_side.measured})
@@ -86,6 +95,12 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
     add_under_load(results, opened, frames, request.sustained_min, seconds)
     results["seconds"] = {what: taken for what, taken in seconds.items() if taken >= 0.1}
     return results, side_by_side, pack
+
+
+def _bundles_of_seeds(others: Sequence[Run]) -> dict[str, Bundle]:
+    """Return {"ARCH of RUN": bundle} of the runs of other seeds."""
+    found = [(other, arch, path) for other in others for arch, path in other.bundles().items()]
+    return {f"{arch} of {other.path.name}": open_bundle(path) for other, arch, path in found}
 
 
 def add_under_load(

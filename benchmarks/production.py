@@ -7,25 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.candidates import Candidate, read_passports
+from benchmarks.candidates import Candidate
 from inference.choice import Choice, this_machine
 from inference.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from inference.errors import CheckError
 from inference.files import replacing_folder, write_json, write_text
-from inference.passport import FOLDER, passport_file
+from inference.passport import FOLDER, check_engine, passport_file
 
 CHOICE, CARD = "choice.json", "MODEL_CARD.md"
 
 
-def write_production(path: Path, candidate: Candidate, choice: dict[str, Any], card: str) -> Bundle:
-    """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it."""
+def write_production(
+    path: Path, candidate: Candidate, choice: dict[str, Any], card: str, *, measured: str | None = None
+) -> Bundle:
+    """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it.
+
+    measured: the name of the file that was timed. Where that is an engine, it goes along, and no other engine does.
+    """
     source = candidate.bundle
     with replacing_folder(path) as folder:
         kept = files_of_precision(source, candidate.precision)
         for name in kept:
             shutil.copyfile(source.check_file(name), folder / name)
-        if candidate.backend == "trt":
-            copy_engines(source.path, folder, candidate.precision)
+        if measured and measured not in source.files:
+            copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
         write_json(folder / CHOICE, choice)
         write_text(folder / CARD, card)
         shipped = replace(
@@ -47,10 +52,10 @@ def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     return [name for name in sorted(bundle.files) if name in mine or name not in models]
 
 
-def copy_engines(bundle: Path, folder: Path, precision: str) -> None:
-    """Copy the engines of a precision with their passports."""
-    (folder / FOLDER).mkdir()
-    for engine, facts in read_passports(bundle):
-        if facts.get("precision") == precision:
-            for part in (engine, passport_file(engine)):
-                shutil.copyfile(part, folder / FOLDER / part.name)
+def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:
+    """Copy an engine with its passport. Raises CheckError when it was not proved, InputError when it is damaged."""
+    if check_engine(source, engine).state != "proved":
+        raise CheckError(f"{engine} is not proved: run `python -m inference verify {source.path}` on the device")
+    folder.mkdir()
+    for part in (engine, passport_file(engine)):
+        shutil.copyfile(part, folder / part.name)

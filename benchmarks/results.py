@@ -172,7 +172,7 @@ def reason_not_selectable(measured: Measured) -> str:
         return "it was exported at another size than it was trained at: for latency only"
     if not measured.candidate.proved:
         return f"{measured.candidate.precision} is not among the precisions that its bundle proved"
-    return ""
+    return measured.unproved
 
 
 def evidence_of(results: dict[str, Any]) -> list[Evidence]:

@@ -18,6 +18,7 @@ from inference.errors import InputError
 from inference.files import replacing, write_json
 from inference.pack import Pack
 from inference.runs import Run
+from inference.verify import check_whole
 
 HOUSE = Path(inference.__file__).parent.parent
 DEVICE = Path(__file__).parent / "device"
@@ -29,9 +30,7 @@ Files = dict[str, bytes | Path]
 
 def device_files(bundle: Path) -> Files:
     """Return what runs one bundle. Raises InputError when a file of it is not the one that was proved."""
-    opened = open_bundle(bundle)
-    for name in opened.files:
-        opened.check_file(name)
+    check_whole(open_bundle(bundle))
     files: Files = {f"bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
     files |= _room("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
@@ -47,6 +46,7 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
     files: Files = {f"{name}/run.json": json.dumps(facts, indent=1).encode()}
     files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
     for arch, bundle in run.bundles().items():
+        check_whole(open_bundle(bundle))
         files |= {f"{name}/{arch}/bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
     files |= _room("benchmarks")
     return files | {"prove.sh": DEVICE / "prove.sh", "requirements/proof.txt": DEVICE / "proof.txt"}

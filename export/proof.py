@@ -30,7 +30,7 @@ def finish(made: Assembly) -> Bundle:
     _bind(made)
     for name in BACKENDS:
         module = backends.find(name)
-        if not module.presence().here:
+        if not backends.presence(name).here:
             continue
         for precision in [p for p in made.bundle.precisions if p in module.PRECISIONS]:
             opened = backends.open_backend(name, made.bundle, precision)

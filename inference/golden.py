@@ -139,17 +139,20 @@ def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, ge
     return out
 
 
-def check(bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1) -> list[Row]:
+def check(
+    bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1, batch: int | None = None
+) -> list[Row]:
     """Drive the golden frames through geometry and an open backend; return one row a check.
 
-    every: take only each so-many-th region; a region takes a few milliseconds. The null backend has no model, so only
-    geometry is checked.
+    every: take only each so-many-th region; a region takes a few milliseconds. batch: run exactly as many regions at a
+    time, some twice, so that it is this batch's kernels that answer; None: as many as a frame has. The null backend has
+    no model, so only geometry is checked.
     Raises InputError when golden.npz is missing or not the file that was proved.
     """
     golden = load(bundle.check_file(NAME)).thinned(every)
     if backend_name != "null" and precision not in golden.probs:
         raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {MEND}")
-    probs, grey = _drive(bundle, backend, golden)
+    probs, grey = _drive(bundle, backend, golden, batch)
     rows = [Row(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
     if backend_name != "null":
         rows += compare(backend_name, precision, probs, _expected(golden, backend, precision))
@@ -175,19 +178,21 @@ def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Pro
     ]
 
 
-def _drive(bundle: Bundle, backend: Backend, golden: Golden) -> tuple[Probs, float]:
+def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None) -> tuple[Probs, float]:
     """Return the probabilities (r, classes) and the largest grey-level difference, through the car's own code."""
     pipeline = Pipeline(bundle, backend)
-    probs, grey = [], 0
+    most = exactly or pipeline.batch
+    probs_rc, grey = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
     for f, frame in enumerate(golden.frames):
         regions = np.flatnonzero(golden.frame_of_r == f)
-        for start in range(0, len(regions), pipeline.batch):
-            batch = regions[start : start + pipeline.batch]
+        for start in range(0, len(regions), most):
+            batch = regions[start : start + most]
+            if exactly:
+                batch = np.resize(batch, exactly)
             rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
-            probs.append((batch, pipeline.classify(frame, rects).copy()))
+            probs_rc[batch] = pipeline.classify(frame, rects)
             made = backend.input_nhwc[: len(batch)].astype(np.int16)
             if made.shape != golden.geometry_rhwc[batch].shape:
                 raise InputError(f"{NAME} is of another input size than {bundle.file}: {MEND}")
             grey = max(grey, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
-    order = np.concatenate([batch for batch, _ in probs])
-    return np.concatenate([p for _, p in probs])[np.argsort(order)], float(grey)
+    return probs_rc, float(grey)

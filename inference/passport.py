@@ -48,7 +48,10 @@ class Passport:
     build_seconds: float
     state: str = "built"
     proved_on: dict[str, Any] | None = None
-    """Device, driver and date of the golden check that passed: only then can it be chosen for that device."""
+    """Device, driver, runtime version and date of the golden check that passed: it can be chosen for that device alone.
+
+    `verify` and the benchmark write it; see `Backend.mark_proved`.
+    """
 
     def __post_init__(self) -> None:
         if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
@@ -73,14 +76,28 @@ def passport_file(engine: Path) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
-def engine_file(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path:
-    """Return where the engine of a precision, runtime and compute capability is kept."""
-    return bundle.path / FOLDER / f"{precision}.{runtime}.sm{sm}.engine"
+def engine_name(precision: str, runtime: str, target: str, batches: tuple[int, ...]) -> str:
+    """Return the file name of an engine: what decides its bytes is part of it, the batch sizes too."""
+    return f"{precision}.{runtime}.{target}.b{'-'.join(map(str, batches))}.engine"
 
 
-def mend(bundle: Bundle, precision: str, sm: int | str) -> str:
-    """Return the command that builds an engine again."""
-    return f"build it again: python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}"
+def engines_of(bundle: Bundle) -> list[Path]:
+    """Return every engine of a bundle, also one whose file is gone and whose passport is left."""
+    folder = bundle.path / FOLDER
+    return sorted({*folder.glob("*.engine"), *(file.with_suffix("") for file in folder.glob("*.engine.json"))})
+
+
+def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path | None:
+    """Return the engine of a precision and runtime for one compute capability; a build leaves one."""
+    found = sorted((bundle.path / FOLDER).glob(f"{precision}.{runtime}.sm{sm}.b*.engine"))
+    return found[-1] if found else None
+
+
+def mend(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
+    """Return the command that builds an engine, as the hint of an error."""
+    asked = f" --batch {' '.join(map(str, batches))}" if batches else ""
+    command = f"python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}{asked}"
+    return f"build it: {command}"
 
 
 def load(engine: Path, mend: str) -> Passport:
@@ -103,29 +120,50 @@ def load(engine: Path, mend: str) -> Passport:
         raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
 
 
-def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> Passport:
-    """Return the passport of an engine that fits this bundle, runtime and device, its bytes hashed.
+def check_engine(bundle: Bundle, engine: Path) -> Passport:
+    """Return the passport of an engine that belongs to this bundle, its bytes hashed, whether or not it can run here.
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
-    again = mend(bundle, precision, sm)
-    passport = load(engine, again)
-    here = bundle.path / onnx_name(precision)
-    sides = [
-        ("engine", passport.engine, engine.name),
+    passport = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    again = mend(bundle, passport.precision, passport.target.removeprefix("sm"), passport.batches)
+    name = engine_name(passport.precision, passport.runtime, passport.target, passport.batches)
+    onnx = onnx_name(passport.precision)
+    _compare(
+        engine,
+        again,
+        ("file name", passport.engine, engine.name),
+        ("file name", name, engine.name),
         ("contract", passport.contract, bundle.contract),
-        ("precision", passport.precision, precision),
-        ("ONNX file", passport.onnx, here.name),
-        ("ONNX sha256", passport.onnx_sha256, bundle.files.get(here.name, {}).get("sha256")),
-        ("runtime", passport.runtime, runtime),
-        ("runtime version", passport.version, version),
-        ("compute capability", passport.target, f"sm{sm}"),
-    ]
-    for what, built, wanted in sides:
-        if built != wanted:
-            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {again}")
+        ("ONNX file", passport.onnx, onnx),
+        ("ONNX sha256", passport.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
+    )
     if not engine.is_file() or engine.stat().st_size != passport.engine_bytes:
         raise InputError(f"{engine} is not the file its passport describes (missing or of another size): {again}")
     if sha256_of_file(engine) != passport.engine_sha256:
         raise InputError(f"{engine} is not the file its passport describes (its sha256 differs): {again}")
     return passport
+
+
+def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> Passport:
+    """Return the passport of an engine that belongs to this bundle and fits this runtime and device.
+
+    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    """
+    passport = check_engine(bundle, engine)
+    _compare(
+        engine,
+        mend(bundle, precision, sm, passport.batches),
+        ("precision", passport.precision, precision),
+        ("runtime", passport.runtime, runtime),
+        ("runtime version", passport.version, version),
+        ("compute capability", passport.target, f"sm{sm}"),
+    )
+    return passport
+
+
+def _compare(engine: Path, again: str, *sides: tuple[str, object, object]) -> None:
+    """Raise InputError at the first (what, as built, as wanted here) that differs."""
+    for what, built, wanted in sides:
+        if built != wanted:
+            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {again}")

@@ -43,7 +43,7 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
     Raises InputError for a precision that is not here or whose gates failed.
     """
     choice = bundle.choice
-    backend = backend or (choice.backend if choice else "ort")
+    backend = backend or first_here(bundle, choice.backend if choice else "ort", precision)
     able = backends.find(backend).PRECISIONS
     proved = bundle.precisions
     if precision is None and choice and choice.precision in able:
@@ -56,6 +56,22 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
         held = ", ".join(proved) or "none"
         raise InputError(f"{bundle.path} has no proved {precision} (its gates hold for: {held}): export the run again")
     return backend, precision
+
+
+def first_here(bundle: Bundle, wanted: str, precision: str | None) -> str:
+    """Return the backend `wanted`, or where it is not here the next that is and runs something of the bundle.
+
+    Says on stderr why one is passed over. Where none is here, `wanted` is returned, to be refused as it is opened.
+    """
+    for name in dict.fromkeys([wanted, "ort", *backends.names()]):
+        able = set(backends.find(name).PRECISIONS) & ({precision} if precision else set(bundle.precisions))
+        if name != wanted and (name == "null" or not able):
+            continue
+        found = backends.presence(name)
+        if found.here:
+            return name
+        print(f"warning: the backend {name} is not here ({found.reason}): {found.mend}", file=sys.stderr)
+    return wanted
 
 
 def pick_zones(camera: Camera, source: Source) -> Zones:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from inference import golden
-from inference.backends import NotHereError, Presence, find, names, open_backend
+from inference.backends import Backend, NotHereError, find, names, open_backend, presence
 from inference.contract import Bundle
-from inference.errors import InputError
-from inference.passport import FOLDER, load
+from inference.errors import InputError, as_device_error
+from inference.passport import check_engine, engines_of
 
 
 @dataclass(frozen=True)
@@ -29,40 +30,68 @@ def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | Non
     for name in bundle.files:
         bundle.check_file(name)
     lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
-    lines += [_engine_line(bundle, path.name) for path in sorted((bundle.path / FOLDER).glob("*.engine"))]
-    for name in backends or names():
-        lines += _backend_lines(bundle, name, threads)
+    lines += [line for name in backends or names() for line in _backend_lines(bundle, name, threads)]
+    # last, since a proof that was just written changes what a passport says
+    lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
     return lines
 
 
-def _engine_line(bundle: Bundle, name: str) -> Line:
-    path = bundle.path / FOLDER / name
+def check_whole(bundle: Bundle) -> None:
+    """Raise InputError naming the first file, engines among them, that is not the one that was proved or built."""
+    for name in bundle.files:
+        bundle.check_file(name)
+    for engine in engines_of(bundle):
+        check_engine(bundle, engine)
+
+
+def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden.Row]:
+    """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
+
+    Returns one row a check; where all passed, the engine's passport says so.
+    """
+    sizes, rows = backend.batch_sizes, list[golden.Row]()
+    for size in sizes:
+        what = f", batch {size}" if len(sizes) > 1 else ""
+        checked = golden.check(bundle, name, backend, precision, batch=size)
+        rows += [replace(row, check=f"{row.check}{what}") for row in checked]
+    if all(row.passed for row in rows):
+        backend.mark_proved()
+    return rows
+
+
+def _engine_line(bundle: Bundle, engine: Path) -> Line:
+    """Hold an engine against its passport and the bundle, whether or not it can run here."""
     try:
-        passport = load(path, f"build it again: python -m inference build {bundle.path} --backend trt")
+        passport = check_engine(bundle, engine)
     except InputError as error:
-        return Line(name, "failed", str(error))
-    return Line(name, "passed", f"{passport.state}, {passport.runtime} {passport.version} for {passport.target}")
+        return Line(engine.name, "failed", str(error))
+    on = f" on {passport.proved_on['name']}" if passport.proved_on else ""
+    detail = f"{passport.state}{on}, {passport.runtime} {passport.version} for {passport.target}"
+    return Line(engine.name, "passed", detail)
 
 
 def _backend_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
-    module = find(name)
-    presence: Presence = module.presence()
-    if not presence.here:
-        return [Line(name, "not here", f"{presence.reason}: {presence.mend}")]
-    lines = []
-    for precision in bundle.precisions:
-        if precision not in module.PRECISIONS:
-            continue
+    here = presence(name)
+    if not here.here:
+        return [Line(name, "not here", f"{here.reason}: {here.mend}")]
+    able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
+    return [line for precision in able for line in _golden_lines(bundle, name, precision, threads)]
+
+
+def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None) -> list[Line]:
+    """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
+    what = f"{name} {precision}"
+    try:
+        backend = open_backend(name, bundle, precision, threads=threads)
         try:
-            backend = open_backend(name, bundle, precision, threads=threads)
-        except NotHereError as error:
-            lines.append(Line(f"{name} {precision}", "not here", str(error)))
-            continue
-        try:
-            rows = golden.check(bundle, name, backend, precision)
+            rows = prove(bundle, name, backend, precision)
         finally:
             backend.close()
-        for row in rows:
-            verdict = "passed" if row.passed else "failed"
-            lines.append(Line(f"{name} {precision}: {row.check}", verdict, f"{row.value:.3g}, limit {row.limit:g}"))
-    return lines
+    except NotHereError as error:
+        return [Line(what, "not here", str(error))]
+    except Exception as error:  # a runtime may raise anything
+        return [Line(what, "failed", str(as_device_error(error, what)))]
+    return [
+        Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
+        for row in rows
+    ]

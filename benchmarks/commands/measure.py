@@ -46,7 +46,9 @@ def main(arguments: list[str]) -> int:
     if outcome.chosen is None:
         raise CheckError(f"{results['choice']['sentence']}; see {report}")
     chosen = candidates[outcome.chosen.name]
-    write_production(run.path / "production", chosen, results["choice"], write_card(results, chosen))
+    opened = next(m.opened for m in field.measured if m.candidate is chosen)
+    card = write_card(results, chosen)
+    write_production(run.path / "production", chosen, results["choice"], card, measured=opened["file"])
     print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))
     print(f"report: {report}", file=sys.stderr)
     return 0

@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--size", type=int, metavar="N", help="another input size, into bundle_N: for latency only")
     parser.add_argument("--pack", type=Path, help="the pack it was trained on, where it is not in its place any more")
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1], help="regions at a time of an engine (1)")
+    parser.add_argument(
+        "--batch", nargs="+", type=int, default=list(Build.batches), help="regions at a time of an engine"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
     parser.add_argument("--json", action="store_true")

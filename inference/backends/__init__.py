@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ Probs = NDArray[np.float32]
 
 
 class NotHereError(InputError):
-    """The machine cannot run a precision; nothing is wrong with the file."""
+    """A precision cannot run on this machine, or has no engine for it; nothing is wrong with the bundle."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,20 @@ class Backend(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what runs: {"backend", "runtime", "version", "device", "precision", "file", "threads"}."""
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes whose answers may differ, for each has kernels of its own: all are proved."""
+        return (len(self.input_nhwc),)
+
+    @property
+    def proved(self) -> bool:
+        """Whether the golden frames are known to have held on the very file and device; only an engine may say no."""
+        return True
+
+    def mark_proved(self) -> None:
+        """Record that the golden frames held here; only an engine has a place for it."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Free the runtime's resources; the backend cannot be used afterwards."""
@@ -61,7 +76,8 @@ def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
     Each module has `PRECISIONS: tuple[str, ...]`, `presence() -> Presence` and
-    `open_backend(bundle, precision, *, batch=1, threads=None) -> Backend`.
+    `open_backend(bundle, precision, *, batch=1, threads=None) -> Backend`; where engines are built,
+    `build_missing(bundle, precision, batches)` too.
     Raises InputError naming the backends there are.
     """
     if name not in names():
@@ -69,15 +85,38 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> Backend:
-    """Open `precision` of `bundle` on the backend `name`. Raises InputError when it is not here or not able."""
+def presence(name: str) -> Presence:
+    """Say whether the backend `name` can run here. A runtime or driver that does not even load is a reason, no end."""
     module = find(name)
-    presence: Presence = module.presence()
-    if not presence.here:
-        raise InputError(f"the backend {name} is not here ({presence.reason}): {presence.mend}")
+    try:
+        found: Presence = module.presence()
+    except Exception as error:  # a broken installation or device raises whatever it likes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Presence(False, "", f"it does not load: {reason}", "pip check")
+    return found
+
+
+def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> Backend:
+    """Open `precision` of `bundle` on the backend `name`. Nothing is built and nothing is written.
+
+    Raises NotHereError when the backend is not here or its engine is missing, InputError when it is not able.
+    """
+    module, here = find(name), presence(name)
+    if not here.here:
+        raise NotHereError(f"the backend {name} is not here ({here.reason}): {here.mend}")
     if precision not in module.PRECISIONS:
         raise InputError(
             f"the backend {name} has no precision {precision!r}: choose from {', '.join(module.PRECISIONS)}"
         )
     opened: Backend = module.open_backend(bundle, precision, batch=batch, threads=threads)
     return opened
+
+
+def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[int]) -> None:
+    """Build what the backend `name` needs to open `precision` for these batch sizes and is not there yet.
+
+    Does nothing for a backend that opens ONNX files. Raises InputError or CheckError when it cannot be built.
+    """
+    module = find(name)
+    if hasattr(module, "build_missing"):
+        module.build_missing(bundle, precision, batches)

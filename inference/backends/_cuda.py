@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import DeviceError, InputError
+
+DRIVER = Path("/sys/module/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,15 @@ def device() -> Device:
     versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
     shown = [f"{v // 1000}.{v % 1000 // 10}" for v in versions]
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
-    return Device(name, properties.major * 10 + properties.minor, f"runtime {shown[0]}, driver {shown[1]}")
+    cuda = f"runtime {shown[0]}, driver {shown[1]}{_driver_release()}"
+    return Device(name, properties.major * 10 + properties.minor, cuda)
+
+
+def _driver_release() -> str:
+    """Return the release of NVIDIA's kernel module, which CUDA does not tell: " (570.86.15)", or nothing."""
+    with suppress(OSError):
+        return f" ({DRIVER.read_text(encoding='utf-8').strip()})"
+    return ""
 
 
 def call(name: str, *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ TensorRT builds for the device it runs on. TensorRT-RTX builds ahead of time, on
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,19 +18,23 @@ from inference.backends._trt_watch import Say, logger, monitor, say_on_terminal
 from inference.contract import INPUT, Bundle, onnx_name
 from inference.errors import CheckError, InputError
 from inference.files import replacing, sha256_of_file, write_text
-from inference.passport import Passport, engine_file
+from inference.passport import FOLDER, Passport, engine_name
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
 LEVELS = range(6)
 MIB = 1 << 20
+INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
 
 
 @dataclass(frozen=True)
 class Options:
     """What decides an engine besides its ONNX file and its target."""
 
-    batches: tuple[int, ...] = (1,)
-    """One static profile each: exact shapes give the fastest kernels."""
+    batches: tuple[int, ...] = (1, 4, 16)
+    """One static profile each: one region, a camera's zones, a detector's boxes and the benchmark's robustness.
+
+    A frame's regions run on the smallest one that holds them.
+    """
     tf32: bool = False
     """Let a GPU round fp32 products to TF32. Off, so that fp32 is fp32."""
     level: int | None = None
@@ -51,20 +56,36 @@ def importable() -> list[str]:
     return [name for name in RUNTIMES if find_spec(name) is not None]
 
 
-def module_of(runtime: str | None) -> tuple[str, Any]:
-    """Import a runtime, the first that is installed when None; return its name and module."""
-    here = importable()
-    if runtime is not None and runtime not in RUNTIMES:
-        raise InputError(f"there is no runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
-    if not here or (runtime and runtime not in here):
-        raise InputError(
-            f"{runtime or 'neither tensorrt nor tensorrt_rtx'} is {'not ' if runtime else ''}installed: "
-            "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
-        )
-    import importlib
+def serves(runtime: str, trt: Any, sm: int) -> bool:
+    """Say whether a runtime has kernels for a compute capability, as far as can be known without a build."""
+    if runtime == "tensorrt_rtx":
+        return f"SM{sm}" in trt.ComputeCapability.__members__
+    # Source: TensorRT's support matrices: Volta until 10.4, Turing and later since
+    major, minor = (int(part) for part in trt.__version__.split(".")[:2])
+    return sm >= (75 if (major, minor) >= (10, 5) else 70)
 
-    name = runtime or here[0]
-    return name, importlib.import_module(name)
+
+def serving(sm: int) -> list[str]:
+    """Return which of the installed runtimes have kernels for a compute capability."""
+    return [name for name in importable() if serves(name, module_of(name), sm)]
+
+
+def module_of(runtime: str) -> Any:
+    """Import a runtime. Raises InputError when it is not one of RUNTIMES or not installed."""
+    if runtime not in RUNTIMES:
+        raise InputError(f"there is no runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
+    if runtime not in importable():
+        raise InputError(f"{runtime} is not installed: {INSTALL}")
+    return importlib.import_module(runtime)
+
+
+def _default_runtime(sm: int | None, device: _cuda.Device | None) -> str:
+    """Return the first installed runtime that builds for the target: TensorRT itself builds on its device alone."""
+    able = [name for name in importable() if device or name != "tensorrt"] or importable()
+    if not able:
+        raise InputError(f"neither tensorrt nor tensorrt_rtx is installed: {INSTALL}")
+    target = sm or (device.sm if device else None)
+    return next((name for name in able if target is None or serves(name, module_of(name), target)), able[0])
 
 
 def build(
@@ -82,9 +103,10 @@ def build(
     Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
     """
     options = options or Options()
-    name, trt = module_of(runtime)
     onnx = bundle.check_file(onnx_name(precision))
     device = None if _cuda.absence() else _cuda.device()
+    name = runtime or _default_runtime(sm, device)
+    trt = module_of(name)
     target = _target(name, trt, sm, device)
     started = perf_counter()
     log = logger(trt)
@@ -96,7 +118,7 @@ def build(
     if name == "tensorrt_rtx":
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
-    path = engine_file(bundle, precision, name, target)
+    path = bundle.path / FOLDER / engine_name(precision, name, f"sm{target}", options.batches)
     watch = monitor(trt, path.name, say)
     config.progress_monitor = watch
     engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
@@ -121,9 +143,18 @@ def build(
         calibration=bundle.gates.get(precision, {}).get("calibration"),
         build_seconds=round(perf_counter() - started, 3),
     ).save(path.parent)
+    _remove_older(path)
     if device:
         write_layers(trt, path)
     return path
+
+
+def _remove_older(engine: Path) -> None:
+    """Remove the engines that this one replaces, built for other batch sizes, with what lies beside them."""
+    kind = engine.name.rsplit(".b", 1)[0]
+    for file in engine.parent.glob(f"{kind}.b*.engine*"):
+        if not file.name.startswith(engine.name):
+            file.unlink()
 
 
 def _target(name: str, trt: Any, sm: int | None, device: _cuda.Device | None) -> int:
@@ -138,8 +169,8 @@ def _target(name: str, trt: Any, sm: int | None, device: _cuda.Device | None) ->
         if device is None:
             raise InputError(f"{_cuda.absence()}: name the target of the engine, for example --sm 86")
         sm = device.sm
-    known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))
-    if sm not in known:
+    if not serves(name, trt, sm):
+        known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))
         raise InputError(f"{name} {trt.__version__} has no target sm{sm}: choose from {', '.join(map(str, known))}")
     return sm
 

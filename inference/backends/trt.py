@@ -6,58 +6,92 @@ An engine is deserialised only after its passport agrees with the bundle, the ru
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from inference.backends import Backend, Presence, Probs, _cuda
-from inference.backends._trt_build import LEVELS, RUNTIMES, Options, build, importable, module_of
+from inference.backends import Backend, NotHereError, Presence, Probs, _cuda
+from inference.backends._trt_build import LEVELS, RUNTIMES, Options, build, importable, module_of, serving
 from inference.backends._trt_cache import read_cache, runtime_file, write_cache
 from inference.backends._trt_watch import logger
 from inference.contract import INPUT, Bundle
 from inference.errors import DeviceError, InputError
-from inference.passport import Passport, check, engine_file
+from inference.passport import Passport, check, find_engine, load, mend
 
-__all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable", "open_backend", "presence"]
+__all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
+CPU = "python -m inference run BUNDLE --backend ort"
 
 
 def presence() -> Presence:
-    """Say whether a TensorRT and a CUDA device are here."""
-    here = importable()
-    if not here:
+    """Say whether a CUDA device is here and a TensorRT that has kernels for it."""
+    if not importable():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
         return Presence(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
-    version = ", ".join(f"{name} {module_of(name)[1].__version__}" for name in here)
     if reason := _cuda.absence() or "":
-        return Presence(False, version, reason, "python -m inference run BUNDLE --backend ort")
-    return Presence(here=True, version=version)
+        return Presence(False, _versions(importable()), reason, CPU)
+    device = _cuda.device()
+    if able := serving(device.sm):
+        return Presence(here=True, version=_versions(able))
+    return Presence(False, "", f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name})", CPU)
+
+
+def _versions(names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {module_of(name).__version__}" for name in names)
 
 
 def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> TrtBackend:
-    """Open the engine of `precision` for this device, building it first when there is none that fits.
+    """Open the engine of `precision` for this device. Nothing is built and nothing is written.
 
-    Raises InputError when no CUDA device is here, or the engine can neither be opened nor built.
+    Raises NotHereError that names the command which builds it, when there is none that fits.
     """
     device = _cuda.device()
-    found = [name for name in importable() if engine_file(bundle, precision, name, device.sm).is_file()]
-    runtime, trt = module_of(found[0] if found else None)
-    path = engine_file(bundle, precision, runtime, device.sm)
-    facts = {"precision": precision, "runtime": runtime, "version": trt.__version__, "sm": device.sm}
+    runtime, path = _find(bundle, precision, device)
+    if path is None:
+        again = mend(bundle, precision, device.sm, (batch,) if batch > max(Options.batches) else ())
+        raise NotHereError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
+    trt = module_of(runtime)
     try:
-        passport = check(bundle, path, **facts)
-        if max(passport.batches) < batch:
-            raise InputError(f"{path} was built for batches {passport.batches}, {batch} regions are needed")
+        passport = check(bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm)
     except InputError as error:
-        print(f"building {path.name}: {error}", file=sys.stderr)
-        options = Options(batches=(1,) if batch == 1 else (1, batch))
-        path = build(bundle, precision, runtime=runtime, sm=device.sm, options=options)
-        passport = check(bundle, path, **facts)
+        raise NotHereError(str(error)) from None
+    if max(passport.batches) < batch:
+        again = mend(bundle, precision, device.sm, (*passport.batches, batch))
+        raise NotHereError(f"{path} holds {max(passport.batches)} regions at most, {batch} are needed: {again}")
     return TrtBackend(bundle, path, passport, trt, device)
+
+
+def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> None:
+    """Build the engine for the device that is here, where none fits that was built for all of these batch sizes.
+
+    Raises InputError or CheckError as `build` does.
+    """
+    device = _cuda.device()
+    runtime, path = _find(bundle, precision, device)
+    wanted = {*batches, *Options.batches}
+    if path is not None:
+        with suppress(InputError):
+            wanted |= set(load(path, "").batches)
+            version = module_of(runtime).__version__
+            fit = check(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
+            if set(batches) <= set(fit.batches):
+                return
+    build(bundle, precision, runtime=runtime, sm=device.sm, options=Options(tuple(sorted(wanted))))
+
+
+def _find(bundle: Bundle, precision: str, device: _cuda.Device) -> tuple[str, Path | None]:
+    """Return the runtime for this device and its engine: the first runtime that has one, else the first that serves."""
+    able = serving(device.sm)
+    if not able:
+        raise NotHereError(f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name}): {CPU}")
+    engines = {runtime: find_engine(bundle, precision, runtime, device.sm) for runtime in able}
+    return next(((runtime, path) for runtime, path in engines.items() if path), (able[0], None))
 
 
 class TrtBackend(Backend):
@@ -95,18 +129,40 @@ class TrtBackend(Backend):
         contexts = {n: self._context(profile, n) for profile, n in enumerate(self._passport.batches)}
         self._kernels, self._kept, self._path = kernels, kept, path
         if kernels is not None:
-            how = "found" if kept else "compiled"
+            how = "found" if kept else "compiled (`python -m inference verify` keeps them)"
             print(f"{path.name}: kernels {how} in {perf_counter() - started:.2f} s", file=sys.stderr)
-        self._keep_kernels()
         return contexts
 
-    def _keep_kernels(self) -> None:
-        """Keep the kernels compiled so far beside the engine; on a car's read-only disk they are compiled again."""
-        compiled = self._kept if self._kernels is None else bytes(self._kernels.serialize())
-        if compiled != self._kept:
-            with suppress(OSError):
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes that the engine has kernels of its own for."""
+        return self._passport.batches
+
+    @property
+    def proved(self) -> bool:
+        """Whether the passport says that the golden frames held on this file, device, driver and runtime version."""
+        known = self._passport.proved_on or {}
+        return {key: value for key, value in known.items() if key != "date"} == self._here()
+
+    def _here(self) -> dict[str, Any]:
+        return {**self._device.as_json(), "runtime": self._passport.runtime, "version": self._passport.version}
+
+    def mark_proved(self) -> None:
+        """Write into the passport that the golden frames held here, and keep the kernels compiled so far.
+
+        On a read-only disk neither is kept, with a warning.
+        """
+        try:
+            if not self.proved:
+                date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                proved = self._passport.proved({**self._here(), "date": date})
+                proved.save(self._path.parent)
+                self._passport = proved
+            if self._kernels is not None and (compiled := bytes(self._kernels.serialize())) != self._kept:
                 write_cache(runtime_file(self._path), self._passport.engine_sha256, compiled)
-            self._kept = compiled
+                self._kept = compiled
+        except OSError as error:
+            print(f"warning: {self._path.parent} cannot be written ({error.strerror}): no proof kept", file=sys.stderr)
 
     def _context(self, profile: int, batch: int) -> Any:
         asked = () if self._config is None else (self._config,)
@@ -142,7 +198,6 @@ class TrtBackend(Backend):
 
     def close(self) -> None:
         """Free contexts, engine, buffers and stream, in that order."""
-        self._keep_kernels()
         self._contexts.clear()
         del self._kernels, self._config
         del self._engine, self._runtime

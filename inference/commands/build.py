@@ -21,8 +21,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first that is installed")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: every one that passed its gates")
     parser.add_argument("--sm", nargs="+", type=int, help="compute capabilities, 86 for 8.6; default: this device")
+    sizes = list(Options.batches)
     parser.add_argument(
-        "--batch", nargs="+", type=int, default=[1], help="how many regions at a time, one profile each"
+        "--batch", nargs="+", type=int, default=sizes, help=f"regions at a time, a profile each ({sizes})"
     )
     parser.add_argument("--tf32", action="store_true", help="let the GPU round fp32 products to TF32")
     parser.add_argument("--level", type=int, choices=LEVELS, help="how long to look for fast kernels")

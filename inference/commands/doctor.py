@@ -72,7 +72,7 @@ def _backends() -> list[Row]:
 
     rows = []
     for name in backends.names():
-        presence = backends.find(name).presence()
+        presence = backends.presence(name)
         found = presence.version if presence.here else presence.reason
         if not presence.here and presence.version:
             found = f"{presence.version}, but {presence.reason}"

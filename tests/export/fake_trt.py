@@ -1,10 +1,34 @@
-"""A TensorRT that builds nothing: what a device would be asked for, for tests where there is none."""
+"""A TensorRT whose engines are the ONNX file and the profiles, run by ONNX Runtime: for tests where there is no device.
+
+`put_here` puts it here with a device. `builds` counts what was built.
+"""
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
+import onnxruntime
+
+from inference.backends import _cuda, _trt_build, _trt_watch, trt
+
+HEADER = b"engine "
+
+
+def put_here(monkeypatch, *modules, sm=87):
+    """Put these fake runtimes and a device of one compute capability here."""
+    there = {module.__name__: module for module in modules}
+    monkeypatch.setattr(_trt_watch, "_loggers", {})
+    monkeypatch.setattr(_cuda, "absence", lambda: None)
+    monkeypatch.setattr(_cuda, "device", lambda: _cuda.Device("Fake Orin", sm, "runtime 12.6"))
+    monkeypatch.setattr(_cuda, "call", lambda *_: 0)
+    monkeypatch.setattr(_cuda, "Buffer", Buffer)
+    for place in (_trt_build, trt):
+        monkeypatch.setattr(place, "module_of", there.__getitem__)
+        monkeypatch.setattr(place, "importable", lambda: list(there))
+    return modules[0] if modules else None
 
 
 class Cache:
@@ -30,6 +54,9 @@ class Config:
 
     def clear_flag(self, flag):
         self.cleared.append(flag)
+
+    def set_compute_capability(self, capability, index):
+        self.capability = capability
 
     def add_optimization_profile(self, profile):
         self.profiles.append(profile.shape)
@@ -59,21 +86,43 @@ class RuntimeConfig:
         self.cache = cache
 
 
+class Context:
+    """Runs the rows of a whole profile, as a static shape does."""
+
+    def __init__(self, engine):
+        self.engine, self.buffers = engine, {}
+
+    def set_optimization_profile_async(self, profile, stream):
+        self.batch = self.engine.batches[profile]
+
+    def set_input_shape(self, name, shape):
+        assert shape[0] == self.batch
+
+    def set_tensor_address(self, name, address):
+        self.buffers[name] = Buffer.at[address].array
+
+    def execute_async_v3(self, stream):
+        self.engine.module.ran.append(self.batch)
+        rows = {"frames": self.buffers["frames"][: self.batch]}
+        self.buffers["probs"][: self.batch] = self.engine.session.run(None, rows)[0] + self.engine.module.drift
+        return True
+
+
 class Engine:
-    def __init__(self, module):
+    def __init__(self, module, data):
         if module.compiles_late:
             self.create_runtime_config = RuntimeConfig
-        self.contexts: list[tuple] = module.contexts
+        self.module, self.contexts = module, module.contexts
+        batches, onnx = data.removeprefix(HEADER).split(b"\n", 1)
+        self.batches = [int(n) for n in batches.split(b",")]
+        self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
 
     def create_engine_inspector(self):
         return SimpleNamespace(get_engine_information=lambda layout: "Conv_0 int8")
 
     def create_execution_context(self, *config):
         self.contexts.append(config)
-        nothing = lambda *_: None  # noqa: E731
-        return SimpleNamespace(
-            set_optimization_profile_async=nothing, set_input_shape=nothing, set_tensor_address=nothing
-        )
+        return Context(self)
 
 
 class Builder:
@@ -96,7 +145,9 @@ class Builder:
         monitor.phase_start("timing", None, 2)
         self.module.went_on = [monitor.step_complete("timing", 0)]
         monitor.phase_finish("timing")
-        return b"an engine"
+        batches = ",".join(str(shape[0]) for shape in config.profiles)
+        self.module.builds.append(batches)
+        return HEADER + batches.encode() + b"\n" + self.module.onnx
 
 
 def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compiles_late: bool = False):
@@ -106,6 +157,9 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
         __version__=version,
         compiles_late=compiles_late,
         contexts=[],
+        builds=[],
+        ran=[],
+        drift=0.0,
         ILogger=type("ILogger", (), {"Severity": SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)}),
         IProgressMonitor=object,
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1) if typed_flag else SimpleNamespace(),
@@ -115,20 +169,37 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
         LayerInformationFormat=SimpleNamespace(ONELINE="oneline"),
         LayerType=SimpleNamespace(CONVOLUTION=1, MATRIX_MULTIPLY=2, SHUFFLE=3, CAST=4, IDENTITY=5, CONSTANT=6,
                                   DEQUANTIZE=7),
-        OnnxParser=lambda network, log: SimpleNamespace(parse_from_file=lambda path: True),
+        ComputeCapability=SimpleNamespace(__members__={f"SM{sm}": sm for sm in (75, 86, 87)}, SM87=87),
     )  # fmt: skip
+
+    def parse_from_file(path):
+        with open(path, "rb") as stream:
+            module.onnx = stream.read()
+        return True
+
+    module.OnnxParser = lambda network, log: SimpleNamespace(parse_from_file=parse_from_file)
     module.Builder = lambda log: Builder(module, log)
-    module.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: Engine(module))
+    module.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: Engine(module, data))
     return module
 
 
 class Buffer:
-    """Host memory alone."""
+    """Host memory alone, found by its address."""
 
-    device = 0
+    at: ClassVar[dict[int, Buffer]] = {}
+    addresses = itertools.count(1)
 
     def __init__(self, shape, dtype):
         self.array = np.zeros(shape, dtype)
+        self.device = next(Buffer.addresses)
+        Buffer.at[self.device] = self
+
+    def upload(self, rows, stream):
+        pass
+
+    def download(self, rows, stream):
+        pass
 
     def free(self):
+        del Buffer.at[self.device]
         self.array = None

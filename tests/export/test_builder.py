@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from inference.backends import _cuda, _trt_build, _trt_watch, trt
+from inference.backends import _trt_build, trt
 from inference.backends._trt_cache import read_cache, runtime_file, timing_file, write_cache
 from inference.errors import InputError
 from inference.passport import load
@@ -20,19 +22,7 @@ def bundle(tmp_path):
 @pytest.fixture
 def put(monkeypatch):
     """Return a function that puts a fake runtime and a device of compute capability 8.7 here."""
-
-    def put_here(module):
-        monkeypatch.setattr(_trt_watch, "_loggers", {})
-        monkeypatch.setattr(_cuda, "absence", lambda: None)
-        monkeypatch.setattr(_cuda, "device", lambda: _cuda.Device("Fake Orin", 87, "runtime 12.6"))
-        monkeypatch.setattr(_cuda, "call", lambda *_: 0)
-        monkeypatch.setattr(_cuda, "Buffer", fake_trt.Buffer)
-        for place in (_trt_build, trt):
-            monkeypatch.setattr(place, "module_of", lambda runtime: (module.__name__, module))
-        monkeypatch.setattr(trt, "importable", lambda: [module.__name__])
-        return module
-
-    return put_here
+    return lambda module: fake_trt.put_here(monkeypatch, module)
 
 
 def test_the_timing_cache_is_kept_and_reused_by_the_same_version_alone(bundle, put):
@@ -76,7 +66,7 @@ def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, ty
 def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put):
     module, said = put(fake_trt.make("10.3.0")), []
     trt.build(bundle, "fp32", say=said.append)
-    assert said[0] == "fp32.tensorrt.sm87.engine: timing, 1 of 2"
+    assert said[0] == "fp32.tensorrt.sm87.b1-4-16.engine: timing, 1 of 2"
     assert module.went_on == [True]
 
     def interrupted(sentence):
@@ -93,31 +83,26 @@ def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle,
     assert _trt_build.layers_file(engine).read_text() == "Conv_0 int8"
 
 
-def test_compiled_kernels_are_kept_for_their_engine_and_found_again(bundle, put, capsys):
+def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, capsys):
     module = put(fake_trt.make("1.7.1", "tensorrt_rtx", compiles_late=True))
-    module.ComputeCapability = type("C", (), {"__members__": {"SM87": 0}, "SM87": 0})
-    module.Builder = lambda log: CapableBuilder(module, log)
-    trt.open_backend(bundle, "fp32").close()
-    engine = bundle.path / "engines" / "fp32.tensorrt_rtx.sm87.engine"
+    engine = trt.build(bundle, "fp32", runtime="tensorrt_rtx")
+    with closing(trt.open_backend(bundle, "fp32")) as backend:
+        assert "kernels compiled" in capsys.readouterr().err
+        assert not runtime_file(engine).exists()
+        backend.mark_proved()
     assert read_cache(runtime_file(engine), load(engine, "").engine_sha256) == b"+timed"
-    assert "kernels compiled in" in capsys.readouterr().err
     trt.open_backend(bundle, "fp32").close()
     assert module.contexts[-1][0].cache.kept == b"+timed"
     assert "kernels found in" in capsys.readouterr().err
 
 
-class CapableBuilder(fake_trt.Builder):
-    def create_builder_config(self):
-        config = super().create_builder_config()
-        config.set_compute_capability = lambda capability, index: None
-        return config
-
-
 def test_tensorrt_is_asked_for_no_runtime_cache(bundle, put):
     module = put(fake_trt.make("10.3.0"))
-    trt.open_backend(bundle, "fp32").close()
+    engine = trt.build(bundle, "fp32", options=trt.Options((1,)))
+    with closing(trt.open_backend(bundle, "fp32")) as backend:
+        backend.mark_proved()
     assert module.contexts == [()]
-    assert not runtime_file(bundle.path / "engines" / "fp32.tensorrt.sm87.engine").exists()
+    assert not runtime_file(engine).exists()
 
 
 @pytest.mark.parametrize("options", [{"level": 6}, {"workspace_mib": 0}, {"batches": ()}, {"batches": (1, 1)}])

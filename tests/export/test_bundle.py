@@ -50,7 +50,7 @@ def test_every_gate_names_its_checks(exported):
 
 def test_engines_of_both_precisions_are_built_with_passports(exported):
     engines = exported / runs.ARCH / "bundle" / "engines"
-    names = [f"{p}.tensorrt_rtx.sm86.engine" for p in ("fp32", "fp16", "int8")]
+    names = [f"{p}.tensorrt_rtx.sm86.b1-4-16.engine" for p in ("fp32", "fp16", "int8")]
     assert sorted(path.name for path in engines.iterdir()) == sorted([*names, *(f"{n}.json" for n in names)])
     for name in names:
         passport = load(engines / name, "")

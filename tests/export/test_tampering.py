@@ -21,7 +21,7 @@ from inference.verify import verify
 from tests.bundles import make_bundle
 from tests.export import runs
 
-ENGINE = "fp32.tensorrt_rtx.sm86.engine"
+ENGINE = "fp32.tensorrt_rtx.sm86.b1-4-16.engine"
 
 
 def flip_bit(path, place=0.5):

@@ -19,7 +19,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from inference.backends import find, open_backend
+from inference.backends import open_backend, presence
 from inference.camera import Camera, Mounting
 from inference.pipeline import Pipeline
 from inference.regions import Zones
@@ -59,7 +59,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def step(request, bundle, frames):
     """Decide one frame, as the runner does between its source and its sinks."""
-    if not find(request.param).presence().here:
+    if not presence(request.param).here:
         pytest.skip(f"{request.param} is not here")
     backend = open_backend(request.param, bundle, "fp32", batch=3, threads=1)
     zones = Zones({name: ZONES[name] for name in ("left", "ego")} | {"whole": (0.0, 0.0, 1.0, 1.0)})

@@ -1,0 +1,142 @@
+"""The engine that is timed is the engine that ships: built before, proved on the device, alone in production."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmarks import field, measuring
+from benchmarks.candidates import list_candidates
+from benchmarks.commands import measure
+from benchmarks.effort import EFFORTS, Effort
+from benchmarks.engines import build_engines
+from benchmarks.production import write_production
+from inference import golden
+from inference.backends import trt
+from inference.contract import open_bundle
+from inference.errors import CheckError
+from inference.files import read_json, sha256_of_file, write_json
+from inference.passport import load
+from tests.benchmarks.conftest import BUSY
+from tests.export import fake_trt
+
+SMALL = Effort(corrupted_rows=(3, 3), severities=(1,), strangers=2)
+CHEAP = [*BUSY, "--backends", "trt", "--thin"]
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
+    monkeypatch.setitem(EFFORTS, "thin", SMALL)
+    monkeypatch.setattr(measuring, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(measuring, "measure_ages", lambda *_: np.ones(662))
+    return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
+
+
+def engines_in(folder):
+    return {file.name: sha256_of_file(file) for file in (folder / "engines").glob("*.engine")}
+
+
+def why_not(run):
+    return read_json(run / "report" / "results.json")["candidates"][0]["why_not"]
+
+
+def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runtime, monkeypatch):
+    timed, take_turns = [], field.take_turns
+
+    def watch(*arguments, **options):
+        timed.append(engines_in(small_run / "tiny_a" / "bundle"))
+        return take_turns(*arguments, **options)
+
+    monkeypatch.setattr(field, "take_turns", watch)
+    assert measure.main([str(small_run), *CHEAP]) == 0
+    assert engines_in(small_run / "production") == timed[0]
+    assert engines_in(small_run / "tiny_a" / "bundle") == timed[0]
+    assert runtime.builds == ["1,4,16"], "it was built once, before anything was measured"
+    assert {1, 16} <= set(runtime.ran), "latency ran one region, robustness sixteen, on the same file"
+    shipped = load(next((small_run / "production" / "engines").glob("*.engine")), "")
+    assert (shipped.state, shipped.proved_on["name"], shipped.proved_on["version"]) == ("proved", "Fake Orin", "10.3.0")
+
+
+def test_an_engine_that_is_wrong_at_one_batch_size_alone_is_not_chosen(small_run, runtime, monkeypatch):
+    """Each batch size has kernels of its own: sixteen regions are wrong here, one and four are right."""
+    execute = fake_trt.Context.execute_async_v3
+
+    def fail_at_sixteen(context, stream):
+        runtime.drift = 0.2 if context.batch == 16 else 0.0
+        return execute(context, stream)
+
+    monkeypatch.setattr(fake_trt.Context, "execute_async_v3", fail_at_sixteen)
+    with pytest.raises(CheckError, match="no candidate can go to production"):
+        measure.main([str(small_run), *CHEAP])
+    assert why_not(small_run).startswith("its golden frames do not hold on this device: max |dprob|, batch 16 is 0.2")
+    assert load(next((small_run / "tiny_a" / "bundle" / "engines").glob("*.engine")), "").state == "built"
+
+
+def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypatch, capsys):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    bundle = open_bundle(small_run / "tiny_a" / "bundle")
+    trt.build(bundle, "fp32")
+    monkeypatch.setattr("inference.passport.write_json", read_only)
+    with pytest.raises(CheckError, match="no candidate can go to production"):
+        measure.main([str(small_run), *CHEAP])
+    assert why_not(small_run) == "it is not proved on this device: no proof can be written beside its engine"
+    assert "engines cannot be written (Read-only file system)" in capsys.readouterr().err
+
+
+def test_an_engine_that_cannot_be_built_is_listed_with_its_reason(small_run, runtime, monkeypatch):
+    monkeypatch.setattr(fake_trt.Builder, "build_serialized_network", lambda *_: None)
+    assert measure.main([str(small_run), *BUSY, "--backends", "ort", "trt", "--thin"]) == 0
+    rows = read_json(small_run / "report" / "results.json")["unmeasured"]
+    assert [(r["arch"], r["precision"], r["backend"]) for r in rows if "cannot build" in r["reason"]] == [
+        ("tiny_a", "fp32", "trt")
+    ]
+
+
+def test_engines_of_other_seeds_are_built_before_anything_is_measured(small_run, runtime, monkeypatch):
+    other = shutil.copytree(small_run, small_run.parent / "other")
+    for folder, seed in ((small_run, 0), (other, 1)):
+        write_json(folder / "run.json", {**read_json(folder / "run.json"), "seed": seed})
+    built = []
+    monkeypatch.setattr(field, "take_turns", lambda *a, **o: (built.extend(runtime.builds), stop())[1])
+    with pytest.raises(KeyboardInterrupt):
+        measure.main([str(small_run), *CHEAP])
+    assert len(built) == 2
+    assert engines_in(other / "tiny_a" / "bundle")
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def test_an_engine_that_fits_is_not_built_again_and_batches_add_up(small_run, runtime):
+    bundle = open_bundle(small_run / "tiny_a" / "bundle")
+    trt.build(bundle, "fp32", options=trt.Options((1, 3)))
+    for _ in range(2):
+        assert build_engines({"tiny_a": bundle}, ["trt", "ort"]) == []
+    assert runtime.builds == ["1,3", "1,3,4,16"]
+    assert set(engines_in(bundle.path)) == {"fp32.tensorrt.sm87.b1-3-4-16.engine"}
+
+
+def test_production_takes_no_engine_that_is_not_proved(small_run, runtime):
+    bundle = open_bundle(small_run / "tiny_a" / "bundle")
+    candidate = list_candidates({"tiny_a": bundle}, ["trt"], [1])[0]
+    engine = trt.build(bundle, "fp32")
+    with pytest.raises(CheckError, match="is not proved: run `python -m inference verify"):
+        write_production(small_run / "production", candidate, {"synthetic": True}, "", measured=engine.name)
+    assert not [path for path in small_run.iterdir() if "production" in path.name]
+
+
+def test_golden_frames_fill_a_batch_exactly(small_run, runtime):
+    bundle = open_bundle(small_run / "tiny_a" / "bundle")
+    trt.build(bundle, "fp32")
+    backend = trt.open_backend(bundle, "fp32")
+    for size in backend.batch_sizes:
+        runtime.ran.clear()
+        assert all(row.passed for row in golden.check(bundle, "trt", backend, "fp32", batch=size))
+        assert set(runtime.ran) == {size}
+    backend.close()
