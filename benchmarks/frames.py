@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inference.errors import InputError
 from inference.preprocess import Bytes
+from inference.redact import public_uri
 from inference.scene import ZONES, Scene
 from inference.sources import EndOfStream, SourceLost, open_source
 
@@ -33,5 +34,5 @@ def frames_of(uri: str | None, count: int = COUNT) -> list[Bytes]:
     finally:
         source.close()
     if not frames:
-        raise InputError(f"{uri} gave no frame: check it with `python -m inference run`")
+        raise InputError(f"{public_uri(uri)} gave no frame: check it with `python -m inference run`")
     return frames

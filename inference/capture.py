@@ -12,6 +12,7 @@ import cv2
 from inference.ffmpeg import why_not_open
 from inference.live import Reader
 from inference.preprocess import Bytes, decode
+from inference.redact import public_text
 from inference.sources import Frame, SourceLost, SourceRefused
 
 BROKEN_FRAMES = 10
@@ -59,10 +60,10 @@ class CaptureReader(Reader):
             return SourceLost(f"{self._name} does not open")
         reason = why_not_open(str(self._target))
         if refused := REFUSED.search(reason):
-            mend = "give the user and the password that it wants, SCHEME://USER:PASSWORD@HOST/.."
+            mend = "write the user and the password that it wants before the host, with a colon between and an @ behind"
             return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {mend}")
         silent = "FFmpeg gives no reason, as when it was built without that protocol"
-        return SourceLost(f"{self._name} does not open: {reason or silent}")
+        return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 
     def _grab(self) -> bool:
         """Take the next frame of the stream; the first time, the newest.

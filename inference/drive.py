@@ -19,6 +19,7 @@ from inference.errors import CheckError, InputError
 from inference.files import write_json
 from inference.live import play_in_real_time
 from inference.pipeline import Pipeline
+from inference.redact import public_text, public_uri
 from inference.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
 from inference.selftest import self_test
 from inference.sink_worker import Outlet, start_workers
@@ -60,7 +61,10 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
         runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
-        print(f"running {options.source} on {name} {precision}, zones {' '.join(zones.names)}", file=sys.stderr)
+        print(
+            f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}",
+            file=sys.stderr,
+        )
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
@@ -69,7 +73,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     check_frames(runner, options.source)
     summary = {
         "schema": SCHEMA,
-        "source": options.source,
+        "source": public_uri(options.source),
         "source_report": opened.report(),
         "synthetic": "synthetic" in stamps,
         "stamps": list(stamps),
@@ -93,7 +97,7 @@ def close_all(*parts: Source | Outlet | Backend) -> None:
             part.close()
         except Exception as error:  # a device that has failed refuses to be closed, too
             name = type(part).__name__
-            print(f"warning: {name} did not close ({type(error).__name__}: {error})", file=sys.stderr)
+            print(f"warning: {name} did not close ({type(error).__name__}: {public_text(str(error))})", file=sys.stderr)
 
 
 def check_frames(runner: Runner, uri: str) -> None:
@@ -102,7 +106,7 @@ def check_frames(runner: Runner, uri: str) -> None:
         return
     if runner.stop.is_set():
         raise CheckError("stopped by SIGTERM before the first frame")
-    raise InputError(f"{uri} gave no frame: give a source that does")
+    raise InputError(f"{public_uri(uri)} gave no frame: give a source that does")
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+
+from inference.redact import public_text
 
 
 class InputError(Exception):
@@ -23,7 +26,7 @@ def as_device_error(error: Exception, what: str) -> DeviceError:
     """Return the failure of `what` as one sentence; an error of ours is a sentence already."""
     ours = isinstance(error, (InputError, CheckError, DeviceError))
     sentence = str(error) if ours else f"{what} failed ({type(error).__name__}: {error}): start it again"
-    return DeviceError(" ".join(sentence.split()))
+    return DeviceError(" ".join(public_text(sentence).split()))
 
 
 def check_positive(**values: float) -> None:
@@ -38,10 +41,10 @@ def run_command(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {public_text(str(error))}", file=sys.stderr)
         return 2
     except (CheckError, DeviceError) as error:
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {public_text(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
@@ -49,3 +52,6 @@ def run_command(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # `... | head` closed our stdout: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # a fault in this program: its traceback helps to find it, and may quote what was typed
+        print(public_text(traceback.format_exc()), end="", file=sys.stderr)
+        return 1

@@ -19,6 +19,7 @@ from inference.decision import Decider, Decision, state_of
 from inference.errors import DeviceError, InputError, as_device_error
 from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
+from inference.redact import public_text
 from inference.regions import Zones, whole_frame
 from inference.sight import Sight
 from inference.sink_worker import Outlet
@@ -217,7 +218,7 @@ class Runner:
 
     def _say(self, state: State, reason: str) -> None:
         """Post a decision without a frame: at each change of state, then once a second."""
-        now = monotonic_ns()
+        now, reason = monotonic_ns(), public_text(reason)
         if not self._watch.change(state, reason, now) and now - self._said_ns < REPEAT_NS:
             return
         self._said_ns = now

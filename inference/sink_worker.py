@@ -12,6 +12,7 @@ import numpy as np
 
 from inference.decision import Decision
 from inference.preprocess import Bytes
+from inference.redact import public_text
 from inference.sinks import Sink
 
 HANGS_S = 30.0
@@ -90,7 +91,7 @@ class Outlet:
             self._take_back(picture)
 
     def _die(self, error: Exception) -> None:
-        self.error = " ".join(f"{type(error).__name__}: {error}".split())
+        self.error = _sentence(error)
         print(f"the sink {self.sink.name} is off: {self.error}", file=sys.stderr)
 
     def close(self, timeout_s: float = 30.0) -> None:
@@ -107,7 +108,11 @@ class Outlet:
         try:
             self.sink.close()
         except Exception as error:  # see _drain
-            self.error = " ".join(f"{type(error).__name__}: {error}".split())
+            self.error = _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    return public_text(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def start_workers(sinks: Sequence[Sink], *, lossless: bool) -> list[Outlet]:

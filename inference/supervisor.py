@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from inference.errors import CheckError, check_positive, run_command
+from inference.redact import public_text
 from inference.states import State
 from inference.systemd import Systemd
 from inference.v4l2 import device_of
@@ -176,7 +177,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
             code = run_command(lambda: self._work(worker))
         except BaseException:  # whatever it is, the supervisor hears of it by the exit code
-            traceback.print_exc()
+            print(public_text(traceback.format_exc()), end="", file=sys.stderr)
         finally:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):

@@ -22,6 +22,7 @@ from benchmarks.seeds import judge_seeds
 from benchmarks.tables import as_table
 from inference.commands import Parser
 from inference.errors import CheckError, InputError
+from inference.redact import public_uri
 from inference.runs import open_run
 
 
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     candidates = {m.candidate.name: m.candidate for m in field.measured}
     if outcome.chosen:
         add_age_of_chosen(results, candidates[outcome.chosen.name], effort_of(options))
+    results["protocol"]["source"] = public_uri(results["protocol"]["source"])  # the last drive is done
     judge_seeds(results, policy)
     results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
     shown = outcome.chosen or outcome.reference

@@ -21,6 +21,7 @@ import cv2
 from inference.errors import InputError
 from inference.images import is_still
 from inference.preprocess import Bytes
+from inference.redact import public_uri
 from inference.regions import Relative
 from inference.v4l2 import device_of
 
@@ -122,11 +123,13 @@ def parameters(uri: str, defaults: Mapping[str, str | float | int]) -> dict[str,
     """Return `uri`'s query over `defaults`, each of its default's type. Raises InputError naming the parameter."""
     given = dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True))
     if unknown := sorted(set(given) - set(defaults)):
-        raise InputError(f"{uri} has the unknown parameter {unknown[0]!r}: choose from {', '.join(defaults)}")
+        raise InputError(
+            f"{public_uri(uri)} has the unknown parameter {unknown[0]!r}: choose from {', '.join(defaults)}"
+        )
     values = dict(defaults)
     for name, text in given.items():
         try:
             values[name] = type(defaults[name])(text)
         except ValueError:
-            raise InputError(f"{uri}: {name} is {text!r}, give a {type(defaults[name]).__name__}") from None
+            raise InputError(f"{public_uri(uri)}: {name} is {text!r}, give a {type(defaults[name]).__name__}") from None
     return values

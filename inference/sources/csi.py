@@ -7,6 +7,7 @@ import cv2
 from inference.capture import CaptureReader
 from inference.errors import InputError
 from inference.live import LiveSource
+from inference.redact import public_uri
 
 SCHEMES = ("csi",)
 PIPELINE = (
@@ -21,7 +22,7 @@ def open_source(uri: str) -> LiveSource:
     """Open the camera in its own thread. Raises InputError when this OpenCV has no GStreamer."""
     number = uri.removeprefix("csi://")
     if not number.isdigit():
-        raise InputError(f"{uri} names no sensor: give csi://0")
+        raise InputError(f"{public_uri(uri)} names no sensor: give csi://0")
     if not any(line.split()[-1] == "YES" for line in _about("GStreamer")):
         raise InputError(f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
     return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))

@@ -12,6 +12,7 @@ import cv2
 from inference.capture import CaptureReader
 from inference.errors import InputError
 from inference.live import LiveSource
+from inference.redact import public_uri
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt", "http", "https")
 OPTIONS = (
@@ -25,6 +26,6 @@ def open_source(uri: str) -> LiveSource:
     """Open the stream in its own thread: the newest frame wins. Raises InputError where the URI names no host."""
     scheme, rest = uri.split("://", 1)
     if not rest or rest.startswith("/"):
-        raise InputError(f"{uri} names no host: give {scheme.lower()}://HOST[:PORT]/PATH")
+        raise InputError(f"{public_uri(uri)} names no host: give {scheme.lower()}://HOST/..")
     target = f"{scheme.lower()}://{rest}"  # FFmpeg knows no RTSP://
-    return LiveSource(lambda: CaptureReader(target, uri, cv2.CAP_FFMPEG, OPTIONS))
+    return LiveSource(lambda: CaptureReader(target, public_uri(uri), cv2.CAP_FFMPEG, OPTIONS))

@@ -10,6 +10,7 @@ import cv2
 
 from inference.errors import InputError
 from inference.preprocess import Bytes
+from inference.redact import public_uri
 from inference.sources import GRAMMAR, EndOfStream, Frame, Source
 
 DEFAULT_FPS = 25.0
@@ -18,9 +19,9 @@ DEFAULT_FPS = 25.0
 def open_source(uri: str) -> VideoSource:
     """Open a video file. Raises InputError when it is missing, no video, or has no frame."""
     if not Path(uri).exists():
-        raise InputError(f"{uri} does not exist: give {GRAMMAR}")
+        raise InputError(f"{public_uri(uri)} does not exist: give {GRAMMAR}")
     if not Path(uri).is_file():
-        raise InputError(f"{uri} is neither a file nor a folder: give {GRAMMAR}")
+        raise InputError(f"{public_uri(uri)} is neither a file nor a folder: give {GRAMMAR}")
     return VideoSource(uri)
 
 
@@ -33,7 +34,7 @@ class VideoSource(Source):
         ok, first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not ok or first is None:
             self._capture.release()
-            raise InputError(f"{uri} is not a video that can be read: give {GRAMMAR}")
+            raise InputError(f"{public_uri(uri)} is not a video that can be read: give {GRAMMAR}")
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
         self._image: Bytes = first  # type: ignore[assignment]
         self._next = 0

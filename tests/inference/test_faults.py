@@ -341,6 +341,7 @@ class TornCapture:
         self._broken, self._n = broken, -1
 
     def grab(self):
+        time.sleep(0.012)  # a frame that comes at once lay in a queue, and would be passed over
         self._n += 1
         return True
 

@@ -1,0 +1,186 @@
+"""No secret reaches an output: of every scheme, in every output, however an address gets into it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from http.client import HTTPConnection
+from http.server import ThreadingHTTPServer
+from itertools import product
+from pathlib import Path
+from urllib.parse import quote
+
+import cv2
+import pytest
+
+from inference.capture import CaptureReader
+from inference.commands.run import main
+from inference.errors import InputError, run_command
+from inference.live import LiveSource
+from inference.redact import public_text, public_uri
+from inference.sources import GRAMMAR, SourceLost, schemes
+from inference.sources.synthetic import DEFAULTS
+from tests.bundles import make_bundle
+from tests.inference.fake_camera import drive, good, raising
+from tests.inference.test_network_sources import Camera
+
+ROOT = Path(__file__).parents[2]
+USER, TOKEN = "gardener", "T0kenValue"
+PASSWORDS = [
+    "S3cret",
+    "S3cret@word",
+    quote("S3cret@w/rd", safe=""),
+    "S3cret/word",
+    "S3cret:word",
+    "S3c w0rd",
+    "S3c?ret#x",
+]
+TAILS = [
+    "",
+    f"/video?token={TOKEN}",
+    f"?password={TOKEN}",
+    f"/{TOKEN}/main",
+    f"/user=x_password={TOKEN}_ch=1",
+    f"#{TOKEN}",
+]
+HEADS = [*(f"{scheme}://" for scheme in schemes()), "RTSP://", "rtps://", "rtsp:/", "rtsp:", ""]
+ADDRESSES = ["".join(parts) for parts in product(HEADS, (f"{USER}:{p}@10.0.0.7:554" for p in PASSWORDS), TAILS)]
+ADDRESSES += [f"{scheme}://10.0.0.7{tail}" for scheme in ("rtsp", "http", "udp") for tail in TAILS]
+ADDRESSES += [f"synthetic://?frames=3&token={TOKEN}", f"synthetic://?frames=3;token={TOKEN}", f"synthetic://?{TOKEN}"]
+SECRET = re.compile("gardener|S3c|w.?rd|ret#|T0ken", re.IGNORECASE)
+
+
+def leaks(texts):
+    return [text for text in texts if SECRET.search(text)]
+
+
+def test_the_name_of_a_source_holds_no_secret():
+    assert leaks(public_uri(uri) for uri in ADDRESSES) == []
+
+
+@pytest.mark.parametrize("sentence", ["OpenCV: can't open '{}' by name", "[http] {}: Server returned 401", "{}"])
+def test_a_sentence_that_quotes_an_address_is_left_without_its_secrets(sentence):
+    quoted = [uri for uri in ADDRESSES if " " not in uri or "://" in uri]  # else nobody can say where it begins
+    assert leaks(public_text(sentence.format(uri)) for uri in quoted) == []
+
+
+def test_what_is_no_secret_stays():
+    whole = [
+        "0",
+        "/dev/video0",
+        "csi://0",
+        "road.mp4",
+        "a b/cam@home.mp4",
+        "replay://drive/recording",
+        "rtsp://10.0.0.7",
+    ]
+    whole += ["synthetic://?" + "&".join(f"{key}={value}" for key, value in DEFAULTS.items())]
+    assert [public_uri(uri) for uri in whole] == whole
+    assert public_uri(f"rtsp://{USER}:S3cret@cam.local:554/live?x=1") == "rtsp://cam.local:554/..."
+    assert public_uri("http://[fe80::1]:80/a") == "http://[fe80::1]:80/..."
+    for text in (GRAMMAR, "frame 3: 4 of 5 zones (at 0.5): see a@b", "rtsp://10.0.0.7/...: gone", "***: gone"):
+        assert public_text(text) == text
+
+
+@pytest.mark.parametrize("head", ["synthetic://", "replay://", "csi://", "rtps://", "rtsp:", "", "/dev/video"])
+@pytest.mark.parametrize("name", ["--source", "--sauce", ""])
+def test_a_command_that_is_wrong_does_not_repeat_the_secret(tmp_path, head, name, capfd):
+    make_bundle(tmp_path / "b")
+    uri = f"{head}{USER}:S3cret@10.0.0.7/{TOKEN}?token={TOKEN}"
+    assert run_command(lambda: main([str(tmp_path / "b"), *([name] if name else []), uri])) == 2
+    assert leaks(capfd.readouterr()) == []
+
+
+def test_a_fault_of_ours_does_not_print_the_secret_with_its_traceback(capfd):
+    def fault():
+        raise ValueError(f"rtsp://{USER}:S3cret@10.0.0.7/{TOKEN}")
+
+    assert run_command(fault) == 1
+    out = "".join(capfd.readouterr())
+    assert "ValueError" in out
+    assert out.count(TOKEN) == out.count("{TOKEN}")  # the line of the source, not its value
+    assert "gardener" not in out
+
+
+def test_what_opencv_raises_about_an_address_is_public_wherever_the_runner_says_it(tmp_path, capfd):
+    error = cv2.error(f"VideoCapture('rtsp://{USER}:S3cret@word@10.0.0.7/{TOKEN}'): 401 for {USER}:S3cret@10.0.0.7")
+    done = drive(tmp_path, [*good(2), raising(error), *good(2, 10), raising(InputError(str(error)))])
+    assert done.states[:2] == ["OK", "LOST"]
+    assert (
+        leaks([str(done.error), str(done.summary), str([d.as_json() for d in done.decisions]), *capfd.readouterr()])
+        == []
+    )
+
+
+def test_a_stream_that_does_not_open_names_its_host_alone():
+    uri = f"rtsp://{USER}:S3cret%40word@127.0.0.1:9/{TOKEN}?token={TOKEN}"
+    source = LiveSource(lambda: CaptureReader(uri, public_uri(uri), cv2.CAP_FFMPEG))
+    try:
+        with pytest.raises(SourceLost, match=r"rtsp://127\.0\.0\.1:9/\.\.\. does not open: .*refused") as caught:
+            source.read(20)
+    finally:
+        source.close()
+    assert leaks([str(caught.value)]) == []
+
+
+class Guarded(Camera):
+    """A camera that stops after a dozen pictures."""
+
+    pictures = 12
+
+
+@pytest.fixture
+def address():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{USER}:S3cret%40word@127.0.0.1:{server.server_port}/{TOKEN}?token={TOKEN}"
+    server.shutdown()
+    server.server_close()
+
+
+def get(port, path):
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return f"{answer.getheaders()} {answer.read().decode(errors='replace')}"
+
+
+def test_no_byte_that_a_drive_leaves_holds_a_secret(tmp_path, address):
+    """The whole program on a camera that is lost and found: log, files, recording, page, metrics, systemd."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    command = [sys.executable, "-m", "inference", "run", str(make_bundle(tmp_path / "b").path), "--source", address]
+    command += ["--out", str(tmp_path / "out"), "--record", str(tmp_path / "recording"), "--web", "0", "--frames", "20"]
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        log = ""
+        while (port := re.search(r"the page is at \S+:(\d+)", log)) is None:
+            log += process.stderr.readline()
+        pages = [get(int(port[1]), path) for path in ("/", "/state.json", "/metrics")]
+        out, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    files = {str(f): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file() and tmp_path / "b" not in f.parents}
+    manager.setblocking(False)
+    words = []
+    while True:
+        try:
+            words.append(manager.recv(4096).decode())
+        except BlockingIOError:
+            break
+    manager.close()
+    log += rest
+    assert process.returncode == 0, log
+    assert "-> LOST: http://127.0.0.1:" in log
+    assert {"decisions.jsonl", "summary.json", "overlay.mp4", "recording.json"} <= {Path(name).name for name in files}
+    assert any("STATUS=LOST" in word for word in words)
+    everything = [out, log, *pages, *words, *(body.decode(errors="replace") for body in files.values())]
+    assert [text for text in everything if re.search(f"{USER}|S3cret|[@0]word|{TOKEN}", text)] == []
