@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,20 +77,24 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
     def refuse(error: OSError) -> None:
         left_out[CLOSED].append(Path(error.filename))
 
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        state = Path(place).stat()
-        if (state.st_dev, state.st_ino) in seen:
-            left_out[AGAIN].append(Path(place))
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        left_out[HIDDEN] += [Path(place, name) for name in folders if is_hidden(name)]
-        folders[:] = sorted(name for name in folders if deep and not is_hidden(name))
-        for file in (Path(place, name) for name in files):
-            if why := _why_no_picture(file):
-                left_out[why].append(file)
-            else:
-                pictures.append(file)
+    starts = deque([folder])  # linked folders come after the real ones, so that a file is found where it stands
+    while starts:
+        for place, folders, files in os.walk(starts.popleft(), onerror=refuse):
+            here = Path(place)
+            state = here.stat()
+            if (state.st_dev, state.st_ino) in seen:
+                left_out[AGAIN].append(here)
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            left_out[HIDDEN] += [here / name for name in folders if is_hidden(name)]
+            folders[:] = sorted(name for name in folders if deep and not is_hidden(name))
+            starts += [here / name for name in folders if (here / name).is_symlink()]
+            for file in (here / name for name in files):
+                if why := _why_no_picture(file):
+                    left_out[why].append(file)
+                else:
+                    pictures.append(file)
     return Scan(sorted(pictures), {why: sorted(paths) for why, paths in left_out.items() if paths})
 
 

@@ -163,6 +163,14 @@ def test_links_are_followed_loops_end_and_broken_ones_are_named(tmp_path):
     ]
 
 
+def test_a_picture_is_found_in_its_own_folder_before_it_is_found_through_a_link(tmp_path):
+    for name in ("bus", "car"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(encode("PNG"))
+    (tmp_path / "bus" / "link").symlink_to("../car")
+    assert scan(tmp_path).pictures == [tmp_path / "bus" / "a.png", tmp_path / "car" / "a.png"]
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.dat"])
 def test_a_single_picture_is_upright_as_in_a_folder(tmp_path, name):
     exif = Image.Exif()

@@ -18,6 +18,10 @@ SOURCE is a folder of images (split/class/* as it is split, or class/* to be spl
 data set (COCO JSON, YOLO with data.yaml, Pascal VOC, KITTI object: one row a box, cut with context, and background
 that overlaps no box), or `synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
 
+Pictures are found by their suffix and read as OpenCV reads them: of an animated GIF, WebP or PNG and of a TIFF with
+pages the first one, without transparency. A damaged one is rejected with the reason. In WebP, JPEG 2000, BMP, PNM, Sun
+raster and TIFF without compression only a wrong length can be told, and a gap in a JPEG nearly always, not always.
+
 An --out that exists is never overwritten: when it is a pack of the same files and options nothing is done,
 otherwise the command ends with exit code 2.
 """
