@@ -105,7 +105,7 @@ def test_the_editor_is_told_the_same_arrows():
 
 
 def test_no_file_is_named_after_a_library():
-    libraries = HEAVY - RUNTIMES | {"numpy", "cv2", "scipy", "sklearn", "jinja2", "bokeh", "supervision"}
+    libraries = HEAVY - RUNTIMES | {"numpy", "cv2", "scipy", "sklearn", "jinja2", "supervision"}
     named = [str(f) for room in ROOMS for f in files_of(room) if f.stem in libraries and f.parent.name != "backends"]
     assert not named
 
