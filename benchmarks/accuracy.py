@@ -60,11 +60,11 @@ def classify_rows(pipeline: Pipeline, images_nhwc: Bytes) -> Probs:
     return np.asarray(probs, np.float32)
 
 
-def predict(pipeline: Pipeline, pack: Pack, split: str = "test") -> Predictions:
-    """Classify a split of the pack. Raises InputError when it has no rows."""
-    rows = pack.rows(split)
+def predict(pipeline: Pipeline, pack: Pack) -> Predictions:
+    """Classify the test split of a pack. Raises InputError when it has no rows."""
+    rows = pack.rows("test")
     if not len(rows):
-        raise InputError(f"{pack.path} has no {split} rows: pack the source again with a {split} split")
+        raise InputError(f"{pack.path} has no test rows: pack the source again with a test split")
     return Predictions(pack.labels_n[rows], classify_rows(pipeline, pack.images_nhwc[rows]))
 
 

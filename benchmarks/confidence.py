@@ -76,12 +76,10 @@ def redraw(
     return {"redraws": redraws, "chosen": parts, "optimism": float(np.mean(optimism)) if optimism else None}
 
 
-def describe_confidence(
-    results: dict[str, Any], frame_ms: Sequence[Floats], policy: Policy, redraws: int = REDRAWS
-) -> dict[str, Any]:
+def describe_confidence(results: dict[str, Any], frame_ms: Sequence[Floats], policy: Policy) -> dict[str, Any]:
     """Return the part of results.json that says what would change the choice and how sure it is."""
     field, floor, chosen = evidence_of(results), results["noise"]["floor"], results["choice"]["chosen"]
-    drawn = redraw(field, frame_ms, policy, floor, redraws=redraws)
+    drawn = redraw(field, frame_ms, policy, floor)
     accuracy = next((e.figure("accuracy") for e in field if e.name == chosen), None)
     flattered = drawn["optimism"]
     left = without_winner(field, policy, floor, chosen) if chosen else None

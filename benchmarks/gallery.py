@@ -18,11 +18,11 @@ SIDE_PX = 112
 """Pictures in the report are at most so large: it must stay under 5 MB."""
 
 
-def list_worst(predictions: Predictions, pack: Pack, split: str = "test", most: int = WORST) -> list[dict[str, Any]]:
-    """Return the wrong rows of which the model was surest, the surest first."""
-    rows, tops = pack.rows(split), predictions.probs_nc.max(1)
+def list_worst(predictions: Predictions, pack: Pack) -> list[dict[str, Any]]:
+    """Return the wrong test rows of which the model was surest, the surest first."""
+    rows, tops = pack.rows("test"), predictions.probs_nc.max(1)
     wrong = np.flatnonzero(~predictions.correct_n)
-    ordered = wrong[np.argsort(-tops[wrong], kind="stable")][:most]
+    ordered = wrong[np.argsort(-tops[wrong], kind="stable")][:WORST]
     return [
         {
             "row": int(rows[i]),
@@ -35,7 +35,7 @@ def list_worst(predictions: Predictions, pack: Pack, split: str = "test", most: 
     ]
 
 
-def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack, most: int = FLIPPED) -> list[dict[str, Any]]:
+def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack) -> list[dict[str, Any]]:
     """Return test rows whose answer an exported file changed against torch, those of the most files first."""
     taken = pack.facts.get("taken_rows") or range(len(pack.labels_n))  # an archive for a device has the test rows alone
     place_of = {int(row): place for place, row in enumerate(taken)}
@@ -46,7 +46,7 @@ def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack, most: int 
                 if row not in place_of:
                     continue
                 rungs_of.setdefault(place_of[row], []).append(f"{arch} {rung['name']}{_say_flip(rung, row, pack)}")
-    ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:most]
+    ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:FLIPPED]
     label = {row: pack.classes[pack.labels_n[row]] for row in ordered}
     return [
         {"row": row, "source": str(pack.sources_n[row]), "label": label[row], "flipped_by": rungs_of[row]}

@@ -21,7 +21,7 @@ from inference.steady import Habits, Steady
 SCENARIOS = ("day", "dusk", "night", "rain")
 FIRST_SEED = 900_001
 """Far from the scenes that synthetic packs are made of."""
-SIZE_PX = (1280, 720)
+SIZE_PX, FPS = (1280, 720), 30.0
 SHORTEST_S = 0.5
 """A class that is there for less is not asked to be found in time."""
 Texts = Sequence[str | None]
@@ -60,18 +60,18 @@ class Outcome:
     """Changes to a wrong class, a zone."""
 
 
-def ask(bundle: Bundle, pipeline: Pipeline, seconds: float, fps: float = 30.0) -> Iterator[Answers]:
+def ask(pipeline: Pipeline, seconds: float) -> Iterator[Answers]:
     """Yield the network's answers to one scene of each scenario."""
     zones = Zones(ZONES)
     rects = zones.rects(*SIZE_PX)
     for number, scenario in enumerate(SCENARIOS):
-        scene = Scene(FIRST_SEED + number, *SIZE_PX, scenario, fps)
+        scene = Scene(FIRST_SEED + number, *SIZE_PX, scenario, FPS)
         probs, truth = [], []
-        for index in range(round(seconds * fps)):
+        for index in range(round(seconds * FPS)):
             frame, labels = scene.render(index)
             probs.append(pipeline.classify(frame, rects).copy())
             truth.append([labels[name] for name in zones.names])
-        yield Answers(scenario, fps, np.stack(probs), truth)
+        yield Answers(scenario, FPS, np.stack(probs), truth)
 
 
 def settle(bundle: Bundle, answers: Answers, habits: Habits) -> list[list[str | None]]:

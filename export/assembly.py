@@ -30,8 +30,6 @@ from models.checkpoint import Checkpoint, Facts
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
 SPLITS = ("val", "test")
 Say = Callable[[str], None]
-Run = Callable[[NDArray[np.int64]], parity.Probs]
-"""Rows of the pack in, their probabilities out."""
 
 
 @dataclass
@@ -112,13 +110,14 @@ def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, fo
         gates={},
     )
     drawn = resized(pack, geometry)
+    golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
     rows = {split: drawn.rows(split) for split in SPLITS}
     return Assembly(
         bundle=bundle,
         pack=drawn,
         rows=rows,
         reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
-        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_frames.golden_rows(drawn)]), geometry),
+        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_rows]), geometry),
         rungs=[],
         latency_only=geometry != facts.geometry,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ ROWS = 500
 """How many rows are observed, where the slice holds as many."""
 BATCH = 8
 BINS = 2048
+LEVELS = 128
 METHODS = ("minmax", "percentile", "entropy")
 PERCENTILE = 99.99
 
@@ -34,28 +36,28 @@ class Histogram:
         share = np.cumsum(self.counts) / max(self.counts.sum(), 1)
         return float((np.searchsorted(share, percent / 100) + 1) / BINS * self.amax)
 
-    def entropy(self, levels: int = 128) -> float:
+    def entropy(self) -> float:
         """Return the magnitude at which clipping loses the least information.
 
         Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017: the smallest Kullback-Leibler divergence
-        between the clipped distribution and its `levels`-level version.
+        between the clipped distribution and its LEVELS-level version.
         """
         counts = self.counts.astype(np.float64)
         best, best_divergence = BINS, np.inf
-        for end in range(levels, BINS + 1, levels // 8):
+        for end in range(LEVELS, BINS + 1, LEVELS // 8):
             clipped = counts[:end].copy()
             clipped[-1] += counts[end:].sum()
-            divergence = _divergence(clipped, _coarse(counts[:end], levels))
+            divergence = _divergence(clipped, _coarse(counts[:end]))
             if divergence < best_divergence:
                 best, best_divergence = end, divergence
         return best / BINS * self.amax
 
 
-def _coarse(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
-    """Spread each of `levels` levels evenly over those of its bins that are not empty."""
-    level_of = np.arange(len(counts)) * levels // len(counts)
-    totals = np.bincount(level_of, counts, levels)
-    filled = np.bincount(level_of, counts > 0, levels)
+def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread each of LEVELS levels evenly over those of its bins that are not empty."""
+    level_of = np.arange(len(counts)) * LEVELS // len(counts)
+    totals = np.bincount(level_of, counts, LEVELS)
+    filled = np.bincount(level_of, counts > 0, LEVELS)
     return np.where(counts > 0, (totals / np.maximum(filled, 1))[level_of], 0)
 
 
@@ -68,14 +70,15 @@ def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
 
 def calibration_rows(pack: Pack, count: int = ROWS) -> NDArray[np.int64]:
     """Return up to `count` row numbers of the calibration slice, class-balanced, the same every time."""
-    rows = pack.rows("calibration")
-    queues = [list(rows[pack.labels_n[rows] == label]) for label in range(len(pack.classes))]
-    chosen: list[int] = []
-    while len(chosen) < min(count, len(rows)):
-        for queue in queues:
-            if queue and len(chosen) < count:
-                chosen.append(int(queue.pop(0)))
-    return np.array(sorted(chosen), np.int64)
+    return np.sort(rows_in_turn(pack, "calibration", count))
+
+
+def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
+    """Return up to `count` row numbers of a split, one of each class in turn."""
+    rows = pack.rows(split)
+    of_class = [rows[pack.labels_n[rows] == label].tolist() for label in range(len(pack.classes))]
+    in_turn = [row for turn in zip_longest(*of_class) for row in turn if row is not None]
+    return np.array(in_turn[:count], np.int64)
 
 
 def batches(images_nhwc: Bytes, rows: NDArray[np.int64], size: int = BATCH) -> Iterator[Bytes]:

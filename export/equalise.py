@@ -18,6 +18,7 @@ from export.graph import Graph, attribute
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
 """What lets a positive factor per channel through. ReLU6 does not: its bound would have to be scaled too."""
+PASSES = 2
 LIMIT = 1e4
 """The largest factor: a channel that is nearly dead needs none."""
 Ranges = Callable[[onnx.ModelProto, Iterable[str]], dict[str, NDArray[np.float32]]]
@@ -77,14 +78,14 @@ def _inputs(graph: Graph, node: onnx.NodeProto) -> int:
     return int(shape[1] if attribute(node, "transB", 0) else shape[-2])
 
 
-def equalise(model: onnx.ModelProto, ranges: Ranges, passes: int = 2) -> tuple[onnx.ModelProto, list[str]]:
+def equalise(model: onnx.ModelProto, ranges: Ranges) -> tuple[onnx.ModelProto, list[str]]:
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
     balanced = onnx.ModelProto()
     balanced.CopyFrom(model)
     found = pairs(balanced)
     if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
         return balanced, []
-    for _ in range(passes):
+    for _ in range(PASSES):
         seen = ranges(balanced, [pair.first.output[0] for pair in found])
         for pair in found:
             _balance(balanced, pair, seen[pair.first.output[0]])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.backends import Probs
 from inference.golden import Golden, expected_bytes
-from inference.pack import Pack
 from inference.preprocess import Bytes, Geometry
 
 REGIONS = 8
@@ -16,18 +14,6 @@ REGIONS = 8
 FRAMES = ((3, 1.7, 1.4), (3, 0.8, 1.3), (2, 1.0, 1.0))
 """Of each frame: how many rows stand side by side, and how much wider and higher than S each is drawn."""
 MARGIN_PX = 9
-
-
-def golden_rows(pack: Pack) -> NDArray[np.int64]:
-    """Return up to REGIONS row numbers of val, the classes in turn."""
-    rows = pack.rows("val")
-    queues = [list(rows[pack.labels_n[rows] == label]) for label in range(len(pack.classes))]
-    chosen: list[int] = []
-    while len(chosen) < min(REGIONS, len(rows)):
-        for queue in queues:
-            if queue and len(chosen) < REGIONS:
-                chosen.append(int(queue.pop(0)))
-    return np.array(chosen, np.int64)
 
 
 def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:

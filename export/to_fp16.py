@@ -78,11 +78,6 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
     return converted
 
 
-def halved_names(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> set[str]:
-    """Return the names of the nodes that compute in fp16."""
-    return {node.name for node in _halved(Graph(model), frozenset(keep_float))}
-
-
 def _halved(graph: Graph, kept: frozenset[str]) -> list[onnx.NodeProto]:
     """Return the nodes from the first weighted layer to the last logits, less those that are kept."""
     below: set[str] = set()

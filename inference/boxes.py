@@ -75,20 +75,20 @@ def read_boxes(path: Path) -> Boxes:
     return Boxes(found)
 
 
-def _boxes_of_pack(path: Path, split: str = "test") -> Boxes:
-    """Return the rectangles that the rows of a split were cut from, each with its label as the truth."""
+def _boxes_of_pack(path: Path) -> Boxes:
+    """Return the rectangles that the rows of its test split were cut from, each with its label as the truth."""
     from inference.pack import open_pack  # not in the car's way to its first decision
 
     pack = open_pack(path)
     found: dict[int | str, list[Box]] = {}
-    for row in pack.rows(split):
+    for row in pack.rows("test"):
         if (rect := pack.boxes_n[row]) is None:
             raise InputError(f"{path} was not packed from a detection data set: its rows have no boxes")
         found.setdefault(str(pack.sources_n[row]), []).append(
             Box(rect, f"row{row}", pack.classes[int(pack.labels_n[row])])
         )
     if not found:
-        raise InputError(f"{path} has no {split} rows: pack again")
+        raise InputError(f"{path} has no test rows: pack again")
     return Boxes({source: tuple(boxes) for source, boxes in found.items()})
 
 

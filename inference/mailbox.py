@@ -1,4 +1,4 @@
-"""One slot between two threads: the newest wins, and what was never taken is counted."""
+"""One slot between two threads: the newest wins."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ class Mailbox(Generic[Item]):
         self._changed = Condition()
         self._item: Item | None = None
         self._error: BaseException | None = None
-        self.replaced = 0
-        """How many items were overwritten before anyone took them."""
 
     def put(self, item: Item) -> Item | None:
         """Leave `item`; return the one it replaces, for its buffer to be used again."""
         with self._changed:
             old, self._item = self._item, item
-            self.replaced += old is not None
             self._changed.notify()
         return old
 

@@ -35,7 +35,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Source: torchvision's reference training, of ImageNet."""
 
 
-def twin(recipe: Recipe, size_px: int, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> Any:
+def twin(recipe: Recipe, size_px: int) -> Any:
     """Return the transforms that anybody would write for this recipe: a PIL image -> float32 (3, S, S), normalised."""
     steps = [
         transforms.Resize((size_px, size_px)),
@@ -46,7 +46,7 @@ def twin(recipe: Recipe, size_px: int, mean: tuple[float, ...] = MEAN, std: tupl
         transforms.RandomPerspective(recipe.perspective, recipe.perspective_p),
         transforms.RandomGrayscale(recipe.grayscale_p),
         transforms.ToTensor(),
-        transforms.Normalize(mean, std),
+        transforms.Normalize(MEAN, STD),
         transforms.RandomErasing(recipe.erase_p, (recipe.erase_area_min, recipe.erase_area_max)),
     ]
     return transforms.Compose(steps)

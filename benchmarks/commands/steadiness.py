@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
     backend = open_backend(name, bundle, precision, batch=len(ZONES), threads=1)
-    scenes = list(ask(bundle, Pipeline(bundle, backend), options.seconds))
+    scenes = list(ask(Pipeline(bundle, backend), options.seconds))
     backend.close()
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]

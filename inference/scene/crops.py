@@ -54,12 +54,12 @@ def plan_crops(n: int, seed: int = 0) -> list[Crop]:
 
 
 def draw_zone_crops(
-    plan: list[Crop], geometry: Geometry, *, width: int = 1280, height: int = 720, scenario: str = "mixed"
+    plan: list[Crop], geometry: Geometry, *, width: int = 1280, height: int = 720
 ) -> Iterator[tuple[Crop, Rect, Bytes]]:
     """Yield each crop of a plan with its rectangle and its pixels, uint8 (S, S, 3) RGB, through `fill`."""
     rects = zone_rects(width, height)
     for scene_seed, of_scene in groupby(plan, lambda crop: crop.scene_seed):
-        scene = Scene(scene_seed, width, height, scenario)
+        scene = Scene(scene_seed, width, height)
         for index, of_frame in groupby(of_scene, lambda crop: crop.index):
             frame, _ = scene.render(index)
             crops = list(of_frame)
