@@ -107,7 +107,8 @@ def _say_best(outcome: Outcome, policy: Policy, short: bool) -> str:
 def _say_nothing_fits(outcome: Outcome, field: list[Evidence], policy: Policy) -> str:
     able = [e for e in field if not e.why_not and e.figure(policy.objective) is not None]
     if not able:
-        return "no candidate can go to production: none is selectable"
+        why = f", for the first {field[0].why_not}" if field and field[0].why_not else ""
+        return f"no candidate can go to production: none is selectable{why}"
     nearest = min(able, key=lambda e: _value(e, policy.objective))
     return f"no candidate can go to production: of the nearest, {nearest.name}, {outcome.unfit[nearest.name]}"
 

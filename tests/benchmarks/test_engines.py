@@ -82,7 +82,7 @@ def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypa
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     trt.build(bundle, "fp32")
     monkeypatch.setattr("inference.passport.write_json", read_only)
-    with pytest.raises(CheckError, match="no candidate can go to production"):
+    with pytest.raises(CheckError, match="none is selectable, for the first it is not proved on this device"):
         measure.main([str(small_run), *CHEAP])
     assert why_not(small_run) == "it is not proved on this device: no proof can be written beside its engine"
     assert "engines cannot be written (Read-only file system)" in capsys.readouterr().err
