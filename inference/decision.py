@@ -12,6 +12,11 @@ from inference.preprocess import Rect
 from inference.states import State, worst
 
 SCHEMA = 1
+UNPROVED = (
+    "the model has no background class, so in a fixed zone it would name a class of an empty road too: "
+    "train with a background class, or give boxes from a detector (--boxes)"
+)
+"""The reason of the state UNPROVED, and the two ways out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +101,12 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 class Decider:
-    """Turns the probabilities of a frame's regions into verdicts."""
+    """Turns the probabilities of a frame's regions into verdicts. unproved: no class may be said of these regions."""
 
-    def __init__(self, classes: Sequence[str], abstain_threshold: float) -> None:
+    def __init__(self, classes: Sequence[str], abstain_threshold: float, *, unproved: bool = False) -> None:
         self._classes = tuple(classes)
         self._threshold = abstain_threshold
+        self._unproved = unproved
 
     def decide(
         self,
@@ -120,6 +126,8 @@ class Decider:
                 prob = 0.0  # a network that answers NaN is sure of nothing
             sure = 0.0 < prob >= self._threshold
             state, why = State.OK if sure else State.UNKNOWN, blind[i] if blind else None
+            if self._unproved:
+                state, sure = State.UNPROVED, False
             if why is not None:
                 state, sure = State.BLIND, False
             said = label if sure else None

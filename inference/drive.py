@@ -54,13 +54,14 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
             print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
         if options.realtime:
             source = play_in_real_time(source)
-        stamps = stamps_of(bundle, source)
+        stamps = stamps_of(bundle, source, zones, options.allow_unproved)
         sinks = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
         outlets = start_workers(sinks, lossless=not source.live)
         # unrelated pictures say nothing of each other
         steady = habits if source.sequence and not options.boxes else None
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
-        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, habits=steady, worker=worker)
+        given = {"habits": steady, "worker": worker, "allow_unproved": options.allow_unproved}
+        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, **given)
         print(
             f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}",
             file=sys.stderr,

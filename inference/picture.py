@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import cv2
 import numpy as np
 
@@ -12,6 +14,7 @@ from inference.states import State
 COLOURS_BGR = {
     State.OK: (80, 200, 80),
     State.UNKNOWN: (60, 190, 240),
+    State.UNPROVED: (60, 190, 240),
     State.BLIND: (200, 120, 200),
     State.STALE: (60, 60, 230),
     State.LOST: (60, 60, 230),
@@ -22,7 +25,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> Bytes:
-    """Draw zones, labels and the state line into `frame_bgr`; return it, flipped left to right with `mirror`."""
+    """Draw zones, labels, reason and state into `frame_bgr`; return it, flipped left to right with `mirror`."""
     height, width = frame_bgr.shape[:2]
     if mirror:
         frame_bgr = np.asarray(cv2.flip(frame_bgr, 1), np.uint8)
@@ -32,7 +35,10 @@ def draw(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> Bytes
         _draw_zone(frame_bgr, (width - x1, y0, width - x0, y1) if mirror else verdict.rect, verdict, scale)
     stamps = "".join(f"  {stamp.upper()}" for stamp in decision.stamps)
     line = f"{decision.state}  frame {decision.frame_id}  age {decision.age_ms:.1f} ms  drops {decision.drops}{stamps}"
-    _draw_text(frame_bgr, line, (4, height - 6), COLOURS_BGR[decision.state], scale)
+    (text_px, line_px), _ = cv2.getTextSize(line, FONT, scale, 1)
+    reason = textwrap.wrap(decision.reason, max(len(line) * (width - 8) // text_px, 20))
+    for row, text in enumerate([line, *reversed(reason)]):
+        _draw_text(frame_bgr, text, (4, height - 6 - round(1.6 * row * line_px)), COLOURS_BGR[decision.state], scale)
     return frame_bgr
 
 

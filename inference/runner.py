@@ -15,7 +15,7 @@ from inference import backends
 from inference.boxes import Boxes
 from inference.camera import Camera, Mounting
 from inference.contract import PRECISIONS, Bundle
-from inference.decision import Decider, Decision, state_of
+from inference.decision import UNPROVED, Decider, Decision, state_of
 from inference.errors import DeviceError, InputError, as_device_error
 from inference.pipeline import Pipeline
 from inference.process import ms_since_start, resident_mb
@@ -82,19 +82,21 @@ def pick_zones(camera: Camera, source: Source) -> Zones:
     return Zones(source.zones) if source.zones else whole_frame()
 
 
-def stamps_of(bundle: Bundle, source: Source) -> tuple[str, ...]:
+def stamps_of(bundle: Bundle, source: Source, zones: Zones | Boxes, allow_unproved: bool) -> tuple[str, ...]:
     """Return what must stand on every decision. Says on stderr why fixed zones are not proved."""
     stamps = []
-    if bundle.background is None:
+    if is_unproved(bundle, zones):
         stamps.append("unproved_regions")
-        print(
-            "warning: the model has no background class, so it names a class even where a zone is empty; "
-            "its decisions are stamped unproved_regions",
-            file=sys.stderr,
-        )
+        told = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
+        print(f"warning: {told}, and every decision is stamped unproved_regions: {UNPROVED}", file=sys.stderr)
     if bundle.synthetic or source.synthetic:
         stamps.append("synthetic")
     return tuple(stamps)
+
+
+def is_unproved(bundle: Bundle, zones: Zones | Boxes) -> bool:
+    """Say whether nothing proves that a class is there: in fixed zones, of a model that knows no background."""
+    return bundle.background is None and not isinstance(zones, Boxes)
 
 
 class Runner:
@@ -112,10 +114,12 @@ class Runner:
         patience: Patience | None = None,
         habits: Habits | None = None,
         worker: Worker = ALONE,
+        allow_unproved: bool = False,
     ) -> None:
         self._pipeline, self._source, self._zones, self._mounting = pipeline, source, zones, mounting
         self._outlets, self._stamps, self._worker = outlets, stamps, worker
-        self._decider = Decider(bundle.classes, bundle.abstain_threshold)
+        unproved = is_unproved(bundle, zones) and not allow_unproved
+        self._decider = Decider(bundle.classes, bundle.abstain_threshold, unproved=unproved)
         self._steady = Steady(habits, bundle.classes, bundle.abstain_threshold) if habits else None
         self._sight = Sight()
         self._watch = Watch(patience or Patience(), log=source.sequence)
@@ -240,7 +244,8 @@ class Runner:
         verdicts = self._decider.decide(regions.names, rects, probs, regions.truth, blind)
         if self._steady is not None:
             verdicts = self._steady.settle(verdicts, probs, frame.media_ns / 1e6)
-        state, reason = state_of(verdicts), ""
+        state = state_of(verdicts)
+        reason = UNPROVED if state is State.UNPROVED else ""
         if self._source.sequence and self._watch.is_frozen(self._sight.same, frame.media_ns) and state in SEEING:
             # a frozen picture that is black is BLIND: of two reasons the one that names the mend
             state, reason = State.STALE, "the picture is frozen"

@@ -11,6 +11,8 @@ class State(str, Enum):
     OK = "OK"
     UNKNOWN = "UNKNOWN"
     """The top probability is under the bundle's abstain threshold."""
+    UNPROVED = "UNPROVED"
+    """A fixed zone, and a model without a background class: it would name a class of an empty road."""
     BLIND = "BLIND"
     """Black, saturated, blurred or covered."""
     STALE = "STALE"

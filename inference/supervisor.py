@@ -30,7 +30,7 @@ from inference.v4l2 import device_of
 RECORDED = ("replay", "synthetic")
 """The schemes that can be read again from their start; all others are cameras."""
 STATES = tuple(State)
-SEEN = frozenset({State.OK, State.UNKNOWN, State.BLIND})
+SEEN = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
 """States that are said of a frame."""
 OPENING, BUILDING, ENDING = b"\xf0", b"\xf1", b"\xf2"
 """Beats of a worker that is busy with something that takes its time; every other beat is the rank of a state."""

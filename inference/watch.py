@@ -9,7 +9,8 @@ from typing import Any
 from inference.errors import check_positive
 from inference.states import State
 
-SEEING = frozenset({State.OK, State.UNKNOWN})
+SEEING = frozenset({State.OK, State.UNKNOWN, State.UNPROVED})
+"""What is said of a frame that can be looked at."""
 EVENTS_KEPT = 1000
 
 
@@ -53,10 +54,10 @@ class Watch:
         self._interval_s = 0.0
 
     def change(self, state: State, reason: str, now_ns: int) -> bool:
-        """Take the state in; return whether that is a change. OK and UNKNOWN are one: the camera is well."""
+        """Take the state in; return whether that is a change. UNKNOWN counts as OK: the camera is well."""
         if self._began_ns is None:
             self._began_ns = now_ns
-        if state in SEEING:
+        if state is State.UNKNOWN:
             state = State.OK
         if state is self.state:
             return False

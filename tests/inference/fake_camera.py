@@ -97,9 +97,19 @@ def good(count, start=0):
     return [picture(start + i) for i in range(count)]
 
 
-def drive(folder, script, *, clock=time.monotonic_ns, patience=PATIENCE, backend=None, sinks=(), frames=None):
+def drive(
+    folder,
+    script,
+    *,
+    clock=time.monotonic_ns,
+    patience=PATIENCE,
+    backend=None,
+    sinks=(),
+    frames=None,
+    background="clear",
+):
     """Run a script through the runner; return its decisions, the events, and the error it ended with."""
-    bundle = make_bundle(folder / "bundle")
+    bundle = make_bundle(folder / "bundle", background=background)
     pipeline = Pipeline(bundle, backend or open_backend("null", bundle, "fp32"))
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)

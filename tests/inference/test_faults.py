@@ -252,6 +252,15 @@ def test_a_network_that_raises_in_the_self_test_is_one_sentence(tmp_path, monkey
         self_test(bundle, "null", open_backend("null", bundle, "fp32"), "fp32")
 
 
+def test_what_the_camera_has_is_said_before_that_the_model_is_unproved(tmp_path):
+    black = [np.zeros((180, 320, 3), np.uint8)] * 4
+    script = [*good(3), *black, *[picture(3)] * 16, *good(3, 10), raising(SourceLost("unplugged")), *good(3, 20)]
+    done = drive(tmp_path, script, background=None)
+    assert done.error is None
+    assert done.states == ["UNPROVED", "BLIND", "UNPROVED", "STALE", "UNPROVED", "LOST", "UNPROVED"]
+    assert {verdict.label for decision in done.decisions for verdict in decision.verdicts} == {None}
+
+
 def test_a_blocked_sink_delays_no_decision(tmp_path):
     release = threading.Event()
 

@@ -97,10 +97,48 @@ def test_whatever_is_synthetic_says_so_on_every_line(tmp_path):
     assert summary["zones"] == ["left", "ego", "right"]
 
 
-def test_a_model_without_a_background_class_warns_and_is_stamped(tmp_path, video, capsys):
-    blind = make_bundle(tmp_path / "b", background=None, synthetic=False)
-    assert run(blind, "--source", video)["stamps"] == ["unproved_regions"]
-    assert "no background class" in capsys.readouterr().err
+@pytest.fixture
+def crops(tmp_path):
+    """A model of a folder of crops: it knows no background."""
+    return make_bundle(tmp_path / "crops", background=None, synthetic=False)
+
+
+@pytest.mark.parametrize("zones", [None, '{"zones": {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 1, 1]}}'])
+def test_a_model_without_a_background_class_names_none_in_a_fixed_zone(crops, video, zones, tmp_path, capsys):
+    more = []
+    if zones:
+        (tmp_path / "camera.json").write_text(zones)
+        more = ["--camera", tmp_path / "camera.json"]
+    run(crops, "--source", video, "--out", tmp_path / "out", *more)
+    lines = lines_of(tmp_path / "out")
+    assert {line["state"] for line in lines} == {"UNPROVED"}
+    said = [zone for line in lines for zone in line["zones"].values()]
+    assert {(zone["state"], zone["label"]) for zone in said} == {("UNPROVED", None)}
+    assert {zone["top"] for zone in said} <= set(crops.classes)
+    for text in (lines[0]["reason"], capsys.readouterr().err):
+        assert "no background class" in text
+        assert "train with a background class, or give boxes from a detector" in text
+
+
+def test_a_folder_of_crops_is_one_fixed_zone_too(crops, tmp_path):
+    summary = run(crops, "--source", write_images(tmp_path / "images"))
+    assert summary["said"] == {"UNPROVED": summary["frames"]}
+    assert (summary["accuracy"]["regions"], summary["accuracy"]["said"]) == (3, 0)  # what leads is scored all the same
+
+
+def test_who_insists_is_told_the_class_with_a_stamp(crops, video, tmp_path):
+    run(crops, "--source", video, "--out", tmp_path / "out", "--allow-unproved")
+    for line in lines_of(tmp_path / "out"):
+        assert (line["state"], line["stamps"]) == ("OK", ["unproved_regions"])
+        assert line["zones"]["frame"]["label"] in crops.classes
+
+
+def test_boxes_of_a_detector_need_no_background_class(crops, video, tmp_path, capsys):
+    (tmp_path / "boxes.jsonl").write_text('{"frame": 0, "boxes": [{"rect": [2, 3, 30, 40]}]}\n')
+    run(crops, "--source", video, "--frames", 1, "--out", tmp_path / "out", "--boxes", tmp_path / "boxes.jsonl")
+    line = lines_of(tmp_path / "out")[0]
+    assert (line["state"], line.get("stamps")) == ("OK", None)
+    assert "unproved" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 
 from inference import sinks
 from inference.commands.run import read_arguments
-from inference.decision import Decision
+from inference.decision import UNPROVED, Decision, Verdict
 from inference.errors import InputError
+from inference.picture import draw
 from inference.sink_worker import Outlet, start_workers
 from inference.sinks import Drive, Sink, open_sinks
 from inference.sinks.overlay import OverlaySink
@@ -124,6 +125,22 @@ def test_the_overlay_has_the_rate_that_the_camera_turned_out_to_have(tmp_path):
     sink.close()
     assert cv2.VideoCapture(str(tmp_path / "overlay-1.mp4")).get(cv2.CAP_PROP_FPS) == 12.0
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("size", [(180, 320), (720, 1280)])
+def test_the_overlay_says_the_reason_within_the_picture(size):
+    black, verdict = (
+        np.zeros((*size, 3), np.uint8),
+        Verdict("ego", (0, 0, 9, 9), State.UNPROVED, None, "car", 0.9, "car"),
+    )
+    drawn = [
+        draw(black.copy(), Decision(0, 0, 1.0, 0, State.UNPROVED, (verdict,), reason=reason)).any(2)
+        for reason in ("", UNPROVED)
+    ]
+    rows, columns = np.nonzero(drawn[0] != drawn[1])
+    assert len(rows) > 1000
+    assert columns.max() < size[1] - 1
+    assert rows.min() > size[0] / 2
 
 
 def test_nothing_is_opened_that_nobody_asked_for():

@@ -16,7 +16,8 @@ import jsonschema
 import pytest
 
 from inference.errors import InputError
-from inference.supervisor import TICK_S, Limits, Supervisor, is_live
+from inference.states import State
+from inference.supervisor import BEATS, TICK_S, Limits, Supervisor, is_live
 from inference.systemd import Systemd
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +194,13 @@ def test_systemd_hears_of_readiness_life_and_the_end(tmp_path, manager):
     assert finish(process)[0] == 0
     assert [word for word in said if not word.startswith(("WATCHDOG", "EXTEND"))] == ["READY=1\nSTATUS=OK"]
     assert "STOPPING=1" in heard(manager)
+
+
+@pytest.mark.parametrize(("state", "seen"), [(State.UNPROVED, True), (State.BLIND, True), (State.LOST, False)])
+def test_a_worker_that_decides_frames_has_seen_them_whatever_it_says_of_them(state, seen):
+    supervisor = Supervisor(lambda worker: 0, Limits())
+    supervisor._hear(BEATS[state])
+    assert (supervisor._seen_at is not None) == seen
 
 
 def test_the_unit_waits_for_the_word_and_watches():

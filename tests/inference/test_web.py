@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from inference.commands.run import drive as command
 from inference.commands.run import read_arguments
 from inference.errors import InputError
 from inference.process import descriptors, threads
+from inference.sinks import web
 from inference.sinks._board import Board
 from inference.sinks.web import WebSink, read_address
 from inference.states import State
@@ -39,6 +42,14 @@ def test_state_json_says_what_was_decided_and_what_was_lost(sink):
     assert facts["spark"]["work_ms"][-1] == 3.5  # read is the camera's time, not ours
     assert facts["spark"]["drops"][-1] == 2
     assert facts["picture"] is None
+
+
+def test_the_page_has_a_tone_and_a_meaning_for_every_state():
+    page = (Path(web.__file__).parent / "web.html").read_text()
+    tones, meanings = (re.search(rf"const {name} = {{(.*?)}};", page, re.DOTALL)[1] for name in ("TONES", "MEANING"))
+    for state in State:
+        assert f"{state}:" in tones
+        assert f"{state}:" in meanings
 
 
 def test_where_no_frame_was_looked_at_the_latency_has_a_gap_and_the_age_grows(sink):
