@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.statistics import Bools, wilson
 from inference.backends import Probs
 from inference.contract import Bundle
 from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes, whole
+from inference.stats import Bools, wilson
 
 BINS = 15
 

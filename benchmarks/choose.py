@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.policy import BUDGETS, FLOORS, Policy
-from benchmarks.statistics import (
+from inference.stats import (
     Bools,
     Floats,
     Interval,

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.choose import Evidence, apply_rule
 from benchmarks.policy import Policy
 from benchmarks.results import evidence_of
-from benchmarks.statistics import Floats
+from inference.stats import Floats
 
 REDRAWS = 300
 BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.candidates import Candidate
 from benchmarks.frames import EGO
-from benchmarks.statistics import Floats
 from inference.errors import CheckError
 from inference.files import write_json
+from inference.stats import Floats
 
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 120.0

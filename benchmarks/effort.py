@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.corruptions import SEVERITIES
-from benchmarks.statistics import early_stopping_count
+from inference.stats import early_stopping_count
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.results import Results, decode_classes
-from benchmarks.statistics import Interval, difference_interval, pair, paired_interval
+from inference.stats import Interval, difference_interval, pair, paired_interval
 
 
 @dataclass(frozen=True)

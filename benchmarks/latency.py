@@ -10,7 +10,6 @@ from time import monotonic_ns, perf_counter_ns
 import numpy as np
 
 from benchmarks.frames import EGO
-from benchmarks.statistics import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
 from inference.camera import Camera, Mounting
 from inference.contract import Bundle
 from inference.decision import Verdict
@@ -19,6 +18,7 @@ from inference.preprocess import Bytes
 from inference.regions import Relative, Zones
 from inference.runner import Runner
 from inference.sources import Frame, open_source
+from inference.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
 from inference.steady import Habits
 
 CALLS_PER_TURN = 8

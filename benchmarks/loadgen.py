@@ -23,7 +23,6 @@ from benchmarks.frames import synthetic_frames
 from benchmarks.latency import HotPath, floor_of, take_turns
 from benchmarks.measuring import pick_front
 from benchmarks.results import read_results
-from benchmarks.statistics import Floats, bootstrap_ratio, early_stopping_count
 from inference.backends import open_backend
 from inference.commands import Parser
 from inference.errors import InputError, run_command
@@ -31,6 +30,7 @@ from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes, whole
 from inference.runs import Run, open_run
+from inference.stats import Floats, bootstrap_ratio, early_stopping_count
 
 STREAMS = 8
 """Regions of a MultiStream query: all go through the network as one batch."""

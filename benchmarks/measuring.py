@@ -23,7 +23,6 @@ from benchmarks.results import compare_precisions, describe_run, evidence_of
 from benchmarks.robustness import measure_robustness
 from benchmarks.seeds import find_seeds, measure_seeds
 from benchmarks.sizes import measure_other_sizes, open_other_sizes
-from benchmarks.statistics import summarise
 from benchmarks.sustained import describe_sustained, sustain
 from benchmarks.threads import candidates_by_threads
 from inference.contract import Bundle, open_bundle
@@ -31,6 +30,7 @@ from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.preprocess import Bytes
 from inference.runs import Run
+from inference.stats import summarise
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from benchmarks.field import Field, Measured
 from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples, compare
 from benchmarks.machine import describe_machine
 from benchmarks.policy import Policy
-from benchmarks.statistics import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
 from benchmarks.words import explain, explain_rule, role, say_choice
 from inference.errors import InputError
 from inference.files import read_json
 from inference.pack import Pack
 from inference.runs import Run
+from inference.stats import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
 
 SCHEMA = 1
 Results = dict[str, Any]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from benchmarks.candidates import Candidate
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from benchmarks.effort import Effort
-from benchmarks.statistics import wilson
 from benchmarks.strangers import auroc, make_strangers
 from inference.backends import Backend, Probs, open_backend
 from inference.pack import Pack
 from inference.preprocess import Bytes
 from inference.process import cores
+from inference.stats import wilson
 
 BATCH = 16
 BUDGET_S = 100.0

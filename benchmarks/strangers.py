@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from scipy import stats
 
-from benchmarks.statistics import Floats
 from inference.errors import InputError
 from inference.images import read_picture, scan
 from inference.preprocess import Bytes, Geometry, fill, whole
 from inference.scene import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
+from inference.stats import Floats
 
 
 def make_strangers(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.latency import HotPath, time_round
 from benchmarks.meters import read_meters
-from benchmarks.statistics import Floats
 from inference.preprocess import Bytes
+from inference.stats import Floats
 
 WINDOWS = 24
 """Points of a curve; at 10 minutes one is 25 s."""

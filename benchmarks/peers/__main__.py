@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.machine import describe_machine
-from benchmarks.statistics import wilson
 from inference.errors import InputError, run_command
 from inference.files import write_json, write_text
 from inference.process import cores
 from inference.regions import Zones
+from inference.stats import wilson
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"

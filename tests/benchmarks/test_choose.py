@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from benchmarks.choose import Evidence, apply_rule, measure_loss, pareto
 from benchmarks.policy import Policy, read_policy
-from benchmarks.statistics import Pairs, loss_bound
 from benchmarks.words import explain, explain_rule, role, say_choice
 from inference.errors import InputError
 from inference.files import write_json
+from inference.stats import Pairs, loss_bound
 
 CLASSES = ("car", "person")
 

@@ -13,9 +13,9 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from benchmarks.commands import gate
 from benchmarks.gate import compare_results
 from benchmarks.results import decode_classes, encode_classes
-from benchmarks.statistics import difference_interval
 from inference.errors import CheckError
 from inference.files import read_json, write_json
+from inference.stats import difference_interval
 
 
 @pytest.fixture(scope="module")

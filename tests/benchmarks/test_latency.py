@@ -12,7 +12,6 @@ from benchmarks.candidates import Candidate, list_candidates, open_bundles, runn
 from benchmarks.field import open_field
 from benchmarks.frames import synthetic_frames
 from benchmarks.latency import CALLS_PER_TURN, HotPath, Samples, compare, is_same, judge_noise, take_turns
-from benchmarks.statistics import Interval
 from inference.backends import open_backend
 from inference.camera import Camera, Mounting
 from inference.errors import InputError
@@ -23,6 +22,7 @@ from inference.runs import open_run
 from inference.scene import ZONES
 from inference.sight import Sight
 from inference.sources import Frame, open_source
+from inference.stats import Interval
 from inference.steady import Habits, Steady
 from tests.bundles import make_bundle
 

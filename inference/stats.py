@@ -1,17 +1,22 @@
-"""The statistics of the judge: intervals for proportions, paired differences, and latency percentiles."""
+"""The statistics of the evaluator: proportions, paired differences, calibration and latency percentiles."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 PERCENTILE_CONFIDENCE = 0.99
+NORMAL = NormalDist()
+ROOT_WITHIN = 1e-10
+MOST_SAMPLES = 10**12
+"""Upper end of the search for a sample count."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -40,11 +45,15 @@ class Pairs(NamedTuple):
 
 
 def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's score interval of a proportion; (0, 1) when n is 0."""
+    """Return the score interval of a proportion; (0, 1) when n is 0.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927) 209-212.
+    """
     if n == 0:
         return Interval(0.0, 1.0)
-    found = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    middle, half = hits + z**2 / 2, z * math.sqrt(hits * (n - hits) / n + z**2 / 4)
+    return Interval(max((middle - half) / (n + z**2), 0.0), min((middle + half) / (n + z**2), 1.0))
 
 
 def difference_interval(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interval:
@@ -64,10 +73,8 @@ def pair(reference_n: Bools, rival_n: Bools) -> Pairs:
 
 def mcnemar_p(pairs: Pairs) -> float:
     """Return the exact two-sided p of McNemar's test; 1 when no row is discordant."""
-    discordant = pairs.only_reference + pairs.only_rival
-    if discordant == 0:
-        return 1.0
-    return float(stats.binomtest(pairs.only_reference, discordant, 0.5).pvalue)
+    fewer, more = sorted(pairs[:2])
+    return min(1.0, 2 * _binomial_cdf(fewer, fewer + more, 0.5))
 
 
 def tango_score(pairs: Pairs, loss: float) -> float:
@@ -79,19 +86,21 @@ def tango_score(pairs: Pairs, loss: float) -> float:
     linear = -b - c + (2 * n - b + c) * loss
     q21 = (math.sqrt(max(linear**2 + 8 * n * c * loss * (1 - loss), 0.0)) - linear) / (4 * n)
     variance = n * (2 * q21 + loss * (1 - loss))
-    # at the edge of the parameter space the variance vanishes with the numerator
-    return (b - c - n * loss) / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, b - c - n * loss)
+    gap = b - c - n * loss
+    if variance > 1e-12:
+        return gap / math.sqrt(variance)
+    return math.copysign(math.inf, gap) if gap else 0.0  # at the edge of the parameter space both vanish
 
 
 def paired_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval:
     """Return Tango's interval of the paired loss. It has width even where no row is discordant."""
-    quantile = float(stats.norm.ppf((1 + confidence) / 2))
+    quantile = NORMAL.inv_cdf((1 + confidence) / 2)
     return Interval(_tango_root(pairs, quantile), _tango_root(pairs, -quantile))
 
 
 def loss_bound(pairs: Pairs, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided upper bound of the paired accuracy loss of the rival against the reference."""
-    return _tango_root(pairs, -float(stats.norm.ppf(confidence)))
+    return _tango_root(pairs, -NORMAL.inv_cdf(confidence))
 
 
 def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
@@ -104,17 +113,19 @@ def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
 
 
 def _tango_root(pairs: Pairs, score: float) -> float:
-    """Return the loss whose score is `score`; the score falls as the loss rises."""
-    edge = 1 - 1e-9
+    """Return the loss whose score is `score`, by bisection: the score falls as the loss rises."""
+    low, high = -1.0, 1.0
+    while high - low > ROOT_WITHIN:
+        middle = (low + high) / 2
+        low, high = (middle, high) if tango_score(pairs, middle) > score else (low, middle)
+    return (low + high) / 2
 
-    def gap(loss: float) -> float:
-        return tango_score(pairs, loss) - score
 
-    if gap(-edge) <= 0:
-        return -1.0
-    if gap(edge) >= 0:
-        return 1.0
-    return float(optimize.brentq(gap, -edge, edge, xtol=1e-9))
+def _binomial_cdf(most: int, n: int, p: float) -> float:
+    """Return the probability of at most `most` successes in n trials; in logarithms, as (1 - p)^n underflows."""
+    k = np.arange(1, most + 1)
+    log_ratios = np.log((n - k + 1) / k * (p / (1 - p)))  # of the probability of k to that of k - 1
+    return float(np.exp(n * math.log1p(-p) + np.append(0, log_ratios.cumsum())).sum())
 
 
 def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFIDENCE, over: int = 1) -> int:
@@ -124,15 +135,9 @@ def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFI
     """
 
     def enough(n: int) -> bool:
-        return bool(stats.binom.cdf(over, n, 1 - percentile) <= 1 - confidence)
+        return _binomial_cdf(over, n, 1 - percentile) <= 1 - confidence
 
-    low, high = over + 1, over + 2
-    while not enough(high):
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return bisect_left(range(MOST_SAMPLES), True, over + 1, key=enough)
 
 
 def percentile_bound(samples_n: Floats, percentile: float, confidence: float = PERCENTILE_CONFIDENCE) -> float | None:
@@ -141,10 +146,11 @@ def percentile_bound(samples_n: Floats, percentile: float, confidence: float = P
     It is the t-th highest sample for the largest t whose early_stopping_count is at most n.
     """
     n = len(samples_n)
-    # the largest t with P(Binomial(n, 1 - percentile) <= t) <= 1 - confidence
-    t = int(stats.binom.ppf(1 - confidence, n, 1 - percentile))
-    if stats.binom.cdf(t, n, 1 - percentile) > 1 - confidence:
-        t -= 1
+
+    def too_many(over: int) -> bool:
+        return _binomial_cdf(over, n, 1 - percentile) > 1 - confidence
+
+    t = bisect_left(range(n), True, key=too_many) - 1
     return float(np.sort(samples_n)[n - t]) if t >= 1 else None
 
 

@@ -1,4 +1,4 @@
-"""The statistics against references: statsmodels, MLPerf's table, and simulation."""
+"""The statistics against references: scipy, statsmodels, MLPerf's table, and simulation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.statistics import (
+from inference.stats import (
     Pairs,
     bootstrap_ratio,
     early_stopping_count,
@@ -72,6 +72,16 @@ def test_tango_uses_the_constrained_maximum_of_the_likelihood(p, loss):
         assert tango_score(p, loss) == pytest.approx((b - c - n * loss) / variance**0.5, rel=2e-2, abs=2e-2)
 
 
+@settings(max_examples=50)
+@given(pairs(), st.sampled_from([0.9, 0.95, 0.99]))
+def test_tangos_interval_ends_where_scipy_finds_the_scores(p, confidence):
+    z = stats.norm.ppf((1 + confidence) / 2)
+    for end, score in zip(paired_interval(p, confidence), (z, -z), strict=True):
+        if abs(end) < 1 - 1e-6:
+            root = optimize.brentq(lambda loss, score=score: tango_score(p, loss) - score, -1 + 1e-9, 1 - 1e-9)
+            assert end == pytest.approx(root, abs=1e-8)
+
+
 def test_tangos_interval_is_the_published_one():
     """Source: Fagerland, Lydersen, Laake (2017), chapter 8, the airway table of Bentur et al.: -0.517 to -0.026."""
     assert paired_interval(Pairs(1, 7, 21)) == pytest.approx((-0.517, -0.026), abs=5e-4)
@@ -110,14 +120,16 @@ def test_early_stopping_counts_are_mlperfs(percentile, count):
     assert percentile_bound(np.arange(float(count)), percentile) == count - 1
 
 
-@settings(max_examples=40)
-@given(st.sampled_from([0.9, 0.95, 0.99]), st.integers(2, 1000))
-def test_the_bound_is_the_highest_rank_whose_count_is_reached(percentile, n):
-    """Twin: the largest t with early_stopping_count(t) <= n, sought one by one."""
-    over = 0
-    while early_stopping_count(percentile, over=over + 1) <= n:
-        over += 1
-    assert percentile_bound(np.arange(float(n)), percentile) == (n - over if over else None)
+@given(st.sampled_from([0.9, 0.95, 0.99, 0.999]), st.integers(1, 50))
+def test_an_early_stopping_count_is_the_first_that_scipys_binomial_allows(percentile, over):
+    n = early_stopping_count(percentile, over=over)
+    assert stats.binom.cdf(over, n, 1 - percentile) <= 0.01 < stats.binom.cdf(over, n - 1, 1 - percentile)
+
+
+@given(st.sampled_from([0.9, 0.95, 0.99, 0.999]), st.integers(2, 200_000))
+def test_the_bound_is_the_highest_rank_that_scipys_binomial_allows(percentile, n):
+    over = int((stats.binom.cdf(np.arange(min(n, 30_000)), n, 1 - percentile) <= 0.01).sum()) - 1
+    assert percentile_bound(np.arange(float(n)), percentile) == (n - over if over >= 1 else None)
 
 
 def test_percentiles_are_not_claimed_from_too_few_samples():
