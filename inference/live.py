@@ -14,6 +14,9 @@ from inference.preprocess import Bytes
 from inference.regions import Relative
 from inference.sources import EndOfStream, Frame, Source, SourceLost, SourceRefused
 
+LONGEST_PAUSE_NS = 1_000_000_000
+"""A longer pause in a recording is played as one of this: the runner takes a longer silence for a camera that hangs."""
+
 
 class Reader(ABC):
     """What a camera must do. All of it is called from the capture thread alone, `open` first."""
@@ -142,9 +145,12 @@ class PacedReader(Reader):
         drops = frame.drops if self._started_ns is None else None
         if self._started_ns is None:
             self._started_ns = monotonic_ns() - frame.media_ns
-        early_s = (self._started_ns + frame.media_ns - monotonic_ns()) / 1e9
-        if early_s > 0:
-            sleep(early_s)
+        early_ns = self._started_ns + frame.media_ns - monotonic_ns()
+        if early_ns > LONGEST_PAUSE_NS:
+            self._started_ns -= early_ns - LONGEST_PAUSE_NS
+            early_ns = LONGEST_PAUSE_NS
+        if early_ns > 0:
+            sleep(early_ns / 1e9)
         image = frame.image_bgr
         if spare is not None and spare.shape == image.shape:
             spare[:] = image

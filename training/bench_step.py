@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from torch.nn.functional import cross_entropy
 import models
 from inference.errors import CheckError
 from training.__main__ import LAUNCH
-from training.bench_loop import UVH26_ROWS
 from training.learner import Learner
 from training.mode import Mode, choose_mode, step_clock
 from training.recipe import named
@@ -40,15 +40,16 @@ def measure_steps(
     batch: int,
     threads: int | None = None,
     rounds: int = ROUNDS,
-    compiling: str = "no",
+    *,
+    compiled: bool = False,
 ) -> list[dict[str, Any]]:
     """Time both steps of each network, interleaved; return the medians and the median of the ratios."""
     threads = threads or torch.get_num_threads()
-    return [_measure(arch, rounds, size_px, batch, threads, compiling) for arch in archs]
+    return [_measure(arch, rounds, size_px, batch, threads, compiled) for arch in archs]
 
 
-def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, compiling: str) -> dict[str, Any]:
-    spec = arch, size_px, batch, threads, compiling
+def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, compiled: bool) -> dict[str, Any]:
+    spec = arch, size_px, batch, threads, compiled
     with _Stepper("ours", spec) as ours, _Stepper("plain", spec) as plain:
         seconds = [(ours.step(), plain.step()) for _ in range(rounds)]
     fast, slow = (statistics.median(column) for column in zip(*seconds, strict=True))
@@ -70,7 +71,7 @@ def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, com
 class _Stepper:
     """A process that takes a step whenever it is told to."""
 
-    def __init__(self, role: str, spec: tuple[str, int, int, int, str]) -> None:
+    def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
         plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
         environment = plain | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
         command = [sys.executable, "-m", "training.bench_step", role, json.dumps(spec)]
@@ -101,8 +102,8 @@ class _Stepper:
         return json.loads(line)
 
 
-def _ours(arch: str, size_px: int, batch: int, compiling: str) -> tuple[Mode, Callable[[], object]]:
-    mode, _ = choose_mode(arch, CLASSES, size_px, batch, compiling=compiling, steps=100 * UVH26_ROWS // batch)
+def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[Mode, Callable[[], object]]:
+    mode = replace(choose_mode(arch, CLASSES, size_px, batch)[0], compiled=compiled)
     learner = Learner(arch, CLASSES, named("after"), mode)
     learner.network.train()
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
@@ -110,7 +111,7 @@ def _ours(arch: str, size_px: int, batch: int, compiling: str) -> tuple[Mode, Ca
     return mode, lambda: learner.step(frames, labels, 1e-4, 0)
 
 
-def _plain(arch: str, size_px: int, batch: int, _: str) -> tuple[Mode, Callable[[], object]]:
+def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[Mode, Callable[[], object]]:
     recipe = named("after")
     network = models.build(arch, CLASSES, dropout=recipe.dropout(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
@@ -129,10 +130,10 @@ def _plain(arch: str, size_px: int, batch: int, _: str) -> tuple[Mode, Callable[
 
 def _serve(role: str, spec: list[Any]) -> None:
     """Get ready, say in which mode, and take a step for each line on stdin."""
-    arch, size_px, batch, threads, compiling = spec
+    arch, size_px, batch, threads, compiled = spec
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    mode, step = (_ours if role == "ours" else _plain)(arch, size_px, batch, compiling)
+    mode, step = (_ours if role == "ours" else _plain)(arch, size_px, batch, compiled)
     for _ in range(2):  # the first are slower
         step()
     print(json.dumps(mode.as_json()), flush=True)

@@ -12,7 +12,6 @@ from torch.optim.swa_utils import AveragedModel
 
 import models
 from models.deployed import Deployed
-from training.global_norm import globalise
 from training.mode import Mode
 from training.recipe import Recipe
 from training.teacher import Teacher
@@ -37,8 +36,10 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         network = models.build(arch, classes, dropout=recipe.dropout(arch), pretrained=pretrained)
-        if world.size > 1:
-            network = globalise(network, device)
+        if world.size > 1 and device.startswith("cuda"):
+            from models.sync_norm import synchronise  # timm takes seconds to import
+
+            network = synchronise(network)
         self.deployed = Deployed(network, *models.normalisation(arch)).to(device)
         self.network = mode.prepare(self.deployed.network)
         self.recipe, self.mode, self.device, self.world, self.teacher = recipe, mode, device, world, teacher

@@ -1,10 +1,10 @@
-"""How a step computes: precision, memory format and compilation, chosen once by timing and then kept."""
+"""How a step computes: precision and memory format, chosen once by timing, and compilation, by a rule; then kept."""
 
 from __future__ import annotations
 
-import sys
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from time import perf_counter, process_time
 from typing import Any
 
@@ -32,8 +32,9 @@ BEHIND = 2.0
 MOST_SHAPES = 1000
 """After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
 anew, would end otherwise than one that was not."""
-LONG_S = 3600.0
-"""On a CPU, where compilation takes a minute and gains a fifth at best, a shorter run is not worth the try."""
+COMPILE_STEPS = 100_000
+"""A shorter run is not compiled by itself. Compiling takes about half a minute for each shape of a batch (25 to 37 s a
+network on an H200), minutes in all; that a step gains some 3 ms by it is assumed, and not measured."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,6 @@ class _Candidate:
     mode: Mode
     deployed: Deployed
     optimizer: torch.optim.Optimizer
-    run: Callable[[Tensor], Tensor]
     scaler: torch.amp.GradScaler | None
     times_ms: list[float] = field(default_factory=list)
 
@@ -124,7 +124,7 @@ class _Candidate:
         """Run one training step; return its milliseconds."""
         clock = step_clock(frames.device.type)
         started = clock()
-        loss = cross_entropy(self.mode.logits(self.run, self.deployed.normalise(frames)), labels)
+        loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalise(frames)), labels)
         self.optimizer.zero_grad()
         if self.scaler:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -145,38 +145,31 @@ def choose_mode(
     batch: int,
     device: str = "cpu",
     only: tuple[str | None, str | None] = (None, None),
-    *,
-    compiling: str = "no",
-    steps: int = 0,
-    shapes: int = 1,
 ) -> tuple[Mode, dict[str, float]]:
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
-    `only` fixes a precision or a memory format. One combination left is not timed. compiling: `yes`, `no`, or `auto`:
-    on a GPU, and on a CPU in a long run, when over the `steps` of the whole run it gains more time than it takes,
-    once for each of the `shapes` that a batch has.
+    `only` fixes a precision or a memory format. One combination left is not timed. None is compiled.
     """
     modes = [
         Mode(p, f)
         for p in ((only[0],) if only[0] else precisions_here(device))
         for f in ((only[1],) if only[1] else FORMATS)
     ]
+    if len(modes) == 1:
+        return modes[0], {}
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8, device=device)
     labels = torch.arange(batch, device=device) % classes
-    timed_ms: dict[str, float] = {}
-    mode = modes[0]
-    if len(modes) > 1:
-        candidates = _timed([_candidate(arch, classes, one, device) for one in modes], frames, labels)
-        timed_ms = {str(one.mode): round(one.best_ms, 1) for one in candidates}
-        mode = min(candidates, key=lambda one: one.best_ms).mode
-    long = steps * min(timed_ms.values(), default=0.0) >= LONG_S * 1e3
-    if compiling == "auto" and (long or device.startswith("cuda")):
-        plain, compiled = (_candidate(arch, classes, one, device) for one in (mode, replace(mode, compiled=True)))
-        if _compiling_pays(plain, compiled, frames, labels, steps, shapes, timed_ms):
-            mode = replace(mode, compiled=True)
-    elif compiling == "yes":
-        mode = replace(mode, compiled=True)
-    return mode, timed_ms
+    candidates = _timed([_candidate(arch, classes, one, device) for one in modes], frames, labels)
+    best = min(candidates, key=lambda one: one.best_ms)
+    return best.mode, {str(one.mode): round(one.best_ms, 1) for one in candidates}
+
+
+def is_compiled(asked: str, device: str, steps: int) -> bool:
+    """Say whether torch.compile is used in a run of `steps`; `auto`: on a GPU, in a long run, where it can be."""
+    if asked != "auto":
+        return asked == "yes"
+    compiler = shutil.which("gcc") or shutil.which("clang")  # without one Triton cannot start
+    return device.startswith("cuda") and steps >= COMPILE_STEPS and compiler is not None
 
 
 def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
@@ -200,41 +193,9 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
     return tried
 
 
-def _compiling_pays(
-    plain: _Candidate,
-    compiled: _Candidate,
-    frames: Tensor,
-    labels: Tensor,
-    steps: int,
-    shapes: int,
-    timed_ms: dict[str, float],
-) -> bool:
-    """Time the compiled step beside the plain one, and tell whether it wins over `steps`, compilation included.
-
-    Where nothing can be compiled it says why on stderr.
-    """
-    plain.step(frames, labels)
-    started = perf_counter()  # of a compiler's own process the clock of a step knows nothing
-    try:
-        compiled.step(frames, labels)
-    except Exception as error:  # no C++ compiler, no Triton, an old driver: torch has a class for each
-        why = " ".join(str(error).split("\n\n")[0].split())  # what follows are hints to torch's own developers
-        print(f"torch.compile is not used: {why or type(error).__name__}", file=sys.stderr)
-        return False
-    compiled.step(frames, labels)
-    first_ms = (perf_counter() - started) * 1e3
-    for _ in range(ROUNDS):
-        for one in (plain, compiled):
-            one.times_ms.append(one.step(frames, labels))
-    timed_ms[str(plain.mode)] = min(round(plain.best_ms, 1), timed_ms.get(str(plain.mode), float("inf")))
-    timed_ms[str(compiled.mode)] = round(compiled.best_ms, 1)
-    timed_ms["compilation"] = round(first_ms)
-    return first_ms * shapes + steps * compiled.best_ms < steps * plain.best_ms
-
-
 def _candidate(arch: str, classes: int, mode: Mode, device: str) -> _Candidate:
     network = models.build(arch, classes)
     deployed = Deployed(network, *models.normalisation(arch)).to(device)
     mode.prepare(deployed.network)
     optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
-    return _Candidate(mode, deployed, optimizer, mode.runnable(deployed.network), mode.scaler(device))
+    return _Candidate(mode, deployed, optimizer, mode.scaler(device))

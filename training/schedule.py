@@ -69,8 +69,3 @@ def side_px(recipe: Recipe, epoch: int, full_px: int) -> int:
         return full_px
     share = recipe.start_size + (1 - recipe.start_size) * epoch / whole
     return min(full_px, max(SIDE_STEP_PX, SIDE_STEP_PX * round(share * full_px / SIDE_STEP_PX)))
-
-
-def count_shapes(recipe: Recipe, full_px: int) -> int:
-    """Return how many shapes a batch has in a run: of each side a whole one and an epoch's last."""
-    return 2 * len({side_px(recipe, epoch, full_px) for epoch in range(recipe.epochs)})

@@ -35,8 +35,6 @@ def main(arguments: list[str]) -> int:
             files |= proof_files(run, run.open_pack(asked.pack), Path(scratch))
         size = write_archive(out, top, files)
     facts = {"archive": str(out), "folder": top, "files": len(files), "bytes": size}
-    line = (
-        f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; unpack it with `python -m inference unpack`, or tar -xzf"
-    )
+    line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"
     print(json.dumps(facts, indent=1) if asked.json else line)
     return 0

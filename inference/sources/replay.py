@@ -1,6 +1,6 @@
 """A recorded drive, `replay://DIR`: the frames, ids, times and drops that `--record DIR` saw.
 
-As fast as they are read; with --realtime, with the pauses they had.
+As fast as they are read; with --realtime, with the pauses they had, none longer than a second.
 """
 
 from __future__ import annotations

@@ -3,53 +3,141 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
 import cv2
 
 from inference.errors import InputError
+from inference.ffmpeg import why_not_open
 from inference.preprocess import Bytes
 from inference.redact import public_uri
 from inference.sources import GRAMMAR, EndOfStream, Frame, Source
 
 DEFAULT_FPS = 25.0
+INDEXED = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
+"""The kinds of box that an MP4 or MOV file begins with, at byte 4; its index counts its frames."""
+SLACK_S = 1.0
+"""Where the length announces the number of frames, this much may be missing: sound often lasts longer than pictures."""
 
 
 def open_source(uri: str) -> VideoSource:
     """Open a video file. Raises InputError when it is missing, no video, or has no frame."""
-    if not Path(uri).exists():
+    file = Path(uri)
+    if not file.exists():
         raise InputError(f"{public_uri(uri)} does not exist: give {GRAMMAR}")
-    if not Path(uri).is_file():
+    if not file.is_file():
         raise InputError(f"{public_uri(uri)} is neither a file nor a folder: give {GRAMMAR}")
+    if not file.stat().st_size:
+        raise InputError(f"{public_uri(uri)} is empty: copy or record it again")
     return VideoSource(uri)
 
 
 class VideoSource(Source):
-    """Frames in order; their time is their place in the film."""
+    """Frames in order; their time is their place in the film. What is missing or odd is said once, at the end."""
 
     def __init__(self, uri: str) -> None:
+        self._uri = public_uri(uri)
         self._capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
-        fps = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
-        ok, first = self._capture.read() if self._capture.isOpened() else (False, None)
+        opened = self._capture.isOpened()
+        ok, first = self._capture.read() if opened else (False, None)
         if not ok or first is None:
             self._capture.release()
-            raise InputError(f"{public_uri(uri)} is not a video that can be read: give {GRAMMAR}")
+            reason = "it has no frame" if opened else why_not_open(uri) or "FFmpeg finds no picture in it"
+            if "moov" in reason:
+                reason = "it has no index: its end is missing, or it is no video"
+            raise InputError(
+                f"{public_uri(uri)} is not a video that can be read ({reason}): copy it again, or give {GRAMMAR}"
+            )
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
+        self._clock = MediaClock(self.fps)
+        self._announced = Announced(Path(uri), self._capture.get(cv2.CAP_PROP_FRAME_COUNT), fps)
         self._image: Bytes = first  # type: ignore[assignment]
         self._next = 0
+        self._media_ns = 0
+        self._ended = False
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame. Raises EndOfStream after the last."""
         if self._next:
             ok, image = self._capture.read(self._image)
             if not ok:
+                self._ended = True
                 raise EndOfStream
             self._image = image  # type: ignore[assignment]
         index = self._next
         self._next += 1
-        return Frame(index, monotonic_ns(), self._image, round(index * 1e9 / self.fps))
+        self._media_ns = self._clock.at(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        return Frame(index, monotonic_ns(), self._image, self._media_ns)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and say what was wrong with it."""
+        if not self._capture.isOpened():
+            return
         self._capture.release()
+        if self._is_cut_short():
+            announced = f"{self._next} of {self._announced.frames} announced frames"
+            why = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
+            print(f"warning: {self._uri} ended after {announced}: {why}", file=sys.stderr)
+        if self._clock.counted:
+            without = f"{self._clock.counted} of the {self._next} frames that were read from {self._uri}"
+            print(f"warning: {without} carry no time that rises: it is counted at {self.fps:g} fps", file=sys.stderr)
+
+    def _is_cut_short(self) -> bool:
+        return self._ended and self._announced.is_missed(self._next, self._media_ns / 1e9 + 1 / self.fps)
+
+    def report(self) -> dict[str, Any]:
+        """Return how many frames the file announced and gave; announced is None where the file says nothing."""
+        return {
+            "frames_announced": self._announced.frames,
+            "frames_read": self._next,
+            "cut_short": self._is_cut_short(),
+            "frames_timed_by_fps": self._clock.counted,
+        }
+
+
+class MediaClock:
+    """The place of each frame in the film: by the container's time where that rises, else an interval of fps later.
+
+    Counting by fps alone is wrong by seconds where the frame rate varies, as phones and screen recorders write it.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._interval_ns = round(1e9 / fps)
+        self._position_ms: float | None = None
+        self._media_ns = 0
+        self.counted = 0
+        """How many frames had no time that rises."""
+
+    def at(self, position_ms: float) -> int:
+        """Return the time of the next frame in nanoseconds, 0 for the first. position_ms: CAP_PROP_POS_MSEC."""
+        before_ms, self._position_ms = self._position_ms, position_ms
+        if before_ms is None:
+            return 0
+        # a step at a time: where two recordings were joined the container's time falls once, and rises again
+        if position_ms > before_ms:
+            self._media_ns += round((position_ms - before_ms) * 1e6)
+        else:
+            self._media_ns += self._interval_ns
+            self.counted += 1
+        return self._media_ns
+
+
+class Announced:
+    """How many frames a file says that it has: by its index, or else by its length and its frame rate."""
+
+    def __init__(self, file: Path, frames: float, fps: float) -> None:
+        with file.open("rb") as stream:
+            head = stream.read(8)
+        self._counted = head[4:] in INDEXED or head.startswith(b"RIFF")
+        self._fps = fps
+        self.frames = round(frames) if 0 < frames < 1e9 else None
+
+    def is_missed(self, frames: int, length_s: float) -> bool:
+        """Return whether a film of so many frames and seconds is shorter than was announced."""
+        if self.frames is None or frames >= self.frames:
+            return False
+        return self._counted or self.frames / self._fps - length_s > SLACK_S

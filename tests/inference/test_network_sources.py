@@ -17,7 +17,10 @@ class Camera(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path in ("/401", "/403", "/404"):
-            self.send_error(int(self.path[1:]))
+            self.send_response(int(self.path[1:]))
+            if self.path == "/401":
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
             return
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")

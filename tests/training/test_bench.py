@@ -22,7 +22,7 @@ def small(monkeypatch):
 
 def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
     monkeypatch.setattr(bench_data, "measure", lambda pack: DATA)  # each has its own tests
-    monkeypatch.setattr(bench_step, "measure_steps", lambda *_, compiling: STEP)
+    monkeypatch.setattr(bench_step, "measure_steps", lambda *_, compiled: STEP)
     loop = ["--models", ARCH, "--size", "32", "--batch", "8", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
     assert main([*loop, "--json"]) is None
     result = json.loads(capsys.readouterr().out)

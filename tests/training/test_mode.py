@@ -12,13 +12,7 @@ from training.mode import HOPELESS_BATCH, Mode, choose_mode
 from training.recipe import named
 
 ARCH = "squeezenet_inspired"
-FRAMES, LABELS = torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
 TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
-
-
-def both():
-    """The candidates whose steps are compared when compilation is tried."""
-    return [mode._candidate(ARCH, 3, Mode(compiled=compiled), "cpu") for compiled in (False, True)]
 
 
 class Clock:
@@ -65,40 +59,25 @@ def test_one_combination_left_is_not_timed(clock):
     assert not clock.steps
 
 
-@pytest.mark.parametrize(("steps", "shapes", "pays"), [(2900, 1, False), (3100, 1, True), (3100, 2, False)])
-def test_compilation_has_to_pay_within_the_run(monkeypatch, steps, shapes, pays):
-    """It takes 30 s, in which the process itself may only have waited, and takes a step from 20 to 10 ms."""
-    now_s = [0.0]
-
-    def step(self, frames, labels):
-        now_s[0] += 30.0 * (self.mode.compiled and not now_s[0])
-        return 10.0 if self.mode.compiled else 20.0
-
-    monkeypatch.setattr(mode._Candidate, "step", step)
-    monkeypatch.setattr(mode, "perf_counter", lambda: now_s[0])
-    assert mode._compiling_pays(*both(), FRAMES, LABELS, steps, shapes, {}) is pays
-
-
-@pytest.mark.parametrize(("steps", "tried"), [(59_999, []), (60_000, [60_000])])
-def test_on_a_cpu_compilation_is_tried_only_in_a_run_of_hours(clock, monkeypatch, steps, tried):
-    """An hour is 60,000 steps of the fastest, 60 ms."""
-    asked = []
-    monkeypatch.setattr(mode, "_compiling_pays", lambda *given: asked.append(given[-3]) or True)
-    chosen, _ = choose_mode(ARCH, 3, 32, 64, compiling="auto", steps=steps)
-    assert asked == tried
-    assert chosen.compiled is bool(tried)
+@pytest.mark.parametrize(
+    ("asked", "device", "steps", "compiled"),
+    [
+        ("auto", "cuda", 100_000, True),
+        ("auto", "cuda:1", 99_999, False),
+        ("auto", "cpu", 10**9, False),
+        ("yes", "cpu", 1, True),
+        ("no", "cuda", 10**9, False),
+    ],
+)
+def test_whether_a_run_is_compiled_is_a_rule_and_not_a_timing(clock, monkeypatch, asked, device, steps, compiled):
+    monkeypatch.setattr(mode.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert mode.is_compiled(asked, device, steps) is compiled
+    assert not clock.steps
 
 
-def test_where_nothing_can_be_compiled_it_says_why_and_trains_on(monkeypatch, capsys):
-    def broken(graph, inputs):
-        raise RuntimeError("no C++ compiler\nand a page of hints")
-
-    monkeypatch.setattr(mode, "BACKEND", broken)
-    assert mode._compiling_pays(*both(), FRAMES, LABELS, 10**9, 1, {}) is False
-    said = capsys.readouterr().err
-    assert "torch.compile is not used" in said
-    assert "no C++ compiler" in said
-    assert len(said.splitlines()) == 1
+def test_a_gpu_run_is_not_compiled_by_itself_where_there_is_no_compiler(monkeypatch):
+    monkeypatch.setattr(mode.shutil, "which", lambda name: None)
+    assert mode.is_compiled("auto", "cuda", 10**9) is False
 
 
 def test_a_compiled_step_is_the_plain_one(monkeypatch):

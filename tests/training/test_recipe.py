@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inference.errors import InputError
 from training import recipe as recipes
 from training.recipe import Recipe, named
-from training.schedule import Plateau, count_shapes, rate, side_px
+from training.schedule import Plateau, rate, side_px
 
 # ruff: noqa: C408
 TABLE = {
@@ -121,12 +121,6 @@ def test_label_smoothing_spreads_over_the_true_class_too():
 def test_published_recipes_train_at_full_size():
     for name in ("before", "after"):
         assert {side_px(named(name), epoch, 64) for epoch in range(100)} == {64}
-        assert count_shapes(named(name), 64) == 2
-
-
-def test_a_batch_of_edge_has_two_shapes_of_each_side():
-    """32 to 64 px in steps of 8."""
-    assert count_shapes(named("edge"), 64) == 2 * 5
 
 
 @given(st.floats(0.25, 1), st.floats(0, 1), st.integers(1, 60), st.integers(8, 640))

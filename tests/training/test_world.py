@@ -16,22 +16,23 @@ import models
 from inference.errors import InputError
 from inference.pack import open_pack
 from models.checkpoint import load
+from models.sync_norm import synchronise
 from tests.export.runs import write_pack
-from tests.training.joined import steps_of_two, take_steps
+from tests.training.joined import ARCH, steps_of_two, take_steps
 from training.batches import Batches
-from training.commands.train import main
+from training.commands.train import _prepare, main
 from training.feed import open_feed
-from training.global_norm import GlobalNorm, globalise
 from training.recipe import named
 from training.state import load_state
 from training.world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ARCH = "squeezenet_inspired"
-# dropout draws in each process for itself: without it the two trainings are the same
+FOLDER = ARCH.replace("/", "_")
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "3", "--batch", "32", "--precision", "fp32",
-            "--memory-format", "channels_last", "--threads", "1", "--dropout-squeezenet", "0",
+            "--memory-format", "channels_last", "--threads", "1", "--start-size", "1",
             "--optimizer", "sgd", "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
+NO_DROPOUT = ["--dropout-other", "0"]
+"""Dropout draws in each process for itself: without it the trainings of one and of two are the same."""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +51,15 @@ def torchrun(module, *arguments, env=None):
 
 
 def history(run):
-    with (run / ARCH / "history.csv").open() as stream:
+    with (run / FOLDER / "history.csv").open() as stream:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
 
 
 def test_two_processes_train_as_one_does(pack, tmp_path):
-    done = torchrun("training", "train", pack, "--out", tmp_path / "two", *SETTINGS)
+    done = torchrun("training", "train", pack, "--out", tmp_path / "two", *SETTINGS, *NO_DROPOUT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| squeezenet_inspired") == 1  # the first speaks for both
-    assert not main([str(pack), "--out", str(tmp_path / "one"), *SETTINGS])
+    assert done.stdout.count(f"| {ARCH}") == 1  # the first speaks for both
+    assert not main([str(pack), "--out", str(tmp_path / "one"), *SETTINGS, *NO_DROPOUT])
     curves = [
         (two["train_loss"], one["train_loss"])
         for two, one in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True)
@@ -67,7 +68,7 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
     assert all(
         two == pytest.approx(one, rel=1e-2) for two, one in curves
     )  # each step makes more of the last one's noise
-    ours, theirs = (load(tmp_path / name / ARCH / "best.safetensors").weights for name in ("two", "one"))
+    ours, theirs = (load(tmp_path / name / FOLDER / "best.safetensors").weights for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
 
 
@@ -80,13 +81,12 @@ def test_in_float64_the_steps_of_two_processes_are_those_of_one():
 
 @pytest.mark.prove
 def test_two_processes_that_were_killed_go_on_to_the_same_end(pack, tmp_path):
-    settings = SETTINGS[:-2]  # with dropout
-    assert torchrun("training", "train", pack, "--out", tmp_path / "whole", *settings).returncode == 0
-    assert torchrun("tests.training.killed", "step", 6, pack, "--out", tmp_path / "run", *settings).returncode
-    assert not (tmp_path / "run" / ARCH / "metrics.json").exists()
-    done = torchrun("training", "train", pack, "--out", tmp_path / "run", *settings, "--resume")
+    assert torchrun("training", "train", pack, "--out", tmp_path / "whole", *SETTINGS).returncode == 0
+    assert torchrun("tests.training.killed", "step", 6, pack, "--out", tmp_path / "run", *SETTINGS).returncode
+    assert not (tmp_path / "run" / FOLDER / "metrics.json").exists()
+    done = torchrun("training", "train", pack, "--out", tmp_path / "run", *SETTINGS, "--resume")
     assert done.returncode == 0, done.stderr
-    whole, resumed = (load_state(tmp_path / name / ARCH / "last")[1] for name in ("whole", "run"))
+    whole, resumed = (load_state(tmp_path / name / FOLDER / "last")[1] for name in ("whole", "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -114,27 +114,22 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence():
         World(1, 3).check_batch(32)
 
 
-def test_normalisation_over_all_is_batch_norm_and_keeps_its_names(monkeypatch):
-    """Of one process; sums over several are all_reduce's."""
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
-    plain, ours = (torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.ReLU()) for _ in range(2))
-    globalise(ours, "cpu")
-    assert isinstance(ours[0], GlobalNorm)
-    x = (torch.randn(8, 3, 5, 5) * 3 + 100).requires_grad_()
-    y = x.detach().clone().requires_grad_()
-    for network, values in ((plain, x), (ours, y)):
-        network(values).square().sum().backward()
-    assert torch.allclose(plain(x), ours(y), atol=1e-4)
-    assert torch.allclose(x.grad, y.grad, atol=1e-3)
-    assert plain.state_dict().keys() == ours.state_dict().keys()
-    assert all(torch.allclose(value, ours.state_dict()[name]) for name, value in plain.state_dict().items())
+def test_batch_normalisation_is_refused_on_several_cpus_before_anything_is_written(pack, tmp_path):
+    asked = [str(pack), "--out", str(tmp_path / "run"), "--device", "cpu", "--models", ARCH, "squeezenet_inspired"]
+    with pytest.raises(InputError, match=r"squeezenet_inspired has batch normalisation.*without torchrun"):
+        _prepare(asked, World(0, 2))
+    assert not (tmp_path / "run").exists()
 
 
-def test_an_activation_that_timm_joins_to_a_normalisation_stays(monkeypatch):
-    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+@pytest.mark.parametrize("arch", ["squeezenet_inspired", "timm/mobilenetv4_conv_small_035"])
+def test_synchronised_normalisation_keeps_names_and_joined_activations(arch):
+    """Of one process; timm joins the activation to the normalisation, and torch's own conversion loses it."""
     torch.manual_seed(0)
-    plain, x = models.build("timm/mobilenetv4_conv_small_035", 3), torch.randn(4, 3, 32, 32)
+    plain, x = models.build(arch, 3, dropout=0.0), torch.randn(4, 3, 32, 32)
     torch.manual_seed(0)
-    ours = globalise(models.build("timm/mobilenetv4_conv_small_035", 3), "cpu")
-    assert plain.state_dict().keys() == ours.state_dict().keys()
+    ours = synchronise(models.build(arch, 3, dropout=0.0))
+    kinds = {type(layer).__name__ for layer in ours.modules()}
+    assert kinds & {"SyncBatchNorm", "SyncBatchNormAct"}
+    assert not kinds & {"BatchNorm2d", "BatchNormAct2d"}
+    assert list(plain.state_dict()) == list(ours.state_dict())
     assert torch.allclose(plain.train()(x), ours.train()(x), atol=1e-4)

@@ -13,7 +13,7 @@ from inference.pack import open_pack
 from training import bench_data, bench_loop, bench_step
 from training.commands.train import OURS, check_device
 from training.feed import PLACES
-from training.mode import COMPILING, FORMATS, PRECISIONS, Mode
+from training.mode import FORMATS, PRECISIONS, Mode
 
 
 def main(arguments: list[str]) -> int | None:
@@ -26,9 +26,7 @@ def main(arguments: list[str]) -> int | None:
     it.add_argument("--batch", type=int, default=128)
     it.add_argument("--steps", type=int, default=30, help="of the loop (30)")
     it.add_argument("--threads", type=int, help="of the step, on both sides (default: one a core)")
-    it.add_argument(
-        "--compile", default="auto", choices=COMPILING, help="torch.compile of the step (auto: as a run of days would)"
-    )
+    it.add_argument("--compile", action="store_true", help="torch.compile of the step")
     it.add_argument("--augment-on", default="auto", choices=PLACES, help="in the loop (default: device, on a GPU)")
     it.add_argument("--precision", choices=PRECISIONS, help="of the loop (default: bf16, on a CPU the fastest)")
     it.add_argument("--memory-format", choices=FORMATS, default="channels_last", help="of the loop, with --precision")
@@ -43,7 +41,7 @@ def main(arguments: list[str]) -> int | None:
         result = {
             "data_path": bench_data.measure(open_pack(given.pack) if given.pack else None),
             "step": bench_step.measure_steps(
-                archs, given.size or 64, given.batch, given.threads, compiling=given.compile
+                archs, given.size or 64, given.batch, given.threads, compiled=given.compile
             ),
         }
     if given.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,8 @@ from training.interrupt import Interrupt
 from training.leaderboard import collect, write_leaderboard
 from training.loop import Job, train
 from training.machine import commit, describe_machine
-from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode
+from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
 from training.pack import pack as write_pack
-from training.schedule import count_shapes
 from training.teacher import Teacher
 from training.world import World, joined
 
@@ -61,7 +60,7 @@ def parser() -> Parser:
         "--compile",
         default="auto",
         choices=COMPILING,
-        help="torch.compile (auto: where it pays, on a CPU only in a run of hours)",
+        help="torch.compile (auto: on a GPU, in a run of 100,000 steps or more)",
     )
     it.add_argument("--threads", type=int, help="of the CPU (default: one a core)")
     it.add_argument("--json", action="store_true", help="JSON lines on stdout")
@@ -98,6 +97,8 @@ def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, d
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
     check_device(given.device)
+    if world.size > 1 and not given.device.startswith("cuda"):
+        _check_norms(given.models)
     _check_out(given.out, given.resume)
     pack = _open(given)
     _check_teacher(given, recipe, pack)
@@ -141,6 +142,18 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:100]
         raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
+
+
+def _check_norms(archs: list[str]) -> None:
+    """Refuse a network with batch normalisation on CPUs, where each process would normalise by its own images."""
+    from models.sync_norm import has_batch_norm  # timm takes seconds to import
+
+    for arch in archs:
+        if has_batch_norm(models.build(arch, 2)):
+            raise InputError(
+                f"{arch} has batch normalisation, which several processes share on GPUs alone: start one process, "
+                "without torchrun, or give --device cuda"
+            )
 
 
 def _check_teacher(given: Any, recipe: recipes.Recipe, pack: Pack) -> None:
@@ -214,10 +227,10 @@ def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: Wo
     """Time a few steps of a process's part of a batch."""
     mode, timed_ms = choose_mode(
         arch, len(pack.classes), pack.geometry.size_px, recipe.batch // world.size, world.device(given.device),
-        (given.precision, given.memory_format), compiling=given.compile,
-        steps=recipe.epochs * len(pack.rows("train")) // recipe.batch,
-        shapes=count_shapes(recipe, pack.geometry.size_px),
+        (given.precision, given.memory_format),
     )  # fmt: skip
+    steps = recipe.epochs * len(pack.rows("train")) // recipe.batch
+    mode = replace(mode, compiled=is_compiled(given.compile, given.device, steps))
     return mode.as_json() | {"timed_ms": timed_ms}
 
 
