@@ -126,7 +126,8 @@ class Supervisor:
             why = self._why or _cause(code)
             if self._told is not None:
                 return self._code_when_told(code)
-            if code == 0 or (code in (1, 2, 130) and number == 0 and self._state is None):
+            early = self._state is None or (code == 2 and self._seen_at is None)
+            if code == 0 or (code in (1, 2, 130) and number == 0 and early):
                 return code  # what was wrong before the first frame is still wrong after a restart
             deaths = 1 if self._is_forgiven() else deaths + 1
             if deaths > self.limits.restarts:

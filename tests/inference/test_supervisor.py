@@ -102,6 +102,10 @@ def test_what_is_wrong_from_the_start_is_not_tried_again(tmp_path):
     assert supervise("wrong", tmp_path) == (2, "error: there is no such bundle\n")
 
 
+def test_a_camera_that_refuses_us_before_its_first_frame_is_not_asked_again(tmp_path):
+    assert supervise("refused", tmp_path) == (2, "error: the camera refuses us (401)\n")
+
+
 def test_what_becomes_wrong_later_is_tried_again(tmp_path):
     code, errors = supervise("wrong_later", tmp_path)
     assert (code, errors.count("STARTING")) == (0, 2)

@@ -61,6 +61,13 @@ def wrong(worker, folder):
     raise InputError("there is no such bundle")
 
 
+def refused(worker, folder):
+    """The camera answers, after a while, that the password is wrong."""
+    turn(worker, state=State.STARTING)
+    turn(worker, 0.05, State.LOST)
+    raise InputError("the camera refuses us (401)")
+
+
 def wrong_later(worker, folder):
     if worker.number == 1:
         raise InputError("the camera is not there yet")
