@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic, monotonic_ns
 
 import cv2
@@ -14,6 +15,7 @@ from inference.live import Reader
 from inference.preprocess import Bytes, decode
 from inference.redact import public_text
 from inference.sources import Frame, SourceLost, SourceRefused
+from inference.states import AgeBasis
 
 BROKEN_FRAMES = 10
 """So many in a row that cannot be decoded are a lost camera; fewer are drops."""
@@ -22,8 +24,8 @@ REFUSED = re.compile(r"(?:failed:|error) (401|403)\b")
 """What FFmpeg says of an HTTP or RTSP server that wants another user or password."""
 ANSWERS_S = 3.0
 """What fails to open later than this did not answer, and is not asked again why."""
-QUEUED_INTERVALS, QUEUED_MOST = 0.25, 150
-"""A frame that comes sooner than this part of an interval lay in a queue; so many are passed over at most."""
+QUEUED_INTERVALS, QUEUED_S = 0.75, 1.0
+"""A frame that comes sooner than this part of an interval lay in a queue, which is emptied no longer than this."""
 JPEG_END, PADDING = b"\xff\xd9", 64
 """A whole JPEG ends so, before a few bytes more from some cameras. OpenCV 4.12 and 5.0 ask for it themselves."""
 
@@ -65,47 +67,50 @@ class CaptureReader(Reader):
         silent = "FFmpeg gives no reason, as when it was built without that protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 
-    def _grab(self) -> bool:
-        """Take the next frame of the stream; the first time, the newest.
+    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
+        """Return the next picture; after opening, the newest. Raises SourceLost when the camera gives none.
 
         To learn what is in a stream FFmpeg takes in up to a second of it, which it then hands out at once: 30 frames
-        that are old, and would be stamped as if they came now.
+        that are old, and would be stamped as if they came now. They are passed over, and count as drops.
         """
-        assert self._capture is not None, "open comes first"
-        for _ in range(1 if self._newest else QUEUED_MOST):
-            started = monotonic()
-            if not self._capture.grab():
-                return False
-            if monotonic() - started > QUEUED_INTERVALS / self.fps:
-                break
+        frame = self._read(frame_id, spare)
+        opened = monotonic()
+        with suppress(SourceLost):  # where the stream ends already, its last picture is given first
+            while not self._newest:
+                started = monotonic()
+                frame = self._read(frame.frame_id + 1, frame.image_bgr)
+                ended = monotonic()
+                self._newest = ended - started > QUEUED_INTERVALS / self.fps or ended - opened > QUEUED_S
         self._newest = True
-        return True
+        return frame
 
-    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
-        """Return the next picture. Raises SourceLost when the camera gives none."""
+    def _read(self, frame_id: int, spare: Bytes | None) -> Frame:
         assert self._capture is not None, "open comes first"
         for broken in range(BROKEN_FRAMES):
-            if not self._grab():
+            if not self._capture.grab():
                 raise SourceLost(f"{self._name} gives no more frames")
             grabbed_ns = monotonic_ns()
             ok, image = self._capture.retrieve(None if self._packets else spare)
             if ok and self._packets:
                 image = decode_whole(image)  # type: ignore[arg-type, assignment]
             if ok and image is not None:
-                captured_ns = self._driver_ns(grabbed_ns)
-                return Frame(frame_id + broken, captured_ns, image, captured_ns)  # type: ignore[arg-type]
+                captured_ns, basis = self._driver_ns(grabbed_ns)
+                frame_id += broken
+                return Frame(frame_id, captured_ns, image, captured_ns, age_basis=basis)  # type: ignore[arg-type]
         raise SourceLost(f"{self._name} gives frames that cannot be decoded")
 
-    def _driver_ns(self, grabbed_ns: int) -> int:
-        """Return the driver's time stamp where it is on the monotonic clock and plausible, else our own.
+    def _driver_ns(self, grabbed_ns: int) -> tuple[int, AgeBasis]:
+        """Return the driver's time stamp where it is on the monotonic clock and plausible, else that of its arrival.
 
         V4L2 stamps buffers with CLOCK_MONOTONIC; OpenCV hands them on as CAP_PROP_POS_MSEC.
         """
         assert self._capture is not None
         if self._api != cv2.CAP_V4L2:
-            return grabbed_ns
+            return grabbed_ns, AgeBasis.ARRIVAL
         stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-        return stamp_ns if 0 <= grabbed_ns - stamp_ns < 1_000_000_000 else grabbed_ns
+        if 0 <= grabbed_ns - stamp_ns < 1_000_000_000:
+            return stamp_ns, AgeBasis.CAPTURE
+        return grabbed_ns, AgeBasis.ARRIVAL
 
     def close(self) -> None:
         """Let go of the device."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from inference.backends import Probs
 from inference.preprocess import Rect
-from inference.states import State, worst
+from inference.states import AgeBasis, State, worst
 
 SCHEMA = 1
 UNPROVED = (
@@ -44,7 +44,7 @@ class Decision:
     frame_id: int
     captured_ns: int
     age_ms: float
-    """Capture to decision."""
+    """From capture or arrival, as age_basis says, to the decision."""
     drops: int
     """Frames the camera made since the last decision that nobody looked at."""
     state: State
@@ -57,6 +57,7 @@ class Decision:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     """Why the state is what it is, where that is the camera's or this program's doing."""
+    age_basis: AgeBasis = AgeBasis.ARRIVAL
     fresh: bool = True
     """A new frame was looked at; else the line says only that there is none, and repeats the last frame's id."""
 
@@ -68,6 +69,7 @@ class Decision:
             "captured_ns": self.captured_ns,
             "media_ms": round(self.media_ms, 3),
             "age_ms": round(self.age_ms, 3),
+            "age_basis": self.age_basis.value,
             "drops": self.drops,
             "state": self.state.value,
             "zones": {v.name: _verdict_json(v) for v in self.verdicts},

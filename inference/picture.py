@@ -34,7 +34,8 @@ def draw(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> Bytes
         x0, y0, x1, y1 = verdict.rect
         _draw_zone(frame_bgr, (width - x1, y0, width - x0, y1) if mirror else verdict.rect, verdict, scale)
     stamps = "".join(f"  {stamp.upper()}" for stamp in decision.stamps)
-    line = f"{decision.state}  frame {decision.frame_id}  age {decision.age_ms:.1f} ms  drops {decision.drops}{stamps}"
+    age = f"age {decision.age_ms:.1f} ms since {decision.age_basis}"
+    line = f"{decision.state}  frame {decision.frame_id}  {age}  drops {decision.drops}{stamps}"
     (text_px, line_px), _ = cv2.getTextSize(line, FONT, scale, 1)
     reason = textwrap.wrap(decision.reason, max(len(line) * (width - 8) // text_px, 20))
     for row, text in enumerate([line, *reversed(reason)]):

@@ -263,6 +263,7 @@ class Runner:
             frame_id=frame.frame_id,
             captured_ns=frame.captured_ns,
             age_ms=(monotonic_ns() - frame.captured_ns) / 1e6,
+            age_basis=frame.age_basis,
             drops=max(drops, 0),
             state=state,
             verdicts=verdicts,

@@ -1,4 +1,4 @@
-"""The states of the runner. A class is said only in OK; every other state is a reason for saying none."""
+"""The states of the runner, and what a frame's age counts from. A class is said only in OK."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ class State(str, Enum):
     """No frame was decided yet."""
     FAILED = "FAILED"
     """This program cannot go on."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class AgeBasis(str, Enum):
+    """Since when the age of a frame counts."""
+
+    CAPTURE = "capture"
+    """Since the driver took the picture."""
+    ARRIVAL = "arrival"
+    """Since this process had it: what camera, network and decoder held it back for before is not in it."""
 
     def __str__(self) -> str:
         return self.value

@@ -50,6 +50,7 @@ class Tally:
         self.drops = 0
         self.age = Series()
         self.stages: dict[str, Series] = {}
+        self.age_bases: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
         self._scored: Counter[str] = Counter()
@@ -60,6 +61,7 @@ class Tally:
         self.frames += 1
         self.drops += decision.drops
         self.age.add(decision.age_ms)
+        self.age_bases[decision.age_basis.value] += 1
         for name, value in decision.stages_ms.items():
             if name not in self.stages:
                 self.stages[name] = Series()
@@ -96,6 +98,7 @@ class Tally:
             "frames": self.frames,
             "drops": self.drops,
             "age_ms": self.age.as_json(),
+            "age_basis": dict(self.age_bases),
             "stages_ms": {name: series.as_json() for name, series in self.stages.items()},
             "states": dict(self.states),
             "said": dict(self.said),

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from inference.errors import CheckError, check_positive, run_command
 from inference.redact import public_text
-from inference.states import State
+from inference.states import AgeBasis, State
 from inference.systemd import Systemd
 from inference.v4l2 import device_of
 
@@ -270,8 +270,8 @@ class Supervisor:
             return
         line: dict[str, Any] = {
             "schema": 1, "frame": -1, "captured_ns": time.monotonic_ns(), "media_ms": time.monotonic_ns() / 1e6,
-            "age_ms": 0.0, "drops": 0, "state": state.value, "zones": {}, "stages_ms": {}, "reason": why,
-            "fresh": False,
+            "age_ms": 0.0, "age_basis": AgeBasis.ARRIVAL.value, "drops": 0, "state": state.value, "zones": {},
+            "stages_ms": {}, "reason": why, "fresh": False,
         }  # fmt: skip
         with suppress(OSError), self._journal.open("a+b") as stream:
             if stream.seek(0, os.SEEK_END) and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":

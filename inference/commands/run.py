@@ -88,7 +88,7 @@ def describe(summary: dict[str, Any]) -> str:
         f"{summary['bundle']['arch']} {backend['precision']} on {backend['backend']} x{backend['threads']}{stamps}",
         f"frames      {summary['frames']}  drops {summary['drops']}",
         f"said        {said}",
-        f"age         {_percentiles(summary['age_ms'])}",
+        f"age         {_percentiles(summary['age_ms'])} since {' or '.join(summary['age_basis'])}",
     ]
     lines += [f"{name:11} {_percentiles(series)}" for name, series in summary["stages_ms"].items()]
     if accuracy:

@@ -148,6 +148,7 @@ class Board:
             "stamps": [] if last is None else list(last.stamps),
             "frame": None if last is None else last.frame_id,
             "age_ms": None if last is None else round(last.age_ms, 2),
+            "age_basis": None if last is None else last.age_basis.value,
             "silent_ms": round((now_ns - self._last_ns) / 1e6, 1),
             "zones": [] if last is None else [_zone(v) for v in last.verdicts],
             "picture": None if shot is None else self._shot_json(shot),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from inference.process import descriptors, resident_mb, threads
 from inference.sinks._board import Board
-from inference.states import State
+from inference.states import AgeBasis, State
 from inference.summary import Series
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,7 +38,15 @@ def _metrics(board: Board) -> Iterable[list[str]]:
     yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, tally.drops)])
     decided = [("", {"state": s.value}, tally.states[s.value]) for s in State]
     yield _metric("decisions_total", "counter", "Decided frames by what was said of them.", decided)
-    yield from _summary("age", "Capture to decision.", tally.age.as_json(), board.age_sum_ms, tally.frames)
+    yield from _summary(
+        "age",
+        "From capture or arrival, as age_basis says, to decision.",
+        tally.age.as_json(),
+        board.age_sum_ms,
+        tally.frames,
+    )
+    bases = [("", {"basis": b.value}, tally.age_bases[b.value]) for b in AgeBasis]
+    yield _metric("age_basis_total", "counter", "Decided frames by what their age counts from.", bases)
     infer = tally.stages.get("infer", Series())
     yield from _summary("infer", "The network alone.", infer.as_json(), board.infer_sum_ms, infer.n)
     if board.fixed_zones and last is not None:

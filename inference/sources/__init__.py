@@ -23,6 +23,7 @@ from inference.images import is_still
 from inference.preprocess import Bytes
 from inference.redact import public_uri
 from inference.regions import Relative
+from inference.states import AgeBasis
 from inference.v4l2 import device_of
 
 # OpenCV's and FFmpeg's readers talk to stderr on their own; what they have to say is said by our errors.
@@ -42,7 +43,7 @@ class Frame:
     frame_id: int
     """Counts what the camera made, also what nobody read: a gap is a drop."""
     captured_ns: int
-    """When it was taken, on the monotonic clock: age is now minus this."""
+    """When it was taken, or when it came (see age_basis), on the monotonic clock: age is now minus this."""
     image_bgr: Bytes
     media_ns: int = 0
     """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
@@ -52,6 +53,7 @@ class Frame:
     """The file it came from, where there is one."""
     drops: int | None = None
     """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
+    age_basis: AgeBasis = AgeBasis.ARRIVAL
 
 
 class EndOfStream(Exception):

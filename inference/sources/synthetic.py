@@ -6,6 +6,7 @@ from time import monotonic_ns
 
 from inference.scene import ZONES, Scene
 from inference.sources import EndOfStream, Frame, Source, parameters
+from inference.states import AgeBasis
 
 SCHEMES = ("synthetic",)
 DEFAULTS: dict[str, str | float | int] = {
@@ -42,7 +43,7 @@ class SyntheticSource(Source):
         index = self._next
         self._next += 1
         image, truth = self._scene.render(index)
-        return Frame(index, monotonic_ns(), image, round(index * 1e9 / self.fps), truth)
+        return Frame(index, monotonic_ns(), image, round(index * 1e9 / self.fps), truth, age_basis=AgeBasis.CAPTURE)
 
     def close(self) -> None:
         """Do nothing."""

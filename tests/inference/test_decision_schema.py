@@ -61,9 +61,17 @@ def test_whatever_the_schema_names_a_real_run_says(lines):
 
 
 def test_every_line_says_which_frame_how_old_it_was_and_what_was_lost(lines):
-    assert {"frame", "captured_ns", "age_ms", "drops"} <= set(SCHEMA["required"])
+    assert {"frame", "captured_ns", "age_ms", "age_basis", "drops"} <= set(SCHEMA["required"])
     for key in SCHEMA["required"]:
         assert not VALID.is_valid({k: v for k, v in lines[0].items() if k != key})
+
+
+def test_every_line_says_what_its_age_counts_from(lines):
+    """The synthetic camera makes its frames as they are read; when another's was taken, nobody knows."""
+    drawn = lines[:8]
+    read = [line for line in lines if "file" in line]
+    assert {line["age_basis"] for line in drawn} == {"capture"}
+    assert {line["age_basis"] for line in read} == {"arrival"}
 
 
 def test_a_class_outside_ok_is_not_valid(lines):

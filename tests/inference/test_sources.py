@@ -280,7 +280,9 @@ def test_the_drivers_time_is_believed_where_it_can_be_true(api, ago_ns, believed
     reader = CaptureReader(0, "cam", api)
     reader._capture = capture = Stamped(ago_ns)
     before = time.monotonic_ns()
-    captured_ns = reader.read(0, None).captured_ns
+    frame = reader.read(0, None)
+    captured_ns = frame.captured_ns
     assert (captured_ns < before) == believed
+    assert frame.age_basis == ("capture" if believed else "arrival")
     if believed:
         assert abs(captured_ns - capture._stamp_ns) < 2_000  # a double of milliseconds holds it to less
