@@ -25,13 +25,13 @@ SLACK_S = 1.0
 
 def open_source(uri: str) -> VideoSource:
     """Open a video file. Raises InputError when it is missing, no video, or has no frame."""
-    file = Path(uri)
+    file, name = Path(uri), public_uri(uri)
     if not file.exists():
-        raise InputError(f"{public_uri(uri)} does not exist: give {GRAMMAR}")
+        raise InputError(f"{name} does not exist: give {GRAMMAR}")
     if not file.is_file():
-        raise InputError(f"{public_uri(uri)} is neither a file nor a folder: give {GRAMMAR}")
+        raise InputError(f"{name} is neither a file nor a folder: give {GRAMMAR}")
     if not file.stat().st_size:
-        raise InputError(f"{public_uri(uri)} is empty: copy or record it again")
+        raise InputError(f"{name} is empty: copy or record it again")
     return VideoSource(uri)
 
 
@@ -39,7 +39,7 @@ class VideoSource(Source):
     """Frames in order; their time is their place in the film. What is missing or odd is said once, at the end."""
 
     def __init__(self, uri: str) -> None:
-        self._uri = public_uri(uri)
+        self._name = public_uri(uri)
         self._capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
         opened = self._capture.isOpened()
         ok, first = self._capture.read() if opened else (False, None)
@@ -49,7 +49,7 @@ class VideoSource(Source):
             if "moov" in reason:
                 reason = "it has no index: its end is missing, or it is no video"
             raise InputError(
-                f"{public_uri(uri)} is not a video that can be read ({reason}): copy it again, or give {GRAMMAR}"
+                f"{self._name} is not a video that can be read ({reason}): copy it again, or give {GRAMMAR}"
             )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
@@ -81,9 +81,9 @@ class VideoSource(Source):
         if self._is_cut_short():
             announced = f"{self._next} of {self._announced.frames} announced frames"
             why = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
-            print(f"warning: {self._uri} ended after {announced}: {why}", file=sys.stderr)
+            print(f"warning: {self._name} ended after {announced}: {why}", file=sys.stderr)
         if self._clock.counted:
-            without = f"{self._clock.counted} of the {self._next} frames that were read from {self._uri}"
+            without = f"{self._clock.counted} of the {self._next} frames that were read from {self._name}"
             print(f"warning: {without} carry no time that rises: it is counted at {self.fps:g} fps", file=sys.stderr)
 
     def _is_cut_short(self) -> bool:
