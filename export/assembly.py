@@ -152,6 +152,20 @@ def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
     return model
 
 
+def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
+    """Add a precision. One that cannot be made is refused with the reason, so that the others ship."""
+    golden_before, rungs_before = made.golden, list(made.rungs)
+    try:
+        add()
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # a graph that we, onnx or the runtime cannot handle: each has exceptions of its own
+        reason = " ".join(str(error).split())[:200]
+        refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
+        made.golden, made.rungs = golden_before, rungs_before
+        made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: refused})
+
+
 def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
     """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
     rows = calibration.calibration_rows(made.pack)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """What a quantised network is quantised for."""
@@ -46,6 +46,13 @@ class Graph:
     def weighted(self) -> list[onnx.NodeProto]:
         """The convolutions and matrix products, in order."""
         return [node for node in self.nodes if self.is_weighted(node)]
+
+    @cached_property
+    def floats(self) -> frozenset[str]:
+        """The float32 tensors that are not constants; a transformer computes shapes too, in whole numbers."""
+        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        known = [*inferred.value_info, *inferred.input, *inferred.output]
+        return frozenset(item.name for item in known if item.type.tensor_type.elem_type == TensorProto.FLOAT)
 
     def upstream_of(self, nodes: Iterable[onnx.NodeProto]) -> set[str]:
         """Return every tensor that one of `nodes` depends on, their own inputs among them."""

@@ -130,8 +130,10 @@ def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
 
 
 def breach(gates: dict[str, Any]) -> str:
-    """Return the sentence of the first check that failed."""
-    failed = next(check for check in gates["checks"] if not check["passed"])
+    """Return the sentence of the first check that failed, or why there is nothing to check."""
+    failed = next((check for check in gates["checks"] if not check["passed"]), None)
+    if failed is None:
+        return str(gates["note"])
     value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"
     return f"{failed['name']} is {value}, the limit is {failed['limit']:g}"
 

@@ -55,7 +55,7 @@ def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
         if node.name not in kept
         and (graph.is_weighted(node) or (node.op_type in QUANTISED and len(graph.activations(node)) == _arity(node)))
         for name in graph.activations(node)
-        if name in useful
+        if name in useful and name in graph.floats
     }
     return Plan(_groups(graph, tensors), {n.input[1]: _channel_axis(n) for n in quantised}, kept)
 

@@ -37,6 +37,11 @@ class Run:
         """Return {architecture: best.safetensors}, by folder name; `timm/x` lives in the folder `timm_x`."""
         return {file.parent.name: file for file in sorted(self.path.glob("*/best.safetensors"))}
 
+    def unfinished(self) -> list[str]:
+        """Return the folder names of the architectures whose metrics.json, which training writes last, is not there."""
+        names = dict.fromkeys([*map(folder_name, self.facts.get("models", ())), *self.checkpoints()])
+        return [name for name in names if not (self.path / name / "metrics.json").is_file()]
+
     def bundles(self) -> dict[str, Path]:
         """Return {folder name: bundle folder} of the exported architectures."""
         return {file.parent.parent.name: file.parent for file in sorted(self.path.glob("*/bundle/bundle.json"))}

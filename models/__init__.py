@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 
+import torch
 from torch import nn
 
 from inference.errors import InputError
@@ -17,16 +18,25 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(architectures.__path__))
 
 
-def build(arch: str, classes: int, *, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
+def build(
+    arch: str,
+    classes: int,
+    *,
+    size_px: int | None = None,
+    dropout: float | None = None,
+    pretrained: bool | str = False,
+) -> nn.Module:
     """Build a network: float32 (n, 3, S, S), normalised -> logits (n, classes).
 
     Each architecture's module has `MEAN`, `STD` (per channel, of RGB in 0..1) and
-    `build(classes, dropout=None, pretrained=False)`; `pretrained` may name a file. Raises InputError with near names.
+    `build(classes, dropout=None, pretrained=False)`; `pretrained` may name a file. size_px: for the networks that are
+    built for one input size. Raises InputError with near names.
     """
     if arch.startswith("timm/"):
         from models import timm_backbone
 
-        return timm_backbone.build(arch.removeprefix("timm/"), classes, dropout=dropout, pretrained=pretrained)
+        name = arch.removeprefix("timm/")
+        return timm_backbone.build(name, classes, size_px=size_px, dropout=dropout, pretrained=pretrained)
     check_name(arch)
     network: nn.Module = importlib.import_module(f"models.architectures.{arch}").build(
         classes, dropout=dropout, pretrained=pretrained
@@ -43,6 +53,28 @@ def normalisation(arch: str) -> tuple[tuple[float, float, float], tuple[float, f
     check_name(arch)
     module = importlib.import_module(f"models.architectures.{arch}")
     return module.MEAN, module.STD
+
+
+def has_fixed_size(arch: str) -> bool:
+    """Tell whether a network, once built, takes images of one size only, as most vision transformers do."""
+    if not arch.startswith("timm/"):
+        return False
+    from models import timm_backbone
+
+    return timm_backbone.has_fixed_size(arch.removeprefix("timm/"))
+
+
+def check_size(arch: str, classes: int, size_px: int, smallest_px: int) -> None:
+    """Raise InputError when a network cannot compute on images of `size_px`, or of the smallest side it will meet."""
+    network = build(arch, classes, size_px=size_px).eval()
+    for side_px in (size_px, smallest_px):
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(2, 3, side_px, side_px))
+        except Exception as error:  # each network has its own way to refuse: assertions, shapes, divisions
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            hint = "give another --size" if side_px == size_px else "give --start-size 1, or another --size"
+            raise InputError(f"{arch} cannot take images of {side_px} px ({reason}): {hint}") from None
 
 
 def check_name(arch: str) -> None:

@@ -65,13 +65,14 @@ class Checkpoint:
 
     def network(self) -> Deployed:
         """Rebuild the network with these weights, in eval mode. Raises InputError when they do not fit."""
-        network = models.build(self.facts.arch, len(self.facts.classes))
+        facts = self.facts
+        network = models.build(facts.arch, len(facts.classes), size_px=facts.geometry.size_px)
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the checkpoint's weights are not a {self.facts.arch} ({reason}); {MEND}") from None
-        return Deployed(network, self.facts.mean, self.facts.std, self.facts.temperature).eval()
+            raise InputError(f"the checkpoint's weights are not a {facts.arch} ({reason}); {MEND}") from None
+        return Deployed(network, facts.mean, facts.std, facts.temperature).eval()
 
 
 def load(path: Path) -> Checkpoint:

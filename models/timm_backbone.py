@@ -25,10 +25,23 @@ def normalisation(name: str) -> tuple[RGB, RGB]:
     return _rgb(config.mean), _rgb(config.std)
 
 
-def build(name: str, classes: int, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
+def has_fixed_size(name: str) -> bool:
+    """Tell whether timm builds `name` for one input size, which its class takes as `img_size`."""
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and config.fixed_input_size
+
+
+def build(
+    name: str,
+    classes: int,
+    size_px: int | None = None,
+    dropout: float | None = None,
+    pretrained: bool | str = False,
+) -> nn.Module:
     """Build `name` with a new head; `dropout` stands before it. `pretrained` may be the path of a weights file.
 
-    Raises InputError when the name is unknown, the file does not fit, or timm's hub cannot be reached.
+    size_px: the input size of a network that is built for one (default: timm's own). Raises InputError when the name is
+    unknown, the network has no such size, the file does not fit, or timm's hub cannot be reached.
     """
     check_name(name)
     overlay = None
@@ -45,6 +58,7 @@ def build(name: str, classes: int, dropout: float | None = None, pretrained: boo
             pretrained_cfg_overlay=overlay,
             num_classes=classes,
             drop_rate=0.0 if dropout is None else dropout,
+            **({"img_size": size_px} if size_px and has_fixed_size(name) else {}),
         )
     except Exception as error:  # the hub's, torch's and timm's exceptions share no base
         raise InputError(_sentence(name, pretrained, error)) from None
@@ -90,7 +104,7 @@ def _sentence(name: str, pretrained: bool | str, error: Exception) -> str:
         return f"{pretrained} does not hold weights of {name} ({reason}): give the file timm publishes for it"
     if pretrained:
         return f"the weights of timm/{name} cannot be fetched ({reason}): connect, or give a file as --pretrained FILE"
-    return f"timm/{name} cannot be built ({reason}): choose another backbone"
+    return f"timm/{name} cannot be built ({reason}): choose another backbone, or another --size"
 
 
 def _rgb(values: tuple[float, ...]) -> RGB:

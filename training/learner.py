@@ -31,11 +31,13 @@ class Learner:
         seed: int = 0,
         device: str = "cpu",
         pretrained: bool | str = False,
+        size_px: int | None = None,
         world: World = ALONE,
         teacher: Teacher | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        network = models.build(arch, classes, dropout=recipe.dropout(arch), pretrained=pretrained)
+        dropout = recipe.dropout(arch)
+        network = models.build(arch, classes, size_px=size_px, dropout=dropout, pretrained=pretrained)
         if world.size > 1 and device.startswith("cuda"):
             from models.sync_norm import synchronise  # timm takes seconds to import
 

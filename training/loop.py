@@ -62,7 +62,7 @@ class Job:
         teacher = Teacher(self.teacher, self.pack.classes, self.mode, self.device) if self.teacher else None
         return Learner(
             self.arch, len(self.pack.classes), self.recipe, self.mode, seed=self.seed, device=self.device,
-            pretrained=self.pretrained, world=self.world, teacher=teacher,
+            pretrained=self.pretrained, size_px=self.pack.geometry.size_px, world=self.world, teacher=teacher,
         )  # fmt: skip
 
     def batches(self) -> Batches:

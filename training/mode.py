@@ -159,7 +159,7 @@ def choose_mode(
         return modes[0], {}
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8, device=device)
     labels = torch.arange(batch, device=device) % classes
-    candidates = _timed([_candidate(arch, classes, one, device) for one in modes], frames, labels)
+    candidates = _timed([_candidate(arch, classes, one, device, size_px) for one in modes], frames, labels)
     best = min(candidates, key=lambda one: one.best_ms)
     return best.mode, {str(one.mode): round(one.best_ms, 1) for one in candidates}
 
@@ -193,8 +193,8 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
     return tried
 
 
-def _candidate(arch: str, classes: int, mode: Mode, device: str) -> _Candidate:
-    network = models.build(arch, classes)
+def _candidate(arch: str, classes: int, mode: Mode, device: str, size_px: int | None = None) -> _Candidate:
+    network = models.build(arch, classes, size_px=size_px)
     deployed = Deployed(network, *models.normalisation(arch)).to(device)
     mode.prepare(deployed.network)
     optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)

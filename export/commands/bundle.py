@@ -9,7 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from export.assembly import Assembly, add_fp16, add_fp32, add_int8, begin, check_agreement
+import models
+from export.assembly import Assembly, add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
 from export.ladder import as_markdown, as_table
 from export.parity import breach
 from export.proof import finish
@@ -22,7 +23,7 @@ from inference.errors import CheckError, InputError
 from inference.files import replacing_folder, write_text
 from inference.pack import Pack
 from inference.passport import load as load_passport
-from inference.runs import Run, open_run
+from inference.runs import Run, folder_name, open_run
 from models.checkpoint import Facts, load
 
 
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--batch", nargs="+", type=int, default=list(Build.batches), help="regions at a time of an engine"
     )
+    parser.add_argument("--unfinished", action="store_true", help="export the best so far of a training that goes on")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
     parser.add_argument("--json", action="store_true")
@@ -69,13 +71,14 @@ def main(arguments: list[str]) -> int:
     precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(asked.precisions or PRECISIONS)})
     options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
     run = open_run(asked.run)
+    checkpoints = _checkpoints(run, asked.models, asked.unfinished)
     if asked.dry_run:
-        items = [item for path in _checkpoints(run, asked.models).values() for item in _plan(path, options)]
+        items = [item for path in checkpoints.values() for item in _plan(path, options)]
         lines = [f"{item['arch']:24} {item['what']:32} -> {item['target']}" for item in items]
         print(json.dumps(items, indent=1) if asked.json else "\n".join([*lines, "nothing was made"]))
         return 0
     pack = run.open_pack(asked.pack)
-    results = [_export(path, pack, options) for path in _checkpoints(run, asked.models).values()]
+    results = [_export(path, pack, options) for path in checkpoints.values()]
     print(json.dumps(results, indent=1) if asked.json else as_table(results))
     if asked.table:
         write_text(asked.table, as_markdown(results))
@@ -92,13 +95,22 @@ def _default_engines() -> tuple[str, ...]:
     return ()
 
 
-def _checkpoints(run: Run, wanted: list[str] | None) -> dict[str, Path]:
+def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[str, Path]:
+    """Return what to export. Raises InputError when its training goes on, or was stopped, unless `unfinished`."""
     there = run.checkpoints()
     if not there:
         raise InputError(f"{run.path} holds no checkpoint (ARCH/best.safetensors): train it first")
-    names = [name.replace("/", "_") for name in wanted] if wanted else list(there)
+    names = [folder_name(name) for name in wanted] if wanted else list(there)
     if unknown := [name for name in names if name not in there]:
         raise InputError(f"{run.path} holds no checkpoint of {unknown[0]}: it has {', '.join(there)}")
+    begun = [name for name in run.unfinished() if name in names or not wanted]
+    if begun and not unfinished:
+        raise InputError(
+            f"{run.path}: the training of {', '.join(begun)} is not finished: go on with "
+            f"`python -m training train ... --out {run.path} --resume`, or export the best so far with --unfinished"
+        )
+    for name in begun:
+        _say(f"{name}: not finished, " + ("the best so far is exported" if name in there else "no checkpoint yet"))
     return {name: there[name] for name in names}
 
 
@@ -149,15 +161,20 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
 
 def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Options) -> Assembly:
     checkpoint = load(path)
+    facts = checkpoint.facts
+    if size_px != facts.geometry.size_px and models.has_fixed_size(facts.arch):
+        raise CheckError(
+            f"{facts.arch}: no bundle of {size_px} px, it takes images of {facts.geometry.size_px} px only"
+        )
     network = checkpoint.network()
     _say(f"{checkpoint.facts.arch}: fp32 at {size_px} px")
     made = begin(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(made, network)
     if "fp16" in options.precisions:
         _say(f"{checkpoint.facts.arch}: fp16")
-        add_fp16(made, fp32, _say)
+        attempt(made, "fp16", lambda: add_fp16(made, fp32, _say))
     if "int8" in options.precisions:
-        add_int8(made, fp32, _say)
+        attempt(made, "int8", lambda: add_int8(made, fp32, _say))
     return made
 
 

@@ -51,7 +51,7 @@ def train(pack_path: Path, arch: str = ARCH, steps: int = 25) -> Checkpoint:
     """Train a network of `arch` on the pack for a few steps of Adam; return its checkpoint."""
     torch.manual_seed(0)
     pack = open_pack(pack_path)
-    network = models.build(arch, len(pack.classes))
+    network = models.build(arch, len(pack.classes), size_px=pack.geometry.size_px)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in models.normalisation(arch))
     rows = pack.rows("train")
     inputs = (torch.from_numpy(pack.images_nhwc[rows]).permute(0, 3, 1, 2) / 255 - mean) / std
@@ -88,6 +88,9 @@ def write_run(path: Path, pack_path: Path, checkpoints: list[Checkpoint]) -> Non
     path.mkdir(parents=True)
     fingerprint = open_pack(pack_path).fingerprint
     run = {"schema": 1, "pack": {"path": str(pack_path), "fingerprint": fingerprint}}
+    run["models"] = [checkpoint.facts.arch for checkpoint in checkpoints]
     (path / "run.json").write_text(json.dumps(run), encoding="utf-8")
     for checkpoint in checkpoints:
-        checkpoint.save(path / checkpoint.facts.arch.replace("/", "_") / "best.safetensors")
+        folder = path / checkpoint.facts.arch.replace("/", "_")
+        checkpoint.save(folder / "best.safetensors")
+        (folder / "metrics.json").write_text("{}", encoding="utf-8")

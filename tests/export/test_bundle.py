@@ -179,3 +179,21 @@ def test_the_unsigned_form_is_held_to_its_own_numbers(exported):
     worst = next(row.value for row in golden.check(bundle, "openvino", opened, "int8") if row.check == "max |dprob|")
     opened.close()
     assert worst < np.abs(stored.probs["int8"] - stored.probs["int8.ort"]).max()
+
+
+def test_a_precision_that_cannot_be_made_is_refused_while_the_others_ship(run_path, monkeypatch, capsys):
+    def fail(*values):
+        raise TypeError("no byte form of Einsum")
+
+    monkeypatch.setattr(to_int8, "quantise", fail)
+    assert command.main([str(run_path), "--precisions", "fp32", "int8", "--engines"]) == 1
+    bundle = open_bundle(run_path / runs.ARCH / "bundle")
+    assert bundle.precisions == ("fp32",)
+    assert not [file for file in bundle.files if "int8" in file]
+    assert "goes without int8 (it cannot be made, TypeError: no byte form of Einsum)" in capsys.readouterr().err
+
+
+def test_a_network_of_one_size_has_no_bundle_of_another(pack_path, tmp_path, capsys):
+    runs.write_run(tmp_path / "run", pack_path, [runs.train(pack_path, "timm/vit_tiny_patch16_224", steps=0)])
+    assert command.main([str(tmp_path / "run"), "--size", "48", "--engines"]) == 1
+    assert "it takes images of 32 px only" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+import models
 from export import calibration, to_int8
 from export.graph import Graph
 from export.parity import run_onnx
@@ -164,3 +165,16 @@ def test_a_dead_tensor_gets_a_scale_above_zero(fp32):
     plan = to_int8.plan(fp32)
     signed = to_int8.quantise(fp32, plan, dict.fromkeys(plan.tensors, 0.0))
     assert all((value > 0).all() for name, value in values(signed).items() if name.endswith("_scale"))
+
+
+def test_only_floats_are_quantised(pack):
+    """A transformer joins the pieces of a shape by Concat, too: whole numbers, which no runtime quantises."""
+    torch.manual_seed(0)
+    arch = "timm/test_vit"
+    fp32 = to_onnx(Deployed(models.build(arch, 3, size_px=32), *models.normalisation(arch)).eval(), 32)
+    assert any(node.op_type == "Concat" and node.input[0] not in Graph(fp32).floats for node in fp32.graph.node)
+    images = pack.images_nhwc[pack.rows("calibration")][:8]
+    signed, unsigned = both_forms(fp32, images)
+    probs = [run_onnx(model, images, np.arange(8), exact=True) for model in (fp32, signed, unsigned)]
+    assert np.abs(probs[1] - probs[0]).max() < TOLERANCE["int8"]
+    assert np.abs(probs[2] - probs[0]).max() < TOLERANCE["int8"]

@@ -299,3 +299,19 @@ def test_a_second_signal_is_not_held_back(request):
         assert interrupt.asked == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_network_of_one_input_size_trains_at_the_size_of_the_pack(pack, tmp_path, capsys):
+    """At timm's own 224 px it would refuse the pack's 32, and the half of it with which `edge` begins."""
+    arch = ["--models", "timm/vit_tiny_patch16_224", "--epochs", "1", "--batch", "64"]
+    assert not main(arguments(pack, tmp_path / "run", *arch))
+    network = load(tmp_path / "run" / "timm_vit_tiny_patch16_224" / "best.safetensors").network()
+    assert network(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 3)
+    assert "full size from the first epoch" in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_take_the_size_is_refused_before_the_run_is_there(pack, tmp_path):
+    wanted = r"timm/inception_next_atto cannot take images of 16 px \(.*\): give --start-size 1"
+    with pytest.raises(InputError, match=wanted):
+        main(arguments(pack, tmp_path / "run", "--models", "timm/inception_next_atto"))
+    assert not (tmp_path / "run").exists()

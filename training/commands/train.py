@@ -27,6 +27,7 @@ from training.loop import Job, train
 from training.machine import commit, describe_machine
 from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
 from training.pack import pack as write_pack
+from training.schedule import side_px
 from training.teacher import Teacher
 from training.world import World, joined
 
@@ -93,7 +94,7 @@ def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, d
     for arch in given.models:
         models.check_name(arch)
         if given.pretrained:  # weights that are missing or do not fit are refused before anything is written
-            models.build(arch, 2, pretrained=given.pretrained)
+            models.build(arch, 2, pretrained=given.pretrained)  # at its own size: that of the pack is not known yet
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
     check_device(given.device)
@@ -209,6 +210,11 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict
         return before
     modes = dict(open_run(given.mode_from).facts.get("modes", {})) if given.mode_from else {}
     for arch in given.models:
+        ours, size_px = _recipe_of(arch, recipe), pack.geometry.size_px
+        models.check_size(arch, len(pack.classes), size_px, side_px(ours, 0, size_px))
+        if ours != recipe:
+            print(f"{arch} takes images of one size only: they are of full size from the first epoch", file=sys.stderr)
+    for arch in given.models:
         modes[arch] = modes.get(arch) or _choose(given, recipe, pack, arch, world)
         print(f"{arch} trains in {Mode.from_json(modes[arch])}", file=sys.stderr)
     facts |= {
@@ -221,6 +227,11 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict
     }
     write_json(given.out / "run.json", facts)
     return facts
+
+
+def _recipe_of(arch: str, recipe: recipes.Recipe) -> recipes.Recipe:
+    """Return the recipe of one network: one that takes a single size begins with it."""
+    return replace(recipe, start_size=1.0) if models.has_fixed_size(arch) else recipe
 
 
 def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: World) -> dict[str, Any]:
@@ -245,8 +256,8 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], arch: str, world: World) -> Job:
     return Job(
-        pack, arch, recipe, Mode.from_json(run["modes"][arch]), given.out / folder_name(arch), seed=given.seed,
-        device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],
+        pack, arch, _recipe_of(arch, recipe), Mode.from_json(run["modes"][arch]), given.out / folder_name(arch),
+        seed=given.seed, device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],
         abstain_risk=given.abstain_risk, as_json=given.json, augment_on=run.get("augment_on", "host"), world=world,
         teacher=given.teacher,
     )  # fmt: skip
