@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks import page
 from benchmarks.candidates import Candidate
 from benchmarks.report import environment
 from benchmarks.results import Results
@@ -11,5 +12,5 @@ def write_card(results: Results, candidate: Candidate) -> str:
     """Return the card of a measured candidate."""
     row = next(row for row in results["candidates"] if row["name"] == candidate.name)
     sha256 = candidate.bundle.files.get(str(row["opened"]["file"]), {}).get("sha256", "see its passport")
-    page = environment().get_template("model_card.md.j2")
-    return page.render(r=results, row=row, b=candidate.bundle, sha256=sha256)
+    template = environment().get_template("model_card.md.j2")
+    return template.render(r=results, row=row, b=candidate.bundle, sha256=sha256, page=page)

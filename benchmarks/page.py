@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from benchmarks.results import CURVE
 
 Results = dict[str, Any]
+MOST_IN_MATRIX = 30
+"""With more classes a matrix of all pairs is not read: the commonest mistakes are listed."""
+MOST_LISTED = 24
+"""Mistakes of a candidate, and classes of a table in Markdown."""
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
 """What the meters are, by their names in results.json."""
 
@@ -84,6 +90,28 @@ def pick_shown(results: Results) -> list[str]:
             best.setdefault(row["arch"], row)
     chosen = results["choice"]["chosen"]
     return _in_order([*([chosen] if chosen else []), *(row["name"] for row in best.values())])
+
+
+def list_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the commonest mistakes, {"true", "said", "rows", "part" of the class's rows}, the commonest first."""
+    counts = np.array(confusion)
+    of_class = counts.sum(1)
+    np.fill_diagonal(counts, 0)
+    commonest = np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]
+    pairs = [divmod(int(at), len(classes)) for at in commonest if counts.flat[at]]
+    return [
+        {"true": classes[i], "said": classes[j], "rows": int(counts[i, j]), "part": counts[i, j] / of_class[i]}
+        for i, j in pairs
+    ]
+
+
+def worst_classes(accuracy: dict[str, Any]) -> list[str]:
+    """Return the classes that a table in Markdown names: all of few, else those with the lowest recall, worst first."""
+    recalls = accuracy["recalls"]
+    if len(recalls) <= MOST_IN_MATRIX:
+        return list(recalls)
+    seen = [name for name in recalls if recalls[name]["n"]]
+    return sorted(seen, key=lambda name: recalls[name]["recall"])[:MOST_LISTED]
 
 
 def _rows(results: Results, several: bool) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from inference.redact import public_text
 
@@ -36,6 +38,22 @@ def check_positive(**values: float) -> None:
             raise InputError(f"{name} is {value!r}: give a number over 0")
 
 
+def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
+    """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other."""
+    if error.filename is None:
+        return None
+    failed = Path(os.fsdecode(error.filename)).resolve()
+    values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)
+    for named in (Path(value).resolve() for value in values if value):
+        if failed.is_relative_to(named) or named.is_relative_to(failed):
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            hint = "make room there, or name another path" if full else "name another path, or give access to this one"
+            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file stands where a folder is needed" if no_folder else error.strerror
+            return InputError(f"{error.filename} cannot be used ({reason}): {hint}")
+    return None
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
     try:
@@ -52,6 +70,10 @@ def run_command(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # `... | head` closed our stdout: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # a fault in this program: its traceback helps to find it, and may quote what was typed
+    except Exception as error:
+        if isinstance(error, OSError) and (sentence := path_error(error, sys.argv[1:])):
+            print(f"error: {public_text(str(sentence))}", file=sys.stderr)
+            return 2
+        # a fault in this program: its traceback helps to find it, and may quote what was typed
         print(public_text(traceback.format_exc()), end="", file=sys.stderr)
         return 1

@@ -24,15 +24,28 @@ def fsync_path(path: Path) -> None:
 
 
 @contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Let an OSError name `path`, as people know it, in place of the temporary name or of none, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None and error.errno is not None
+        if unnamed or str(error.filename).startswith(str(temporary)):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; on a clean exit it is synced and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        fsync_path(temporary)
-        os.replace(temporary, path)
-        fsync_path(path.parent)
+        with _named(path, temporary):
+            yield temporary
+            fsync_path(temporary)
+            os.replace(temporary, path)
+            fsync_path(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -44,23 +57,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in sorted(temporary.rglob("*")):
-            if file.is_file():
-                fsync_path(file)
-        fsync_path(temporary)
-        if path.exists():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-        fsync_path(path.parent)
+        with _named(path, temporary):
+            temporary.mkdir()
+            yield temporary
+            _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Sync a folder and rename it to `path`."""
+    for file in sorted(temporary.rglob("*")):
+        if file.is_file():
+            fsync_path(file)
+    fsync_path(temporary)
+    if path.exists():
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        os.replace(path, old)
+        os.replace(temporary, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(temporary, path)
+    fsync_path(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from pathlib import Path
+from typing import Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -49,6 +50,7 @@ def build(
         if not Path(pretrained).is_file():
             raise InputError(f"{pretrained} does not exist: give a weights file of {name}, or --pretrained alone")
         overlay = {"file": pretrained, "hf_hub_id": None, "url": None}
+    size: dict[str, Any] = {"img_size": size_px} if size_px and has_fixed_size(name) else {}
     logging.getLogger("timm").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
@@ -58,7 +60,7 @@ def build(
             pretrained_cfg_overlay=overlay,
             num_classes=classes,
             drop_rate=0.0 if dropout is None else dropout,
-            **({"img_size": size_px} if size_px and has_fixed_size(name) else {}),
+            **size,
         )
     except Exception as error:  # the hub's, torch's and timm's exceptions share no base
         raise InputError(_sentence(name, pretrained, error)) from None

@@ -18,6 +18,8 @@ TEMPLATE = Path(__file__).parent / "templates" / "health.html.j2"
 TILE_PX = 96
 SHEET = (4, 10)
 """Rows and columns of a contact sheet."""
+TILES = 2000
+"""At most so many pictures stand on a page, but two of each class."""
 LISTED = 200
 """Rejected files named on the page; pack.json names all."""
 
@@ -31,7 +33,7 @@ def write_page(file: Path, facts: dict[str, Any], health: Health, images_nhwc: B
         facts=facts,
         health=facts["health"],
         sizes=_size_names(),
-        sheets={name: _sheet(images_nhwc, _rows_of(health, name)) for name in health.classes},
+        sheets={name: _sheet(images_nhwc, rows) for name, rows in _choose_rows(health).items()},
         pairs=[
             pair | {"picture": _picture(np.hstack([_tile(images_nhwc[t.first]), _tile(images_nhwc[t.second])]))}
             for pair, t in zip(facts["health"]["examples"], health.shown(), strict=True)
@@ -46,19 +48,25 @@ def _size_names() -> list[str]:
     return [*ends, f"{SIZE_EDGES_PX[-1]}-"]
 
 
-def _rows_of(health: Health, name: str) -> list[int]:
-    """Choose rows of a class, evenly over the pack."""
-    rows = [at for at, row in enumerate(health.rows) if row.sample.label == name]
-    n = min(len(rows), SHEET[0] * SHEET[1])
-    return [rows[at] for at in np.linspace(0, len(rows) - 1, n).round().astype(int)] if n else []
+def _choose_rows(health: Health) -> dict[str, list[int]]:
+    """Choose rows of each class, evenly over the pack."""
+    rows_of: dict[str, list[int]] = {name: [] for name in health.classes}
+    for at, row in enumerate(health.rows):
+        rows_of[row.sample.label].append(at)
+    most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
+    return {
+        name: [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)]
+        for name, rows in rows_of.items()
+    }
 
 
 def _sheet(images_nhwc: Bytes, rows: list[int]) -> str:
     """Return a contact sheet as a data URI."""
-    sheet = np.full((SHEET[0], SHEET[1], TILE_PX, TILE_PX, 3), 255, np.uint8)
+    columns = min(SHEET[1], len(rows))
+    sheet = np.full((SHEET[0], columns, TILE_PX, TILE_PX, 3), 255, np.uint8)
     for at, row in enumerate(rows):
-        sheet[divmod(at, SHEET[1])] = _tile(images_nhwc[row])
-    used = -(-len(rows) // SHEET[1])
+        sheet[divmod(at, columns)] = _tile(images_nhwc[row])
+    used = -(-len(rows) // columns) if rows else 0
     return _picture(sheet[:used].transpose(0, 2, 1, 3, 4).reshape(used * TILE_PX, -1, 3)) if rows else ""
 
 

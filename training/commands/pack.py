@@ -13,6 +13,8 @@ from inference.preprocess import DEFAULT_KERNEL, KERNELS
 from training.importers import Options, names
 from training.pack import pack
 
+MOST_LISTED = 40
+"""Classes in the table of the terminal."""
 EPILOG = """
 SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), a detection
 data set (COCO JSON, YOLO with data.yaml, Pascal VOC, KITTI object: one row a box, cut with context, and background
@@ -80,9 +82,11 @@ def summary(made: Pack) -> str:
         + (" (SYNTHETIC: for trying out, not for a car)" if made.synthetic else ""),
         f"{'class':{width}}" + "".join(f"{split:>13}" for split in SPLITS),
     ]
-    for name in made.classes:
+    for name in made.classes[:MOST_LISTED]:
         note = "  background" if name == made.background else ""
         lines.append(f"{name:{width}}" + "".join(f"{made.counts[split][name]:13}" for split in SPLITS) + note)
+    if len(made.classes) > MOST_LISTED:
+        lines.append(f"and {len(made.classes) - MOST_LISTED} classes more, see {made.path / 'health.html'}")
     rejected = made.facts["rejected"]
     lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
