@@ -7,6 +7,8 @@ from typing import Any
 
 from inference.files import read_json, write_json, write_text
 
+TABLES = ("confusion_matrix", "risk_coverage")
+"""They stand in metrics.json alone."""
 HEADER = ("architecture", "parameters", "val", "test", "balanced", "macro F1", "ECE", "best epoch", "images/s", "time")
 
 
@@ -19,12 +21,18 @@ def collect(run: Path) -> list[dict[str, Any]]:
 def write_leaderboard(run: Path, synthetic: bool) -> str:
     """Write leaderboard.json and leaderboard.md; return the latter's table."""
     found = collect(run)
-    write_json(run / "leaderboard.json", [{k: v for k, v in m.items() if k != "risk_coverage"} for m in found])
+    write_json(run / "leaderboard.json", [_without_tables(m) for m in found])
     table = "\n".join(_line(cells) for cells in (HEADER, ("-",) * len(HEADER), *map(_cells, found)))
     note = "SYNTHETIC data: for trying out, not for a car.\n\n" if synthetic else ""
     text = f"# {run.name}\n\n{note}Ordered by val accuracy; test is only reported.\n\n{table}\n"
     write_text(run / "leaderboard.md", text)
     return note + table
+
+
+def _without_tables(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of metrics.json's content without what alone would make a leaderboard of 1,000 classes 16 MB."""
+    kept = {key: item for key, item in value.items() if key not in TABLES}
+    return {key: _without_tables(item) if isinstance(item, dict) else item for key, item in kept.items()}
 
 
 def _cells(m: dict[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import page
+from benchmarks.accuracy import Predictions, score
 from benchmarks.commands import merge
 from benchmarks.gallery import as_data_uri, list_flipped, list_worst
 from benchmarks.origins import read_history
@@ -126,6 +127,42 @@ def test_no_name_of_a_file_or_class_can_become_a_tag(rich, tmp_path):
         row["accuracy"]["recalls"] = {EVIL if k == "car" else k: v for k, v in row["accuracy"]["recalls"].items()}
     write_report(tmp_path / "report", [body])
     assert EVIL not in (tmp_path / "report" / "report.html").read_text()
+
+
+def with_classes(results, n):
+    """The same results as if they were of n classes with two test rows each, of which the second is wrong."""
+    names, labels = tuple(f"class {i:04d}" for i in range(n)), np.arange(n).repeat(2)
+    said = labels.copy()
+    said[1::2] = (said[1::2] + 1) % n
+    body, accuracy = copy.deepcopy(results), score(Predictions(labels, np.eye(n, dtype=np.float32)[said]), names)
+    body["pack"]["classes"] = list(names)
+    for row in body["candidates"]:
+        row["accuracy"] = accuracy
+    return body
+
+
+def test_sixteen_classes_stand_in_every_matrix(results, tmp_path):
+    write_report(tmp_path / "report", [with_classes(results, 16)])
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert text.count('<div class="small-multiples matrices">') == 1  # one below the other, as wide as the page
+    assert text.count("<td>class 0015</td>") == 1 + text.count('class="confusion"') > 1
+
+
+def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(results, tmp_path):
+    write_report(tmp_path / "report", [with_classes(results, 1000)])
+    html, text = ((tmp_path / "report" / name).read_text() for name in ("report.html", "report.md"))
+    assert 'class="confusion"' not in html
+    assert html.count("<td>class 0999</td>") == 1
+    assert "The 24 commonest of its mistakes" in html
+    assert len(html) < 2_000_000
+    assert "the 24 lowest of 1000" in text
+    assert max(map(len, text.splitlines())) < 2000
+
+
+def test_the_commonest_mistakes_come_first():
+    listed = page.list_confused([[5, 3, 0], [0, 9, 1], [0, 0, 2]], ["bus", "car", "van"])
+    assert [(one["true"], one["said"], one["rows"]) for one in listed] == [("bus", "car", 3), ("car", "van", 1)]
+    assert listed[0]["part"] == 3 / 8
 
 
 def test_what_was_not_measured_says_so(rich_report, results, tmp_path):

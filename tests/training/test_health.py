@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from inference.errors import InputError
 from tests.training.detection_sets import write_kitti
+from training import health_page
 from training.commands import pack as command
 from training.duplicates import MAX_BITS, Twins, find_twins, hash_picture, near_pairs
 from training.importers import Options
@@ -234,3 +236,14 @@ def test_a_mirrored_hash_is_the_hash_of_the_mirrored():
 def test_pictures_too_flat_to_be_told_apart_have_no_twins():
     none = np.zeros(0, np.uint64)
     assert near_pairs(none, none, np.zeros(0, np.int64)).shape == (0, 2)
+
+
+def test_the_page_of_many_classes_shows_fewer_pictures_of_each():
+    def tiles(classes: int) -> list[int]:
+        samples = [SimpleNamespace(sample=SimpleNamespace(label=str(i % classes))) for i in range(50 * classes)]
+        health = SimpleNamespace(classes=dict.fromkeys(map(str, range(classes))), rows=samples)
+        return [len(rows) for rows in health_page._choose_rows(health).values()]
+
+    assert tiles(3) == [40] * 3
+    assert sum(tiles(1000)) <= health_page.TILES
+    assert min(tiles(3000)) == 2
