@@ -15,41 +15,15 @@ from torch import nn
 from export.calibration import batches
 from inference.contract import INPUT
 from inference.preprocess import Bytes
+from inference.stats import Pairs, pair, paired_interval
 
 Probs = NDArray[np.float32]
 BATCH = 64
-Z_95 = 1.959964
 FP32_MAX_DPROB = 1e-4
 ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
 """Largest loss of val accuracy against torch, as a fraction, or one row where val is so small that one is more."""
 P99_DPROB = {"fp16": 0.02, "int8": 0.25}
 """Largest 99th percentile of |dprob| on val: a file that is right by luck, far from what was trained, is refused."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A difference of two paired proportions with its 95% interval, as fractions."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:+.2f} [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
-
-
-def paired_loss(right_before_n: NDArray[np.bool_], right_after_n: NDArray[np.bool_]) -> Interval:
-    """Return the loss of accuracy from `before` to `after` on the same rows; positive is worse.
-
-    Source: D. Bonett and R. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based
-    on paired data", J. Educational and Behavioral Statistics 37 (2012): one is added to each discordant count.
-    """
-    n = len(right_before_n)
-    lost = int((right_before_n & ~right_after_n).sum())
-    won = int((~right_before_n & right_after_n).sum())
-    p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
-    half = Z_95 * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    return Interval((lost - won) / n, p - q - half, p - q + half)
 
 
 @dataclass(frozen=True)
@@ -68,14 +42,19 @@ class Rung:
     flips: tuple[dict[str, Any], ...]
     """Of each of them {"row", "torch", "file"}: the class and the probability that either side gave."""
     accuracy: float
-    loss: Interval
-    """Of accuracy, against torch."""
+    pairs: Pairs
+    """Rows that torch alone, and that the file alone, has right."""
+
+    @property
+    def interval(self) -> dict[str, float]:
+        """Tango's 95% interval of the loss of accuracy against torch."""
+        return dict(zip(("low_95", "high_95"), paired_interval(self.pairs), strict=True))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that stands in parity.json."""
-        body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "loss"}
-        interval = {"value": self.loss.value, "low_95": self.loss.low, "high_95": self.loss.high}
-        return {**body, "flipped": list(self.flipped), "flips": list(self.flips), "accuracy_loss": interval}
+        body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "pairs"}
+        loss = {"value": self.pairs.loss, **self.interval}
+        return {**body, "flipped": list(self.flipped), "flips": list(self.flips), "accuracy_loss": loss}
 
 
 def measure(
@@ -100,7 +79,7 @@ def measure(
             for i in np.flatnonzero(top != top_reference)
         ),
         accuracy=float((top == labels).mean()),
-        loss=paired_loss(top_reference == labels, top == labels),
+        pairs=pair(top_reference == labels, top == labels),
     )
 
 
@@ -117,7 +96,7 @@ def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
             limits = [("max |dprob|", rung.max_dprob, FP32_MAX_DPROB)]
         else:
             limits = [
-                ("accuracy loss", rung.loss.value, max(ACCURACY_LOSS[precision], 1 / rung.rows)),
+                ("accuracy loss", rung.pairs.loss, max(ACCURACY_LOSS[precision], 1 / rung.rows)),
                 ("p99 |dprob|", rung.p99_dprob, P99_DPROB[precision]),
             ]
         for what, value, limit in limits:
@@ -125,7 +104,7 @@ def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
             name = f"{rung.name}: {what}"
             checks.append({"name": name, "value": finite(value), "limit": limit, "passed": passed})
         if precision != "fp32":
-            checks[-2] |= {"low_95": rung.loss.low, "high_95": rung.loss.high}
+            checks[-2] |= rung.interval
     return {"passed": all(check["passed"] for check in checks), "checks": checks}
 
 

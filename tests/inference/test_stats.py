@@ -100,6 +100,12 @@ def test_equal_answers_still_leave_a_bound_above_zero(n):
     assert loss_bound(Pairs(0, 0, n)) > 0
 
 
+def test_the_interval_covers_the_truth_about_19_times_in_20():
+    draws = np.random.default_rng(0).multinomial(200, [0.05, 0.03, 0.92], size=1000)
+    intervals = [paired_interval(Pairs(int(b), int(c), 200)) for b, c, _ in draws]
+    assert 0.93 <= np.mean([low <= 0.02 <= high for low, high in intervals]) <= 0.98
+
+
 def test_the_bound_covers_as_it_says():
     """Simulation: a true loss of 2 points among 400 rows is under the 95% bound in about 95% of draws."""
     rng = np.random.default_rng(0)
