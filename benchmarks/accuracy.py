@@ -14,9 +14,7 @@ from inference.errors import CheckError, InputError
 from inference.pack import Pack
 from inference.pipeline import Pipeline
 from inference.preprocess import Bytes, whole
-from inference.stats import Bools, wilson
-
-BINS = 15
+from inference.stats import Bools, calibration_bins, calibration_error, risk_coverage, wilson
 
 
 @dataclass(frozen=True)
@@ -94,25 +92,12 @@ def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def calibrate(tops_n: NDArray[np.float32], correct_n: Bools) -> dict[str, Any]:
-    """Return the expected calibration error with its bins, and accuracy over coverage as the threshold rises.
-
-    Bins of equal width of the top probability. Source: Guo et al., ICML 2017, equation 3.
-    """
-    index = np.minimum((tops_n * BINS).astype(int), BINS - 1)
-    bins = []
-    for b in range(BINS):
-        inside = index == b
-        if inside.any():
-            confidence, accuracy = float(tops_n[inside].mean()), float(correct_n[inside].mean())
-            bins.append({"n": int(inside.sum()), "confidence": confidence, "accuracy": accuracy})
-    gaps = [b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
-    # the most certain rows first; the risk of a coverage is the error among its rows
-    ranked = correct_n[np.argsort(-tops_n, kind="stable")]
-    risks = 1 - np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    steps = sorted({max(1, round(len(ranked) * part / 20)) for part in range(1, 21)})
+    """Return the expected calibration error with its bins, and accuracy over coverage as the threshold rises."""
+    _, coverage, risk = risk_coverage(tops_n, correct_n)
+    steps = sorted({max(1, round(len(risk) * part / 20)) for part in range(1, 21)})
     return {
-        "ece": float(sum(gaps) / len(tops_n)),
-        "bins": bins,
-        "risk_coverage": [[n / len(ranked), float(risks[n - 1])] for n in steps],
-        "aurc": float(risks.mean()),
+        "ece": calibration_error(tops_n, correct_n),
+        "bins": [b._asdict() for b in calibration_bins(tops_n, correct_n)],
+        "risk_coverage": [[float(coverage[n - 1]), float(risk[n - 1])] for n in steps],
+        "aurc": float(risk.mean()),
     }

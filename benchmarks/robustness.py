@@ -19,7 +19,7 @@ from inference.backends import Backend, Probs, open_backend
 from inference.pack import Pack
 from inference.preprocess import Bytes
 from inference.process import cores
-from inference.stats import wilson
+from inference.stats import ranks_in_class, wilson
 
 BATCH = 16
 BUDGET_S = 100.0
@@ -41,13 +41,9 @@ def pick_rows(pack: Pack, ms_per_row: float, effort: Effort) -> Rows:
     fewest, most = effort.corrupted_rows
     count = min(len(test), max(fewest, min(most, able)))
     order = np.random.default_rng(0).permutation(test)
-    # take from the classes in turn, in proportion: sort by the rank within the class over the class's size
     labels = pack.labels_n[order]
-    rank = np.zeros(len(order))
-    for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        rank[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    rows = np.sort(order[np.argsort(rank, kind="stable")[:count]])
+    within = (ranks_in_class(labels) + 0.5) / np.bincount(labels)[labels]  # place within its class, 0 to 1
+    rows = np.sort(order[np.argsort(within, kind="stable")[:count]])
     return Rows(pack.images_nhwc[rows], pack.labels_n[rows])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -14,6 +13,7 @@ from onnx import helper
 from inference.contract import INPUT
 from inference.pack import Pack
 from inference.preprocess import Bytes
+from inference.stats import pick_balanced
 
 ROWS = 500
 """How many rows are observed, where the slice holds as many."""
@@ -76,9 +76,7 @@ def calibration_rows(pack: Pack, count: int = ROWS) -> NDArray[np.int64]:
 def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
     """Return up to `count` row numbers of a split, one of each class in turn."""
     rows = pack.rows(split)
-    of_class = [rows[pack.labels_n[rows] == label].tolist() for label in range(len(pack.classes))]
-    in_turn = [row for turn in zip_longest(*of_class) for row in turn if row is not None]
-    return np.array(in_turn[:count], np.int64)
+    return rows[pick_balanced(pack.labels_n[rows], count)]
 
 
 def batches(images_nhwc: Bytes, rows: NDArray[np.int64], size: int = BATCH) -> Iterator[Bytes]:

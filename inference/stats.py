@@ -6,13 +6,14 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 PERCENTILE_CONFIDENCE = 0.99
+BINS = 15
 NORMAL = NormalDist()
 ROOT_WITHIN = 1e-10
 MOST_SAMPLES = 10**12
@@ -20,6 +21,8 @@ MOST_SAMPLES = 10**12
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Tops = NDArray[np.floating[Any]]
+"""Top probabilities."""
 
 
 class Interval(NamedTuple):
@@ -126,6 +129,51 @@ def _binomial_cdf(most: int, n: int, p: float) -> float:
     k = np.arange(1, most + 1)
     log_ratios = np.log((n - k + 1) / k * (p / (1 - p)))  # of the probability of k to that of k - 1
     return float(np.exp(n * math.log1p(-p) + np.append(0, log_ratios.cumsum())).sum())
+
+
+class Bin(NamedTuple):
+    """Rows whose top probability lies in one bin."""
+
+    n: int
+    confidence: float
+    """Mean top probability."""
+    accuracy: float
+
+
+def calibration_bins(tops_n: Tops, correct_n: Bools) -> list[Bin]:
+    """Return the bins that hold rows, of BINS of equal width of the top probability."""
+    index_n = np.minimum((tops_n * BINS).astype(int), BINS - 1)
+    members = [rows for b in range(BINS) if (rows := index_n == b).any()]
+    return [Bin(int(rows.sum()), float(tops_n[rows].mean()), float(correct_n[rows].mean())) for rows in members]
+
+
+def calibration_error(tops_n: Tops, correct_n: Bools) -> float:
+    """Return the expected calibration error. Source: Guo et al., ICML 2017, equation 3."""
+    bins = calibration_bins(tops_n, correct_n)
+    return sum(b.n * abs(b.confidence - b.accuracy) for b in bins) / len(tops_n)
+
+
+def risk_coverage(tops_n: Tops, correct_n: Bools) -> tuple[Tops, Floats, Floats]:
+    """Return (confidence, coverage, risk), each (n,): accepting all rows at least this sure, and their error rate.
+
+    Source: El-Yaniv and Wiener, Journal of Machine Learning Research 11 (2010) 1605-1641.
+    """
+    order = np.argsort(-tops_n, kind="stable")
+    n = np.arange(1, len(order) + 1)
+    return tops_n[order], n / len(n), (~correct_n[order]).cumsum() / n
+
+
+def ranks_in_class(labels_n: NDArray[Any]) -> NDArray[np.int64]:
+    """Return how many rows of the same label stand before each row."""
+    ranks = np.zeros(len(labels_n), np.int64)
+    for label in np.unique(labels_n):
+        ranks[labels_n == label] = np.arange((labels_n == label).sum())
+    return ranks
+
+
+def pick_balanced(labels_n: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return up to `count` positions, one of each class in turn, those of a class in their order."""
+    return np.lexsort((labels_n, ranks_in_class(labels_n)))[:count]
 
 
 def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFIDENCE, over: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""What a network is worth on a split: scikit-learn's and torchmetrics' figures, temperature and abstention."""
+"""What a network is worth on a split: scikit-learn's figures, temperature and abstention."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sklearn.metrics import (
 )
 
 from inference.pack import Pack
+from inference.stats import calibration_error, risk_coverage
 from models.deployed import Deployed
 from training.world import ALONE, World
 
@@ -63,42 +64,21 @@ def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def risk_coverage(probs_nc: Floats, labels_n: Labels) -> tuple[Floats, Floats, Floats]:
-    """Return (confidence, coverage, risk), each (n,): accept all that are as sure as this, and err so often.
-
-    Source: El-Yaniv & Wiener 2010.
-    """
-    order = np.argsort(-probs_nc.max(1), kind="stable")
-    wrong = (probs_nc.argmax(1) != labels_n)[order]
-    n = np.arange(1, len(wrong) + 1)
-    return probs_nc.max(1)[order], (n / len(n)).astype(np.float32), (wrong.cumsum() / n).astype(np.float32)
-
-
 def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[str, float]:
     """Return the lowest confidence above which val errs at most `risk` often, never refusing more than half of it."""
-    confidence, coverage, risks = risk_coverage(probs_nc, labels_n)
+    confidence, coverage, risks = risk_coverage(probs_nc.max(1), probs_nc.argmax(1) == labels_n)
     fine = np.flatnonzero((risks <= risk) | (coverage <= LEAST_COVERAGE))
     last = int(fine[-1]) if fine.size else 0
     threshold = 0.0 if last == len(risks) - 1 else float(confidence[last])
     return {"risk_wanted": risk, "threshold": threshold, "risk": float(risks[last]), "coverage": float(coverage[last])}
 
 
-def calibration_error(probs_nc: Floats, labels_n: Labels) -> float:
-    """Return the expected calibration error over 15 bins."""
-    from torchmetrics.functional.classification import multiclass_calibration_error  # 3 s to import: not for --help
-
-    error = multiclass_calibration_error(
-        torch.from_numpy(probs_nc), torch.from_numpy(labels_n), probs_nc.shape[1], n_bins=15, norm="l1"
-    )
-    return float(error)
-
-
 def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
     """Return every figure of a split, as it stands in metrics.json."""
     guesses, known = logits_nc.argmax(1), list(range(len(classes)))
-    probs, plain = softmax(logits_nc / temperature, 1), softmax(logits_nc, 1)
+    tops, plain_tops = (softmax(logits_nc / t, 1).max(1) for t in (temperature, 1))
     precision, recall, f1, support = precision_recall_fscore_support(labels_n, guesses, labels=known, zero_division=0.0)
-    _, coverage, risk = risk_coverage(probs, labels_n)
+    _, coverage, risk = risk_coverage(tops, guesses == labels_n)
     at = np.unique(np.linspace(0, len(risk) - 1, 51).astype(int))
     return {
         "rows": len(labels_n),
@@ -106,8 +86,8 @@ def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temper
         "balanced_accuracy": float(balanced_accuracy_score(labels_n, guesses)),
         "macro_f1": float(f1_score(labels_n, guesses, labels=known, average="macro", zero_division=0.0)),
         "loss": loss_and_accuracy(logits_nc / temperature, labels_n)[0],
-        "ece_before_temperature": calibration_error(plain, labels_n),
-        "ece": calibration_error(probs, labels_n),
+        "ece_before_temperature": calibration_error(plain_tops, guesses == labels_n),
+        "ece": calibration_error(tops, guesses == labels_n),
         "per_class": {
             name: {
                 "precision": float(precision[i]),

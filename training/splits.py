@@ -7,7 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from inference.errors import InputError
+from inference.stats import pick_balanced
 from training.importers import Listing, Sample
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -74,15 +77,8 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
     640 at most, and at most a third of train unless that would be fewer than 64.
     """
     wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, min(64, len(labels) - 1)))
-    queues: defaultdict[str, list[int]] = defaultdict(list)
-    for row in sorted(range(len(labels)), key=lambda row: keys[row], reverse=True):
-        queues[labels[row]].append(row)
-    chosen: set[int] = set()
-    while len(chosen) < wanted:
-        for label in sorted(queues):
-            if queues[label] and len(chosen) < wanted:
-                chosen.add(queues[label].pop())
-    return chosen
+    order = np.array(sorted(range(len(labels)), key=keys.__getitem__, reverse=True)[::-1], np.int64)
+    return set(order[pick_balanced(np.array(labels)[order], wanted)].tolist())
 
 
 def check_splits(source: str, samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:

@@ -13,12 +13,16 @@ from statsmodels.stats.proportion import proportion_confint
 from inference.stats import (
     Pairs,
     bootstrap_ratio,
+    calibration_bins,
+    calibration_error,
     early_stopping_count,
     loss_bound,
     mcnemar_p,
     pair,
     paired_interval,
     percentile_bound,
+    pick_balanced,
+    risk_coverage,
     summarise,
     tango_score,
     wilson,
@@ -117,6 +121,44 @@ def test_the_bound_covers_as_it_says():
 def test_pair_counts_the_discordant_rows():
     reference, rival = np.array([1, 1, 0, 1, 0], bool), np.array([1, 0, 1, 0, 0], bool)
     assert pair(reference, rival) == Pairs(2, 1, 5)
+
+
+answers = st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60)
+"""(top probability in thousandths, whether it is right)"""
+
+
+def arrays(rows):
+    return np.array([top / 1000 for top, _ in rows], np.float32), np.array([right for _, right in rows])
+
+
+@given(answers)
+def test_the_calibration_error_is_the_plain_sum_over_bins_and_a_top_of_1_is_in_the_last(rows):
+    tops, correct = arrays(rows)
+    expected = 0.0
+    for b in range(15):
+        inside = [i for i, top in enumerate(tops) if b == min(int(top * np.float32(15)), 14)]
+        expected += abs(sum(tops[i] for i in inside) - sum(correct[i] for i in inside)) / len(rows)
+    assert calibration_error(tops, correct) == pytest.approx(expected, abs=1e-5)
+    assert sum(b.n for b in calibration_bins(tops, correct)) == len(rows)
+
+
+@given(answers)
+def test_risk_and_coverage_are_those_of_the_rows_that_are_accepted(rows):
+    tops, correct = arrays(rows)
+    for confidence, coverage, risk in zip(*risk_coverage(tops, correct), strict=True):
+        accepted = tops >= confidence
+        if accepted.sum() == round(coverage * len(rows)):  # no two rows are equally sure here
+            assert risk == pytest.approx((~correct[accepted]).mean())
+
+
+@given(st.lists(st.sampled_from(["bus", "car", "\u00e9t\u00e9"]), max_size=30), st.integers(0, 40))
+def test_rows_are_picked_one_of_each_class_in_turn(labels, count):
+    """Twin: a queue a class."""
+    queues = {label: [i for i, one in enumerate(labels) if one == label] for label in sorted(set(labels))}
+    expected = []
+    while any(queues.values()):
+        expected += [queue.pop(0) for queue in queues.values() if queue]
+    assert pick_balanced(np.array(labels), count).tolist() == expected[:count]
 
 
 @pytest.mark.parametrize(("percentile", "count"), [(0.9, 64), (0.95, 130), (0.99, 662), (0.999, 6636)])

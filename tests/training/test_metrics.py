@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from training import metrics
 
@@ -23,17 +25,6 @@ def test_temperature_undoes_overconfidence(sharpness):
     assert metrics.fit_temperature(logits, labels) == pytest.approx(sharpness, rel=0.12)
 
 
-@given(seeds)
-def test_risk_coverage_equals_its_plain_twin(seed):
-    logits, labels = sample(seed, n=60)
-    probs = softmax(logits, 1)
-    confidence, coverage, risk = metrics.risk_coverage(probs, labels)
-    for c, share, r in zip(confidence, coverage, risk, strict=True):
-        accepted = probs.max(1) >= c
-        if accepted.sum() == round(share * len(labels)):  # no two rows are equally sure here
-            assert r == pytest.approx((probs.argmax(1) != labels)[accepted].mean(), abs=1e-6)
-
-
 @given(seeds, st.floats(0.0, 0.5))
 def test_abstention_keeps_the_risk_or_half_of_the_rows(seed, risk):
     logits, labels = sample(seed)
@@ -51,9 +42,13 @@ def test_a_perfect_network_never_abstains():
     assert metrics.choose_abstention(probs, labels, 0.05)["threshold"] == 0
 
 
-def test_calibration_error_is_zero_for_a_sure_and_right_network():
-    probs = np.eye(4, dtype=np.float32)[np.arange(40) % 4]
-    assert metrics.calibration_error(probs, np.arange(40) % 4) == pytest.approx(0)
+def test_a_reports_calibration_errors_are_torchmetrics_before_and_after_temperature():
+    logits, labels = sample(2, n=500)
+    report = metrics.report(logits, labels, ("a", "b", "c", "d"), 2.0)
+    for name, temperature in (("ece_before_temperature", 1.0), ("ece", 2.0)):
+        probs = torch.from_numpy(softmax(logits / temperature, 1))
+        expected = multiclass_calibration_error(probs, torch.from_numpy(labels), 4, n_bins=15)
+        assert report[name] == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_a_report_counts_every_row_once():
