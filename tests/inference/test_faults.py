@@ -350,7 +350,8 @@ class TornCapture:
         self._broken, self._n = broken, -1
 
     def grab(self):
-        time.sleep(0.012)  # a frame that comes at once lay in a queue, and would be passed over
+        if self._n < 0:
+            time.sleep(1 / CaptureReader.fps)  # a frame that comes sooner lay in a queue, and would be passed over
         self._n += 1
         return True
 
