@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import InputError
-from inference.images import IMAGE_SUFFIXES, is_hidden
+from inference.images import IMAGE_SUFFIXES, is_hidden, printable
 from inference.preprocess import Rect
 from training.background import draw_background
 from training.boxes import Box, Odd, Picture, crop_rect, snap
@@ -37,6 +37,8 @@ class Annotated:
     odd: Iterable[Odd] = ()
     """Annotations that are of no picture."""
     warnings: Iterable[str] = ()
+    looked: str = ""
+    """Where the first picture's label file was looked for."""
     group_of: Callable[[str], str] | None = None
     """Names the group of a source where the data set knows and the options name none."""
 
@@ -51,7 +53,7 @@ class LeftOut:
     def add(self, reason: str, where: str) -> None:
         """Count one."""
         self.counts[reason] += 1
-        self.first.setdefault(reason, where)
+        self.first.setdefault(reason, printable(where))
 
     def describe(self) -> str:
         """Return the commonest reasons in one line."""
@@ -73,6 +75,8 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         for sample in _samples_of(picture, class_map, options, group_of(picture.source), left_out)
     ]
     if not samples:
+        if found.pictures and not any(picture.labelled for picture in found.pictures):
+            raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
         raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
     used = {sample.label for sample in samples}
     becoming = dict.fromkeys(class_map.becomes(name) for name in found.names)
@@ -135,7 +139,7 @@ def _samples_of(
 def counted(what: str, names: Iterable[str]) -> list[str]:
     """Return one sentence, how many there are of `what` and which is the first; none where there is none."""
     found = sorted(names)
-    return [f"{what}: {len(found)}, the first {found[0]}"] if found else []
+    return [f"{what}: {len(found)}, the first {printable(found[0])}"] if found else []
 
 
 def _warnings(found: Annotated, options: Options) -> list[str]:
@@ -169,4 +173,7 @@ def _unreadable(root: str, pictures: list[Picture]) -> list[dict[str, Any]]:
     """Say why each picture without a size has none; no row is planned from it, so no decoder would."""
     without = [picture.source for picture in pictures if picture.width == 0]
     reasons = ((source, load_file(root, source)) for source in without)
-    return [{"source": s, "box": None, "reason": r if isinstance(r, str) else "unreadable header"} for s, r in reasons]
+    return [
+        {"source": printable(s), "box": None, "reason": r if isinstance(r, str) else "unreadable header"}
+        for s, r in reasons
+    ]

@@ -67,6 +67,13 @@ def test_an_annotation_of_an_unlisted_image_is_left_out_counted_and_named(tmp_pa
     assert "'image_id': 99" in listing.first_skipped["of an image that is not listed"]
 
 
+def test_what_is_no_entry_at_all_is_left_out_counted_and_named(tmp_path):
+    edited(tmp_path, lambda body: [body[key].append("x") for key in ("images", "annotations", "categories")])
+    listing = read(str(tmp_path), OPTIONS)
+    assert listing.skipped == {"malformed": 1}
+    assert any(line.startswith("left out: entries of images: 1, the first") for line in listing.warnings)
+
+
 SAME = {
     "numbers as strings": lambda b: [
         one.update({key: str(one[key]) for key in ("image_id", "category_id")} | {"bbox": [*map(str, one["bbox"])]})

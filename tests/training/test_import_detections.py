@@ -19,6 +19,7 @@ from tests.training.detection_sets import (
     SIZES,
     WRITERS,
     crops,
+    refused,
     write_coco,
     write_images,
     write_kitti_labels,
@@ -141,6 +142,31 @@ def test_a_set_of_two_formats_asks_for_one(tmp_path):
     with pytest.raises(InputError, match="looks like coco and voc: name one with --format"):
         find(str(tmp_path))
     assert read(str(tmp_path), Options(format="voc")).importer == "voc"
+
+
+FOREIGN = {
+    "Label Studio": ("project.json", '[{"annotations": [{"result": []}]}]', "images"),
+    "CVAT": ("annotations.xml", "<annotations><image/></annotations>", "images"),
+    "labelme": ("a.json", '{"shapes": [], "imagePath": "a.png"}', "."),
+    "CreateML": ("train/_annotations.createml.json", '[{"annotations": []}]', "train"),
+    "TensorFlow": ("train/_annotations.csv", "filename,class", "train"),
+    "an empty COCO file": ("_annotations.coco.json", "", "images"),
+}
+
+
+@pytest.mark.parametrize("tool", FOREIGN)
+def test_annotations_of_another_kind_are_no_folder_of_classes(tmp_path, tool):
+    name, text, images = FOREIGN[tool]
+    write_images(tmp_path / images, {"a.png": (40, 40)})
+    (tmp_path / name).write_text(text)
+    refused(tmp_path, f"{Path(name).name} is no annotation of a kind that is read")
+
+
+def test_a_table_beside_folders_of_classes_does_no_harm(tmp_path):
+    for name in ("car", "bus"):
+        write_images(tmp_path / name, {"a.png": (40, 40)})
+    (tmp_path / "metadata.csv").write_text("a,b")
+    assert read(str(tmp_path), OPTIONS).classes == ("bus", "car")
 
 
 def test_an_importer_named_for_another_source_is_one_sentence(tmp_path):

@@ -22,6 +22,8 @@ LINES = {
     "pixels": "0 320 240 100 80",
     "a polygon with a number too many": "0 0.1 0.1 0.5 0.1 0.5 0.5 0.9",
     "key points that data.yaml does not tell": "0 0.5 0.5 0.2 0.2 0.4 0.4 2 0.6 0.4 2 0.5 0.6 2 0.5 0.5 2",
+    "hidden key points that data.yaml does not tell": "0 0.5 0.5 0.2 0.2 0.45 0.45 0 0.55 0.55 0",
+    "a track's number": "0 0.5 0.5 0.2 0.2 0.9 17",
     "DOTA": "937.0 913.0 921.0 912.0 923.0 874.0 940.0 875.0 small-vehicle 0",
 }
 
@@ -108,6 +110,16 @@ def test_numbers_line_ends_and_encodings(one, text):
 def test_names_in_every_form(one, names):
     (one / "data.yaml").write_bytes((names + "\ntrain: ../train/images\n").encode())
     assert whole(label(one, "1 0.5 0.5 0.2 0.2\n")) == {("a.png", "car", (40, 40, 60, 60))}
+
+
+def test_a_class_called_no_is_not_false(one):
+    (one / "data.yaml").write_text("names: [no, yes, 1]\ntrain: train/images\nval: null\ntest: ~\n")
+    assert {c[1] for c in whole(label(one, "0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.2 0.2\n"))} == {"no", "yes"}
+
+
+def test_no_label_file_at_all_says_where_one_was_looked_for(one):
+    (one / "train" / "labels" / "a.txt").unlink()
+    refused(one, "none of its 1 pictures has a label file: ")
 
 
 def test_a_number_of_classes_without_names_is_named_as_ultralytics_does(one):

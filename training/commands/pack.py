@@ -17,8 +17,13 @@ MOST_LISTED = 40
 """Classes in the table of the terminal."""
 EPILOG = """
 SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), a detection
-data set (COCO JSON, YOLO with data.yaml, Pascal VOC, KITTI object: one row a box, cut with context, and background
+data set (COCO JSON, YOLO, Pascal VOC, KITTI objects or tracking: one row a box, cut with context, and background
 that overlaps no box), or `synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
+
+YOLO's classes are named by data.yaml, obj.data or a classes.txt; a polygon or an oriented box is cut by the upright box
+around it, key points are passed over where data.yaml has kpt_shape. An annotation that cannot be read is left out,
+counted, and the first is named; what may mean two pictures or classes ends with exit code 2. Background is cut only
+from pictures whose annotations are all known.
 
 Pictures are found by their suffix and read as OpenCV reads them: of an animated GIF, WebP or PNG and of a TIFF with
 pages the first one, without transparency. A damaged one is rejected with the reason. In WebP, JPEG 2000, BMP, PNM, Sun

@@ -180,9 +180,26 @@ def _is_text(name: str) -> bool:
     return True
 
 
+def _unknown_annotation(root: Path) -> str:
+    """Return what is to be said of a file that looks like annotations and is of no kind that is read."""
+    files = sorted(
+        file for where in ("*", "*/*") for kind in ("json", "xml", "csv") for file in root.glob(f"{where}.{kind}")
+    )
+    known = "COCO JSON, YOLO, Pascal VOC or KITTI"
+    return f"; {printable(str(files[0]))} is no annotation of a kind that is read: export {known}" if files else ""
+
+
 def read(source: str, options: Options) -> Listing:
     """List the samples of a source. Raises InputError naming the file when it is missing or malformed."""
-    listing = _writable(find(source, options.format).read(source, options))
+    module = find(source, options.format)
+    by_folders = options.format is None and module.__name__ == f"{__name__}.folder"
+    unknown = _unknown_annotation(Path(source)) if by_folders else ""
+    try:
+        listing = _writable(module.read(source, options))
+    except InputError as error:
+        raise InputError(f"{error}{unknown}") from None
+    if unknown and len(listing.classes) == 1:  # a folder `images` beside its annotations is no class
+        raise InputError(f"{source} has only the class {listing.classes[0]}{unknown}")
     if options.resplit:
         listing = replace(listing, samples=[replace(sample, split=None) for sample in listing.samples])
     return listing

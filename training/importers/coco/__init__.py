@@ -57,10 +57,13 @@ class _File:
         """Yield the pictures with their boxes. Raises InputError where two entries are one picture or share an id."""
         of_image: dict[Any, list[Json]] = {}
         for annotation in self.body["annotations"]:
+            if not isinstance(annotation, dict):
+                self.odd.append(Odd("malformed", f"{self.file}: {annotation!r:.80} is no annotation"))
+                continue
             of_image.setdefault(_id(annotation.get("image_id")), []).append(annotation)
         images, ids = [], Claims()
         for entry in self.body["images"]:
-            key, name = _id(entry.get("id")), entry.get("file_name")
+            key, name = (_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
             if key is None or not isinstance(name, str) or not path_parts(name):
                 self.without.append(f"{self.file}: {_short(entry)}")
             else:
@@ -110,9 +113,9 @@ def _read(file: Path) -> dict[str, list[Json]]:
         raise InputError(f"{file} is not readable JSON ({error}): export it again") from None
     for key in ("images", "annotations", "categories"):
         part = body.get(key) if isinstance(body, dict) else None
-        if not isinstance(part, list) or not all(isinstance(item, dict) for item in part):
+        if not isinstance(part, list):
             raise InputError(f"{file} is not COCO: it has no list {key!r}; export as COCO, YOLO or Pascal VOC")
-    if any("segments_info" in annotation for annotation in body["annotations"][:1]):
+    if any("segments_info" in annotation for annotation in body["annotations"][:1] if isinstance(annotation, dict)):
         raise InputError(f"{file} is COCO panoptic, which has no boxes of objects: give the instances file")
     return {key: body[key] for key in ("images", "annotations", "categories")}
 
@@ -121,7 +124,7 @@ def _categories(entries: list[Json], file: Path) -> dict[Any, str]:
     """Return {id: name}. Raises InputError where one id has two names."""
     found: dict[Any, str] = {}
     ids = Claims()
-    for entry in entries:
+    for entry in filter(lambda entry: isinstance(entry, dict), entries):
         key, name = _id(entry.get("id")), str(entry.get("name") or "").strip()
         if key is not None and name:
             ids.claim(f"the category id {key!r} in {file}", name)
@@ -151,5 +154,6 @@ def _side(value: Any) -> int:
         return 0
 
 
-def _short(entry: Json) -> str:
-    return str({key: value for key, value in entry.items() if key != "segmentation"})[:80]
+def _short(entry: Any) -> str:
+    plain = {key: entry[key] for key in entry if key != "segmentation"} if isinstance(entry, dict) else entry
+    return str(plain)[:80]

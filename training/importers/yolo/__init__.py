@@ -27,7 +27,8 @@ def read(source: str, options: Options) -> Listing:
     labels, claims = LabelReader(layout.names, layout.keypoint_values), Claims()
     pictures = [_picture(image, split, layout.root, labels, claims) for image, split in layout.images]
     warnings = [*layout.warnings, *_without_picture(layout)]
-    return list_crops(Annotated("yolo", layout.root, pictures, layout.names, (), warnings), options)
+    looked = f": {label_file_of(layout.images[0][0])} is not there"
+    return list_crops(Annotated("yolo", layout.root, pictures, layout.names, (), warnings, looked), options)
 
 
 def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> Picture:

@@ -14,6 +14,8 @@ from training.boxes import Box, Odd
 
 TOLERANCE = 0.01
 """Coordinates may leave 0..1 by so much. Source: ultralytics/data/utils.py, verify_image_label."""
+VISIBILITIES = {0.0, 1.0, 2.0}
+"""What stands after each key point: not labelled, hidden, visible."""
 
 
 def label_file_of(image: Path) -> Path:
@@ -69,6 +71,8 @@ class LabelReader:
         if self.keypoint_values or len(values) < 6 or len(values) % 2:
             forms = f"4 or {4 + self.keypoint_values}" if self.keypoint_values else "4, or pairs of a polygon"
             raise ValueError(f"{len(values)} numbers after the class, expected {forms}")
+        if len(values) % 3 == 1 and {*values[6::3]} <= VISIBILITIES:
+            raise ValueError("corners of a polygon or key points, which data.yaml would tell by kpt_shape")
         xs, ys = values[0::2], values[1::2]
         width, height = max(xs) - min(xs), max(ys) - min(ys)
         return min(xs) + width / 2, min(ys) + height / 2, width, height

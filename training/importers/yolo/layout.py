@@ -19,6 +19,7 @@ from training.importers.yolo.labels import label_file_of
 YAML_SUFFIXES = (".yaml", ".yml")
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
 MAX_CLASSES = 10_000
+NOTHING = ("", "~", "null", "Null", "NULL")
 Images = list[tuple[Path, str | None]]
 
 
@@ -90,12 +91,12 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     # Source: ultralytics/utils, YAML.load, which drops what YAML does not allow
     text = re.sub(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+", "", text)
     try:
-        body = yaml.safe_load(text)
+        body = yaml.load(text, yaml.BaseLoader)  # all is text: a class called `no` is not False
     except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file} is not readable YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(body, dict):
         raise InputError(f"{file} is not a YOLO data file: it has no `names`")
-    return body
+    return {str(key): value for key, value in body.items() if value not in NOTHING}
 
 
 def _read_darknet(file: Path) -> dict[str, Any]:
@@ -184,7 +185,7 @@ class _Paths:
         for key in keys:
             split = SPLIT_NAMES[key]
             given = self.body[key] if isinstance(self.body[key], list) else [self.body[key]]
-            for entry in map(str, filter(None, given)):
+            for entry in (str(one) for one in given if one not in NOTHING):
                 try:
                     images = self._images_of(key, entry)
                 except InputError as error:
