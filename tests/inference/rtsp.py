@@ -26,17 +26,17 @@ def why_no_server() -> str:
 class RtspServer:
     """H.264, 1280x720, 30 fps at `uri`, on the same port each time it is started."""
 
-    def __init__(self, password: str = "") -> None:
+    def __init__(self, password: str = "", *more: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.uri = f"rtsp://127.0.0.1:{self.port}/camera"
-        self._password = password
+        self._options = ["--password", password, *more]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> RtspServer:
         """Start it, and wait until it takes connections."""
-        command = [PYTHON, str(SERVER), str(self.port), "--password", self._password]
+        command = [PYTHON, str(SERVER), str(self.port), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"

@@ -2,7 +2,7 @@
 
 Run by the system's python3 (Debian: gir1.2-gst-rtsp-server-1.0, python3-gi), as a process of its own:
 
-    /usr/bin/python3 rtsp_server.py PORT [--password SECRET] [--check]
+    /usr/bin/python3 rtsp_server.py PORT [--password SECRET] [--lookahead] [--check]
 
 The picture is a grid of 8 x 4 blocks, dark or bright: the 32 bits of the monotonic clock in milliseconds, most
 significant first, as it was when the frame was made. `shown_ms` in rtsp.py reads it again.
@@ -54,7 +54,7 @@ def push_frames(source: Gst.Element) -> None:
 
 
 def serve(port: int, encoder: str, password: str) -> None:
-    """Serve /camera until killed."""
+    """Serve /camera until killed. encoder: a part of a pipeline."""
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
     server.set_service(str(port))
@@ -62,7 +62,7 @@ def serve(port: int, encoder: str, password: str) -> None:
     caps = f"video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate={FPS}/1"
     factory.set_launch(
         f"( appsrc name=source is-live=true format=time do-timestamp=true caps={caps} "
-        f"! {encoder} {ENCODERS[encoder]} ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+        f"! {encoder} ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
     factory.set_shared(True)
 
@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--password", default="")
+    parser.add_argument("--lookahead", action="store_true", help="x264 as it is by default, which holds frames back")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     Gst.init(None)
@@ -103,7 +104,8 @@ def main() -> None:
     if encoder is None or not Gst.ElementFactory.find("rtph264pay") or not Gst.ElementFactory.find("h264parse"):
         sys.exit("no H.264 encoder or payloader of GStreamer")
     if not options.check:
-        serve(options.port, encoder, options.password)
+        settings = "key-int-max=30 bitrate=2000" if options.lookahead and encoder == "x264enc" else ENCODERS[encoder]
+        serve(options.port, f"{encoder} {settings}", options.password)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,22 @@ def test_the_age_that_is_reported_counts_from_arrival_and_says_so(camera, tmp_pa
     assert (ages[:, 0] < ages[:, 1]).all()
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("encoder", ["zero latency", "lookahead"])
+def test_the_table_of_true_against_reported_age(tmp_path, encoder):
+    """It prints the table: the true age is the reported one and what nobody on this side of the network can see."""
+    server = RtspServer("", *(["--lookahead"] if encoder == "lookahead" else [])).start()
+    try:
+        _, ages = run_command(make_bundle(tmp_path / "bundle").path, server.uri, tmp_path / "out", 900)
+    finally:
+        server.kill()
+    print(f"\nencoder: {encoder}; the first decision's true age: {ages[0, 1]:.0f} ms; ms of {len(ages)} decisions:")
+    for name, column in (("true", ages[:, 1]), ("reported", ages[:, 0]), ("unseen", ages[:, 1] - ages[:, 0])):
+        p50, p90, p99 = np.percentile(column, (50, 90, 99))
+        print(f"{name:9} p50 {p50:.1f}  p90 {p90:.1f}  p99 {p99:.1f}  max {column.max():.1f}")
+    assert (ages[:, 0] < ages[:, 1]).all()
+
+
 def test_a_server_that_dies_is_lost_and_comes_back(mortal, tmp_path):
     journal = tmp_path / "out" / "decisions.jsonl"
 
