@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
 from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
@@ -20,11 +21,11 @@ from inference.runner import Runner
 from inference.sources import Frame, open_source
 from inference.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
 from inference.steady import Habits
+from inference.timing import interleave
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
 """Untimed: a neighbour's turn has just emptied the caches, a camera's stream has not."""
-WARM_UPS = 10
 SAMPLES = early_stopping_count(0.99)
 FRAME_NS = 33_333_333
 """Of the clock that smoothing goes by: a camera of 30 frames/s."""
@@ -81,44 +82,30 @@ def take_turns(
 ) -> list[Samples]:
     """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
     rounds = -(-samples // CALLS_PER_TURN)
-    frame_ms = np.zeros((len(paths), rounds, CALLS_PER_TURN))
-    engine_ms = np.zeros_like(frame_ms)
-    rng = np.random.default_rng(seed)
-    for path in paths:
-        for i in range(WARM_UPS):
-            path.answer(frames[i % len(frames)])
-    gc.collect()
-    gc.disable()  # a collection of ours would land on one candidate
-    try:
-        for turn in range(rounds):
-            frame_ms[:, turn], engine_ms[:, turn] = time_round(paths, frames, turn, rng)
-            on_round(turn + 1, rounds)
-    finally:
-        gc.enable()
-    return [Samples(frame_ms[i], engine_ms[i]) for i in range(len(paths))]
+    taken: list[Floats] = []
+    for times_ms in islice(time_rounds(paths, frames, seed), 1, 1 + rounds):  # the first warms up
+        taken.append(times_ms)
+        on_round(len(taken), rounds)
+    return [Samples(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
 
 
-def time_round(
-    paths: Sequence[HotPath], frames: Sequence[Bytes], turn: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Give each path one turn, in a new order; return frame and engine milliseconds, (paths, CALLS_PER_TURN)."""
-    frame_ms = np.zeros((len(paths), CALLS_PER_TURN))
-    engine_ms = np.zeros_like(frame_ms)
-    for i in rng.permutation(len(paths)):
-        _take_turn(paths[i], frames, turn, frame_ms[i], engine_ms[i])
-    return frame_ms, engine_ms
+def time_rounds(paths: Sequence[HotPath], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
+    """Yield rounds without end: milliseconds of frame and engine, float64 (paths, 2, CALLS_PER_TURN)."""
+    return map(np.array, interleave([partial(_take_turn, path, cycle(frames)) for path in paths], seed))
 
 
-def _take_turn(path: HotPath, frames: Sequence[Bytes], turn: int, frame_ms: Floats, engine_ms: Floats) -> None:
+def _take_turn(path: HotPath, frames: Iterator[Bytes]) -> Floats:
+    """Return milliseconds of frame and engine, float64 (2, CALLS_PER_TURN)."""
+    times_ms = np.zeros((2, CALLS_PER_TURN))
     for call in range(-WARM_UPS_PER_TURN, CALLS_PER_TURN):
         # a camera has just written its frame: it lies in the caches, where one of a list does not
-        frame = frames[(turn * CALLS_PER_TURN + call) % len(frames)].copy()
+        frame = next(frames).copy()
         started = perf_counter_ns()
         path.answer(frame)
         taken = perf_counter_ns() - started
         if call >= 0:
-            frame_ms[call] = taken / 1e6
-            engine_ms[call] = path.pipeline.infer_ns / 1e6
+            times_ms[:, call] = taken / 1e6, path.pipeline.infer_ns / 1e6
+    return times_ms
 
 
 @dataclass(frozen=True)

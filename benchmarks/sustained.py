@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.latency import HotPath, time_round
+from benchmarks.latency import HotPath, time_rounds
 from benchmarks.meters import read_meters
 from inference.preprocess import Bytes
 from inference.stats import Floats
@@ -36,21 +36,20 @@ def sustain(
     Returns {"minutes", "meters": the names of what has a meter, "windows": [{"minute": its end, "p50_ms": {name},
     "meters": {name: mean}}]}. A window holds one round at least.
     """
-    rng, names = np.random.default_rng(0), list(paths)
+    turns = time_rounds(list(paths.values()), frames)
     rows: list[Window] = []
     started = last_read = clock()
-    turn, readings = 0, [meters()]
+    readings = [meters()]
     for window in range(windows):
         end = started + 60 * minutes * (window + 1) / windows
         rounds: list[Floats] = []
         while not rounds or clock() < end:
-            rounds.append(time_round(list(paths.values()), frames, turn, rng)[0])
-            turn += 1
+            rounds.append(next(turns)[:, 0])
             if clock() - last_read >= METER_EVERY_S:
                 readings.append(meters())
                 last_read = clock()
         medians = np.median(np.concatenate(rounds, axis=1), axis=1)
-        p50_ms = {name: float(value) for name, value in zip(names, medians, strict=True)}
+        p50_ms = {name: float(value) for name, value in zip(paths, medians, strict=True)}
         rows.append({"minute": (clock() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
         readings = readings[-1:]
         print(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}", file=sys.stderr)

@@ -9,6 +9,8 @@ import io
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,6 +25,7 @@ from torchvision import transforms
 from inference.pack import Pack
 from inference.preprocess import Bytes, Geometry, clip_rect, fill, read_image, whole
 from inference.scene import draw_zone_crops, plan_crops
+from inference.timing import interleave
 from models.deployed import Deployed
 from training.augment import Augmentation
 from training.recipe import Recipe, named
@@ -85,7 +88,7 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
         return torch.stack([transform(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
 
     assert ours().shape == plain().shape
-    seconds = [(_seconds(ours), _seconds(plain)) for _ in range(rounds)]
+    seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, plain)]), rounds))
     return {
         "size_px": size_px,
         "ratio": round(statistics.median(slow / fast for fast, slow in seconds), 2),

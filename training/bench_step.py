@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch.nn.functional import cross_entropy
 
 import models
 from inference.errors import CheckError
+from inference.timing import interleave
 from training.__main__ import LAUNCH
 from training.learner import Learner
 from training.mode import Mode, choose_mode, step_clock
@@ -51,7 +53,7 @@ def measure_steps(
 def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, compiled: bool) -> dict[str, Any]:
     spec = arch, size_px, batch, threads, compiled
     with _Stepper("ours", spec) as ours, _Stepper("plain", spec) as plain:
-        seconds = [(ours.step(), plain.step()) for _ in range(rounds)]
+        seconds = list(islice(interleave([ours.step, plain.step]), rounds))
     fast, slow = (statistics.median(column) for column in zip(*seconds, strict=True))
     return {
         "arch": arch,

@@ -16,9 +16,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any
@@ -39,6 +41,7 @@ from inference.pipeline import Pipeline
 from inference.preprocess import Bytes
 from inference.regions import Relative, Zones
 from inference.runner import pick_backend_and_precision
+from inference.timing import interleave
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -81,8 +84,9 @@ class Tool:
     answer: Callable[[Bytes], Any]
     network: Clock
 
-    def time(self, frame_bgr: Bytes) -> tuple[float, float, float]:
+    def time(self, frames: Iterator[NDArray[Any]]) -> tuple[float, float, float]:
         """Answer a frame; return its overhead in wall and in processor time, and its whole wall time, in ms."""
+        frame_bgr = next(frames).copy()  # as a camera leaves it, in the caches
         before, whole = (self.network.wall_ms, self.network.cpu_ms), Clock()
         with whole:
             self.answer(frame_bgr)
@@ -126,20 +130,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     bundle = open_bundle(options.bundle)
     kernel, size_px = bundle.geometry.kernel, bundle.geometry.size_px
     tools = [ours(bundle, view, k) for view in VIEWS for k in sorted({kernel, "linear"})]
-    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         tools += [theirs(Path(folder) / str(i), view, size_px) for i, view in enumerate(VIEWS)]
-        times = np.zeros((len(tools), options.rounds * len(frames), 3))
-        for i in range(-WARM_UPS, times.shape[1]):
-            for k in rng.permutation(len(tools)):
-                taken = tools[k].time(frames[i % len(frames)].copy())  # as a camera leaves it, in the caches
-                if i >= 0:
-                    times[k, i] = taken
+        turns = interleave([partial(tool.time, cycle(frames)) for tool in tools])
+        taken = list(islice(turns, WARM_UPS, WARM_UPS + options.rounds * len(frames)))
     import ultralytics
 
-    facts = {"frames": times.shape[1], "size_px": size_px, "video": Path(options.video).name}
+    facts = {"frames": len(taken), "size_px": size_px, "video": Path(options.video).name}
     rows: list[dict[str, Any]] = [
-        {"tool": tool.name, "view": tool.view, **describe(times[k])} for k, tool in enumerate(tools)
+        {"tool": tool.name, "view": tool.view, **describe(np.array(times))}
+        for tool, times in zip(tools, zip(*taken, strict=True), strict=True)
     ]
     for row in rows:
         peer = next(r for r in rows if r["view"] == row["view"] and r["tool"] == "ultralytics")

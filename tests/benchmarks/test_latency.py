@@ -68,8 +68,8 @@ def test_every_round_holds_one_turn_of_everyone():
     log: list[str] = []
     frames = synthetic_frames(2, (160, 96))
     taken = take_turns([Recorder(n, log) for n in "abc"], frames, samples=40, seed=3)
-    turns = log[30:]  # after the warm-ups
     length = CALLS_PER_TURN + 1
+    turns = log[3 * length :]  # after the warm-up round
     starts = turns[::length]
     assert turns == [name for name in starts for _ in range(length)]
     rounds = [starts[i : i + 3] for i in range(0, len(starts), 3)]
