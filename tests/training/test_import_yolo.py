@@ -232,6 +232,23 @@ def test_two_lists_of_names_that_differ_are_refused(tmp_path):
     refused(root, "name different classes")
 
 
+def test_two_files_that_describe_the_set_are_refused_and_a_networks_is_none(one):
+    (one / "yolov8n.yaml").write_text("nc: 80\nbackbone: []\n")
+    assert whole(label(one, "0 0.5 0.5 0.2 0.2\n"))
+    (one / "other.yaml").write_text("names: [car]\ntrain: train/images\n")
+    refused(one, "data.yaml and")
+
+
+def test_names_that_are_not_unicode_and_labels_of_kitti_are_one_sentence(tmp_path):
+    root = layout(tmp_path, "images", "labels", "classes.txt")
+    (root / "classes.txt").write_bytes("véhicule\n".encode("latin-1"))
+    refused(root, "classes.txt cannot be read as text")
+    (root / "classes.txt").unlink()
+    for file in (root / "labels").iterdir():
+        file.write_text("Car 0 0 0 1 1 50 50 1 1 1 1 1 1 0\n")
+    refused(root, "no class number stands in the label files")
+
+
 def test_darknets_obj_data_and_lists(tmp_path):
     root = layout(tmp_path, "obj_train_data", "obj_train_data", "obj.names")
     (root / "obj.data").write_text("classes = 3\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
