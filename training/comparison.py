@@ -116,7 +116,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Interval:
+class StudentInterval:
     """A mean with its 95% interval by Student's t; without a second value the interval is not known."""
 
     mean: float
@@ -125,14 +125,14 @@ class Interval:
     n: int
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float]) -> StudentInterval:
     """Return the mean of `values` and its 95% interval. Source: Student's t with n - 1 degrees of freedom."""
     sample = np.asarray(values, np.float64)
     mean, n = float(sample.mean()), len(sample)
     if n < 2:
-        return Interval(mean, None, None, n)
+        return StudentInterval(mean, None, None, n)
     half = float(stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n)
+    return StudentInterval(mean, mean - half, mean + half, n)
 
 
 def summarize(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
