@@ -7,6 +7,7 @@ quote = '$(subst ','\'',$(1))'
 override DATA := $(value DATA)
 override RUN := $(or $(value RUN),$(if $(DATA),$(shell basename -- $(call quote,$(DATA))),demo))
 override GROUP := $(value GROUP)
+override ONLY := $(value ONLY)
 override SOURCE := $(or $(value SOURCE),synthetic://)
 SIZE ?= $(if $(DATA),224,64)
 EPOCHS ?=
@@ -27,7 +28,7 @@ TEACHER = runs/$(RUN)/compare/edge/seed0/resnet_inspired/best.safetensors
 COMPARE = @$(PY) -m training compare --pack $(call run_path,/pack) --out $(call run_path,/compare) $(if $(EPOCHS),--epochs $(EPOCHS)) --jobs $(JOBS) --threads 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test prove compare train export benchmark run peers benchmark-compare lock lint types
+.PHONY: help setup demo test prove gpu-check compare train export benchmark run peers benchmark-compare lock lint types
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -59,6 +60,10 @@ prove: setup ## the long proofs: hours; with DATA= `compare` too; dated results 
 	@mkdir -p benchmarks/results
 	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee benchmarks/results/$$(date +%F)-prove.txt
 	$(if $(DATA),@$(MAKE) --no-print-directory compare)
+
+gpu-check: $(if $(filter file,$(origin PY)),setup) ## [PY=python3 DATA= ONLY= EPOCHS=]: what needs a GPU, proved on this machine
+	@exec $(PY) -m tests.gpu $(if $(DATA),--data $(call quote,$(DATA))) $(if $(ONLY),--only $(call quote,$(ONLY))) \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
 compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
 	@test -f $(call run_path,/pack/pack.json) || $(PY) -m training pack $(SOURCE_DATA) --out $(call run_path,/pack) \

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.meters import describe_meters, read_meters
-from inference.process import cores, cpu_model
+from inference.process import cores, cpu_model, versions
 
 PACKAGES = (
     "numpy",
@@ -34,7 +33,7 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": versions(PACKAGES),
         "meters": describe_meters(read_meters()),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
@@ -49,10 +48,3 @@ def device_name() -> str:
         except OSError:
             continue
     return cpu_model()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

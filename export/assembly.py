@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from inference.errors import CheckError, InputError
 from inference.files import sha256_of_file, sha256_of_json
 from inference.pack import Pack
 from inference.preprocess import Geometry
+from inference.process import versions
 from models.checkpoint import Checkpoint, Facts
 
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
@@ -124,17 +124,11 @@ def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, fo
 
 
 def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
-    tools = {"python": platform.python_version()}
-    for name in TOOLS:
-        try:
-            tools[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
         "commit": facts.commit,
-        "tools": tools,
+        "tools": {"python": platform.python_version()} | versions(TOOLS),
     }
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from inference.redact import public_text
@@ -54,6 +55,22 @@ def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     return None
 
 
+def package_error(error: ModuleNotFoundError) -> InputError | None:
+    """Return the sentence for a package that is not installed; None where one is, but has no such module."""
+    package = (error.name or "").split(".")[0]
+    if not package or find_spec(package):
+        return None
+    hint = "install it, or use the .venv that `make setup` makes"
+    return InputError(f"{sys.executable} lacks the package {package}, which this command needs: {hint}")
+
+
+def _input_error(error: Exception) -> InputError | None:
+    """Return the sentence for what a person can mend; None for a fault in this program."""
+    if isinstance(error, OSError):
+        return path_error(error, sys.argv[1:])
+    return package_error(error) if isinstance(error, ModuleNotFoundError) else None
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
     try:
@@ -71,7 +88,7 @@ def run_command(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, OSError) and (sentence := path_error(error, sys.argv[1:])):
+        if sentence := _input_error(error):
             print(f"error: {public_text(str(sentence))}", file=sys.stderr)
             return 2
         # a fault in this program: its traceback helps to find it, and may quote what was typed

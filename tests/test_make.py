@@ -45,6 +45,22 @@ def test_a_run_is_named_as_written_by_every_target(name):
     assert f"RUN={name}" in text
 
 
+@pytest.mark.parametrize("name", AWKWARD)
+def test_the_gpu_check_takes_the_data_as_it_is_named(name):
+    (words,) = make("gpu-check", f"DATA={name}", f"ONLY={name}", "EPOCHS=3")
+    assert (value_of(words, "--data"), value_of(words, "--only"), value_of(words, "--epochs")) == (name, name, "3")
+
+
+def test_the_gpu_check_makes_no_environment_where_a_python_is_given():
+    command = ["make", "-n", "-B", "gpu-check"]
+    ours, given = (
+        subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for more in ([], ["PY=python3"])
+    )
+    assert "-m venv" in ours
+    assert shlex.split(given.replace("\\\n", " ")) == ["exec", "python3", "-m", "tests.gpu"]
+
+
 def test_the_recipe_is_edge_unless_told():
     (words,) = make("train")
     assert value_of(words, "--recipe") == "edge"

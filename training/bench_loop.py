@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import models
 from inference.pack import Pack
@@ -73,34 +76,43 @@ def _measure(
         mode = Mode("bf16", "channels_last")
     elif mode is None:
         mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batch, device)
-    by_batch = {}
+    loop, step = {}, {}
     for n in (batch, *larger):
         try:
-            by_batch[str(n)] = round(_images_per_s(arch, pack, n, steps, device, place, mode), 1)
+            rates = _images_per_s(arch, pack, n, steps, device, place, mode)
         except torch.OutOfMemoryError:
             break
-    return {"arch": arch, "mode": mode.as_json(), "by_batch": by_batch}
+        loop[str(n)], step[str(n)] = (round(rate, 1) for rate in rates)
+    return {"arch": arch, "mode": mode.as_json(), "by_batch": loop, "step_alone": step}
 
 
-def _images_per_s(arch: str, pack: Pack, batch: int, steps: int, device: str, place: str, mode: Mode) -> float:
+def _images_per_s(
+    arch: str, pack: Pack, batch: int, steps: int, device: str, place: str, mode: Mode
+) -> tuple[float, float]:
+    """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
     recipe = named("after").with_overrides({"batch": str(batch)})
     learner = Learner(arch, CLASSES, recipe, mode, device=device)
     learner.network.train()
-    mean, on_gpu = models.normalisation(arch)[0], device.startswith("cuda")
+    mean = models.normalisation(arch)[0]
     if place == "device":
         feed: Any = OnDevice(pack, mean, device, load_resident(pack, device))
     else:
-        feed = OnHost(pack, mean, pinned=on_gpu)
-    stream = _endless(Batches(pack, recipe, 0, feed))
-    totals = torch.zeros(4, dtype=torch.float64, device=device)
+        feed = OnHost(pack, mean, pinned=device.startswith("cuda"))
+    with closing(_endless(Batches(pack, recipe, 0, feed))) as stream:
+        loop = _rate(learner, stream, steps)
+        one_batch = [tensor.to(device) for tensor in next(stream)]
+    return loop, _rate(learner, repeat(one_batch), steps)
+
+
+def _rate(learner: Learner, batches: Iterator[Sequence[Tensor]], steps: int) -> float:
+    on_gpu = learner.device.startswith("cuda")
+    totals = torch.zeros(4, dtype=torch.float64, device=learner.device)
     for number in range(2 + steps):
         if number == 2:  # the first two are slower
             started = _now(on_gpu)
-        frames, labels = next(stream)
+        frames, labels = next(batches)
         totals += learner.step(frames, labels, 1e-4, number)
-    seconds = _now(on_gpu) - started
-    stream.close()
-    return steps * batch / seconds
+    return steps * len(labels) / (_now(on_gpu) - started)
 
 
 def _endless(batches: Batches) -> Generator[Any, None, None]:

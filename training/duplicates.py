@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from inference.preprocess import Bytes
 
@@ -53,6 +51,9 @@ def small(image_rgb: Bytes) -> Bytes:
 
 def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
     """Return the perceptual hashes, 64 bits each, of a picture and of its mirror image; 0, 0 where it shows nothing."""
+    import imagehash  # packing alone needs it: training on a pack does without
+    from PIL import Image
+
     grey = small(image_rgb)
     if grey.std() < MIN_CONTRAST:
         return 0, 0

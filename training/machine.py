@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import resource
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inference.process import cpu_model
+from inference.errors import InputError
+from inference.process import cpu_model, versions
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "safetensors")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,6 +26,15 @@ def commit() -> tuple[str, bool]:
         return "unknown", True
 
 
+def check_device(device: str) -> None:
+    """Raise InputError when torch cannot compute on `device`."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
+
+
 def describe_machine(device: str) -> dict[str, Any]:
     """Return processor, device, threads and versions."""
     return {
@@ -34,7 +43,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": versions(PACKAGES),
     }
 
 

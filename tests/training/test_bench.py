@@ -28,10 +28,12 @@ def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
     result = json.loads(capsys.readouterr().out)
     assert (result["data_path"], result["step"]) == (DATA, STEP)
     assert result["loop"]["images_per_s"][ARCH] > 0
+    assert result["loop"]["rows"][0]["step_alone"]["8"] > 0
     assert result["loop"]["hours_uvh26_100_epochs"] > 0
     assert main(loop) is None
     said = capsys.readouterr().out
     assert "whole loop on cpu, 32 px, augmented on the host" in said
+    assert "(the step alone: " in said
     assert "2.50x" in said
 
 
@@ -69,8 +71,9 @@ def test_a_batch_too_large_for_the_gpu_ends_the_search_for_the_best(monkeypatch)
     def images_per_s(arch, pack, batch, *_):
         if batch > 512:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return {128: 4000.0, 256: 5000.0, 512: 4500.0}[batch]
+        return {128: 4000.0, 256: 5000.0, 512: 4500.0}[batch], 2.0 * batch
 
     monkeypatch.setattr(bench_loop, "_images_per_s", images_per_s)
     row = bench_loop._measure(ARCH, None, 128, (256, 512, 1024), 2, "cuda", "device", None)
     assert row["by_batch"] == {"128": 4000.0, "256": 5000.0, "512": 4500.0}
+    assert row["step_alone"] == {"128": 256.0, "256": 512.0, "512": 1024.0}

@@ -8,11 +8,12 @@ from typing import Any
 
 import cv2
 
+import models
 from inference.commands import Parser
 from inference.pack import open_pack
 from training import bench_data, bench_loop, bench_step
-from training.commands.train import OURS, check_device
 from training.feed import PLACES
+from training.machine import check_device
 from training.mode import FORMATS, PRECISIONS, Mode
 
 
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int | None:
     """Print the ratios: a table, or JSON."""
     it = Parser("python -m training bench", description=__doc__)
     it.add_argument("pack", nargs="?", type=Path, help="a pack (default: synthetic JPEGs at 64 and 224 px)")
-    it.add_argument("--models", nargs="+", default=OURS, metavar="ARCH")
+    it.add_argument("--models", nargs="+", default=models.names(), metavar="ARCH")
     it.add_argument("--device", help="also the loop on cpu, cuda or cuda:1, its images already there")
     it.add_argument("--size", type=int, help="of the step and the loop (default: 64, and 224 with --device)")
     it.add_argument("--batch", type=int, default=128)
@@ -67,7 +68,8 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"whole loop on {loop['device']}, {loop['size_px']} px, augmented on the {loop['augment_on']}")
         for row in loop["rows"]:
             rates = ", ".join(f"{rate:.1f} images/s in batches of {n}" for n, rate in row["by_batch"].items())
-            lines.append(f"  {row['arch']:24}{rates}, {Mode.from_json(row['mode'])}")
+            alone = row["step_alone"].get(str(loop["batch"]))
+            lines.append(f"  {row['arch']:24}{rates} (the step alone: {alone}), {Mode.from_json(row['mode'])}")
         hours = (
             f"{loop['hours_uvh26_100_epochs']} hours in batches of {loop['batch']}, {loop['hours_at_best_batch']} in"
         )

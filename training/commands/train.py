@@ -24,7 +24,7 @@ from training.importers import Options
 from training.interrupt import Interrupt
 from training.leaderboard import collect, write_leaderboard
 from training.loop import Job, train
-from training.machine import commit, describe_machine
+from training.machine import check_device, commit, describe_machine
 from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
 from training.pack import pack as write_pack
 from training.schedule import side_px
@@ -134,15 +134,6 @@ def _recipe(given: Any) -> recipes.Recipe:
         epochs = recipe.with_overrides({"epochs": texts["epochs"]}).epochs if "epochs" in texts else recipe.epochs
         recipe = recipe.scaled(epochs)
     return recipe.with_overrides(texts)
-
-
-def check_device(device: str) -> None:
-    """Raise InputError when torch cannot compute on `device`."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
 
 
 def _check_norms(archs: list[str]) -> None:

@@ -1,0 +1,9 @@
+"""`python -m tests.gpu`, or `make gpu-check`: prove on a machine with a GPU what needs one."""
+
+import sys
+
+from inference.errors import run_command
+from tests.gpu.check import main
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(lambda: main(sys.argv[1:])))

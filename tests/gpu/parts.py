@@ -1,0 +1,177 @@
+"""The parts of the check. Each drives the project by its own commands and yields what it found, by name.
+
+What a part yielded before it failed stays in the result file; it fails by CheckError, in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from inference.errors import CheckError
+
+ROOT = Path(__file__).parents[2]
+HERE = "tests/gpu"
+Figures = Iterator[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is done."""
+
+    data: str
+    archs: tuple[str, ...]
+    bench_sizes_px: tuple[int, ...]
+    """Sides of the pictures whose training speed is measured."""
+    batch: int
+    steps: int
+    train_size_px: int
+    epochs: int
+    backends_size_px: int
+    """Of the bundle that every backend opens."""
+
+
+WHOLE = Extent(
+    "synthetic", ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired"), (64, 224), 128, 30, 64, 10, 224
+)
+DRY = Extent("synthetic://?rows=300", ("squeezenet_inspired",), (32,), 8, 2, 32, 1, 32)
+"""On the CPU: enough to prove the check, and no figure of it means anything."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every part is given."""
+
+    device: str
+    folder: Path
+    """For what is made on the way; it is thrown away."""
+    extent: Extent
+
+
+def run_tests(work: Work) -> Figures:
+    """Run the tests of this folder on the device, by plain pytest: no plug-in is loaded."""
+    report = work.folder / "tests.xml"
+    plain = ["-c", f"{HERE}/plain.ini", "--rootdir", str(ROOT), "--confcutdir", HERE, "--junitxml", str(report)]
+    started = perf_counter()
+    environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "REARGUARD_DEVICE": work.device, "OMP_NUM_THREADS": "1"}
+    run_module("pytest", *plain, HERE, codes=(0, 1), environment=environment)
+    cases = [_case(case) for case in ET.parse(report).iter("testcase")]
+    yield "seconds", _since(started)
+    yield "tests", cases
+    if failed := [case for case in cases if case["result"] == "failed"]:
+        raise CheckError(f"{len(failed)} of {len(cases)} tests failed, first {failed[0]['name']}: {failed[0]['why']}")
+
+
+def measure_speed(work: Work) -> Figures:
+    """Measure the training speed of the whole loop and of the step alone, images/s."""
+    extent = work.extent
+    for size_px in extent.bench_sizes_px:
+        asked = ["--size", size_px, "--batch", extent.batch, "--steps", extent.steps, "--models", *extent.archs]
+        printed = run_module("training", "bench", "--loop-only", "--json", "--device", work.device, *asked)
+        yield f"{size_px} px", json.loads(printed)["loop"]
+
+
+def train(work: Work) -> Figures:
+    """Train all networks by `edge`, from the data to the leaderboard, as a user would."""
+    yield "data", work.extent.data
+    yield "size_px", work.extent.train_size_px
+    yield "epochs", work.extent.epochs
+    started = perf_counter()
+    run = _train(work, "trained", work.extent.train_size_px, work.extent.archs)
+    yield "seconds", _since(started)
+    for row in json.loads((run / "leaderboard.json").read_text(encoding="utf-8")):
+        kept = {name: row[name] for name in ("mode", "seconds", "images_per_s", "peak_memory_mb")}
+        yield row["arch"], kept | {f"{split}_accuracy": row[split]["accuracy"] for split in ("val", "test")}
+
+
+def try_backends(work: Work) -> Figures:
+    """Export one network; measure it at batch 1 and verify it on every backend that is here."""
+    arch, size_px = work.extent.archs[0], work.extent.backends_size_px
+    yield "arch", arch
+    yield "size_px", size_px
+    yield "here", json.loads(run_module("inference", "doctor", "--json"))
+    run = _train(work, "exported", size_px, (arch,), "--precision", "fp32", "--memory-format", "channels_last")
+    printed = run_module("export", run, "--json", codes=(0, 1))  # 1: a precision whose gate failed is left out
+    (exported,) = json.loads(printed)
+    yield "export", {name: exported.get(name) for name in ("failed", "engines", "mib")}
+    if exported["bundle"] is None:
+        raise CheckError(f"no bundle was exported: {exported['failed'][0]}")
+    report = run / "report" / "results.json"
+    run_module("benchmarks", run, "--quick", "--threads", 1, codes=(0, 1), leaves=report)  # 1: none fits the policy
+    results = json.loads(report.read_text(encoding="utf-8"))
+    yield "latency", {row["name"]: row["latency"] for row in results["candidates"]}
+    yield (
+        "not_measured",
+        [{key: row[key] for key in ("precision", "backend", "reason")} for row in results["unmeasured"]],
+    )
+    lines = json.loads(run_module("inference", "verify", exported["bundle"], "--json", codes=(0, 1)))
+    yield "verify", lines
+    if failed := [line for line in lines if line["result"] == "failed"]:
+        raise CheckError(f"{len(failed)} checks of the bundle failed, first {failed[0]['what']}: {failed[0]['detail']}")
+
+
+PARTS: dict[str, Callable[[Work], Figures]] = {
+    "tests": run_tests,
+    "speed": measure_speed,
+    "train": train,
+    "backends": try_backends,
+}
+
+
+def run_module(
+    module: str,
+    *arguments: object,
+    codes: Collection[int] = (0,),
+    leaves: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run `python -m MODULE ARGUMENTS` in the repository's root; return its stdout, and show its stderr as it comes.
+
+    Raises CheckError with the last line of its stderr when its exit code is none of `codes`; or when it is not 0 and
+    there is no result: nothing on stdout, or with `leaves` no such file.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    said = ""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | (environment or {}), stdout=stdout, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                said = line.strip() or said
+        stdout.seek(0)
+        printed = stdout.read()
+    result = leaves.exists() if leaves else bool(printed)
+    if process.returncode not in codes or (process.returncode and not result):
+        raise CheckError(f"python -m {module} ended with {process.returncode}: {said or 'it said nothing'}")
+    return printed
+
+
+def _train(work: Work, name: str, size_px: int, archs: tuple[str, ...], *more: str) -> Path:
+    run, extent = work.folder / name, work.extent
+    asked = ["--size", size_px, "--epochs", extent.epochs, "--device", work.device, "--models", *archs, *more]
+    run_module("training", "train", work.extent.data, "--out", run, "--recipe", "edge", *asked)
+    return run
+
+
+def _case(case: ET.Element) -> dict[str, Any]:
+    """Return one test of pytest's report."""
+    found = {"name": case.get("name"), "seconds": float(case.get("time", 0)), "result": "passed", "why": ""}
+    for tag, result in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        if (outcome := case.find(tag)) is not None:
+            found |= {"result": result, "why": str(outcome.get("message")).splitlines()[0]}
+    return found
+
+
+def _since(started: float) -> float:
+    return round(perf_counter() - started, 1)

@@ -1,0 +1,136 @@
+"""Training on the device gives what it gives on the CPU. `make gpu-check` runs these on a GPU, the suite where it is.
+
+They need torch, NumPy and plain pytest. What cuDNN leaves undetermined is allowed for: no test asks for equal bits.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from inference.pack import open_pack
+from models.checkpoint import load
+from models.deployed import Deployed
+from tests.export.runs import write_pack
+from training import augment_torch, feed
+from training.batches import Batches
+from training.commands.train import main
+from training.draws import draw
+from training.learner import Learner
+from training.mode import Mode
+from training.recipe import named
+
+ARCH = "squeezenet_inspired"
+RECIPE = dataclasses.replace(named("edge"), batch=16)
+SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "2", "--batch", "16", "--precision", "fp32",
+            "--memory-format", "channels_last", "--threads", "1", "--optimizer", "sgd",
+            "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
+MEAN = models.normalisation(ARCH)[0]
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gpu") / "pack"
+    write_pack(path, rows=120)
+    return open_pack(path)
+
+
+@pytest.fixture(scope="module")
+def batch(pack):
+    rows = pack.rows("train")[:16]
+    return torch.from_numpy(pack.images_nhwc[rows]), torch.from_numpy(pack.labels_n[rows])
+
+
+def mean_difference(ours, theirs):
+    return (ours.cpu().int() - theirs.cpu().int()).abs().float().mean()
+
+
+@pytest.mark.parametrize("name", ["before", "after", "edge"])
+def test_the_device_augments_as_the_cpu_does(device, batch, name):
+    draws = draw(named(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
+    erased = (torch.tensor(MEAN) * 255).round()
+    here = augment_torch.augment(batch[0], draws, erased)
+    there = augment_torch.augment(batch[0].to(device), draws, erased.to(device))
+    assert there.device.type == torch.device(device).type
+    assert mean_difference(there, here) < 0.1
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_pack_on_the_device_gives_the_batches_of_the_host(device, pack, resident, monkeypatch):
+    """Resident where it fits; else read from the memory-mapped file and, for a GPU, sent from pinned memory."""
+    monkeypatch.setattr(feed, "_fits", lambda *_: resident)
+    ours = Batches(pack, RECIPE, 3, feed.open_feed(pack, MEAN, device, "device")).epoch(1)
+    theirs = Batches(pack, RECIPE, 3, feed.OnHost(pack, MEAN)).epoch(1)
+    for (frames, labels), (same, expected) in zip(ours, theirs, strict=True):
+        assert torch.equal(labels.cpu(), expected)
+        assert mean_difference(frames, same) < 3
+
+
+def test_a_step_is_that_of_the_cpu(device, batch):
+    recipe = dataclasses.replace(RECIPE, dropout_squeezenet=0.0, optimizer="sgd")
+    totals, weights = [], []
+    for where in (device, "cpu"):
+        learner = Learner(ARCH, 3, recipe, Mode("fp32", "channels_last"), device=where)
+        totals.append([learner.step(*batch, 1e-2, step).cpu() for step in range(3)])
+        weights.append(torch.cat([p.detach().cpu().flatten() for p in learner.network.parameters()]))
+    assert torch.allclose(torch.stack(totals[0])[:, 0], torch.stack(totals[1])[:, 0], rtol=1e-2)
+    assert torch.allclose(*weights, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_restored_learner_takes_the_same_step(device, batch, precision):
+    first, other = (Learner(ARCH, 3, RECIPE, Mode(precision), seed=seed, device=device) for seed in (0, 9))
+    for step in range(4):
+        first.step(*batch, 1e-3, step)
+    other.restore(first.tensors())
+    totals = [one.step(*batch, 1e-3, 4).cpu() for one in (first, other)]
+    assert totals[0].isfinite().all()
+    assert torch.allclose(*totals, rtol=1e-3)
+    ours, theirs = first.tensors(), other.tensors()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name].float(), theirs[name].float(), atol=1e-2) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def run(device, pack):
+    """A run that nothing disturbed."""
+    out = pack.path.parent / "whole"
+    assert not main([str(pack.path), "--out", str(out), *SETTINGS, "--device", device])
+    return out
+
+
+def losses(run):
+    with (run / ARCH / "history.csv").open() as stream:
+        return [float(row["train_loss"]) for row in csv.DictReader(stream)]
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(device, pack, run, tmp_path, monkeypatch):
+    step, steps = Learner.step, []
+
+    def stopping(self, *values):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *values)
+
+    monkeypatch.setattr(Learner, "step", stopping)
+    arguments = [str(pack.path), "--out", str(tmp_path / "run"), *SETTINGS, "--device", device]
+    assert main(arguments) == 128 + signal.SIGTERM
+    assert not main([*arguments, "--resume"])
+    assert losses(tmp_path / "run") == pytest.approx(losses(run), rel=0.05)
+
+
+def test_a_checkpoint_of_the_device_answers_the_same_on_the_cpu(device, pack, run):
+    frames = torch.from_numpy(pack.images_nhwc[pack.rows("test")])
+    checkpoint = load(run / ARCH / "best.safetensors")
+    with torch.inference_mode():
+        there, here = (checkpoint.network().to(where)(frames.to(where)).cpu() for where in (device, "cpu"))
+    assert isinstance(checkpoint.network(), Deployed)
+    assert torch.allclose(there.softmax(1), here.softmax(1), atol=1e-2)  # TF32 has ten bits
