@@ -25,6 +25,12 @@ from inference.commands import dispatch
 sys.argv[1:] = ["train", "synthetic", "--out", "/nowhere/run"]
 raise SystemExit(dispatch("training", "training.commands"))
 """
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+sys.argv[1:] = ["cuda"]
+runpy.run_module("tests.gpu.machine", run_name="__main__")
+"""
 PLAIN_TESTS = """
 import os
 def test_good(pytestconfig):
@@ -107,6 +113,15 @@ def test_without_a_gpu_it_is_one_sentence_exit_2_and_no_file(tmp_path):
     assert "sees no CUDA device" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_a_python_without_torch_is_told_so_in_one_sentence():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "lacks the package torch" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_machine_is_described_with_what_is_missing():

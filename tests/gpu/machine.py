@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import tomllib
-import torch
 
 from inference.errors import InputError, run_command
 from inference.process import cores, versions
-from training.machine import check_device, commit, describe_machine
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def examine(device: str) -> dict[str, Any]:
     """Return processor, device, driver and versions. Raises InputError where torch cannot compute on the device."""
+    import torch  # here, so that a machine without it is told so in one sentence
+
+    from training.machine import check_device, commit, describe_machine
+
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
             f"torch {torch.__version__} sees no CUDA device on this machine: run it where there is one, or prove the "
