@@ -108,7 +108,8 @@ def try_backends(work: Work) -> Figures:
     report = run / "report" / "results.json"
     run_module("benchmarks", run, "--quick", "--threads", 1, codes=(0, 1), leaves=report)  # 1: none fits the policy
     results = json.loads(report.read_text(encoding="utf-8"))
-    yield "latency", {row["name"]: row["latency"] for row in results["candidates"]}
+    names = ("frame_ms", "engine_ms")
+    yield "latency", {row["name"]: {name: row["latency"][name] for name in names} for row in results["candidates"]}
     yield (
         "not_measured",
         [{key: row[key] for key in ("precision", "backend", "reason")} for row in results["unmeasured"]],

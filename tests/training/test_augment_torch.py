@@ -84,11 +84,3 @@ def test_the_frames_given_are_not_changed(images):
     frames = torch.from_numpy(images[:32].copy())
     drawn_on_device(dataclasses.replace(AFTER, erase_p=1), frames, 0)
     assert np.array_equal(frames.numpy(), images[:32])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_gpu_gives_the_same_pictures(images):
-    draws = draw(AFTER, len(images), SIZE, np.random.default_rng(0))
-    here = on_device(torch.from_numpy(images), draws, torch.from_numpy(ERASED)).numpy().astype(int)
-    there = on_device(torch.from_numpy(images).cuda(), draws, torch.from_numpy(ERASED)).cpu().numpy()
-    assert np.abs(here - there).mean() < 0.1
