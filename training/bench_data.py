@@ -6,7 +6,6 @@ Both end in the same thing, a normalised float32 batch, and both may use one thr
 from __future__ import annotations
 
 import io
-import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +27,7 @@ from inference.scene import draw_zone_crops, plan_crops
 from inference.timing import interleave
 from models.deployed import Deployed
 from training.augment import Augmentation
+from training.bench_step import compare_rates
 from training.recipe import Recipe, named
 
 SIZES_PX = (64, 224)
@@ -91,15 +91,13 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, plain)]), rounds))
     return {
         "size_px": size_px,
-        "ratio": round(statistics.median(slow / fast for fast, slow in seconds), 2),
-        "images_per_s": round(len(jpegs) / statistics.median(fast for fast, _ in seconds), 1),
-        "twin_images_per_s": round(len(jpegs) / statistics.median(slow for _, slow in seconds), 1),
+        **compare_rates(len(jpegs), seconds),
         "recipe": recipe.name,
         "batch": len(jpegs),
         "rounds": rounds,
         "threads": 1,
         "images": str(pack.path) if pack else "synthetic",
-        "jpeg_kib": round(statistics.mean(map(len, jpegs)) / 1024, 1),
+        "jpeg_kib": round(sum(map(len, jpegs)) / len(jpegs) / 1024, 1),
     }
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -54,19 +54,26 @@ def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, com
     spec = arch, size_px, batch, threads, compiled
     with _Stepper("ours", spec) as ours, _Stepper("plain", spec) as plain:
         seconds = list(islice(interleave([ours.step, plain.step]), rounds))
-    fast, slow = (statistics.median(column) for column in zip(*seconds, strict=True))
     return {
         "arch": arch,
         "size_px": size_px,
         "batch": batch,
         "threads": threads,
         "mode": ours.mode,
-        "ratio": round(statistics.median(slow / fast for fast, slow in seconds), 2),
-        "images_per_s": round(batch / fast, 1),
-        "twin_images_per_s": round(batch / slow, 1),
+        **compare_rates(batch, seconds),
         "twin": PLAIN_IS,
         "rounds": rounds,
         "clock": "processor" if threads == 1 else "wall",
+    }
+
+
+def compare_rates(images: int, seconds: list[list[float]]) -> dict[str, float]:
+    """Return the medians of both rates and of their ratio, from the seconds of ours and of the twin in each round."""
+    ours, twin = np.array(seconds).T
+    return {
+        "ratio": round(float(np.median(twin / ours)), 2),
+        "images_per_s": round(images / float(np.median(ours)), 1),
+        "twin_images_per_s": round(images / float(np.median(twin)), 1),
     }
 
 

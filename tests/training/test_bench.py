@@ -55,6 +55,11 @@ def test_the_step_is_timed_in_processes_of_its_own(monkeypatch):
     assert row["threads"] == 1
 
 
+def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians():
+    rates = bench_step.compare_rates(10, [[1.0, 3.0], [2.0, 2.0], [4.0, 6.0]])
+    assert rates == {"ratio": 1.5, "images_per_s": 5.0, "twin_images_per_s": 3.3}
+
+
 def test_the_loop_can_be_measured_with_the_devices_augmentation(monkeypatch):
     """What runs on a GPU, its resident pack included, runs here on the CPU."""
     finished, finish = [], OnDevice.finish
