@@ -56,9 +56,9 @@ demo: setup ## the whole road on embedded synthetic data: train, export, benchma
 test: setup lint types ## lint, types and the test suite
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-prove: setup ## the long proofs: hours; with DATA= `compare` too; dated results go into benchmarks/results
-	@mkdir -p benchmarks/results
-	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee benchmarks/results/$$(date +%F)-prove.txt
+prove: setup ## the long proofs: hours; with DATA= `compare` too; dated results go into docs/results
+	@mkdir -p docs/results
+	@set -o pipefail; $(PY) -m pytest -m prove -o timeout=0 -rA $(ARGS) | tee docs/results/$$(date +%F)-prove.txt
 	$(if $(DATA),@$(MAKE) --no-print-directory compare)
 
 gpu-check: $(if $(filter file,$(origin PY)),setup) ## [PY=python3 DATA= ONLY= EPOCHS=]: what needs a GPU, proved on this machine
@@ -78,12 +78,12 @@ compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side
 		edge:warmup_epochs=0 $(if $(filter resnet_inspired,$(MODELS)),$(call quote,edge:teacher=$(TEACHER))) edge \
 		--models squeezenet_inspired --seeds 3 --name tried
 	$(COMPARE) edge:average_decay=0 edge:cutmix_alpha=1,mix_p=0.5 edge --models resnet_inspired --name resnet
-	@mkdir -p benchmarks/results
+	@mkdir -p docs/results
 	@for name in recipes restarts patience to_after to_edge tried resnet; do for kind in md png; do cp $(call run_path,/compare)/$$name.$$kind \
-		benchmarks/results/$$(date +%F)-$(call quote,$(RUN))-$$name.$$kind; done; done
+		docs/results/$$(date +%F)-$(call quote,$(RUN))-$$name.$$kind; done; done
 
 benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and compare with the last time
-	@RUN=$(call quote,$(RUN)) $(PY) -m pytest tests/benchmarks/test_latency.py -p no:randomly --benchmark-only --benchmark-autosave \
+	@RUN=$(call quote,$(RUN)) $(PY) -m pytest tests/benchmarks/measure/speed/test_latency.py -p no:randomly --benchmark-only --benchmark-autosave \
 		--benchmark-compare --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy import score
-from benchmarks.candidates import Unmeasured
-from benchmarks.choose import Evidence, Outcome, apply_rule
-from benchmarks.field import Field, Measured
-from benchmarks.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples, compare
-from benchmarks.machine import describe_machine
-from benchmarks.policy import Policy
-from benchmarks.words import explain, explain_rule, role, say_choice
-from inference.errors import InputError
-from inference.files import read_json
-from inference.pack import Pack
-from inference.runs import Run
-from inference.stats import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
+from benchmarks.choose.explain import explain, explain_rule, role, say_choice
+from benchmarks.choose.policy import Policy
+from benchmarks.choose.rule import Evidence, Outcome, apply_rule
+from benchmarks.measure.accuracy import score
+from benchmarks.measure.candidates import Unmeasured
+from benchmarks.measure.machine import describe_machine
+from benchmarks.measure.measured_set import Field, Measured
+from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples, compare
+from core.data.pack import Pack
+from core.data.run_dir import Run
+from core.errors import InputError
+from core.files import read_json
+from core.stats import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
 
 SCHEMA = 1
 Results = dict[str, Any]

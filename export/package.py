@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-import inference
-from inference.contract import open_bundle
-from inference.errors import InputError
-from inference.files import replacing, write_json
-from inference.pack import Pack
-from inference.runs import Run
-from inference.verify import check_whole
+from core.bundle.contract import open_bundle
+from core.data.pack import Pack
+from core.data.run_dir import Run
+from core.errors import InputError
+from core.files import replacing, write_json
+from inference.proof.verify import check_whole
 
-HOUSE = Path(inference.__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 DEVICE = Path(__file__).parent / "device"
 LOCKS = ("x86-64.txt", "aarch64.txt")
 SUMS = "SHA256SUMS"
@@ -32,9 +31,9 @@ def device_files(bundle: Path) -> Files:
     """Return what runs one bundle. Raises InputError when a file of it is not the one that was proved."""
     check_whole(open_bundle(bundle))
     files: Files = {f"bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
-    files |= _room("inference")
+    files |= _package("core") | _package("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
-    return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": HOUSE / "LICENSE"}
+    return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
 
 
 def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
@@ -48,7 +47,7 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
     for arch, bundle in run.bundles().items():
         check_whole(open_bundle(bundle))
         files |= {f"{name}/{arch}/bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
-    files |= _room("benchmarks")
+    files |= _package("benchmarks")
     return files | {"prove.sh": DEVICE / "prove.sh", "requirements/proof.txt": DEVICE / "proof.txt"}
 
 
@@ -68,10 +67,10 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})
 
 
-def _room(name: str) -> Files:
+def _package(name: str) -> Files:
     wanted = {".py", ".json", ".j2", ".css", ".js", ".html"}
-    files = sorted(path for path in (HOUSE / name).rglob("*") if path.suffix in wanted and path.is_file())
-    return {str(path.relative_to(HOUSE)): path for path in files if "results" not in path.relative_to(HOUSE).parts}
+    files = sorted(path for path in (ROOT / name).rglob("*") if path.suffix in wanted and path.is_file())
+    return {str(path.relative_to(ROOT)): path for path in files if "results" not in path.relative_to(ROOT).parts}
 
 
 def _plain(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """`python -m inference run | verify | build | doctor`: one module of `inference/commands` each."""
 
-from inference.commands import dispatch
+from core.cli import dispatch
 
 if __name__ == "__main__":
     raise SystemExit(dispatch("inference", "inference.commands"))

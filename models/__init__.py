@@ -9,7 +9,7 @@ import pkgutil
 import torch
 from torch import nn
 
-from inference.errors import InputError
+from core.errors import InputError
 from models import architectures
 
 

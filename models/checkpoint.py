@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 import models
-from inference.errors import InputError
-from inference.files import replacing
-from inference.preprocess import Geometry
+from core.errors import InputError
+from core.files import replacing
+from core.geometry.preprocess import Geometry
 from models.deployed import Deployed
 
 SCHEMA = 1

@@ -12,7 +12,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import load_state_dict
 from torch import nn
 
-from inference.errors import InputError
+from core.errors import InputError
 
 RGB = tuple[float, float, float]
 

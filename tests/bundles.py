@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.contract import Bundle, onnx_name
-from inference.golden import NAME, Golden, expected_bytes
-from inference.preprocess import Geometry
+from core.bundle.contract import Bundle, onnx_name
+from core.bundle.golden_file import NAME, Golden, expected_bytes
+from core.geometry.preprocess import Geometry
 
 CLASSES = ("car", "truck", "clear")
 

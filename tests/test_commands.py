@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import CheckError, DeviceError, InputError, run_command
+from core.cli import run_command
+from core.errors import CheckError, DeviceError, InputError
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("inference", "training", "export", "benchmarks")

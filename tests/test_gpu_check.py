@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.errors import CheckError, InputError
+from core.errors import CheckError, InputError
 from tests.gpu import check, parts
 from tests.gpu.machine import examine
 from tests.gpu.parts import DRY, ROOT, Work, run_module
@@ -21,7 +21,7 @@ WITHOUT_RICH_AND_IMAGEHASH = """
 import sys
 sys.modules.update(dict.fromkeys(["rich", "imagehash", "tensorboard", "sklearn", "matplotlib"]))
 import training.commands.bench
-from inference.commands import dispatch
+from core.cli import dispatch
 sys.argv[1:] = ["train", "synthetic", "--out", "/nowhere/run"]
 raise SystemExit(dispatch("training", "training.commands"))
 """

@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import classify_rows
-from export.calibration import batches
+from benchmarks.measure.accuracy import classify_rows
+from core.geometry.preprocess import Geometry, whole
+from export.quantize.calibration import batches
 from inference.backends import open_backend
-from inference.pipeline import Pipeline
-from inference.preprocess import Geometry, whole
-from inference.sources import EndOfStream, open_source
+from inference.capture.base import EndOfStream
+from inference.frame.processor import Pipeline
+from inference.sources import open_source
 from tests.bundles import make_bundle
-from training.importers import Options
-from training.pack import pack as write_pack
+from training.data.importers import Options
+from training.data.pack_writer import pack as write_pack
 
 SIZE_PX = 40
 

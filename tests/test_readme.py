@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from core.bundle.contract import open_bundle
+from core.geometry.preprocess import read_image, whole
 from inference.backends import open_backend
-from inference.contract import open_bundle
-from inference.pipeline import Pipeline
-from inference.preprocess import read_image, whole
+from inference.frame.processor import Pipeline
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

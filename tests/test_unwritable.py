@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from inference.errors import run_command
-from inference.files import replacing, replacing_folder, write_json
+from core.cli import run_command
+from core.files import replacing, replacing_folder, write_json
 from tests.test_commands import call
 
 

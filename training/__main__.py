@@ -3,7 +3,7 @@
 import os
 import sys
 
-from inference.commands import dispatch
+from core.cli import dispatch
 
 LAUNCH = {
     # glibc gives large blocks back to the kernel after each use; keeping them is worth up to 2x on depthwise networks

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.pack import Pack
-from training.draws import Draws, draw
-from training.feed import Feed, shrink
+from core.data.pack import Pack
+from training.augment.params import Draws, draw
+from training.compute.world import ALONE, World
+from training.prepare import Feed, shrink
 from training.recipe import Recipe
 from training.schedule import side_px
-from training.world import ALONE, World
 
 AHEAD = 2
 """Batches prepared in advance, by one thread: OpenCV and NumPy let the step run meanwhile."""

@@ -17,10 +17,10 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from inference.pack import Pack
-from inference.stats import calibration_error, risk_coverage
+from core.data.pack import Pack
+from core.stats import calibration_error, risk_coverage
 from models.deployed import Deployed
-from training.world import ALONE, World
+from training.compute.world import ALONE, World
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

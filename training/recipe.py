@@ -10,7 +10,7 @@ import pkgutil
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from inference.errors import InputError
+from core.errors import InputError
 
 
 def _number(low: float, high: float, help: str) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from inference.errors import InputError
-from inference.files import replacing, write_json
+from core.errors import InputError
+from core.files import replacing, write_json
 from training.recipe import Recipe
 from training.schedule import Plateau
 

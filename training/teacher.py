@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, kl_div, log_softmax
 
-from inference.errors import InputError
+from core.errors import InputError
 from models.checkpoint import load
-from training.mode import Mode
+from training.compute.mode import Mode
 
 
 class Teacher:

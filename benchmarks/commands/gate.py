@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.gate import Case, compare_results
+from benchmarks.choose.gate import Case, compare_results
 from benchmarks.results import read_results
-from inference.commands import Parser
-from inference.errors import CheckError
+from core.cli import Parser
+from core.errors import CheckError
 
 
 def main(arguments: list[str]) -> None:

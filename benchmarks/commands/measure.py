@@ -9,21 +9,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.card import write_card
-from benchmarks.confidence import describe_confidence
-from benchmarks.effort import EFFORTS, Effort
-from benchmarks.gallery import draw_rows, list_flipped, list_worst
-from benchmarks.measuring import Request, add_age_of_chosen, measure
-from benchmarks.policy import Policy, read_policy
-from benchmarks.production import write_production
-from benchmarks.report import write_report
+from benchmarks.choose.policy import Policy, read_policy
+from benchmarks.choose.production import write_production
+from benchmarks.choose.sensitivity import describe_confidence
+from benchmarks.measure.profiles import EFFORTS, Effort
+from benchmarks.measure.seeds import judge_seeds
+from benchmarks.measure.session import Request, add_age_of_chosen, measure
+from benchmarks.report.examples import draw_rows, list_flipped, list_worst
+from benchmarks.report.model_card import write_card
+from benchmarks.report.render import write_report
+from benchmarks.report.tables import as_table
 from benchmarks.results import choose
-from benchmarks.seeds import judge_seeds
-from benchmarks.tables import as_table
-from inference.commands import Parser
-from inference.errors import CheckError, InputError
-from inference.redact import public_uri
-from inference.runs import open_run
+from core.cli import Parser
+from core.data.run_dir import open_run
+from core.errors import CheckError, InputError
+from core.redact import public_uri
 
 
 def main(arguments: list[str]) -> int:

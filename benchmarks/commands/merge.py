@@ -6,12 +6,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.policy import read_policy
-from benchmarks.report import write_report
+from benchmarks.choose.policy import read_policy
+from benchmarks.measure.seeds import judge_seeds
+from benchmarks.report.render import write_report
 from benchmarks.results import Results, choose, read_results
-from benchmarks.seeds import judge_seeds
-from inference.commands import Parser
-from inference.errors import InputError
+from core.cli import Parser
+from core.errors import InputError
 
 
 def main(arguments: list[str]) -> None:

@@ -22,16 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.frames import EGO, SIZE_PX, synthetic_frames
-from benchmarks.machine import describe_machine
-from inference.errors import InputError, run_command
-from inference.files import write_json, write_text
-from inference.process import cores
-from inference.regions import Zones
-from inference.stats import wilson
+from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
+from benchmarks.measure.machine import describe_machine
+from core.cli import run_command
+from core.errors import InputError
+from core.files import write_json, write_text
+from core.machine import cores
+from core.stats import wilson
+from inference.frame.regions import Zones
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results"
+RESULTS = HERE.parents[1] / "docs" / "results"
 COLUMNS = {
     "tool": "tool", "network": "network", "budget": "budget", "epochs": "epochs", "train_seconds": "train s",
     "cpu_seconds": "CPU s", "images_per_s": "train images/s", "images_per_cpu_s": "a CPU s",
@@ -41,7 +42,7 @@ COLUMNS = {
 
 
 def main() -> None:
-    """Run every job one after the other; print the table and write it into benchmarks/results."""
+    """Run every job one after the other; print the table and write it into docs/results."""
     options = parse()
     if not (options.data / "train").is_dir():
         raise InputError(f"{options.data} holds no train folder: give a data set of the form split/class/*.jpg")

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import predict
-from benchmarks.candidates import Candidate
-from benchmarks.field import open_field
-from benchmarks.origins import read_history
-from inference.contract import open_bundle
-from inference.files import read_json
-from inference.runs import folder_name, open_run
+from benchmarks.measure.accuracy import predict
+from benchmarks.measure.artifacts import read_history
+from benchmarks.measure.candidates import Candidate
+from benchmarks.measure.measured_set import open_field
+from core.bundle.contract import open_bundle
+from core.data.run_dir import folder_name, open_run
+from core.files import read_json
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:

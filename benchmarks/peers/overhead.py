@@ -29,19 +29,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.commands.hotpath import ONE, by_kernel
-from benchmarks.frames import EGO, SIZE_PX, frames_of
-from benchmarks.latency import HotPath
-from benchmarks.machine import describe_machine
+from benchmarks.measure.frames import EGO, SIZE_PX, frames_of
+from benchmarks.measure.machine import describe_machine
+from benchmarks.measure.speed.latency import HotPath
+from benchmarks.studies.commands.hotpath import ONE, by_kernel
+from core.bundle.contract import Bundle, open_bundle
+from core.cli import run_command
+from core.errors import InputError
+from core.files import write_json, write_text
+from core.geometry.frame import Bytes, Relative
+from core.timing import interleave
 from inference.backends import open_backend
-from inference.contract import Bundle, open_bundle
-from inference.errors import InputError, run_command
-from inference.files import write_json, write_text
-from inference.pipeline import Pipeline
-from inference.preprocess import Bytes
-from inference.regions import Relative, Zones
-from inference.runner import pick_backend_and_precision
-from inference.timing import interleave
+from inference.frame.processor import Pipeline
+from inference.frame.regions import Zones
+from inference.runner.runner import pick_backend_and_precision
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -218,7 +219,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "results", metavar="DIR")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:

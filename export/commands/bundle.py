@@ -10,20 +10,20 @@ from time import perf_counter
 from typing import Any
 
 import models
-from export.assembly import Assembly, add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
-from export.ladder import as_markdown, as_table
-from export.parity import breach
-from export.proof import finish
+from core.bundle.contract import PRECISIONS, Bundle
+from core.bundle.engine_manifest import load as load_passport
+from core.cli import Parser
+from core.data.pack import Pack
+from core.data.run_dir import Run, folder_name, open_run
+from core.errors import CheckError, InputError
+from core.files import replacing_folder, write_text
+from export.builder import Assembly, add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
+from export.precision_report import as_markdown, as_table
+from export.verify.parity import breach
+from export.verify.proof import finish
 from inference.backends import trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
-from inference.commands import Parser
-from inference.contract import PRECISIONS, Bundle
-from inference.errors import CheckError, InputError
-from inference.files import replacing_folder, write_text
-from inference.pack import Pack
-from inference.passport import load as load_passport
-from inference.runs import Run, folder_name, open_run
 from models.checkpoint import Facts, load
 
 

@@ -6,10 +6,10 @@ import json
 import tempfile
 from pathlib import Path
 
+from core.cli import Parser
+from core.data.run_dir import open_run
+from core.errors import InputError
 from export.package import device_files, proof_files, write_archive
-from inference.commands import Parser
-from inference.errors import InputError
-from inference.runs import open_run
 
 
 def main(arguments: list[str]) -> int:

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inference.contract import Bundle
-from inference.errors import InputError
-from inference.preprocess import Bytes
-
-Probs = NDArray[np.float32]
+from core.bundle.contract import Bundle, Probs
+from core.errors import InputError
+from core.geometry.frame import Bytes
 
 
 class NotHereError(InputError):

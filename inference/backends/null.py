@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from inference.backends import Backend, Presence, Probs
-from inference.contract import PRECISIONS as PRECISIONS
-from inference.contract import Bundle
+from core.bundle.contract import PRECISIONS as PRECISIONS
+from core.bundle.contract import Bundle, Probs
+from inference.backends import Backend, Presence
 
 
 def presence() -> Presence:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from inference.backends import Backend, Presence, Probs
-from inference.contract import Bundle, onnx_name
-from inference.errors import InputError
-from inference.process import cores
+from core.bundle.contract import Bundle, Probs, onnx_name
+from core.errors import InputError
+from core.machine import cores
+from inference.backends import Backend, Presence
 
 PRECISIONS = ("fp32", "int8")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from inference.backends import Backend, Presence, Probs
-from inference.contract import INPUT, Bundle, onnx_name
-from inference.errors import InputError
-from inference.process import cores
+from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
+from core.errors import InputError
+from core.machine import cores
+from inference.backends import Backend, Presence
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+from core.bundle.contract import open_bundle
+from core.bundle.engine_manifest import load
+from core.cli import Parser
+from core.errors import CheckError, InputError
 from inference.backends.trt import LEVELS, PRECISIONS, RUNTIMES, Options, build
-from inference.commands import Parser
-from inference.contract import open_bundle
-from inference.errors import CheckError, InputError
-from inference.passport import load
 
 
 def main(arguments: list[str]) -> int:

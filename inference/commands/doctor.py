@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from inference.commands import Parser
+from core.cli import Parser
 
 Row = dict[str, Any]
 JETSON = Path("/etc/nv_tegra_release")
@@ -51,7 +51,7 @@ def _python() -> Row:
 
 
 def _machine() -> list[Row]:
-    from inference.process import cores, cpu_model
+    from core.machine import cores, cpu_model
 
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     rows = [_row("machine", True, f"{cpu_model()}, {cores()} cores for this process, {pages:.1f} GB")]
@@ -83,11 +83,11 @@ def _backends() -> list[Row]:
 
 def _cuda_device() -> Row:
     """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
-    from inference.backends import _cuda
-    from inference.errors import DeviceError, InputError
+    from core.errors import DeviceError, InputError
+    from inference.backends.trt import device_memory
 
     try:
-        device = _cuda.device()
+        device = device_memory.device()
     except (InputError, DeviceError) as error:
         reason = str(error).split(": ", 1)[-1]
     else:
@@ -115,7 +115,7 @@ def _cameras() -> list[Row]:
 
 
 def _camera(device: Path) -> Row:
-    from inference.v4l2 import ask
+    from inference.capture.v4l2 import ask
 
     part = f"camera {device}"
     if not os.access(device, os.R_OK | os.W_OK):

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inference.commands import Parser
-from inference.errors import InputError
-from inference.supervisor import ALONE, Limits, Supervisor, Worker, is_live
+from core.cli import Parser
+from core.errors import InputError
+from inference.runner.supervisor import ALONE, Limits, Supervisor, Worker, is_live
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -74,7 +74,7 @@ def work(options: argparse.Namespace, worker: Worker) -> None:
 
 def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]:
     """Drive; return the summary. All that is heavy is imported here, in the worker."""
-    from inference import drive as driving
+    from inference.runner import session as driving
 
     return driving.drive(options, worker)
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from core.bundle.contract import open_bundle
+from core.cli import Parser
+from core.errors import CheckError
 from inference.backends import names
-from inference.commands import Parser
-from inference.contract import open_bundle
-from inference.errors import CheckError
-from inference.verify import verify
+from inference.proof.verify import verify
 
 
 def main(arguments: list[str]) -> int:

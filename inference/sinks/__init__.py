@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from inference.boxes import Boxes
-from inference.camera import Camera
-from inference.contract import Bundle
-from inference.decision import Decision
-from inference.preprocess import Bytes
-from inference.regions import Zones
-from inference.sources import Source
+from core.bundle.contract import Bundle
+from core.geometry.camera_config import Camera
+from core.geometry.frame import Bytes
+from inference.capture.base import Source
+from inference.frame.boxes import Boxes
+from inference.frame.decision import Decision
+from inference.frame.regions import Zones
 
 
 class SinkStatus(Protocol):

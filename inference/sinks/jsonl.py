@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from inference.decision import Decision
-from inference.errors import InputError
-from inference.preprocess import Bytes
+from core.errors import InputError
+from core.geometry.frame import Bytes
+from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
 
 

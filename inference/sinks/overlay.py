@@ -7,13 +7,13 @@ from pathlib import Path
 
 import cv2
 
-from inference.decision import Decision
-from inference.errors import InputError
-from inference.files import fsync_path
-from inference.picture import draw
-from inference.preprocess import Bytes
+from core.errors import InputError
+from core.files import fsync_path
+from core.geometry.frame import Bytes
+from inference.capture.base import Source
+from inference.frame.annotate import draw
+from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
-from inference.sources import Source
 
 FOLDER_FPS = 2.0
 """Of the overlay of unrelated pictures: slow enough to look at each."""

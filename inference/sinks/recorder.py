@@ -10,14 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from inference.decision import Decision
-from inference.errors import InputError
-from inference.files import write_json
-from inference.preprocess import Bytes
-from inference.recording import FACTS, SCHEMA, SegmentWriter, segments_of
-from inference.regions import Relative
+from core.errors import InputError
+from core.files import write_json
+from core.geometry.frame import Bytes, Relative
+from inference.capture.base import Source
+from inference.capture.recording import FACTS, SCHEMA, SegmentWriter, segments_of
+from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
-from inference.sources import Source
 
 LOSSY = ".mjpeg", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 92)
 LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)

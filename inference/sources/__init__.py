@@ -9,22 +9,17 @@ import difflib
 import importlib
 import os
 import pkgutil
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
-from inference.errors import InputError
-from inference.images import is_still
-from inference.preprocess import Bytes
-from inference.redact import public_uri
-from inference.regions import Relative
-from inference.states import AgeBasis
-from inference.v4l2 import device_of
+from core.data.images import is_still
+from core.errors import InputError
+from core.redact import public_uri
+from inference.capture.base import Source
+from inference.capture.v4l2 import device_of
 
 # OpenCV's and FFmpeg's readers talk to stderr on their own; what they have to say is said by our errors.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -34,64 +29,6 @@ GRAMMAR = (
     "0, /dev/video0, csi://0, rtsp://.., http://.. or another stream, a video file, a folder of images, replay://DIR, "
     "or synthetic://"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture. image_bgr: uint8 (H, W, 3), owned by the source and valid until its next `read`."""
-
-    frame_id: int
-    """Counts what the camera made, also what nobody read: a gap is a drop."""
-    captured_ns: int
-    """When it was taken, or when it came (see age_basis), on the monotonic clock: age is now minus this."""
-    image_bgr: Bytes
-    media_ns: int = 0
-    """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
-    truth: Mapping[str, str | None] = field(default_factory=dict)
-    """{zone: class, or None for not known}; empty where the source has no truth."""
-    name: str = ""
-    """The file it came from, where there is one."""
-    drops: int | None = None
-    """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
-    age_basis: AgeBasis = AgeBasis.ARRIVAL
-
-
-class EndOfStream(Exception):
-    """The source has no more frames."""
-
-
-class SourceLost(Exception):
-    """The camera is gone: one sentence why. Open it again."""
-
-
-class SourceRefused(SourceLost):
-    """The camera answers, and refuses us: before its first frame the command is wrong."""
-
-
-class Source(ABC):
-    """An open source. One thread reads it and closes it."""
-
-    live: bool = False
-    """Frames come whether they are read or not, so late ones are dropped."""
-    sequence: bool = True
-    """Neighbouring frames show the same scene: False for a folder of unrelated pictures."""
-    synthetic: bool = False
-    fps: float = 30.0
-    """The nominal rate; time-outs are counted in its intervals."""
-    zones: Mapping[str, Relative] | None = None
-    """The zones its truth speaks of, where it has its own."""
-
-    @abstractmethod
-    def read(self, timeout_s: float) -> Frame | None:
-        """Return the next frame, or None when none came in time. Raises EndOfStream or SourceLost."""
-
-    def report(self) -> dict[str, Any]:
-        """Return what summary.json says of the source beside its frames: what was left out, and why."""
-        return {}
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the camera or the file."""
 
 
 def schemes() -> dict[str, str]:

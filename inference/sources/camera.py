@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 
-from inference.capture import CaptureReader
-from inference.errors import InputError
-from inference.live import LiveSource
-from inference.v4l2 import ask, device_of
+from core.errors import InputError
+from inference.capture.live import LiveSource
+from inference.capture.reader import CaptureReader
+from inference.capture.v4l2 import ask, device_of
 
 DOCTOR = "list the cameras with `python -m inference doctor`"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 
-from inference.capture import CaptureReader
-from inference.errors import InputError
-from inference.live import LiveSource
-from inference.redact import public_uri
+from core.errors import InputError
+from core.redact import public_uri
+from inference.capture.live import LiveSource
+from inference.capture.reader import CaptureReader
 
 SCHEMES = ("csi",)
 PIPELINE = (

@@ -7,10 +7,11 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from inference.errors import InputError
-from inference.images import IMAGE_SUFFIXES, Scan, printable, read_picture, say_left_out, scan, split_folders
-from inference.regions import WHOLE
-from inference.sources import EndOfStream, Frame, Source
+from core.data.images import IMAGE_SUFFIXES, Scan, printable, read_picture, say_left_out, scan, split_folders
+from core.errors import InputError
+from core.geometry.frame import Frame
+from inference.capture.base import EndOfStream, Source
+from inference.frame.regions import WHOLE
 
 
 def open_source(uri: str) -> FolderSource:

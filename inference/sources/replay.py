@@ -12,10 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from inference.errors import InputError
-from inference.recording import FACTS, Line, read_facts, read_lines
-from inference.regions import read_relative
-from inference.sources import EndOfStream, Frame, Source
+from core.errors import InputError
+from core.geometry.camera_config import read_relative
+from core.geometry.frame import Frame
+from inference.capture.base import EndOfStream, Source
+from inference.capture.recording import FACTS, Line, read_facts, read_lines
 
 SCHEMES = ("replay",)
 

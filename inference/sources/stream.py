@@ -2,17 +2,17 @@
 
 FFmpeg's decoder runs in one thread. With n threads it holds back n - 1 frames: at 30 fps the true age of a 1280x720
 H.264 frame was 36 ms at one thread, 69 ms at two and 269 ms at eight (one run of 150 frames each, loopback,
-2026-11-26; benchmarks/results/2026-11-26-rtsp-age.md).
+2026-11-26; docs/results/2026-11-26-rtsp-age.md).
 """
 
 from __future__ import annotations
 
 import cv2
 
-from inference.capture import CaptureReader
-from inference.errors import InputError
-from inference.live import LiveSource
-from inference.redact import public_uri
+from core.errors import InputError
+from core.redact import public_uri
+from inference.capture.live import LiveSource
+from inference.capture.reader import CaptureReader
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt", "http", "https")
 OPTIONS = (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
-from inference.scene import ZONES, Scene
-from inference.sources import EndOfStream, Frame, Source, parameters
-from inference.states import AgeBasis
+from core.geometry.frame import AgeBasis, Frame
+from core.synthetic import ZONES, Scene
+from inference.capture.base import EndOfStream, Source
+from inference.sources import parameters
 
 SCHEMES = ("synthetic",)
 DEFAULTS: dict[str, str | float | int] = {

@@ -10,11 +10,12 @@ from typing import Any
 
 import cv2
 
-from inference.errors import InputError
-from inference.ffmpeg import why_not_open
-from inference.preprocess import Bytes
-from inference.redact import public_uri
-from inference.sources import GRAMMAR, EndOfStream, Frame, Source
+from core.errors import InputError
+from core.geometry.frame import Bytes, Frame
+from core.redact import public_uri
+from inference.capture.base import EndOfStream, Source
+from inference.capture.ffmpeg import why_not_open
+from inference.sources import GRAMMAR
 
 DEFAULT_FPS = 25.0
 INDEXED = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from inference.files import write_json
-from inference.pack import COLUMNS
-from inference.preprocess import Geometry
+from core.data.pack import COLUMNS
+from core.files import write_json
+from core.geometry.preprocess import Geometry
 from tests.bundles import CLASSES, make_bundle
 
 settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
@@ -73,7 +73,7 @@ def make_run(
     path: Path, archs: tuple[str, ...] = ("tiny_a", "tiny_b"), precisions: tuple[str, ...] = ("fp32", "int8")
 ) -> Path:
     """Write a run folder with a pack and one bundle an architecture."""
-    from inference.pack import open_pack
+    from core.data.pack import open_pack
 
     pack = open_pack(make_pack(path / "pack"))
     for arch in archs:

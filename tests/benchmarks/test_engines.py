@@ -7,18 +7,18 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks import field, measuring
-from benchmarks.candidates import list_candidates
+from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
-from benchmarks.effort import EFFORTS, Effort
-from benchmarks.engines import build_engines
-from benchmarks.production import write_production
-from inference import golden
+from benchmarks.measure import measured_set, session
+from benchmarks.measure.candidates import list_candidates
+from benchmarks.measure.engines import build_engines
+from benchmarks.measure.profiles import EFFORTS, Effort
+from core.bundle.contract import open_bundle
+from core.bundle.engine_manifest import load
+from core.errors import CheckError
+from core.files import read_json, sha256_of_file, write_json
 from inference.backends import trt
-from inference.contract import open_bundle
-from inference.errors import CheckError
-from inference.files import read_json, sha256_of_file, write_json
-from inference.passport import load
+from inference.proof import golden_run
 from tests.benchmarks.conftest import BUSY
 from tests.export import fake_trt
 
@@ -30,8 +30,8 @@ CHEAP = [*BUSY, "--backends", "trt", "--thin"]
 def runtime(monkeypatch):
     """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
     monkeypatch.setitem(EFFORTS, "thin", SMALL)
-    monkeypatch.setattr(measuring, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(measuring, "measure_ages", lambda *_: np.ones(662))
+    monkeypatch.setattr(session, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(session, "measure_ages", lambda *_: np.ones(662))
     return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
 
 
@@ -44,13 +44,13 @@ def why_not(run):
 
 
 def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runtime, monkeypatch):
-    timed, take_turns = [], field.take_turns
+    timed, take_turns = [], measured_set.take_turns
 
     def watch(*arguments, **options):
         timed.append(engines_in(small_run / "tiny_a" / "bundle"))
         return take_turns(*arguments, **options)
 
-    monkeypatch.setattr(field, "take_turns", watch)
+    monkeypatch.setattr(measured_set, "take_turns", watch)
     assert measure.main([str(small_run), *CHEAP]) == 0
     assert engines_in(small_run / "production") == timed[0]
     assert engines_in(small_run / "tiny_a" / "bundle") == timed[0]
@@ -81,7 +81,7 @@ def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypa
 
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     trt.build(bundle, "fp32")
-    monkeypatch.setattr("inference.passport.write_json", read_only)
+    monkeypatch.setattr("core.bundle.engine_manifest.write_json", read_only)
     with pytest.raises(CheckError, match="none is selectable, for the first it is not proved on this device"):
         measure.main([str(small_run), *CHEAP])
     assert why_not(small_run) == "it is not proved on this device: no proof can be written beside its engine"
@@ -102,7 +102,7 @@ def test_engines_of_other_seeds_are_built_before_anything_is_measured(small_run,
     for folder, seed in ((small_run, 0), (other, 1)):
         write_json(folder / "run.json", {**read_json(folder / "run.json"), "seed": seed})
     built = []
-    monkeypatch.setattr(field, "take_turns", lambda *a, **o: (built.extend(runtime.builds), stop())[1])
+    monkeypatch.setattr(measured_set, "take_turns", lambda *a, **o: (built.extend(runtime.builds), stop())[1])
     with pytest.raises(KeyboardInterrupt):
         measure.main([str(small_run), *CHEAP])
     assert len(built) == 2
@@ -137,6 +137,6 @@ def test_golden_frames_fill_a_batch_exactly(small_run, runtime):
     backend = trt.open_backend(bundle, "fp32")
     for size in backend.batch_sizes:
         runtime.ran.clear()
-        assert all(row.passed for row in golden.check(bundle, "trt", backend, "fp32", batch=size))
+        assert all(row.passed for row in golden_run.check(bundle, "trt", backend, "fp32", batch=size))
         assert set(runtime.ran) == {size}
     backend.close()

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import threads
-from benchmarks.candidates import open_bundles
+from benchmarks.choose.policy import Policy
 from benchmarks.commands import measure
-from benchmarks.latency import Samples
-from benchmarks.policy import Policy
+from benchmarks.measure import threads
+from benchmarks.measure.candidates import open_bundles
+from benchmarks.measure.speed.latency import Samples
+from benchmarks.measure.threads import best_count, candidates_by_threads, counts
 from benchmarks.results import compare_precisions
-from benchmarks.threads import best_count, candidates_by_threads, counts
-from inference.runs import open_run
+from core.data.run_dir import open_run
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
-from export.assembly import add_fp32, begin
+from core.data.pack import open_pack
+from export.builder import add_fp32, begin
 from export.commands import bundle as command
-from inference.pack import open_pack
 from tests.export import runs
 
 

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 import onnxruntime
 
-from inference.backends import _cuda, _trt_build, _trt_watch, trt
+from inference.backends import trt
+from inference.backends.trt import build_progress, device_memory, engine_build
 
 HEADER = b"engine "
 
@@ -20,12 +21,12 @@ HEADER = b"engine "
 def put_here(monkeypatch, *modules, sm=87):
     """Put these fake runtimes and a device of one compute capability here."""
     there = {module.__name__: module for module in modules}
-    monkeypatch.setattr(_trt_watch, "_loggers", {})
-    monkeypatch.setattr(_cuda, "absence", lambda: None)
-    monkeypatch.setattr(_cuda, "device", lambda: _cuda.Device("Fake Orin", sm, "runtime 12.6"))
-    monkeypatch.setattr(_cuda, "call", lambda *_: 0)
-    monkeypatch.setattr(_cuda, "Buffer", Buffer)
-    for place in (_trt_build, trt):
+    monkeypatch.setattr(build_progress, "_loggers", {})
+    monkeypatch.setattr(device_memory, "absence", lambda: None)
+    monkeypatch.setattr(device_memory, "device", lambda: device_memory.Device("Fake Orin", sm, "runtime 12.6"))
+    monkeypatch.setattr(device_memory, "call", lambda *_: 0)
+    monkeypatch.setattr(device_memory, "Buffer", Buffer)
+    for place in (engine_build, trt):
         monkeypatch.setattr(place, "module_of", there.__getitem__)
         monkeypatch.setattr(place, "importable", lambda: list(there))
     return modules[0] if modules else None

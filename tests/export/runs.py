@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import models
-from inference.pack import COLUMNS, open_pack
-from inference.preprocess import Geometry
+from core.data.pack import COLUMNS, open_pack
+from core.geometry.preprocess import Geometry
 from models.checkpoint import Checkpoint, Facts
 
 CLASSES = ("red", "green", "blue")

@@ -6,10 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from inference.backends import _trt_build, trt
-from inference.backends._trt_cache import read_cache, runtime_file, timing_file, write_cache
-from inference.errors import InputError
-from inference.passport import load
+from core.bundle.engine_manifest import load
+from core.errors import InputError
+from inference.backends import trt
+from inference.backends.trt import engine_build
+from inference.backends.trt.kernel_cache import read_cache, runtime_file, timing_file, write_cache
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 
@@ -80,7 +81,7 @@ def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put):
 def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle, put):
     put(fake_trt.make("10.3.0"))
     engine = trt.build(bundle, "fp32")
-    assert _trt_build.layers_file(engine).read_text() == "Conv_0 int8"
+    assert engine_build.layers_file(engine).read_text() == "Conv_0 int8"
 
 
 def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, capsys):

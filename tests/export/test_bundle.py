@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from export import proof, search, to_int8
+from core.bundle import golden_file
+from core.bundle.contract import open_bundle
+from core.bundle.engine_manifest import load
+from core.errors import InputError
 from export.commands import bundle as command
-from inference import golden
+from export.precision import int8
+from export.quantize import search
+from export.verify import proof
 from inference.backends import open_backend
-from inference.contract import open_bundle
-from inference.errors import InputError
-from inference.passport import load
+from inference.proof import golden_run
 from tests.export import runs
 
 
@@ -66,7 +69,7 @@ def test_engines_of_both_precisions_are_built_with_passports(exported):
 def test_golden_frames_pass_on_every_cpu_backend(exported, backend, precision):
     bundle = open_bundle(exported / runs.ARCH / "bundle")
     opened = open_backend(backend, bundle, precision, batch=2, threads=1)
-    rows = golden.check(bundle, backend, opened, precision)
+    rows = golden_run.check(bundle, backend, opened, precision)
     assert all(row.passed for row in rows), rows
 
 
@@ -77,16 +80,16 @@ def test_a_cpu_opens_the_unsigned_form(exported, backend, file):
 
 
 def test_the_golden_file_is_small_and_reaches_over_the_edge(exported):
-    path = exported / runs.ARCH / "bundle" / golden.NAME
-    stored = golden.load(path)
+    path = exported / runs.ARCH / "bundle" / golden_file.NAME
+    stored = golden_file.load(path)
     assert path.stat().st_size < 200_000
     assert len({frame.shape for frame in stored.frames}) == 3
     assert (stored.rects_r4[:, :2] < 0).any()
 
 
 def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys):
-    real = to_int8.quantise
-    monkeypatch.setattr(to_int8, "quantise", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
+    real = int8.quantise
+    monkeypatch.setattr(int8, "quantise", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
     monkeypatch.setattr(search._Attempts, "give_back", lambda self: None)
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
@@ -104,21 +107,21 @@ def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch,
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)
-    assert set(golden.load(bundle.check_file(golden.NAME)).probs) == {"fp32"}
+    assert set(golden_file.load(bundle.check_file(golden_file.NAME)).probs) == {"fp32"}
     assert not list(bundle.path.glob("model.int8*"))
     assert "goes without int8 (int8 openvino: " in capsys.readouterr().err
 
 
 def test_a_failed_fp32_leaves_no_bundle(run_path, monkeypatch, capsys):
-    from export import assembly
+    from export import builder
 
-    real = assembly.to_onnx
+    real = builder.to_onnx
 
     def wrong(network, size_px):
         network.temperature *= 1.1
         return real(network, size_px)
 
-    monkeypatch.setattr(assembly, "to_onnx", wrong)
+    monkeypatch.setattr(builder, "to_onnx", wrong)
     assert command.main([str(run_path), "--engines"]) == 1
     assert not list((run_path / runs.ARCH).glob("*bundle*"))
     assert not list((run_path / runs.ARCH).glob(".*"))
@@ -167,16 +170,18 @@ def test_exporting_again_gives_the_same_models(run_path, exported):
 
 
 def test_int8_expectations_are_not_those_of_fp32(exported):
-    stored = golden.load(exported / runs.ARCH / "bundle" / golden.NAME)
+    stored = golden_file.load(exported / runs.ARCH / "bundle" / golden_file.NAME)
     assert not np.array_equal(stored.probs["int8"], stored.probs["fp32"])
 
 
 def test_the_unsigned_form_is_held_to_its_own_numbers(exported):
     bundle = open_bundle(exported / runs.ARCH / "bundle")
-    stored = golden.load(bundle.path / golden.NAME)
+    stored = golden_file.load(bundle.path / golden_file.NAME)
     assert not np.array_equal(stored.probs["int8"], stored.probs["int8.ort"])
     opened = open_backend("openvino", bundle, "int8", threads=1)
-    worst = next(row.value for row in golden.check(bundle, "openvino", opened, "int8") if row.check == "max |dprob|")
+    worst = next(
+        row.value for row in golden_run.check(bundle, "openvino", opened, "int8") if row.check == "max |dprob|"
+    )
     opened.close()
     assert worst < np.abs(stored.probs["int8"] - stored.probs["int8.ort"]).max()
 
@@ -185,7 +190,7 @@ def test_a_precision_that_cannot_be_made_is_refused_while_the_others_ship(run_pa
     def fail(*values):
         raise TypeError("no byte form of Einsum")
 
-    monkeypatch.setattr(to_int8, "quantise", fail)
+    monkeypatch.setattr(int8, "quantise", fail)
     assert command.main([str(run_path), "--precisions", "fp32", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)

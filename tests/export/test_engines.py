@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from export import calibration, to_int8
+from core.bundle.contract import onnx_name
+from core.bundle.engine_manifest import load
+from core.errors import CheckError, InputError
 from export.commands import bundle as command
-from export.graph import Graph
-from export.to_fp16 import to_fp16
-from export.to_onnx import to_onnx
+from export.graph.nodes import Graph
+from export.precision import int8 as to_int8
+from export.precision.fp16 import to_fp16
+from export.precision.fp32 import to_onnx
+from export.quantize import calibration
 from inference.backends.trt import Options, build
-from inference.contract import onnx_name
-from inference.errors import CheckError, InputError
-from inference.passport import load
 from models.deployed import Deployed
 from tests.bundles import make_bundle
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import pytest
 
+from core.bundle.choice import Choice, this_machine
+from core.bundle.contract import onnx_name, open_bundle
+from core.data.run_dir import open_run
+from core.errors import InputError
 from export.commands import package as command
 from export.package import write_archive
-from inference.choice import Choice, this_machine
-from inference.contract import onnx_name, open_bundle
-from inference.errors import InputError
-from inference.runs import open_run
 from tests.export import runs
 
 
@@ -75,7 +75,7 @@ def test_it_holds_what_a_device_needs_and_nothing_that_trains(archive):
     assert {"run.sh", "rearguard.service", "README.md", "Dockerfile", "LICENSE", "SHA256SUMS"} <= names
     assert {"requirements/x86-64.txt", "requirements/aarch64.txt", "bundle/bundle.json"} <= names
     code = {name for name in names if name.endswith(".py")}
-    assert {name.split("/")[0] for name in code} == {"inference"}
+    assert {name.split("/")[0] for name in code} == {"core", "inference"}
     assert not [name for name in code if any(word in name for word in ("bench", "hotpath", "loadgen", "peers"))]
 
 
@@ -94,7 +94,7 @@ def test_with_proof_every_candidate_and_the_test_rows_go_along(produced, tmp_pat
     whole = open_run(produced).open_pack()
     assert pack.facts["taken_rows"] == whole.rows("test").tolist()
     assert set(run.bundles()) == {runs.ARCH}
-    assert (tmp_path / "device" / "benchmarks" / "choose.py").is_file()
+    assert (tmp_path / "device" / "benchmarks" / "choose" / "rule.py").is_file()
     assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from core.errors import InputError
 from export.commands import bundle
-from inference.errors import InputError
 
 
 def dry_run(run, *flags):

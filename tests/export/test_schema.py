@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-import inference
-from inference.choice import Choice, this_machine
-from inference.contract import INPUT, PRECISIONS, SCHEMA, Bundle
-from inference.preprocess import KERNELS, SIZE_RANGE_PX
+from core.bundle import contract
+from core.bundle.choice import Choice, this_machine
+from core.bundle.contract import INPUT, PRECISIONS, SCHEMA, Bundle
+from core.geometry.preprocess import KERNELS, SIZE_RANGE_PX
 from tests.bundles import make_bundle
 from tests.export import runs
 
-FILE = Path(inference.__file__).parent / "bundle.schema.json"
+FILE = Path(contract.__file__).parent / "bundle.schema.json"
 
 
 @pytest.fixture(scope="module")

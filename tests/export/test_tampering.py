@@ -12,12 +12,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from inference import golden, passport
+from core.bundle import engine_manifest, golden_file
+from core.bundle.contract import onnx_name, open_bundle
+from core.errors import InputError
+from core.files import sha256_of_json
 from inference.backends import open_backend
-from inference.contract import onnx_name, open_bundle
-from inference.errors import InputError
-from inference.files import sha256_of_json
-from inference.verify import verify
+from inference.proof.verify import verify
 from tests.bundles import make_bundle
 from tests.export import runs
 
@@ -31,12 +31,12 @@ def flip_bit(path, place=0.5):
 
 
 def check_engine(bundle, **changes):
-    made = passport.load(bundle.path / "engines" / ENGINE, "")
+    made = engine_manifest.load(bundle.path / "engines" / ENGINE, "")
     facts = {"precision": "fp32", "runtime": "tensorrt_rtx", "version": made.version, "sm": 86, **changes}
-    return passport.check(bundle, bundle.path / "engines" / ENGINE, **facts)
+    return engine_manifest.check(bundle, bundle.path / "engines" / ENGINE, **facts)
 
 
-@pytest.mark.parametrize("name", [onnx_name("fp32"), onnx_name("int8"), golden.NAME, "parity.json"])
+@pytest.mark.parametrize("name", [onnx_name("fp32"), onnx_name("int8"), golden_file.NAME, "parity.json"])
 @pytest.mark.parametrize("place", [0.01, 0.5, 0.999])
 def test_one_bit_of_a_bound_file(bundle_path, name, place):
     flip_bit(bundle_path / name, place)
@@ -149,20 +149,20 @@ def write_golden(path, headers):
 
 @pytest.mark.parametrize("shape", [(2 << 30,), (1 << 62, 4), (65536, 65536, 3)])
 def test_a_header_that_claims_gigabytes_allocates_nothing(tmp_path, shape):
-    write_golden(tmp_path / golden.NAME, {"frame_0": shape})
+    write_golden(tmp_path / golden_file.NAME, {"frame_0": shape})
     tracemalloc.start()
     with pytest.raises(InputError, match=r"golden\.npz is not a golden file .*claims \d+ bytes and does not hold them"):
-        golden.load(tmp_path / golden.NAME)
+        golden_file.load(tmp_path / golden_file.NAME)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
 
 
 def test_a_bomb_of_zeros_is_refused_by_what_it_claims(tmp_path):
-    with zipfile.ZipFile(tmp_path / golden.NAME, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("frame_0.npy", bytes(golden.LIMIT_BYTES + 1))
+    with zipfile.ZipFile(tmp_path / golden_file.NAME, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("frame_0.npy", bytes(golden_file.LIMIT_BYTES + 1))
     with pytest.raises(InputError, match="at most"):
-        golden.load(tmp_path / golden.NAME)
+        golden_file.load(tmp_path / golden_file.NAME)
 
 
 def test_the_command_says_it_in_one_line_and_exits_2(bundle_path):

@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
+from core.errors import InputError
 from export.commands.bundle import main as export
-from inference.errors import InputError
 from tests.export.runs import ARCH
 from training.commands.train import main as train
-from training.learner import Learner
+from training.step import Learner
 
 SETTINGS = ["--models", ARCH, "--precision", "fp32", "--memory-format", "channels_last", "--threads", "1"]
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from inference.errors import run_command
+from core.cli import run_command
 from tests.gpu.check import main
 
 if __name__ == "__main__":

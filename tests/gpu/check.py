@@ -18,13 +18,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from inference.commands import Parser
-from inference.errors import CheckError, InputError, check_positive
-from inference.files import write_json
+from core.cli import Parser
+from core.errors import CheckError, InputError, check_positive
+from core.files import write_json
 from tests.gpu.parts import DRY, PARTS, ROOT, WHOLE, Extent, Work
 
 SCHEMA = 1
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "docs" / "results"
 
 
 def main(arguments: list[str]) -> int:
@@ -63,9 +63,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     it.add_argument("--epochs", type=int, help=f"of each training ({WHOLE.epochs})")
     it.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a dry run: small, to prove the check")
     it.add_argument("--commit", metavar="ID", help="of this copy of the repository, where it has no .git")
-    it.add_argument(
-        "--out", type=Path, default=ROOT / "benchmarks" / "results", metavar="DIR", help="of the result file"
-    )
+    it.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR", help="of the result file")
     asked = it.parse_args(arguments)
     if asked.epochs is not None:
         check_positive(epochs=asked.epochs)

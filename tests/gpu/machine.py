@@ -14,8 +14,9 @@ from typing import Any
 
 import tomllib
 
-from inference.errors import InputError, run_command
-from inference.process import cores, versions
+from core.cli import run_command
+from core.errors import InputError
+from core.machine import cores, versions
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -24,7 +25,7 @@ def examine(device: str) -> dict[str, Any]:
     """Return processor, device, driver and versions. Raises InputError where torch cannot compute on the device."""
     import torch  # here, so that a machine without it is told so in one sentence
 
-    from training.machine import check_device, commit, describe_machine
+    from training.reports.machine import check_device, commit, describe_machine
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(

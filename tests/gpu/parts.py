@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from inference.errors import CheckError
+from core.errors import CheckError
 
 ROOT = Path(__file__).parents[2]
 HERE = "tests/gpu"

@@ -15,17 +15,18 @@ import pytest
 import torch
 
 import models
-from inference.pack import open_pack
+from core.data.pack import open_pack
 from models.checkpoint import load
 from models.deployed import Deployed
 from tests.export.runs import write_pack
-from training import augment_torch, feed
+from training import prepare
+from training.augment import gpu
+from training.augment.params import draw
 from training.batches import Batches
 from training.commands.train import main
-from training.draws import draw
-from training.learner import Learner
-from training.mode import Mode
+from training.compute.mode import Mode
 from training.recipe import named
+from training.step import Learner
 
 ARCH = "squeezenet_inspired"
 RECIPE = dataclasses.replace(named("edge"), batch=16)
@@ -56,8 +57,8 @@ def mean_difference(ours, theirs):
 def test_the_device_augments_as_the_cpu_does(device, batch, name):
     draws = draw(named(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
     erased = (torch.tensor(MEAN) * 255).round()
-    here = augment_torch.augment(batch[0], draws, erased)
-    there = augment_torch.augment(batch[0].to(device), draws, erased.to(device))
+    here = gpu.augment(batch[0], draws, erased)
+    there = gpu.augment(batch[0].to(device), draws, erased.to(device))
     assert there.device.type == torch.device(device).type
     assert mean_difference(there, here) < 0.1
 
@@ -65,9 +66,9 @@ def test_the_device_augments_as_the_cpu_does(device, batch, name):
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_pack_on_the_device_gives_the_batches_of_the_host(device, pack, resident, monkeypatch):
     """Resident where it fits; else read from the memory-mapped file and, for a GPU, sent from pinned memory."""
-    monkeypatch.setattr(feed, "_fits", lambda *_: resident)
-    ours = Batches(pack, RECIPE, 3, feed.open_feed(pack, MEAN, device, "device")).epoch(1)
-    theirs = Batches(pack, RECIPE, 3, feed.OnHost(pack, MEAN)).epoch(1)
+    monkeypatch.setattr(prepare, "_fits", lambda *_: resident)
+    ours = Batches(pack, RECIPE, 3, prepare.open_feed(pack, MEAN, device, "device")).epoch(1)
+    theirs = Batches(pack, RECIPE, 3, prepare.OnHost(pack, MEAN)).epoch(1)
     for (frames, labels), (same, expected) in zip(ours, theirs, strict=True):
         assert torch.equal(labels.cpu(), expected)
         assert mean_difference(frames, same) < 3

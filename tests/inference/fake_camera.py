@@ -8,17 +8,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from core.geometry.camera_config import Camera
+from core.geometry.frame import Frame
+from core.synthetic import Scene
 from inference.backends import open_backend
-from inference.camera import Camera, Mounting
-from inference.live import LiveSource, Reader
-from inference.pipeline import Pipeline
-from inference.regions import Zones
-from inference.runner import Runner
-from inference.scene import Scene
-from inference.sink_worker import Outlet
+from inference.capture.base import EndOfStream
+from inference.capture.live import LiveSource, Reader
+from inference.frame.orientation import Mounting
+from inference.frame.processor import Pipeline
+from inference.frame.regions import Zones
+from inference.runner.camera_health import Patience
+from inference.runner.runner import Runner
+from inference.runner.sink_worker import Outlet
 from inference.sinks import Sink
-from inference.sources import EndOfStream, Frame
-from inference.watch import Patience
 from tests.bundles import make_bundle
 
 FPS = 40.0

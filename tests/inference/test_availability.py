@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.candidates import list_unmeasured, runnable
-from inference import backends, verify
+from benchmarks.measure.candidates import list_unmeasured, runnable
+from core.bundle.choice import Choice, this_machine
+from core.bundle.engine_manifest import load
+from core.errors import DeviceError, InputError
+from inference import backends
 from inference.backends import NotHereError, open_backend, ort, trt
-from inference.choice import Choice, this_machine
 from inference.commands import doctor
 from inference.commands import verify as command
 from inference.commands.run import drive, read_arguments
-from inference.errors import DeviceError, InputError
-from inference.passport import load
-from inference.runner import pick_backend_and_precision
+from inference.proof import verify
+from inference.runner.runner import pick_backend_and_precision
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 

@@ -17,16 +17,18 @@ from urllib.parse import quote
 import cv2
 import pytest
 
-from inference.capture import CaptureReader
+from core.cli import run_command
+from core.errors import InputError
+from core.redact import public_text, public_uri
+from inference.capture.base import SourceLost
+from inference.capture.live import LiveSource
+from inference.capture.reader import CaptureReader
 from inference.commands.run import main
-from inference.errors import InputError, run_command
-from inference.live import LiveSource
-from inference.redact import public_text, public_uri
-from inference.sources import GRAMMAR, SourceLost, schemes
+from inference.sources import GRAMMAR, schemes
 from inference.sources.synthetic import DEFAULTS
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good, raising
-from tests.inference.test_network_sources import Camera
+from tests.inference.sources.test_network_sources import Camera
 
 ROOT = Path(__file__).parents[2]
 USER, TOKEN = "gardener", "T0kenValue"

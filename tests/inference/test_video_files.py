@@ -10,13 +10,15 @@ import av
 import numpy as np
 import pytest
 
-from inference import live
+from core.errors import InputError
+from core.geometry.frame import Frame
+from inference.capture import live
+from inference.capture.base import EndOfStream
+from inference.capture.live import PacedReader
 from inference.commands.run import drive, read_arguments
-from inference.errors import InputError
-from inference.live import PacedReader
-from inference.sources import EndOfStream, Frame, open_source
+from inference.sources import open_source
 from tests.bundles import make_bundle
-from tests.inference.videos import cut, noise, write_film
+from tests.inference.sources.videos import cut, noise, write_film
 
 STEADY_MS = np.arange(60) * 1000 / 30
 VARIABLE_MS = np.concatenate(([0], np.cumsum(np.random.default_rng(1).choice([16, 33, 50, 200, 400], 59)))).astype(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import models
-from inference.errors import InputError
+from core.errors import InputError
 
 OURS = ("mobilenet_inspired", "resnet_inspired", "squeezenet_inspired")
 PARAMETERS_M = {"mobilenet_inspired": (3.1, 3.3), "squeezenet_inspired": (0.7, 1.2), "resnet_inspired": (11.0, 11.4)}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import safetensors.torch
 
-from training import loop
+from training import train as loop
 from training.commands.train import main
-from training.learner import Learner
+from training.step import Learner
 
 MOMENTS = ("step", "write", "between")
 
@@ -64,7 +64,7 @@ def kill(moment: str, number: int, arguments: list[str]) -> int:
     The process is forked off a server that has imported everything, and trains nothing itself.
     """
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "tests.training.joined"])
+    server.set_forkserver_preload([__name__, "tests.training.compute.joined"])
     process = server.Process(target=train_until, args=(moment, number, arguments))
     process.start()
     process.join()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.detection_sets import BOXES, OPTIONS, SIZES, coco_body, crops, left_out, refused, write_images
-from tests.training.detection_sets import write_coco as write
-from training.importers import Options, find, read
+from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, coco_body, crops, left_out, refused, write_images
+from tests.training.data.detection_sets import write_coco as write
+from training.data.importers import Options, find, read
 
 
 def edited(root: Path, edit) -> Path:

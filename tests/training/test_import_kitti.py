@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
-from tests.training.detection_sets import write_kitti as write
-from training.importers import Options, read
+from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
+from tests.training.data.detection_sets import write_kitti as write
+from training.data.importers import Options, read
 
 LINES = {
     "fourteen fields": "Car 0 0 0 1 1 50 50 1 1 1 1 1 1",

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.detection_sets import NAMES, refused, write_kitti
-from training.importers import Options, read
+from tests.training.data.detection_sets import NAMES, refused, write_kitti
+from training.data.importers import Options, read
 
 WIDTH, HEIGHT = 320, 200
 OPTIONS = Options(margin=0.0, min_side_px=1, background=0)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import InputError
-from tests.training.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
-from tests.training.detection_sets import write_voc as write
-from training.importers import Options, find, read
+from core.errors import InputError
+from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
+from tests.training.data.detection_sets import write_voc as write
+from training.data.importers import Options, find, read
 
 FILES = {
     "cut off": lambda t: t[:-20],

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.detection_sets import BOXES, NAMES, OPTIONS, SIZES, crops, left_out, refused, write_images
-from tests.training.detection_sets import write_yolo as write
-from training.importers import Options, read
+from tests.training.data.detection_sets import BOXES, NAMES, OPTIONS, SIZES, crops, left_out, refused, write_images
+from tests.training.data.detection_sets import write_yolo as write
+from training.data.importers import Options, read
 
 LINES = {
     "four fields": "0 0.5 0.5 0.2",

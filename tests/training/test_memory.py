@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.pack import COLUMNS, SCHEMA, open_pack, shard_name
-from inference.preprocess import Geometry
+from core.data.pack import COLUMNS, SCHEMA, open_pack, shard_name
+from core.geometry.preprocess import Geometry
 from training.batches import Batches
-from training.feed import open_feed
+from training.prepare import open_feed
 from training.recipe import named
 
 ROWS, SIZE_PX, SHARD_ROWS = 252_723, 224, 28_000

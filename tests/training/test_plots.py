@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from training.plots import draw_confusion
+from training.reports.plots import draw_confusion
 
 
 def drawn(tmp_path, n: int) -> np.ndarray:

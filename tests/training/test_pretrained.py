@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 import models
-from inference.pack import open_pack
+from core.data.pack import open_pack
 from models.checkpoint import load
 from tests.export.runs import write_pack
 from training.commands.train import main
-from training.importers import Options
-from training.pack import pack as write
+from training.data.importers import Options
+from training.data.pack_writer import pack as write
 
 ARCH, FOLDER = "timm/efficientnet_lite0", "timm_efficientnet_lite0"
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "roaduser"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.errors import InputError
+from core.errors import InputError
 from training import recipe as recipes
 from training.recipe import Recipe, named
 from training.schedule import Plateau, rate, side_px

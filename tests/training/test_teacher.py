@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from inference.errors import InputError
-from inference.pack import open_pack
+from core.data.pack import open_pack
+from core.errors import InputError
 from tests.export.runs import train, write_pack
 from training.commands.train import main
-from training.learner import Learner
-from training.mode import Mode
+from training.compare.variants import parse
+from training.compute.mode import Mode
 from training.recipe import named
+from training.step import Learner
 from training.teacher import Teacher
-from training.variants import parse
 
 ARCH = "squeezenet_inspired"
 MODE = Mode("fp32", "contiguous")

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from inference.commands import Parser
-from inference.errors import CheckError, InputError
-from inference.runs import open_run
+from core.cli import Parser
+from core.data.run_dir import open_run
+from core.errors import CheckError, InputError
 from models.checkpoint import load
 from tests.export.runs import write_pack
 from tests.training.killed import kill
-from training import loop
+from training import train as loop
 from training.commands.train import main
 from training.interrupt import Interrupt
-from training.learner import Learner
 from training.state import load_state
+from training.step import Learner
 
 ARCH = "squeezenet_inspired"
 EPOCHS = 3
@@ -92,7 +92,7 @@ def test_run_json_tells_what_was_used(run, pack):
 
 def test_metrics_are_those_of_the_file_that_was_kept(run, pack):
     metrics = json.loads((run / ARCH / "metrics.json").read_text())
-    from inference.pack import open_pack
+    from core.data.pack import open_pack
 
     opened = open_pack(pack)
     rows = opened.rows("test")

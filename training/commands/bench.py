@@ -9,12 +9,14 @@ from typing import Any
 import cv2
 
 import models
-from inference.commands import Parser
-from inference.pack import open_pack
-from training import bench_data, bench_loop, bench_step
-from training.feed import PLACES
-from training.machine import check_device
-from training.mode import FORMATS, PRECISIONS, Mode
+from core.cli import Parser
+from core.data.pack import open_pack
+from training.bench import data as bench_data
+from training.bench import loop as bench_loop
+from training.bench import step as bench_step
+from training.compute.mode import FORMATS, PRECISIONS, Mode
+from training.prepare import PLACES
+from training.reports.machine import check_device
 
 
 def main(arguments: list[str]) -> int | None:

@@ -8,16 +8,16 @@ from argparse import Namespace
 from pathlib import Path
 
 import models
-from inference.commands import Parser
-from inference.errors import InputError
-from inference.files import write_json, write_text
-from inference.pack import open_pack
-from inference.runs import open_run
+from core.cli import Parser
+from core.data.pack import open_pack
+from core.data.run_dir import open_run
+from core.errors import InputError
+from core.files import write_json, write_text
 from training import recipe as recipes
 from training.commands.train import OURS
-from training.comparison import Trial, carry_out, collect, summarize
-from training.comparison_page import draw, markdown
-from training.variants import Variant, one_change, parse
+from training.compare.comparison import Trial, carry_out, collect, summarize
+from training.compare.page import draw, markdown
+from training.compare.variants import Variant, one_change, parse
 
 EPILOG = """a variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Every variant x
 seed is an ordinary run under OUT, so a comparison that was stopped is gone on with by the same command, and comparisons

@@ -7,11 +7,11 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from inference.commands import Parser
-from inference.pack import SPLITS, Pack
-from inference.preprocess import DEFAULT_KERNEL, KERNELS
-from training.importers import Options, names
-from training.pack import pack
+from core.cli import Parser
+from core.data.pack import SPLITS, Pack
+from core.geometry.preprocess import DEFAULT_KERNEL, KERNELS
+from training.data.importers import Options, names
+from training.data.pack_writer import pack
 
 MOST_LISTED = 40
 """Classes in the table of the terminal."""

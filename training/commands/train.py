@@ -12,24 +12,24 @@ import cv2
 import torch
 
 import models
-from inference.commands import Parser
-from inference.errors import InputError
-from inference.files import read_json, sha256_of_file, write_json
-from inference.pack import Pack, open_pack
-from inference.runs import SCHEMA, folder_name, open_run
+from core.cli import Parser
+from core.data.pack import Pack, open_pack
+from core.data.run_dir import SCHEMA, folder_name, open_run
+from core.errors import InputError
+from core.files import read_json, sha256_of_file, write_json
 from training import recipe as recipes
 from training.commands.pack import add_options, summary
-from training.feed import PLACES, choose_place
-from training.importers import Options
+from training.compute.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
+from training.compute.world import World, joined
+from training.data.importers import Options
+from training.data.pack_writer import pack as write_pack
 from training.interrupt import Interrupt
-from training.leaderboard import collect, write_leaderboard
-from training.loop import Job, train
-from training.machine import check_device, commit, describe_machine
-from training.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
-from training.pack import pack as write_pack
+from training.prepare import PLACES, choose_place
+from training.reports.leaderboard import collect, write_leaderboard
+from training.reports.machine import check_device, commit, describe_machine
 from training.schedule import side_px
 from training.teacher import Teacher
-from training.world import World, joined
+from training.train import Job, train
 
 OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
 EPILOG = "any field of the recipe can be set, as --batch 64 or --label-smoothing 0.1; --recipe NAME --help lists them"

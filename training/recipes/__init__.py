@@ -1,1 +1,1 @@
-"""The recipes, one file each with its `RECIPE`, found by file name. What each is worth: training/RECIPES.md."""
+"""The recipes, one file each with its `RECIPE`, found by file name. What each is worth: docs/RECIPES.md."""

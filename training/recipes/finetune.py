@@ -1,4 +1,4 @@
-"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See training/LOOP.md."""
+"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See docs/LOOP.md."""
 
 from dataclasses import replace
 

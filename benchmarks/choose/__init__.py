@@ -1,0 +1,1 @@
+"""The production choice: policy, rule, sensitivity, gate."""

@@ -1,0 +1,61 @@
+"""The production folder: the chosen bundle with one precision and one backend, and the reason beside it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure.candidates import Candidate
+from core.bundle.choice import Choice, this_machine
+from core.bundle.contract import PRECISIONS, Bundle, onnx_name, open_bundle
+from core.bundle.engine_manifest import FOLDER, check_engine, passport_file
+from core.errors import CheckError
+from core.files import replacing_folder, write_json, write_text
+
+CHOICE, CARD = "choice.json", "MODEL_CARD.md"
+
+
+def write_production(
+    path: Path, candidate: Candidate, choice: dict[str, Any], card: str, *, measured: str | None = None
+) -> Bundle:
+    """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it.
+
+    measured: the name of the file that was timed. Where that is an engine, it goes along, and no other engine does.
+    """
+    source = candidate.bundle
+    with replacing_folder(path) as folder:
+        kept = files_of_precision(source, candidate.precision)
+        for name in kept:
+            shutil.copyfile(source.check_file(name), folder / name)
+        if measured and measured not in source.files:
+            copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
+        write_json(folder / CHOICE, choice)
+        write_text(folder / CARD, card)
+        shipped = replace(
+            source,
+            path=folder,
+            gates={candidate.precision: source.gates[candidate.precision]},
+            choice=Choice(candidate.precision, candidate.backend, candidate.threads, this_machine()),
+        ).with_files([*kept, CHOICE, CARD])
+        if shipped.contract != source.contract:
+            raise CheckError(f"the contract of {source.path} changed on the way to {path}")
+        shipped.save()
+    return open_bundle(path)
+
+
+def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
+    """Return the bound files that one precision needs: all but the other precisions' models."""
+    mine = {onnx_name(precision), onnx_name(precision, ort_form=True)}
+    models = {onnx_name(p, ort_form=form) for p in PRECISIONS for form in (False, True)}
+    return [name for name in sorted(bundle.files) if name in mine or name not in models]
+
+
+def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:
+    """Copy an engine with its passport. Raises CheckError when it was not proved, InputError when it is damaged."""
+    if check_engine(source, engine).state != "proved":
+        raise CheckError(f"{engine} is not proved: run `python -m inference verify {source.path}` on the device")
+    folder.mkdir()
+    for part in (engine, passport_file(engine)):
+        shutil.copyfile(part, folder / part.name)

@@ -1,0 +1,103 @@
+"""Test accuracy of the very file that ships, through the very code that will drive it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle.contract import Bundle, Probs
+from core.data.pack import Pack
+from core.errors import CheckError, InputError
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import whole
+from core.stats import Bools, calibration_bins, calibration_error, risk_coverage, wilson
+from inference.frame.processor import Pipeline
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a candidate said of every test row. labels_n: int64; probs_nc: float32 (n, classes)."""
+
+    labels_n: NDArray[np.int64]
+    probs_nc: Probs
+
+    @property
+    def predicted_n(self) -> NDArray[np.int64]:
+        """The class with the highest probability."""
+        return np.asarray(self.probs_nc.argmax(1), np.int64)
+
+    @property
+    def correct_n(self) -> Bools:
+        """Whether each row was right."""
+        return np.asarray(self.predicted_n == self.labels_n)
+
+
+def check_same_data(pack: Pack, bundle: Bundle) -> None:
+    """Raise InputError when the pack and the bundle do not speak of the same classes and geometry."""
+    if pack.classes != bundle.classes:
+        raise InputError(f"{pack.path} has the classes {pack.classes}, {bundle.path} has {bundle.classes}")
+    if pack.geometry != bundle.geometry and bundle.selectable:
+        raise InputError(f"{pack.path} was packed with another geometry than {bundle.path}: pack it again")
+
+
+def classify_rows(pipeline: Pipeline, images_nhwc: Bytes) -> Probs:
+    """Return float32 (n, classes): each RGB row goes in as a BGR frame whose whole is the rectangle.
+
+    Raises CheckError when the bytes that reach the backend are not those of the row.
+    """
+    probs = []
+    for row, image in enumerate(images_nhwc):
+        frame_bgr = np.ascontiguousarray(image[..., ::-1])
+        probs.append(pipeline.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
+        same_size = image.shape[0] == pipeline.geometry.size_px
+        if row == 0 and same_size and not np.array_equal(pipeline.backend.input_nhwc[0], image):
+            raise CheckError("the bytes that reach the backend differ from the pack's row: geometry changed them")
+    return np.asarray(probs, np.float32)
+
+
+def predict(pipeline: Pipeline, pack: Pack) -> Predictions:
+    """Classify the test split of a pack. Raises InputError when it has no rows."""
+    rows = pack.rows("test")
+    if not len(rows):
+        raise InputError(f"{pack.path} has no test rows: pack the source again with a test split")
+    return Predictions(pack.labels_n[rows], classify_rows(pipeline, pack.images_nhwc[rows]))
+
+
+def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return top-1 and balanced accuracy, recalls with Wilson intervals, the confusion matrix, and calibration."""
+    correct, labels = predictions.correct_n, predictions.labels_n
+    hits, n = int(correct.sum()), len(correct)
+    recalls = {}
+    for index, name in enumerate(classes):
+        of_class = correct[labels == index]
+        found = int(of_class.sum())
+        rate = found / len(of_class) if len(of_class) else None
+        recalls[name] = {"n": len(of_class), "recall": rate, "interval": list(wilson(found, len(of_class)))}
+    known = [r["recall"] for r in recalls.values() if r["recall"] is not None]
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, predictions.predicted_n), 1)
+    return {
+        "n": n,
+        "hits": hits,
+        "top1": hits / n,
+        "interval": list(wilson(hits, n)),
+        "balanced": float(np.mean(known)),
+        "recalls": recalls,
+        "confusion": confusion.tolist(),
+        **calibrate(predictions.probs_nc.max(1), correct),
+    }
+
+
+def calibrate(tops_n: NDArray[np.float32], correct_n: Bools) -> dict[str, Any]:
+    """Return the expected calibration error with its bins, and accuracy over coverage as the threshold rises."""
+    _, coverage, risk = risk_coverage(tops_n, correct_n)
+    steps = sorted({max(1, round(len(risk) * part / 20)) for part in range(1, 21)})
+    return {
+        "ece": calibration_error(tops_n, correct_n),
+        "bins": [b._asdict() for b in calibration_bins(tops_n, correct_n)],
+        "risk_coverage": [[float(coverage[n - 1]), float(risk[n - 1])] for n in steps],
+        "aurc": float(risk.mean()),
+    }

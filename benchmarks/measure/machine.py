@@ -1,0 +1,50 @@
+"""The machine that the figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.measure.speed.meters import describe_meters, read_meters
+from core.machine import cores, cpu_model, versions
+
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, memory, system and the versions of what ran."""
+    return {
+        "name": device_name(),
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "packages": versions(PACKAGES),
+        "meters": describe_meters(read_meters()),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def device_name() -> str:
+    """Return the board's name where the firmware tells it (a Jetson does), else the processor's."""
+    for path in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
+        try:
+            if name := Path(path).read_text(encoding="utf-8", errors="ignore").strip("\0 \n"):
+                return name
+        except OSError:
+            continue
+    return cpu_model()

@@ -1,0 +1,1 @@
+"""Corruptions and out-of-distribution images."""

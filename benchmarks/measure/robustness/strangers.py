@@ -1,0 +1,75 @@
+"""Pictures that are of no class: a blocked lens, noise, other textures, other data sets. The runner should abstain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy import stats
+
+from core.data.images import read_picture, scan
+from core.errors import InputError
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import Geometry, fill, whole
+from core.stats import Floats
+from core.synthetic import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
+
+
+def make_strangers(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
+    """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is a stranger to networks without a background class."""
+    random = np.random.default_rng(0)
+    size = geometry.size_px
+    made = {
+        "blocked lens": np.stack([_blocked(size, random) for _ in range(count)]),
+        "noise": random.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+        "textures": np.stack([_texture(size, random) for _ in range(count)]),
+    }
+    if background is None:
+        made["empty road (synthetic)"] = _empty_roads(geometry, count)
+    if folder is not None:
+        made[folder.name or "other data"] = _read_folder(folder, geometry, count)
+    return made
+
+
+def auroc(known_n: Floats, strange_n: Floats) -> float:
+    """Return the probability that a known row scores above a strange one; ties count half. Mann and Whitney's U."""
+    u = stats.mannwhitneyu(known_n, strange_n, method="asymptotic").statistic
+    return float(u / (len(known_n) * len(strange_n)))
+
+
+def _blocked(size: int, random: np.random.Generator) -> Bytes:
+    """Mud, a leaf or tape on the lens: one dark colour, uneven light, sensor noise."""
+    colour = random.uniform(0, 90) + random.normal(0, 8, 3)
+    light = cv2.resize(random.uniform(0.6, 1.4, (3, 3)), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.asarray(np.clip(colour * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
+
+
+def _texture(size: int, random: np.random.Generator) -> Bytes:
+    """Stripes, checks or cells, in two random colours."""
+    y, x = np.mgrid[:size, :size] / size
+    angle, cells = random.uniform(0, np.pi), random.uniform(3, 14)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    across = np.cos(angle) * y - np.sin(angle) * x
+    waves = np.sin(2 * np.pi * cells * along) * (np.sin(2 * np.pi * cells * across) if random.random() < 0.5 else 1)
+    share = np.clip(waves * random.uniform(0.7, 5) + 0.5, 0, 1)[..., None]
+    first, second = random.uniform(0, 255, (2, 3))
+    picture = first * share + second * (1 - share) + random.normal(0, 3, (size, size, 3))
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)
+
+
+def _empty_roads(geometry: Geometry, count: int) -> Bytes:
+    plan = [crop for crop in plan_crops(count * len(CLASSES), seed=1) if crop.label == BACKGROUND]
+    return np.stack([pixels for _, _, pixels in draw_zone_crops(plan, geometry)])
+
+
+def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
+    files = scan(folder).pictures
+    step = max(1, len(files) // count)
+    pictures = [p for f in files[::step][:count] if not isinstance(p := read_picture(f), str)]
+    if not pictures:
+        raise InputError(f"{folder} holds no picture that can be read: give --strangers a folder of images")
+    out = geometry.empty(len(pictures))
+    for i, picture in enumerate(pictures):
+        fill(out[i : i + 1], picture, [whole(picture)], geometry)
+    return out

@@ -1,0 +1,1 @@
+"""Latency, cold start, energy, and behaviour under sustained load."""

@@ -1,0 +1,113 @@
+"""Sustained load: every candidate in turns for minutes, its time and the machine's meters window by window."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure.speed.latency import HotPath, time_rounds
+from benchmarks.measure.speed.meters import read_meters
+from core.geometry.frame import Bytes
+from core.stats import Floats
+
+WINDOWS = 24
+"""Points of a curve; at 10 minutes one is 25 s."""
+METER_EVERY_S = 1.0
+
+Window = dict[str, Any]
+
+
+def sustain(
+    paths: Mapping[str, HotPath],
+    frames: Sequence[Bytes],
+    minutes: float,
+    *,
+    windows: int = WINDOWS,
+    meters: Callable[[], dict[str, float]] = read_meters,
+    clock: Callable[[], float] = perf_counter,
+) -> dict[str, Any]:
+    """Time the paths, interleaved, for so many minutes.
+
+    Returns {"minutes", "meters": the names of what has a meter, "windows": [{"minute": its end, "p50_ms": {name},
+    "meters": {name: mean}}]}. A window holds one round at least.
+    """
+    turns = time_rounds(list(paths.values()), frames)
+    rows: list[Window] = []
+    started = last_read = clock()
+    readings = [meters()]
+    for window in range(windows):
+        end = started + 60 * minutes * (window + 1) / windows
+        rounds: list[Floats] = []
+        while not rounds or clock() < end:
+            rounds.append(next(turns)[:, 0])
+            if clock() - last_read >= METER_EVERY_S:
+                readings.append(meters())
+                last_read = clock()
+        medians = np.median(np.concatenate(rounds, axis=1), axis=1)
+        p50_ms = {name: float(value) for name, value in zip(paths, medians, strict=True)}
+        rows.append({"minute": (clock() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
+        readings = readings[-1:]
+        print(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}", file=sys.stderr)
+    return {"minutes": minutes, "meters": sorted({name for row in rows for name in row["meters"]}), "windows": rows}
+
+
+def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each meter over the readings that have it."""
+    names = sorted({name for reading in readings for name in reading})
+    return {name: float(np.mean([r[name] for r in readings if name in r])) for name in names}
+
+
+def find_overtakings(windows: Sequence[Window], noise_floor: float) -> list[dict[str, Any]]:
+    """Return each first time that two candidates changed places by more than the noise, {"minute", "faster", "slower"}.
+
+    "faster" was the slower of the two in the first window.
+    """
+    found = []
+    first = windows[0]["p50_ms"]
+    for one, other in combinations(sorted(first, key=lambda name: (first[name], name)), 2):
+        if first[one] * (1 + noise_floor) >= first[other]:
+            continue
+        late = (w for w in windows[1:] if w["p50_ms"][other] * (1 + noise_floor) < w["p50_ms"][one])
+        if (window := next(late, None)) is not None:
+            found.append({"minute": window["minute"], "faster": other, "slower": one})
+    return sorted(found, key=lambda event: event["minute"])
+
+
+def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
+    """Return each candidate's median of the last quarter of the windows over that of the first quarter."""
+    quarter = max(1, len(windows) // 4)
+
+    def level(part: Sequence[Window], name: str) -> float:
+        return float(np.median([window["p50_ms"][name] for window in part]))
+
+    return {name: level(windows[-quarter:], name) / level(windows[:quarter], name) for name in windows[0]["p50_ms"]}
+
+
+def describe_sustained(body: dict[str, Any], noise_floor: float) -> dict[str, Any]:
+    """Return results.json's part: the windows with the drift, the overtakings and one sentence on them."""
+    windows = body["windows"]
+    drift, events = measure_drift(windows), find_overtakings(windows, noise_floor)
+    most = max(drift, key=lambda name: drift[name])
+    first, last = (sorted(w["p50_ms"], key=lambda n: w["p50_ms"][n]) for w in (windows[0], windows[-1]))
+    order = (
+        f"{len(events)} pair{'s' * (len(events) > 1)} changed places by more than the noise, first"
+        f" {events[0]['faster']} before {events[0]['slower']} at minute {events[0]['minute']:.1f}"
+        if events
+        else "no two changed places by more than the noise"
+    )
+    sentence = (
+        f"Over {body['minutes']:g} minutes of load {order}; from the first quarter to the last {most} changed most, to"
+        f" {drift[most]:.3f} of its time."
+    )
+    return {
+        **body,
+        "drift": drift,
+        "overtakings": events,
+        "order": {"first": first, "last": last},
+        "sentence": sentence,
+    }

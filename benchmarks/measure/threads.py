@@ -1,0 +1,55 @@
+"""The thread count of each candidate on a CPU, measured: on a small network more threads are often no faster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.measure.candidates import Candidate, list_candidates
+from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.speed.latency import take_turns
+from core.bundle.contract import Bundle
+from core.geometry.frame import Bytes
+from core.machine import cores
+
+SAMPLES = 64
+AS_FAST = 1.1
+"""The smallest count within a tenth of the fastest is taken: the camera and the sinks want cores too."""
+
+
+def candidates_by_threads(
+    bundles: dict[str, Bundle], backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes]
+) -> list[Candidate]:
+    """Return a candidate for each of the given counts, or one with the count that is measured to be its best."""
+    if threads is not None:
+        return list_candidates(bundles, backends, threads)
+    return [measure_threads(candidate, frames) for candidate in list_candidates(bundles, backends, [1])]
+
+
+def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
+    """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it."""
+    with open_field([candidate]) as (single, _):
+        if not single or single[0][1].pipeline.backend.describe()["device"] != "cpu" or cores() == 1:
+            return candidate
+        with open_field([replace(candidate, threads=count) for count in counts(cores())[1:]]) as (more, _):
+            opened = [*single, *more]
+            taken = take_turns([path for _, path in opened], frames, samples=SAMPLES)
+    times = zip(opened, taken, strict=True)
+    medians_ms = {rival.threads: float(np.median(samples.frame_ms)) for (rival, _), samples in times}
+    shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
+    print(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}", file=sys.stderr)
+    return replace(candidate, threads=best_count(medians_ms))
+
+
+def counts(most: int) -> list[int]:
+    """Return the counts that are tried: powers of two, and all there are."""
+    return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i < most)})
+
+
+def best_count(medians_ms: Mapping[int, float]) -> int:
+    """Return the smallest count that is about as fast as the fastest."""
+    limit_ms = AS_FAST * min(medians_ms.values())
+    return min(count for count, ms in medians_ms.items() if ms <= limit_ms)

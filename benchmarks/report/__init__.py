@@ -1,0 +1,1 @@
+"""The report: tables, plots, pages, the model card."""

@@ -1,0 +1,1 @@
+"""Studies for development: none of them is part of a benchmark."""

@@ -1,0 +1,1 @@
+"""What every stage shares and the car carries: numpy and OpenCV only."""

@@ -1,0 +1,1 @@
+"""The bundle: its contract, its engines' manifests, its golden frames."""

@@ -1,0 +1,49 @@
+"""The production choice: what the benchmark writes into the bundle's `choice`, and the runner reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError
+from core.machine import cores, cpu_model
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What must be the same for a thread count to hold: processor, and the cores that a process may use."""
+
+    cpu: str
+    cores: int
+
+
+def this_machine() -> Machine:
+    """Return the machine that this process runs on."""
+    return Machine(cpu_model(), cores())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One precision on one backend, and the thread count that was measured with them."""
+
+    precision: str
+    backend: str
+    threads: int
+    machine: Machine
+    """Where the benchmark ran."""
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any], file: Path) -> Choice:
+        """Read the value of `choice` in `file`. Raises InputError when a key is missing or unknown."""
+        try:
+            return cls(**{**body, "machine": Machine(**body["machine"])})
+        except (TypeError, KeyError):
+            raise InputError(
+                f"{file}: choice must hold precision, backend, threads, machine: choose again with python -m benchmarks"
+            ) from None
+
+    def threads_here(self, backend: str, precision: str) -> int | None:
+        """Return the measured thread count; None on another machine, or where something else than the choice runs."""
+        measured = (self.backend, self.precision, self.machine) == (backend, precision, this_machine())
+        return self.threads if measured else None

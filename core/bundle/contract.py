@@ -1,0 +1,163 @@
+"""The bundle: the contract that export, benchmarks and the car keep. `bundle.json` and the files it binds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle.choice import Choice
+from core.errors import InputError
+from core.files import read_json, sha256_of_file, sha256_of_json, write_json
+from core.geometry.preprocess import Geometry
+
+SCHEMA = 1
+PRECISIONS = ("fp32", "fp16", "int8")
+TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
+"""Largest |dprob| allowed between a golden frame's stored and recomputed probabilities. Source: design.md."""
+INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"}
+MEND = "export the run again with `python -m export`"
+
+
+def onnx_name(precision: str, *, ort_form: bool = False) -> str:
+    """Return the file name of a precision; int8 has a second, unsigned form for ONNX Runtime."""
+    return f"model.{precision}{'.ort' if ort_form else ''}.onnx"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """`bundle.json` as an object. `path` is the folder; the rest are its keys, in the file's order."""
+
+    path: Path
+    arch: str
+    synthetic: bool
+    selectable: bool
+    """False for a bundle exported at another size than it was trained at: for latency only."""
+    classes: tuple[str, ...]
+    background: str | None
+    geometry: Geometry
+    temperature: float
+    abstain_threshold: float
+    """A top probability under it is UNKNOWN. Chosen on val."""
+    provenance: dict[str, Any]
+    """Pack path and fingerprint, checkpoint sha256, commit, tool versions, metrics of the checkpoint."""
+    files: dict[str, dict[str, Any]]
+    """{file name: {"sha256", "bytes"}} of everything but engines/."""
+    gates: dict[str, dict[str, Any]]
+    """{precision: {"passed": bool, "checks": [{"name", "value", "limit", "passed"}], ...}}."""
+    choice: Choice | None = None
+    """In production, what `benchmarks` chose; else None."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise InputError(f"{self.file}: classes must be at least two different names; {MEND}")
+        if self.background is not None and self.background not in self.classes:
+            raise InputError(f"{self.file}: background {self.background!r} is not one of the classes; {MEND}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(f"{self.file}: temperature is {self.temperature!r}, it must be above 0; {MEND}")
+        if not (math.isfinite(self.abstain_threshold) and 0 <= self.abstain_threshold <= 1):
+            raise InputError(f"{self.file}: abstain_threshold is {self.abstain_threshold!r}, give 0 to 1; {MEND}")
+        for name in self.files:
+            if Path(name).name != name or name in {".", ".."}:
+                raise InputError(f"{self.file}: the file name {name!r} leaves the bundle; {MEND}")
+
+    @property
+    def file(self) -> Path:
+        """The path of bundle.json."""
+        return self.path / "bundle.json"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions whose ONNX file is here and whose gates passed, in PRECISIONS' order."""
+        held = [p for p in PRECISIONS if onnx_name(p) in self.files]
+        return tuple(p for p in held if self.gates.get(p, {}).get("passed"))
+
+    @property
+    def contract(self) -> str:
+        """The sha256 of what must never change on the way to the car: see design.md."""
+        return sha256_of_json(
+            {
+                "classes": list(self.classes),
+                "background": self.background,
+                "input": INPUT,
+                "geometry": self.geometry.as_json(),
+                "temperature": self.temperature,
+                "abstain_threshold": self.abstain_threshold,
+            }
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the whole of bundle.json, `contract` and `digest` last."""
+        body: dict[str, Any] = {"schema": SCHEMA}
+        for item in fields(self)[1:]:
+            body[item.name] = getattr(self, item.name)
+        body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
+        body["choice"] = asdict(self.choice) if self.choice else None
+        body["contract"] = self.contract
+        body["digest"] = sha256_of_json(body)
+        return body
+
+    def save(self) -> None:
+        """Write bundle.json, atomically."""
+        write_json(self.file, self.as_json())
+
+    def with_files(self, names: list[str]) -> Bundle:
+        """Return a copy that binds these files of the folder, hashed now."""
+        entries = {
+            name: {"sha256": sha256_of_file(self.path / name), "bytes": (self.path / name).stat().st_size}
+            for name in sorted(names)
+        }
+        return replace(self, files=entries)
+
+    def check_file(self, name: str) -> Path:
+        """Return the path of a bound file whose bytes are those that were proved. Raises InputError otherwise."""
+        path, entry = self.path / name, self.files.get(name)
+        if entry is None:
+            raise InputError(f"{path} is not bound by {self.file}; {MEND}")
+        if not path.is_file():
+            raise InputError(f"{path} is missing from the bundle; {MEND}")
+        if path.stat().st_size != entry["bytes"] or sha256_of_file(path) != entry["sha256"]:
+            raise InputError(f"{path} is not the file that was proved (its sha256 differs from bundle.json); {MEND}")
+        return path
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle folder. bundle.json is checked whole; the files it binds when they are used (`check_file`).
+
+    Raises InputError naming the key when the schema, a key, the digest or the contract hash is not as written.
+    """
+    file = path / "bundle.json"
+    if not path.is_dir():
+        raise InputError(f"{path} is not a bundle: there is no such folder; {MEND}")
+    body = read_json(file, MEND)
+    if not isinstance(body, dict):
+        raise InputError(f"{file} is not a JSON object; {MEND}")
+    if body.get("schema") != SCHEMA:
+        raise InputError(f"{file} has schema {body.get('schema')!r}, this version reads {SCHEMA}; {MEND}")
+    names = [item.name for item in fields(Bundle)[1:]]
+    expected = {"schema", *names, "input", "contract", "digest"}
+    if missing := sorted(expected - set(body)):
+        raise InputError(f"{file} lacks {', '.join(missing)}; {MEND}")
+    if unknown := sorted(set(body) - expected):
+        raise InputError(f"{file} has the unknown keys {', '.join(unknown)}; {MEND}")
+    if body["digest"] != sha256_of_json({k: v for k, v in body.items() if k != "digest"}):
+        raise InputError(f"{file} was changed after it was written (its digest differs); {MEND}")
+    if body["input"] != INPUT:
+        raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {MEND}")
+    try:
+        values = {name: body[name] for name in names}
+        values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
+        values["choice"] = Choice.from_json(body["choice"], file) if body["choice"] else None
+        bundle = Bundle(path=path, **values)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{file} has a value of the wrong type ({error}); {MEND}") from None
+    if bundle.contract != body["contract"]:
+        raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {MEND}")
+    return bundle
+
+
+Probs = NDArray[np.float32]

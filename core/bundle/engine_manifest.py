@@ -1,0 +1,169 @@
+"""The passport: the sidecar of an engine that says what it was built from, by what, for what, and whether it ran.
+
+An engine is native code: nothing is deserialised before its passport was read and everything in it agrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from core.bundle.contract import Bundle, onnx_name
+from core.errors import InputError
+from core.files import read_json, sha256_of_file, sha256_of_json, write_json
+
+SCHEMA = 1
+FOLDER = "engines"
+STATES = ("built", "proved")
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What stands in ENGINE.json, `digest` (the sha256 of the canonical rest) as its last key."""
+
+    engine: str
+    """File name of the engine."""
+    engine_sha256: str
+    engine_bytes: int
+    onnx: str
+    """File name of the ONNX file it was built from."""
+    onnx_sha256: str
+    contract: str
+    """The contract hash of the bundle."""
+    precision: str
+    runtime: str
+    """tensorrt or tensorrt_rtx."""
+    version: str
+    target: str
+    """smNN, the compute capability it was built for."""
+    built_on: str
+    """The device's name, or that there was none."""
+    cuda: str
+    """CUDA runtime and driver version, empty where there is no device."""
+    flags: dict[str, Any]
+    batches: tuple[int, ...]
+    calibration: str | None
+    """The hash of the calibration rows of an int8 file."""
+    build_seconds: float
+    state: str = "built"
+    proved_on: dict[str, Any] | None = None
+    """Device, driver, runtime version and date of the golden check that passed: it can be chosen for that device alone.
+
+    `verify` and the benchmark write it; see `Backend.mark_proved`.
+    """
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
+            raise InputError(f"{self.engine}: state is {self.state!r} with proved_on {self.proved_on!r}")
+        if Path(self.engine).name != self.engine or Path(self.onnx).name != self.onnx:
+            raise InputError(f"the passport names the files {self.engine!r} and {self.onnx!r}: a plain name is needed")
+        if not self.batches or any(not isinstance(n, int) or n < 1 for n in self.batches):
+            raise InputError(f"{self.engine}: batches is {self.batches!r}, give whole numbers from 1")
+
+    def save(self, folder: Path) -> None:
+        """Write the passport beside its engine, whole or not at all."""
+        body = {"schema": SCHEMA, **asdict(self), "batches": list(self.batches)}
+        write_json(passport_file(folder / self.engine), {**body, "digest": sha256_of_json(body)})
+
+    def proved(self, device: dict[str, Any]) -> Passport:
+        """Return the passport of an engine whose golden frames passed on `device`."""
+        return replace(self, state="proved", proved_on=device)
+
+
+def passport_file(engine: Path) -> Path:
+    """Return the path of an engine's passport."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def engine_name(precision: str, runtime: str, target: str, batches: tuple[int, ...]) -> str:
+    """Return the file name of an engine: what decides its bytes is part of it, the batch sizes too."""
+    return f"{precision}.{runtime}.{target}.b{'-'.join(map(str, batches))}.engine"
+
+
+def engines_of(bundle: Bundle) -> list[Path]:
+    """Return every engine of a bundle, also one whose file is gone and whose passport is left."""
+    folder = bundle.path / FOLDER
+    return sorted({*folder.glob("*.engine"), *(file.with_suffix("") for file in folder.glob("*.engine.json"))})
+
+
+def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path | None:
+    """Return the engine of a precision and runtime for one compute capability; a build leaves one."""
+    found = sorted((bundle.path / FOLDER).glob(f"{precision}.{runtime}.sm{sm}.b*.engine"))
+    return found[-1] if found else None
+
+
+def mend(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
+    """Return the command that builds an engine, as the hint of an error."""
+    asked = f" --batch {' '.join(map(str, batches))}" if batches else ""
+    command = f"python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}{asked}"
+    return f"build it: {command}"
+
+
+def load(engine: Path, mend: str) -> Passport:
+    """Read an engine's passport. Raises InputError when there is none, or it was changed after it was written."""
+    file = passport_file(engine)
+    if engine.is_file() and not file.is_file():
+        raise InputError(f"{engine} has no passport and is not opened (it runs native code): {mend}")
+    body = read_json(file, mend)
+    names = {item.name for item in fields(Passport)}
+    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+        raise InputError(f"{file} is not of passport schema {SCHEMA}: {mend}")
+    if (keys := set(body) - {"schema", "digest"}) != names or "digest" not in body:
+        raise InputError(f"{file} lacks or has too many keys ({', '.join(sorted(keys ^ names)) or 'digest'}): {mend}")
+    if body.pop("digest") != sha256_of_json(body):
+        raise InputError(f"{file} was changed after it was written (its digest differs): {mend}")
+    body.pop("schema")
+    try:
+        return Passport(**{**body, "batches": tuple(body["batches"])})
+    except TypeError as error:
+        raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
+
+
+def check_engine(bundle: Bundle, engine: Path) -> Passport:
+    """Return the passport of an engine that belongs to this bundle, its bytes hashed, whether or not it can run here.
+
+    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    """
+    passport = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    again = mend(bundle, passport.precision, passport.target.removeprefix("sm"), passport.batches)
+    name = engine_name(passport.precision, passport.runtime, passport.target, passport.batches)
+    onnx = onnx_name(passport.precision)
+    _compare(
+        engine,
+        again,
+        ("file name", passport.engine, engine.name),
+        ("file name", name, engine.name),
+        ("contract", passport.contract, bundle.contract),
+        ("ONNX file", passport.onnx, onnx),
+        ("ONNX sha256", passport.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
+    )
+    if not engine.is_file() or engine.stat().st_size != passport.engine_bytes:
+        raise InputError(f"{engine} is not the file its passport describes (missing or of another size): {again}")
+    if sha256_of_file(engine) != passport.engine_sha256:
+        raise InputError(f"{engine} is not the file its passport describes (its sha256 differs): {again}")
+    return passport
+
+
+def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> Passport:
+    """Return the passport of an engine that belongs to this bundle and fits this runtime and device.
+
+    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    """
+    passport = check_engine(bundle, engine)
+    _compare(
+        engine,
+        mend(bundle, precision, sm, passport.batches),
+        ("precision", passport.precision, precision),
+        ("runtime", passport.runtime, runtime),
+        ("runtime version", passport.version, version),
+        ("compute capability", passport.target, f"sm{sm}"),
+    )
+    return passport
+
+
+def _compare(engine: Path, again: str, *sides: tuple[str, object, object]) -> None:
+    """Raise InputError at the first (what, as built, as wanted here) that differs."""
+    for what, built, wanted in sides:
+        if built != wanted:
+            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {again}")

@@ -1,0 +1,1 @@
+"""Packs and run folders as they are read."""

@@ -1,0 +1,291 @@
+"""Find picture files and read them strictly: one list of suffixes and one reader, for packs and for a folder source.
+
+A damaged picture is a reason, never pixels: OpenCV fills what is missing with grey. Damage is told by the length and
+the end marker, by the checksums of PNG, and by what libjpeg, libtiff and the other decoders report. Formats without a
+checksum hide damage that keeps the length: WebP, JPEG 2000, BMP, PNM, Sun raster, TIFF that is not compressed. libjpeg
+notices each JPEG that is cut short, and most with a gap: 131 of 136 with 10% of their bytes zeroed, 118 with 2%.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from core.data.stderr_capture import StderrCapture
+from core.geometry.frame import Bytes
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff",
+    ".bmp", ".dib", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pxm", ".ras", ".sr",
+    ".hdr", ".pic",
+})
+# fmt: on
+"""What OpenCV decodes to 8-bit colour. Not .pfm (its values have no range) and .exr (the wheel is built without it)."""
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
+"""What macOS's archiver and Synology's file server leave in a folder: copies and thumbnails of what is there."""
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+SUFFIX, HIDDEN, BROKEN = "no picture by its suffix", "hidden", "a broken link"
+AGAIN, CLOSED, SPECIAL = (
+    "a link to a folder above, or to one that was read already",
+    "a folder that cannot be read",
+    "no regular file",
+)
+
+PNG, JPEG_START, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd9"
+DECODER_LINE = re.compile(r"\[ ?(WARN|ERROR|INFO):|Corrupt JPEG data|Premature end of JPEG|libpng |Inconsistent prog")
+DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression)[^\n]*")
+EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What stands in a folder and the folders in it: the pictures, sorted, and what was left out."""
+
+    pictures: list[Path]
+    left_out: dict[str, list[Path]]
+    """{why: what}"""
+
+
+def scan(folder: Path, *, deep: bool = True) -> Scan:
+    """Find the pictures in a folder by their suffix, and in the folders below where `deep`.
+
+    Links are followed; each folder is read once, and none above: there stand the other classes.
+    """
+    pictures: list[Path] = []
+    left_out: dict[str, list[Path]] = defaultdict(list)
+    above = {*folder.absolute().parents, *folder.resolve().parents}
+    seen = {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}
+
+    def refuse(error: OSError) -> None:
+        left_out[CLOSED].append(Path(error.filename))
+
+    starts = deque([folder])  # linked folders come after the real ones, so that a file is found where it stands
+    while starts:
+        for place, folders, files in os.walk(starts.popleft(), onerror=refuse):
+            here = Path(place)
+            state = here.stat()
+            if (state.st_dev, state.st_ino) in seen:
+                left_out[AGAIN].append(here)
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            left_out[HIDDEN] += [here / name for name in folders if is_hidden(name)]
+            folders[:] = sorted(name for name in folders if deep and not is_hidden(name))
+            starts += [here / name for name in folders if (here / name).is_symlink()]
+            for file in (here / name for name in files):
+                if why := _why_no_picture(file):
+                    left_out[why].append(file)
+                else:
+                    pictures.append(file)
+    return Scan(sorted(pictures), {why: sorted(paths) for why, paths in left_out.items() if paths})
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder is hidden, or what a system keeps beside the pictures."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder but the hidden ones, sorted."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def split_folders(root: Path) -> list[Path]:
+    """Return the folders of the splits. Beside folders of other names, a split is one that holds class folders.
+
+    So `train` with pictures in it is a class, beside other classes.
+    """
+    folders = visible_folders(root)
+    named = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
+    return named if len(named) == len(folders) else [folder for folder in named if visible_folders(folder)]
+
+
+def _why_no_picture(file: Path) -> str | None:
+    if is_hidden(file.name):
+        return HIDDEN
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        return SUFFIX
+    if file.is_file():
+        return None
+    return SPECIAL if file.exists() else BROKEN
+
+
+def say_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
+    """Return a line for each reason why something below `root` was left out: how many, and which."""
+    left_out: dict[str, list[Path]] = defaultdict(list)
+    for one in scans:
+        for why, paths in one.left_out.items():
+            left_out[why] += paths
+    lines = []
+    if paths := left_out.pop(SUFFIX, []):
+        suffixes = Counter(path.suffix.lower() or "none" for path in paths)
+        which = ", ".join(f"{suffix} {n}" for suffix, n in suffixes.most_common(8))
+        kind = "file that is no picture by its" if len(paths) == 1 else "files that are no pictures by their"
+        lines.append(f"left out: {len(paths)} {kind} suffix ({which})")
+    return lines + [f"left out: {listed(why, paths, root)}" for why, paths in sorted(left_out.items())]
+
+
+def listed(why: str, paths: list[Path], root: Path) -> str:
+    """Return how many there are, the first three by name, and what they are."""
+    names = [printable(os.path.relpath(path, root)) for path in paths[:3]]
+    return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {why}"
+
+
+def printable(name: str) -> str:
+    """Return a file's name as valid text of one line: what is not UTF-8 in it, and control characters, as escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: c[0].encode("unicode_escape").decode(), text)
+
+
+def is_still(path: str) -> bool:
+    """Say whether a file is one picture by its content. A GIF may be a film, which FFmpeg reads too."""
+    if not Path(path).is_file() or not cv2.haveImageReader(path):
+        return False
+    with Path(path).open("rb") as stream:
+        return stream.read(3) != b"GIF"
+
+
+def read_picture(file: Path) -> Bytes | str:
+    """Return a picture file as uint8 (H, W, 3) BGR, EXIF orientation applied, or the reason why there is none."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return f"unreadable: {os.strerror(error.errno or 0)}"
+    if damage := damage_of(data):
+        return damage
+    frame, said, error_text = _decode(data)
+    if "CV_IO_MAX_IMAGE" in error_text:
+        size = header_size(data)
+        return "too large" + (f": {size[0]}x{size[1]} px" if size else "") + ", OpenCV reads 1,073,741,824 pixels"
+    if "Insufficient memory" in error_text or "Failed to allocate" in error_text:
+        return "too large for the memory"
+    if frame is None:
+        return "unreadable: not an image, or not a whole one"
+    return reported_damage(data, said) or frame
+
+
+_listen = StderrCapture(DECODER_LINE)
+
+
+def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
+    """Return the pixels or None, what the decoder wrote to stderr, and the text of OpenCV's error.
+
+    libjpeg and libtiff say nowhere else what is damaged. To hear it costs some 10 us beside 100 and more.
+    """
+    frame, problem = None, ""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    with _listen() as said:
+        try:
+            frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            problem = str(error)
+    cv2.utils.logging.setLogLevel(level)
+    return None if frame is None else np.asarray(frame, np.uint8), "".join(said), problem
+
+
+def reported_damage(data: bytes, said: str) -> str | None:
+    """Return the damage in what a decoder said of a picture that it decoded, or None."""
+    if (extra := EXTRANEOUS.search(said)) and _is_padding(data, int(extra[1])):
+        return None
+    if found := DAMAGE.search(said):
+        return f"damaged JPEG: {found[0].removeprefix('Corrupt JPEG data: ')}"
+    if "[ERROR" in said:
+        last = said.rsplit("[ERROR", 1)[1].split("\n", 1)[0]
+        return f"damaged: {' '.join(last.split()[3:])[:120]}"
+    return None
+
+
+def _is_padding(data: bytes, n: int) -> bool:
+    """Say whether the n bytes before the end marker are one value again and again: some cameras fill up so."""
+    end = data.rfind(JPEG_END)
+    return len(set(data[max(end - n, 0) : end])) <= 1
+
+
+def damage_of(data: bytes) -> str | None:
+    """Say what is wrong with a picture file's bytes before they are decoded, or None."""
+    if not data:
+        return "unreadable: empty file"
+    if data.startswith(JPEG_START):
+        return None if _jpeg_ends(data) else "truncated JPEG"
+    if data.startswith(PNG):
+        return _png_damage(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "truncated WebP" if len(data) < 8 + int.from_bytes(data[4:8], "little") else None
+    if data.startswith(b"BM") and len(data) >= 6:
+        return "truncated BMP" if len(data) < int.from_bytes(data[2:6], "little") else None
+    if data[4:12] == b"ftypavif" and _is_turned_avif(data):
+        return "an AVIF that is to be turned or mirrored, which OpenCV does not do: save it upright"
+    return None
+
+
+def _is_turned_avif(data: bytes) -> bool:
+    """Say whether the metadata of an AVIF asks for a rotation or a mirror image; `irot` of 0 asks for none."""
+    head = data[: data.find(b"mdat")]
+    turn = head.find(b"irot")
+    return b"imir" in head or (turn >= 0 and head[turn + 4 : turn + 5] not in (b"", b"\0"))
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height in the header of a PNG or a JPEG, before any orientation; None for another file."""
+    if data.startswith(PNG):
+        return struct.unpack_from(">II", data, 16) if len(data) >= 24 else None
+    if not data.startswith(JPEG_START):
+        return None
+    for marker, at in _jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (marker, offset) up to the first scan."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        yield marker, at
+        if marker == 0xDA:
+            return
+        at += 2 if marker == 0x01 or 0xD0 <= marker <= 0xD7 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Say whether the end marker stands after the first scan: an EXIF thumbnail before it has one of its own."""
+    # in what follows the start of a scan, 0xFF of the image is always escaped
+    return any(marker == 0xDA and data.rfind(JPEG_END, at) >= 0 for marker, at in _jpeg_segments(data))
+
+
+def _png_damage(data: bytes) -> str | None:
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return "damaged PNG: a checksum differs"
+        if kind == b"IEND":
+            return None
+        at = end + 4
+    return "truncated PNG"

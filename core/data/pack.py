@@ -1,0 +1,234 @@
+"""Read a pack: a data set decoded once for one input size. `training/data/pack_writer.py` writes it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import mmap
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+from core.files import canonical_json, read_json
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import Geometry
+
+SCHEMA = 1
+SPLITS = ("train", "val", "test", "calibration")
+MEND = "pack the source again with `python -m training pack`"
+BOX = re.compile(r"(\d+ \d+ \d+ \d+)?", re.ASCII)
+COLUMNS = ("row", "label", "split", "group", "source", "box")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An open pack. `images_nhwc` is a read-only memory map, or `Shards` of them: uint8 (N, S, S, 3) RGB.
+
+    Calibration rows are a slice of train: they are trained on, and `rows("train")` holds them too.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    background: str | None
+    geometry: Geometry
+    synthetic: bool
+    fingerprint: str
+    images_nhwc: Bytes
+    labels_n: NDArray[np.int64]
+    splits_n: NDArray[np.str_]
+    groups_n: NDArray[np.str_]
+    sources_n: NDArray[np.str_]
+    boxes_n: tuple[tuple[int, int, int, int] | None, ...]
+    facts: dict[str, Any]
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Return the row numbers of a split, ascending."""
+        wanted = ("train", "calibration") if split == "train" else (split,)
+        return np.flatnonzero(np.isin(self.splits_n, wanted))
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return {split: {class: rows}}; calibration rows count in train too."""
+        return {
+            split: {name: int((self.labels_n[self.rows(split)] == i).sum()) for i, name in enumerate(self.classes)}
+            for split in SPLITS
+        }
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Memory maps that index as the one array they would be: by a row, a slice, or an array of rows (a copy)."""
+
+    parts: tuple[Bytes, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return (sum(map(len, self.parts)), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """As of an array."""
+        return self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Bytes:
+        each = len(self.parts[0])
+        if isinstance(key, (int, np.integer)):
+            row = int(key) + len(self) * (key < 0)
+            if not 0 <= row < len(self):
+                raise IndexError(f"row {key} of {len(self)}")
+            one: Bytes = self.parts[row // each][row % each]
+            return one
+        rows = np.arange(len(self))[key]
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        places = [
+            (self.parts[n], np.flatnonzero(rows // each == n), n * each) for n in np.unique(rows // each).tolist()
+        ]
+        for part, at, start in places:
+            _fetch(part, rows[at] - start)
+        for part, at, start in places:
+            out[at] = part[rows[at] - start]
+        return out
+
+
+def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
+    """Have the disk read rows of a map, all at once, while the first are copied."""
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+        row_bytes = images.strides[0]
+        for row in np.sort(rows).tolist():
+            start = int(images.offset) + row * row_bytes
+            aligned = start - start % mmap.PAGESIZE
+            images.base.madvise(mmap.MADV_WILLNEED, aligned, start + row_bytes - aligned)
+
+
+def _read_no_further(images: Bytes) -> None:
+    """Stop the kernel from reading ahead: of rows in a random order it would read 40 times what is asked for."""
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+        images.base.madvise(mmap.MADV_RANDOM)
+
+
+def fingerprint(
+    classes: tuple[str, ...], background: str | None, geometry: Geometry, rows: Iterable[tuple[int, str, bytes]]
+) -> str:
+    """Return the sha256 of what a pack teaches: classes, background, geometry, and label, split, pixels of each row.
+
+    rows: (label, split, sha256 of the row's pixels) in row order. No path and no time is in it.
+    """
+    digest = hashlib.sha256(canonical_json([SCHEMA, list(classes), background, geometry.as_json()]))
+    for label, split, pixels in rows:
+        digest.update(f"{label} {split} ".encode() + pixels)
+    return digest.hexdigest()
+
+
+def open_pack(path: Path) -> Pack:
+    """Open a pack folder. Raises InputError naming the file and the mend when any part is missing or disagrees."""
+    if not path.is_dir():
+        raise InputError(f"{path} is not a pack: there is no such folder; {MEND}")
+    facts = _read_facts(path / "pack.json")
+    geometry, classes = Geometry.from_json(facts["geometry"]), tuple(facts["classes"])
+    rows = _read_rows(path / "rows.csv", classes)
+    index = {name: i for i, name in enumerate(classes)}
+    return Pack(
+        path=path,
+        classes=classes,
+        background=facts["background"],
+        geometry=geometry,
+        synthetic=facts["synthetic"],
+        fingerprint=facts["fingerprint"],
+        images_nhwc=open_images(path, len(rows), geometry.size_px, facts.get("shard_rows")),
+        labels_n=np.array([index[row["label"]] for row in rows], np.int64),
+        splits_n=np.array([row["split"] for row in rows]),
+        groups_n=np.array([row["group"] for row in rows]),
+        sources_n=np.array([row["source"] for row in rows]),
+        boxes_n=tuple(_parse_box(row["box"]) for row in rows),
+        facts=facts,
+    )
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    """Read pack.json and check the keys that the reader uses."""
+    facts = read_json(file, MEND)
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise InputError(f"{file} is not of pack schema {SCHEMA}; {MEND}")
+    classes, background = facts.get("classes"), facts.get("background")
+    if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
+        raise InputError(f"{file}: classes must be a list of at least two different names; {MEND}")
+    checks = {
+        "classes": all(isinstance(name, str) for name in classes),
+        "background": background is None or background in classes,
+        "synthetic": isinstance(facts.get("synthetic"), bool),
+        "fingerprint": isinstance(facts.get("fingerprint"), str),
+        "shard_rows": _is_shard_rows(facts.get("shard_rows")),
+    }
+    if wrong := [name for name, fine in checks.items() if not fine]:
+        raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {MEND}")
+    try:
+        Geometry.from_json(facts.get("geometry"))
+    except InputError as error:
+        raise InputError(f"{file}: {error}; {MEND}") from None
+    return facts
+
+
+def _is_shard_rows(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise InputError(f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}; {MEND}")
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read ({error}); {MEND}") from None
+    known = set(classes)
+    for number, row in enumerate(rows):
+        whole = None not in row and None not in row.values() and BOX.fullmatch(row["box"])
+        if not whole or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
+            raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {MEND}")
+    return rows
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard, where a pack has more than one."""
+    return f"images.{number:03d}.npy"
+
+
+def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -> Bytes:
+    """Map images.npy, or the shards of `shard_rows` rows each, the last one excepted. Raises InputError."""
+    if shard_rows is None:
+        return _open_file(folder / "images.npy", (rows, size_px, size_px, 3))
+    lengths = [min(shard_rows, rows - start) for start in range(0, rows, shard_rows)]
+    parts = [_open_file(folder / shard_name(i), (n, size_px, size_px, 3)) for i, n in enumerate(lengths)]
+    for part in parts:
+        _read_no_further(part)
+    return cast(Bytes, Shards(tuple(parts)))  # it is no array, but does what is done to one here
+
+
+def _open_file(path: Path, shape: tuple[int, ...]) -> Bytes:
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be opened ({str(error).splitlines()[0]}); {MEND}") from None
+    if images.dtype != np.uint8 or images.shape != shape:
+        raise InputError(f"{path} holds {images.dtype} {images.shape}, its rows need uint8 {shape}; {MEND}")
+    opened: Bytes = images
+    return opened
+
+
+def _parse_box(text: str) -> tuple[int, int, int, int] | None:
+    if not text:
+        return None
+    x0, y0, x1, y1 = (int(part) for part in text.split(" "))
+    return x0, y0, x1, y1

@@ -1,0 +1,66 @@
+"""The folder of a run, runs/NAME: where its parts are, and what run.json says of it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data.pack import Pack, open_pack
+from core.errors import InputError
+from core.files import read_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run. run.json holds at least {"schema", "pack": {"path", "fingerprint"}}."""
+
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def pack_path(self) -> Path:
+        """The pack's folder; a relative path in run.json is relative to the run."""
+        return self.path / str(self.facts["pack"]["path"])
+
+    def open_pack(self, override: Path | None = None) -> Pack:
+        """Open the pack this run was trained on. Raises InputError when `override` is another one."""
+        pack = open_pack(override or self.pack_path)
+        if pack.fingerprint != self.facts["pack"]["fingerprint"]:
+            raise InputError(f"{pack.path} is not the pack that {self.path} was trained on: its fingerprint differs")
+        return pack
+
+    def checkpoints(self) -> dict[str, Path]:
+        """Return {architecture: best.safetensors}, by folder name; `timm/x` lives in the folder `timm_x`."""
+        return {file.parent.name: file for file in sorted(self.path.glob("*/best.safetensors"))}
+
+    def unfinished(self) -> list[str]:
+        """Return the folder names of the architectures whose metrics.json, which training writes last, is not there."""
+        names = dict.fromkeys([*map(folder_name, self.facts.get("models", ())), *self.checkpoints()])
+        return [name for name in names if not (self.path / name / "metrics.json").is_file()]
+
+    def bundles(self) -> dict[str, Path]:
+        """Return {folder name: bundle folder} of the exported architectures."""
+        return {file.parent.parent.name: file.parent for file in sorted(self.path.glob("*/bundle/bundle.json"))}
+
+
+def folder_name(arch: str) -> str:
+    """Return the folder of an architecture inside a run: its name with `/` as `_`."""
+    return arch.replace("/", "_")
+
+
+def open_run(path: Path) -> Run:
+    """Open a run folder. Raises InputError with the nearest names when there is none."""
+    if not (path / "run.json").is_file():
+        siblings = sorted(p.parent.name for p in path.parent.glob("*/run.json"))
+        near = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.0)
+        there = f"; there is {', '.join(near)}" if near else f"; {path.parent} holds no run yet"
+        raise InputError(f"{path} is not a run: it has no run.json{there}")
+    facts = read_json(path / "run.json", "train the run again")
+    pack = facts.get("pack") if isinstance(facts, dict) else None
+    if not isinstance(pack, dict) or facts.get("schema") != SCHEMA or not {"path", "fingerprint"} <= set(pack):
+        raise InputError(f"{path / 'run.json'} is not of run schema {SCHEMA}: train the run again")
+    return Run(path, facts)

@@ -1,0 +1,70 @@
+"""The three ways a command can end badly, and the one place that turns them into exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+from core.redact import public_text
+
+
+class InputError(Exception):
+    """The input or the command is wrong: one sentence that names the file and the mend. Exit code 2."""
+
+
+class CheckError(Exception):
+    """A check of ours failed (parity, gate, self-test): one sentence. Exit code 1."""
+
+
+class DeviceError(Exception):
+    """A runtime or a device failed while it was used: one sentence that says what to look at. Exit code 1."""
+
+
+def as_device_error(error: Exception, what: str) -> DeviceError:
+    """Return the failure of `what` as one sentence; an error of ours is a sentence already."""
+    ours = isinstance(error, (InputError, CheckError, DeviceError))
+    sentence = str(error) if ours else f"{what} failed ({type(error).__name__}: {error}): start it again"
+    return DeviceError(" ".join(public_text(sentence).split()))
+
+
+def check_positive(**values: float) -> None:
+    """Raise InputError naming the first value that is no finite number over 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise InputError(f"{name} is {value!r}: give a number over 0")
+
+
+def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
+    """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other."""
+    if error.filename is None:
+        return None
+    failed = Path(os.fsdecode(error.filename)).resolve()
+    values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)
+    for named in (Path(value).resolve() for value in values if value):
+        if failed.is_relative_to(named) or named.is_relative_to(failed):
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            hint = "make room there, or name another path" if full else "name another path, or give access to this one"
+            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+            reason = "a file stands where a folder is needed" if no_folder else error.strerror
+            return InputError(f"{error.filename} cannot be used ({reason}): {hint}")
+    return None
+
+
+def package_error(error: ModuleNotFoundError) -> InputError | None:
+    """Return the sentence for a package that is not installed; None where one is, but has no such module."""
+    package = (error.name or "").split(".")[0]
+    if not package or find_spec(package):
+        return None
+    hint = "install it, or use the .venv that `make setup` makes"
+    return InputError(f"{sys.executable} lacks the package {package}, which this command needs: {hint}")
+
+
+def _input_error(error: Exception) -> InputError | None:
+    """Return the sentence for what a person can mend; None for a fault in this program."""
+    if isinstance(error, OSError):
+        return path_error(error, sys.argv[1:])
+    return package_error(error) if isinstance(error, ModuleNotFoundError) else None

@@ -1,0 +1,1 @@
+"""Frames, rectangles, the camera's mounting, and the one preprocessing."""

@@ -1,0 +1,74 @@
+"""camera.json: how the camera is mounted and where its zones are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from core.errors import InputError
+from core.files import read_json
+from core.geometry.frame import Relative
+
+ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
+KEYS = ("zones", "rotation", "crop", "mirror_for_people", "mirror_for_network")
+MEND = (
+    'write {"zones": {"ego": [0.3, 0.4, 0.7, 1.0]}}, optionally rotation, crop, mirror_for_people, mirror_for_network'
+)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The mounting. Zones and crop are relative to the upright picture: rotation first, then crop, then mirror."""
+
+    zones: dict[str, Relative] = field(default_factory=dict)
+    """Empty: the source's own zones, else the whole frame."""
+    rotation: int = 0
+    """Degrees clockwise that make the picture upright: 0, 90, 180 or 270."""
+    crop: Relative = WHOLE_PICTURE
+    mirror_for_people: bool = False
+    """Flip the overlay and the page left to right, as a mirror shows it; labels stay readable."""
+    mirror_for_network: bool = False
+    """Flip what is classified: only for a camera that mirrors by itself, or a network trained so."""
+
+    def __post_init__(self) -> None:
+        if self.rotation not in (0, *ROTATIONS):
+            raise InputError(f"rotation is {self.rotation!r}: give 0, 90, 180 or 270")
+        for name in ("mirror_for_people", "mirror_for_network"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
+
+
+def read_camera(path: Path) -> Camera:
+    """Read camera.json. Raises InputError naming the file and the field."""
+    body = read_json(path, MEND)
+    if not isinstance(body, dict):
+        raise InputError(f"{path} is not a JSON object: {MEND}")
+    if unknown := sorted(set(body) - set(KEYS)):
+        raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(KEYS)}")
+    zones = body.get("zones", {})
+    if not isinstance(zones, dict) or ("zones" in body and not zones):
+        raise InputError(f"{path}: zones is not an object of rectangles: {MEND}")
+    values: dict[str, Any] = dict(body)
+    try:
+        values["zones"] = {name: read_relative(rect, f"zones.{name}") for name, rect in zones.items()}
+        values["crop"] = read_relative(body.get("crop", WHOLE_PICTURE), "crop")
+        return Camera(**values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_relative(value: Any, field: str) -> Relative:
+    """Return `value` as x0, y0, x1, y1 in 0..1 with x0 < x1 and y0 < y1. Raises InputError naming the field."""
+    numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
+    )
+    if not numbers or len(value) != 4:
+        raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
+    x0, y0, x1, y1 = (float(part) for part in value)
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    return x0, y0, x1, y1

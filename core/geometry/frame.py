@@ -1,0 +1,53 @@
+"""A frame of a camera, and the rectangles on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class AgeBasis(str, Enum):
+    """Since when the age of a frame counts."""
+
+    CAPTURE = "capture"
+    """Since the driver took the picture."""
+    ARRIVAL = "arrival"
+    """Since this process had it: what camera, network and decoder held it back for before is not in it."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+Bytes = NDArray[np.uint8]
+
+
+Rect = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of the frame; x1 and y1 are exclusive."""
+
+
+Relative = tuple[float, float, float, float]
+"""x0, y0, x1, y1 as parts of the frame's width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. image_bgr: uint8 (H, W, 3), owned by the source and valid until its next `read`."""
+
+    frame_id: int
+    """Counts what the camera made, also what nobody read: a gap is a drop."""
+    captured_ns: int
+    """When it was taken, or when it came (see age_basis), on the monotonic clock: age is now minus this."""
+    image_bgr: Bytes
+    media_ns: int = 0
+    """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
+    truth: Mapping[str, str | None] = field(default_factory=dict)
+    """{zone: class, or None for not known}; empty where the source has no truth."""
+    name: str = ""
+    """The file it came from, where there is one."""
+    drops: int | None = None
+    """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
+    age_basis: AgeBasis = AgeBasis.ARRIVAL

@@ -1,0 +1,23 @@
+"""The synthetic rear view: a seeded road scene with ground truth, for every path that has no camera.
+
+`Scene` is a camera that can be asked for any frame; `plan_crops` draws a balanced data set of zones from it.
+Whatever is made from it must say "synthetic".
+"""
+
+from __future__ import annotations
+
+from core.synthetic.camera import SCENARIOS, Scene, zone_rects
+from core.synthetic.crops import Crop, draw_zone_crops, plan_crops
+from core.synthetic.traffic import BACKGROUND, CLASSES, ZONES
+
+__all__ = [
+    "BACKGROUND",
+    "CLASSES",
+    "SCENARIOS",
+    "ZONES",
+    "Crop",
+    "Scene",
+    "draw_zone_crops",
+    "plan_crops",
+    "zone_rects",
+]

@@ -1,0 +1,203 @@
+"""Draw in the perspective of a rear camera: background, lane marks, and the brush that draws a body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.geometry.frame import Bytes
+from core.synthetic.traffic import CAMERA_M, FOCAL, HORIZON, Actor
+
+Colour = tuple[float, float, float]
+"""Blue, green, red, 0-255."""
+SHIFT = 4
+"""Polygons are drawn in sixteenths of a pixel, so that slow growth does not jump."""
+
+# condition: sky at the zenith, sky at the horizon, land, road, light on bodies, haze per metre
+_LIGHT: dict[str, tuple[Colour, Colour, Colour, Colour, float, float]] = {
+    "day": ((205, 150, 95), (225, 215, 200), (70, 120, 95), (112, 110, 108), 1.0, 0.010),
+    "dusk": ((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.62, 0.014),
+    "night": ((22, 14, 12), (38, 30, 30), (14, 18, 16), (40, 38, 38), 0.36, 0.012),
+    "rain": ((150, 145, 140), (170, 168, 165), (72, 92, 82), (86, 86, 88), 0.68, 0.026),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """The projection and the light of one frame."""
+
+    width: int
+    height: int
+    condition: str
+    gain: float
+    light: float
+    haze: float
+    haze_colour: Colour
+
+    @classmethod
+    def of(cls, width: int, height: int, condition: str, gain: float) -> View:
+        """Return the view of a condition."""
+        _, horizon, _, _, light, haze = _LIGHT[condition]
+        return cls(width, height, condition, gain, light * gain, haze, scaled(horizon, gain))
+
+    def point(self, x_m: float, up_m: float, away_m: float) -> tuple[float, float]:
+        """Project a point: metres right of the axis, above the road, away from the camera -> pixels."""
+        scale = FOCAL * self.width / away_m
+        return self.width / 2 + x_m * scale, HORIZON * self.height + (CAMERA_M - up_m) * scale
+
+    def lit(self, colour: Colour, away_m: float, shade: float = 1.0) -> Colour:
+        """Return a body's colour under this light, behind `away_m` of haze."""
+        clear = float(np.exp(-self.haze * away_m))
+        return tuple(  # type: ignore[return-value]
+            min(255.0, c * self.light * shade * clear + h * (1 - clear))
+            for c, h in zip(colour, self.haze_colour, strict=True)
+        )
+
+    @property
+    def lamps(self) -> bool:
+        """Say whether vehicles have their lamps on."""
+        return self.condition != "day"
+
+
+def scaled(colour: Colour, by: float) -> Colour:
+    """Return a colour times a factor, clipped."""
+    return tuple(min(255.0, c * by) for c in colour)  # type: ignore[return-value]
+
+
+def polygon(frame: Bytes, points: list[tuple[float, float]], colour: Colour) -> None:
+    """Fill a convex polygon given in float pixels."""
+    fixed = np.rint(np.array(points) * (1 << SHIFT)).astype(np.int32)
+    cv2.fillConvexPoly(frame, fixed, colour, cv2.LINE_8, SHIFT)
+
+
+def draw_background(view: View, variant: int) -> Bytes:
+    """Return sky, land, skyline and road: uint8 (H, W, 3)."""
+    zenith, horizon, land, road, _, _ = _LIGHT[view.condition]
+    random = np.random.default_rng((17, variant))
+    frame = np.empty((view.height, view.width, 3), np.uint8)
+    split = round(HORIZON * view.height)
+    blend = np.linspace(0, 1, split)[:, None, None]
+    frame[:split] = (np.array(zenith) * (1 - blend) + np.array(horizon) * blend).astype(np.uint8)
+    frame[split:] = np.array(land, np.uint8)
+    _draw_skyline(frame, view, random, scaled(land, 0.8))
+    edge_m = float(random.uniform(6.6, 9.0))
+    near, far = 1.0, 400.0
+    polygon(
+        frame,
+        [
+            view.point(-edge_m, 0, far),
+            view.point(edge_m, 0, far),
+            view.point(edge_m, 0, near),
+            view.point(-edge_m, 0, near),
+        ],
+        scaled(road, float(random.uniform(0.8, 1.2))),
+    )
+    for side in (-1, 1):
+        _draw_band(frame, view, side * (edge_m - 0.5), 0.14, near, far, scaled((215, 220, 220), view.light))
+    if variant % 3 == 0:
+        _draw_guard_rail(frame, view, edge_m + 0.4)
+    texture = random.normal(0, 5, (view.height // 2, view.width // 2, 1)).astype(np.float32)
+    rough = cv2.resize(texture, (view.width, view.height), interpolation=cv2.INTER_LINEAR)[..., None]
+    return np.asarray(np.clip(frame.astype(np.float32) + rough, 0, 255), np.uint8)
+
+
+def _draw_skyline(frame: Bytes, view: View, random: np.random.Generator, colour: Colour) -> None:
+    base = HORIZON * view.height
+    for _ in range(int(random.integers(6, 16))):
+        x, w, h = random.uniform(0, view.width), random.uniform(0.02, 0.1) * view.width, random.uniform(0.02, 0.2)
+        shade = scaled(colour, float(random.uniform(0.6, 1.5)))
+        top = base - h * view.height
+        if random.random() < 0.5:
+            polygon(frame, [(x, top), (x + w, top), (x + w, base), (x, base)], shade)
+        else:
+            axes = (max(1, round(w / 2)), max(1, round(h * view.height)))
+            cv2.ellipse(frame, (round(x), round(base)), axes, 0, 180, 360, shade, -1)
+
+
+def _draw_band(
+    frame: Bytes, view: View, x_m: float, width_m: float, near_m: float, far_m: float, colour: Colour
+) -> None:
+    corners = [(x_m - width_m, far_m), (x_m + width_m, far_m), (x_m + width_m, near_m), (x_m - width_m, near_m)]
+    polygon(frame, [view.point(x, 0, z) for x, z in corners], colour)
+
+
+def _draw_guard_rail(frame: Bytes, view: View, x_m: float) -> None:
+    for side in (-1, 1):
+        rail = [(0.5, 2.0), (0.85, 2.0), (0.85, 120.0), (0.5, 120.0)]
+        polygon(frame, [view.point(side * x_m, up, z) for up, z in rail], view.lit((150, 150, 150), 5))
+
+
+def draw_dashes(frame: Bytes, view: View, time_s: float) -> None:
+    """Draw the moving lane marks: 3 m long, every 9 m, at 14 m/s."""
+    offset = (time_s * 14) % 9
+    for number in range(6):
+        away = 1.6 + number * 9 + offset
+        colour = view.lit((225, 228, 228), away)
+        for x_m in (-2.2, 2.2):
+            _draw_band(frame, view, x_m, 0.07, away, away + 3, colour)
+
+
+class Body:
+    """The front of an actor, drawn in its own units: x -0.5..0.5 across, up 0..1 of its height."""
+
+    def __init__(self, frame: Bytes, view: View, actor: Actor, away_m: float) -> None:
+        self.frame, self.view, self.actor, self.away_m = frame, view, actor, away_m
+        self.paint: Colour = actor.colour_bgr
+
+    def at(self, x: float, up: float, back_m: float = 0.0) -> tuple[float, float]:
+        """Return the pixel of a point of the front, or of one `back_m` behind it."""
+        actor = self.actor
+        return self.view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, self.away_m + back_m)
+
+    def shape(self, points: list[tuple[float, float]], colour: Colour, shade: float = 1.0) -> None:
+        """Fill a convex polygon of the front with a lit colour."""
+        polygon(self.frame, [self.at(x, up) for x, up in points], self.view.lit(colour, self.away_m, shade))
+
+    def panel(self, x0: float, x1: float, up0: float, up1: float, colour: Colour, shade: float = 1.0) -> None:
+        """Fill a rectangle of the front."""
+        self.shape([(x0, up0), (x1, up0), (x1, up1), (x0, up1)], colour, shade)
+
+    def disc(
+        self, x: float, up: float, radius_m: float, colour: Colour, *, lit: bool = True, stretch: float = 1
+    ) -> None:
+        """Fill a circle, or an ellipse `stretch` times as high, of the front."""
+        cx, cy = self.at(x, up)
+        radius = max(0.6, radius_m * FOCAL * self.view.width / self.away_m)
+        axes = (max(1, round(radius)), max(1, round(radius * stretch)))
+        shade = self.view.lit(colour, self.away_m) if lit else colour
+        cv2.ellipse(self.frame, (round(cx), round(cy)), axes, 0, 0, 360, shade, -1)
+
+    def shadow(self) -> None:
+        """Darken the road under the actor."""
+        corners = [(-0.6, 0.0, -0.25), (0.6, 0.0, -0.25), (0.58, 0.0, 1.2), (-0.58, 0.0, 1.2)]
+        polygon(self.frame, [self.at(*c) for c in corners], self.view.lit((38, 38, 38), self.away_m))
+
+    def lamp(self, x: float, up: float, radius_m: float) -> None:
+        """Draw a head lamp: a pale disc, or a glow when lamps are on."""
+        if not self.view.lamps:
+            self.disc(x, up, radius_m, (215, 220, 220))
+            return
+        cx, cy = self.at(x, up)
+        radius = max(2, round(radius_m * FOCAL * self.view.width / self.away_m))
+        self.disc(x, up, radius_m, (225, 245, 250), lit=False)
+        if self.view.condition in ("night", "dusk"):
+            add_glow(self.frame, round(cx), round(cy), min(radius * 4, self.view.width // 12))
+
+
+_GLOW: NDArray[np.float32] = np.exp(-(np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]).astype(np.float32) ** 2) * 5)
+
+
+def add_glow(frame: Bytes, x: int, y: int, radius: int) -> None:
+    """Add a soft light around a pixel, clipped to the frame."""
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = max(x - radius, 0), max(y - radius, 0), min(x + radius, width), min(y + radius, height)
+    if x1 <= x0 or y1 <= y0:
+        return
+    glow = cv2.resize(_GLOW, (2 * radius, 2 * radius))[
+        y0 - y + radius : y1 - y + radius, x0 - x + radius : x1 - x + radius
+    ]
+    light = (glow[..., None] * np.array((130, 160, 170), np.float32)).astype(np.uint8)
+    frame[y0:y1, x0:x1] = cv2.add(np.ascontiguousarray(frame[y0:y1, x0:x1]), light)

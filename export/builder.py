@@ -1,0 +1,205 @@
+"""Checkpoint in, verified bundle out: every rung of the ladder measured on the file that ships."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from core.bundle import golden_file
+from core.bundle.contract import Bundle, onnx_name
+from core.data.pack import Pack
+from core.errors import CheckError, InputError
+from core.files import sha256_of_file, sha256_of_json
+from core.geometry.preprocess import Geometry
+from core.machine import versions
+from export.latency_only import resized
+from export.precision import fp16, int8
+from export.precision.fp32 import stamp, to_onnx
+from export.quantize import calibration
+from export.quantize.search import Evidence, search
+from export.verify import golden_frames, parity
+from export.verify.parity import Rung, breach, gate, measure, run_onnx, run_torch
+from models.checkpoint import Checkpoint, Facts
+
+TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
+SPLITS = ("val", "test")
+Say = Callable[[str], None]
+
+
+@dataclass
+class Assembly:
+    """A bundle in the making: what was measured so far."""
+
+    bundle: Bundle
+    pack: Pack
+    """At the bundle's size."""
+    rows: dict[str, NDArray[np.int64]]
+    reference: dict[str, parity.Probs]
+    """Torch's probabilities of each split."""
+    golden: golden_file.Golden
+    rungs: list[Rung]
+    latency_only: bool
+
+    def climb(
+        self, name: str, run: Callable[[NDArray[np.int64]], parity.Probs], splits: Iterable[str] = SPLITS
+    ) -> Rung:
+        """Measure one file in one runtime on splits, val first; return the rung on val."""
+        for split in splits:
+            rows = self.rows[split]
+            probs = run(rows)
+            self.rungs.append(measure(name, split, rows, probs, self.reference[split], self.pack.labels_n[rows]))
+        return next(rung for rung in reversed(self.rungs) if rung.name == name and rung.split == "val")
+
+    def judge(self, precision: str, rungs: list[Rung], facts: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Record the gate of a precision from its rungs on val, and what else is known of it; return the gate."""
+        judged = {**gate(precision, rungs), **(facts or {})}
+        if self.latency_only:
+            judged |= {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
+        self.bundle = replace(self.bundle, gates={**self.bundle.gates, precision: judged})
+        return judged
+
+    def expect(self, precision: str, model: onnx.ModelProto) -> None:
+        """Record what the golden regions must give in a precision: what the file says as it is written."""
+        regions = np.arange(len(self.golden.geometry_rhwc))
+        probs = run_onnx(model, self.golden.geometry_rhwc, regions, exact=True)
+        self.golden = golden_frames.with_probs(self.golden, {**self.golden.probs, precision: probs})
+
+    def write(self, name: str, model: onnx.ModelProto) -> None:
+        """Write a file of the bundle: the same graph gives the same bytes."""
+        (self.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
+    """Raise InputError when a checkpoint and a pack are not of one training."""
+    sides = [
+        ("classes", list(facts.classes), list(pack.classes)),
+        ("background class", facts.background, pack.background),
+        ("geometry", facts.geometry.as_json(), pack.geometry.as_json()),
+        ("pack fingerprint", facts.pack_fingerprint, pack.fingerprint),
+    ]
+    for what, trained, packed in sides:
+        if trained != packed:
+            raise InputError(
+                f"{path}: its {what} is {trained}, that of the pack {pack.path} is {packed}: name the pack it was "
+                "trained on with --pack, or train again"
+            )
+
+
+def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int) -> Assembly:
+    """Start the bundle of a checkpoint in `folder`: its contract, its rows, and torch's word on them."""
+    facts = checkpoint.facts
+    geometry = Geometry(size_px, facts.geometry.kernel)
+    bundle = Bundle(
+        path=folder,
+        arch=facts.arch,
+        synthetic=facts.synthetic,
+        selectable=geometry == facts.geometry,
+        classes=facts.classes,
+        background=facts.background,
+        geometry=geometry,
+        temperature=facts.temperature,
+        abstain_threshold=facts.abstain_threshold,
+        provenance=_provenance(path, facts, pack),
+        files={},
+        gates={},
+    )
+    drawn = resized(pack, geometry)
+    golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
+    rows = {split: drawn.rows(split) for split in SPLITS}
+    return Assembly(
+        bundle=bundle,
+        pack=drawn,
+        rows=rows,
+        reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
+        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_rows]), geometry),
+        rungs=[],
+        latency_only=geometry != facts.geometry,
+    )
+
+
+def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
+    return {
+        "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
+        "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
+        "commit": facts.commit,
+        "tools": {"python": platform.python_version()} | versions(TOOLS),
+    }
+
+
+def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
+    """Export fp32 and hold it against torch. Raises CheckError when it is not the network that was trained."""
+    model = to_onnx(network, made.bundle.geometry.size_px)
+    stamp(model, made.bundle, "fp32")
+    gates = made.judge("fp32", [made.climb("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
+    if not gates["passed"]:
+        raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({breach(gates)})")
+    regions = np.arange(len(made.golden.geometry_rhwc))
+    probs = run_torch(network, made.golden.geometry_rhwc, regions)
+    made.golden = golden_frames.with_probs(made.golden, {"fp32": probs})
+    made.write(onnx_name("fp32"), model)
+    return model
+
+
+def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
+    """Add a precision. One that cannot be made is refused with the reason, so that the others ship."""
+    golden_before, rungs_before = made.golden, list(made.rungs)
+    try:
+        add()
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # a graph that we, onnx or the runtime cannot handle: each has exceptions of its own
+        reason = " ".join(str(error).split())[:200]
+        refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
+        made.golden, made.rungs = golden_before, rungs_before
+        made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: refused})
+
+
+def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+    """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
+    rows = calibration.calibration_rows(made.pack)
+    tensors = [name for node in fp32.graph.node for name in node.output]
+    amax = calibration.peaks(calibration.Observer(fp32, tensors), made.pack.images_nhwc, rows)
+    kept = fp16.overflowing(fp32, amax)
+    if kept:
+        say(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
+    model = fp16.to_fp16(fp32, kept)
+    stamp(model, made.bundle, "fp16")
+    rung = made.climb("fp16", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))
+    if made.judge("fp16", [rung], {"kept_float": kept})["passed"]:
+        made.expect("fp16", model)
+        made.write(onnx_name("fp16"), model)
+
+
+def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+    """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
+    rows, val = calibration.calibration_rows(made.pack), made.rows["val"]
+    images = made.pack.images_nhwc
+    evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val],
+                        made.golden.geometry_rhwc)  # fmt: skip
+    found = search(
+        fp32, evidence, lambda sentence: say(f"{made.bundle.arch}: {sentence}"), repair=not made.latency_only
+    )
+    for model in found.forms.values():
+        stamp(model, made.bundle, "int8")
+    signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
+    rungs = [
+        made.climb("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
+        made.climb("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
+    ]
+    facts = found.facts()
+    facts["calibration_rows"] = len(rows)
+    facts["calibration"] = sha256_of_json([made.pack.fingerprint, rows.tolist(), facts])
+    facts["float_layers"] = int8.float_layers(signed, found.kept_float)
+    if made.judge("int8", rungs, facts)["passed"]:
+        made.expect("int8", signed)
+        made.expect(f"int8{golden_file.ORT_FORM}", unsigned)
+        made.write(onnx_name("int8"), signed)
+        made.write(onnx_name("int8", ort_form=True), unsigned)

@@ -1,0 +1,143 @@
+"""ONNX fp32 -> fp16: every layer computes in half precision, but normalisation, temperature and softmax.
+
+Input and output stay as they are (uint8 in, float32 out): a caller sees no difference but the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export.graph.nodes import Graph, attribute, drop_unread
+
+HIGHEST = 65504.0
+"""The largest finite fp16 number."""
+ROOM = 4.0
+"""How far under HIGHEST an observed magnitude must stay: other rows go higher, and sums run ahead of their result."""
+FLOAT_ATTRIBUTES = ("Resize",)
+"""Operators whose float constants are no numbers of the network and must stay float32."""
+
+
+def overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
+    """Return the nodes that touch a number fp16 cannot hold: an observed tensor, or a constant.
+
+    amax: the largest magnitude observed of each tensor; one that was not observed is not judged.
+    """
+    graph = Graph(model)
+    return [node.name for node in graph.nodes if any(_is_too_high(graph, name, amax) for name in _touched(node))]
+
+
+def _touched(node: onnx.NodeProto) -> list[str]:
+    return [name for name in [*node.input, *node.output] if name]
+
+
+def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
+    if name in graph.constants:
+        value = graph.array(name)
+        return bool(value.dtype == np.float32 and value.size and _finite_peak(value) * ROOM > HIGHEST)
+    return amax.get(name, 0.0) * ROOM > HIGHEST
+
+
+def _finite_peak(value: NDArray[np.generic]) -> float:
+    magnitudes = np.abs(np.asarray(value, np.float64))
+    magnitudes = magnitudes[magnitudes < np.finfo(np.float32).max]  # a Clip without an upper bound
+    return float(magnitudes.max()) if magnitudes.size else 0.0
+
+
+def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
+    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, by the range check."""
+    graph = Graph(model)
+    halved = _halved(graph, frozenset(keep_float))
+    half_tensors = {name for node in halved for name in node.output}
+    converted = onnx.ModelProto()
+    converted.CopyFrom(model)
+    casts: dict[str, onnx.NodeProto] = {}
+    constants: dict[str, onnx.TensorProto] = {}
+    nodes: list[onnx.NodeProto] = []
+    names = {node.name for node in halved}
+    for source in graph.nodes:
+        node = onnx.NodeProto.FromString(source.SerializeToString())
+        half = node.name in names
+        for i, name in enumerate(node.input):
+            if half and name in graph.constants:
+                node.input[i] = _half_constant(graph, node, name, constants)
+            elif name and half != (name in half_tensors) and _is_float(graph, name):
+                node.input[i] = _cast(name, half, casts, nodes)
+        if half:
+            _halve_attributes(node)
+        nodes.append(node)
+    del converted.graph.node[:], converted.graph.value_info[:]
+    converted.graph.node.extend(nodes)
+    converted.graph.initializer.extend(constants.values())
+    drop_unread(converted)
+    onnx.checker.check_model(converted, full_check=True)
+    return converted
+
+
+def _halved(graph: Graph, kept: frozenset[str]) -> list[onnx.NodeProto]:
+    """Return the nodes from the first weighted layer to the last logits, less those that are kept."""
+    below: set[str] = set()
+    for node in graph.nodes:
+        if graph.is_weighted(node) or any(name in below for name in node.input):
+            below |= set(node.output)
+    tail = _tail(graph)
+    return [
+        node
+        for node in graph.nodes
+        if node.output[0] in below and node.name not in kept | tail and _is_float(graph, node.output[0])
+    ]
+
+
+def _tail(graph: Graph) -> set[str]:
+    """Return the names of softmax and of the temperature before it."""
+    tail = {graph.nodes[-1].name}
+    before = graph.producer.get(graph.nodes[-1].input[0])
+    if before is not None and before.op_type in {"Div", "Mul"} and before.input[1] in graph.constants:
+        tail.add(before.name)
+    return tail
+
+
+def _is_float(graph: Graph, name: str) -> bool:
+    """Say whether a tensor holds numbers of the network and not a shape."""
+    if name in graph.constants:
+        return bool(graph.constants[name].data_type == TensorProto.FLOAT)
+    node = graph.producer.get(name)
+    if node is None or node.op_type in {"Shape", "Size", "ArgMax", "NonZero"}:
+        return False
+    if node.op_type == "Cast":
+        return attribute(node, "to", 0) == TensorProto.FLOAT
+    if node.op_type in {"Gather", "Concat", "Slice", "Unsqueeze", "Squeeze", "Reshape", "Identity"}:
+        return _is_float(graph, node.input[0])
+    return True
+
+
+def _half_constant(graph: Graph, node: onnx.NodeProto, name: str, constants: dict[str, onnx.TensorProto]) -> str:
+    if graph.constants[name].data_type != TensorProto.FLOAT or node.op_type in FLOAT_ATTRIBUTES:
+        return name
+    half = f"{name}_half"
+    if half not in constants:
+        value = np.clip(np.asarray(graph.array(name), np.float32), -HIGHEST, HIGHEST)
+        constants[half] = numpy_helper.from_array(value.astype(np.float16), half)
+    return half
+
+
+def _cast(name: str, half: bool, casts: dict[str, onnx.NodeProto], nodes: list[onnx.NodeProto]) -> str:
+    """Return the name of a tensor in the other precision, cast once for all its readers."""
+    cast = f"{name}_{'half' if half else 'float'}"
+    if cast not in casts:
+        to = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        casts[cast] = helper.make_node("Cast", [name], [cast], name=f"Cast_{cast}", to=to)
+        nodes.append(casts[cast])
+    return cast
+
+
+def _halve_attributes(node: onnx.NodeProto) -> None:
+    for item in node.attribute:
+        if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
+            item.i = TensorProto.FLOAT16
+        if item.type == onnx.AttributeProto.TENSOR and item.t.data_type == TensorProto.FLOAT:
+            item.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item.t).astype(np.float16)))

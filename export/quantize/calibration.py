@@ -1,0 +1,156 @@
+"""Observe the ranges of activations on rows of the calibration slice, as they are in the pack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from core.bundle.contract import INPUT
+from core.data.pack import Pack
+from core.geometry.frame import Bytes
+from core.stats import pick_balanced
+
+ROWS = 500
+"""How many rows are observed, where the slice holds as many."""
+BATCH = 8
+BINS = 2048
+LEVELS = 128
+METHODS = ("minmax", "percentile", "entropy")
+PERCENTILE = 99.99
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of |x| in BINS equal bins from 0 to `amax`."""
+
+    amax: float
+    counts: NDArray[np.int64]
+
+    def percentile(self, percent: float) -> float:
+        """Return the magnitude that `percent` of the values do not pass."""
+        share = np.cumsum(self.counts) / max(self.counts.sum(), 1)
+        return float((np.searchsorted(share, percent / 100) + 1) / BINS * self.amax)
+
+    def entropy(self) -> float:
+        """Return the magnitude at which clipping loses the least information.
+
+        Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017: the smallest Kullback-Leibler divergence
+        between the clipped distribution and its LEVELS-level version.
+        """
+        counts = self.counts.astype(np.float64)
+        best, best_divergence = BINS, np.inf
+        for end in range(LEVELS, BINS + 1, LEVELS // 8):
+            clipped = counts[:end].copy()
+            clipped[-1] += counts[end:].sum()
+            divergence = _divergence(clipped, _coarse(counts[:end]))
+            if divergence < best_divergence:
+                best, best_divergence = end, divergence
+        return best / BINS * self.amax
+
+
+def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread each of LEVELS levels evenly over those of its bins that are not empty."""
+    level_of = np.arange(len(counts)) * LEVELS // len(counts)
+    totals = np.bincount(level_of, counts, LEVELS)
+    filled = np.bincount(level_of, counts > 0, LEVELS)
+    return np.where(counts > 0, (totals / np.maximum(filled, 1))[level_of], 0)
+
+
+def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    p, q = p / max(p.sum(), 1), q / max(q.sum(), 1)
+    both = (p > 0) & (q > 0)
+    missed = p[(p > 0) & (q == 0)].sum()  # what the coarse version gives no chance at all
+    return float((p[both] * np.log(p[both] / q[both])).sum() + missed * np.log(1e12))
+
+
+def calibration_rows(pack: Pack, count: int = ROWS) -> NDArray[np.int64]:
+    """Return up to `count` row numbers of the calibration slice, class-balanced, the same every time."""
+    return np.sort(rows_in_turn(pack, "calibration", count))
+
+
+def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
+    """Return up to `count` row numbers of a split, one of each class in turn."""
+    rows = pack.rows(split)
+    return rows[pick_balanced(pack.labels_n[rows], count)]
+
+
+def batches(images_nhwc: Bytes, rows: NDArray[np.int64], size: int = BATCH) -> Iterator[Bytes]:
+    """Yield the rows unchanged, uint8 (n, S, S, 3), `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield np.ascontiguousarray(images_nhwc[rows[start : start + size]])
+
+
+class Observer:
+    """Runs an fp32 graph with its inner tensors as outputs."""
+
+    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str], threads: int = 0) -> None:
+        import onnxruntime as ort
+
+        self.tensors = sorted(tensors)
+        watched = onnx.ModelProto()
+        watched.CopyFrom(model)
+        watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self.tensors)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = ort.InferenceSession(watched.SerializeToString(), options, ["CPUExecutionProvider"])
+
+    def run(self, frames_nhwc: Bytes) -> dict[str, NDArray[np.float32]]:
+        """Return every watched tensor for one batch."""
+        if not self.tensors:  # to the runtime an empty list means every output
+            return {}
+        values = self._session.run(self.tensors, {INPUT["name"]: frames_nhwc})
+        return dict(zip(self.tensors, values, strict=True))
+
+
+def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Return the largest magnitude of each watched tensor; NaN counts as infinity."""
+    amax = dict.fromkeys(observer.tensors, 0.0)
+    for frames in batches(images_nhwc, rows):
+        for name, values in observer.run(frames).items():
+            if np.issubdtype(values.dtype, np.floating) and values.size:
+                peak = float(np.abs(values).max())
+                amax[name] = max(amax[name], peak if np.isfinite(peak) else float("inf"))
+    return amax
+
+
+def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
+    """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
+    amax = peaks(observer, images_nhwc, rows)
+    counts = {name: np.zeros(BINS, np.int64) for name in amax}
+    for frames in batches(images_nhwc, rows):
+        for name, values in observer.run(frames).items():
+            if amax[name] > 0:
+                bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
+                counts[name] += np.bincount(bins, minlength=BINS)
+    return {name: Histogram(amax[name], counts[name]) for name in amax}
+
+
+def ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
+    """Return the magnitude to represent of each tensor, by one of METHODS."""
+    if method == "minmax":
+        return {name: h.amax for name, h in histograms.items()}
+    if method == "percentile":
+        return {name: h.percentile(PERCENTILE) for name, h in histograms.items()}
+    if method == "entropy":
+        return {name: h.entropy() for name, h in histograms.items()}
+    raise ValueError(f"{method!r} is not one of {METHODS}")
+
+
+def channel_ranges(
+    model: onnx.ModelProto, tensors: Iterable[str], images_nhwc: Bytes, rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the largest magnitude of each channel (axis 1) of the tensors, float32 (channels,)."""
+    observer = Observer(model, tensors)
+    highest: dict[str, NDArray[np.float32]] = {}
+    for frames in batches(images_nhwc, rows):
+        for name, values in observer.run(frames).items():
+            peak = np.abs(values).max(tuple(i for i in range(values.ndim) if i != 1))
+            highest[name] = np.maximum(highest.get(name, peak), peak)
+    return highest

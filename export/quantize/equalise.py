@@ -1,0 +1,140 @@
+"""Cross-layer equalisation: move scale between a layer and the next, so that no channel drowns the others in int8.
+
+Source: M. Nagel et al., "Data-free quantization through weight equalization and bias correction" (2019), with the
+ranges of activations in place of the first layer's weights: those are quantised per channel, activations are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from export.graph.nodes import Graph, attribute
+
+PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
+"""What lets a positive factor per channel through. ReLU6 does not: its bound would have to be scaled too."""
+PASSES = 2
+LIMIT = 1e4
+"""The largest factor: a channel that is nearly dead needs none."""
+Ranges = Callable[[onnx.ModelProto, Iterable[str]], dict[str, NDArray[np.float32]]]
+"""Observe the largest magnitude per channel of tensors of a graph."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A layer and all that read it, with nothing between that a factor would not pass."""
+
+    first: onnx.NodeProto
+    readers: tuple[onnx.NodeProto, ...]
+
+
+def pairs(model: onnx.ModelProto) -> list[Pair]:
+    """Return the layers whose channels can be scaled, in order."""
+    graph = Graph(model)
+    found = []
+    for node in graph.weighted:
+        readers = _readers(graph, node.output[0])
+        if readers and all(_fits(graph, node, reader) for reader in readers):
+            found.append(Pair(node, tuple(readers)))
+    return found
+
+
+def _readers(graph: Graph, name: str) -> list[onnx.NodeProto]:
+    """Return the weighted layers behind a tensor; none when anything else reads it or it leaves the graph."""
+    found: list[onnx.NodeProto] = []
+    for node in graph.consumers[name]:
+        if graph.is_weighted(node) and node.input[0] == name:
+            found.append(node)
+        elif node.op_type in PASSING and (behind := _readers(graph, node.output[0])):
+            found += behind
+        else:
+            return []
+    return found
+
+
+def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
+    """Say whether the reader's input channels are the first layer's output channels, and all constants their own."""
+    constants = [name for node in (first, reader) for name in node.input[1:] if name]
+    if any(name not in graph.constants or len(graph.consumers[name]) > 1 for name in constants):
+        return False
+    group = attribute(reader, "group", 1)
+    return _outputs(graph, first) == _inputs(graph, reader) and group in {1, _outputs(graph, reader)}
+
+
+def _outputs(graph: Graph, node: onnx.NodeProto) -> int:
+    shape = graph.array(node.input[1]).shape
+    return int(shape[0] if node.op_type == "Conv" or attribute(node, "transB", 0) else shape[-1])
+
+
+def _inputs(graph: Graph, node: onnx.NodeProto) -> int:
+    shape = graph.array(node.input[1]).shape
+    if node.op_type == "Conv":
+        return int(shape[1] * attribute(node, "group", 1))
+    return int(shape[1] if attribute(node, "transB", 0) else shape[-2])
+
+
+def equalise(model: onnx.ModelProto, ranges: Ranges) -> tuple[onnx.ModelProto, list[str]]:
+    """Return the same function with balanced channels, and the names of the layers that were scaled."""
+    balanced = onnx.ModelProto()
+    balanced.CopyFrom(model)
+    found = pairs(balanced)
+    if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
+        return balanced, []
+    for _ in range(PASSES):
+        seen = ranges(balanced, [pair.first.output[0] for pair in found])
+        for pair in found:
+            _balance(balanced, pair, seen[pair.first.output[0]])
+    return balanced, [pair.first.name for pair in found]
+
+
+def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float32]) -> None:
+    """Scale one pair in place: afterwards a channel's activation and its weights in the next layer weigh the same."""
+    values = {item.name: item for item in model.graph.initializer}
+    graph = Graph(model)
+    weights_c = np.max([_input_peaks(graph, reader) for reader in pair.readers], axis=0)
+    alive = (activation_c > 0) & (weights_c > 0)
+    if not alive.any():
+        return
+    factors = np.ones(len(activation_c), np.float32)
+    factors[alive] = np.sqrt(activation_c[alive] / weights_c[alive])
+    factors[alive] /= np.exp(np.log(factors[alive]).mean())  # the layer as a whole keeps its scale
+    factors = np.clip(factors, 1 / LIMIT, LIMIT)
+    inverse = (1 / factors).astype(np.float32)
+    _scale(values, pair.first.input[1], inverse, _output_axis(pair.first))
+    if len(pair.first.input) > 2 and pair.first.input[2]:
+        _scale(values, pair.first.input[2], inverse, 0)
+    for reader in pair.readers:
+        _scale(values, reader.input[1], factors, 0 if _is_depthwise(reader) else _input_axis(reader))
+
+
+def _is_depthwise(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Conv" and attribute(node, "group", 1) > 1
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else -1
+
+
+def _input_axis(node: onnx.NodeProto) -> int:
+    return 1 if node.op_type == "Conv" or attribute(node, "transB", 0) else -2
+
+
+def _input_peaks(graph: Graph, reader: onnx.NodeProto) -> NDArray[np.float32]:
+    """Return the largest weight that reads each input channel."""
+    weights = np.abs(np.asarray(graph.array(reader.input[1]), np.float32))
+    if _is_depthwise(reader):
+        return np.asarray(weights.reshape(weights.shape[0], -1).max(1))
+    axis = _input_axis(reader) % weights.ndim
+    return np.asarray(weights.max(tuple(i for i in range(weights.ndim) if i != axis)))
+
+
+def _scale(values: dict[str, onnx.TensorProto], name: str, factors: NDArray[np.float32], axis: int) -> None:
+    array = numpy_helper.to_array(values[name])
+    shape = [1] * array.ndim
+    shape[axis] = len(factors)
+    values[name].CopyFrom(numpy_helper.from_array(array * factors.reshape(shape), name))

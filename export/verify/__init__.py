@@ -1,0 +1,1 @@
+"""Proof that an exported file agrees with torch: parity, golden frames, every CPU backend."""

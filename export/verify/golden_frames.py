@@ -1,0 +1,51 @@
+"""Make the golden frames: real rows of the pack, enlarged into frames of several sizes, the same every time."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from core.bundle.contract import Probs
+from core.bundle.golden_file import Golden, expected_bytes
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import Geometry
+
+REGIONS = 8
+"""At most this many real rows: a self-test of milliseconds, a file of a few megabytes at 224 px."""
+FRAMES = ((3, 1.7, 1.4), (3, 0.8, 1.3), (2, 1.0, 1.0))
+"""Of each frame: how many rows stand side by side, and how much wider and higher than S each is drawn."""
+MARGIN_PX = 9
+
+
+def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
+    """Draw rows (uint8 RGB, any square size) into frames; return them with rectangles and geometry, no probabilities.
+
+    Each frame also has a rectangle that reaches over its edge, as a zone of a moving camera can.
+    """
+    frames: list[Bytes] = []
+    rects: list[tuple[int, int, int, int]] = []
+    frame_of: list[int] = []
+    queue = list(images_rhwc)
+    for count, wider, higher in FRAMES:
+        taken, queue = queue[:count], queue[count:]
+        if not taken:
+            break
+        width, height = round(geometry.size_px * wider), round(geometry.size_px * higher)
+        frame = np.full((height + 2 * MARGIN_PX, (width + MARGIN_PX) * len(taken) + MARGIN_PX, 3), 96, np.uint8)
+        for i, image in enumerate(taken):
+            x0 = MARGIN_PX + i * (width + MARGIN_PX)
+            drawn = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (width, height), interpolation=cv2.INTER_LINEAR)
+            frame[MARGIN_PX : MARGIN_PX + height, x0 : x0 + width] = drawn
+            rects.append((x0, MARGIN_PX, x0 + width, MARGIN_PX + height))
+            frame_of.append(len(frames))
+        rects.append((-MARGIN_PX, -MARGIN_PX, MARGIN_PX + width, MARGIN_PX + height))
+        frame_of.append(len(frames))
+        frames.append(frame)
+    rects_r4, frame_of_r = np.array(rects, np.int32), np.array(frame_of, np.int32)
+    made = expected_bytes(tuple(frames), rects_r4, frame_of_r, geometry)
+    return Golden(tuple(frames), rects_r4, frame_of_r, made, {})
+
+
+def with_probs(golden: Golden, probs: dict[str, Probs]) -> Golden:
+    """Return a copy that expects these probabilities of each precision."""
+    return Golden(golden.frames, golden.rects_r4, golden.frame_of_r, golden.geometry_rhwc, probs)

@@ -1,0 +1,142 @@
+"""Measure how far a rung of the ladder (an exported file in a runtime) is from torch, and gate it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from core.bundle.contract import INPUT
+from core.geometry.frame import Bytes
+from core.stats import Pairs, pair, paired_interval
+from export.quantize.calibration import batches
+
+Probs = NDArray[np.float32]
+BATCH = 64
+FP32_MAX_DPROB = 1e-4
+ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
+"""Largest loss of val accuracy against torch, as a fraction, or one row where val is so small that one is more."""
+P99_DPROB = {"fp16": 0.02, "int8": 0.25}
+"""Largest 99th percentile of |dprob| on val: a file that is right by luck, far from what was trained, is refused."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One exported file against torch, on the rows of one split."""
+
+    name: str
+    split: str
+    rows: int
+    max_dprob: float
+    mean_dprob: float
+    p99_dprob: float
+    top1_agreement: float
+    flipped: tuple[int, ...]
+    """Row numbers of the pack whose top-1 differs from torch's."""
+    flips: tuple[dict[str, Any], ...]
+    """Of each of them {"row", "torch", "file"}: the class and the probability that either side gave."""
+    accuracy: float
+    pairs: Pairs
+    """Rows that torch alone, and that the file alone, has right."""
+
+    @property
+    def interval(self) -> dict[str, float]:
+        """Tango's 95% interval of the loss of accuracy against torch."""
+        return dict(zip(("low_95", "high_95"), paired_interval(self.pairs), strict=True))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that stands in parity.json."""
+        body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "pairs"}
+        loss = {"value": self.pairs.loss, **self.interval}
+        return {**body, "flipped": list(self.flipped), "flips": list(self.flips), "accuracy_loss": loss}
+
+
+def measure(
+    name: str, split: str, rows: NDArray[np.int64], probs: Probs, reference: Probs, labels: NDArray[np.int64]
+) -> Rung:
+    """Compare the probabilities of the same rows. Raises ValueError when the shapes differ."""
+    if probs.shape != reference.shape or len(probs) != len(rows):
+        raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
+    dprob = np.abs(probs - reference).max(1)
+    top, top_reference = probs.argmax(1), reference.argmax(1)
+    return Rung(
+        name=name,
+        split=split,
+        rows=len(rows),
+        max_dprob=float(dprob.max()),
+        mean_dprob=float(dprob.mean()),
+        p99_dprob=float(np.percentile(dprob, 99)),
+        top1_agreement=float((top == top_reference).mean()),
+        flipped=tuple(int(row) for row in rows[top != top_reference]),
+        flips=tuple(
+            {"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])}
+            for i in np.flatnonzero(top != top_reference)
+        ),
+        accuracy=float((top == labels).mean()),
+        pairs=pair(top_reference == labels, top == labels),
+    )
+
+
+def _answer(probs_c: Probs) -> dict[str, Any]:
+    top = int(probs_c.argmax())
+    return {"class": top, "probability": finite(round(float(probs_c[top]), 6))}
+
+
+def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
+    """Return {"passed", "checks"} of a precision from its rungs on val. NaN fails."""
+    checks: list[dict[str, Any]] = []
+    for rung in rungs:
+        if precision == "fp32":
+            limits = [("max |dprob|", rung.max_dprob, FP32_MAX_DPROB)]
+        else:
+            limits = [
+                ("accuracy loss", rung.pairs.loss, max(ACCURACY_LOSS[precision], 1 / rung.rows)),
+                ("p99 |dprob|", rung.p99_dprob, P99_DPROB[precision]),
+            ]
+        for what, value, limit in limits:
+            passed = bool(value <= limit)
+            name = f"{rung.name}: {what}"
+            checks.append({"name": name, "value": finite(value), "limit": limit, "passed": passed})
+        if precision != "fp32":
+            checks[-2] |= rung.interval
+    return {"passed": all(check["passed"] for check in checks), "checks": checks}
+
+
+def breach(gates: dict[str, Any]) -> str:
+    """Return the sentence of the first check that failed, or why there is nothing to check."""
+    failed = next((check for check in gates["checks"] if not check["passed"]), None)
+    if failed is None:
+        return str(gates["note"])
+    value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"
+    return f"{failed['name']} is {value}, the limit is {failed['limit']:g}"
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold: None for NaN and infinity, what an overflow leaves."""
+    return value if math.isfinite(value) else None
+
+
+def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Probs:
+    """Return torch's probabilities of the rows, float32 (n, classes)."""
+    with torch.inference_mode():
+        parts = [network(torch.from_numpy(frames)).numpy() for frames in batches(images_nhwc, rows, BATCH)]
+    return np.concatenate(parts)
+
+
+def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64], *, exact: bool = False) -> Probs:
+    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as written, nothing fused."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if exact:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows, BATCH)]
+    return np.concatenate(parts)

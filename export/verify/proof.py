@@ -1,0 +1,90 @@
+"""Prove a bundle on the files as they are read back: every CPU backend that is here, val split and golden frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from core.bundle import golden_file
+from core.bundle.contract import Bundle, onnx_name
+from core.errors import CheckError
+from core.files import write_json
+from export.builder import Assembly
+from export.verify.parity import Probs, breach, finite, gate
+from inference import backends
+from inference.backends import Backend
+from inference.proof import golden_run
+
+BACKENDS = ("ort", "openvino")
+"""What can run a bundle wherever it is exported; engines are proved on their device."""
+CLIMBED = ("openvino",)
+"""Whose arithmetic is not that of the rungs that were climbed in ONNX Runtime before the files were written."""
+
+
+def finish(made: Assembly) -> Bundle:
+    """Write parity.json, golden.npz and bundle.json, each precision proved or dropped.
+
+    Raises CheckError when fp32 fails: then there is no bundle.
+    """
+    folder = made.bundle.path
+    made.golden.save(folder / golden_file.NAME)
+    _bind(made)
+    for name in BACKENDS:
+        module = backends.find(name)
+        if not backends.presence(name).here:
+            continue
+        for precision in [p for p in made.bundle.precisions if p in module.PRECISIONS]:
+            opened = backends.open_backend(name, made.bundle, precision)
+            try:
+                _prove(made, name, opened, precision)
+            finally:
+                opened.close()
+            if not made.bundle.gates[precision]["passed"]:
+                _drop(made, precision)
+    write_json(folder / "parity.json", {"schema": 1, "rungs": [rung.as_json() for rung in made.rungs]})
+    _bind(made)
+    return made.bundle
+
+
+def _prove(made: Assembly, name: str, opened: Backend, precision: str) -> None:
+    """Add the checks of one precision on one backend to its gate."""
+    checks = []
+    if name in CLIMBED and not made.latency_only:
+        rung = made.climb(f"{precision} {name}", lambda rows: drive(opened, made, rows), ["val"])
+        checks += gate(precision, [rung])["checks"]
+    for row in golden_run.check(made.bundle, name, opened, precision):
+        what = f"{precision} {name}: golden frames, {row.check}"
+        checks.append({"name": what, "value": finite(row.value), "limit": row.limit, "passed": row.passed})
+    known = made.bundle.gates[precision]
+    passed = known["passed"] and all(check["passed"] for check in checks)
+    judged = {**known, "passed": passed, "checks": [*known["checks"], *checks]}
+    made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: judged})
+
+
+def drive(opened: Backend, made: Assembly, rows: np.ndarray) -> Probs:
+    """Return a backend's probabilities of rows of the pack, one at a time as in the car, float32 (n, classes)."""
+    probs = np.empty((len(rows), len(made.bundle.classes)), np.float32)
+    for i, row in enumerate(rows):
+        opened.input_nhwc[0] = made.pack.images_nhwc[row]
+        probs[i] = opened.infer(1)[0]
+    return probs
+
+
+def _drop(made: Assembly, precision: str) -> None:
+    """Take a precision's files out of the bundle. Raises CheckError when it is fp32."""
+    if precision == "fp32":
+        raise CheckError(f"{made.bundle.arch}: no bundle, fp32 failed ({breach(made.bundle.gates[precision])})")
+    for ort_form in (False, True):
+        (made.bundle.path / onnx_name(precision, ort_form=ort_form)).unlink(missing_ok=True)
+    kept = {p: probs for p, probs in made.golden.probs.items() if p.removesuffix(golden_file.ORT_FORM) != precision}
+    made.golden = replace(made.golden, probs=kept)
+    made.golden.save(made.bundle.path / golden_file.NAME)
+    _bind(made)
+
+
+def _bind(made: Assembly) -> None:
+    """Hash the files that are there and write bundle.json."""
+    made.bundle = made.bundle.with_files([file.name for file in made.bundle.path.iterdir() if file.is_file()])
+    made.bundle = replace(made.bundle, files={n: f for n, f in made.bundle.files.items() if n != made.bundle.file.name})
+    made.bundle.save()

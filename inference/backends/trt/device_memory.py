@@ -1,0 +1,108 @@
+"""The CUDA calls that the trt backend needs, through cuda-python: a device, pinned and device buffers, one stream."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import DeviceError, InputError
+
+DRIVER = Path("/sys/module/nvidia/version")
+
+
+@dataclass(frozen=True)
+class Device:
+    """The CUDA device 0."""
+
+    name: str
+    sm: int
+    """Compute capability, 86 for 8.6."""
+    cuda: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that stands in passports."""
+        return {"name": self.name, "sm": self.sm, "cuda": self.cuda}
+
+
+def runtime() -> Any:
+    """Import cuda-python's runtime bindings."""
+    from cuda.bindings import runtime as cudart
+
+    return cudart
+
+
+def absence() -> str | None:
+    """Say why no CUDA device can be used here, in words; None when one can."""
+    if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
+        return "cuda-python is not installed"
+    try:
+        status, count = runtime().cudaGetDeviceCount()
+    except Exception as error:  # the bindings load libraries as they are called
+        return f"the CUDA driver does not load: {str(error).splitlines()[0]}"
+    if int(status) != 0 or not count:
+        return "there is no CUDA device or no driver for it"
+    return None
+
+
+def device() -> Device:
+    """Describe the CUDA device 0. Raises InputError when there is none."""
+    if reason := absence():
+        raise InputError(f"no engine can run here: {reason}")
+    properties = call("cudaGetDeviceProperties", 0)
+    versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
+    shown = [f"{v // 1000}.{v % 1000 // 10}" for v in versions]
+    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
+    cuda = f"runtime {shown[0]}, driver {shown[1]}{_driver_release()}"
+    return Device(name, properties.major * 10 + properties.minor, cuda)
+
+
+def _driver_release() -> str:
+    """Return the release of NVIDIA's kernel module, which CUDA does not tell: " (570.86.15)", or nothing."""
+    with suppress(OSError):
+        return f" ({DRIVER.read_text(encoding='utf-8').strip()})"
+    return ""
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call one function of the CUDA runtime; return its value. Raises DeviceError with CUDA's own name of the error."""
+    status, *values = getattr(runtime(), name)(*arguments)
+    if int(status) != 0:
+        raise DeviceError(f"CUDA's {name} failed ({getattr(status, 'name', status)}): run `nvidia-smi` to see why")
+    return values[0] if values else None
+
+
+class Buffer:
+    """An array in pinned host memory with its twin on the device."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.bytes: int = math.prod(shape) * np.dtype(dtype).itemsize
+        self._host = call("cudaHostAlloc", self.bytes, 0)
+        self.device = int(call("cudaMalloc", self.bytes))
+        memory = (ctypes.c_uint8 * self.bytes).from_address(int(self._host))
+        self.array: NDArray[Any] = np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
+
+    def upload(self, rows: int, stream: Any) -> None:
+        """Copy the first rows to the device, in stream order."""
+        kind = runtime().cudaMemcpyKind.cudaMemcpyHostToDevice
+        call("cudaMemcpyAsync", self.device, int(self._host), self._share(rows), kind, stream)
+
+    def download(self, rows: int, stream: Any) -> None:
+        """Copy the first rows to the host, in stream order."""
+        kind = runtime().cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call("cudaMemcpyAsync", int(self._host), self.device, self._share(rows), kind, stream)
+
+    def _share(self, rows: int) -> int:
+        return self.bytes // len(self.array) * rows
+
+    def free(self) -> None:
+        """Give both memories back; `array` must not be used afterwards."""
+        call("cudaFree", self.device)
+        call("cudaFreeHost", self._host)

@@ -1,0 +1,276 @@
+"""Build an engine from an ONNX file of a bundle: TensorRT 10 and 11 and TensorRT-RTX, through one code path.
+
+TensorRT builds for the device it runs on. TensorRT-RTX builds ahead of time, on a machine without a GPU too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from core.bundle.contract import INPUT, Bundle, onnx_name
+from core.bundle.engine_manifest import FOLDER, Passport, engine_name
+from core.errors import CheckError, InputError
+from core.files import replacing, sha256_of_file, write_text
+from inference.backends.trt import device_memory
+from inference.backends.trt.build_progress import Say, logger, monitor, say_on_terminal
+from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
+
+RUNTIMES = ("tensorrt", "tensorrt_rtx")
+LEVELS = range(6)
+MIB = 1 << 20
+INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides an engine besides its ONNX file and its target."""
+
+    batches: tuple[int, ...] = (1, 4, 16)
+    """One static profile each: one region, a camera's zones, a detector's boxes and the benchmark's robustness.
+
+    A frame's regions run on the smallest one that holds them.
+    """
+    tf32: bool = False
+    """Let a GPU round fp32 products to TF32. Off, so that fp32 is fp32."""
+    level: int | None = None
+    """How long to look for fast kernels, 0 to 5; None: the runtime's own default."""
+    workspace_mib: int = 1024
+    """The most device memory that kernels may use between them while they are chosen and run."""
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise InputError(f"level is {self.level}: give {LEVELS.start} to {LEVELS.stop - 1}")
+        if self.workspace_mib < 1:
+            raise InputError(f"workspace_mib is {self.workspace_mib}: give 1 or more")
+        if not self.batches or any(n < 1 for n in self.batches) or len(set(self.batches)) != len(self.batches):
+            raise InputError(f"batches is {self.batches}: give different whole numbers from 1")
+
+
+def importable() -> list[str]:
+    """Return which of RUNTIMES are installed."""
+    return [name for name in RUNTIMES if find_spec(name) is not None]
+
+
+def serves(runtime: str, trt: Any, sm: int) -> bool:
+    """Say whether a runtime has kernels for a compute capability, as far as can be known without a build."""
+    if runtime == "tensorrt_rtx":
+        return f"SM{sm}" in trt.ComputeCapability.__members__
+    # Source: TensorRT's support matrices: Volta until 10.4, Turing and later since
+    major, minor = (int(part) for part in trt.__version__.split(".")[:2])
+    return sm >= (75 if (major, minor) >= (10, 5) else 70)
+
+
+def serving(sm: int) -> list[str]:
+    """Return which of the installed runtimes have kernels for a compute capability."""
+    return [name for name in importable() if serves(name, module_of(name), sm)]
+
+
+def module_of(runtime: str) -> Any:
+    """Import a runtime. Raises InputError when it is not one of RUNTIMES or not installed."""
+    if runtime not in RUNTIMES:
+        raise InputError(f"there is no runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
+    if runtime not in importable():
+        raise InputError(f"{runtime} is not installed: {INSTALL}")
+    return importlib.import_module(runtime)
+
+
+def _default_runtime(sm: int | None, device: device_memory.Device | None) -> str:
+    """Return the first installed runtime that builds for the target: TensorRT itself builds on its device alone."""
+    able = [name for name in importable() if device or name != "tensorrt"] or importable()
+    if not able:
+        raise InputError(f"neither tensorrt nor tensorrt_rtx is installed: {INSTALL}")
+    target = sm or (device.sm if device else None)
+    return next((name for name in able if target is None or serves(name, module_of(name), target)), able[0])
+
+
+def build(
+    bundle: Bundle,
+    precision: str,
+    *,
+    runtime: str | None = None,
+    sm: int | None = None,
+    options: Options | None = None,
+    say: Say = say_on_terminal,
+) -> Path:
+    """Build the engine of one precision for one compute capability; write it with its passport; return its path.
+
+    sm: 86 for 8.6; None for the device that is here. On a device the layers that were built stand beside the engine.
+    Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
+    """
+    options = options or Options()
+    onnx = bundle.check_file(onnx_name(precision))
+    device = None if device_memory.absence() else device_memory.device()
+    name = runtime or _default_runtime(sm, device)
+    trt = module_of(name)
+    target = _target(name, trt, sm, device)
+    started = perf_counter()
+    log = logger(trt)
+    builder = trt.Builder(log)
+    network, _parser = _parse(trt, builder, onnx)
+    if precision == "int8":
+        _check_int8(trt, network, bundle, onnx)
+    config = _configure(trt, builder, bundle, options)
+    if name == "tensorrt_rtx":
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
+    path = bundle.path / FOLDER / engine_name(precision, name, f"sm{target}", options.batches)
+    watch = monitor(trt, path.name, say)
+    config.progress_monitor = watch
+    engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
+    say("")
+    with replacing(path) as temporary:
+        temporary.write_bytes(engine)
+    Passport(
+        engine=path.name,
+        engine_sha256=sha256_of_file(path),
+        engine_bytes=path.stat().st_size,
+        onnx=onnx.name,
+        onnx_sha256=bundle.files[onnx.name]["sha256"],
+        contract=bundle.contract,
+        precision=precision,
+        runtime=name,
+        version=trt.__version__,
+        target=f"sm{target}",
+        built_on=device.name if device else "no device: ahead of time",
+        cuda=device.cuda if device else "",
+        flags={"strongly_typed": True, **asdict(options), "batches": list(options.batches)},
+        batches=options.batches,
+        calibration=bundle.gates.get(precision, {}).get("calibration"),
+        build_seconds=round(perf_counter() - started, 3),
+    ).save(path.parent)
+    _remove_older(path)
+    if device:
+        write_layers(trt, path)
+    return path
+
+
+def _remove_older(engine: Path) -> None:
+    """Remove the engines that this one replaces, built for other batch sizes, with what lies beside them."""
+    kind = engine.name.rsplit(".b", 1)[0]
+    for file in engine.parent.glob(f"{kind}.b*.engine*"):
+        if not file.name.startswith(engine.name):
+            file.unlink()
+
+
+def _target(name: str, trt: Any, sm: int | None, device: device_memory.Device | None) -> int:
+    """Return the compute capability to build for."""
+    if name == "tensorrt":
+        if device is None:
+            raise InputError(f"tensorrt builds only on a device: {device_memory.absence()}; use --runtime tensorrt_rtx")
+        if sm not in (None, device.sm):
+            raise InputError(f"tensorrt builds for the device that is here (sm{device.sm}), not for sm{sm}")
+        return device.sm
+    if sm is None:
+        if device is None:
+            raise InputError(f"{device_memory.absence()}: name the target of the engine, for example --sm 86")
+        sm = device.sm
+    if not serves(name, trt, sm):
+        known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))
+        raise InputError(f"{name} {trt.__version__} has no target sm{sm}: choose from {', '.join(map(str, known))}")
+    return sm
+
+
+def _parse(trt: Any, builder: Any, onnx: Path) -> tuple[Any, Any]:
+    """Return the network and its parser, which owns the weights. Raises CheckError with the parser's own reason."""
+    # TensorRT 11 knows only strongly typed networks and may drop the flag
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    log = logger(trt)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(onnx)):
+        reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or log.errors
+        raise CheckError(f"{onnx} does not parse in {trt.__name__} {trt.__version__} ({_first(reasons)})")
+    return network, parser
+
+
+def _check_int8(trt: Any, network: Any, bundle: Bundle, onnx: Path) -> None:
+    """Raise CheckError when a layer would run in float that the search did not give back."""
+    kept = bundle.gates.get("int8", {}).get("kept_float", [])
+    if floats := [name for name in float_layers(trt, network) if name not in kept]:
+        raise CheckError(f"{onnx}: the layers {', '.join(floats[:5])} would run in float ({len(floats)} in all)")
+
+
+def _configure(trt: Any, builder: Any, bundle: Bundle, options: Options) -> Any:
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector knows layers by name alone
+    if options.level is not None:
+        config.builder_optimization_level = options.level
+    if not options.tf32 and hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
+    size = bundle.geometry.size_px
+    for batch in options.batches:
+        profile = builder.create_optimization_profile()
+        shape = (batch, size, size, 3)
+        profile.set_shape(INPUT["name"], shape, shape, shape)
+        config.add_optimization_profile(profile)
+    return config
+
+
+def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, timing: Path) -> Any:
+    """Build; return the engine's bytes. Raises CheckError with the runtime's own reason.
+
+    timing: where the timed tactics are kept between builds. TensorRT-RTX times nothing when it builds.
+    """
+    timed = trt.__name__ == "tensorrt" and hasattr(config, "create_timing_cache")
+    bound_to = f"{trt.__name__} {trt.__version__}"
+    if timed:
+        cache = config.create_timing_cache(read_cache(timing, bound_to))
+        config.set_timing_cache(cache, False)
+    log = logger(trt)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise CheckError(f"{bound_to} cannot build {what} ({_first(log.errors)})")
+    if timed:
+        write_cache(timing, bound_to, bytes(config.get_timing_cache().serialize()))
+    return engine
+
+
+def layers_file(engine: Path) -> Path:
+    """Return where the layers of an engine are listed."""
+    return engine.with_name(f"{engine.name}.layers.txt")
+
+
+def write_layers(trt: Any, engine: Path) -> None:
+    """List the layers of an engine as its inspector tells them, with their precision and kernel. Needs the device."""
+    runtime = trt.Runtime(logger(trt))
+    opened = runtime.deserialize_cuda_engine(engine.read_bytes())
+    if opened is None:
+        return
+    inspector = opened.create_engine_inspector()
+    write_text(layers_file(engine), str(inspector.get_engine_information(trt.LayerInformationFormat.ONELINE)))
+
+
+def _first(messages: list[str]) -> str:
+    return " ".join(messages[0].split())[:300] if messages else "it gave no reason"
+
+
+def float_layers(trt: Any, network: Any) -> list[str]:
+    """Return the convolutions and matrix products of a parsed network that do not read dequantised inputs.
+
+    A product of two activations (attention) has no weights to quantise and is not among them.
+    """
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    producer = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
+    kinds = trt.LayerType
+    passing = {kinds.SHUFFLE, kinds.CAST, kinds.IDENTITY}
+
+    def kind(tensor: Any) -> Any:
+        layer = producer.get(tensor.name) if tensor is not None else None
+        while layer is not None and layer.type in passing:
+            layer = producer.get(layer.get_input(0).name)
+        return layer and layer.type
+
+    found = []
+    for layer in layers:
+        if layer.type in {kinds.CONVOLUTION, kinds.MATRIX_MULTIPLY}:
+            read = [kind(layer.get_input(0)), kind(layer.get_input(1))]
+            weighted = layer.type == kinds.CONVOLUTION or {kinds.CONSTANT, kinds.DEQUANTIZE} & set(read)
+            if weighted and read != [kinds.DEQUANTIZE] * 2:
+                found.append(layer.name)
+    return found

@@ -1,0 +1,1 @@
+"""How frames are read from cameras, streams and recordings."""

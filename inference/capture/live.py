@@ -1,0 +1,177 @@
+"""A thread that reads a camera as fast as it gives, into a one-slot mailbox: the runner sees the newest frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Event, Thread
+from time import monotonic_ns, sleep
+
+from core.errors import InputError
+from core.geometry.frame import Bytes, Frame, Relative
+from inference.capture.base import EndOfStream, Source, SourceLost, SourceRefused
+from inference.capture.mailbox import Mailbox
+
+LONGEST_PAUSE_NS = 1_000_000_000
+"""A longer pause in a recording is played as one of this: the runner takes a longer silence for a camera that hangs."""
+
+
+class Reader(ABC):
+    """What a camera must do. All of it is called from the capture thread alone, `open` first."""
+
+    fps: float = 30.0
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect. Raises SourceLost with the reason when that fails."""
+
+    @abstractmethod
+    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
+        """Wait for the next picture, into `spare` where it fits. Raises SourceLost or EndOfStream."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class LiveSource(Source):
+    """The newest frame of a reader. CAP_PROP_BUFFERSIZE is not trusted: the thread itself empties the driver's queue.
+
+    Three buffers go round: the one being filled, the one in the mailbox, the one being looked at. A thread that hangs
+    inside its driver cannot be stopped from here: `close` leaves it behind as a daemon, to close when it wakes.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        make_reader: Callable[[], Reader],
+        *,
+        fps: float = 30.0,
+        synthetic: bool = False,
+        sequence: bool = True,
+        zones: Mapping[str, Relative] | None = None,
+    ) -> None:
+        self.fps, self.synthetic, self.sequence, self.zones = fps, synthetic, sequence, zones
+        self._make_reader = make_reader
+        self._next_id = 0
+        self._start()
+
+    def _start(self) -> None:
+        # all of it anew: a thread left behind in its driver keeps its own mailbox and buffers
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._spare: deque[Bytes] = deque(maxlen=3)
+        self._held: Bytes | None = None
+        self._stop = Event()
+        arguments = (self._make_reader, self._mailbox, self._spare, self._stop, self._next_id)
+        self._thread = Thread(target=self._capture, args=arguments, name="capture", daemon=True)
+        self._thread.start()
+
+    def reopen(self) -> None:
+        """Connect again, in a new thread; ids go on from the last frame that was read."""
+        self.close()
+        self._start()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the newest frame not yet seen, or None after the time-out. Raises SourceLost or EndOfStream.
+
+        Raises InputError where the camera refused us before its first frame.
+        """
+        try:
+            frame = self._mailbox.take(timeout_s)
+        except SourceRefused as error:
+            if self._next_id:  # it let us in before: it may do so again
+                raise
+            raise InputError(str(error)) from None
+        if frame is not None:
+            if self._held is not None:
+                self._spare.append(self._held)
+            self._held = frame.image_bgr
+            self._next_id = frame.frame_id + 1
+        return frame
+
+    def close(self) -> None:
+        """Stop the thread; one that hangs in its driver is left behind."""
+        self._stop.set()
+        self._thread.join(timeout=0.5)
+
+    def _capture(
+        self,
+        make_reader: Callable[[], Reader],
+        mailbox: Mailbox[Frame],
+        spare: deque[Bytes],
+        stop: Event,
+        frame_id: int,
+    ) -> None:
+        error: Exception = SourceLost("closed")
+        reader: Reader | None = None
+        try:
+            reader = make_reader()
+            reader.open()
+            self.fps = reader.fps
+            while not stop.is_set():
+                frame = reader.read(frame_id, spare.popleft() if spare else None)
+                frame_id = frame.frame_id + 1
+                if (old := mailbox.put(frame)) is not None:
+                    spare.append(old.image_bgr)
+        except (SourceLost, EndOfStream) as caught:
+            error = caught
+        except Exception as caught:  # a driver's binding may raise anything; the runner must hear of it
+            error = SourceLost(f"{type(caught).__name__}: {caught}")
+        finally:
+            if reader is not None:
+                reader.close()
+            mailbox.close(error)
+
+
+class PacedReader(Reader):
+    """A recorded source played at its own rate, as a camera would: `--realtime`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.fps = source.fps
+        self._started_ns: int | None = None
+
+    def open(self) -> None:
+        """Do nothing: the clock starts with the first frame, whose time need not be 0."""
+
+    def read(self, frame_id: int, spare: Bytes | None) -> Frame:
+        """Wait for the frame's time, then return it: copied, since the source fills its buffer again."""
+        frame = self._source.read(1.0)
+        if frame is None:
+            raise SourceLost("the recorded source gave no frame")
+        drops = frame.drops if self._started_ns is None else None
+        if self._started_ns is None:
+            self._started_ns = monotonic_ns() - frame.media_ns
+        early_ns = self._started_ns + frame.media_ns - monotonic_ns()
+        if early_ns > LONGEST_PAUSE_NS:
+            self._started_ns -= early_ns - LONGEST_PAUSE_NS
+            early_ns = LONGEST_PAUSE_NS
+        if early_ns > 0:
+            sleep(early_ns / 1e9)
+        image = frame.image_bgr
+        if spare is not None and spare.shape == image.shape:
+            spare[:] = image
+            image = spare
+        else:
+            image = image.copy()
+        now = monotonic_ns()
+        return Frame(frame.frame_id, now, image, now, frame.truth, frame.name, drops, frame.age_basis)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+def play_in_real_time(source: Source) -> Source:
+    """Return `source` at its own rate, with drops where the runner is slower; a live source as it is."""
+    if source.live:
+        return source
+    return LiveSource(
+        lambda: PacedReader(source),
+        fps=source.fps,
+        synthetic=source.synthetic,
+        sequence=source.sequence,
+        zones=source.zones,
+    )

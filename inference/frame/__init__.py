@@ -1,0 +1,1 @@
+"""What is done with one frame, from its regions to its decision."""

@@ -1,0 +1,127 @@
+"""boxes.jsonl: the regions of each frame from someone else's detector, in place of fixed zones.
+
+One line a frame: {"frame": 12, "boxes": [{"rect": [x0, y0, x1, y1], "name": "track7", "truth": "car"}]}, in pixels
+of the upright picture; {"file": "a.jpg", ...} for a folder of images. name and truth may be left out; a frame without
+a line has no box. A pack in place of the file gives the crops of its test rows to the data set it was made of.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import InputError
+from core.geometry.frame import Rect
+from core.geometry.preprocess import clip_rect
+from inference.frame.regions import LIMIT, Regions
+
+if TYPE_CHECKING:
+    from core.geometry.frame import Frame
+
+MEND = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
+KEYS = frozenset({"rect", "name", "truth"})
+
+
+@dataclass(frozen=True)
+class Box:
+    """One region of one frame."""
+
+    rect: Rect
+    name: str
+    truth: str | None
+
+
+class Boxes:
+    """The boxes of every frame, by frame id or by file name."""
+
+    def __init__(self, boxes: Mapping[int | str, tuple[Box, ...]]) -> None:
+        self._boxes = boxes
+        self.names = ("boxes",)
+        self.most = max((len(b) for b in boxes.values()), default=0) or 1
+        """How many rows a batch must have."""
+
+    def at(self, frame: Frame, width: int, height: int) -> Regions:
+        """Return the regions of one frame, clipped to it."""
+        boxes = self._boxes.get(frame.name) if frame.name in self._boxes else self._boxes.get(frame.frame_id)
+        boxes = boxes or ()
+        rects = [clip_rect(b.rect, width, height) for b in boxes]
+        return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes})
+
+
+def read_boxes(path: Path) -> Boxes:
+    """Read boxes.jsonl, or a pack's folder. Raises InputError naming the file, the line and the field."""
+    if path.is_dir():
+        return _boxes_of_pack(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): {MEND}") from None
+    found: dict[int | str, tuple[Box, ...]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            key, boxes = _read_line(line)
+            if key in found:
+                raise InputError(f"{key!r} has a line already")
+            found[key] = boxes
+        except InputError as error:
+            raise InputError(f"{path} line {number}: {error}: {MEND}") from None
+    if not found:
+        raise InputError(f"{path} holds no line: {MEND}")
+    return Boxes(found)
+
+
+def _boxes_of_pack(path: Path) -> Boxes:
+    """Return the rectangles that the rows of its test split were cut from, each with its label as the truth."""
+    from core.data.pack import open_pack  # not in the car's way to its first decision
+
+    pack = open_pack(path)
+    found: dict[int | str, list[Box]] = {}
+    for row in pack.rows("test"):
+        if (rect := pack.boxes_n[row]) is None:
+            raise InputError(f"{path} was not packed from a detection data set: its rows have no boxes")
+        found.setdefault(str(pack.sources_n[row]), []).append(
+            Box(rect, f"row{row}", pack.classes[int(pack.labels_n[row])])
+        )
+    if not found:
+        raise InputError(f"{path} has no test rows: pack again")
+    return Boxes({source: tuple(boxes) for source, boxes in found.items()})
+
+
+def _read_line(line: str) -> tuple[int | str, tuple[Box, ...]]:
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InputError("it is not JSON") from None
+    if not isinstance(body, dict) or not isinstance(body.get("boxes"), list):
+        raise InputError("boxes is not a list")
+    key = body.get("file", body.get("frame"))
+    if isinstance(key, bool) or not isinstance(key, str if "file" in body else int):
+        raise InputError("there is neither a frame (a number) nor a file (a name)")
+    if len(body["boxes"]) > LIMIT:
+        raise InputError(f"there are {len(body['boxes'])} boxes, {LIMIT} are the most")
+    boxes = tuple(_read_box(box, f"box{i}") for i, box in enumerate(body["boxes"]))
+    if len({b.name for b in boxes}) < len(boxes):
+        raise InputError("two boxes have one name")
+    return key, boxes
+
+
+def _read_box(box: Any, name: str) -> Box:
+    if not isinstance(box, dict) or set(box) - KEYS:
+        raise InputError(f"{name} is not an object of rect, name, truth")
+    rect: Any = box.get("rect")
+    truth = box.get("truth")
+    numbers = isinstance(rect, list) and len(rect) == 4 and all(type(x) in (int, float) for x in rect)
+    if not numbers or not all(math.isfinite(x) and abs(x) < 1e6 for x in rect):
+        raise InputError(f"rect of {name} is {rect!r}, not four numbers")
+    if not (rect[0] < rect[2] and rect[1] < rect[3]):
+        raise InputError(f"rect of {name} is {rect!r}, which is empty")
+    if not isinstance(box.get("name", name), str) or not isinstance(truth, (str, type(None))):
+        raise InputError(f"name or truth of {name} is not a text")
+    x0, y0, x1, y1 = (round(x) for x in rect)
+    return Box((x0, y0, x1, y1), box.get("name", name), truth)

@@ -1,0 +1,34 @@
+"""Turns a camera's frames upright."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from core.geometry.camera_config import ROTATIONS, WHOLE_PICTURE, Camera
+from core.geometry.frame import Bytes
+
+
+class Mounting:
+    """Turns a camera's frames upright, into one reused buffer; a camera that needs nothing costs nothing."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
+        self._turned: Bytes | None = None
+        self._flipped: Bytes | None = None
+
+    def upright(self, frame_bgr: Bytes) -> Bytes:
+        """Return the picture the zones speak of: `frame_bgr` itself, a view of it, or a buffer reused by the next."""
+        camera = self._camera
+        if camera.rotation:
+            self._turned = np.asarray(cv2.rotate(frame_bgr, ROTATIONS[camera.rotation], dst=self._turned), np.uint8)
+            frame_bgr = self._turned
+        if camera.crop != WHOLE_PICTURE:
+            height, width = frame_bgr.shape[:2]
+            x0, y0, x1, y1 = camera.crop
+            left, top = min(int(x0 * width), width - 1), min(int(y0 * height), height - 1)
+            frame_bgr = frame_bgr[top : max(round(y1 * height), top + 1), left : max(round(x1 * width), left + 1)]
+        if camera.mirror_for_network:
+            self._flipped = np.asarray(cv2.flip(frame_bgr, 1, dst=self._flipped), np.uint8)
+            frame_bgr = self._flipped
+        return frame_bgr

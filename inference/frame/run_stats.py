@@ -1,0 +1,107 @@
+"""summary.json: what a drive was, in numbers that can be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from inference.frame.decision import Decision
+
+WINDOW = 65_536
+"""Percentiles are of the last so many frames: a drive of any length costs the same memory."""
+
+
+class Series:
+    """Durations in milliseconds in a ring; percentiles of the window, the maximum of all."""
+
+    def __init__(self) -> None:
+        # written now, so that the kernel gives its pages at the start: a drive's memory does not grow as it fills
+        self._ring = np.full(WINDOW, np.nan, np.float32)
+        self.n = 0
+        self._max = 0.0
+
+    def add(self, value_ms: float) -> None:
+        """Take one duration."""
+        self._ring[self.n % WINDOW] = value_ms
+        self.n += 1
+        self._max = max(self._max, value_ms)
+
+    def as_json(self) -> dict[str, float] | None:
+        """Return p50, p90, p99 and max in milliseconds, or None without a value."""
+        if not self.n:
+            return None
+        p50, p90, p99 = np.percentile(self._ring[: min(self.n, WINDOW)], (50, 90, 99))
+        return {
+            "p50": round(float(p50), 3),
+            "p90": round(float(p90), 3),
+            "p99": round(float(p99), 3),
+            "max": round(self._max, 3),
+        }
+
+
+class Tally:
+    """Counts and times of the decisions of a drive."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self._classes = frozenset(classes)
+        self.frames = 0
+        self.drops = 0
+        self.age = Series()
+        self.stages: dict[str, Series] = {}
+        self.age_bases: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
+        self.said: Counter[str] = Counter()
+        self._scored: Counter[str] = Counter()
+        self.foreign_truth: set[str] = set()
+
+    def add(self, decision: Decision) -> None:
+        """Take one decision."""
+        self.frames += 1
+        self.drops += decision.drops
+        self.age.add(decision.age_ms)
+        self.age_bases[decision.age_basis.value] += 1
+        for name, value in decision.stages_ms.items():
+            if name not in self.stages:
+                self.stages[name] = Series()
+            self.stages[name].add(value)
+        self.states[decision.state.value] += 1
+        for verdict in decision.verdicts:
+            self.said[verdict.label or verdict.state.value] += 1
+            if verdict.truth is None:
+                continue
+            if verdict.truth not in self._classes:
+                self.foreign_truth.add(verdict.truth)
+                continue
+            self._scored["regions"] += 1
+            self._scored["raw_right"] += verdict.raw == verdict.truth
+            self._scored["said"] += verdict.label is not None
+            self._scored["said_right"] += verdict.label == verdict.truth
+
+    def accuracy(self) -> dict[str, Any] | None:
+        """Return the accuracy against the source's truth, or None where it has none of the model's classes."""
+        n = self._scored["regions"]
+        if not n:
+            return None
+        said = self._scored["said"]
+        return {
+            "regions": n,
+            "raw": round(self._scored["raw_right"] / n, 4),
+            "said": round(said / n, 4),
+            "right_of_said": round(self._scored["said_right"] / said, 4) if said else None,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the part of summary.json that is counted."""
+        return {
+            "frames": self.frames,
+            "drops": self.drops,
+            "age_ms": self.age.as_json(),
+            "age_basis": dict(self.age_bases),
+            "stages_ms": {name: series.as_json() for name, series in self.stages.items()},
+            "states": dict(self.states),
+            "said": dict(self.said),
+            "accuracy": self.accuracy(),
+            "truth_not_among_the_classes": sorted(self.foreign_truth),
+        }

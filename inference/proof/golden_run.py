@@ -1,0 +1,65 @@
+"""Run the golden frames through an open backend and compare."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.bundle.contract import MEND, Bundle, Probs
+from core.bundle.golden_file import (
+    GREY_LEVELS,
+    NAME,
+    ORT_FORM,
+    Golden,
+    Row,
+    compare,
+    load,
+)
+from core.errors import InputError
+from inference.backends import Backend
+from inference.frame.processor import Pipeline
+
+
+def check(
+    bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1, batch: int | None = None
+) -> list[Row]:
+    """Drive the golden frames through geometry and an open backend; return one row a check.
+
+    every: take only each so-many-th region; a region takes a few milliseconds. batch: run exactly as many regions at a
+    time, some twice, so that it is this batch's kernels that answer; None: as many as a frame has. The null backend has
+    no model, so only geometry is checked.
+    Raises InputError when golden.npz is missing or not the file that was proved.
+    """
+    golden = load(bundle.check_file(NAME)).thinned(every)
+    if backend_name != "null" and precision not in golden.probs:
+        raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {MEND}")
+    probs, grey = _drive(bundle, backend, golden, batch)
+    rows = [Row(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
+    if backend_name != "null":
+        rows += compare(backend_name, precision, probs, _expected(golden, backend, precision))
+    return rows
+
+
+def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
+    """Return what the file that the backend opened must give: the unsigned form of int8 rounds in other places."""
+    unsigned = str(backend.describe()["file"]).endswith(f"{ORT_FORM}.onnx")
+    return golden.probs.get(f"{precision}{ORT_FORM}" if unsigned else precision, golden.probs[precision])
+
+
+def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None) -> tuple[Probs, float]:
+    """Return the probabilities (r, classes) and the largest grey-level difference, through the car's own code."""
+    pipeline = Pipeline(bundle, backend)
+    most = exactly or pipeline.batch
+    probs_rc, grey = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
+    for f, frame in enumerate(golden.frames):
+        regions = np.flatnonzero(golden.frame_of_r == f)
+        for start in range(0, len(regions), most):
+            batch = regions[start : start + most]
+            if exactly:
+                batch = np.resize(batch, exactly)
+            rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
+            probs_rc[batch] = pipeline.classify(frame, rects)
+            made = backend.input_nhwc[: len(batch)].astype(np.int16)
+            if made.shape != golden.geometry_rhwc[batch].shape:
+                raise InputError(f"{NAME} is of another input size than {bundle.file}: {MEND}")
+            grey = max(grey, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
+    return probs_rc, float(grey)

@@ -1,0 +1,98 @@
+"""Verify a bundle: hashes, engines' passports, golden frames on every backend that is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.bundle import golden_file
+from core.bundle.contract import Bundle
+from core.bundle.engine_manifest import check_engine, engines_of
+from core.errors import InputError, as_device_error
+from inference.backends import Backend, NotHereError, find, names, open_backend, presence
+from inference.proof import golden_run
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    what: str
+    result: str
+    """passed, failed, or not here."""
+    detail: str = ""
+
+
+def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | None = None) -> list[Line]:
+    """Check everything that can be checked on this machine.
+
+    Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
+    """
+    for name in bundle.files:
+        bundle.check_file(name)
+    lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
+    lines += [line for name in backends or names() for line in _backend_lines(bundle, name, threads)]
+    # last, since a proof that was just written changes what a passport says
+    lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
+    return lines
+
+
+def check_whole(bundle: Bundle) -> None:
+    """Raise InputError naming the first file, engines among them, that is not the one that was proved or built."""
+    for name in bundle.files:
+        bundle.check_file(name)
+    for engine in engines_of(bundle):
+        check_engine(bundle, engine)
+
+
+def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.Row]:
+    """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
+
+    Returns one row a check; where all passed, the engine's passport says so.
+    """
+    sizes, rows = backend.batch_sizes, list[golden_file.Row]()
+    for size in sizes:
+        what = f", batch {size}" if len(sizes) > 1 else ""
+        checked = golden_run.check(bundle, name, backend, precision, batch=size)
+        rows += [replace(row, check=f"{row.check}{what}") for row in checked]
+    if all(row.passed for row in rows):
+        backend.mark_proved()
+    return rows
+
+
+def _engine_line(bundle: Bundle, engine: Path) -> Line:
+    """Hold an engine against its passport and the bundle, whether or not it can run here."""
+    try:
+        passport = check_engine(bundle, engine)
+    except InputError as error:
+        return Line(engine.name, "failed", str(error))
+    on = f" on {passport.proved_on['name']}" if passport.proved_on else ""
+    detail = f"{passport.state}{on}, {passport.runtime} {passport.version} for {passport.target}"
+    return Line(engine.name, "passed", detail)
+
+
+def _backend_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
+    here = presence(name)
+    if not here.here:
+        return [Line(name, "not here", f"{here.reason}: {here.mend}")]
+    able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
+    return [line for precision in able for line in _golden_lines(bundle, name, precision, threads)]
+
+
+def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None) -> list[Line]:
+    """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
+    what = f"{name} {precision}"
+    try:
+        backend = open_backend(name, bundle, precision, threads=threads)
+        try:
+            rows = prove(bundle, name, backend, precision)
+        finally:
+            backend.close()
+    except NotHereError as error:
+        return [Line(what, "not here", str(error))]
+    except Exception as error:  # a runtime may raise anything
+        return [Line(what, "failed", str(as_device_error(error, what)))]
+    return [
+        Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
+        for row in rows
+    ]

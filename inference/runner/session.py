@@ -1,0 +1,139 @@
+"""One drive: a bundle and a source opened, run and closed, and what it was."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.bundle.contract import Bundle, open_bundle
+from core.errors import CheckError, InputError
+from core.files import write_json
+from core.geometry.camera_config import Camera, read_camera
+from core.redact import public_text, public_uri
+from inference.backends import Backend, open_backend
+from inference.capture.base import Source
+from inference.capture.live import play_in_real_time
+from inference.frame.boxes import read_boxes
+from inference.frame.orientation import Mounting
+from inference.frame.processor import Pipeline
+from inference.frame.smoothing import Habits, read_habits
+from inference.proof.self_test import self_test
+from inference.runner.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
+from inference.runner.sink_worker import Outlet, start_workers
+from inference.runner.supervisor import BUILDING, ENDING, OPENING, Worker
+from inference.sinks import Drive, open_sinks
+from inference.sources import open_source
+
+SCHEMA = 1
+
+
+def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
+    """Open everything, run, close everything; return the summary and write it to --out."""
+    bundle = open_bundle(options.bundle)
+    name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
+    camera = read_camera(options.camera) if options.camera else Camera()
+    if options.boxes and camera.zones:
+        raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
+    habits = read_habits(options.decision) if options.decision else Habits()
+    source = opened = open_source(options.source)
+    backend: Backend | None = None
+    outlets: list[Outlet] = []
+    try:
+        zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
+        worker.beat(BUILDING)
+        threads = options.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
+        backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
+        worker.beat(OPENING)
+        tested = self_test(bundle, name, backend, precision)
+        facts = backend.describe()
+        if tested["passed"] is None:
+            print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
+        if options.realtime:
+            source = play_in_real_time(source)
+        stamps = stamps_of(bundle, source, zones, options.allow_unproved)
+        sinks = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
+        outlets = start_workers(sinks, lossless=not source.live)
+        # unrelated pictures say nothing of each other
+        steady = habits if source.sequence and not options.boxes else None
+        pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
+        given = {"habits": steady, "worker": worker, "allow_unproved": options.allow_unproved}
+        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, **given)
+        print(
+            f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}",
+            file=sys.stderr,
+        )
+        with stopping(runner.stop.set):
+            runner.run(options.frames)
+    finally:
+        worker.beat(ENDING)
+        close_all(source, *outlets, *([backend] if backend else []))
+    check_frames(runner, options.source)
+    summary = {
+        "schema": SCHEMA,
+        "source": public_uri(options.source),
+        "source_report": opened.report(),
+        "synthetic": "synthetic" in stamps,
+        "stamps": list(stamps),
+        "bundle": facts_of(bundle),
+        "backend": facts,
+        "zones": list(zones.names),
+        "self_test": tested,
+        "restarts": worker.number,
+        "habits": None if steady is None else vars(steady),
+        **runner.summary(),
+    }
+    if options.out:
+        write_summary(options.out / "summary.json", summary)
+    return summary
+
+
+def close_all(*parts: Source | Outlet | Backend) -> None:
+    """Close each part. A failure is a warning, so that the other parts are closed and the drive's own error is kept."""
+    for part in parts:
+        try:
+            part.close()
+        except Exception as error:  # a device that has failed refuses to be closed, too
+            name = type(part).__name__
+            print(f"warning: {name} did not close ({type(error).__name__}: {public_text(str(error))})", file=sys.stderr)
+
+
+def check_frames(runner: Runner, uri: str) -> None:
+    """Raise CheckError when the drive was ended before a frame came, InputError when the source gave none."""
+    if runner.tally.frames:
+        return
+    if runner.stop.is_set():
+        raise CheckError("stopped by SIGTERM before the first frame")
+    raise InputError(f"{public_uri(uri)} gave no frame: give a source that does")
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json. Raises InputError when the disk is full."""
+    try:
+        write_json(path, summary)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): make room") from None
+
+
+@contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM end the drive as the end of the source does: sinks finished, summary written, exit code 0."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def facts_of(bundle: Bundle) -> dict[str, str]:
+    """Return which bundle it is: the digest is that of bundle.json."""
+    digest = str(bundle.as_json()["digest"])
+    return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract}

@@ -1,0 +1,123 @@
+"""A sink in a thread of its own, behind a queue, so that a slow or dead one never delays a decision."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, Full, LifoQueue, Queue
+from threading import Thread
+
+import numpy as np
+
+from core.geometry.frame import Bytes
+from core.redact import public_text
+from inference.frame.decision import Decision
+from inference.sinks import Sink
+
+HANGS_S = 30.0
+"""A sink of a recorded source that takes nothing for so long is given up."""
+
+
+class Outlet:
+    """A sink behind its queue. Pictures are copied into a pool of buffers that go round."""
+
+    def __init__(self, sink: Sink, *, lossless: bool) -> None:
+        self.sink = sink
+        self.written = 0
+        self.dropped = 0
+        self.error: str | None = None
+        self._lossless = lossless and not sink.newest
+        self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.depth)
+        # last in, first out: only as many buffers are ever made as are in use at once
+        self._spare: Queue[Bytes | None] = LifoQueue()
+        for _ in range((sink.pictures or sink.depth) if sink.needs_picture else 0):
+            self._spare.put(None)
+        self._thread = Thread(target=self._drain, name=f"sink-{sink.name}", daemon=True)
+        self._thread.start()
+
+    def post(self, decision: Decision, frame_bgr: Bytes | None) -> None:
+        """Hand over one decision. A full queue drops one and counts it; with `lossless` (recorded sources) it waits."""
+        if self.error is not None:
+            self.dropped += 1
+            return
+        picture = None
+        try:
+            if frame_bgr is not None and self.sink.wants_picture():
+                picture = self._copy(frame_bgr)
+            if self.sink.newest and self._queue.full():
+                self._give_way()
+            self._queue.put((decision, picture), self._lossless, HANGS_S)
+        except (Empty, Full):
+            self.dropped += 1
+            self._take_back(picture)
+            if self._lossless:
+                self._die(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
+
+    def _copy(self, frame_bgr: Bytes) -> Bytes | None:
+        try:
+            buffer = self._spare.get(self._lossless, HANGS_S)
+        except Empty:
+            if self.sink.newest:
+                return None  # the numbers go without their picture
+            raise
+        if buffer is None or buffer.shape != frame_bgr.shape:
+            return frame_bgr.copy()
+        np.copyto(buffer, frame_bgr)
+        return buffer
+
+    def _give_way(self) -> None:
+        with suppress(Empty):  # the sink took one just now: there is room
+            item = self._queue.get_nowait()
+            self.dropped += 1
+            self._take_back(item[1] if item else None)
+
+    def _take_back(self, picture: Bytes | None) -> None:
+        if picture is not None:
+            self._spare.put(picture)
+
+    def _drain(self) -> None:
+        while (item := self._queue.get()) is not None:
+            decision, picture = item
+            if self.error is None:
+                try:
+                    self.sink.write(decision, picture)
+                    self.written += 1
+                except Exception as error:  # whatever a sink dies of, the decisions go on
+                    self.dropped += 1
+                    self._die(error)
+            else:
+                self.dropped += 1
+            self._take_back(picture)
+
+    def _die(self, error: Exception) -> None:
+        self.error = _sentence(error)
+        print(f"the sink {self.sink.name} is off: {self.error}", file=sys.stderr)
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Let the sink finish what waits, at most `timeout_s`; a sink that hangs is left behind."""
+        try:
+            self._queue.put(None, timeout=timeout_s)
+        except Full:
+            self.error = self.error or "it hangs"
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.error = self.error or "it hangs"
+            return
+        try:
+            self.sink.close()
+        except Exception as error:  # see _drain
+            self.error = _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    return public_text(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def start_workers(sinks: Sequence[Sink], *, lossless: bool) -> list[Outlet]:
+    """Start a worker for each sink. lossless: a recorded source waits for its sinks, a live one does not."""
+    outlets = [Outlet(sink, lossless=lossless) for sink in sinks]
+    for sink in sinks:
+        sink.outlets = outlets
+    return outlets

@@ -1,0 +1,289 @@
+"""A small process that keeps the runner alive: the worker does the work, its beats say so, its death is not the end.
+
+The supervisor imports nothing but the standard library and never touches the camera or a runtime, so that a worker
+forked from it starts clean: an error that sticks to a CUDA context dies with the process that had it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NoReturn
+
+from core.cli import run_command
+from core.errors import CheckError, check_positive
+from core.redact import public_text
+from inference.capture.v4l2 import device_of
+from inference.frame.states import State
+from inference.runner.systemd import Systemd
+
+RECORDED = ("replay", "synthetic")
+"""The schemes that can be read again from their start; all others are cameras."""
+STATES = tuple(State)
+SEEN = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
+"""States that are said of a frame."""
+OPENING, BUILDING, ENDING = b"\xf0", b"\xf1", b"\xf2"
+"""Beats of a worker that is busy with something that takes its time; every other beat is the rank of a state."""
+TICK_S = 0.1
+ENDS = (signal.SIGTERM, signal.SIGINT)
+"""What asks for the end."""
+PR_SET_PDEATHSIG = 1
+"""Source: prctl(2)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a worker may be silent, how often it may die. Seconds of the monotonic clock."""
+
+    hang_s: float = 2.0
+    """Without a beat for so long the worker hangs: it is killed and another is started."""
+    opening_s: float = 20.0
+    """The same, from its start to its first turn."""
+    building_s: float = 1800.0
+    """The same, while an engine may be built."""
+    ending_s: float = 40.0
+    """The same, while it ends: each sink may finish what waits."""
+    restarts: int = 5
+    """So many deaths are forgiven; the next one is FAILED."""
+    forgiven_s: float = 60.0
+    """A worker that has seen frames for so long gets the whole budget again."""
+    backoff_s: float = 0.05
+    """The pause before the first restart; each further one is twice as long."""
+    longest_backoff_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_positive(**vars(self))
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker knows of itself: which one it is, since when it counts, and how to say that it is alive."""
+
+    number: int = 0
+    """How many there were before it."""
+    born_pid: int = 0
+    """The process whose start is the cold start's: the supervisor for the first worker, else the worker itself."""
+    pipe: int = -1
+
+    def beat(self, kind: bytes) -> None:
+        """Say that the main loop turns. Costs one write of one byte; a full pipe is not waited for."""
+        if self.pipe >= 0:
+            with suppress(BlockingIOError):
+                os.write(self.pipe, kind)
+
+    def say(self, state: State) -> None:
+        """Beat with the state of this turn."""
+        self.beat(BEATS[state])
+
+
+BEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
+ALONE = Worker()
+"""A runner without a supervisor."""
+
+
+def is_live(uri: str) -> bool:
+    """Say whether a source is a camera, which cannot be read again from its start."""
+    if "://" in uri:
+        return uri.split("://", 1)[0].lower() not in RECORDED
+    return device_of(uri) is not None
+
+
+class Supervisor:
+    """Runs workers one after the other until one ends well, or is wrong from the start, or the budget is spent."""
+
+    def __init__(self, work: Callable[[Worker], int | None], limits: Limits, journal: Path | None = None) -> None:
+        self._work, self.limits, self._journal = work, limits, journal
+        self._systemd = Systemd()
+        self._pid, self._pipe = 0, -1
+        self._state: State | None = None
+        """What the worker said last; None before its first turn."""
+        self._seen_at: float | None = None
+        self._allowed_s = self._due = self._notify_at = 0.0
+        self._why = ""
+        """Why this supervisor killed the worker, if it did."""
+        self._told: int | None = None
+        """The signal that asked for the end."""
+        self._ready = False
+
+    def run(self) -> int:
+        """Return the exit code of the last worker. Raises CheckError once the budget is spent."""
+        for told in ENDS:
+            signal.signal(told, self._stop)
+        deaths, number = 0, 0
+        while True:
+            self._spawn(number)
+            code = self._watch()
+            why = self._why or _cause(code)
+            if self._told is not None:
+                return self._code_when_told(code)
+            early = self._state is None or (code == 2 and self._seen_at is None)
+            if code == 0 or (code in (1, 2, 130) and number == 0 and early):
+                return code  # what was wrong before the first frame is still wrong after a restart
+            deaths = 1 if self._is_forgiven() else deaths + 1
+            if deaths > self.limits.restarts:
+                self._record(State.FAILED, why)
+                self._systemd.say(f"STATUS=FAILED: {why}")
+                raise CheckError(f"the runner died {deaths} times, the last time since {why}: see the lines above")
+            pause_s = min(self.limits.backoff_s * 2.0 ** (deaths - 1), self.limits.longest_backoff_s)
+            number += 1
+            self._record(State.STARTING, f"{why}; restart {deaths} of {self.limits.restarts} in {pause_s:g} s")
+            self._rest(pause_s)
+            if self._told is not None:
+                return self._code_when_told(0)
+
+    def _code_when_told(self, code: int) -> int:
+        if self._told == signal.SIGINT:
+            return 130
+        return code if code >= 0 else 1
+
+    def _spawn(self, number: int) -> None:
+        readable, writable = os.pipe()
+        for end in (readable, writable):
+            os.set_blocking(end, False)
+        self._state, self._seen_at, self._why = None, None, ""
+        self._allowed_s = self.limits.opening_s
+        self._due = time.monotonic() + self._allowed_s
+        parent = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # whoever is told to end must know whom to tell
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(readable)
+            self._be_worker(parent, Worker(number, 0 if number else parent, writable))
+        self._pipe = readable
+        if self._told is not None:  # just before
+            os.kill(self._pid, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        os.close(writable)
+
+    def _be_worker(self, parent: int, worker: Worker) -> NoReturn:
+        code = 1
+        try:
+            # killed, since a worker that hangs would outlive a polite word; lines that were said are in the file
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+            if os.getppid() != parent:
+                os._exit(1)
+            os.setpgid(0, 0)  # Ctrl-C is the supervisor's to hear, who passes it on once
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+            code = run_command(lambda: self._work(worker))
+        except BaseException:  # whatever it is, the supervisor hears of it by the exit code
+            print(public_text(traceback.format_exc()), end="", file=sys.stderr)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(code)  # no atexit, no joining of threads that hang in a driver
+
+    def _watch(self) -> int:
+        """Follow the worker's beats until it ends, or is ended; return its exit code, negative for a signal."""
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        while True:
+            poll.poll(TICK_S * 1000)
+            with suppress(BlockingIOError):
+                beats = os.read(self._pipe, 65536)
+                if not beats:  # the only other end is closed: it is dead
+                    break
+                self._hear(beats)
+            self._notify()
+            if time.monotonic() > self._due:
+                self._why = f"it hung for {self._allowed_s:g} s"
+                break
+        os.close(self._pipe)
+        return self._bury()
+
+    def _hear(self, beats: bytes) -> None:
+        for beat, _ in groupby(beats):  # in order: FAILED is followed at once by the beat of the end
+            self._hear_one(bytes([beat]))
+
+    def _hear_one(self, beat: bytes) -> None:
+        limits = self.limits
+        busy = {OPENING: limits.opening_s, BUILDING: limits.building_s, ENDING: limits.ending_s}
+        if self._told is None:  # else the time to end is running, whatever it still says
+            self._allowed_s = busy.get(beat, limits.hang_s)
+            self._due = time.monotonic() + self._allowed_s
+        if beat in busy:
+            self._systemd.say(f"EXTEND_TIMEOUT_USEC={busy[beat] * 1e6:.0f}")
+            return
+        state = STATES[beat[0]]
+        if state in SEEN and self._seen_at is None:
+            self._seen_at = time.monotonic()
+        if state is not self._state:
+            self._systemd.say(f"STATUS={state}" if self._ready else f"READY=1\nSTATUS={state}")
+            self._state, self._ready = state, True
+
+    def _notify(self) -> None:
+        now = time.monotonic()
+        if now >= self._notify_at:
+            self._systemd.say("WATCHDOG=1")
+            self._notify_at = now + self._systemd.every_s
+
+    def _bury(self) -> int:
+        """Make sure that the worker is gone; return its exit code."""
+        if self._why:
+            os.kill(self._pid, signal.SIGKILL)
+        until = time.monotonic() + self.limits.opening_s
+        while time.monotonic() < until:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+            self._notify()
+        raise CheckError(f"process {self._pid} hangs in the kernel and cannot be killed: restart the machine")
+
+    def _is_forgiven(self) -> bool:
+        return self._seen_at is not None and time.monotonic() - self._seen_at >= self.limits.forgiven_s
+
+    def _rest(self, pause_s: float) -> None:
+        until = time.monotonic() + pause_s
+        while self._told is None and (left := until - time.monotonic()) > 0:
+            self._notify()
+            time.sleep(min(left, TICK_S))
+
+    def _stop(self, number: int, frame: Any) -> None:
+        """End the worker as a person would; one that does not end is killed when its time is over."""
+        if self._told is not None:
+            return
+        self._told = number
+        self._systemd.say("STOPPING=1")
+        self._allowed_s = self.limits.ending_s
+        self._due = time.monotonic() + self._allowed_s
+        if self._pid:  # 0 would be everyone in our group
+            os.kill(self._pid, signal.SIGTERM)  # a zombie until it is buried, so never someone else's number
+
+    def _record(self, state: State, why: str) -> None:
+        """Say on stderr and in the decisions' file what no worker is there to say."""
+        print(f"supervisor  {state}: {why}", file=sys.stderr, flush=True)
+        if self._journal is None:
+            return
+        line: dict[str, Any] = {
+            "schema": 1, "frame": -1, "captured_ns": time.monotonic_ns(), "media_ms": time.monotonic_ns() / 1e6,
+            "age_ms": 0.0, "age_basis": "arrival", "drops": 0, "state": state.value, "zones": {},
+            "stages_ms": {}, "reason": why, "fresh": False,
+        }  # fmt: skip
+        with suppress(OSError), self._journal.open("a+b") as stream:
+            if stream.seek(0, os.SEEK_END) and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":
+                stream.write(b"\n")  # it died in the middle of a line
+            stream.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"it was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was ended by signal {-code}"

@@ -1,0 +1,107 @@
+"""The web page, `--web 127.0.0.1:8080`: live picture, zones, state, sparklines; /state.json and /metrics. Read-only.
+
+The page polls: nothing stays open for a client, and pictures are encoded only while one asks for them, once for all of
+them. What serves it is imported only where it was asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from core.errors import InputError
+from core.geometry.frame import Bytes
+from inference.frame.boxes import Boxes
+from inference.frame.decision import Decision
+from inference.sinks import Drive, Sink
+
+if TYPE_CHECKING:
+    from inference.sinks.web.board import Board
+
+PICTURE_NS = 80_000_000
+"""A picture for people at most so often: 12 a second."""
+WIDEST_PX = 960
+QUALITY = 80
+MEND = "give --web PORT or HOST:PORT, such as 8080"
+
+
+def open_sink(drive: Drive) -> Sink | None:
+    """Open the page where --web asks for it. Raises InputError for a bad address, or when waitress is not here."""
+    address, token = getattr(drive.options, "web", None), getattr(drive.options, "web_token", None)
+    if address is None:
+        if token is not None:
+            raise InputError("--web-token is given without --web: give --web 8080 too")
+        return None
+    host, port = read_address(address)
+    if token is not None and not token:
+        raise InputError("--web-token is empty: give a word that is hard to guess")
+    from inference.sinks.web.board import Board
+
+    about = {"arch": drive.bundle.arch, "contract": drive.bundle.contract[:12]}
+    mirror = drive.camera.mirror_for_people
+    fixed = not isinstance(drive.zones, Boxes)
+    board = Board(drive.bundle.classes, about, fixed_zones=fixed, mirror=mirror, restarts=drive.restarts)
+    return WebSink(host, port, token, board)
+
+
+def read_address(text: str) -> tuple[str, int]:
+    """Return host and port of `8080`, `0.0.0.0:8080` or `[::1]:8080`; without a host, this machine only."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise InputError(f"--web is {text!r}: {MEND}")
+    return host, int(port)
+
+
+class WebSink(Sink):
+    """Keeps the board and serves it. Closing stops the server and all its threads."""
+
+    name = "web"
+    needs_picture = True
+    pictures = 2
+    newest = True
+
+    def __init__(self, host: str, port: int, token: str | None, board: Board) -> None:
+        from core.page_server import Server, is_loopback
+        from inference.sinks.web.routes import PAGE, routes_of
+
+        self.board = board
+        self._due_ns = 0
+        self._server = Server(host, port, token, PAGE.read_bytes(), routes_of(board))
+        self.port = self._server.port
+        name = f"[{host}]" if ":" in host else host
+        if token is None and not is_loopback(host):
+            print(f"warning: whoever reaches {name}:{self.port} sees the camera: give --web-token", file=sys.stderr)
+        print(f"the page is at http://{name}:{self.port}/", file=sys.stderr)
+
+    def wants_picture(self) -> bool:
+        """Return True while a client watches, twelve times a second."""
+        now = monotonic_ns()
+        if now < self._due_ns or not self.board.watched(now):
+            return False
+        self._due_ns = now + PICTURE_NS
+        return True
+
+    def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
+        """Put one decision on the board, its picture as a JPEG."""
+        self.board.outlets = self.outlets
+        self.board.add(decision)
+        if frame_bgr is None:
+            return
+        height, width = frame_bgr.shape[:2]
+        shrink = max(1.0, width / WIDEST_PX)
+        size = (round(width / shrink), max(round(height / shrink), 1))
+        small = cv2.resize(frame_bgr, size, interpolation=cv2.INTER_AREA) if shrink > 1 else frame_bgr
+        if self.board.mirror:
+            small = cv2.flip(small, 1)
+        whole, jpeg = cv2.imencode(".jpg", np.asarray(small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+        if whole:
+            self.board.show(decision, jpeg.tobytes(), (width, height))
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._server.close()

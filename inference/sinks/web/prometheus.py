@@ -1,0 +1,110 @@
+"""The numbers of the board in Prometheus' text format, version 0.0.4.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats: UTF-8, lines end in a line feed, HELP and TYPE once
+a metric and before its samples, all samples of a metric together, label values escaped; base units (seconds, bytes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from core.geometry.frame import AgeBasis
+from core.machine import descriptors, resident_mb, threads
+from inference.frame.run_stats import Series
+from inference.frame.states import State
+from inference.sinks.web.board import Board
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Sample = tuple[str, Mapping[str, str], float]
+"""What comes after the metric's name, the labels, the value."""
+
+
+def metrics(board: Board) -> bytes:
+    """Return the page that Prometheus reads."""
+    with board.lock:
+        lines = [line for metric in _metrics(board) for line in metric]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _metrics(board: Board) -> Iterable[list[str]]:
+    tally, last = board.tally, board.last
+    yield _metric("info", "gauge", "What runs.", [("", board.about, 1)])
+    states = [("", {"state": s.value}, float(s is board.state)) for s in State]
+    yield _metric("state", "gauge", "1 for the state that was said last, 0 for every other.", states)
+    changes = [("", {"state": s.value}, board.changes[s]) for s in State]
+    yield _metric("state_changes_total", "counter", "How often a state began.", changes)
+    yield _metric("silent_seconds", "gauge", "Since anything was said.", [("", {}, board.silent_ms / 1e3)])
+    yield _metric("frames_total", "counter", "Frames that were decided.", [("", {}, tally.frames)])
+    yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, tally.drops)])
+    decided = [("", {"state": s.value}, tally.states[s.value]) for s in State]
+    yield _metric("decisions_total", "counter", "Decided frames by what was said of them.", decided)
+    yield from _summary(
+        "age",
+        "From capture or arrival, as age_basis says, to decision.",
+        tally.age.as_json(),
+        board.age_sum_ms,
+        tally.frames,
+    )
+    bases = [("", {"basis": b.value}, tally.age_bases[b.value]) for b in AgeBasis]
+    yield _metric("age_basis_total", "counter", "Decided frames by what their age counts from.", bases)
+    infer = tally.stages.get("infer", Series())
+    yield from _summary("infer", "The network alone.", infer.as_json(), board.infer_sum_ms, infer.n)
+    if board.fixed_zones and last is not None:
+        probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]
+        yield _metric("zone_probability", "gauge", "Of the leading class of each zone.", probs)
+        said = [("", {"zone": v.name, "label": v.label or v.state.value}, 1) for v in last.verdicts]
+        yield _metric("zone_said", "gauge", "What is said of each zone: a class, or why none.", said)
+    names = [(o.sink.name, o) for o in board.outlets]
+    dropped = [("", {"sink": name}, o.dropped) for name, o in names]
+    yield _metric("sink_drops_total", "counter", "Decisions that a sink did not get.", dropped)
+    yield _metric("sink_up", "gauge", "0 where a sink is off.", [("", {"sink": n}, o.error is None) for n, o in names])
+    yield _metric("restarts_total", "counter", "Times the worker was started again.", [("", {}, board.restarts)])
+    yield from _process(board)
+
+
+def _summary(
+    name: str, text: str, series: Mapping[str, float] | None, sum_ms: float, count: int
+) -> Iterable[list[str]]:
+    """Yield a summary in seconds and, since a summary has none, the maximum as a gauge."""
+    found = series or {}
+    quantiles = ((q, found.get(key, math.nan)) for q, key in (("0.5", "p50"), ("0.99", "p99")))
+    samples: list[Sample] = [("", {"quantile": q}, ms / 1e3) for q, ms in quantiles]
+    samples += [("_sum", {}, sum_ms / 1e3), ("_count", {}, count)]
+    yield _metric(f"{name}_seconds", "summary", f"{text} Quantiles of the last 65536 frames.", samples)
+    if series:
+        yield _metric(f"{name}_max_seconds", "gauge", f"{text} The longest.", [("", {}, series["max"] / 1e3)])
+
+
+def _process(board: Board) -> Iterable[list[str]]:
+    """Yield the facts of the process under the names that every exporter gives them."""
+    for name, text, value in (
+        ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_mb() * 1e6),
+        ("process_open_fds", "Number of open file descriptors.", descriptors()),
+        ("process_threads", "Number of threads.", threads()),
+        ("process_start_time_seconds", "Start of the drive since the Unix epoch in seconds.", board.started_s),
+    ):
+        yield _metric(name, "gauge", text, [("", {}, value)], prefix="")
+
+
+def _metric(name: str, kind: str, text: str, samples: Iterable[Sample], prefix: str = "rearguard_") -> list[str]:
+    name = prefix + name
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    for suffix, labels, value in samples:
+        inner = ",".join(f'{key}="{escaped(text)}"' for key, text in labels.items())
+        lines.append(f"{name}{suffix}{{{inner}}} {number(value)}" if inner else f"{name}{suffix} {number(value)}")
+    return lines
+
+
+def escaped(value: str) -> str:
+    """Return a label's value as it stands between its quotes."""
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def number(value: float) -> str:
+    """Return a value as Go's ParseFloat reads it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(int(value)) if value == int(value) else repr(float(value))

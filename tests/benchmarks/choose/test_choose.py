@@ -1,0 +1,275 @@
+"""The rule of the choice, against a brute-force statement of it and on constructed cases."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.choose.explain import explain, explain_rule, role, say_choice
+from benchmarks.choose.policy import Policy, read_policy
+from benchmarks.choose.rule import Evidence, apply_rule, measure_loss, pareto
+from core.errors import InputError
+from core.files import write_json
+from core.stats import Pairs, loss_bound
+
+CLASSES = ("car", "person")
+
+
+def brute_force(field, policy, noise):
+    """The rule again, in the plainest words there are: no sharing with the code under test but Tango's bound."""
+
+    def cost(e):
+        return sum(
+            policy.miss_costs.get(CLASSES[y], 1.0) for y, p in zip(e.labels_n, e.predicted_n, strict=True) if y != p
+        )
+
+    def right(e):
+        return sum(1 for y, p in zip(e.labels_n, e.predicted_n, strict=True) if y == p)
+
+    def fits(e):
+        if e.why_not or e.figures["p99_ms"] > policy.p99_ms:
+            return False
+        if policy.size_mb is not None and (e.figures["size_mb"] is None or e.figures["size_mb"] > policy.size_mb):
+            return False
+        return policy.accuracy is None or right(e) / len(e.labels_n) >= policy.accuracy
+
+    def bound(reference, e):
+        total = sum(policy.miss_costs.get(CLASSES[y], 1.0) for y in reference.labels_n)
+        loss, square = 0.0, 0.0
+        costs = [policy.miss_costs.get(name, 1.0) for name in CLASSES]
+        for value in set(costs):
+            rows = [i for i, y in enumerate(reference.labels_n) if costs[y] == value]
+            if not rows:
+                continue
+            b = sum(1 for i in rows if reference.correct_n[i] and not e.correct_n[i])
+            c = sum(1 for i in rows if not reference.correct_n[i] and e.correct_n[i])
+            share = value * len(rows) / total
+            seen = (b - c) / len(rows)
+            loss += share * seen
+            square += (share * (loss_bound(Pairs(b, c, len(rows))) - seen)) ** 2
+        return loss + square**0.5
+
+    fit = [e for e in field if fits(e)]
+    if not fit:
+        return None
+    reference = sorted(
+        fit, key=lambda e: (round(cost(e), 6), e.figures["p50_ms"], -right(e), e.figures["size_mb"], e.name)
+    )[0]
+    able = [reference]
+    for e in fit:
+        faster = e is not reference and e.figures["p50_ms"] * (1 + noise) < reference.figures["p50_ms"]
+        if faster and bound(reference, e) < policy.margin:
+            able.append(e)
+    best = None
+    for e in able:
+        if any(e.figures["p50_ms"] > o.figures["p50_ms"] * (1 + noise) for o in able):
+            continue
+        key = (-right(e), e.figures["size_mb"], e.figures["p50_ms"], e.name)
+        if best is None or key < best[0]:
+            best = (key, e.name)
+    return best[1]
+
+
+def make(name, labels, predicted, p50, p99, size, why_not=""):
+    figures = {"p50_ms": p50, "p99_ms": p99, "size_mb": size}
+    return Evidence(name, np.array(labels), np.array(predicted), CLASSES, figures, why_not)
+
+
+@st.composite
+def fields(draw):
+    rows = draw(st.integers(5, 400))
+    labels = np.random.default_rng(draw(st.integers(0, 2**16))).integers(0, 2, rows)
+    base = np.random.default_rng(draw(st.integers(0, 2**16))).random(rows) < 0.15
+    field = []
+    for i in range(draw(st.integers(1, 6))):
+        rate = draw(st.sampled_from([0, 0.01, 0.05, 0.3]))
+        flips = np.random.default_rng(draw(st.integers(0, 2**16))).random(rows) < rate
+        p50 = draw(st.sampled_from([1.0, 1.02, 2.0, 5.0, 30.0]))
+        p99 = p50 * draw(st.sampled_from([1.0, 1.5, 4.0]))
+        why_not = "for latency only" if draw(st.integers(0, 3)) == 0 else ""
+        field.append(
+            make(f"c{i}", labels, labels ^ base ^ flips, p50, p99, draw(st.sampled_from([1.0, 10.0])), why_not)
+        )
+    return field
+
+
+policies = st.builds(
+    Policy,
+    p99_ms=st.sampled_from([3.0, 33.0]),
+    margin=st.sampled_from([0.005, 0.01, 0.05, 0.2]),
+    size_mb=st.sampled_from([None, None, 5.0]),
+    accuracy=st.sampled_from([None, None, 0.8]),
+    miss_costs=st.sampled_from([{}, {}, {"person": 5.0}]),
+)
+
+
+@settings(max_examples=300)
+@given(fields(), policies, st.sampled_from([0.0, 0.025]))
+def test_the_choice_is_that_of_the_brute_force_rule(field, policy, noise):
+    chosen = apply_rule(field, policy, noise).chosen
+    assert (chosen.name if chosen else None) == brute_force(field, policy, noise)
+
+
+@settings(max_examples=60)
+@given(fields(), policies)
+def test_every_candidate_is_told_why_and_none_unfit_wins(field, policy):
+    outcome = apply_rule(field, policy)
+    said = [explain(e, outcome, policy) for e in field]
+    assert all(said)
+    chosen = [e for e in field if role(e, outcome) == "chosen"]
+    assert chosen == ([outcome.chosen] if outcome.chosen else [])
+    for e in chosen:
+        assert not e.why_not
+        assert e.figures["p99_ms"] <= policy.p99_ms
+    assert say_choice(outcome, field, policy).startswith(chosen[0].name if chosen else "no candidate can go")
+
+
+@settings(max_examples=60)
+@given(fields(), st.randoms())
+def test_the_order_of_the_candidates_does_not_matter(field, random):
+    shuffled = list(field)
+    random.shuffle(shuffled)
+    one, other = apply_rule(field, Policy()).chosen, apply_rule(shuffled, Policy()).chosen
+    assert (one and one.name) == (other and other.name)
+
+
+@given(fields())
+def test_nobody_off_the_front_beats_nobody_on_it(field):
+    front = pareto(field)
+    for e in field:
+        beaten = any(
+            o.correct_n.mean() >= e.correct_n.mean() and o.figures["p50_ms"] <= e.figures["p50_ms"] for o in front
+        )
+        assert beaten
+    times = [e.figures["p50_ms"] for e in front]
+    accuracies = [e.correct_n.mean() for e in front]
+    assert times == sorted(times)
+    assert accuracies == sorted(accuracies)
+
+
+def evidence(name, wrong, p50, n=1000, p99=None, why_not=""):
+    labels = np.arange(n) % 2
+    predicted = labels.copy()
+    predicted[list(wrong)] ^= 1
+    return make(name, labels, predicted, p50, p99 or p50 * 1.2, 1.0, why_not)
+
+
+def choose(field, policy=Policy()):  # noqa: B008 - frozen
+    outcome = apply_rule(field, policy)
+    return outcome, {e.name: explain(e, outcome, policy) for e in field}
+
+
+def test_a_faster_one_that_is_shown_to_be_as_good_wins():
+    outcome, why = choose([evidence("slow", range(50), 10), evidence("fast", range(1, 52), 2)])
+    assert (outcome.chosen.name, outcome.reference.name) == ("fast", "slow")
+    assert "faster than slow by a factor of 5.00" in why["fast"]
+    assert "fast is faster" in why["slow"]
+
+
+def test_a_faster_one_that_is_one_row_behind_on_few_rows_does_not_win():
+    """Missing evidence is not equality: 40 rows cannot show that a loss is under one point."""
+    outcome, why = choose([evidence("slow", [0], 10, n=40), evidence("fast", [0, 1], 2, n=40)])
+    assert outcome.chosen.name == "slow"
+    assert "may lose up to" in why["fast"]
+
+
+def test_a_missed_person_can_cost_the_victory():
+    """The same count of misses, but of people: with equal costs the faster one wins, with a costly person it loses."""
+    slow, fast = evidence("slow", range(0, 40, 2), 10), evidence("fast", range(1, 41, 2), 2)
+    assert choose([slow, fast], Policy(margin=0.03))[0].chosen.name == "fast"
+    assert choose([slow, fast], Policy(margin=0.03, miss_costs={"person": 10}))[0].chosen.name == "slow"
+
+
+def test_equal_costs_leave_the_plain_bound():
+    slow, fast = evidence("slow", range(50), 10), evidence("fast", range(1, 60), 2)
+    loss = measure_loss(slow, fast, Policy())
+    assert loss.bound == pytest.approx(loss_bound(loss.pairs))
+    assert loss.bound == pytest.approx(measure_loss(slow, fast, Policy(miss_costs={"car": 3, "person": 3})).bound)
+
+
+def test_nothing_fits_is_said_with_the_nearest():
+    field = [evidence("a", [], 50), evidence("b", [], 40)]
+    outcome, _ = choose(field)
+    assert outcome.chosen is None
+    sentence = say_choice(outcome, field, Policy())
+    assert "b, the p99 of a frame, 48 ms, is over the budget of 33 ms" in sentence
+
+
+def test_a_limit_on_what_was_not_measured_is_not_met():
+    outcome, why = choose([evidence("a", [], 1)], Policy(age_ms=100))
+    assert outcome.chosen is None
+    assert "was not measured" in why["a"]
+
+
+def test_a_bundle_that_is_for_latency_only_is_never_chosen():
+    outcome, why = choose([evidence("other size", [], 1, why_not="for latency only"), evidence("own", range(300), 20)])
+    assert outcome.chosen.name == "own"
+    assert why["other size"] == "for latency only"
+
+
+def test_the_best_of_all_is_not_said_of_one_that_another_outdoes():
+    best, out = evidence("best", range(20), 5), evidence("out", range(10), 9, why_not="bf16 was not proved")
+    _, why = choose([best, out])
+    assert "the most accurate of those that may be chosen (out, 99.0%, may not: bf16 was not proved)" in why["best"]
+    _, why = choose([best, evidence("out", range(30), 9, why_not="bf16 was not proved")])
+    assert why["best"].startswith("it is the most accurate, and")
+
+
+def test_the_rule_in_words_names_every_limit():
+    said = explain_rule(Policy(age_ms=100, worst_recall=0.5, miss_costs={"person": 5}))
+    for part in ("33 ms", "100 ms", "50%", "person 5", "under 1 point:"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("p99_ms", 0),
+        ("p99_ms", float("nan")),
+        ("p99_ms", "33"),
+        ("margin", 0),
+        ("margin", 1),
+        ("accuracy", 1.5),
+        ("ece", 2),
+        ("objective", "luck"),
+        ("equals", ("luck",)),
+        ("miss_costs", {"person": -1}),
+    ],
+)
+def test_a_policy_that_means_nothing_is_refused_by_name(field, value):
+    with pytest.raises(InputError, match=f"policy.{field}"):
+        Policy(**{field: value})
+
+
+def test_a_policy_survives_its_file(tmp_path):
+    policy = Policy(p99_ms=5, age_ms=100, miss_costs={"person": 5}, equals=("size_mb",))
+    write_json(tmp_path / "policy.json", policy.as_json())
+    assert read_policy(tmp_path / "policy.json") == policy
+
+
+@pytest.mark.parametrize("body", [{"budget": 1}, [], {"equals": "accuracy"}])
+def test_a_policy_file_with_an_unknown_word_is_refused(tmp_path, body):
+    write_json(tmp_path / "policy.json", body)
+    with pytest.raises(InputError, match=r"policy\.json"):
+        read_policy(tmp_path / "policy.json")
+
+
+def test_a_figure_is_taken_from_the_rows():
+    e = evidence("a", range(0, 20, 2), 1)
+    assert e.figure("accuracy") == 0.99
+    assert e.figure("worst_recall") == pytest.approx(1 - 10 / 500)
+    assert replace(e, figures={}).figure("p99_ms") is None
+
+
+def test_the_page_on_the_policy_names_every_field_and_its_default():
+    page = (Path(__file__).parents[3] / "docs" / "POLICY.md").read_text()
+    said = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.M))
+    assert {name: json.loads(text) for name, text in said.items()} == Policy().as_json()
+    Policy.from_json(json.loads(re.search(r"```json\n(.*?)```", page, re.S)[1]))

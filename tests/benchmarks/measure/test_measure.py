@@ -1,0 +1,214 @@
+"""The whole judge on a tiny run: rows, report, production, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.choose.production import write_production
+from benchmarks.commands import measure
+from benchmarks.measure import session
+from benchmarks.measure.accuracy import check_same_data, classify_rows, predict, score
+from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
+from benchmarks.measure.profiles import Effort
+from benchmarks.results import decode_classes, encode_classes
+from core.bundle.choice import Choice, this_machine
+from core.bundle.contract import open_bundle
+from core.data.pack import open_pack
+from core.data.run_dir import open_run
+from core.errors import CheckError, InputError
+from core.files import read_json, sha256_of_json, write_json
+from inference.backends import open_backend
+from inference.commands.run import drive, read_arguments
+from inference.frame.processor import Pipeline
+from tests.benchmarks.conftest import BUSY
+
+
+@pytest.fixture
+def pack(run_folder):
+    return open_pack(run_folder / "pack")
+
+
+@pytest.fixture
+def pipeline(run_folder):
+    bundle = open_bundle(run_folder / "tiny_a" / "bundle")
+    backend = open_backend("ort", bundle, "fp32", threads=1)
+    yield Pipeline(bundle, backend)
+    backend.close()
+
+
+def test_the_backend_sees_the_bytes_of_the_packs_row(pipeline, pack):
+    seen = []
+    infer = pipeline.backend.infer
+    pipeline.backend.infer = lambda n: (seen.append(pipeline.backend.input_nhwc[0].copy()), infer(n))[1]
+    classify_rows(pipeline, pack.images_nhwc[:5])
+    np.testing.assert_array_equal(np.stack(seen), pack.images_nhwc[:5])
+
+
+def test_bytes_that_differ_from_the_row_fail_the_check(pipeline, pack):
+    pipeline.backend.infer = lambda n: (pipeline.backend.input_nhwc.fill(7), np.full((n, 3), 1 / 3, np.float32))[1]
+    with pytest.raises(CheckError, match="differ from the pack's row"):
+        classify_rows(pipeline, pack.images_nhwc[:5])
+
+
+def test_accuracy_is_that_of_the_plain_count(pipeline, pack):
+    predictions = predict(pipeline, pack)
+    body = score(predictions, pack.classes)
+    labels, said = predictions.labels_n.tolist(), predictions.predicted_n.tolist()
+    assert body["top1"] == sum(a == b for a, b in zip(labels, said, strict=True)) / len(labels)
+    assert np.sum(body["confusion"]) == len(labels) == len(pack.rows("test"))
+    for i, name in enumerate(pack.classes):
+        assert body["recalls"][name]["n"] == labels.count(i)
+        assert body["confusion"][i][i] == sum(a == b == i for a, b in zip(labels, said, strict=True))
+    assert 1 / 3 < body["top1"] < 1, "the tiny pack must leave something to choose"
+
+
+def test_another_pack_is_refused(run_folder, pack):
+    bundle = replace(open_bundle(run_folder / "tiny_a" / "bundle"), classes=("clear", "a", "b"))
+    with pytest.raises(InputError, match="has the classes"):
+        check_same_data(pack, bundle)
+
+
+def test_every_precision_and_backend_that_can_run_is_a_candidate(run_folder):
+    bundles = open_bundles(open_run(run_folder))
+    names = [c.name for c in list_candidates(bundles, ["ort"], [1, 2])]
+    assert len(names) == len(set(names)) == 2 * 2 * 2
+    assert "tiny_a int8 ort x1" in names
+
+
+def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder):
+    bundle = run_folder / "tiny_a" / "bundle"
+    (bundle / "engines").mkdir()
+    facts = {"runtime": "tensorrt_rtx", "precision": "int8", "target": "sm86", "state": "built"}
+    write_json(bundle / "engines" / "int8.tensorrt_rtx.sm86.engine.json", facts)
+    rows = list_unmeasured(open_bundles(open_run(run_folder)), ["ort"])
+    assert [(r.arch, r.precision, r.backend) for r in rows if r.facts] == [("tiny_a", "int8", "trt")]
+    assert not [r for r in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"]) if r.facts]
+
+
+@pytest.mark.parametrize("known", [None, {"p50": 1.0}])
+def test_what_goes_to_the_car_has_its_ages_and_is_driven_once(run_folder, monkeypatch, known):
+    candidate = list_candidates(open_bundles(open_run(run_folder)), ["ort"], [1])[0]
+    results = {"protocol": {"source": "synthetic://"}, "candidates": [{"name": candidate.name, "age_ms": known}]}
+    drives = []
+    monkeypatch.setattr(session, "measure_ages", lambda *asked: (drives.append(asked), np.ones(662))[1])
+    session.add_age_of_chosen(results, candidate, Effort())
+    assert len(drives) == (known is None)
+    assert results["candidates"][0]["age_ms"]["p50"] == 1.0
+
+
+def test_the_report_has_a_row_a_candidate_and_says_synthetic(measured_run):
+    report = measured_run / "report"
+    results = read_json(report / "results.json")
+    assert [row["name"] for row in results["candidates"]] == [
+        f"{arch} {precision} ort x1" for arch in ("tiny_a", "tiny_b") for precision in ("fp32", "int8")
+    ]
+    for row in results["candidates"]:
+        assert row["latency"]["frame_ms"]["n"] >= 662
+        assert row["latency"]["frame_ms"]["p50"] >= row["latency"]["engine_ms"]["p50"] > 0
+    assert (report / "pareto.png").stat().st_size > 5_000
+    for page in ("report.html", "report.md"):
+        text = (report / page).read_text()
+        assert results["choice"]["sentence"] in text
+        assert "ynthetic data" in text
+
+
+def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
+    production = open_bundle(measured_run / "production")
+    choice = read_json(measured_run / "production" / "choice.json")
+    row = next(r for r in choice["candidates"] if r["role"] == "chosen")
+    assert production.precisions == (row["precision"],)
+    assert production.choice == Choice(row["precision"], "ort", 1, this_machine())
+    assert production.contract == open_bundle(measured_run / row["arch"] / "bundle").contract
+    assert {p.name for p in production.path.iterdir()} == {*production.files, "bundle.json"}
+    for name in production.files:
+        production.check_file(name)
+    assert choice["synthetic"] is True
+    assert all(r["why"] for r in choice["candidates"])
+    backend = open_backend("ort", production, row["precision"], threads=1)
+    backend.close()
+
+
+def drive_production(run, *arguments):
+    return drive(read_arguments([str(run / "production"), "--source", "synthetic://?frames=1", *arguments]))
+
+
+def test_the_runner_takes_the_thread_count_that_the_benchmark_wrote(measured_run, monkeypatch):
+    monkeypatch.setattr("inference.backends.ort.cores", lambda: 7)
+    assert drive_production(measured_run)["backend"]["threads"] == 1
+    assert drive_production(measured_run, "--threads", "3")["backend"]["threads"] == 3
+
+
+def test_another_machine_or_backend_than_the_choice_was_measured_on_takes_all_cores(measured_run, monkeypatch):
+    monkeypatch.setattr("inference.backends.openvino.cores", lambda: 5)
+    assert drive_production(measured_run, "--backend", "openvino")["backend"]["threads"] == 5
+    monkeypatch.setattr("inference.backends.ort.cores", lambda: 7)
+    monkeypatch.setattr("core.bundle.choice.cpu_model", lambda: "another")
+    assert drive_production(measured_run)["backend"]["threads"] == 7
+
+
+def test_a_choice_of_an_older_version_is_refused_in_a_sentence(measured_run, tmp_path):
+    shutil.copytree(measured_run / "production", tmp_path / "old")
+    body = read_json(tmp_path / "old" / "bundle.json")
+    del body["choice"]["machine"]
+    body["digest"] = sha256_of_json({key: value for key, value in body.items() if key != "digest"})
+    write_json(tmp_path / "old" / "bundle.json", body)
+    with pytest.raises(InputError, match=r"bundle\.json: choice must hold .* machine: choose again"):
+        open_bundle(tmp_path / "old")
+
+
+def test_nothing_fits_is_exit_1_with_a_report_and_no_production(small_run):
+    with pytest.raises(CheckError, match=r"no candidate can go to production.*over the budget of 0\.0001 ms"):
+        measure.main([str(small_run), "--backends", "ort", "--quick", "--budget-ms", "0.0001"])
+    assert not [p for p in small_run.iterdir() if "production" in p.name]
+    results = read_json(small_run / "report" / "results.json")
+    assert results["choice"]["chosen"] is None
+    assert "no candidate can go to production" in (small_run / "report" / "report.html").read_text()
+
+
+def test_a_damaged_model_never_reaches_production(run_folder):
+    bundles = open_bundles(open_run(run_folder))
+    candidate = list_candidates(bundles, ["ort"], [1])[0]
+    file = candidate.bundle.path / "model.fp32.onnx"
+    damaged = bytearray(file.read_bytes())
+    damaged[100] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(InputError, match="not the file that was proved"):
+        write_production(run_folder / "production", candidate, {"synthetic": True}, "")
+    assert not [p for p in run_folder.iterdir() if "production" in p.name]
+
+
+def test_json_prints_the_choice_on_stdout_alone(small_run, capsys):
+    measure.main([str(small_run), "--backends", "ort", "--quick", "--json", *BUSY])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == read_json(small_run / "production" / "choice.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backends", "nonsense"], "there is no backend 'nonsense'"),
+        (["--budget-ms", "0"], "policy.p99_ms"),
+        (["--threads", "0"], "threads is 0"),
+        (["--pack", "nowhere"], "nowhere is not a pack"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(run_folder, arguments, said):
+    with pytest.raises(InputError, match=said):
+        measure.main([str(run_folder), *arguments])
+
+
+def test_a_run_without_bundles_says_what_to_do(run_folder):
+    shutil.rmtree(run_folder / "tiny_a")
+    shutil.rmtree(run_folder / "tiny_b")
+    with pytest.raises(InputError, match="export it first"):
+        measure.main([str(run_folder)])
+
+
+def test_predictions_survive_the_json():
+    classes = np.arange(60)
+    np.testing.assert_array_equal(decode_classes(json.loads(json.dumps(encode_classes(classes)))), classes)

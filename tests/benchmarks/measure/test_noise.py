@@ -1,0 +1,73 @@
+"""The judge against itself, twenty times over: twins agree, and a tenth more time is found (`make prove`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from benchmarks.measure.frames import frames_of, synthetic_frames
+from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.speed.latency import SAMPLES, HotPath, compare, is_same, take_turns
+from benchmarks.studies.loadgen import measure_single, open_front
+from core.data.run_dir import open_run
+from inference.backends import open_backend
+from inference.frame.processor import Pipeline
+from tests.bundles import make_bundle
+
+RUNS, NEEDED = 20, 19
+CALL_S = 0.002
+
+
+def slow_path(bundle, seconds):
+    """The hot path over the null backend, whose call sleeps."""
+    backend = open_backend("null", bundle, "fp32")
+    answer = backend.infer
+    backend.infer = lambda n: (sleep(seconds), answer(n))[1]
+    return HotPath(bundle, Pipeline(bundle, backend))
+
+
+def series(bundle, factor):
+    """How many of RUNS find a candidate and one that takes `factor` of its time to be the same."""
+    frames, same = synthetic_frames(4, (320, 180)), 0
+    for seed in range(RUNS):
+        paths = [slow_path(bundle, CALL_S), slow_path(bundle, CALL_S * factor)]
+        taken = take_turns(paths, frames, samples=SAMPLES, seed=seed)
+        ratio = compare(*taken)
+        same += is_same(ratio)
+        print(f"run {seed}: {ratio.low:.4f} to {ratio.high:.4f} of its time")
+    return same
+
+
+@pytest.mark.prove
+def test_twins_are_found_to_be_the_same(tmp_path):
+    same = series(make_bundle(tmp_path / "bundle"), 1.0)
+    print(f"A/A: the same in {same} of {RUNS}")
+    assert same >= NEEDED
+
+
+@pytest.mark.prove
+def test_a_tenth_more_time_is_found(tmp_path):
+    same = series(make_bundle(tmp_path / "bundle"), 1.1)
+    print(f"10% slower: found in {RUNS - same} of {RUNS}")
+    assert RUNS - same >= NEEDED
+
+
+@pytest.mark.prove
+def test_loadgens_p90_is_ours_within_the_noise():
+    """On the front of a measured run: RUN=name."""
+    name = os.environ.get("RUN")
+    if not name:
+        pytest.skip("name a measured run: RUN=name")
+    run = open_run(Path("runs") / name)
+    agreed = []
+    with open_field(open_front(run)) as (opened, _):
+        for candidate, path in opened:
+            row = measure_single(path, run.open_pack(), frames_of(None))
+            low, high = row["ratio_interval"]
+            print(f"{candidate.name}: LoadGen p90 {row['single_p90_ms']:.3f} ms, ours {row['own_p90_ms']:.3f} ms;")
+            print(f"  ratio {row['ratio']:.3f} ({low:.3f} to {high:.3f}), ours over ours {row['own_interval']}")
+            agreed.append(row["agrees"])
+    assert all(agreed)

@@ -1,0 +1,88 @@
+"""Files are whole or absent, and hashes are of the canonical form."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from core.files import canonical_json, read_json, replacing, replacing_folder, sha256_of_json, write_json
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_write_leaves_the_old_folder_and_no_rubbish(tmp_path):
+    path = tmp_path / "bundle"
+    with replacing_folder(path) as temporary:
+        (temporary / "a").write_text("old")
+    with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
+        (temporary / "a").write_text("half")
+        raise RuntimeError
+    assert (path / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_replaced_folder_holds_nothing_of_the_old_one(tmp_path):
+    path = tmp_path / "bundle"
+    for name in ("old", "new"):
+        with replacing_folder(path) as temporary:
+            (temporary / name).write_text(name)
+    assert [p.name for p in path.iterdir()] == ["new"]
+
+
+def test_kill_inside_a_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    code = (
+        "import os, signal, sys; from pathlib import Path; from core.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as t:\n t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+@given(JSON)
+def test_the_hash_does_not_depend_on_the_order_of_keys(value):
+    shuffled = {"b": value, "a": 1}
+    assert sha256_of_json({"a": 1, "b": value}) == sha256_of_json(shuffled)
+
+
+@given(JSON)
+def test_canonical_json_loses_nothing(value):
+    assert json.loads(canonical_json(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "{", "nul"])
+def test_broken_json_names_the_file(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"x\.json"):
+        read_json(path)
+
+
+def test_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())

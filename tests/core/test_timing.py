@@ -1,0 +1,28 @@
+"""Turns: everyone once a round, in changing order, and no garbage collection within one."""
+
+from __future__ import annotations
+
+import gc
+from functools import partial
+from itertools import islice
+
+import pytest
+
+from core.timing import interleave
+
+
+def test_each_task_is_called_once_a_round_in_an_order_that_changes_and_results_are_in_theirs():
+    log: list[str] = []
+    tasks = [partial(lambda name: (log.append(name), name)[1], name) for name in "abc"]
+    assert list(islice(interleave(tasks, seed=3), 8)) == [["a", "b", "c"]] * 8
+    rounds = [tuple(log[i : i + 3]) for i in range(0, 24, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_garbage_is_collected_between_rounds_alone_also_after_a_task_that_failed():
+    turns = interleave([gc.isenabled, gc.isenabled])
+    assert [(next(turns), gc.isenabled()) for _ in range(2)] == [([False, False], True)] * 2
+    with pytest.raises(ZeroDivisionError):
+        next(interleave([lambda: 1 // 0]))
+    assert gc.isenabled()

@@ -1,0 +1,113 @@
+"""The doctor: what is here, what is not, and one command for each thing missing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+import pytest
+
+from core.errors import DeviceError, InputError
+from inference.backends.trt import device_memory
+from inference.capture import v4l2
+from inference.commands import doctor
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row["part"]: row for row in doctor.examine()}
+
+
+def test_each_thing_missing_has_one_command(rows):
+    for row in rows.values():
+        assert row["here"] or row["mend"], row
+        assert " or " not in row["mend"], row
+        assert not row["mend"] or row["mend"].split()[0] in {"pip", "sudo", "python", "nvidia-smi"}, row
+
+
+def test_backends_come_with_their_versions(rows):
+    import onnxruntime
+
+    assert rows["backend ort"]["found"] == onnxruntime.__version__
+    assert {"backend null", "backend openvino", "backend trt", "CUDA device", "GStreamer in OpenCV"} <= set(rows)
+
+
+def answering(card, caps, formats):
+    """Return an ioctl of a node with these capabilities and formats."""
+
+    def ioctl(descriptor, request, argument):
+        if request == v4l2.QUERYCAP:
+            whole = caps | v4l2.CAPTURE | v4l2.DEVICE_CAPS  # of all the camera's nodes together
+            return v4l2.CAPABILITY.pack(b"uvcvideo", card, b"usb-1", 0, whole, caps)
+        index, kind, *_ = v4l2.FORMAT.unpack(argument)
+        if index >= len(formats):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return v4l2.FORMAT.pack(index, kind, 0, b"", struct.unpack("=I", formats[index])[0], 0)
+
+    return ioctl
+
+
+@pytest.fixture
+def node(tmp_path):
+    (tmp_path / "video0").write_text("")
+    return tmp_path / "video0"
+
+
+def test_a_camera_says_its_name_and_formats(node, monkeypatch):
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", answering(b"HD Camera", v4l2.CAPTURE, [b"MJPG", b"YUYV"]))
+    assert v4l2.ask(node) == v4l2.Node("HD Camera", "uvcvideo", ("MJPG", "YUYV"))
+    assert doctor._camera(node)["found"] == "HD Camera (uvcvideo): MJPG YUYV"
+
+
+def test_a_node_of_metadata_gives_no_pictures(node, monkeypatch):
+    monkeypatch.setattr(v4l2.fcntl, "ioctl", answering(b"HD Camera", 0x00800000, [b"UVCH"]))
+    assert doctor._camera(node)["found"] == "HD Camera: no pictures on this node"
+
+
+def test_a_node_that_does_not_answer_is_missing_with_a_mend(node):
+    row = doctor._camera(node)  # a plain file is no V4L2 device
+    assert (row["here"], row["mend"]) == (False, f"sudo fuser -v {node}")
+
+
+def test_a_camera_that_this_user_may_not_open_says_the_group(node, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert doctor._camera(node)["mend"] == "sudo usermod -aG video $USER"
+
+
+@pytest.mark.parametrize(
+    ("card", "driver", "mend"),
+    [(False, False, doctor.ORT), (True, False, "sudo ubuntu-drivers install"), (True, True, "pip install cuda-python")],
+)
+def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, mend, monkeypatch, tmp_path):
+    def absent():
+        raise InputError("no engine can run here: cuda-python is not installed")
+
+    class Nodes:
+        def __init__(self, path):
+            self._here = driver and path == "/dev/nvidiactl"
+
+        def exists(self):
+            return self._here
+
+    monkeypatch.setattr(device_memory, "device", absent)
+    monkeypatch.setattr(doctor, "JETSON", tmp_path / "none")
+    monkeypatch.setattr(doctor, "_has_nvidia_card", lambda: card)
+    monkeypatch.setattr(doctor, "Path", Nodes)
+    assert doctor._cuda_device()["mend"] == mend
+
+
+def test_a_card_is_found_on_the_bus(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "PCI", tmp_path)
+    assert not doctor._has_nvidia_card()
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "vendor").write_text("0x10de\n")
+    assert doctor._has_nvidia_card()
+
+
+def test_a_card_that_answers_with_an_error_is_a_row_of_the_table(monkeypatch):
+    def failing():
+        raise DeviceError("CUDA's cudaGetDeviceProperties failed (700): run `nvidia-smi` to see why")
+
+    monkeypatch.setattr(device_memory, "device", failing)
+    assert not doctor._cuda_device()["here"]

@@ -1,0 +1,122 @@
+"""In steady state a frame allocates no array, and nothing grows.
+
+Counted, from an upright 1280x720 picture to its decision (regions, sight, geometry, engine, decision, smoothing,
+summary), after 20 frames of warming up:
+
+- arrays: none, of any size, freed at once or not; also none by OpenCV's binding (`count_arrays`);
+- growth: of all that Python and numpy allocate, over 60 frames (tracemalloc), under one small object a frame;
+- the peak of one frame above what stands: the decision's own record, in small Python objects (tracemalloc).
+
+Not counted: what a runtime does inside its own arena, the camera's thread, the sinks' threads. The record itself is
+unavoidable: it outlives the frame in the sinks' queues.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from core.geometry.camera_config import Camera
+from core.geometry.frame import Frame
+from core.synthetic import ZONES, Scene
+from inference.backends import open_backend, presence
+from inference.capture.base import Source
+from inference.frame.orientation import Mounting
+from inference.frame.processor import Pipeline
+from inference.frame.regions import Zones
+from inference.frame.smoothing import Habits
+from inference.runner.runner import Runner
+from tests.bundles import make_bundle
+from tests.inference.runner.allocations import count_arrays
+
+FRAMES = 60
+RECORD_BYTES = 16_384
+"""More than the records of one frame with three zones; a tenth of the smallest picture in here, 224 x 224 x 3."""
+
+
+class Still(Source):
+    """A source of which only the facts are asked."""
+
+    def read(self, timeout_s):
+        raise NotImplementedError
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def frames():
+    scene = Scene(1, 1280, 720, "day")
+    return [scene.render(i)[0] for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("steady") / "bundle", size_px=224)
+
+
+@pytest.fixture
+def step(request, bundle, frames):
+    """Decide one frame, as the runner does between its source and its sinks."""
+    if not presence(request.param).here:
+        pytest.skip(f"{request.param} is not here")
+    backend = open_backend(request.param, bundle, "fp32", batch=3, threads=1)
+    zones = Zones({name: ZONES[name] for name in ("left", "ego")} | {"whole": (0.0, 0.0, 1.0, 1.0)})
+    mounting = Mounting(Camera())
+    runner = Runner(bundle, Pipeline(bundle, backend), Still(), zones, mounting, [], (), habits=Habits())
+    count = [0]
+
+    def decide():
+        i = count[0] = count[0] + 1
+        decision = runner.decide(Frame(i, 0, frames[i % 4], i * 33_000_000), frames[i % 4])
+        runner.tally.add(decision)
+
+    for _ in range(20):
+        decide()
+    yield decide
+    backend.close()
+
+
+def test_the_counter_sees_arrays_that_are_dropped_at_once():
+    with count_arrays() as sizes:
+        np.zeros(10, np.uint8) + np.ones(10, np.uint8)
+    assert [size for size in sizes if size == 10] == [10, 10, 10]
+
+
+@pytest.mark.parametrize("step", ["null", "ort", "openvino"], indirect=True)
+def test_a_frame_allocates_no_array(step):
+    with count_arrays() as sizes:
+        for _ in range(10):
+            step()
+    assert sizes == []
+
+
+def growth_and_peak(step):
+    """Return the bytes that 60 frames leave behind, and the most that one of them needs for a while."""
+    before, peak = tracemalloc.get_traced_memory()[0], 0
+    for _ in range(FRAMES):
+        tracemalloc.reset_peak()
+        stands = tracemalloc.get_traced_memory()[0]
+        step()
+        peak = max(peak, tracemalloc.get_traced_memory()[1] - stands)
+    return tracemalloc.get_traced_memory()[0] - before, peak
+
+
+@pytest.mark.parametrize("step", ["ort"], indirect=True)
+def test_nothing_grows_and_a_frame_needs_no_more_than_its_record(step):
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(FRAMES):  # Python's own free lists fill up
+            step()
+        windows = [growth_and_peak(step) for _ in range(3)]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    # what another thread of the test's process keeps once is not of the frames: that would come in every window
+    assert min(grown for grown, _ in windows) < FRAMES * 28
+    assert min(peak for _, peak in windows) < RECORD_BYTES

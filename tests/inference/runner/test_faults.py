@@ -1,0 +1,404 @@
+"""The fault matrix: what goes wrong with the camera, the network, a sink, the disk; and the state that must be said."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from core.cli import run_command
+from core.errors import CheckError, DeviceError, InputError
+from inference.backends import open_backend
+from inference.backends.null import NullBackend
+from inference.backends.trt import device_memory
+from inference.capture import reader as capture
+from inference.capture.base import SourceLost
+from inference.capture.reader import CaptureReader
+from inference.commands.run import read_arguments, work
+from inference.frame.states import State
+from inference.proof.self_test import self_test
+from inference.runner.sink_worker import Outlet
+from inference.runner.supervisor import Limits, Supervisor, Worker
+from inference.sinks import Sink
+from inference.sinks.jsonl import JsonlSink
+from tests.bundles import make_bundle
+from tests.inference.fake_camera import FPS, TIGHT, Kept, drive, good, picture, raising, sleeping
+from tests.inference.sinks.pages import opened
+
+ROOT = Path(__file__).parents[3]
+
+
+def no_class_outside_ok(done):
+    for decision in done.decisions:
+        for verdict in decision.verdicts:
+            assert verdict.label is None or verdict.state is State.OK
+
+
+def test_a_good_camera_is_ok_from_the_first_frame_to_the_last(tmp_path):
+    done = drive(tmp_path, good(8))
+    assert (done.error, done.states) == (None, ["OK"])
+
+
+def test_a_disconnected_camera_is_lost_and_opened_again_and_ids_go_on(tmp_path):
+    done = drive(tmp_path, [*good(4), raising(SourceLost("unplugged")), *good(4, 10)])
+    assert (done.error, done.states, done.camera.opened) == (None, ["OK", "LOST", "OK"], 2)
+    assert "unplugged" in done.events[1]["reason"]
+    ids = [d.frame_id for d in done.decisions if d.fresh]
+    assert ids == sorted(set(ids))
+    no_class_outside_ok(done)
+
+
+def test_a_driver_that_raises_anything_is_a_lost_camera(tmp_path):
+    done = drive(tmp_path, [*good(3), raising(RuntimeError("ioctl")), *good(3, 10)])
+    assert (done.error, done.states) == (None, ["OK", "LOST", "OK"])
+
+
+def test_a_camera_that_stays_away_is_failed_and_the_command_ends(tmp_path):
+    done = drive(tmp_path, [*good(3), *[raising(SourceLost("gone"))] * 1000])
+    assert isinstance(done.error, DeviceError)
+    assert done.states == ["OK", "LOST", "FAILED"]
+    assert done.decisions[-1].state is State.FAILED
+    assert 3 <= done.camera.opened < 30  # it backs off
+
+
+def test_a_stall_is_stale_within_a_few_intervals_and_says_no_class(tmp_path):
+    done = drive(tmp_path, [*good(5), sleeping(0.3, picture(9)), *good(3, 10)], patience=TIGHT)
+    assert (done.error, done.camera.opened) == (None, 1)
+    assert "STALE" in done.states
+    stale = next(d for d in done.decisions if d.state is State.STALE)
+    assert (stale.verdicts, stale.fresh) == ((), False)
+    assert "no frame for" in stale.reason
+
+
+def test_a_driver_that_hangs_is_lost_and_opened_again(tmp_path):
+    done = drive(tmp_path, [*good(4), sleeping(0.9, picture(9)), *good(4, 10)], patience=TIGHT)
+    assert (done.error, done.camera.opened) == (None, 2)
+    assert done.states[-3:] == ["STALE", "LOST", "OK"]
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_camera_slower_than_it_says_is_not_taken_for_a_stalled_one_for_long(tmp_path, every):
+    done = drive(
+        tmp_path, [*good(3), *[sleeping((every - 1) / FPS, picture(i)) for i in range(20, 34)]], patience=TIGHT
+    )
+    assert done.error is None
+    late = [d.state for d in done.decisions[-6:]]
+    assert late.count(State.STALE) <= 1  # one may be the machine's
+
+
+def test_a_frozen_picture_is_stale_until_it_moves(tmp_path):
+    done = drive(tmp_path, [*good(3), *[picture(3)] * 16, *good(3, 10)])
+    assert (done.error, done.states) == (None, ["OK", "STALE", "OK"])
+    assert done.events[1]["reason"] == "the picture is frozen"
+    no_class_outside_ok(done)
+
+
+def test_a_picture_given_twice_is_not_frozen(tmp_path):
+    assert drive(tmp_path, [p for p in good(6) for _ in range(2)]).states == ["OK"]
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_black_or_white_camera_is_blind_and_sees_again(tmp_path, level):
+    done = drive(tmp_path, [*good(3), *[np.full((180, 320, 3), level, np.uint8)] * 8, *good(3, 10)])
+    assert (done.error, done.states) == (None, ["OK", "BLIND", "OK"])
+    no_class_outside_ok(done)
+
+
+def test_a_covered_lens_is_blind(tmp_path):
+    random = np.random.default_rng(0)
+    covered = [random.normal(80, 6, (180, 320, 3)).clip(0, 255).astype(np.uint8) for _ in range(4)]
+    assert drive(tmp_path, [*good(3), *covered, *good(3, 10)]).states == ["OK", "BLIND", "OK"]
+
+
+def test_grey_frames_are_seen(tmp_path):
+    grey = [cv2.cvtColor(cv2.cvtColor(p, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) for p in good(4)]
+    assert drive(tmp_path, grey).states == ["OK"]
+
+
+def test_a_change_of_resolution_moves_the_zones_and_nothing_else(tmp_path):
+    small = cv2.resize(picture(1), (200, 160))
+    done = drive(tmp_path, [*good(3), small, *good(2, 10)])
+    assert (done.error, done.states) == (None, ["OK"])
+    assert (0, 0, 200, 160) in [d.verdicts[0].rect for d in done.decisions]
+
+
+def test_time_that_jumps_backwards_breaks_nothing(tmp_path):
+    stamps = iter([10**9, 2 * 10**9, 5 * 10**8, 6 * 10**8, 7 * 10**8])
+    done = drive(tmp_path, good(5), clock=lambda: next(stamps))
+    assert (done.error, done.states, done.summary["frames"]) == (None, ["OK"], 5)
+
+
+class OwnError(Exception):
+    """Of a plug-in."""
+
+
+def cuda_error():
+    return device_memory.call("cudaStreamSynchronize", 0)
+
+
+def unbound(bundle):
+    """Return onnxruntime's own error: the session is run without its input."""
+    backend = open_backend("ort", bundle, "fp32")
+    backend._bindings[1] = backend._session.io_binding()
+    return backend
+
+
+def misshapen(bundle):
+    """Return OpenVINO's own error: the input is of another size than the model's."""
+    backend = open_backend("openvino", bundle, "fp32")
+    request = backend._requests[1]
+    backend._requests[1] = SimpleNamespace(infer=lambda **_: request.infer([np.zeros((1, 7, 7, 3), np.uint8)]))
+    return backend
+
+
+def failing(error):
+    """Return a backend whose third frame raises what `error` is or raises."""
+
+    def make(bundle):
+        backend, honest = NullBackend(bundle, "fp32", 1), NullBackend.infer
+        left = iter(range(2))
+
+        def infer(n):
+            if next(left, None) is None:
+                raise error if isinstance(error, Exception) else error()
+            return honest(backend, n)
+
+        backend.infer = infer
+        return backend
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (failing(RuntimeError("CUDA error 700\nat line 1")), "RuntimeError: CUDA error 700 at line 1"),
+        (failing(InputError("net.engine failed to run: build it again")), "net.engine failed to run"),
+        (failing(CheckError("a check")), "a check"),
+        (failing(OwnError()), "OwnError"),
+        (failing(cuda_error), "cudaStreamSynchronize failed (700)"),
+        (unbound, "the network failed"),
+        (misshapen, "the network failed"),
+    ],
+)
+def test_a_network_that_raises_anything_has_failed_and_everyone_hears_it(tmp_path, broken, said, monkeypatch):
+    monkeypatch.setattr(device_memory, "runtime", lambda: SimpleNamespace(cudaStreamSynchronize=lambda stream: (700,)))
+    journal, page = JsonlSink(tmp_path / "decisions.jsonl"), opened()
+    done = drive(tmp_path, good(3), backend=broken(make_bundle(tmp_path / "b")), sinks=[journal, page])
+    assert isinstance(done.error, DeviceError)
+    assert said in str(done.error)
+    assert "\n" not in str(done.error)
+    assert (done.decisions[-1].state, done.decisions[-1].verdicts) == (State.FAILED, ())
+    last = json.loads((tmp_path / "decisions.jsonl").read_text().splitlines()[-1])
+    board = json.loads(page.board.as_json())
+    assert (last["state"], board["state"]) == ("FAILED", "FAILED")
+    assert said in last["reason"]
+    assert said in board["reason"]
+
+
+def test_a_device_that_cannot_even_be_closed_keeps_its_own_error_and_the_files_are_whole(tmp_path, monkeypatch, capsys):
+    """A CUDA context with an error refuses every further call, those that free it among them."""
+    code, beats = run_once(tmp_path, monkeypatch, InputError("illegal memory access: look at the card"))
+    errors = capsys.readouterr().err
+    assert code == 1
+    assert errors.splitlines()[-1] == "failed: illegal memory access: look at the card"
+    assert "Traceback" not in errors
+    last = json.loads((tmp_path / "out" / "decisions.jsonl").read_text().splitlines()[-1])
+    assert (last["state"], last["zones"], last["fresh"]) == ("FAILED", {}, False)
+    told, supervisor = [], Supervisor(lambda worker: 0, Limits())
+    supervisor._systemd = SimpleNamespace(say=told.append)
+    supervisor._hear(beats)  # all at once: the end follows the failure within microseconds
+    assert [line for word in told for line in word.splitlines() if "STATUS" in line][-1] == "STATUS=FAILED"
+
+
+def run_once(folder, monkeypatch, error):
+    """Run the command on a backend that raises `error` from its third call on; return the exit code and its beats."""
+    calls = iter(range(2))
+    honest = NullBackend.infer
+
+    def infer(self, n):
+        if next(calls, None) is None:
+            raise error
+        return honest(self, n)
+
+    def close(self):
+        raise RuntimeError("still 700")
+
+    monkeypatch.setattr(NullBackend, "infer", infer)
+    monkeypatch.setattr(NullBackend, "close", close)
+    bundle = make_bundle(folder / "b")
+    source = "synthetic://?frames=5&width=160&height=90"
+    arguments = [str(bundle.path), "--source", source, "--backend", "null", "--no-overlay", "--out"]
+    readable, writable = os.pipe()
+    code = run_command(lambda: work(read_arguments([*arguments, str(folder / "out")]), Worker(pipe=writable)))
+    os.close(writable)
+    with open(readable, "rb") as beats:
+        return code, beats.read()
+
+
+def test_a_network_that_raises_in_the_self_test_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(NullBackend, "infer", lambda self, n: 1 / 0)
+    bundle = make_bundle(tmp_path / "b")
+    with pytest.raises(DeviceError, match=r"the network failed \(ZeroDivisionError"):
+        self_test(bundle, "null", open_backend("null", bundle, "fp32"), "fp32")
+
+
+def test_what_the_camera_has_is_said_before_that_the_model_is_unproved(tmp_path):
+    black = [np.zeros((180, 320, 3), np.uint8)] * 4
+    script = [*good(3), *black, *[picture(3)] * 16, *good(3, 10), raising(SourceLost("unplugged")), *good(3, 20)]
+    done = drive(tmp_path, script, background=None)
+    assert done.error is None
+    assert done.states == ["UNPROVED", "BLIND", "UNPROVED", "STALE", "UNPROVED", "LOST", "UNPROVED"]
+    assert {verdict.label for decision in done.decisions for verdict in decision.verdicts} == {None}
+
+
+def test_a_blocked_sink_delays_no_decision(tmp_path):
+    release = threading.Event()
+
+    class Blocked(Kept):
+        name, depth = "blocked", 2
+
+        def write(self, decision, frame_bgr):
+            release.wait(10)
+
+    done = drive(tmp_path, good(10), sinks=[Blocked()])
+    release.set()
+    assert len(done.decisions) == done.summary["frames"] > 5
+    assert max(d.age_ms for d in done.decisions) < 1000
+    assert done.summary["sinks"]["blocked"]["dropped"] >= 3
+    assert done.summary["sinks"]["blocked"]["error"] == "it hangs"
+
+
+def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr("inference.runner.sink_worker.HANGS_S", 0.05)
+    release = threading.Event()
+
+    class Blocked(Sink):
+        name, depth = "blocked", 1
+
+        def write(self, decision, frame_bgr):
+            release.wait(10)
+
+        def close(self):
+            pass
+
+    outlet = Outlet(Blocked(), lossless=True)
+    for _ in range(5):
+        outlet.post(None, None)
+    release.set()
+    assert "took nothing" in outlet.error
+    assert outlet.dropped >= 2
+
+
+def test_misses_do_not_eat_the_pool_of_pictures():
+    release = threading.Event()
+
+    class Slow(Sink):
+        name, depth, needs_picture = "slow", 2, True
+
+        def write(self, decision, frame_bgr):
+            release.wait(10)
+
+        def close(self):
+            pass
+
+    outlet = Outlet(Slow(), lossless=False)
+    for image in (None, None, None, picture(0), picture(1), picture(2)):
+        outlet.post(None, image)
+    release.set()
+    outlet.close()
+    assert outlet._spare.qsize() == 2
+
+
+def test_a_full_disk_turns_its_sink_off_and_the_decisions_go_on(tmp_path, capsys):
+    (tmp_path / "full").symlink_to("/dev/full")
+    done = drive(tmp_path, good(5), sinks=[JsonlSink(tmp_path / "full")])
+    assert (done.error, done.states, len(done.decisions)) == (None, ["OK"], done.summary["frames"])
+    assert "No space left" in done.summary["sinks"]["decisions.jsonl"]["error"]
+    assert "is off" in capsys.readouterr().err
+
+
+def test_a_full_disk_under_the_summary_is_one_sentence(tmp_path, monkeypatch):
+    from core import files
+    from core.errors import InputError
+    from inference.commands.run import drive as command
+    from inference.commands.run import read_arguments
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    bundle = make_bundle(tmp_path / "b")
+    monkeypatch.setattr(files, "write_text", full)
+    source = "synthetic://?frames=2&width=160&height=90"
+    with pytest.raises(InputError, match=r"summary\.json cannot be written"):
+        command(read_arguments([str(bundle.path), "--source", source, "--out", str(tmp_path / "out")]))
+
+
+class TornCapture:
+    """Stands for cv2.VideoCapture of a camera that sends truncated JPEGs: `broken` of its frames cannot be decoded."""
+
+    def __init__(self, broken):
+        self._broken, self._n = broken, -1
+
+    def grab(self):
+        self._n += 1
+        return True
+
+    def retrieve(self, spare):
+        return (False, None) if self._n in self._broken else (True, picture(self._n))
+
+    def get(self, what):
+        return 0.0
+
+
+def test_a_truncated_jpeg_is_a_drop(monkeypatch):
+    reader = CaptureReader(0, "cam", cv2.CAP_V4L2)
+    reader._capture = TornCapture({1, 2})
+    assert [reader.read(0, None).frame_id, reader.read(1, None).frame_id] == [0, 3]
+
+
+@pytest.mark.parametrize("cut", [2, 3, 1000])
+def test_a_jpeg_without_its_end_is_no_picture_even_to_a_lenient_decoder(cut, monkeypatch):
+    jpeg = cv2.imencode(".jpg", picture(0))[1].ravel()
+    assert capture.decode_whole(np.concatenate([jpeg, np.zeros(8, np.uint8)])[None]).shape == (180, 320, 3)
+    monkeypatch.setattr(capture, "decode", lambda data: "what an older OpenCV makes of it")
+    assert capture.decode_whole(jpeg[:-cut][None]) is None
+
+
+def test_nothing_but_truncated_jpegs_is_a_lost_camera():
+    reader = CaptureReader(0, "cam", cv2.CAP_V4L2)
+    reader._capture = TornCapture(set(range(capture.BROKEN_FRAMES)))
+    with pytest.raises(SourceLost, match="cannot be decoded"):
+        reader.read(0, None)
+
+
+def test_sigterm_finishes_the_files_and_exits_0(tmp_path):
+    bundle = make_bundle(tmp_path / "b")
+    out = tmp_path / "out"
+    source = "synthetic://?frames=0&width=160&height=90"
+    command = [sys.executable, "-m", "inference", "run", str(bundle.path), "--source", source, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        lines = out / "decisions.jsonl"
+        while not (lines.exists() and lines.stat().st_size > 1000) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["frames"] == len(lines.read_text().splitlines())
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == summary["frames"]

@@ -1,0 +1,120 @@
+"""Workers that end in every way there is, under a supervisor.
+
+Usage: `python -m tests.inference.runner.workers NAME FOLDER`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from core.cli import run_command
+from core.errors import CheckError, InputError
+from inference.frame.states import State
+from inference.runner.supervisor import ENDING, Limits, Supervisor
+
+LIMITS = {
+    "hang_s": 0.4, "opening_s": 20.0, "ending_s": 20.0, "restarts": 2, "forgiven_s": 60.0, "backoff_s": 0.01,
+    "longest_backoff_s": 0.015,
+}  # fmt: skip
+
+
+def turn(worker, seconds=0.0, state=State.OK):
+    """Beat as the runner does, for a time."""
+    until = time.monotonic() + seconds
+    worker.say(state)
+    while time.monotonic() < until:
+        worker.say(state)
+        time.sleep(0.01)
+
+
+def well(worker, folder):
+    turn(worker)
+
+
+def killed_once(worker, folder):
+    turn(worker)
+    if worker.number == 0:
+        (folder / "decisions.jsonl").write_text('{"whole": 1}\n{"torn')
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs_once(worker, folder):
+    turn(worker)
+    if worker.number == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+
+
+def always_raises(worker, folder):
+    turn(worker)
+    raise RuntimeError("sticky\nerror")
+
+
+def fails_each_time_after_a_while(worker, folder):
+    if worker.number == 6:
+        return
+    turn(worker, 0.15)
+    raise CheckError("the camera stays lost")
+
+
+def wrong(worker, folder):
+    raise InputError("there is no such bundle")
+
+
+def refused(worker, folder):
+    """The camera answers, after a while, that the password is wrong."""
+    turn(worker, state=State.STARTING)
+    turn(worker, 0.05, State.LOST)
+    raise InputError("the camera refuses us (401)")
+
+
+def wrong_later(worker, folder):
+    if worker.number == 1:
+        raise InputError("the camera is not there yet")
+    turn(worker)
+    if worker.number == 0:
+        raise CheckError("unplugged")
+
+
+def until_told(worker, folder):
+    told = []
+    signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+    (folder / "pid").write_text(str(os.getpid()))
+    while not told:
+        turn(worker, 0.05)
+    worker.beat(ENDING)
+    (folder / "ended").write_text("cleanly")
+
+
+def deaf(worker, folder):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "pid").write_text(str(os.getpid()))
+    turn(worker, 60)
+
+
+def stuck(worker, folder):
+    """Hangs and hears nothing: it cannot find out by itself that it is alone."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def looks_for_long(worker, folder):
+    """Is lost, but alive: it beats with LOST for longer than a hang."""
+    turn(worker, 1.0, State.LOST)
+
+
+if __name__ == "__main__":
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    given = dict(pair.split("=") for pair in sys.argv[3:])
+    limits = Limits(**(LIMITS | {key: type(LIMITS[key])(value) for key, value in given.items()}))
+    print(os.getpid(), flush=True)
+
+    def work(worker):
+        return globals()[name](worker, folder)
+
+    raise SystemExit(run_command(Supervisor(work, limits, folder / "decisions.jsonl").run))

@@ -1,0 +1,148 @@
+"""The queue before each sink: nothing that a sink does is waited for by a live camera, and what is lost is counted."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from inference import sinks
+from inference.commands.run import read_arguments
+from inference.frame.annotate import draw
+from inference.frame.decision import UNPROVED, Decision, Verdict
+from inference.frame.states import State
+from inference.runner.sink_worker import Outlet, start_workers
+from inference.sinks import Drive, Sink, open_sinks
+from inference.sinks.overlay import OverlaySink
+
+
+class Blocked(Sink):
+    """Takes nothing until it is released; keeps what it was given."""
+
+    name, depth, needs_picture = "blocked", 4, True
+
+    def __init__(self, **attributes):
+        self.release, self.took, self.taken = threading.Event(), threading.Event(), []
+        vars(self).update(attributes)
+
+    def write(self, decision, frame_bgr):
+        self.took.set()
+        self.release.wait(10)
+        self.taken.append((decision, None if frame_bgr is None else int(frame_bgr[0, 0, 0])))
+
+    def close(self):
+        pass
+
+
+def posted(sink, count, *, lossless=False):
+    """Post `count` decisions to a sink that has taken the first and blocks; let it go on; return its outlet."""
+    outlet = Outlet(sink, lossless=lossless)
+    for i in range(count):
+        outlet.post(i, np.full((2, 2, 3), i, np.uint8))
+        if i == 0:
+            assert sink.took.wait(10)
+    sink.release.set()
+    outlet.close(10)
+    return outlet
+
+
+def test_a_sink_that_keeps_all_loses_what_is_newest_and_counts_it():
+    sink = Blocked()
+    outlet = posted(sink, 10)
+    assert [d for d, _ in sink.taken] == [0, 1, 2, 3]  # the pool of four pictures is what ends first
+    assert (outlet.written, outlet.dropped) == (4, 6)
+
+
+def test_a_sink_for_which_only_the_newest_matters_loses_the_oldest_and_counts_it():
+    sink = Blocked(newest=True)
+    outlet = posted(sink, 10)
+    assert [d for d, _ in sink.taken] == [0, 6, 7, 8, 9]
+    assert (outlet.written, outlet.dropped) == (5, 5)
+
+
+def test_when_the_pictures_are_all_in_use_the_numbers_go_without():
+    sink = Blocked(newest=True, depth=16, pictures=2)
+    posted(sink, 6)
+    assert sink.taken == [(0, 0), (1, 1), (2, None), (3, None), (4, None), (5, None)]
+
+
+def test_not_even_a_recorded_source_waits_for_a_sink_that_wants_only_the_newest():
+    assert posted(Blocked(newest=True), 10, lossless=True).dropped == 5
+
+
+def test_a_picture_that_the_sink_does_not_want_now_is_not_copied():
+    sink = Blocked(wants_picture=lambda: False)
+    posted(sink, 3)
+    assert [p for _, p in sink.taken] == [None, None, None]
+
+
+@pytest.fixture
+def two_sinks(monkeypatch):
+    """Two modules in the place of the sinks there are: `first` opens, `second` as the test says."""
+    first, modules = Blocked(close=lambda: setattr(first, "closed", True)), {}
+    modules["first"] = SimpleNamespace(open_sink=lambda drive: first)
+    monkeypatch.setattr(sinks, "names", lambda: list(modules))
+    monkeypatch.setattr(sinks.importlib, "import_module", lambda name: modules[name.rsplit(".", 1)[1]])
+    return first, modules
+
+
+DRIVE = Drive(None, None, SimpleNamespace(live=True), None, None, ())
+
+
+def test_a_sink_that_cannot_be_opened_closes_those_before_it(two_sinks):
+    first, modules = two_sinks
+
+    def fail(drive):
+        raise InputError("no")
+
+    modules["second"] = SimpleNamespace(open_sink=fail)
+    with pytest.raises(InputError):
+        open_sinks(DRIVE)
+    assert first.closed
+
+
+def test_each_sink_knows_all_outlets_and_who_is_not_asked_for_is_not_there(two_sinks):
+    first, modules = two_sinks
+    modules["second"] = SimpleNamespace(open_sink=lambda drive: None)
+    outlets = start_workers(open_sinks(DRIVE), lossless=False)
+    assert [o.sink for o in outlets] == [first]
+    assert first.outlets is outlets
+    outlets[0].close()
+
+
+def test_the_overlay_has_the_rate_that_the_camera_turned_out_to_have(tmp_path):
+    leftover = tmp_path / ".overlay.1.part.mp4"
+    leftover.touch()
+    source = SimpleNamespace(fps=30.0, sequence=True)
+    sink = OverlaySink(tmp_path / "overlay-1.mp4", source)
+    source.fps = 12.0
+    decision = Decision(0, 0, 1.0, 0, State.OK, ())
+    sink.write(decision, np.zeros((90, 120, 3), np.uint8))
+    sink.close()
+    assert cv2.VideoCapture(str(tmp_path / "overlay-1.mp4")).get(cv2.CAP_PROP_FPS) == 12.0
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("size", [(180, 320), (720, 1280)])
+def test_the_overlay_says_the_reason_within_the_picture(size):
+    black, verdict = (
+        np.zeros((*size, 3), np.uint8),
+        Verdict("ego", (0, 0, 9, 9), State.UNPROVED, None, "car", 0.9, "car"),
+    )
+    drawn = [
+        draw(black.copy(), Decision(0, 0, 1.0, 0, State.UNPROVED, (verdict,), reason=reason)).any(2)
+        for reason in ("", UNPROVED)
+    ]
+    rows, columns = np.nonzero(drawn[0] != drawn[1])
+    assert len(rows) > 1000
+    assert columns.max() < size[1] - 1
+    assert rows.min() > size[0] / 2
+
+
+def test_nothing_is_opened_that_nobody_asked_for():
+    options = read_arguments(["bundle", "--source", "0"])
+    assert open_sinks(Drive(options, None, SimpleNamespace(live=True), None, None, ())) == []

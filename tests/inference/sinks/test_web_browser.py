@@ -1,0 +1,132 @@
+"""The page in a headless Chromium: the picture moves, what is wrong shows, and nothing else is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.synthetic import Scene
+from tests.benchmarks.report.browser import CHROMIUM, browse
+from tests.inference.fake_camera import PATIENCE, drive, picture
+from tests.inference.sinks.pages import TOKEN, decision, opened, verdict
+
+
+@pytest.fixture
+def sink():
+    sink = opened()
+    yield sink
+    sink.close()
+
+
+class Camera:
+    """A script for the fake camera: the road, until it is told to stall; ends when told."""
+
+    def __init__(self):
+        self.stalled, self.go, self.end = threading.Event(), threading.Event(), threading.Event()
+        self._scene = Scene(seed=1, width=320, height=180, scenario="day")
+
+    def __len__(self):
+        return 0 if self.end.is_set() else 1 << 30
+
+    def __getitem__(self, n):
+        if self.stalled.is_set():
+            self.go.wait(60)
+        return self._scene.render(n)[0]
+
+
+PIXELS = """(() => { const c = document.createElement('canvas'), i = document.getElementById('picture');
+c.width = 32; c.height = 18; const x = c.getContext('2d'); x.drawImage(i, 0, 0, 32, 18);
+return Array.from(x.getImageData(0, 0, 32, 18).data).join() })()"""
+WORD = "document.getElementById('word').textContent"
+FRAME = "(document.getElementById('picture').dataset.frame ?? '')"
+
+
+async def until(page, expression, wanted, limit_s=40):
+    end = time.monotonic() + limit_s
+    while (value := await page.value(expression)) != wanted and time.monotonic() < end:
+        await asyncio.sleep(0.05)
+    return value
+
+
+async def open_page(page, url):
+    for domain in ("Page", "Runtime", "Log", "Network"):
+        await page.call(f"{domain}.enable")
+    await page.call("Page.navigate", url=url)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_in_a_browser_the_picture_moves_a_stall_shows_and_so_does_its_end(tmp_path):
+    camera, sink = Camera(), opened(TOKEN)
+    seen = {}
+    runner = threading.Thread(
+        target=lambda: seen.update(done=drive(tmp_path, camera, sinks=[sink], patience=replace(PATIENCE, hung_s=60)))
+    )
+
+    async def visit(page):
+        await open_page(page, f"http://127.0.0.1:{sink.port}/?token=gr%C3%BC%C3%9F-gott")
+        seen["first"] = await until(page, WORD, "OK")
+        await until(page, f"{FRAME} !== ''", True)
+        frame, pixels = await page.value(FRAME), await page.value(PIXELS)
+        seen["moves"] = await until(page, f"{FRAME} !== '{frame}'", True)
+        seen["changes"] = await page.value(PIXELS) != pixels
+        camera.stalled.set()
+        seen["stalled"] = await until(page, WORD, "STALE")
+        seen["reason"] = await page.value("document.getElementById('reason').textContent")
+        seen["dead"] = await page.value("document.getElementById('view').classList.contains('dead')")
+        camera.stalled.clear()
+        camera.go.set()
+        seen["again"] = await until(page, WORD, "OK")
+        seen["complaints"] = page.complaints
+
+    runner.start()
+    try:
+        browse(visit)
+    finally:
+        camera.go.set()
+        camera.end.set()
+        runner.join()
+    ours = (f"asks for http://127.0.0.1:{sink.port}/", f"asks for blob:http://127.0.0.1:{sink.port}/")
+    assert (seen["first"], seen["moves"], seen["changes"]) == ("OK", True, True)
+    assert (seen["stalled"], seen["dead"], seen["again"]) == ("STALE", True, "OK")
+    assert "no frame for" in seen["reason"]
+    assert [c for c in seen["complaints"] if not c.startswith(ours)] == []
+    assert seen["done"].error is None
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_in_a_browser_a_runner_that_is_gone_or_silent_is_never_taken_for_a_live_one(sink):
+    seen = {}
+    hostile = decision(verdicts=[verdict("<img src=x onerror=alert(1)>")])
+
+    async def visit(page):
+        await open_page(page, f"http://127.0.0.1:{sink.port}/")
+        sink.write(hostile, picture(0))
+        await until(page, f"{FRAME} !== ''", True)
+        sink.write(hostile, None)
+        seen["names"] = await until(page, "document.getElementById('zones').textContent.slice(0, 4)", "<img")
+        seen["images"] = await page.value("document.images.length")
+        seen["wide"] = {}
+        for width in (320, 390, 1200):
+            await page.call(
+                "Emulation.setDeviceMetricsOverride", width=width, height=700, deviceScaleFactor=1, mobile=width < 600
+            )
+            seen["wide"][width] = await page.value("document.documentElement.scrollWidth")
+        seen["silent"] = await until(page, WORD, "STALE")
+        sink.close()
+        seen["gone"] = await until(page, WORD, "LOST")
+
+    browse(visit)
+    assert seen["names"] == "<img"
+    assert seen["images"] == 1
+    assert seen["wide"] == {320: 320, 390: 390, 1200: 1200}
+    assert (seen["silent"], seen["gone"]) == ("STALE", "LOST")
+
+
+def test_the_page_asks_for_nothing_from_elsewhere():
+    text = Path("inference/sinks/web/page.html").read_text()
+    assert "//" not in text.replace("http://www.w3.org/2000/svg", "")

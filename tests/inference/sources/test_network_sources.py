@@ -1,0 +1,132 @@
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from inference.capture.base import SourceLost
+from inference.sources import open_source
+
+
+class Camera(BaseHTTPRequestHandler):
+    """An MJPEG camera: grey pictures, one level brighter each time; after `pictures`, half a one."""
+
+    pictures = 1000
+
+    def do_GET(self):
+        if self.path in ("/401", "/403", "/404"):
+            self.send_response(int(self.path[1:]))
+            if self.path == "/401":
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for level in range(40, 200):
+            jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), level, np.uint8))[1].tobytes()
+            if level - 40 == self.pictures:
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg[: len(jpeg) * 3 // 4])
+                return
+            try:
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
+                self.wfile.write(jpeg + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def camera():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/video"
+    server.shutdown()
+    server.server_close()
+
+
+def read_until_it_ends(uri):
+    """Return the frames that a stream gives before it is lost or refused, and with what it ended."""
+    source, frames = open_source(uri), []
+    until = time.monotonic() + 30
+    try:
+        while time.monotonic() < until:
+            if (frame := source.read(1.0)) is not None:
+                frames.append(frame.image_bgr.copy())
+    except (SourceLost, InputError) as error:
+        return frames, error
+    finally:
+        source.close()
+    raise AssertionError("it never ended")
+
+
+def test_an_http_camera_gives_newer_and_newer_frames(camera):
+    source = open_source(camera)
+    try:
+        frames = []
+        while len(frames) < 3:
+            if (frame := source.read(10.0)) is not None:
+                frames.append((frame.frame_id, float(frame.image_bgr.mean())))
+    finally:
+        source.close()
+    assert [f[0] for f in frames] == sorted({f[0] for f in frames})
+    assert frames[-1][1] > frames[0][1]
+
+
+@pytest.mark.parametrize("status", ["401", "403"])
+def test_a_server_that_refuses_us_ends_the_command(camera, status):
+    _, error = read_until_it_ends(camera.replace("video", status))
+    assert isinstance(error, InputError)
+    assert status in str(error)
+    assert "password" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://127.0.0.1:{port}/404", "error 404"),
+        ("rtsp://127.0.0.1:9/camera", "Connection refused"),
+        ("rtmp://127.0.0.1:9/live", "Connection refused"),
+        ("https://127.0.0.1:9/video", "Connection refused"),
+        ("rtsp://no-such-host.invalid/camera", "resolve"),
+    ],
+)
+def test_a_stream_that_does_not_open_says_why(camera, uri, reason):
+    _, error = read_until_it_ends(uri.format(port=camera.split(":")[2].split("/")[0]))
+    assert isinstance(error, SourceLost), error
+    assert reason in str(error)
+
+
+def test_a_stream_that_nobody_sends_says_how_long_it_was_waited_for(monkeypatch):
+    monkeypatch.setattr("inference.capture.reader.ANSWERS_S", 0.3)
+    monkeypatch.setattr("inference.sources.stream.OPTIONS", (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 400))
+    _, error = read_until_it_ends("udp://127.0.0.1:49999")
+    assert "does not answer within" in str(error)
+
+
+def test_a_stream_that_ends_amid_a_picture_gives_only_the_whole_ones(camera, monkeypatch):
+    monkeypatch.setattr(Camera, "pictures", 4)
+    frames, error = read_until_it_ends(camera)
+    assert isinstance(error, SourceLost)
+    assert frames
+    assert all(np.ptp(frame) <= 2 for frame in frames)  # each is of one grey: nothing was filled up
+
+
+def test_a_csi_camera_needs_gstreamer_and_says_so():
+    if "GStreamer:                   YES" in cv2.getBuildInformation():
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(InputError, match="needs an OpenCV with GStreamer"):
+        open_source("csi://0")
+
+
+@pytest.mark.parametrize("uri", ["csi://", "csi://front"])
+def test_a_csi_camera_has_a_number(uri):
+    with pytest.raises(InputError, match="give csi://0"):
+        open_source(uri)

@@ -1,0 +1,211 @@
+"""A camera on the network as it is: a real RTSP server that dies, comes back, wants a password."""
+
+from __future__ import annotations
+
+import time
+from threading import Thread
+
+import cv2
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from inference.capture.base import SourceLost, SourceRefused
+from inference.capture.recording import read_lines
+from inference.commands.run import drive, read_arguments
+from inference.sources import open_source
+from tests.bundles import make_bundle
+from tests.inference.sources.rtsp import RtspServer, true_age_ms, why_no_server
+
+pytestmark = pytest.mark.skipif(bool(why_no_server()), reason=f"no RTSP server: {why_no_server()}")
+
+
+@pytest.fixture(scope="module")
+def camera():
+    server = RtspServer().start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def mortal():
+    server = RtspServer().start()
+    yield server
+    server.kill()
+
+
+def read_ages(source, count, pause_s=0.0):
+    """Return the true ages of frames in milliseconds as they are read, and their ids."""
+    ages, ids = [], []
+    until = time.monotonic() + 30 + 2 * count * pause_s
+    while len(ages) < count and time.monotonic() < until:
+        try:
+            frame = source.read(2.0)
+        except SourceLost:
+            if ages:
+                raise
+            source.reopen()  # a busy machine: the server's first frame did not come in time
+            continue
+        if frame is not None:
+            ages.append(true_age_ms(frame.image_bgr, time.monotonic_ns()))
+            ids.append(frame.frame_id)
+            time.sleep(pause_s)
+    assert len(ages) == count
+    return ages, ids
+
+
+def test_the_first_frame_is_not_one_that_waited_while_the_stream_was_opened(camera):
+    """FFmpeg hands out first the second of video that it took in to learn what it is."""
+    source = open_source(camera.uri)
+    try:
+        ages, _ = read_ages(source, 30)
+    finally:
+        source.close()
+    assert ages[0] < np.median(ages[10:]) + 400, ages
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_the_rest_are_counted(camera):
+    source = open_source(camera.uri)
+    try:
+        read_ages(source, 1)
+        ages, ids = read_ages(source, 8, pause_s=0.3)
+    finally:
+        source.close()
+    assert max(ages) < 600, ages  # after 8 x 0.3 s a queue would be 2 s long
+    assert np.diff(ids).min() >= 3
+
+
+def test_no_frame_is_held_back_by_the_decoders_threads(camera, monkeypatch):
+    """A decoder of n threads holds back n - 1 frames of 33 ms, unseen by any stamp of ours."""
+    given = []
+    real = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda target, api, options: given.append(options) or real(target, api, options)
+    )
+    source = open_source(camera.uri)
+    try:
+        read_ages(source, 1)
+    finally:
+        source.close()
+    assert dict(zip(given[0][::2], given[0][1::2], strict=True))[cv2.CAP_PROP_N_THREADS] == 1
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        3,
+        pytest.param(120, marks=pytest.mark.prove),
+        pytest.param(600, marks=pytest.mark.prove),
+    ],
+)
+def test_the_age_of_frames_does_not_grow(camera, seconds):
+    """A reader that is slower than the camera, as a runner with a slow network is: whatever queued would add up."""
+    source = open_source(camera.uri)
+    pause_s = 0.05
+    try:
+        ages, _ = read_ages(source, round(seconds / pause_s), pause_s)
+    finally:
+        source.close()
+    third = len(ages) // 3
+    assert np.median(ages[-third:]) < np.median(ages[:third]) + 100, ages
+
+
+def run_command(bundle, uri, folder, frames):
+    """Run the real command; return its lines of decisions, and the age and the true age of each in milliseconds."""
+    arguments = [bundle, "--backend", "null", "--precision", "fp32", "--source", uri, "--out", folder, "--no-overlay"]
+    arguments += ["--record", folder / "record", "--frames", frames]
+    drive(read_arguments([str(a) for a in arguments]))
+    lines, ages = [], []
+    for line in read_lines(folder / "record"):
+        lines.append(line.body)
+        if line.picture is not None:
+            image = cv2.imdecode(np.frombuffer(line.picture, np.uint8), cv2.IMREAD_COLOR)
+            decided_ns = line.body["captured_ns"] + round(line.body["age_ms"] * 1e6)
+            ages.append((line.body["age_ms"], true_age_ms(image, decided_ns)))
+    return lines, np.array(ages)
+
+
+def test_the_age_that_is_reported_counts_from_arrival_and_says_so(camera, tmp_path):
+    """It is less than the true age by what encoder, network and decoder take, which no clock of ours sees."""
+    lines, ages = run_command(make_bundle(tmp_path / "bundle").path, camera.uri, tmp_path / "out", 30)
+    assert {line["age_basis"] for line in lines} == {"arrival"}
+    assert (ages[:, 0] < ages[:, 1]).all()
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("encoder", ["zero latency", "lookahead"])
+def test_the_table_of_true_against_reported_age(tmp_path, encoder):
+    """It prints the table: the true age is the reported one and what nobody on this side of the network can see."""
+    server = RtspServer("", *(["--lookahead"] if encoder == "lookahead" else [])).start()
+    try:
+        _, ages = run_command(make_bundle(tmp_path / "bundle").path, server.uri, tmp_path / "out", 900)
+    finally:
+        server.kill()
+    print(f"\nencoder: {encoder}; the first decision's true age: {ages[0, 1]:.0f} ms; ms of {len(ages)} decisions:")
+    for name, column in (("true", ages[:, 1]), ("reported", ages[:, 0]), ("unseen", ages[:, 1] - ages[:, 0])):
+        p50, p90, p99 = np.percentile(column, (50, 90, 99))
+        print(f"{name:9} p50 {p50:.1f}  p90 {p90:.1f}  p99 {p99:.1f}  max {column.max():.1f}")
+    assert (ages[:, 0] < ages[:, 1]).all()
+
+
+def test_a_server_that_dies_is_lost_and_comes_back(mortal, tmp_path):
+    journal = tmp_path / "out" / "decisions.jsonl"
+
+    def wait_for(done):
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            if journal.exists() and done(journal.read_text()):
+                return
+            time.sleep(0.02)
+        raise AssertionError(journal.read_text())
+
+    found = []
+    bundle = make_bundle(tmp_path / "bundle").path
+    runner = Thread(target=lambda: found.extend(run_command(bundle, mortal.uri, tmp_path / "out", 30)), daemon=True)
+    runner.start()
+    wait_for(lambda text: text.count("\n") > 5)
+    mortal.kill()
+    wait_for(lambda text: "Connection refused" in text)
+    mortal.start()
+    runner.join(30)
+    lines, _ = found
+    states = [line["state"] for line in lines]
+    first, last = states.index("LOST"), len(states) - states[::-1].index("LOST")
+    assert "gives no more frames" in lines[first]["reason"]
+    assert first > 5
+    assert last < len(lines)
+    assert min(line["frame"] for line in lines[last:]) > max(line["frame"] for line in lines[:first])
+
+
+def test_a_wrong_path_is_said_by_its_number(camera):
+    source = open_source(camera.uri + "-2")
+    try:
+        with pytest.raises(SourceLost, match="404"):
+            source.read(20.0)
+    finally:
+        source.close()
+
+
+def test_a_wrong_password_ends_the_command_and_a_right_one_opens():
+    server = RtspServer(password="s3cr:t@").start()
+    try:
+        for user in ("", "user:wrong@"):
+            source = open_source(server.uri.replace("//", f"//{user}"))
+            with pytest.raises(InputError, match=r"401, unauthorized.*password"):
+                source.read(20.0)
+            source.close()
+        source = open_source(server.uri.replace("//", "//user:s3cr%3At%40@"))
+        read_ages(source, 1)
+        source.close()
+    finally:
+        server.kill()
+
+
+def test_a_password_that_was_taken_once_is_tried_again():
+    """Within a drive a refusal may pass: the camera restarts, or its user is renewed."""
+    source = open_source("rtsp://127.0.0.1:9/x")
+    source.close()
+    source._next_id = 7
+    source._mailbox.close(SourceRefused("401"))
+    with pytest.raises(SourceLost, match="401"):
+        source.read(0.1)

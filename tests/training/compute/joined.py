@@ -1,0 +1,72 @@
+"""Steps of two processes that gloo joins, without torchrun: what a test compares with the steps of one."""
+
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.distributed
+
+from training.compute.mode import Mode
+from training.compute.world import World
+from training.recipe import named
+from training.step import Learner
+
+ARCH = "timm/test_convnext"
+"""Without batch normalisation: its statistics are shared on GPUs alone."""
+BATCHES = (12, 12, 7)
+"""The last cannot be halved."""
+
+
+class Float64(Mode):
+    """A mode in which rounding is too small to be seen."""
+
+    def prepare(self, network):
+        return network.double()
+
+    def logits(self, network, inputs_nchw):
+        return network(inputs_nchw.double())
+
+
+def take_steps(world):
+    """Return what each step returned, and every tensor after them."""
+    torch.set_num_threads(1)
+    recipe = replace(named("edge"), dropout_other=0.0)
+    frames = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 32, 32, 3), np.uint8)
+    learner = Learner(ARCH, 3, recipe, Float64(), world=world)
+    learner.network.train()
+    totals = []
+    for step, n in enumerate(BATCHES):
+        part = world.part(n)
+        labels = (torch.arange(n) % 3)[part]
+        totals.append(learner.step(torch.from_numpy(frames[:n][part]), labels, 1e-3, step, n).tolist())
+    return totals, {name: value.numpy() for name, value in learner.tensors().items()}
+
+
+def _one_of_two(rank, port, send):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    result = take_steps(World(rank, 2))
+    if rank == 0:
+        send.send(result)
+    torch.distributed.destroy_process_group()
+
+
+def steps_of_two():
+    """Return what `take_steps` gives in the first of two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__, "tests.training.killed"])
+    receive, send = server.Pipe(duplex=False)
+    processes = [server.Process(target=_one_of_two, args=(rank, port, send)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    send.close()  # so that the end of both is the end of the pipe
+    result = receive.recv()
+    for process in processes:
+        process.join()
+    return result

@@ -1,0 +1,107 @@
+"""The choice of a mode: by the least time at the recipe's batch, whatever the neighbours do."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from training.compute import mode
+from training.compute.mode import HOPELESS_BATCH, Mode, choose_mode
+from training.recipe import named
+from training.step import Learner
+
+ARCH = "squeezenet_inspired"
+TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
+
+
+class Clock:
+    """Steps that take no time but report TIMES_MS, `noise` times as much."""
+
+    def __init__(self):
+        self.steps, self.noise = [], itertools.repeat(1)
+
+    def step(self, candidate, frames, labels):
+        self.steps.append((str(candidate.mode), len(frames)))
+        return TIMES_MS.get(str(candidate.mode), 1000.0) * len(frames) / 64 * next(self.noise)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    it = Clock()
+    monkeypatch.setattr(mode._Candidate, "step", lambda self, frames, labels: it.step(self, frames, labels))
+    monkeypatch.setattr(mode, "precisions_here", lambda device: ("fp32", "bf16", "fp16"))
+    return it
+
+
+def test_the_fastest_is_chosen_at_the_recipes_batch(clock):
+    chosen, timed_ms = choose_mode(ARCH, 3, 32, 64)
+    assert chosen == Mode("bf16", "channels_last")
+    assert timed_ms["bf16 channels_last"] == 60.0
+    assert ("bf16 channels_last", 64) in clock.steps
+
+
+def test_a_hopeless_combination_is_never_timed_at_full_size(clock):
+    choose_mode(ARCH, 3, 32, 64)
+    assert ("fp16 contiguous", HOPELESS_BATCH) in clock.steps
+    assert ("fp16 contiguous", 64) not in clock.steps
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_neighbour_that_doubles_a_third_of_the_steps_does_not_decide(clock, seed):
+    random = np.random.default_rng(seed)
+    clock.noise = (1 + (random.random() < 1 / 3) for _ in itertools.count())
+    assert choose_mode(ARCH, 3, 32, 64)[0] == Mode("bf16", "channels_last")
+
+
+def test_one_combination_left_is_not_timed(clock):
+    assert choose_mode(ARCH, 3, 32, 64, "cpu", ("fp16", "contiguous")) == (Mode("fp16", "contiguous"), {})
+    assert not clock.steps
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "steps", "compiled"),
+    [
+        ("auto", "cuda", 100_000, True),
+        ("auto", "cuda:1", 99_999, False),
+        ("auto", "cpu", 10**9, False),
+        ("yes", "cpu", 1, True),
+        ("no", "cuda", 10**9, False),
+    ],
+)
+def test_whether_a_run_is_compiled_is_a_rule_and_not_a_timing(clock, monkeypatch, asked, device, steps, compiled):
+    monkeypatch.setattr(mode.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert mode.is_compiled(asked, device, steps) is compiled
+    assert not clock.steps
+
+
+def test_a_gpu_run_is_not_compiled_by_itself_where_there_is_no_compiler(monkeypatch):
+    monkeypatch.setattr(mode.shutil, "which", lambda name: None)
+    assert mode.is_compiled("auto", "cuda", 10**9) is False
+
+
+def test_a_compiled_step_is_the_plain_one(monkeypatch):
+    monkeypatch.setattr(mode, "BACKEND", "eager")
+    frames = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
+    learners = [Learner(ARCH, 3, named("edge"), Mode("fp32", "contiguous", compiled)) for compiled in (True, False)]
+    for one in learners:
+        for number in range(2):
+            one.step(frames, torch.arange(8) % 3, 1e-3, number)
+    ours, theirs = (one.tensors() for one in learners)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_no_shape_of_a_batch_is_one_too_many_to_be_compiled(monkeypatch):
+    """Left to itself torch.compile gives up after 8, and goes on eager."""
+    compiled = []
+    monkeypatch.setattr(mode, "BACKEND", lambda graph, inputs: compiled.append(inputs[-1].shape) or graph)
+    network = torch.nn.Conv2d(3, 4, 3)
+    run = Mode("fp32", "contiguous", compiled=True).runnable(network)
+    for side in range(8, 8 + 12):
+        run(torch.zeros(1, 3, side, side))
+    assert len(compiled) == 12
+
+
+def test_run_json_written_before_compilation_was_known_is_read():
+    assert Mode.from_json({"precision": "bf16", "memory_format": "contiguous"}) == Mode("bf16", "contiguous", False)

@@ -1,0 +1,81 @@
+"""Class maps: merge, drop, and say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import InputError
+from tests.training.data.detection_sets import write_images
+from training.data.class_map import SHIPPED, read_class_map
+from training.data.importers import Options, read
+
+UVH26 = (
+    *("Hatchback", "Sedan", "SUV", "MUV", "Bus", "Truck", "Three-wheeler", "Two-wheeler", "LCV", "Mini-bus"),
+    *("Tempo-traveller", "Bicycle", "Van", "Other"),
+)
+KITTI = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
+
+
+def write_map(folder: Path, text: str) -> str:
+    (folder / "map.csv").write_text(text, encoding="utf-8")
+    return str(folder / "map.csv")
+
+
+@pytest.mark.parametrize(("name", "classes", "kept"), [("uvh26", UVH26, 4), ("kitti", KITTI, 4)])
+def test_a_shipped_map_speaks_of_every_class_of_its_data_set(name, classes, kept):
+    becomes = {read_class_map(name).becomes(c) for c in classes}
+    assert None in becomes
+    assert len(becomes) == kept + 1
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.csv")), ids=lambda f: f.stem)
+def test_every_shipped_map_reads_and_gives_classes_of_the_synthetic_scene(file):
+    from core.synthetic import CLASSES
+
+    assert {c for c in read_class_map(file.stem).table.values() if c} <= set(CLASSES)
+
+
+def test_names_are_matched_without_case_and_hyphens(tmp_path):
+    class_map = read_class_map(write_map(tmp_path, "class,becomes\nTwo-Wheeler,two\n*,\n"))
+    assert [class_map.becomes(n) for n in ("two_wheeler", "TWO WHEELER", "twowheeler", "car")] == ["two"] * 3 + [None]
+
+
+def test_a_class_that_the_map_does_not_name_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="says nothing of the class 'tram'"):
+        read_class_map(write_map(tmp_path, "class,becomes\ncar,car\n")).becomes("tram")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "name,becomes\na,b",
+        "class,becomes\na",
+        "class,becomes\na,b,c",
+        "class,becomes\n,b",
+        "class,becomes\na,b\nA,c",
+    ],
+)
+def test_a_malformed_map_is_one_sentence(tmp_path, text):
+    with pytest.raises(InputError, match=r"map\.csv") as caught:
+        read_class_map(write_map(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_map_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="did you mean uvh26"):
+        read_class_map("uvh")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_class_map(str(tmp_path / "none.csv"))
+
+
+def test_a_folder_set_is_merged_too(tmp_path):
+    for name in ("sedan", "van", "tram"):
+        write_images(tmp_path / "set" / name, {f"{name}.png": (40, 40)})
+    listing = read(
+        str(tmp_path / "set"), Options(classes=write_map(tmp_path, "class,becomes\nsedan,car\nvan,car\ntram,\n"))
+    )
+    assert [(s.source, s.label) for s in listing.samples] == [("sedan/sedan.png", "car"), ("van/van.png", "car")]
+    assert listing.skipped == {"tram: dropped by the class map": 1}

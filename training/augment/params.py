@@ -1,0 +1,143 @@
+"""The random numbers of augmentation: every parameter of a whole batch, drawn at once.
+
+The pixels are changed by training/augment/cpu.py and training/augment/gpu.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.recipe import Recipe
+
+Floats = NDArray[np.float64]
+ERASE_TRIES = 10
+ERASE_RATIO = (0.3, 3.3)
+"""Source: torchvision.transforms.RandomErasing."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The parameters of n images, in the order in which they act: torchvision's classes of the same names."""
+
+    size_px: int
+    flip_n: NDArray[np.bool_]
+    angle_n: Floats
+    """Rotation, in degrees."""
+    order_n4: NDArray[np.int64]
+    """The order of brightness 0, contrast 1, saturation 2 and hue 3 in each image."""
+    factors_n4: Floats
+    """Brightness, contrast and saturation factors, and the hue's shift as a share of the circle."""
+    shift_n2: Floats
+    """Translation in whole pixels, x and y."""
+    scale_n: Floats
+    corners_n42: Floats
+    """Where a perspective takes the corners (top left, top right, bottom right, bottom left), x and y in pixels."""
+    grey_n: NDArray[np.bool_]
+    erase_n4: NDArray[np.int64]
+    """The rectangle erased: x0, y0, x1, y1; empty for none."""
+
+    def of(self, part: slice) -> Draws:
+        """Return the parameters of a part of the images."""
+        arrays = {item.name: getattr(self, item.name)[part] for item in fields(self) if item.name != "size_px"}
+        return replace(self, **arrays)
+
+
+def draw(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Draws:
+    """Draw the parameters of `n` images of `size_px` squared."""
+    jitter = np.array([recipe.brightness, recipe.contrast, recipe.saturation])
+    factors = random.uniform(np.maximum(0, 1 - jitter), 1 + jitter, (n, 3))
+    reach = recipe.translate * size_px
+    return Draws(
+        size_px=size_px,
+        flip_n=random.random(n) < recipe.flip_p,
+        angle_n=random.uniform(-recipe.rotation_deg, recipe.rotation_deg, n),
+        order_n4=random.permuted(np.tile(np.arange(4), (n, 1)), axis=1),
+        factors_n4=np.column_stack([factors, random.uniform(-recipe.hue, recipe.hue, n)]),
+        shift_n2=np.round(random.uniform(-reach, reach, (n, 2))),
+        scale_n=random.uniform(recipe.scale_min, recipe.scale_max, n),
+        corners_n42=_draw_corners(recipe, n, size_px, random),
+        grey_n=random.random(n) < recipe.grayscale_p,
+        erase_n4=_draw_erased(recipe, n, size_px, random),
+    )
+
+
+def homographies(draws: Draws) -> tuple[Floats, Floats, Floats]:
+    """Return (n, 3, 3) maps of pixel coordinates, forward: the whole way, its part after rotation, the perspective.
+
+    The way: flip, rotation about the centre, scale about the centre and translation, perspective.
+    """
+    n, centre = len(draws.flip_n), (draws.size_px - 1) / 2
+    flip_rotate = np.tile(np.eye(3), (n, 1, 1))
+    cos, sin = np.cos(np.radians(draws.angle_n)), np.sin(np.radians(draws.angle_n))
+    mirror = np.where(draws.flip_n, -1.0, 1.0)
+    flip_rotate[:, 0, 0], flip_rotate[:, 0, 1] = cos * mirror, sin
+    flip_rotate[:, 1, 0], flip_rotate[:, 1, 1] = -sin * mirror, cos
+    flip_rotate[:, :2, 2] = centre - centre * flip_rotate[:, :2, :2].sum(2)
+    affine = np.tile(np.eye(3), (n, 1, 1))
+    affine[:, 0, 0] = affine[:, 1, 1] = draws.scale_n
+    affine[:, :2, 2] = centre * (1 - draws.scale_n)[:, None] + draws.shift_n2
+    perspective = _perspectives(draws)
+    later = perspective @ affine
+    return later @ flip_rotate, later, perspective
+
+
+def overlap(angle_deg: Floats) -> Floats:
+    """Return the share of a square that its own copy, rotated about the centre, still covers: the rest is fill."""
+    radians = np.radians(angle_deg)
+    share: Floats = 2 / (1 + np.abs(np.sin(radians)) + np.abs(np.cos(radians)))
+    return share
+
+
+def _corners(size_px: int) -> Floats:
+    last = size_px - 1
+    return np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float64)
+
+
+def _draw_corners(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Floats:
+    """Move each corner inwards by 0 to `reach` whole pixels. Source: RandomPerspective.get_params."""
+    reach = int(recipe.perspective * (size_px // 2))
+    inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+    moved = random.integers(0, reach + 1, (n, 4, 2)) * inwards
+    return _corners(size_px) + np.where((random.random(n) < recipe.perspective_p)[:, None, None], moved, 0)
+
+
+def _perspectives(draws: Draws) -> Floats:
+    """Return the (n, 3, 3) maps that take the square's corners to `corners_n42`: eight equations an image.
+
+    The numbers of the corners are pixels', but torchvision takes them as positions, half a pixel away: so do we.
+    """
+    n, start = len(draws.flip_n), _corners(draws.size_px)
+    maps = np.tile(np.eye(3), (n, 1, 1))
+    moved = np.flatnonzero((draws.corners_n42 != start).any((1, 2)))
+    if moved.size == 0:
+        return maps
+    end = draws.corners_n42[moved]
+    ones, zeros = np.ones((len(moved), 4)), np.zeros((len(moved), 4))
+    x, y = np.tile(start[:, 0], (len(moved), 1)), np.tile(start[:, 1], (len(moved), 1))
+    u, v = end[:, :, 0], end[:, :, 1]
+    for_u = np.stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y], 2)
+    for_v = np.stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y], 2)
+    solved = np.linalg.solve(np.concatenate([for_u, for_v], 1), np.concatenate([u, v], 1)[:, :, None])
+    positions = np.concatenate([solved[:, :, 0], np.ones((len(moved), 1))], 1).reshape(-1, 3, 3)
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    maps[moved] = np.linalg.inv(half) @ positions @ half
+    return maps
+
+
+def _draw_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Take the first of ten tries that is smaller than the image. Source: RandomErasing.get_params."""
+    shape = (n, ERASE_TRIES)
+    area = size_px**2 * random.uniform(recipe.erase_area_min, recipe.erase_area_max, shape)
+    ratio = np.exp(random.uniform(math.log(ERASE_RATIO[0]), math.log(ERASE_RATIO[1]), shape))
+    high, wide = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
+    fits = (high < size_px) & (wide < size_px)
+    first = fits.argmax(1), np.arange(n)
+    h, w = high[first[1], first[0]].astype(np.int64), wide[first[1], first[0]].astype(np.int64)
+    drawn = (random.random(n) < recipe.erase_p) & fits.any(1)
+    h, w = np.where(drawn, h, 0), np.where(drawn, w, 0)
+    y, x = random.integers(0, size_px - h + 1), random.integers(0, size_px - w + 1)
+    return np.stack([x, y, x + w, y + h], 1)

@@ -1,0 +1,1 @@
+"""How fast training is: data path, step and whole loop."""

@@ -1,0 +1,150 @@
+"""How fast the data path is, beside its plain twin: torchvision's transforms v1 on JPEG files decoded by Pillow.
+
+Both end in the same thing, a normalised float32 batch, and both may use one thread.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms
+
+from core.data.pack import Pack
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import Geometry, clip_rect, fill, read_image, whole
+from core.synthetic import draw_zone_crops, plan_crops
+from core.timing import interleave
+from models.deployed import Deployed
+from training.augment.cpu import Augmentation
+from training.bench.step import compare_rates
+from training.recipe import Recipe, named
+
+SIZES_PX = (64, 224)
+BATCH = 128
+ROUNDS = 7
+JPEG_QUALITY = 90
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Source: torchvision's reference training, of ImageNet."""
+
+
+def twin(recipe: Recipe, size_px: int) -> Any:
+    """Return the transforms that anybody would write for this recipe: a PIL image -> float32 (3, S, S), normalised."""
+    steps = [
+        transforms.Resize((size_px, size_px)),
+        transforms.RandomHorizontalFlip(recipe.flip_p),
+        transforms.RandomRotation(recipe.rotation_deg),
+        transforms.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue),
+        transforms.RandomAffine(0, (recipe.translate, recipe.translate), (recipe.scale_min, recipe.scale_max)),
+        transforms.RandomPerspective(recipe.perspective, recipe.perspective_p),
+        transforms.RandomGrayscale(recipe.grayscale_p),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+        transforms.RandomErasing(recipe.erase_p, (recipe.erase_area_min, recipe.erase_area_max)),
+    ]
+    return transforms.Compose(steps)
+
+
+def measure(
+    pack: Pack | None = None,
+    sizes_px: tuple[int, ...] | None = None,
+    recipe: Recipe | None = None,
+    rounds: int = ROUNDS,
+    batch: int = BATCH,
+) -> list[dict[str, Any]]:
+    """Measure images/s of both paths, one size after another, interleaved batch by batch; return the medians.
+
+    Without a pack the images are zones of the synthetic camera. The twin reads each crop as a JPEG of its own size, or,
+    where the source image is not at hand, of the input's size; decoding from memory, the disk costs it nothing.
+    """
+    recipe = recipe or named("after")
+    sizes_px = sizes_px or ((pack.geometry.size_px,) if pack else SIZES_PX)
+    with _one_thread():
+        return [_measure_size(pack, size_px, recipe, rounds, batch) for size_px in sizes_px]
+
+
+def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, batch: int) -> dict[str, Any]:
+    images_nhwc, jpegs = _of_pack(pack, size_px, batch) if pack else _of_scene(size_px, batch)
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    augmentation, transform = Augmentation(recipe, size_px, MEAN), twin(recipe, size_px)
+    normalise = Deployed(nn.Identity(), MEAN, STD).normalise
+
+    def ours() -> Tensor:
+        rows = random.permutation(len(images_nhwc))
+        return normalise(torch.from_numpy(augmentation(images_nhwc[rows], random)))
+
+    def plain() -> Tensor:
+        return torch.stack([transform(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
+
+    assert ours().shape == plain().shape
+    seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, plain)]), rounds))
+    return {
+        "size_px": size_px,
+        **compare_rates(len(jpegs), seconds),
+        "recipe": recipe.name,
+        "batch": len(jpegs),
+        "rounds": rounds,
+        "threads": 1,
+        "images": str(pack.path) if pack else "synthetic",
+        "jpeg_kib": round(sum(map(len, jpegs)) / len(jpegs) / 1024, 1),
+    }
+
+
+def _seconds(run: Callable[[], Tensor]) -> float:
+    started = perf_counter()
+    run()
+    return perf_counter() - started
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _of_scene(size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
+    """Draw n zones of the synthetic camera; their JPEGs are of the input's size, the least that a twin can read."""
+    drawn = draw_zone_crops(plan_crops(n), Geometry(size_px), width=640, height=360)
+    images_nhwc = np.stack([pixels for _, _, pixels in drawn])
+    return images_nhwc, [_jpeg(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)) for image in images_nhwc]
+
+
+def _of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
+    """Take n training rows, at any size, and the crops that they were made of as JPEGs."""
+    rows = np.random.default_rng(0).permutation(pack.rows("train"))[:n]
+    crops = [_crop(pack, int(row)) for row in rows]
+    images_nhwc = Geometry(size_px, pack.geometry.kernel).empty(len(crops))
+    for i, crop in enumerate(crops):
+        fill(images_nhwc[i : i + 1], crop, [whole(crop)], Geometry(size_px, pack.geometry.kernel))
+    return images_nhwc, [_jpeg(crop) for crop in crops]
+
+
+def _crop(pack: Pack, row: int) -> Bytes:
+    """Return the row's part of its source image, BGR, or, when that is gone, the row itself."""
+    frame, box = read_image(Path(pack.facts["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
+    if frame is None:
+        return np.ascontiguousarray(pack.images_nhwc[row][..., ::-1])
+    x0, y0, x1, y1 = clip_rect(box or whole(frame), frame.shape[1], frame.shape[0])
+    return frame[y0:y1, x0:x1]
+
+
+def _jpeg(image_bgr: Any) -> bytes:
+    return cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

@@ -1,0 +1,146 @@
+"""How fast the whole loop is on a device, with everything that training does: batches, augmentation, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import repeat
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import models
+from core.data.pack import Pack
+from core.geometry.preprocess import Geometry
+from training.batches import Batches
+from training.compute.mode import Mode, choose_mode
+from training.prepare import OnDevice, OnHost, choose_place, load_resident
+from training.recipe import named
+from training.step import Learner
+
+CLASSES = 6
+IMAGES = 4096
+"""Of the synthetic pack: 617 MB at 224 px. Which image it is does not change the speed."""
+UVH26_ROWS = 252_723
+"""Source: UVH-26's crops; the published runs take 100 epochs of them for each of three networks."""
+EPOCHS = 100
+TRIED_BATCHES = (128, 256, 512, 1024)
+
+
+def measure_loop(
+    archs: tuple[str, ...],
+    size_px: int,
+    batch: int,
+    steps: int,
+    device: str,
+    *,
+    augment_on: str = "auto",
+    mode: Mode | None = None,
+) -> dict[str, Any]:
+    """Time `steps` of the loop on a synthetic pack, on a GPU resident there; add the hours of the published job.
+
+    On a GPU the step is bf16 channels_last, and larger batches are tried too; on a CPU, unless `mode` says, the
+    fastest.
+    """
+    pack = _synthetic(IMAGES, size_px)
+    place = choose_place(augment_on, device)
+    batches = tuple(b for b in TRIED_BATCHES if b > batch) if device.startswith("cuda") else ()
+    rows = [_measure(arch, pack, batch, batches, steps, device, place, mode) for arch in archs]
+    return {
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "size_px": size_px,
+        "batch": batch,
+        "augment_on": place,
+        "images_per_s": {row["arch"]: row["by_batch"][str(batch)] for row in rows},
+        "rows": rows,
+        "hours_uvh26_100_epochs": _hours([row["by_batch"][str(batch)] for row in rows]),
+        "hours_at_best_batch": _hours([max(row["by_batch"].values()) for row in rows]),
+    }
+
+
+def _measure(
+    arch: str,
+    pack: Pack,
+    batch: int,
+    larger: tuple[int, ...],
+    steps: int,
+    device: str,
+    place: str,
+    mode: Mode | None,
+) -> dict[str, Any]:
+    if mode is None and device.startswith("cuda"):
+        mode = Mode("bf16", "channels_last")
+    elif mode is None:
+        mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batch, device)
+    loop, step = {}, {}
+    for n in (batch, *larger):
+        try:
+            rates = _images_per_s(arch, pack, n, steps, device, place, mode)
+        except torch.OutOfMemoryError:
+            break
+        loop[str(n)], step[str(n)] = (round(rate, 1) for rate in rates)
+    return {"arch": arch, "mode": mode.as_json(), "by_batch": loop, "step_alone": step}
+
+
+def _images_per_s(
+    arch: str, pack: Pack, batch: int, steps: int, device: str, place: str, mode: Mode
+) -> tuple[float, float]:
+    """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
+    recipe = named("after").with_overrides({"batch": str(batch)})
+    learner = Learner(arch, CLASSES, recipe, mode, device=device)
+    learner.network.train()
+    mean = models.normalisation(arch)[0]
+    if place == "device":
+        feed: Any = OnDevice(pack, mean, device, load_resident(pack, device))
+    else:
+        feed = OnHost(pack, mean, pinned=device.startswith("cuda"))
+    with closing(_endless(Batches(pack, recipe, 0, feed))) as stream:
+        loop = _rate(learner, stream, steps)
+        one_batch = [tensor.to(device) for tensor in next(stream)]
+    return loop, _rate(learner, repeat(one_batch), steps)
+
+
+def _rate(learner: Learner, batches: Iterator[Sequence[Tensor]], steps: int) -> float:
+    on_gpu = learner.device.startswith("cuda")
+    totals = torch.zeros(4, dtype=torch.float64, device=learner.device)
+    for number in range(2 + steps):
+        if number == 2:  # the first two are slower
+            started = _now(on_gpu)
+        frames, labels = next(batches)
+        totals += learner.step(frames, labels, 1e-4, number)
+    return steps * len(labels) / (_now(on_gpu) - started)
+
+
+def _endless(batches: Batches) -> Generator[Any, None, None]:
+    epoch = 0
+    while True:
+        for frames, labels in batches.epoch(epoch):
+            if len(labels) == batches.recipe.batch:
+                yield frames, labels
+        epoch += 1
+
+
+def _synthetic(images: int, size_px: int) -> Pack:
+    """Return a pack of noise that lies in memory, all of it to be trained on."""
+    pixels = np.random.default_rng(0).integers(0, 256, (images, size_px, size_px, 3), np.uint8)
+    texts = np.full(images, "train")
+    return Pack(
+        path=Path(), classes=tuple(f"class {i}" for i in range(CLASSES)), background=None,
+        geometry=Geometry(size_px), synthetic=True, fingerprint="noise", images_nhwc=pixels,
+        labels_n=np.arange(images, dtype=np.int64) % CLASSES, splits_n=texts, groups_n=texts, sources_n=texts,
+        boxes_n=(None,) * images, facts={},
+    )  # fmt: skip
+
+
+def _hours(rates: list[float]) -> float:
+    return round(sum(UVH26_ROWS * EPOCHS / rate for rate in rates) / 3600, 2)
+
+
+def _now(on_gpu: bool) -> float:
+    if on_gpu:
+        torch.cuda.synchronize()
+    return perf_counter()

@@ -1,0 +1,157 @@
+"""How fast the step is beside what a person gets without us.
+
+That is: PyTorch as it comes, eager, float32, contiguous, its own AdamW, in a process that `python -m training` did not
+launch, so with glibc's allocator and OpenMP as they are; inputs come normalised and in float, for nothing. Ours is
+`Learner.step` on uint8, in the mode that training would choose, in a process as launched. Both take as many threads,
+the same network, batch, clipping and loss. One process waits while the other steps. With one thread the processor's
+time is taken, page faults included: other processes do not show in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import models
+from core.errors import CheckError
+from core.timing import interleave
+from training.__main__ import LAUNCH
+from training.compute.mode import Mode, choose_mode, step_clock
+from training.recipe import named
+from training.step import Learner
+
+CLASSES = 6
+ROUNDS = 15
+PLAIN_IS = "eager fp32 contiguous, torch.optim.AdamW, glibc malloc, no launcher"
+
+
+def measure_steps(
+    archs: tuple[str, ...],
+    size_px: int,
+    batch: int,
+    threads: int | None = None,
+    rounds: int = ROUNDS,
+    *,
+    compiled: bool = False,
+) -> list[dict[str, Any]]:
+    """Time both steps of each network, interleaved; return the medians and the median of the ratios."""
+    threads = threads or torch.get_num_threads()
+    return [_measure(arch, rounds, size_px, batch, threads, compiled) for arch in archs]
+
+
+def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, compiled: bool) -> dict[str, Any]:
+    spec = arch, size_px, batch, threads, compiled
+    with _Stepper("ours", spec) as ours, _Stepper("plain", spec) as plain:
+        seconds = list(islice(interleave([ours.step, plain.step]), rounds))
+    return {
+        "arch": arch,
+        "size_px": size_px,
+        "batch": batch,
+        "threads": threads,
+        "mode": ours.mode,
+        **compare_rates(batch, seconds),
+        "twin": PLAIN_IS,
+        "rounds": rounds,
+        "clock": "processor" if threads == 1 else "wall",
+    }
+
+
+def compare_rates(images: int, seconds: list[list[float]]) -> dict[str, float]:
+    """Return the medians of both rates and of their ratio, from the seconds of ours and of the twin in each round."""
+    ours, twin = np.array(seconds).T
+    return {
+        "ratio": round(float(np.median(twin / ours)), 2),
+        "images_per_s": round(images / float(np.median(ours)), 1),
+        "twin_images_per_s": round(images / float(np.median(twin)), 1),
+    }
+
+
+class _Stepper:
+    """A process that takes a step whenever it is told to."""
+
+    def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
+        plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
+        environment = plain | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
+        command = [sys.executable, "-m", "training.bench.step", role, json.dumps(spec)]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.mode: dict[str, Any] = {}
+
+    def __enter__(self) -> _Stepper:
+        self.mode = self._heard()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()  # the end of its stdin ends it
+
+    def step(self) -> float:
+        """Have it take a step; return its seconds."""
+        assert self.process.stdin
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self._heard())
+
+    def _heard(self) -> Any:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise CheckError(f"the process that was timed ended: its exit code is {self.process.wait()}")
+        return json.loads(line)
+
+
+def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[Mode, Callable[[], object]]:
+    mode = replace(choose_mode(arch, CLASSES, size_px, batch)[0], compiled=compiled)
+    learner = Learner(arch, CLASSES, named("after"), mode)
+    learner.network.train()
+    frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
+    labels = torch.arange(batch) % CLASSES
+    return mode, lambda: learner.step(frames, labels, 1e-4, 0)
+
+
+def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[Mode, Callable[[], object]]:
+    recipe = named("after")
+    network = models.build(arch, CLASSES, dropout=recipe.dropout(arch)).train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
+    inputs, labels = torch.randn(batch, 3, size_px, size_px), torch.arange(batch) % CLASSES
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = cross_entropy(network(inputs), labels, label_smoothing=recipe.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+        return loss.item()
+
+    return Mode(), step
+
+
+def _serve(role: str, spec: list[Any]) -> None:
+    """Get ready, say in which mode, and take a step for each line on stdin."""
+    arch, size_px, batch, threads, compiled = spec
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    mode, step = (_ours if role == "ours" else _plain)(arch, size_px, batch, compiled)
+    for _ in range(2):  # the first are slower
+        step()
+    print(json.dumps(mode.as_json()), flush=True)
+    clock = step_clock("cpu")
+    for _ in sys.stdin:
+        started = clock()
+        step()
+        print(clock() - started, flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,167 @@
+"""A comparison of recipes: every variant x seed is an ordinary run in a folder of its own, judged paired by seed."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from core.data.run_dir import folder_name
+from core.errors import CheckError
+from core.files import read_json
+from training.compare.variants import Variant
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the comparison: a variant with a seed, all its architectures."""
+
+    variant: Variant
+    seed: int
+    run: Path
+    command: tuple[str, ...]
+    modes_from: Path | None = None
+    """The run whose precision and memory format it takes; None: it times its own."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the modes it takes are known."""
+        return self.modes_from is None or (self.modes_from / "run.json").is_file()
+
+    def finished(self, archs: Sequence[str]) -> bool:
+        """Tell whether each architecture has its metrics.json, which is written last."""
+        return all((self.run / folder_name(arch) / "metrics.json").is_file() for arch in archs)
+
+
+def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
+    """Train what is not finished, `jobs` processes at a time; what a kill left is gone on with.
+
+    A trial that takes its precision and memory format from another waits for that one's run.json, so that no clock's
+    noise comes between recipes. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    waiting = [trial for trial in trials if not trial.finished(archs)]
+    running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
+    try:
+        while waiting or running:
+            for trial in [trial for trial in waiting if trial.ready][: jobs - len(running)]:
+                waiting.remove(trial)
+                running.append((trial, _start(trial)))
+            time.sleep(POLL_S)
+            for trial, process in [item for item in running if item[1].poll() is not None]:
+                running.remove((trial, process))
+                if process.returncode:
+                    raise CheckError(f"the run {trial.run} failed: {_log(trial)} says why; start the comparison again")
+                print(f"{trial.variant.name}, seed {trial.seed}: done, {len(waiting)} to go", file=sys.stderr)
+    finally:
+        for _, process in running:
+            process.terminate()  # each saves its state
+        for _, process in running:
+            process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _log(trial: Trial) -> Path:
+    return trial.run.with_suffix(".log")
+
+
+def _start(trial: Trial) -> subprocess.Popen[bytes]:
+    trial.run.parent.mkdir(parents=True, exist_ok=True)
+    with _log(trial).open("ab") as log:
+        return subprocess.Popen(trial.command, stdout=log, stderr=log)
+
+
+def collect(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what each finished trial measured, a row for each architecture."""
+    rows = []
+    for trial in trials:
+        for arch in archs:
+            folder = trial.run / folder_name(arch)
+            if (folder / "metrics.json").is_file():
+                rows.append(_figures(folder) | {"variant": trial.variant.name, "seed": trial.seed, "arch": arch})
+    return rows
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    facts = read_json(folder / "metrics.json")
+    with (folder / "history.csv").open(encoding="utf-8") as stream:
+        history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    losses = np.array([row["train_loss"] for row in history])
+    return {
+        "test_accuracy": facts["test"]["accuracy"],
+        "test_balanced_accuracy": facts["test"]["balanced_accuracy"],
+        "val_accuracy": facts["val"]["accuracy"],
+        "ece_before_temperature": facts["test"]["ece_before_temperature"],
+        "ece": facts["test"]["ece"],
+        "seconds": facts["seconds"],
+        "images_per_s": facts["images_per_s"],
+        "best_epoch": facts["epoch"],
+        "epochs": facts["epochs"],
+        "clipped": float(np.mean([row["clipped"] for row in history])),
+        "loss_spike": float(max(0.0, (losses[1:] / losses[:-1] - 1).max())) if len(losses) > 1 else 0.0,
+        "val_curve": [row["val_accuracy"] for row in history],
+        "rate_curve": [row["learning_rate"] for row in history],
+    }
+
+
+@dataclass(frozen=True)
+class StudentInterval:
+    """A mean with its 95% interval by Student's t; without a second value the interval is not known."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def interval(values: Sequence[float]) -> StudentInterval:
+    """Return the mean of `values` and its 95% interval. Source: Student's t with n - 1 degrees of freedom."""
+    sample = np.asarray(values, np.float64)
+    mean, n = float(sample.mean()), len(sample)
+    if n < 2:
+        return StudentInterval(mean, None, None, n)
+    half = float(stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / np.sqrt(n))
+    return StudentInterval(mean, mean - half, mean + half, n)
+
+
+def summarize(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
+    """Return a row for each architecture and variant: means over seeds, and the difference paired with `reference`.
+
+    Of the speed it is the median: a seed that shared its machine with something else tells of that.
+    """
+    groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["arch"], row["variant"]), {})[row["seed"]] = row
+    return [_summary(arch, variant, of, groups.get((arch, reference), {})) for (arch, variant), of in groups.items()]
+
+
+def _summary(
+    arch: str, variant: str, by_seed: dict[int, dict[str, Any]], reference: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
+    rows = list(by_seed.values())
+    accuracy = np.array([row["test_accuracy"] for row in rows])
+    shared = sorted(by_seed.keys() & reference.keys())
+    paired = [by_seed[seed]["test_accuracy"] - reference[seed]["test_accuracy"] for seed in shared]
+    names = ("test_balanced_accuracy", "val_accuracy", "ece_before_temperature", "ece", "best_epoch", "epochs",
+             "clipped", "loss_spike")  # fmt: skip
+    return {
+        "arch": arch,
+        "variant": variant,
+        "seeds": sorted(by_seed),
+        "test_accuracy": float(accuracy.mean()),
+        "test_accuracy_sd": float(accuracy.std(ddof=1)) if len(rows) > 1 else None,
+        "difference": asdict(interval(paired)) if paired else None,
+        **{name: float(np.mean([row[name] for row in rows])) for name in names},
+        **{name: float(np.median([row[name] for row in rows])) for name in ("seconds", "images_per_s")},
+    }

@@ -1,0 +1,114 @@
+"""The pages of a comparison: a table with its claim on top, and a picture."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from core.files import replacing
+
+COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanced", "ECE raw", "ECE", "best epoch",
+           "images/s", "seconds", "clipped", "loss spike")  # fmt: skip
+COLOURS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
+CURVES = 6
+"""More curves than this cannot be told apart."""
+LABEL = 36
+"""Letters in a line of a variant's label."""
+
+
+def markdown(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
+    """Return the page: what was measured on what, and a table for each architecture."""
+    machine, pack = run["machine"], run["pack"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    lines = [
+        f"# {title}", "",
+        *(["SYNTHETIC data: for trying out, not for a car.", ""] if pack["synthetic"] else []),
+        f"{date.today()}, {machine['device']} ({machine['host_cpu']}), {machine['threads']} thread(s) a run, "
+        f"{versions}; commit {run['commit'][:12]}, pack {pack['fingerprint'][:12]}.", "",
+        f"Test accuracy of the epoch that was best on val; mean and sd over n seeds. \"against {reference}\": the mean "
+        "difference in points, paired by seed, and its 95% interval by Student's t. ECE: raw, and after temperature "
+        "scaling on val. Clipped: share of steps whose gradient was cut. Loss spike: the largest rise of the training "
+        "loss from one epoch to the next. Seconds: of training, without its val epochs; they and images/s are medians.",
+    ]  # fmt: skip
+    for arch in dict.fromkeys(row["arch"] for row in summary):
+        lines += ["", f"## {arch}", "", _line(name.format(reference=reference) for name in COLUMNS)]
+        lines += [_line("-" for _ in COLUMNS)]
+        lines += [_line(_cells(row, reference)) for row in summary if row["arch"] == arch]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Any) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cells(row: dict[str, Any], reference: str) -> tuple[str, ...]:
+    sd = row["test_accuracy_sd"]
+    return (
+        row["variant"], f"{row['test_accuracy']:.1%}", "-" if sd is None else f"{100 * sd:.1f}", str(len(row["seeds"])),
+        "-" if row["variant"] == reference else difference(row["difference"]), f"{row['test_balanced_accuracy']:.1%}",
+        f"{row['ece_before_temperature']:.3f}", f"{row['ece']:.3f}", f"{row['best_epoch']:.0f} of {row['epochs']:.0f}",
+        f"{row['images_per_s']:.0f}", f"{row['seconds']:.0f}", f"{row['clipped']:.0%}", f"{row['loss_spike']:.0%}",
+    )  # fmt: skip
+
+
+def difference(of: dict[str, Any] | None) -> str:
+    """Return a paired difference in points with its interval, in words where there is none."""
+    if of is None:
+        return "no seed shared"
+    mean = f"{100 * of['mean']:+.1f}"
+    return f"{mean} (one seed)" if of["low"] is None else f"{mean} [{100 * of['low']:+.1f}, {100 * of['high']:+.1f}]"
+
+
+def draw(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw, for each architecture, the test accuracy of every seed, and the mean val accuracy over the epochs."""
+    archs, variants = list(dict.fromkeys(r["arch"] for r in rows)), list(dict.fromkeys(r["variant"] for r in rows))
+    width = 0.4 + 0.09 * min(LABEL, max(map(len, variants))) + 4.0 * len(archs)
+    figure = Figure(figsize=(width, 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
+    axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
+    for column, arch in enumerate(archs):
+        _draw_seeds(axes[0, column], [r for r in rows if r["arch"] == arch], variants, labelled=column == 0)
+        _draw_curves(axes[1, column], [r for r in rows if r["arch"] == arch], variants)
+        axes[0, column].set_title(arch)
+    axes[1, 0].legend(loc="lower right", frameon=False, fontsize=8)
+    figure.suptitle(textwrap.fill(title, int(9 * width)))
+    with replacing(file) as temporary:
+        figure.savefig(str(temporary), format="png", dpi=110)
+
+
+def _label(variant: str) -> str:
+    return textwrap.fill(variant, LABEL)
+
+
+def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], labelled: bool) -> None:
+    for y, variant in enumerate(variants):
+        found = [row["test_accuracy"] for row in rows if row["variant"] == variant]
+        colour = COLOURS[y % len(COLOURS)]
+        axes.plot(found, [y] * len(found), "o", color=colour, alpha=0.45, markersize=5)
+        axes.plot([np.mean(found)] if found else [], [y] if found else [], "|", color=colour, markersize=18)
+    axes.set_yticks(range(len(variants)), [_label(variant) if labelled else "" for variant in variants])
+    axes.set_ylim(len(variants) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy: a dot a seed, | the mean")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.25)
+
+
+def _draw_curves(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str]) -> None:
+    for y, variant in enumerate(variants[:CURVES]):
+        curves = [row["val_curve"] for row in rows if row["variant"] == variant]
+        longest = max(map(len, curves), default=0)
+        padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
+        if len(curves):
+            epochs, mean = range(1, longest + 1), np.nanmean(padded, 0)
+            over_longer = 3 - longest / 10_000  # a run that goes the way of a longer one is not hidden by it
+            axes.plot(epochs, mean, color=COLOURS[y % len(COLOURS)], label=_label(variant), zorder=over_longer)
+    axes.set(xlabel="epoch", ylabel="val accuracy, mean of the seeds")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.25)

@@ -1,0 +1,93 @@
+"""Variants of a training run: recipes with some fields changed, and one recipe on its way to another, a change each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import InputError
+from training import recipe as recipes
+from training.recipe import Recipe
+
+CHANGES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("optimizer",),
+    "rate": ("learning_rate",),
+    "batch": ("batch",),
+    "decay": ("weight_decay", "decay_norm_bias"),
+    "schedule": (
+        "schedule", "min_learning_rate", "warmup_epochs", "restart_epochs", "restart_factor", "plateau_factor",
+        "plateau_patience",
+    ),
+    "stopping": ("stop_metric", "stop_patience"),
+    "smoothing": ("label_smoothing",),
+    "clipping": ("clip_norm",),
+    "dropout": ("dropout_mobilenet", "dropout_squeezenet", "dropout_resnet", "dropout_other"),
+    "geometry": (
+        "flip_p", "rotation_deg", "translate", "scale_min", "scale_max", "perspective", "perspective_p",
+    ),
+    "colour": ("brightness", "contrast", "saturation", "hue", "grayscale_p"),
+    "erasing": ("erase_p", "erase_area_min", "erase_area_max"),
+    "size": ("start_size", "full_size_at"),
+    "averaging": ("average_decay",),
+    "mixing": ("mixup_alpha", "cutmix_alpha", "mix_p"),
+    "balance": ("balanced",),
+    "distillation": ("distill", "distill_temperature"),
+}  # fmt: skip
+"""The fields of a recipe that only make sense when changed together. `name` and `epochs` are no change."""
+TEACHER = "teacher"
+"""What a variant may set beside the fields of a recipe: the checkpoint that it learns from."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe's name and the fields to set in it, as texts of the command line."""
+
+    name: str
+    recipe: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The variant's folder: its name with what a file system or a shell would trip over replaced."""
+        return self.name.replace(":", "+").replace("=", "-").replace(",", "+").replace(" ", "").replace("/", "_")
+
+    def flags(self, epochs: int | None) -> list[str]:
+        """Return the command line of `python -m training train` that gives this variant."""
+        own = dict(self.fields)
+        if epochs is not None:
+            own = {"epochs": str(epochs)} | own
+        return ["--recipe", self.recipe, *(word for name, text in own.items() for word in (f"--{name}", text))]
+
+    def resolve(self) -> Recipe:
+        """Return the recipe. Raises InputError for a recipe, a field or a value that there is not."""
+        return recipes.named(self.recipe).with_overrides({k: v for k, v in self.fields if k != TEACHER})
+
+
+def parse(text: str) -> Variant:
+    """Parse `edge`, `edge:batch=16,schedule=one_cycle` or `edge:teacher=FILE`. Raises InputError in one sentence."""
+    recipe, colon, rest = text.partition(":")
+    pairs = [part.partition("=") for part in rest.split(",")] if colon else []
+    known = [TEACHER, *(item.name for item in recipes.overridable())]
+    for name, equals, value in pairs:
+        if name not in known or not equals or not value:
+            raise InputError(f"{text!r} is not RECIPE:field=value,...: {name!r} is {_complaint(name, known)}")
+    variant = Variant(text, recipe, tuple((name, value) for name, _, value in pairs))
+    variant.resolve()
+    return variant
+
+
+def one_change(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
+    """Return `start`, then `start` with each single change by which `end` differs from it for one of these networks."""
+    first, last = recipes.named(start), recipes.named(end)
+    before, after = first.as_json(), last.as_json()
+    same_dropout = all(first.dropout(arch) == last.dropout(arch) for arch in archs)
+    variants = [Variant(start, start)]
+    for change, names in CHANGES.items():
+        differing = tuple((name, str(after[name])) for name in names if before[name] != after[name])
+        if differing and not (change == "dropout" and same_dropout):
+            variants.append(Variant(f"{start} + {change} of {end}", start, differing))
+    return variants
+
+
+def _complaint(name: str, known: list[str]) -> str:
+    return "given no value" if name in known else "no field of a recipe (--help of train lists them)"

@@ -1,0 +1,1 @@
+"""How a step computes: precision, memory format, several processes."""

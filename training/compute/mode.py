@@ -1,0 +1,201 @@
+"""How a step computes: precision and memory format, chosen once by timing, and compilation, by a rule; then kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from time import perf_counter, process_time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import models
+from core.errors import InputError
+from models.deployed import Deployed
+from training.compute.weight_gradient import deepen
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+COMPILING = ("auto", "yes", "no")
+BACKEND = "inductor"
+ROUNDS, LEAST_ROUNDS = 7, 3
+ENOUGH_S = 5.0
+"""No further round begins after this, but the first three are always whole."""
+HOPELESS_BATCH = 16
+HOPELESS = 2.0
+"""A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
+BEHIND = 2.0
+"""Nor does one go on that is behind by this after three rounds."""
+MOST_SHAPES = 1000
+"""After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
+anew, would end otherwise than one that was not."""
+COMPILE_STEPS = 100_000
+"""A shorter run is not compiled by itself. Compiling takes about half a minute for each shape of a batch (25 to 37 s a
+network on an H200), minutes in all; that a step gains some 3 ms by it is assumed, and not measured."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A precision (of autocast; weights stay float32), a memory format, and whether torch.compile is used."""
+
+    precision: str = "fp32"
+    memory_format: str = "contiguous"
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}: give one of {', '.join(PRECISIONS)}")
+        if self.memory_format not in FORMATS:
+            raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(FORMATS)}")
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.memory_format}{' compiled' * self.compiled}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every field."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Mode:
+        """Return the mode that stands in run.json."""
+        return cls(facts["precision"], facts["memory_format"], facts.get("compiled", False))
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Lay the weights out in this memory format, and have bf16 find deep layers' gradients its way, in place."""
+        if self.precision == "bf16" and self.memory_format == "channels_last" and not self.compiled:
+            deepen(network)
+        return network.to(memory_format=FORMATS[self.memory_format])
+
+    def runnable(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what `logits` is to call: the network, or what torch.compile makes of it at its first call."""
+        if not self.compiled:
+            return network
+        limits = torch._dynamo.config
+        limits.recompile_limit = limits.accumulated_recompile_limit = MOST_SHAPES
+        return torch.compile(network, backend=BACKEND, dynamic=False)
+
+    def logits(self, network: Callable[[Tensor], Tensor], inputs_nchw: Tensor) -> Tensor:
+        """Run `network` on normalised inputs; return float32 (n, classes)."""
+        inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
+        kind = inputs.device.type
+        with torch.autocast(kind, PRECISIONS[self.precision], enabled=self.precision != "fp32"):
+            logits = network(inputs)
+        return logits.float()
+
+    def scaler(self, device: str) -> torch.amp.GradScaler | None:
+        """Return the loss scaling that fp16 needs."""
+        return torch.amp.GradScaler(torch.device(device).type) if self.precision == "fp16" else None
+
+
+def precisions_here(device: str) -> tuple[str, ...]:
+    """Return the precisions that `device` computes in itself; the others it would imitate, ten times as slowly."""
+    if device.startswith("cuda"):
+        return ("fp32", *(("bf16",) if torch.cuda.is_bf16_supported() else ()), "fp16")
+    known = torch.ops.mkldnn
+    return (
+        "fp32",
+        *(("bf16",) if known._is_mkldnn_bf16_supported() else ()),
+        *(("fp16",) if known._is_mkldnn_fp16_supported() else ()),
+    )
+
+
+def step_clock(device: str) -> Callable[[], float]:
+    """Return what to time a step by: with one thread the processor's time, of which a neighbour takes none."""
+    return process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
+
+
+@dataclass
+class _Candidate:
+    mode: Mode
+    deployed: Deployed
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
+    times_ms: list[float] = field(default_factory=list)
+
+    @property
+    def best_ms(self) -> float:
+        """The least: what a busy machine adds is never negative."""
+        return min(self.times_ms)
+
+    def step(self, frames: Tensor, labels: Tensor) -> float:
+        """Run one training step; return its milliseconds."""
+        clock = step_clock(frames.device.type)
+        started = clock()
+        loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalise(frames)), labels)
+        self.optimizer.zero_grad()
+        if self.scaler:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        if frames.is_cuda:
+            torch.cuda.synchronize()
+        return (clock() - started) * 1e3
+
+
+def choose_mode(
+    arch: str,
+    classes: int,
+    size_px: int,
+    batch: int,
+    device: str = "cpu",
+    only: tuple[str | None, str | None] = (None, None),
+) -> tuple[Mode, dict[str, float]]:
+    """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
+
+    `only` fixes a precision or a memory format. One combination left is not timed. None is compiled.
+    """
+    modes = [
+        Mode(p, f)
+        for p in ((only[0],) if only[0] else precisions_here(device))
+        for f in ((only[1],) if only[1] else FORMATS)
+    ]
+    if len(modes) == 1:
+        return modes[0], {}
+    frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8, device=device)
+    labels = torch.arange(batch, device=device) % classes
+    candidates = _timed([_candidate(arch, classes, one, device, size_px) for one in modes], frames, labels)
+    best = min(candidates, key=lambda one: one.best_ms)
+    return best.mode, {str(one.mode): round(one.best_ms, 1) for one in candidates}
+
+
+def is_compiled(asked: str, device: str, steps: int) -> bool:
+    """Say whether torch.compile is used in a run of `steps`; `auto`: on a GPU, in a long run, where it can be."""
+    if asked != "auto":
+        return asked == "yes"
+    compiler = shutil.which("gcc") or shutil.which("clang")  # without one Triton cannot start
+    return device.startswith("cuda") and steps >= COMPILE_STEPS and compiler is not None
+
+
+def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
+    """Time the combinations in turn, so that a noisy neighbour meets them all; return those that were worth it."""
+    few, of_few = frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]
+    first = [one.step(few, of_few) for one in candidates]
+    small = [(min(ms, one.step(few, of_few)), one) for ms, one in zip(first, candidates, strict=True)]
+    limit = HOPELESS * min(ms for ms, _ in small)
+    tried = [one for ms, one in small if ms <= limit]
+    for one in tried:  # the first step at full size is slower, and is not counted
+        one.step(frames, labels)
+    started, going = perf_counter(), tried
+    for number in range(ROUNDS):
+        for one in going:
+            one.times_ms.append(one.step(frames, labels))
+        if number + 1 >= LEAST_ROUNDS:
+            best = min(one.best_ms for one in tried)
+            going = [one for one in going if one.best_ms <= BEHIND * best]
+            if len(going) == 1 or perf_counter() - started > ENOUGH_S:
+                break
+    return tried
+
+
+def _candidate(arch: str, classes: int, mode: Mode, device: str, size_px: int | None = None) -> _Candidate:
+    network = models.build(arch, classes, size_px=size_px)
+    deployed = Deployed(network, *models.normalisation(arch)).to(device)
+    mode.prepare(deployed.network)
+    optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
+    return _Candidate(mode, deployed, optimizer, mode.scaler(device))

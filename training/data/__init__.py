@@ -1,0 +1,1 @@
+"""From a data set to a pack: importers, splits, decoding, health."""

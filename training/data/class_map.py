@@ -1,0 +1,82 @@
+"""Merge and drop classes by a CSV: `class,becomes`, where nothing in the second column drops the class."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import InputError
+
+SHIPPED = Path(__file__).parent / "classes"
+REST = "*"
+"""In the first column: every class without a line of its own."""
+
+
+def plain(name: str) -> str:
+    """Return a class name without case, spaces, hyphens and the like: `Two-Wheeler` and `two_wheeler` are one.
+
+    Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in folded if c == REST or unicodedata.category(c)[0] in "LMN") or folded.strip()
+
+
+def alike(classes: Iterable[str]) -> list[str]:
+    """Say which classes differ by case, spaces and the like only: they are one class, or one of them is misspelt."""
+    by_plain: dict[str, list[str]] = {}
+    for name in classes:
+        by_plain.setdefault(plain(name), []).append(name)
+    return [
+        f"the classes {', '.join(map(repr, names))} differ by case, spaces or signs only: "
+        f"merge them with a class map (--classes), or rename them"
+        for names in by_plain.values()
+        if len(names) > 1
+    ]
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """What a source's classes become. Without a file every class stays what it is."""
+
+    file: Path | None
+    table: dict[str, str]
+
+    def becomes(self, name: str) -> str | None:
+        """Return the class that `name` becomes, or None when it is dropped. Raises InputError when nothing is said."""
+        if self.file is None:
+            return name
+        found = self.table.get(plain(name), self.table.get(REST))
+        if found is None:
+            raise InputError(f"{self.file} says nothing of the class {name!r}: add a line, `{name},` to drop it")
+        return found or None
+
+
+def read_class_map(given: str | None) -> ClassMap:
+    """Read a class map: a CSV file, or the name of a shipped one. Raises InputError naming the file and line."""
+    if given is None:
+        return ClassMap(None, {})
+    file = Path(given)
+    if not file.suffix and not file.exists():
+        shipped = sorted(p.stem for p in SHIPPED.glob("*.csv"))
+        if given not in shipped:
+            near = difflib.get_close_matches(given, shipped, n=1, cutoff=0.0)
+            raise InputError(f"there is no class map {given!r}: give a CSV file, or did you mean {near[0]}?")
+        file = SHIPPED / f"{given}.csv"
+    table: dict[str, str] = {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if reader.fieldnames is None or [*reader.fieldnames] != ["class", "becomes"]:
+                raise InputError(f"{file} must have the columns class,becomes; it has {reader.fieldnames}")
+            for row in reader:
+                if None in row or row["becomes"] is None or not plain(row["class"]):
+                    raise InputError(f"{file}, line {reader.line_num}, is not of the form class,becomes")
+                if table.setdefault(plain(row["class"]), row["becomes"].strip()) != row["becomes"].strip():
+                    raise InputError(f"{file}, line {reader.line_num}: {row['class']} becomes two different classes")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV ({error})") from None
+    return ClassMap(file, table)

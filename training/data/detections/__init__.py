@@ -1,0 +1,1 @@
+"""From boxes of a detection data set to crops."""

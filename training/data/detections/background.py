@@ -1,0 +1,62 @@
+"""Draw background: rectangles of pictures that overlap no annotated object."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from core.geometry.frame import Rect
+from training.data.detections.boxes import Picture, overlap, snap
+from training.data.importers import Options, Sample
+from training.data.splits import rank
+
+TRIES = 20
+
+
+def draw_background(
+    pictures: list[Picture],
+    samples: list[Sample],
+    wanted: int,
+    label: str,
+    options: Options,
+    group_of: Callable[[str], str],
+) -> list[Sample]:
+    """Draw up to `wanted` rectangles that overlap no box, of the sizes that the samples have, spread over pictures.
+
+    A picture that nobody labelled gives none unless the options ask for it, and one with an odd annotation gives none
+    at all: its object may lie anywhere.
+    """
+    sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
+    known = [p for p in pictures if not p.odd and (p.labelled or options.background_from_unlabelled)]
+    order = sorted(known, key=lambda picture: rank(options.seed, "background", picture.source))
+    randoms = [random.Random(rank(options.seed, "background", picture.source)) for picture in order]
+    taken = [[snap(box.xyxy, p.width, p.height) for box in p.boxes] for p in order]
+    drawn: list[Sample] = []
+    before = -1
+    while before < len(drawn) < wanted:  # round after round, until a whole round finds no room
+        before = len(drawn)
+        for picture, source, occupied in zip(order, randoms, taken, strict=True):
+            if len(drawn) == wanted:
+                break
+            rect = _free_rect(picture, source, occupied, sizes)
+            if rect is not None:
+                occupied.append(rect)
+                frame = (picture.width, picture.height)
+                drawn.append(
+                    Sample(picture.source, label, group_of(picture.source), picture.split, rect, frame, drawn=True)
+                )
+    return drawn
+
+
+def _free_rect(
+    picture: Picture, source: random.Random, occupied: list[Rect], sizes: list[tuple[int, int]]
+) -> Rect | None:
+    for _ in range(TRIES):
+        width, height = sizes[source.randrange(len(sizes))]
+        if width > picture.width or height > picture.height:
+            continue
+        x, y = source.randrange(picture.width - width + 1), source.randrange(picture.height - height + 1)
+        rect = (x, y, x + width, y + height)
+        if not any(overlap(rect, other) for other in occupied):
+            return rect
+    return None

@@ -1,0 +1,69 @@
+"""Boxes of a detection data set, and the pixels that they cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.geometry.frame import Rect
+from core.geometry.preprocess import clip_rect
+
+GRID = 32
+"""Edges are first rounded to this part of a pixel: YOLO's decimals turn 83.5 into 83.4998."""
+Xyxy = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive, not rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One annotated object."""
+
+    label: str
+    xyxy: Xyxy
+    truncated: float = 0.0
+    """Part of the object outside the image, 0..1."""
+    occluded: int = 0
+    """0 visible, 1 partly, 2 largely hidden, 3 unknown, as KITTI counts."""
+    skip: str | None = None
+    """Why the source itself says that this is not one whole object: crowd, difficult, don't care."""
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """An annotation that is left out before it is a box."""
+
+    reason: str
+    where: str
+    """File, place in it, and what stands there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image of a detection data set and its boxes."""
+
+    source: str
+    width: int
+    height: int
+    split: str | None
+    boxes: tuple[Box, ...] = ()
+    odd: tuple[Odd, ...] = ()
+    """Annotations of it that are no box."""
+    labelled: bool = True
+    """Somebody looked for objects in it; an annotation without a box says that there is none."""
+
+
+def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
+    """Return a box in whole pixels inside the image; empty (x1 <= x0 or y1 <= y0) when it is outside."""
+    x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)
+    # halves go where VOC's writers put them, who round 1-based corners to even: one box, one crop in every format
+    return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
+
+
+def crop_rect(box: Rect, margin: float, width: int, height: int) -> Rect:
+    """Return the rectangle to cut: the box and `margin` of its sides around it, inside the image."""
+    dx, dy = round(margin * (box[2] - box[0])), round(margin * (box[3] - box[1]))
+    return clip_rect((box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy), width, height)
+
+
+def overlap(a: Rect, b: Rect) -> bool:
+    """Say whether two rectangles share a pixel."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,179 @@
+"""From boxes to crops, the same for every detection format: filters, classes, context margin, background."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.data.images import IMAGE_SUFFIXES, is_hidden, printable
+from core.errors import InputError
+from core.geometry.frame import Rect
+from training.data.class_map import ClassMap, read_class_map
+from training.data.detections.background import draw_background
+from training.data.detections.boxes import Box, Odd, Picture, crop_rect, snap
+from training.data.images import load_file
+from training.data.importers import Listing, Options, Sample
+from training.data.importers.folder import group_finder
+
+OVER_PX = 2
+"""Boxes that reach farther over the edge of their picture are told: of many, the numbers mean something else."""
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A detection data set as its importer read it."""
+
+    importer: str
+    root: Path
+    """What the pictures' sources are relative to."""
+    pictures: list[Picture]
+    names: Iterable[str]
+    """The source's classes in its own order, which the pack's keep."""
+    odd: Iterable[Odd] = ()
+    """Annotations that are of no picture."""
+    warnings: Iterable[str] = ()
+    looked: str = ""
+    """Where the first picture's label file was looked for."""
+    group_of: Callable[[str], str] | None = None
+    """Names the group of a source where the data set knows and the options name none."""
+
+
+class LeftOut:
+    """Counts what is left out by its reason, and remembers where the first stands."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one."""
+        self.counts[reason] += 1
+        self.first.setdefault(reason, printable(where))
+
+    def describe(self) -> str:
+        """Return the commonest reasons in one line."""
+        found = [f"{n} {reason}, first {self.first[reason]}" for reason, n in self.counts.most_common(3)]
+        return "; ".join(found) or "there is none"
+
+
+def list_crops(found: Annotated, options: Options) -> Listing:
+    """Turn pictures into a listing: one sample a usable box, and background that overlaps no box at all."""
+    class_map, left_out = read_class_map(options.classes), LeftOut()
+    group_of = group_finder(found.root, options)
+    if found.group_of is not None and options.group is None and options.group_csv is None:
+        group_of = found.group_of
+    for odd in found.odd:
+        left_out.add(odd.reason, odd.where)
+    samples = [
+        sample
+        for picture in found.pictures
+        for sample in _samples_of(picture, class_map, options, group_of(picture.source), left_out)
+    ]
+    if not samples:
+        if found.pictures and not any(picture.labelled for picture in found.pictures):
+            raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
+        raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
+    used = {sample.label for sample in samples}
+    becoming = dict.fromkeys(class_map.becomes(name) for name in found.names)
+    classes = [name for name in becoming if name in used]
+    background = options.background_class or next((n for n in classes if n in ("background", "clear")), "background")
+    wanted = options.background if options.background is not None else round(len(samples) / len(classes))
+    drawn = draw_background(found.pictures, samples, wanted, background, options, group_of)
+    if drawn and background not in classes:
+        classes.append(background)
+    short = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
+    root = str(found.root.resolve())
+    return Listing(
+        importer=found.importer,
+        root=root,
+        samples=samples + drawn,
+        classes=tuple(classes),
+        background=background if background in classes else None,
+        synthetic=False,
+        load=partial(load_file, root),
+        skipped=dict(sorted(left_out.counts.items())),
+        first_skipped=dict(sorted(left_out.first.items())),
+        warnings=[*found.warnings, *_warnings(found, options), *short],
+        rejected=_unreadable(root, found.pictures),
+    )
+
+
+def why_not(box: Box, at: Rect, options: Options) -> str | None:
+    """Say why a box gives no row, or None."""
+    if box.skip:
+        return box.skip
+    if at[2] <= at[0] or at[3] <= at[1]:
+        return "outside the image"
+    if min(at[2] - at[0], at[3] - at[1]) < options.min_side_px:
+        return f"smaller than {options.min_side_px} px"
+    if box.truncated > options.max_truncated:
+        return "truncated"
+    if box.occluded > options.max_occluded:
+        return "occluded"
+    return None
+
+
+def _samples_of(
+    picture: Picture, class_map: ClassMap, options: Options, group: str, left_out: LeftOut
+) -> Iterable[Sample]:
+    for odd in picture.odd:
+        left_out.add(odd.reason, odd.where)
+    if not picture.width:  # it is rejected as a picture, with the reason
+        return
+    for box in picture.boxes:
+        at = snap(box.xyxy, picture.width, picture.height)
+        reason = why_not(box, at, options)
+        label = None if reason else class_map.becomes(box.label)
+        if label is None:
+            left_out.add(reason or f"{box.label}: dropped by the class map", picture.source)
+            continue
+        rect = crop_rect(at, options.margin, picture.width, picture.height)
+        yield Sample(picture.source, label, group, picture.split, rect, (picture.width, picture.height))
+
+
+def counted(what: str, names: Iterable[str]) -> list[str]:
+    """Return one sentence, how many there are of `what` and which is the first; none where there is none."""
+    found = sorted(names)
+    return [f"{what}: {len(found)}, the first {printable(found[0])}"] if found else []
+
+
+def _warnings(found: Annotated, options: Options) -> list[str]:
+    """Say of pictures what a person should know: unlabelled, beside the annotated ones, boxes over the edge."""
+    unlabelled = counted("pictures without a label file", (p.source for p in found.pictures if not p.labelled))
+    hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabelled"
+    over = (p.source for p in found.pictures if p.width for box in p.boxes if _reaches_over(box, p))
+    return [
+        *(line + hint for line in unlabelled),
+        *counted("left out: pictures beside these that no annotation lists", _unlisted(found)),
+        *counted("boxes that reach over the edge of their picture, cut there", over),
+    ]
+
+
+def _reaches_over(box: Box, picture: Picture) -> bool:
+    x0, y0, x1, y1 = box.xyxy
+    return min(x0, y0) < -OVER_PX or x1 > picture.width + OVER_PX or y1 > picture.height + OVER_PX
+
+
+def _unlisted(found: Annotated) -> Iterable[str]:
+    """Yield the pictures that lie beside annotated ones and are none of them."""
+    known = {picture.source for picture in found.pictures}
+    for folder in {source.rpartition("/")[0] for source in known}:
+        inside = found.root / folder
+        names = (entry.name for entry in os.scandir(inside)) if inside.is_dir() else ()
+        pictures = (name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name))
+        yield from (path for name in pictures if (path := f"{folder}/{name}" if folder else name) not in known)
+
+
+def _unreadable(root: str, pictures: list[Picture]) -> list[dict[str, Any]]:
+    """Say why each picture without a size has none; no row is planned from it, so no decoder would."""
+    without = [picture.source for picture in pictures if picture.width == 0]
+    reasons = ((source, load_file(root, source)) for source in without)
+    return [
+        {"source": printable(s), "box": None, "reason": r if isinstance(r, str) else "unreadable header"}
+        for s, r in reasons
+    ]

@@ -1,0 +1,79 @@
+"""Write a pack's health as one page that needs nothing else: figures, pairs of one picture, a contact sheet a class."""
+
+from __future__ import annotations
+
+import base64
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from core.files import write_text
+from core.geometry.frame import Bytes
+from training.data.health import SIZE_EDGES_PX, Health
+
+TEMPLATE = Path(__file__).parent / "templates" / "health.html.j2"
+TILE_PX = 96
+SHEET = (4, 10)
+"""Rows and columns of a contact sheet."""
+TILES = 2000
+"""At most so many pictures stand on a page, but two of each class."""
+LISTED = 200
+"""Rejected files named on the page; pack.json names all."""
+
+
+def write_page(file: Path, facts: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
+    """Write the page of a pack whose pack.json is `facts`."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        facts=facts,
+        health=facts["health"],
+        sizes=_size_names(),
+        sheets={name: _sheet(images_nhwc, rows) for name, rows in _choose_rows(health).items()},
+        pairs=[
+            pair | {"picture": _picture(np.hstack([_tile(images_nhwc[t.first]), _tile(images_nhwc[t.second])]))}
+            for pair, t in zip(facts["health"]["examples"], health.shown(), strict=True)
+        ],
+        rejected=facts["rejected"][:LISTED],
+    )
+    write_text(file, page)
+
+
+def _size_names() -> list[str]:
+    ends = [f"{low}-{high - 1}" for low, high in pairwise(SIZE_EDGES_PX)]
+    return [*ends, f"{SIZE_EDGES_PX[-1]}-"]
+
+
+def _choose_rows(health: Health) -> dict[str, list[int]]:
+    """Choose rows of each class, evenly over the pack."""
+    rows_of: dict[str, list[int]] = {name: [] for name in health.classes}
+    for at, row in enumerate(health.rows):
+        rows_of[row.sample.label].append(at)
+    most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
+    return {
+        name: [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)]
+        for name, rows in rows_of.items()
+    }
+
+
+def _sheet(images_nhwc: Bytes, rows: list[int]) -> str:
+    """Return a contact sheet as a data URI."""
+    columns = min(SHEET[1], len(rows))
+    sheet = np.full((SHEET[0], columns, TILE_PX, TILE_PX, 3), 255, np.uint8)
+    for at, row in enumerate(rows):
+        sheet[divmod(at, columns)] = _tile(images_nhwc[row])
+    used = -(-len(rows) // columns) if rows else 0
+    return _picture(sheet[:used].transpose(0, 2, 1, 3, 4).reshape(used * TILE_PX, -1, 3)) if rows else ""
+
+
+def _tile(image_rgb: Bytes) -> Bytes:
+    return np.asarray(cv2.resize(image_rgb, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _picture(image_rgb: Bytes) -> str:
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

@@ -1,0 +1,116 @@
+"""The image files of a pack in the making: rows are written in any order, by several processes, then close up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from core.data.pack import open_images, shard_name
+from core.errors import InputError
+from core.geometry.frame import Bytes
+
+HEADER_BYTES = 128
+SHARD_BYTES = 4 << 30
+"""No file grows over this: file systems and object stores have limits, and a copy that broke off starts there anew."""
+ROWS_PER_MOVE = 256
+
+
+@dataclass(frozen=True)
+class RowFiles:
+    """`rows` rows of `size_px` in `folder`: in images.npy, or in shards of `shard_rows` rows."""
+
+    folder: str
+    rows: int
+    size_px: int
+    shard_rows: int | None
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of a row."""
+        return self.size_px**2 * 3
+
+    def create(self) -> None:
+        """Make files that hold nothing yet. Raises InputError where the disk is too small."""
+        needed, free = self.rows * self.row_bytes, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise InputError(
+                f"{Path(self.folder).parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB"
+            )
+        for file, n in self._files():
+            self._shape(file, n)
+
+    @contextmanager
+    def writer(self) -> Iterator[Callable[[int, Bytes], None]]:
+        """Yield what writes a row, uint8 (S, S, 3); any number of processes may."""
+        open_files: dict[Path, int] = {}
+
+        def write(row: int, image: Bytes) -> None:
+            file, at = self._place(row)
+            if file not in open_files:
+                open_files[file] = os.open(file, os.O_WRONLY)
+            os.pwrite(open_files[file], np.ascontiguousarray(image).data, HEADER_BYTES + at * self.row_bytes)
+
+        try:
+            yield write
+        finally:
+            for descriptor in open_files.values():
+                os.close(descriptor)
+
+    def open(self) -> Bytes:
+        """Map the rows, read-only."""
+        return open_images(Path(self.folder), self.rows, self.size_px, self.shard_rows)
+
+    def keep(self, kept: Sequence[int]) -> RowFiles:
+        """Move the kept rows, ascending, together in place, and cut the files to them."""
+        kept_n, images = np.asarray(kept), self.open()
+        with self.writer() as write:
+            for start in range(0, len(kept_n), ROWS_PER_MOVE):
+                rows = kept_n[start : start + ROWS_PER_MOVE]
+                if rows[-1] != start + len(rows) - 1:
+                    for at, image in enumerate(images[rows].copy(), start):
+                        write(at, image)
+        del images
+        smaller = replace(self, rows=len(kept_n))
+        wanted = dict(smaller._files())
+        for file, _ in self._files():
+            if file in wanted:
+                self._shape(file, wanted[file])
+            else:
+                file.unlink()
+        return smaller
+
+    def _files(self) -> list[tuple[Path, int]]:
+        """Return each file and its number of rows."""
+        if self.shard_rows is None:
+            return [(Path(self.folder, "images.npy"), self.rows)]
+        starts = range(0, self.rows, self.shard_rows)
+        return [
+            (Path(self.folder, shard_name(i)), min(self.shard_rows, self.rows - start))
+            for i, start in enumerate(starts)
+        ]
+
+    def _place(self, row: int) -> tuple[Path, int]:
+        if self.shard_rows is None:
+            return Path(self.folder, "images.npy"), row
+        return Path(self.folder, shard_name(row // self.shard_rows)), row % self.shard_rows
+
+    def _shape(self, file: Path, rows: int) -> None:
+        """Write an NPY header, whose length does not depend on the number of rows, and set the file's length."""
+        shape = (rows, self.size_px, self.size_px, 3)
+        with file.open("r+b" if file.exists() else "wb") as stream:
+            npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            assert stream.tell() == HEADER_BYTES
+            stream.truncate(HEADER_BYTES + rows * self.row_bytes)
+
+
+def row_files(folder: Path, rows: int, size_px: int) -> RowFiles:
+    """Plan the files of a pack: one, unless it were larger than SHARD_BYTES."""
+    most = (SHARD_BYTES - HEADER_BYTES) // (size_px**2 * 3)
+    return RowFiles(str(folder), rows, size_px, None if rows <= most else most)

@@ -1,0 +1,159 @@
+"""COCO JSON: one file, or a folder with one file a split; images in any folder below (UVH-26 numbers them)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError
+from training.data.detections.annotations import Claims, number_of, whole_of
+from training.data.detections.boxes import Box, Odd, Picture
+from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
+from training.data.images import image_size
+from training.data.importers import Listing, Options
+from training.data.importers.coco.files import PictureFinder, annotation_files, choose_files, is_coco, path_parts
+
+Json = dict[str, Any]
+
+
+def matches(source: str) -> bool:
+    """Say whether the source is a COCO file, or a folder that holds one."""
+    return is_coco(Path(source))
+
+
+def read(source: str, options: Options) -> Listing:
+    """List the boxes of a COCO data set."""
+    path = Path(source)
+    files = [path] if path.is_file() else annotation_files(path)
+    if not files:
+        raise InputError(f"{source} holds no COCO JSON: give the file itself")
+    splits, warnings = choose_files(files)
+    finder = PictureFinder(path)
+    sets = [_File(file, split, finder) for file, split in splits.items()]
+    pictures = [picture for one in sets for picture in one.pictures()]
+    names = dict.fromkeys(name for one in sets for name in one.names)
+    odd = [odd for one in sets for odd in one.odd]
+    warnings += [line for one in sets for line in counted("left out: entries of images", one.without)]
+    return list_crops(Annotated("coco", finder.root, pictures, names, odd, warnings), options)
+
+
+class _File:
+    """One COCO file."""
+
+    def __init__(self, file: Path, split: str | None, finder: PictureFinder) -> None:
+        self.file, self.split, self.finder = file, split, finder
+        self.body = _read(file)
+        self.categories = _categories(self.body["categories"], file)
+        self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _order(item[0]))]
+        self.odd: list[Odd] = []
+        """Annotations that are of no picture."""
+        self.without: list[str] = []
+        """Entries of images that are none."""
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures with their boxes. Raises InputError where two entries are one picture or share an id."""
+        of_image: dict[Any, list[Json]] = {}
+        for annotation in self.body["annotations"]:
+            if not isinstance(annotation, dict):
+                self.odd.append(Odd("malformed", f"{self.file}: {annotation!r:.80} is no annotation"))
+                continue
+            of_image.setdefault(_id(annotation.get("image_id")), []).append(annotation)
+        images, ids = [], Claims()
+        for entry in self.body["images"]:
+            key, name = (_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
+            if key is None or not isinstance(name, str) or not path_parts(name):
+                self.without.append(f"{self.file}: {_short(entry)}")
+            else:
+                ids.claim(f"the image id {key!r} in {self.file}", name)
+                images.append((key, name, entry))
+        self.finder.expect(name for _, name, _ in images)
+        for key, name, entry in {key: (key, name, entry) for key, name, entry in images}.values():
+            source = self.finder.find(name, self.file, self.split)
+            self.finder.claims.claim(f"the picture {source}", f"the image id {key!r} in {self.file}")
+            yield self._picture(source, entry, of_image.pop(key, []))
+        self.odd += [
+            Odd("of an image that is not listed", f"{self.file}: {_short(one)}")
+            for annotations in of_image.values()
+            for one in annotations
+        ]
+
+    def _picture(self, source: str, entry: Json, annotations: list[Json]) -> Picture:
+        width, height = _side(entry.get("width")), _side(entry.get("height"))
+        if not width or not height:
+            width, height = image_size(self.finder.root / source) or (0, 0)
+        boxes, odd = [], []
+        for annotation in annotations:
+            try:
+                boxes.append(self._box(annotation))
+            except ValueError as error:
+                odd.append(Odd("malformed", f"{self.file}: {error} in {_short(annotation)}"))
+        return Picture(source, width, height, self.split, tuple(boxes), tuple(odd))
+
+    def _box(self, annotation: Json) -> Box:
+        category = _id(annotation.get("category_id"))
+        if category not in self.categories:
+            raise ValueError(f"category_id is {annotation.get('category_id')!r}, which is not listed")
+        given = annotation.get("bbox")
+        if not isinstance(given, list) or len(given) != 4:
+            raise ValueError("no bbox of four numbers")
+        x, y, width, height = map(number_of, given)
+        if width < 0 or height < 0:
+            raise ValueError("a bbox of negative size")
+        skip = "crowd" if annotation.get("iscrowd") in (1, True, "1", 1.0) else None
+        return Box(self.categories[category], (x, y, x + width, y + height), skip=skip)
+
+
+def _read(file: Path) -> dict[str, list[Json]]:
+    try:
+        body = json.loads(file.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{file} is not readable JSON ({error}): export it again") from None
+    for key in ("images", "annotations", "categories"):
+        part = body.get(key) if isinstance(body, dict) else None
+        if not isinstance(part, list):
+            raise InputError(f"{file} is not COCO: it has no list {key!r}; export as COCO, YOLO or Pascal VOC")
+    if any("segments_info" in annotation for annotation in body["annotations"][:1] if isinstance(annotation, dict)):
+        raise InputError(f"{file} is COCO panoptic, which has no boxes of objects: give the instances file")
+    return {key: body[key] for key in ("images", "annotations", "categories")}
+
+
+def _categories(entries: list[Json], file: Path) -> dict[Any, str]:
+    """Return {id: name}. Raises InputError where one id has two names."""
+    found: dict[Any, str] = {}
+    ids = Claims()
+    for entry in filter(lambda entry: isinstance(entry, dict), entries):
+        key, name = _id(entry.get("id")), str(entry.get("name") or "").strip()
+        if key is not None and name:
+            ids.claim(f"the category id {key!r} in {file}", name)
+            found[key] = name
+    return found
+
+
+def _id(value: Any) -> int | str | None:
+    """Return an id: 7, 7.0, "7" and "7.0" are one; "007" and "drive_1" stay what they are; None where it is none."""
+    if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]{0,999})(\.0+)?", value.strip()):
+        return value.strip() or None
+    try:
+        return whole_of(value)
+    except ValueError:
+        return None
+
+
+def _order(key: int | str) -> tuple[bool, int, str]:
+    return (True, 0, key) if isinstance(key, str) else (False, key, "")
+
+
+def _side(value: Any) -> int:
+    """Return a width or height, 0 where none stands: the picture knows it."""
+    try:
+        return max(0, whole_of(value))
+    except ValueError:
+        return 0
+
+
+def _short(entry: Any) -> str:
+    plain = {key: entry[key] for key in entry if key != "segmentation"} if isinstance(entry, dict) else entry
+    return str(plain)[:80]

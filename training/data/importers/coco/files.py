@@ -1,0 +1,142 @@
+"""Which COCO files of a folder are read, and which picture an entry means."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.data.images import SPLIT_NAMES, is_hidden
+from core.errors import InputError
+from training.data.detections.annotations import Claims
+from training.data.detections.boxes_to_crops import counted
+from training.data.importers.folder import images_in
+
+PEEK_BYTES = 1 << 16
+DEPTH = 3
+OTHER_TASKS = re.compile("captions|(person_)?keypoints|stuff|panoptic|image_info")
+"""What COCO publishes beside the instances, by the beginning of the file's name."""
+
+
+def is_coco(path: Path) -> bool:
+    """Say whether a path is a JSON file, or a folder that holds COCO."""
+    return path.suffix.lower() == ".json" if path.is_file() else bool(annotation_files(path))
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """Return the files in a folder and those below that look like COCO."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        deep = len(Path(folder).relative_to(root).parts) >= DEPTH
+        folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
+        found += [Path(folder, name) for name in files if name.lower().endswith(".json") and not is_hidden(name)]
+    return sorted(file for file in found if _holds_boxes(file))
+
+
+def _holds_boxes(file: Path) -> bool:
+    """Say whether a JSON file looks like COCO, without reading all of it: a list of results or tasks does not."""
+    with file.open("rb") as stream:
+        ends = stream.read(PEEK_BYTES)
+        stream.seek(max(0, file.stat().st_size - PEEK_BYTES))
+        ends += stream.read()
+    text = ends.replace(b"\0", b"")  # UTF-16, too
+    return text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and (
+        b'"annotations"' in text or (b'"bbox"' in text and b'"categories"' in text)
+    )
+
+
+def choose_files(files: list[Path]) -> tuple[dict[Path, str | None], list[str]]:
+    """Return the split of each file that is read, by its name or its folder's, and what is said of the others.
+
+    Of several of one split, as COCO publishes them, the instances are read.
+    """
+    by_split: dict[str | None, list[Path]] = {}
+    for file in files:
+        words = re.split(r"[^a-z]+", f"{file.parent.name}_{file.stem}".lower())
+        split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
+        by_split.setdefault(split, []).append(file)
+    chosen: dict[Path, str | None] = {}
+    for split, of_split in by_split.items():
+        instances = [file for file in of_split if not OTHER_TASKS.match(file.stem.lower())]
+        one, *more = instances or of_split
+        if more and split is None:
+            raise InputError(f"{one} and {more[0]} say no split (train, val, test) in their names: give one of them")
+        if more:
+            raise InputError(f"{one} and {more[0]} are both of the split {split}: give one of them as the source")
+        chosen[one] = split
+    if len(chosen) > 1 and None in chosen.values():
+        one = next(file for file, split in chosen.items() if split is None)
+        raise InputError(f"{one}: its name says no split (train, val, test) and it is not alone: give one file")
+    others = (str(file) for file in files if file not in chosen)
+    warnings = counted("left out: COCO files beside the instances", others)
+    return (chosen if len(chosen) > 1 else dict.fromkeys(chosen)), warnings
+
+
+class PictureFinder:
+    """Finds the picture of a `file_name` by as much of its path as stands on the disk."""
+
+    def __init__(self, source: Path) -> None:
+        folder = source.parent if source.is_file() else source
+        beside = source.is_file() and re.match("annotation|label", folder.resolve().name.lower())
+        self.root = folder.resolve().parent if beside else folder
+        self._by_name: dict[str, list[tuple[str, ...]]] = {}
+        for image in images_in(self.root):
+            self._by_name.setdefault(image.name, []).append(image.relative_to(self.root).parts)
+        self.claims = Claims()
+        self._names: Counter[str] = Counter()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Note the names that one file will ask for: a base name that it has twice needs its folders."""
+        self._names = Counter(path_parts(name)[-1] for name in {*names})
+
+    def find(self, name: str, file: Path, split: str | None) -> str:
+        """Return the picture's path relative to `root`, `name` itself where there is none.
+
+        Raises InputError naming both where a name may mean two pictures.
+        """
+        wanted = path_parts(name)
+        found = self._matching(wanted, file, split)
+        if len(found) > 1:
+            one, other = ("/".join(parts) for parts in found[:2])
+            raise InputError(f"{file}: {name} may be {one} or {other} in {self.root}: write the folder into file_name")
+        return "/".join(found[0] if found else wanted)
+
+    def _matching(self, wanted: tuple[str, ...], file: Path, split: str | None) -> list[tuple[str, ...]]:
+        candidates = self._by_name.get(wanted[-1], [])
+        depth = max((_common(parts, wanted) for parts in candidates), default=0)
+        best = [parts for parts in candidates if _common(parts, wanted) == depth]
+        if depth < len(wanted):  # its folder has another name here
+            best = [] if self._names[wanted[-1]] > 1 else [p for p in best if not _contradict(p, wanted)]
+        below = file.resolve().parent.parts[len(self.root.resolve().parts) :]
+        words = {*re.split("[_.-]", file.stem.lower())}
+        for fits in (
+            lambda parts: below and parts[: len(below)] == below,
+            lambda parts: words.intersection(part.lower() for part in parts[:-1]),
+            lambda parts: split is not None and split in _splits(parts),
+        ):
+            narrowed = [parts for parts in best if fits(parts)]
+            best = narrowed if len(best) > 1 and narrowed else best
+        return best
+
+
+def path_parts(name: str) -> tuple[str, ...]:
+    """Return the folders and the name in a path as any system writes it."""
+    return tuple(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _common(parts: tuple[str, ...], wanted: tuple[str, ...]) -> int:
+    """Return how many of the last parts of two paths are equal."""
+    pairs = list(zip(reversed(parts), reversed(wanted), strict=False))
+    return next((i for i, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+
+def _splits(parts: tuple[str, ...]) -> set[str]:
+    words = (re.sub(r"\d+$", "", part.lower()) for part in parts[:-1])
+    return {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+
+
+def _contradict(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Say whether two paths name different splits."""
+    return bool(_splits(parts) and _splits(wanted) and not _splits(parts) & _splits(wanted))

@@ -1,0 +1,139 @@
+"""A folder of images: `split/class/*` as it is split, or `class/*` to be split 70/15/15 by group."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from core.data.images import SPLIT_NAMES, Scan, say_left_out, scan, split_folders, visible_folders
+from core.errors import InputError
+from training.data.class_map import read_class_map
+from training.data.images import load_file
+from training.data.importers import Listing, Options, Sample
+
+BESIDE = "a picture beside the class folders"
+
+
+def matches(source: str) -> bool:
+    """Say whether the source is a folder; the importer of last resort."""
+    return Path(source).is_dir()
+
+
+def read(source: str, options: Options) -> Listing:
+    """List the images of a folder data set."""
+    root = Path(source)
+    if not root.is_dir():
+        raise InputError(f"{source} is not a folder: give a folder of images, one folder a class")
+    found = list(_class_folders(root))
+    class_map, skipped = read_class_map(options.classes), Counter[str]()
+    group_of = group_finder(root, options)
+    samples = []
+    scans = [_beside(folder) for folder in sorted({root, *(folder.parent for _, folder in found)})]
+    for split, folder in found:
+        inside = scan(folder)
+        files = inside.pictures
+        if not files:
+            why = "".join(f" ({line})" for line in say_left_out([inside], root))
+            raise InputError(f"{folder} holds no image{why}: fill it or remove it")
+        scans.append(inside)
+        label = class_map.becomes(folder.name)
+        if label is None:
+            skipped[f"{folder.name}: dropped by the class map"] += len(files)
+            continue
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            samples.append(Sample(name, label, group_of(name), split))
+    classes = tuple(sorted({sample.label for sample in samples}))
+    return Listing(
+        importer="folder",
+        root=str(root.resolve()),
+        samples=samples,
+        classes=classes,
+        background=background_of(classes, options),
+        synthetic=False,
+        load=partial(load_file, str(root)),
+        skipped=dict(skipped),
+        warnings=say_left_out(scans, root),
+    )
+
+
+def _beside(folder: Path) -> Scan:
+    """Return what stands in a folder of class folders and is in none of them."""
+    found = scan(folder, deep=False)
+    return Scan([], found.left_out | ({BESIDE: found.pictures} if found.pictures else {}))
+
+
+def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
+    """Yield (split or None, class folder)."""
+    folders = visible_folders(root)
+    if not folders:
+        raise InputError(f"{root} holds no folder: give one folder a class, or train, val and test with those inside")
+    splits = split_folders(root)
+    if not splits:
+        yield from ((None, folder) for folder in folders)
+        return
+    if odd := [folder for folder in folders if folder not in splits]:
+        name = splits[0].name
+        raise InputError(
+            f"{odd[0]} stands beside the split folder {name}: move it into one, or remove it; "
+            f"a class that is called {name} holds its pictures itself, not in folders"
+        )
+    for split in splits:
+        inside = visible_folders(split)
+        if not inside:
+            raise InputError(f"{split} holds no folder: give one folder a class")
+        yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its folders, sorted."""
+    return scan(folder).pictures
+
+
+def background_of(classes: tuple[str, ...], options: Options) -> str | None:
+    """Return the class that means nothing is there, or None."""
+    wanted = options.background_class
+    if wanted is not None and wanted not in classes:
+        raise InputError(f"the background class {wanted!r} is not one of {', '.join(classes)}")
+    return wanted or next((name for name in ("background", "clear") if name in classes), None)
+
+
+def group_finder(root: Path, options: Options) -> Callable[[str], str]:
+    """Return what names the group of a source file: the pattern, the CSV, or the file itself."""
+    if options.group is not None:
+        return partial(_group_by_pattern, re.compile(options.group), root)
+    if options.group_csv is not None:
+        return partial(_group_by_table, _read_group_csv(options.group_csv), root, options.group_csv)
+    return str
+
+
+def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
+    match = pattern.search(name.rsplit("/", 1)[-1])
+    if match is None:
+        raise InputError(f"{root / name} does not match the group pattern {pattern.pattern!r}: change either")
+    group = match.group(1) if pattern.groups else match.group(0)
+    if group is None:
+        raise InputError(f"{root / name} matches the group pattern {pattern.pattern!r}, but not its first group")
+    return str(group)
+
+
+def _group_by_table(table: dict[str, str], root: Path, file: Path, name: str) -> str:
+    group = table.get(name) or table.get(name.rsplit("/", 1)[-1])
+    if not group:
+        raise InputError(f"{file} has no group for {root / name}: add a line for it")
+    return group
+
+
+def _read_group_csv(file: Path) -> dict[str, str]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"file", "group"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{file} must have the columns file,group; it has {reader.fieldnames}")
+            return {str(row["file"]).replace("\\", "/"): str(row["group"] or "") for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV ({error})") from None

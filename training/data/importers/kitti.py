@@ -1,0 +1,135 @@
+"""KITTI: `label_2` beside `image_2` (objects) or `label_02` beside `image_02` (tracking), here or in `training`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import InputError
+from training.data.detections.annotations import Claims, number_of, read_text
+from training.data.detections.boxes import Box, Odd, Picture
+from training.data.detections.boxes_to_crops import Annotated, list_crops
+from training.data.images import image_size
+from training.data.importers import Listing, Options
+from training.data.importers.folder import images_in
+
+FIELDS = 15
+"""type, truncated, occluded, alpha, 4 of the 2D box, 3 dimensions, 3 of the location, rotation_y."""
+NO_OBJECT = "DontCare"
+LEVELS = 2
+"""Tracking says how truncated an object is by 0, 1 or 2; here these count as 0, 0.5 and 1."""
+Labels = tuple[list[Box], list[Odd]]
+Found = tuple[list[Picture], list[Odd]]
+
+
+def matches(source: str) -> bool:
+    """Say whether a folder holds KITTI labels."""
+    return bool(_label_folders(Path(source)))
+
+
+def read(source: str, options: Options) -> Listing:
+    """List the boxes of a KITTI object or tracking data set."""
+    root = Path(source)
+    folders = _label_folders(root)
+    if not folders:
+        raise InputError(f"{source} holds no folder label_2 (or label_02): give the folder that holds it and image_2")
+    if len(folders) > 1:
+        raise InputError(f"{folders[0]} and {folders[1]} are both there: give the folder that holds one of them")
+    tracking = folders[0].name == "label_02"
+    images = folders[0].with_name("image_02" if tracking else "image_2")
+    pictures, odd = (_tracked if tracking else _objects)(root, folders[0], images)
+    if not pictures:
+        raise InputError(f"{images} holds no image: put KITTI's left colour images there")
+    names = sorted({box.label for picture in pictures for box in picture.boxes if box.label != NO_OBJECT})
+    # a drive's frames show one road: it is one group
+    group_of = _drive_of if tracking else None
+    return list_crops(Annotated("kitti", root, pictures, names, odd, group_of=group_of), options)
+
+
+def _label_folders(root: Path) -> list[Path]:
+    found = (base / name for base in (root, root / "training") for name in ("label_2", "label_02"))
+    return [folder for folder in found if folder.is_dir()]
+
+
+def _drive_of(source: str) -> str:
+    return source.rpartition("/")[0]
+
+
+def _objects(root: Path, labels: Path, images: Path) -> Found:
+    """Return the pictures, each with its label file, and the label files without one."""
+    pictures, claims = [], Claims()
+    left = {file.stem: file for file in labels.glob("[!.]*.txt")}
+    for image in images_in(images) if images.is_dir() else []:
+        file = labels / f"{image.stem}.txt"
+        if file.is_file():
+            claims.claim(str(file), str(image))
+        left.pop(image.stem, None)
+        pictures.append(_picture(image, root, _read(file, 0).get(0, ([], [])) if file.is_file() else None))
+    return pictures, [line for file in left.values() for line in _without_picture(_read(file, 0), file)]
+
+
+def _tracked(root: Path, labels: Path, images: Path) -> Found:
+    """Return the frames of all drives, and the labels of frames that are not there: one file has all of a drive."""
+    pictures: list[Picture] = []
+    odd: list[Odd] = []
+    for file in sorted(labels.glob("[!.]*.txt")):
+        frames = _read(file, 2)
+        certain = None not in frames  # an object of an unknown frame may be in any
+        for image in images_in(images / file.stem) if (images / file.stem).is_dir() else []:
+            number = int(image.stem) if image.stem.isdecimal() else -1
+            of_frame = frames.pop(number, ([], []))
+            pictures.append(_picture(image, root, of_frame, labelled=certain and number >= 0))
+        odd += _without_picture(frames, file)
+    drives = sorted(images.iterdir()) if images.is_dir() else []
+    without = (drive for drive in drives if drive.is_dir() and not (labels / f"{drive.name}.txt").is_file())
+    pictures += [_picture(image, root, None, labelled=False) for drive in without for image in images_in(drive)]
+    return pictures, odd
+
+
+def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[Odd]:
+    for number, (boxes, odd) in frames.items():
+        where = f"{file}, frame {number}"
+        yield from (Odd("of a picture that is not there", where) for box in boxes if box.label != NO_OBJECT)
+        yield from odd
+
+
+def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = True) -> Picture:
+    boxes, odd = labels or ([], [])
+    source = os.path.relpath(image, root).replace(os.sep, "/")
+    width, height = image_size(image) or (0, 0)
+    return Picture(source, width, height, None, tuple(boxes), tuple(odd), labelled and labels is not None)
+
+
+def _read(file: Path, before: int) -> dict[int | None, Labels]:
+    """Return what a label file says of each frame, None where it says no frame; all is of frame 0 where none stands.
+
+    before: how many fields stand before those of the object: frame and track in tracking, else none.
+    """
+    found: dict[int | None, Labels] = {}
+    try:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError) as error:
+        return {None if before else 0: ([], [Odd("malformed", f"{file} ({error})")])}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        frame = 0 if not before else int(words[0]) if words[0].isdecimal() else None
+        boxes, odd = found.setdefault(frame, ([], []))
+        try:
+            boxes.append(_box(words[before:], tracking=before > 0))
+        except ValueError as error:
+            odd.append(Odd("malformed", f"{file}, line {number} ({error})"))
+    return found
+
+
+def _box(words: list[str], tracking: bool) -> Box:
+    if len(words) not in (FIELDS, FIELDS + 1):  # a detector's own results have a score at the end
+        raise ValueError(f"{len(words)} fields of an object, KITTI has {FIELDS}")
+    truncated, occluded = number_of(words[1]), int(number_of(words[2]))
+    x0, y0, x1, y1 = (number_of(word) for word in words[4:8])
+    if x1 < x0 or y1 < y0:
+        raise ValueError(f"a box from {x0}, {y0} to {x1}, {y1}")
+    skip = "don't care" if words[0] == NO_OBJECT else None
+    return Box(words[0], (x0, y0, x1, y1), truncated / LEVELS if tracking else truncated, occluded, skip)

@@ -1,0 +1,198 @@
+"""Pascal VOC: `Annotations/*.xml` beside `JPEGImages`, or XML files beside their images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
+from core.errors import InputError
+from training.data.detections.annotations import Claims, number_of, read_named_text
+from training.data.detections.boxes import Box, Odd, Picture
+from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
+from training.data.images import image_size
+from training.data.importers import Listing, Options
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+TRUNCATED, OCCLUDED = 0.5, 1
+"""What VOC's flags, which say only yes or no, count as in `--max-truncated` and `--max-occluded`."""
+DEPTH = 4
+PEEK_BYTES = 1 << 12
+FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "unspecified": 0.0, "": 0.0}
+
+
+def matches(source: str) -> bool:
+    """Say whether a folder holds VOC annotations."""
+    return Path(source).is_dir() and next(_annotation_files(Path(source)), None) is not None
+
+
+def read(source: str, options: Options) -> Listing:
+    """List the boxes of a Pascal VOC data set."""
+    root = Path(source)
+    files = sorted(_annotation_files(root)) if root.is_dir() else []
+    if not files:
+        raise InputError(f"{source} holds no Pascal VOC annotation: give the folder that holds Annotations")
+    reader = _Reader(root)
+    pictures = [picture for file in files if (picture := reader.read(file))]
+    if not pictures and reader.unlisted:
+        raise InputError(f"{reader.unlisted[0]} and all others are in no list of ImageSets/Main: correct the lists")
+    names = sorted({box.label for picture in pictures for box in picture.boxes})
+    warnings = counted("left out: annotations that no list of ImageSets/Main names", map(str, reader.unlisted))
+    return list_crops(Annotated("voc", root, pictures, names, reader.odd, warnings), options)
+
+
+def _annotation_files(root: Path) -> Iterator[Path]:
+    """Yield the XML files below a folder whose first element is an annotation; CVAT's own is `annotations`."""
+    for folder, folders, files in os.walk(root):
+        deep = len(Path(folder).relative_to(root).parts) >= DEPTH
+        folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
+        xml = (Path(folder, name) for name in files if name.lower().endswith(".xml") and not is_hidden(name))
+        yield from (file for file in xml if _is_annotation(file))
+
+
+def _is_annotation(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(PEEK_BYTES).replace(b"\0", b"")  # UTF-16, too
+    element = re.search(rb"<([A-Za-z]\w*)", re.sub(rb"<!--.*?-->", b"", start, flags=re.DOTALL))
+    return bool(element and element[1] == b"annotation")
+
+
+class _Reader:
+    """Reads the annotations of one data set."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.odd: list[Odd] = []
+        """Annotation files that cannot be read."""
+        self.unlisted: list[Path] = []
+        self._claims = Claims()
+        self._lists: dict[Path, dict[str, str]] = {}
+        self._stems: dict[Path, dict[str, list[str]]] = {}
+
+    def read(self, file: Path) -> Picture | None:
+        """Return the picture of an annotation, None where no list names it or it is malformed."""
+        from defusedxml.common import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, parse
+
+        above = next((p for p in file.parents if p.name == "Annotations"), file.parent)
+        base = self.root if above == self.root and above.name != "Annotations" else above.parent
+        if base not in self._lists:
+            self._lists[base] = _split_lists(base)
+        lists = self._lists[base]
+        if lists and file.stem not in lists:
+            self.unlisted.append(file)
+            return None
+        try:
+            tree = parse(file).getroot()
+        except (ParseError, ValueError, LookupError, OSError, DefusedXmlException) as error:
+            self.odd.append(Odd("in a malformed file", f"{file} ({' '.join(str(error).split())})"))
+            return None
+        image = self._image_of(file, base, (tree.findtext("filename") or "").strip())
+        self._claims.claim(str(image), str(file))
+        return self._picture(tree, file, image, lists.get(file.stem) or SPLIT_NAMES.get(file.parent.name.lower()))
+
+    def _image_of(self, file: Path, base: Path, name: str) -> Path:
+        """Return the image of an annotation: as named, or with its stem; the decoder says when there is none.
+
+        Raises InputError where its name and its `filename`, or its name alone, may mean two pictures.
+        """
+        plain = Path(name.replace("\\", "/")).name
+        below = file.parent.relative_to(base).parts[1:]  # Annotations/day/1.xml is of JPEGImages/day/1.jpg
+        folders: list[Path] = [
+            file.parent,
+            base / "JPEGImages" / Path(*below),
+            base / "images" / Path(*below),
+            base / "JPEGImages",
+        ]
+        for folder in folders:
+            if folder not in self._stems:
+                self._stems[folder] = _pictures_by_stem(folder)
+            stems = self._stems[folder]
+            same = (one for one in stems.get(Path(plain).stem, ()) if one == plain)
+            found: set[str] = {*stems.get(file.stem, ()), *same}
+            if len(found) > 1:
+                one, other = (str(folder / name) for name in sorted(found)[:2])
+                raise InputError(f"{file}, of filename {name!r}, may be of {one} or {other}: remove or rename one")
+            if found:
+                return folder / found.pop()
+        return folders[1] / (plain or f"{file.stem}.jpg")
+
+    def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> Picture:
+        boxes, odd = [], []
+        for number, thing in enumerate(tree.findall("object"), 1):
+            try:
+                boxes.append(_box(thing))
+            except ValueError as error:
+                odd.append(Odd("malformed", f"{file}, object {number} ({error})"))
+        width, height = _side(tree, "width"), _side(tree, "height")
+        if not width or not height:
+            width, height = image_size(image) or (0, 0)
+        source = os.path.relpath(image, self.root).replace(os.sep, "/")
+        return Picture(source, width, height, split, tuple(boxes), tuple(odd))
+
+
+def _pictures_by_stem(folder: Path) -> dict[str, list[str]]:
+    """Return {stem: names} of the pictures in a folder."""
+    found: dict[str, list[str]] = {}
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name):
+            found.setdefault(file.stem, []).append(file.name)
+    return found
+
+
+def _split_lists(base: Path) -> dict[str, str]:
+    """Return {file stem: split} from ImageSets/Main, empty when there are no such lists."""
+    found: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        file = base / "ImageSets" / "Main" / f"{split}.txt"
+        for words in map(str.split, read_named_text(file).splitlines() if file.is_file() else ()):
+            if not words:
+                continue
+            path = Path(words[0].replace("\\", "/"))
+            stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+            if found.setdefault(stem, split) != split:
+                raise InputError(f"{file}: {stem} is also in {found[stem]}.txt: remove one")
+    return found
+
+
+def _side(tree: Element, name: str) -> int:
+    """Return the width or height, 0 where none stands: the picture knows it."""
+    try:
+        return max(0, int(number_of(tree.findtext(f"size/{name}"))))
+    except ValueError:
+        return 0
+
+
+def _box(thing: Element) -> Box:
+    """Return the box of an object: 1-based corners that belong to it, in either order, as the devkit writes them."""
+    name = (thing.findtext("name") or "").strip()
+    if not name:
+        raise ValueError("no name")
+    corners = thing.find("bndbox")
+    if corners is None:
+        raise ValueError("no bndbox")
+    x0, y0, x1, y1 = (_corner(corners, edge) for edge in ("xmin", "ymin", "xmax", "ymax"))
+    return Box(
+        name,
+        (min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)),
+        truncated=TRUNCATED * _flag(thing, "truncated"),
+        occluded=OCCLUDED * _flag(thing, "occluded"),
+        skip="difficult" if _flag(thing, "difficult") else None,
+    )
+
+
+def _corner(corners: Element, edge: str) -> float:
+    try:
+        return number_of((corners.findtext(edge) or "").strip())
+    except ValueError as error:
+        raise ValueError(f"{edge}: {error}") from None
+
+
+def _flag(thing: Element, name: str) -> bool:
+    text = (thing.findtext(name) or "").strip().lower()
+    return (FLAGS[text] if text in FLAGS else number_of(text)) > 0

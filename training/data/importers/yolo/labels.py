@@ -1,0 +1,78 @@
+"""YOLO's label files: one object a line, read as Ultralytics reads them, but line by line.
+
+Ultralytics passes over a picture for one bad line; here the line alone is left out, counted and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.detections.annotations import number_of, read_text, whole_of
+from training.data.detections.boxes import Box, Odd
+
+TOLERANCE = 0.01
+"""Coordinates may leave 0..1 by so much. Source: ultralytics/data/utils.py, verify_image_label."""
+VISIBILITIES = {0.0, 1.0, 2.0}
+"""What stands after each key point: not labelled, hidden, visible."""
+
+
+def label_file_of(image: Path) -> Path:
+    """Return where a picture's label file is: the last folder `images` in its path is `labels`, or beside it."""
+    parts = list(image.parts)
+    if "images" not in parts:
+        return image.with_suffix(".txt")
+    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    file = Path(*parts).with_suffix(".txt")
+    beside = image.with_suffix(".txt")
+    return beside if beside.is_file() and not file.is_file() else file
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """Reads label files of one data set."""
+
+    names: Sequence[str]
+    keypoint_values: int = 0
+    """How many numbers of key points follow each box: kpt_shape's product."""
+
+    def read(self, file: Path, size: tuple[int, int]) -> tuple[list[Box], list[Odd]]:
+        """Return the boxes of a label file for a picture of `size` (width, height), and the lines that are none."""
+        try:
+            lines = read_text(file).splitlines()
+        except (OSError, ValueError) as error:
+            return [], [Odd("malformed", f"{file} ({error})")]
+        boxes, odd = [], []
+        for number, line in enumerate(lines, 1):
+            try:
+                if words := line.split():
+                    boxes.append(self._box(words, size))
+            except ValueError as error:
+                odd.append(Odd("malformed", f"{file}, line {number} ({error})"))
+        return boxes, odd
+
+    def _box(self, words: list[str], size: tuple[int, int]) -> Box:
+        number = whole_of(words[0])
+        if not 0 <= number < len(self.names):
+            raise ValueError(f"class {number}, of {len(self.names)} classes")
+        x, y, width, height = self._centre(words)
+        if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
+            raise ValueError(f"centre {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
+        xs, ys = (x - width / 2, x + width / 2), (y - height / 2, y + height / 2)
+        return Box(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
+
+    def _centre(self, words: list[str]) -> tuple[float, float, float, float]:
+        """Return centre and size: of a box, with or without a score or key points, or around a polygon's corners."""
+        values = [number_of(word) for word in words[1:]]
+        if len(values) in (4, 5, 4 + self.keypoint_values):
+            x, y, width, height = values[:4]
+            return x, y, width, height
+        if self.keypoint_values or len(values) < 6 or len(values) % 2:
+            forms = f"4 or {4 + self.keypoint_values}" if self.keypoint_values else "4, or pairs of a polygon"
+            raise ValueError(f"{len(values)} numbers after the class, expected {forms}")
+        if len(values) % 3 == 1 and {*values[6::3]} <= VISIBILITIES:
+            raise ValueError("corners of a polygon or key points, which data.yaml would tell by kpt_shape")
+        xs, ys = values[0::2], values[1::2]
+        width, height = max(xs) - min(xs), max(ys) - min(ys)
+        return min(xs) + width / 2, min(ys) + height / 2, width, height

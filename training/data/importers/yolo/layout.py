@@ -1,0 +1,280 @@
+"""Where a YOLO data set says its classes, pictures and splits: data.yaml, obj.data, or names beside label files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
+from core.errors import InputError
+from training.data.detections.annotations import read_named_text, read_text, whole_of
+from training.data.detections.boxes_to_crops import counted
+from training.data.importers.folder import images_in
+from training.data.importers.yolo.labels import label_file_of
+
+YAML_SUFFIXES = (".yaml", ".yml")
+NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
+MAX_CLASSES = 10_000
+NOTHING = ("", "~", "null", "Null", "NULL")
+Images = list[tuple[Path, str | None]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A YOLO data set as it lies on the disk."""
+
+    root: Path
+    names: list[str]
+    images: Images
+    """Each picture once, with its split."""
+    keypoint_values: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def is_yolo(path: Path) -> bool:
+    """Say whether a path is a YOLO data set, without reading its labels."""
+    if path.is_file():
+        return path.suffix in YAML_SUFFIXES or path.suffix == ".data"
+    if not path.is_dir():
+        return False
+    if _data_files(path):
+        return True
+    if not _names_files(path) and not any(path.glob("labels")) and not any(path.glob("*/labels")):
+        return False
+    return any(label_file_of(image).is_file() for image in images_in(path))
+
+
+def find_layout(path: Path, resplit: bool) -> Layout:
+    """Find classes, pictures and splits. Raises InputError naming what is missing or ambiguous."""
+    files = [path] if path.is_file() else _data_files(path)
+    if len(files) > 1:
+        raise InputError(f"{files[0]} and {files[1]} both describe {path}: give one of them as the source")
+    if not files:
+        return _without_data_file(path)
+    body = _read_yaml(files[0]) if files[0].suffix in YAML_SUFFIXES else _read_darknet(files[0])
+    keys = [key for key in body if key in SPLIT_NAMES and body[key]]
+    found = _Paths(files[0], body).images(keys, resplit) if keys else None
+    names, warnings = _names(body, files[0])
+    if found is None:  # names alone: supervision writes no more
+        images, root = _by_folder(files[0].parent), files[0].parent
+    else:
+        images, root, warnings = found.found, files[0].parent, warnings + found.warnings
+    if not images:
+        raise InputError(f"{files[0]} names no image: give train, val and test, folders of images")
+    return Layout(root, names, images, _keypoint_values(body, files[0]), warnings)
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Return the files in a folder that describe a data set: YAML with names or splits, and Darknet's *.data."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in (*YAML_SUFFIXES, ".data") and not is_hidden(p.name))
+    return [p for p in files if p.is_file() and _describes(p)]
+
+
+def _describes(file: Path) -> bool:
+    if file.stem in ("data", "dataset") and file.suffix != ".data":
+        return True  # if it is malformed, that is said
+    try:
+        body = _read_darknet(file) if file.suffix == ".data" else _read_yaml(file)
+    except InputError:
+        return False
+    return bool({"names", *SPLIT_NAMES} & set(body))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    text = read_named_text(file)
+    # Source: ultralytics/utils, YAML.load, which drops what YAML does not allow
+    text = re.sub(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+", "", text)
+    try:
+        body = yaml.load(text, yaml.BaseLoader)  # all is text: a class called `no` is not False
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file} is not readable YAML ({' '.join(str(error).split())[:120]})") from None
+    if not isinstance(body, dict):
+        raise InputError(f"{file} is not a YOLO data file: it has no `names`")
+    return {str(key): value for key, value in body.items() if value not in NOTHING}
+
+
+def _read_darknet(file: Path) -> dict[str, Any]:
+    """Read `key = value` lines as what a data.yaml would hold."""
+    body: dict[str, Any] = {}
+    for line in read_named_text(file).splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not key.lstrip().startswith("#"):
+            body[key.strip()] = value.strip()
+    if "names" in body:
+        names = locate(str(body["names"]), [file.parent])
+        if names is None or not names.is_file():
+            raise InputError(f"{file}: names is {body['names']}, which does not exist: correct the path")
+        body["names"] = _read_names(names)
+    if "classes" in body:
+        body["nc"] = body["classes"]
+    return body
+
+
+def _read_names(file: Path) -> list[str]:
+    names = [line.strip() for line in read_named_text(file).rstrip().splitlines()]
+    if not names or not all(names):
+        raise InputError(f"{file} must hold one class name a line: line {names.index('') + 1 if names else 1} is empty")
+    return names
+
+
+def _names(body: dict[str, Any], file: Path) -> tuple[list[str], list[str]]:
+    """Return the classes by number, and what is to be said of them."""
+    names, count = body.get("names"), body.get("nc")
+    try:
+        if names is None and count is not None:
+            return [f"class_{i}" for i in range(whole_of(count))], []  # as Ultralytics calls them
+        if isinstance(names, dict):
+            by_number = {whole_of(key): name for key, name in names.items()}
+            names = [by_number[i] for i in range(len(names))]
+        if isinstance(names, list) and count is not None and whole_of(count) != len(names):
+            raise InputError(f"{file}: nc is {count}, and `names` lists {len(names)} classes: correct either")
+    except (ValueError, KeyError):
+        names = None
+    if not isinstance(names, list) or not names or not all(str(name).strip() for name in names):
+        raise InputError(f"{file}: `names` must list the classes by number from 0, each once")
+    listed = [str(name).strip() for name in names]
+    return listed, counted("class names that stand for several numbers", {n for n in listed if listed.count(n) > 1})
+
+
+def _keypoint_values(body: dict[str, Any], file: Path) -> int:
+    """Return how many numbers of key points follow each box."""
+    shape = body.get("kpt_shape")
+    if shape is None:
+        return 0
+    try:
+        points, values = map(whole_of, shape)
+    except (ValueError, TypeError):
+        points, values = 0, 0
+    if points < 1 or values not in (2, 3):
+        raise InputError(f"{file}: kpt_shape is {shape}, expected the number of key points and 2 or 3")
+    return points * values
+
+
+def locate(entry: str, bases: list[Path]) -> Path | None:
+    """Find a path as another tool or machine wrote it: under a base, or with fewer of the folders above it.
+
+    Of a folder and of a picture two parts are kept at least: `images` alone may be of another split.
+    """
+    plain = entry.strip().replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
+    least = 1 if Path(plain).suffix in (".txt", ".names") else 2
+    tails = ["/".join(parts[i:]) for i in range(max(1, len(parts) - least + 1))]
+    return next((path for tail in (plain, *tails) for base in bases if (path := base / tail).exists()), None)
+
+
+class _Paths:
+    """Finds the pictures that a data file names."""
+
+    def __init__(self, file: Path, body: dict[str, Any]) -> None:
+        given = Path(str(body.get("path") or "").strip().replace("\\", "/"))
+        self.file, self.body = file, body
+        self.bases = [file.parent / given, given, file.parent] if given.parts else [file.parent]
+        self.found: Images = []
+        self.warnings: list[str] = []
+
+    def images(self, keys: list[str], resplit: bool) -> _Paths:
+        """Find each picture of these splits once. With `resplit` a split but train may be empty."""
+        seen: set[tuple[Path, str | None]] = set()
+        again: list[str] = []
+        for key in keys:
+            split = SPLIT_NAMES[key]
+            given = self.body[key] if isinstance(self.body[key], list) else [self.body[key]]
+            for entry in (str(one) for one in given if one not in NOTHING):
+                try:
+                    images = self._images_of(key, entry)
+                except InputError as error:
+                    if not resplit or split == "train":
+                        raise
+                    self.warnings.append(str(error))
+                    continue
+                for image in images:
+                    one = image, None if resplit else split
+                    again += [str(image)] if one in seen else []
+                    self.found += [] if one in seen else [(image, split)]
+                    seen.add(one)
+        self.warnings += counted("pictures that are listed more than once, taken once", again)
+        return self
+
+    def _images_of(self, key: str, entry: str) -> list[Path]:
+        where = locate(entry, self.bases)
+        if where is None:
+            raise InputError(f"{self.file}: {key} is {entry}, which does not exist: correct the path")
+        inside = self.file.parent / entry.replace("\\", "/").lstrip("./")
+        if entry.startswith("..") and inside.exists() and not inside.samefile(where):
+            raise InputError(f"{self.file}: {key} is {entry}, which may be {where} or {inside}: correct the path")
+        images = images_in(where) if where.is_dir() else self._listed(where)
+        if not images:
+            raise InputError(f"{self.file}: {key} is {entry}, which holds no image: correct the path")
+        return images
+
+    def _listed(self, file: Path) -> list[Path]:
+        """Read a text file that names one picture a line."""
+        lines = [line.strip() for line in read_named_text(file).splitlines() if line.strip()]
+        pictures = [line for line in lines if Path(line).suffix.lower() in IMAGE_SUFFIXES]
+        others = set(lines).difference(pictures)
+        self.warnings += counted(f"left out: lines of {file} that name no picture by their suffix", others)
+        bases = [file.parent, *self.bases]
+        return [locate(line, bases) or file.parent / line.replace("\\", "/") for line in pictures]
+
+
+def _without_data_file(root: Path) -> Layout:
+    """Take the pictures by their folders, and the names from a file beside the labels."""
+    images, files = _by_folder(root), _names_files(root)
+    if not any(label_file_of(image).is_file() for image, _ in images):
+        raise InputError(f"{root} holds no data.yaml and no picture with a label file: give the YAML file itself")
+    lists = {tuple(_read_names(file)): file for file in files}
+    if len(lists) > 1:
+        one, other = list(lists.values())[:2]
+        raise InputError(f"{one} and {other} name different classes: remove the wrong one")
+    if lists:
+        return Layout(root, list(next(iter(lists))), images)
+    names = [f"class_{i}" for i in range(_highest(images) + 1)]
+    said = f"no classes.txt and no data.yaml names the classes: they are called {names[0]} to {names[-1]}"
+    return Layout(root, names, images, warnings=[said])
+
+
+def _names_files(root: Path) -> list[Path]:
+    return sorted(p for depth in ("", "*/", "*/*/") for name in NAMES_FILES for p in root.glob(depth + name))
+
+
+def _by_folder(root: Path) -> Images:
+    """Return all pictures with the split that the nearest folder is named after."""
+    images: Images = [(image, _split_of(image.relative_to(root).parts[:-1])) for image in images_in(root)]
+    without = next((image for image, split in images if split is None), None)
+    within = next((image for image, split in images if split is not None), None)
+    if without and within:
+        raise InputError(f"{within} is in a folder of a split and {without} is not: move it, or write a data.yaml")
+    return images
+
+
+def _split_of(folders: tuple[str, ...]) -> str | None:
+    for folder in reversed(folders):
+        word = re.fullmatch(r"(?:obj_)?([a-z]+?)(?:_data)?(?:\d{4})?", folder.lower())
+        if word and word[1] in SPLIT_NAMES:
+            return SPLIT_NAMES[word[1]]
+    return None
+
+
+def _highest(images: Images) -> int:
+    """Return the highest class number in the label files."""
+    numbers = [number for image, _ in images for number in _numbers(label_file_of(image))]
+    if not numbers:
+        raise InputError(f"no class number stands in the label files of {images[0][0].parent}: are they YOLO's?")
+    return max(numbers)
+
+
+def _numbers(file: Path) -> Iterator[int]:
+    try:
+        lines = read_text(file).splitlines() if file.is_file() else []
+    except ValueError:
+        return
+    for words in map(str.split, lines):
+        with suppress(ValueError):
+            if words and 0 <= (number := whole_of(words[0])) < MAX_CLASSES:
+                yield number

@@ -1,0 +1,114 @@
+"""Who learns and who judges: splits by group, and the calibration slice of train."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from core.errors import InputError
+from core.stats import pick_balanced
+from training.data.importers import Listing, Sample
+
+SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+CALIBRATION_ROWS = 640
+
+
+def rank(seed: int, *parts: object) -> bytes:
+    """Return a key that sorts things in an order that is random, yet the same on every machine."""
+    return hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
+
+
+def split_samples(listing: Listing, seed: int) -> list[Sample]:
+    """Give every sample a split. Raises InputError naming a group that the source's own splits tear apart."""
+    given = {sample.split for sample in listing.samples}
+    if None not in given:
+        _check_groups(listing)
+        return listing.samples
+    drawn = draw_splits([(sample.group, sample.label) for sample in listing.samples], seed)
+    return [replace(sample, split=drawn[sample.group]) for sample in listing.samples]
+
+
+def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
+    """Draw 70/15/15 by group, so that each class is split alike: {group: split} of rows (group, label).
+
+    Greedy: the largest groups first, each to the split that lacks most of its classes.
+    """
+    totals = Counter(label for _, label in rows)
+    groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for group, label in rows:
+        groups[group][label] += 1
+    lacking = {split: {label: share * n for label, n in totals.items()} for split, share in SHARES.items()}
+    drawn = {}
+    for group in sorted(groups, key=lambda g: (-groups[g].total(), rank(seed, g))):
+        counts = groups[group]
+        split = max(
+            SHARES, key=lambda s: sum(n * lacking[s][label] / totals[label] / SHARES[s] for label, n in counts.items())
+        )
+        drawn[group] = split
+        for label, n in counts.items():
+            lacking[split][label] -= n
+    return drawn
+
+
+def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
+    """Make one group of every two groups that a pair names, and of what hangs together through them."""
+    leader: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while group in leader:
+            group = leader[group]
+        return group
+
+    for one, other in pairs:
+        first, second = sorted((find(one), find(other)))
+        if first != second:
+            leader[second] = first
+    samples = [replace(sample, group=find(sample.group)) for sample in listing.samples]
+    return replace(listing, samples=samples)
+
+
+def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]:
+    """Choose the train rows that calibrate: class by class in turn, each class in the order of its keys.
+
+    640 at most, and at most a third of train unless that would be fewer than 64.
+    """
+    wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, min(64, len(labels) - 1)))
+    order = np.array(sorted(range(len(labels)), key=keys.__getitem__, reverse=True)[::-1], np.int64)
+    return set(order[pick_balanced(np.array(labels)[order], wanted)].tolist())
+
+
+def check_splits(source: str, samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:
+    """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
+    if len(classes) < 2:
+        raise InputError(
+            f"{source} has only the class {', '.join(classes)}: give at least two, a folder or a name each"
+        )
+    counts = Counter((sample.split, sample.label) for sample in samples)
+    mend = "add groups of it, let --resplit draw the splits anew, or drop it with --classes"
+    for split in SHARES:
+        if not any(counts[split, name] for name in classes):
+            raise InputError(f"{source} has no {split} split: add one, or let --resplit draw the splits anew")
+    warnings = []
+    for name in classes:
+        held = [split for split in SHARES if counts[split, name]]
+        if len(held) == 1:
+            raise InputError(f"{source}: the class {name} is in the split {held[0]} only: {mend}")
+        if "train" not in held:
+            raise InputError(f"{source}: the class {name} is not in train: {mend}")
+        warnings += [f"the class {name} is not in {split}" for split in SHARES if split not in held]
+    return warnings
+
+
+def _check_groups(listing: Listing) -> None:
+    seen: dict[str, Sample] = {}
+    for sample in listing.samples:
+        first = seen.setdefault(sample.group, sample)
+        if first.split != sample.split:
+            raise InputError(
+                f"{listing.root}: the group {sample.group} is in two splits ({first.source} and {sample.source}): "
+                "move one, or let --resplit draw the splits anew"
+            )

@@ -1,0 +1,115 @@
+"""Where the pictures of a batch are augmented: on the host, or on the device, from a resident pack or pinned memory."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from core.data.pack import Pack
+from core.errors import InputError
+from training.augment import cpu as augment
+from training.augment import gpu
+from training.augment.params import Draws
+
+PLACES = ("auto", "host", "device")
+RESIDENT_SHARE = 0.5
+"""A pack may take this share of the free memory of a GPU; the rest is the network's."""
+COPIED_AT_ONCE = 1024
+Rows = NDArray[np.int64]
+
+
+class Feed(Protocol):
+    """Two halves: what a thread prepares on the host, and what is left to do when the step asks for the batch."""
+
+    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+        """Return what the host has to do for these rows of the pack."""
+
+    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+        """Return the augmented frames, uint8 (n, S, S, 3)."""
+
+
+class OnHost:
+    """The thread does everything; for a GPU the frames lie in pinned memory: nobody waits for their way there."""
+
+    def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
+        self.pack, self.pinned = pack, pinned
+        self.erased_rgb = np.round(np.array(mean) * 255).astype(np.uint8)
+
+    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+        """Return the augmented frames."""
+        frames = torch.from_numpy(augment.augment(gather(self.pack, rows), draws, self.erased_rgb))
+        return frames.pin_memory() if self.pinned else frames
+
+    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+        """Return them."""
+        return prepared
+
+
+class OnDevice:
+    """The device augments; `resident_nhwc`, where there is one, holds the pack there already."""
+
+    def __init__(self, pack: Pack, mean: tuple[float, ...], device: str, resident_nhwc: Tensor | None = None) -> None:
+        self.pack, self.device, self.resident_nhwc = pack, device, resident_nhwc
+        self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
+
+    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+        """Return the row numbers of a resident pack, or else the frames as they are stored."""
+        host = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
+        return host.pin_memory() if self.device.startswith("cuda") else host
+
+    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+        """Augment on the device."""
+        here = prepared.to(self.device, non_blocking=True)
+        frames = self.resident_nhwc[here] if self.resident_nhwc is not None else here
+        return gpu.augment(frames, draws, self.erased_rgb)
+
+
+def open_feed(pack: Pack, mean: tuple[float, ...], device: str = "cpu", place: str = "host") -> Feed:
+    """Return the feed of a device; on a GPU the pack is resident when it fits. `place`: `host` or `device`."""
+    if place == "host":
+        return OnHost(pack, mean, pinned=device.startswith("cuda"))
+    return OnDevice(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None)
+
+
+def choose_place(asked: str, device: str) -> str:
+    """Return where to augment: on the device when it is a GPU, unless told."""
+    if asked not in PLACES:
+        raise InputError(f"--augment-on is {asked!r}: give one of {', '.join(PLACES)}")
+    return asked if asked != "auto" else "device" if device.startswith("cuda") else "host"
+
+
+def shrink(frames_nhwc: Tensor, side_px: int) -> Tensor:
+    """Return uint8 (n, S, S, 3) frames at a smaller side, each pixel the mean of the area it covers."""
+    if side_px == frames_nhwc.shape[1]:
+        return frames_nhwc
+    small_nchw = interpolate(frames_nhwc.permute(0, 3, 1, 2).float(), side_px, mode="area")
+    return small_nchw.round().byte().permute(0, 2, 3, 1).contiguous()
+
+
+def load_resident(pack: Pack, device: str) -> Tensor:
+    """Copy all images of a pack to the device, some at a time: the host never holds more."""
+    images = pack.images_nhwc
+    resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for at in range(0, len(images), COPIED_AT_ONCE):
+        resident[at : at + COPIED_AT_ONCE] = torch.from_numpy(np.array(images[at : at + COPIED_AT_ONCE]))
+    return resident
+
+
+def gather(pack: Pack, rows: Rows) -> NDArray[np.uint8]:
+    """Return a copy of pack rows in the order given, read from the disk in ascending order."""
+    ascending = np.argsort(rows, kind="stable")
+    images = np.empty((len(rows), *pack.images_nhwc.shape[1:]), np.uint8)
+    images[ascending] = pack.images_nhwc[rows[ascending]]
+    return images
+
+
+def _fits(pack: Pack, device: str) -> bool:
+    if not device.startswith("cuda"):
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(np.prod(pack.images_nhwc.shape)) <= RESIDENT_SHARE * free

@@ -1,0 +1,79 @@
+"""The pictures of a training: its history at a glance, and who is taken for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from core.files import replacing
+
+MOST_NAMED = 30
+"""With more classes the matrix is a picture of a fixed size, without names and counts: 1,000 would take 21 GB."""
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+
+
+def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_epoch: int) -> None:
+    """Draw accuracy, loss and the learning rate over the epochs; restarts of the rate are dotted lines."""
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    accuracy, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
+    epochs = [row["epoch"] for row in rows]
+    for axes, name in ((accuracy, "accuracy"), (loss, "loss")):
+        for kind, colour in (("train", GREY), ("val", BLUE)):
+            axes.plot(epochs, [row[f"{kind}_{name}"] for row in rows], color=colour, label=kind, linewidth=1.8)
+        axes.set_ylabel(name)
+        axes.legend(loc="best", frameon=False)
+    best = next(row for row in rows if row["epoch"] == best_epoch)
+    accuracy.plot(best_epoch, best["val_accuracy"], "o", color=ORANGE)
+    accuracy.annotate(
+        f"best {best['val_accuracy']:.1%}, epoch {best_epoch}",
+        (best_epoch, best["val_accuracy"]), xytext=(0, -16), textcoords="offset points", ha="center", color=ORANGE,
+    )  # fmt: skip
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    rates = [row["learning_rate"] for row in rows]
+    rate.plot(epochs, rates, color=ORANGE, linewidth=1.8)
+    rate.set(ylabel="learning rate", xlabel="epoch (train: with augmentation and dropout)")
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
+    restarts = [epochs[i] for i in range(1, len(rates)) if rates[i] > 2 * rates[i - 1] and rates[i] > 0.5 * max(rates)]
+    for axes in (accuracy, loss, rate):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        for epoch in restarts:
+            axes.axvline(epoch, color=ORANGE, linestyle=":", linewidth=1)
+    figure.suptitle(title)
+    _save(figure, file)
+
+
+def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tuple[str, ...]) -> None:
+    """Draw each row's shares as shades: rows are the truth, columns the answer; with few classes, the counts too."""
+    counts = np.array(matrix)
+    few = len(classes) <= MOST_NAMED
+    side = 2.5 + 0.7 * len(classes) if few else 10
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="answer", ylabel="truth", title=title)
+    if few:
+        axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), classes)
+        _write_counts(axes, counts, shares)
+    else:
+        axes.set(xlabel="answer, by the number of its class in pack.json", ylabel="truth")
+    _save(figure, file)
+
+
+def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    for (i, j), n in np.ndenumerate(counts):
+        axes.text(j, i, f"{n}\n{shares[i, j]:.0%}" if n else "0", ha="center", va="center", fontsize=9,
+                  color="white" if shares[i, j] > 0.55 else "black")  # fmt: skip
+
+
+def _save(figure: Figure, file: Path) -> None:
+    with replacing(file) as temporary:
+        figure.savefig(str(temporary), format="png", dpi=110)
