@@ -89,10 +89,12 @@ benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and
 peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours
 	@$(PY) -m benchmarks.peers $(call quote,$(DATA)) --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(ARGS)
 
-lint: setup
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
+lint: setup ## ruff, the import rules, dead code, dependencies
+	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --check --quiet .
+	@.venv/bin/lint-imports
+	@.venv/bin/vulture && .venv/bin/deptry --no-ansi .
 
-types: setup
+types: setup ## mypy
 	@.venv/bin/mypy --no-error-summary
 
 train: setup ## DATA=folder [RUN= SIZE= EPOCHS= RECIPE= MODELS= GROUP= SEED=]: pack, train, leaderboard
@@ -108,6 +110,6 @@ benchmark: setup ## RUN=name: latency x accuracy of every bundle, report, produc
 run: setup ## RUN=name SOURCE=uri: the camera runner on the production bundle
 	@exec $(PY) -m inference run $(call run_path,/production) --source $(call quote,$(SOURCE)) --out $(call run_path,/drive) $(ARGS)
 
-lock:
-	@uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --python-version 3.11 \
+lock: setup 
+	@.venv/bin/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --no-emit-index-url -o requirements/dev.txt

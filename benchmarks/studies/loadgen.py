@@ -1,4 +1,4 @@
-"""MLPerf's own load generator on our hot path, beside our own timing: `python -m benchmarks.studies.loadgen runs/NAME`.
+"""MLPerf's own load generator on our hot path, beside our own timing.
 
 The durations are short and no submission rule is kept: these are not MLPerf results.
 """
@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.measured_set import open_field
 from benchmarks.measure.session import pick_front
 from benchmarks.measure.speed.latency import HotPath, floor_of, take_turns
 from benchmarks.results import read_results
-from core.cli import Parser, run_command
 from core.data.pack import Pack
-from core.data.run_dir import Run, open_run
+from core.data.run_dir import Run
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import whole
@@ -61,14 +59,6 @@ class Summary:
         if name not in self.facts:
             raise InputError(f"mlcommons-loadgen gave no {name!r}: install the locked version")
         return float(self.facts[name])
-
-
-def main() -> None:
-    """Drive the front of a measured run; print a JSON object."""
-    parser = Parser(prog="python -m benchmarks.studies.loadgen", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="a run that `python -m benchmarks` has measured")
-    run = open_run(parser.parse_args().run)
-    print(json.dumps(run_loadgen(open_front(run), run.open_pack(), synthetic_frames()), indent=1))
 
 
 def open_front(run: Run) -> list[Candidate]:
@@ -226,7 +216,3 @@ def parse(text: str) -> Summary:
     pairs = [line.split(":", 1) for line in text.splitlines() if line.count(":") == 1]
     facts = {name.strip(): value.strip() for name, value in pairs}
     return Summary(facts.get("Result is") == "VALID", facts)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_command(main))

@@ -20,8 +20,9 @@ MEND = 'write {"smooth_ms": 150, "margin": 0.3, "hold_ms": 0, "forget_ms": 1000}
 class Habits:
     """What decision.json holds; times are in milliseconds of the source's own clock, not in frames.
 
-    The defaults are those of the curve that `python -m benchmarks steadiness` measures: smoothing halves the false
-    switches of a model that abstains; of one that never does, the margin leaves a quarter; a hold costs more than both.
+    The defaults are those of the curve that `python -m benchmarks.studies steadiness` measures: smoothing halves the
+    false switches of a model that abstains; of one that never does, the margin leaves a quarter; a hold costs more than
+    both.
     """
 
     smooth_ms: float = 150.0

@@ -30,8 +30,8 @@ ONE: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
 
 
 def main(arguments: list[str]) -> None:
-    """Run `python -m benchmarks hotpath BUNDLE`; print the table."""
-    parser = Parser(prog="python -m benchmarks hotpath", description=__doc__)
+    """Run `python -m benchmarks.studies hotpath BUNDLE`; print the table."""
+    parser = Parser(prog="python -m benchmarks.studies hotpath", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backends", nargs="+", default=["ort"], help="beside the null backend")
     parser.add_argument("--precision", help="default: int8 where its gates hold, else fp32")

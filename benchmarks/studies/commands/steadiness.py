@@ -47,8 +47,8 @@ def settings() -> list[Habits]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run `python -m benchmarks steadiness BUNDLE`; print the table, write it and its plot."""
-    parser = Parser(prog="python -m benchmarks steadiness", description=__doc__)
+    """Run `python -m benchmarks.studies steadiness BUNDLE`; print the table, write it and its plot."""
+    parser = Parser(prog="python -m benchmarks.studies steadiness", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--seconds", type=float, default=120.0, help="of each scenario")
     parser.add_argument("--backend")

@@ -1,0 +1,24 @@
+"""Names that vulture finds no use of in the product, each with the use that it cannot see."""
+# ruff: noqa: B018, F821
+
+# read by name from the fields of their dataclass: the policy's limits and the columns of a JSON file
+p99_ms, size_mb, ece, worst_recall, corruption_accuracy  # benchmarks.choose.policy: getattr(policy, limit)
+built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
+top1_agreement  # export.verify.parity: a column of parity.json
+dropout_mobilenet, dropout_squeezenet, dropout_resnet  # training.recipe: getattr(recipe, f"dropout_{arch}")
+
+# called from the templates of the report
+list_confused, worst_classes  # benchmarks.report.page
+
+# attributes that a library reads
+_.filters  # jinja2's environment
+_.max_query_count, _.min_duration_ms, _.min_query_count  # MLPerf's load generator
+_.multi_stream_expected_latency_ns, _.single_stream_expected_latency_ns, _.multi_stream_samples_per_query  # the same
+_.enable_trace, _.log_output  # the same
+_.doc_string, _.producer_name, _.producer_version, _.ir_version  # ONNX's protobuf
+_.log_severity_level, _.graph_optimization_level, _.inter_op_num_threads  # ONNX Runtime's session options
+_.num_compute_capabilities, _.progress_monitor, _.profiling_verbosity, _.builder_optimization_level  # TensorRT's config
+_.phase_start, _.phase_finish, _.step_complete, parent_phase  # TensorRT calls its progress monitor
+_.accumulated_recompile_limit, _.recompile_limit  # torch._dynamo's configuration
+_.__class__  # training.compute.weight_gradient: a convolution takes another class
+_.MAX_IMAGE_PIXELS  # Pillow's limit
