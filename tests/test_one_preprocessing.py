@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks.measure.accuracy import classify_rows
 from core.geometry.preprocess import Geometry, whole
-from export.quantize.calibration import batches
+from export.verify.parity import batches
 from inference.backends import open_backend
 from inference.capture.base import EndOfStream
 from inference.frame.processor import Pipeline
 from inference.sources import open_source
 from tests.bundles import make_bundle
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack as write_pack
 
 SIZE_PX = 40

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib
 import math
-import pkgutil
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -121,22 +118,6 @@ class Recipe:
 def overridable() -> list[dataclasses.Field[Any]]:
     """Return the fields that the command line may set."""
     return [item for item in fields(Recipe) if item.name != "name"]
-
-
-def names() -> list[str]:
-    """Return the recipes there are: the files of training/recipes."""
-    import training.recipes
-
-    return sorted(m.name for m in pkgutil.iter_modules(training.recipes.__path__))
-
-
-def named(name: str) -> Recipe:
-    """Return a recipe by its file name. Raises InputError with the nearest names."""
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
-        raise InputError(f"there is no recipe {name!r}: did you mean {near[0]}?")
-    recipe: Recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
-    return recipe
 
 
 def _fits(item: dataclasses.Field[Any], value: Any) -> bool:

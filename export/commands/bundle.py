@@ -17,8 +17,9 @@ from core.data.pack import Pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
-from export.builder import Assembly, add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
+from export.builder import add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
 from export.precision_report import as_markdown, as_table
+from export.verify.assembly import Assembly
 from export.verify.parity import breach
 from export.verify.proof import finish
 from inference.backends import trt

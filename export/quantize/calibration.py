@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from core.bundle.contract import INPUT
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 from core.stats import pick_balanced
+from export.verify.parity import batches
 
 ROWS = 500
 """How many rows are observed, where the slice holds as many."""
@@ -79,12 +80,6 @@ def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
     return rows[pick_balanced(pack.labels_n[rows], count)]
 
 
-def batches(images_nhwc: Bytes, rows: NDArray[np.int64], size: int = BATCH) -> Iterator[Bytes]:
-    """Yield the rows unchanged, uint8 (n, S, S, 3), `size` at a time."""
-    for start in range(0, len(rows), size):
-        yield np.ascontiguousarray(images_nhwc[rows[start : start + size]])
-
-
 class Observer:
     """Runs an fp32 graph with its inner tensors as outputs."""
 
@@ -112,7 +107,7 @@ class Observer:
 def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
     """Return the largest magnitude of each watched tensor; NaN counts as infinity."""
     amax = dict.fromkeys(observer.tensors, 0.0)
-    for frames in batches(images_nhwc, rows):
+    for frames in batches(images_nhwc, rows, BATCH):
         for name, values in observer.run(frames).items():
             if np.issubdtype(values.dtype, np.floating) and values.size:
                 peak = float(np.abs(values).max())
@@ -124,7 +119,7 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
     """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
     amax = peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
-    for frames in batches(images_nhwc, rows):
+    for frames in batches(images_nhwc, rows, BATCH):
         for name, values in observer.run(frames).items():
             if amax[name] > 0:
                 bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
@@ -149,7 +144,7 @@ def channel_ranges(
     """Return the largest magnitude of each channel (axis 1) of the tensors, float32 (channels,)."""
     observer = Observer(model, tensors)
     highest: dict[str, NDArray[np.float32]] = {}
-    for frames in batches(images_nhwc, rows):
+    for frames in batches(images_nhwc, rows, BATCH):
         for name, values in observer.run(frames).items():
             peak = np.abs(values).max(tuple(i for i in range(values.ndim) if i != 1))
             highest[name] = np.maximum(highest.get(name, peak), peak)

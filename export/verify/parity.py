@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import nn
 from core.bundle.contract import INPUT
 from core.geometry.frame import Bytes
 from core.stats import Pairs, pair, paired_interval
-from export.quantize.calibration import batches
 
 Probs = NDArray[np.float32]
 BATCH = 64
@@ -122,10 +122,16 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def batches(images_nhwc: Bytes, rows: NDArray[np.int64], size: int = BATCH) -> Iterator[Bytes]:
+    """Yield the rows unchanged, uint8 (n, S, S, 3), `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield np.ascontiguousarray(images_nhwc[rows[start : start + size]])
+
+
 def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Probs:
     """Return torch's probabilities of the rows, float32 (n, classes)."""
     with torch.inference_mode():
-        parts = [network(torch.from_numpy(frames)).numpy() for frames in batches(images_nhwc, rows, BATCH)]
+        parts = [network(torch.from_numpy(frames)).numpy() for frames in batches(images_nhwc, rows)]
     return np.concatenate(parts)
 
 
@@ -138,5 +144,5 @@ def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]
     if exact:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows, BATCH)]
+    parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows)]
     return np.concatenate(parts)

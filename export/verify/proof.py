@@ -10,7 +10,7 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle, onnx_name
 from core.errors import CheckError
 from core.files import write_json
-from export.builder import Assembly
+from export.verify.assembly import Assembly
 from export.verify.parity import Probs, breach, finite, gate
 from inference import backends
 from inference.backends import Backend

@@ -25,7 +25,7 @@ from training.augment.params import draw
 from training.batches import Batches
 from training.commands.train import main
 from training.compute.mode import Mode
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 
 ARCH = "squeezenet_inspired"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from training.data.detections.background import draw_background
 from training.data.detections.boxes import GRID, Box, Picture, crop_rect, overlap, snap
-from training.data.importers import Options, Sample
+from training.data.listing import Options, Sample
 
 sides = st.integers(1, 2000)
 edges = st.floats(-50, 2050, allow_nan=False)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, coco_body, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_coco as write
-from training.data.importers import Options, find, read
+from training.data.importers import find, read
+from training.data.listing import Options
 
 
 def edited(root: Path, edit) -> Path:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_kitti as write
-from training.data.importers import Options, read
+from training.data.importers import read
+from training.data.listing import Options
 
 LINES = {
     "fourteen fields": "Car 0 0 0 1 1 50 50 1 1 1 1 1 1",

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.data.detection_sets import NAMES, refused, write_kitti
-from training.data.importers import Options, read
+from training.data.importers import read
+from training.data.listing import Options
 
 WIDTH, HEIGHT = 320, 200
 OPTIONS = Options(margin=0.0, min_side_px=1, background=0)

@@ -9,7 +9,8 @@ import pytest
 from core.errors import InputError
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_voc as write
-from training.data.importers import Options, find, read
+from training.data.importers import find, read
+from training.data.listing import Options
 
 FILES = {
     "cut off": lambda t: t[:-20],

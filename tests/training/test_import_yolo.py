@@ -9,7 +9,8 @@ import pytest
 
 from tests.training.data.detection_sets import BOXES, NAMES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_yolo as write
-from training.data.importers import Options, read
+from training.data.importers import read
+from training.data.listing import Options
 
 LINES = {
     "four fields": "0 0.5 0.5 0.2",

@@ -11,7 +11,7 @@ from core.data.pack import COLUMNS, SCHEMA, open_pack, shard_name
 from core.geometry.preprocess import Geometry
 from training.batches import Batches
 from training.prepare import open_feed
-from training.recipe import named
+from training.recipes import named
 
 ROWS, SIZE_PX, SHARD_ROWS = 252_723, 224, 28_000
 """UVH-26: 38 GB, in shards of 4.2 GB."""

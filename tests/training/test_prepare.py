@@ -14,7 +14,7 @@ from training.augment import cpu as augment
 from training.batches import Batches
 from training.commands.train import main
 from training.prepare import OnDevice, OnHost, load_resident
-from training.recipe import named
+from training.recipes import named
 
 MEAN = (0.485, 0.456, 0.406)
 RECIPE = dataclasses.replace(named("after"), batch=32)

@@ -12,7 +12,7 @@ from core.data.pack import open_pack
 from models.checkpoint import load
 from tests.export.runs import write_pack
 from training.commands.train import main
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack as write
 
 ARCH, FOLDER = "timm/efficientnet_lite0", "timm_efficientnet_lite0"

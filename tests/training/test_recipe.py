@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from training import recipe as recipes
-from training.recipe import Recipe, named
+from training import recipes
+from training.recipe import Recipe, overridable
+from training.recipes import named
 from training.schedule import Plateau, rate, side_px
 
 # ruff: noqa: C408
@@ -46,7 +47,7 @@ def test_an_unknown_recipe_names_the_nearest():
         named("aftr")
 
 
-@given(st.sampled_from([f for f in recipes.overridable() if "low" in f.metadata]), st.data())
+@given(st.sampled_from([f for f in overridable() if "low" in f.metadata]), st.data())
 def test_a_number_out_of_range_is_refused_by_name(field, data):
     low, high = field.metadata["low"], field.metadata["high"]
     too_far = data.draw(st.sampled_from([low - 1, high * 2 + 1, math.nan, math.inf]))
@@ -54,8 +55,8 @@ def test_a_number_out_of_range_is_refused_by_name(field, data):
         named("after").with_overrides({field.name: str(too_far)})
 
 
-@given(st.sampled_from(recipes.overridable()), st.text(max_size=8))
-@example(next(f for f in recipes.overridable() if f.name == "epochs"), "0")
+@given(st.sampled_from(overridable()), st.text(max_size=8))
+@example(next(f for f in overridable() if f.name == "epochs"), "0")
 def test_any_text_gives_a_recipe_or_one_sentence(field, text):
     try:
         made: Recipe | str = named("after").with_overrides({field.name: text})

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.compute.mode import Mode
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner, build_optimizer
 
 EDGE = named("edge")

@@ -12,7 +12,7 @@ from tests.export.runs import train, write_pack
 from training.commands.train import main
 from training.compare.variants import parse
 from training.compute.mode import Mode
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 from training.teacher import Teacher
 

@@ -29,7 +29,8 @@ from core.timing import interleave
 from models.deployed import Deployed
 from training.augment.cpu import Augmentation
 from training.bench.step import compare_rates
-from training.recipe import Recipe, named
+from training.recipe import Recipe
+from training.recipes import named
 
 SIZES_PX = (64, 224)
 BATCH = 128

@@ -19,7 +19,7 @@ from core.geometry.preprocess import Geometry
 from training.batches import Batches
 from training.compute.mode import Mode, choose_mode
 from training.prepare import OnDevice, OnHost, choose_place, load_resident
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 
 CLASSES = 6

@@ -28,7 +28,7 @@ from core.errors import CheckError
 from core.timing import interleave
 from training.__main__ import LAUNCH
 from training.compute.mode import Mode, choose_mode, step_clock
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 
 CLASSES = 6

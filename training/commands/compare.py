@@ -13,7 +13,7 @@ from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import write_json, write_text
-from training import recipe as recipes
+from training import recipes
 from training.commands.train import OURS
 from training.compare.comparison import Trial, carry_out, collect, summarize
 from training.compare.page import draw, markdown

@@ -10,7 +10,8 @@ from pathlib import Path
 from core.cli import Parser
 from core.data.pack import SPLITS, Pack
 from core.geometry.preprocess import DEFAULT_KERNEL, KERNELS
-from training.data.importers import Options, names
+from training.data.importers import names
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 MOST_LISTED = 40

@@ -17,14 +17,15 @@ from core.data.pack import Pack, open_pack
 from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
 from core.files import read_json, sha256_of_file, write_json
-from training import recipe as recipes
+from training import recipes
 from training.commands.pack import add_options, summary
 from training.compute.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
 from training.compute.world import World, joined
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack as write_pack
 from training.interrupt import Interrupt
 from training.prepare import PLACES, choose_place
+from training.recipe import Recipe, overridable
 from training.reports.leaderboard import collect, write_leaderboard
 from training.reports.machine import check_device, commit, describe_machine
 from training.schedule import side_px
@@ -67,7 +68,7 @@ def parser() -> Parser:
     it.add_argument("--json", action="store_true", help="JSON lines on stdout")
     add_options(it.add_argument_group("packing, when the source is not a pack"))
     fields_of = it.add_argument_group("fields of the recipe")
-    for item in recipes.overridable():
+    for item in overridable():
         names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
         fields_of.add_argument(*names, dest=f"recipe_{item.name}", metavar="VALUE", help=item.metadata["help"])
     return it
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> int | None:
         return world.first(lambda: _end(given, jobs))
 
 
-def _prepare(arguments: list[str], world: World) -> tuple[Any, recipes.Recipe, dict[str, Any]]:
+def _prepare(arguments: list[str], world: World) -> tuple[Any, Recipe, dict[str, Any]]:
     """Check everything, pack when needed, and write run.json or read it; return what was asked, recipe and run.json."""
     given = parser().parse_args(arguments)
     recipe = _recipe(given)
@@ -127,9 +128,9 @@ def _train(jobs: list[Job]) -> int | None:
     return None
 
 
-def _recipe(given: Any) -> recipes.Recipe:
+def _recipe(given: Any) -> Recipe:
     recipe = recipes.named(given.recipe)
-    texts = {item.name: text for item in recipes.overridable() if (text := getattr(given, f"recipe_{item.name}"))}
+    texts = {item.name: text for item in overridable() if (text := getattr(given, f"recipe_{item.name}"))}
     if given.scale_schedule:
         epochs = recipe.with_overrides({"epochs": texts["epochs"]}).epochs if "epochs" in texts else recipe.epochs
         recipe = recipe.scaled(epochs)
@@ -148,7 +149,7 @@ def _check_norms(archs: list[str]) -> None:
             )
 
 
-def _check_teacher(given: Any, recipe: recipes.Recipe, pack: Pack) -> None:
+def _check_teacher(given: Any, recipe: Recipe, pack: Pack) -> None:
     """Refuse a teacher that cannot be read or knows other classes, and pictures mixed of two, which it cannot judge."""
     if given.teacher:
         Teacher(given.teacher, pack.classes, Mode("fp32"), "cpu")
@@ -178,7 +179,7 @@ def _is_pack(source: str) -> bool:
     return (Path(source) / "pack.json").is_file()
 
 
-def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict[str, Any]:
+def _begin(given: Any, recipe: Recipe, pack: Pack, world: World) -> dict[str, Any]:
     """Write run.json before the first step, or read that of the run to go on with and see that it is the same."""
     head, dirty = commit()
     inside = pack.path.resolve().is_relative_to(given.out.resolve())
@@ -220,12 +221,12 @@ def _begin(given: Any, recipe: recipes.Recipe, pack: Pack, world: World) -> dict
     return facts
 
 
-def _recipe_of(arch: str, recipe: recipes.Recipe) -> recipes.Recipe:
+def _recipe_of(arch: str, recipe: Recipe) -> Recipe:
     """Return the recipe of one network: one that takes a single size begins with it."""
     return replace(recipe, start_size=1.0) if models.has_fixed_size(arch) else recipe
 
 
-def _choose(given: Any, recipe: recipes.Recipe, pack: Pack, arch: str, world: World) -> dict[str, Any]:
+def _choose(given: Any, recipe: Recipe, pack: Pack, arch: str, world: World) -> dict[str, Any]:
     """Time a few steps of a process's part of a batch."""
     mode, timed_ms = choose_mode(
         arch, len(pack.classes), pack.geometry.size_px, recipe.batch // world.size, world.device(given.device),
@@ -245,7 +246,7 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
 
 
-def _job(given: Any, recipe: recipes.Recipe, pack: Pack, run: dict[str, Any], arch: str, world: World) -> Job:
+def _job(given: Any, recipe: Recipe, pack: Pack, run: dict[str, Any], arch: str, world: World) -> Job:
     return Job(
         pack, arch, _recipe_of(arch, recipe), Mode.from_json(run["modes"][arch]), given.out / folder_name(arch),
         seed=given.seed, device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import InputError
-from training import recipe as recipes
-from training.recipe import Recipe
+from training import recipes
+from training.recipe import Recipe, overridable
 
 CHANGES: dict[str, tuple[str, ...]] = {
     "optimizer": ("optimizer",),
@@ -67,7 +67,7 @@ def parse(text: str) -> Variant:
     """Parse `edge`, `edge:batch=16,schedule=one_cycle` or `edge:teacher=FILE`. Raises InputError in one sentence."""
     recipe, colon, rest = text.partition(":")
     pairs = [part.partition("=") for part in rest.split(",")] if colon else []
-    known = [TEACHER, *(item.name for item in recipes.overridable())]
+    known = [TEACHER, *(item.name for item in overridable())]
     for name, equals, value in pairs:
         if name not in known or not equals or not value:
             raise InputError(f"{text!r} is not RECIPE:field=value,...: {name!r} is {_complaint(name, known)}")

@@ -22,7 +22,7 @@ from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, clip_rect, fill, whole
 from training.data.duplicates import hash_picture
 from training.data.image_store import RowFiles
-from training.data.importers import Load, Sample
+from training.data.listing import Load, Sample
 
 FRAMES_PER_CHUNK = 16
 MIN_DEVIATION = 1.5

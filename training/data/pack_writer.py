@@ -23,7 +23,8 @@ from training.data.decode import Done, Frame, Job, Row, run
 from training.data.health import Health, examine
 from training.data.health_page import write_page
 from training.data.image_store import RowFiles, row_files
-from training.data.importers import Listing, Options, Sample, read
+from training.data.importers import read
+from training.data.listing import Listing, Options, Sample
 from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_samples
 
 FRAMES_PER_PROCESS = 400

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.errors import InputError
 from core.stats import pick_balanced
-from training.data.importers import Listing, Sample
+from training.data.listing import Listing, Sample
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 CALIBRATION_ROWS = 640

@@ -1,1 +1,22 @@
 """The recipes, one file each with its `RECIPE`, found by file name. What each is worth: docs/RECIPES.md."""
+
+import difflib
+import importlib
+import pkgutil
+
+from core.errors import InputError
+from training.recipe import Recipe
+
+
+def names() -> list[str]:
+    """Return the recipes there are, by file name."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def named(name: str) -> Recipe:
+    """Return a recipe by its file name. Raises InputError with the nearest name."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
+        raise InputError(f"there is no recipe {name!r}: did you mean {near[0]}?")
+    recipe: Recipe = importlib.import_module(f"{__name__}.{name}").RECIPE
+    return recipe

@@ -15,7 +15,7 @@ from inference.frame.boxes import read_boxes
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import noise
 from tests.training.data.detection_sets import NAMES, write_yolo
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "detection_yolo"

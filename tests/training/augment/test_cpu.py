@@ -18,7 +18,8 @@ from torchvision.transforms.functional import InterpolationMode
 from training.augment.cpu import Augmentation, augment
 from training.augment.params import Draws, draw
 from training.bench.data import MEAN, STD, twin
-from training.recipe import Recipe, named
+from training.recipe import Recipe
+from training.recipes import named
 
 BILINEAR = InterpolationMode.BILINEAR
 SIZE = 48

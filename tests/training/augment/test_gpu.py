@@ -14,7 +14,7 @@ from training.augment.cpu import Augmentation
 from training.augment.cpu import augment as on_cpu
 from training.augment.gpu import augment as on_device
 from training.augment.params import draw
-from training.recipe import named
+from training.recipes import named
 
 __all__ = ["images"]
 MEAN = (0.485, 0.456, 0.406)

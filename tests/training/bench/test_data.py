@@ -11,7 +11,7 @@ import torch
 from core.geometry.preprocess import read_image
 from tests.training.data.detection_sets import write_kitti
 from training.bench.data import _of_pack, measure
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 SIZES = {f"{i}.png": (120, 90) for i in range(20)}

@@ -13,7 +13,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from core.errors import CheckError, InputError
 from tests.export.runs import write_pack
-from training import recipe as recipes
+from training import recipes
 from training.commands.compare import main
 from training.commands.train import OURS
 from training.compare.comparison import Trial, carry_out, interval, summarize

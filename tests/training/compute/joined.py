@@ -11,7 +11,7 @@ import torch.distributed
 
 from training.compute.mode import Mode
 from training.compute.world import World
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 
 ARCH = "timm/test_convnext"

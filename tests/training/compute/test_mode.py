@@ -8,7 +8,7 @@ import torch
 
 from training.compute import mode
 from training.compute.mode import HOPELESS_BATCH, Mode, choose_mode
-from training.recipe import named
+from training.recipes import named
 from training.step import Learner
 
 ARCH = "squeezenet_inspired"

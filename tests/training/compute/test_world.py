@@ -23,7 +23,7 @@ from training.batches import Batches
 from training.commands.train import _prepare, main
 from training.compute.world import World
 from training.prepare import open_feed
-from training.recipe import named
+from training.recipes import named
 from training.state import load_state
 
 REPOSITORY = Path(__file__).resolve().parents[3]

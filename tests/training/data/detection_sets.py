@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from training.data.importers import Listing, Options, read
+from training.data.importers import read
+from training.data.listing import Listing, Options
 
 SIZES = {f"drive{i // 2}_{i}.png": (200, 150) for i in range(12)} | {"empty.png": (160, 120)}
 Box = tuple[str, tuple[float, float, float, float]]

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from tests.training.data.detection_sets import SHARED, write_yolo
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 

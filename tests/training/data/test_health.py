@@ -16,7 +16,7 @@ from tests.training.data.detection_sets import write_kitti
 from training.commands import pack as command
 from training.data import health_page
 from training.data.duplicates import MAX_BITS, Twins, find_twins, hash_picture, near_pairs
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 from training.data.splits import draw_splits
 

@@ -9,7 +9,8 @@ import pytest
 from core.errors import InputError
 from tests.training.data.detection_sets import write_images
 from training.data.class_map import SHIPPED, read_class_map
-from training.data.importers import Options, read
+from training.data.importers import read
+from training.data.listing import Options
 
 UVH26 = (
     *("Hatchback", "Sedan", "SUV", "MUV", "Bus", "Truck", "Three-wheeler", "Two-wheeler", "LCV", "Mini-bus"),

@@ -26,7 +26,8 @@ from tests.training.data.detection_sets import (
     write_voc,
 )
 from training.data.detections.boxes import crop_rect, overlap, snap
-from training.data.importers import Options, find, read
+from training.data.importers import find, read
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 

@@ -12,7 +12,8 @@ import pytest
 from core.errors import InputError
 from training.data.class_map import read_class_map
 from training.data.images import image_size
-from training.data.importers import Options, read
+from training.data.importers import read
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 OPTIONS = Options(size_px=32)

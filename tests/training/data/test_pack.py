@@ -18,7 +18,7 @@ from core.errors import InputError
 from core.files import canonical_json
 from core.geometry.preprocess import Geometry, fill, read_image, whole
 from training.commands import pack as command
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 ROOT = Path(__file__).parents[3]

@@ -20,7 +20,7 @@ from core.errors import InputError
 from core.files import write_json
 from core.geometry.preprocess import Geometry
 from training.data.image_store import HEADER_BYTES, RowFiles
-from training.data.importers import Options
+from training.data.listing import Options
 from training.data.pack_writer import pack
 
 SIZE = 32
@@ -162,7 +162,7 @@ def anonymous_bytes() -> int:
 
 def test_the_order_of_an_epoch_is_a_full_shuffle_over_all_shards(huge):
     from training.batches import Batches
-    from training.recipe import named
+    from training.recipes import named
 
     batches = Batches(huge, named("after"), 0, (0.5, 0.5, 0.5))
     rows = huge.rows("train")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from core.geometry.frame import Rect
 from training.data.detections.boxes import Picture, overlap, snap
-from training.data.importers import Options, Sample
+from training.data.listing import Options, Sample
 from training.data.splits import rank
 
 TRIES = 20

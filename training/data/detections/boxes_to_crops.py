@@ -16,9 +16,9 @@ from core.geometry.frame import Rect
 from training.data.class_map import ClassMap, read_class_map
 from training.data.detections.background import draw_background
 from training.data.detections.boxes import Box, Odd, Picture, crop_rect, snap
+from training.data.groups import group_finder
 from training.data.images import load_file
-from training.data.importers import Listing, Options, Sample
-from training.data.importers.folder import group_finder
+from training.data.listing import Listing, Options, Sample
 
 OVER_PX = 2
 """Boxes that reach farther over the edge of their picture are told: of many, the numbers mean something else."""

@@ -8,126 +8,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from core.data.images import listed, printable
 from core.errors import InputError
-from core.geometry.frame import Bytes, Rect
-from core.geometry.preprocess import DEFAULT_KERNEL, Geometry
 from training.data.class_map import alike
-
-Load = Callable[[str], "Bytes | str"]
-"""Turns a sample's source into a frame, uint8 (H, W, 3) BGR, or says in a few words why it cannot. Picklable."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Everything but the source that decides what stands in a pack, or whether it may."""
-
-    size_px: int = 224
-    kernel: str = DEFAULT_KERNEL
-    seed: int = 0
-    group: str | None = None
-    """A pattern, searched in the file name: its group 1, or else the match, names the group."""
-    group_csv: Path | None = None
-    """A CSV with the columns `file,group`; a file is named relative to the source."""
-    resplit: bool = False
-    """Ignore the split folders of the source and draw 70/15/15 by group."""
-    min_side_px: int = 12
-    """Images and boxes whose shorter side is smaller are rejected."""
-    classes: str | None = None
-    """A class map: a CSV `class,becomes`, or the name of a shipped one (see training/data/classes)."""
-    margin: float = 0.1
-    """Context around a box, as a part of its width and height, on each side."""
-    max_truncated: float = 1.0
-    """Boxes of which a larger part is outside the image are left out, where the source says so."""
-    max_occluded: int = 3
-    """Boxes that are hidden more are left out: 0 visible, 1 partly, 2 largely, 3 unknown."""
-    background: int | None = None
-    """How many crops without any box a detection data set gets; without it, as many as a class has on average."""
-    background_from_unlabelled: bool = False
-    """Cut background also from pictures without a label file; without it they may hold objects nobody labelled."""
-    background_class: str | None = None
-    """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
-    allow_leaks: bool = False
-    """Keep a picture that stands in two splits of the source; without it that is an error."""
-    format: str | None = None
-    """The importer; without it, the one that knows the source's layout."""
-    processes: int | None = None
-
-    def __post_init__(self) -> None:
-        Geometry(self.size_px, self.kernel)
-        if self.min_side_px < 1:
-            raise InputError(f"min_side_px is {self.min_side_px}: give at least 1")
-        for name, value, low, high in (
-            ("margin", self.margin, 0.0, 2.0),
-            ("max_truncated", self.max_truncated, 0.0, 1.0),
-            ("max_occluded", self.max_occluded, 0, 3),
-            ("background", self.background or 0, 0, 10_000_000),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"{name} is {value}: give {low} to {high}")
-        if self.processes is not None and self.processes < 1:
-            raise InputError(f"processes is {self.processes}: give at least 1")
-        if self.group is not None and self.group_csv is not None:
-            raise InputError("give either a group pattern or a group CSV, not both")
-        try:
-            re.compile(self.group or "")
-        except re.error as error:
-            raise InputError(f"the group pattern {self.group!r} is not a regular expression ({error})") from None
-
-    @property
-    def geometry(self) -> Geometry:
-        """The geometry of the pack."""
-        return Geometry(self.size_px, self.kernel)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what decides the pack, for pack.json."""
-        value = asdict(self) | {"group_csv": None if self.group_csv is None else self.group_csv.name}
-        del value["processes"], value["allow_leaks"]  # neither changes a row
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row to be: a rectangle of a frame, or the whole frame, and its class."""
-
-    source: str
-    """Relative to the listing's root, with forward slashes."""
-    label: str
-    group: str
-    split: str | None
-    box: Rect | None = None
-    frame_wh: tuple[int, int] | None = None
-    """The frame's width and height as its annotation has it: a box of another frame is no box of this one."""
-    drawn: bool = False
-    """We drew the box where no object is; nobody annotated it."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What an importer found."""
-
-    importer: str
-    root: str
-    """Where `source` names are relative to."""
-    samples: list[Sample]
-    classes: tuple[str, ...]
-    background: str | None
-    synthetic: bool
-    load: Load
-    skipped: dict[str, int] = field(default_factory=dict)
-    """{reason: number} of annotated boxes that were left out."""
-    first_skipped: dict[str, str] = field(default_factory=dict)
-    """{reason: where the first of them stands}."""
-    warnings: list[str] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    """{"source", "box", "reason"} of images that the importer itself could not read."""
+from training.data.listing import Listing, Options
 
 
 def names() -> list[str]:

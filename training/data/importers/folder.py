@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from core.data.images import SPLIT_NAMES, Scan, say_left_out, scan, split_folders, visible_folders
 from core.errors import InputError
 from training.data.class_map import read_class_map
+from training.data.groups import group_finder
 from training.data.images import load_file
-from training.data.importers import Listing, Options, Sample
+from training.data.listing import Listing, Options, Sample
 
 BESIDE = "a picture beside the class folders"
 
@@ -100,40 +99,3 @@ def background_of(classes: tuple[str, ...], options: Options) -> str | None:
     if wanted is not None and wanted not in classes:
         raise InputError(f"the background class {wanted!r} is not one of {', '.join(classes)}")
     return wanted or next((name for name in ("background", "clear") if name in classes), None)
-
-
-def group_finder(root: Path, options: Options) -> Callable[[str], str]:
-    """Return what names the group of a source file: the pattern, the CSV, or the file itself."""
-    if options.group is not None:
-        return partial(_group_by_pattern, re.compile(options.group), root)
-    if options.group_csv is not None:
-        return partial(_group_by_table, _read_group_csv(options.group_csv), root, options.group_csv)
-    return str
-
-
-def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
-    match = pattern.search(name.rsplit("/", 1)[-1])
-    if match is None:
-        raise InputError(f"{root / name} does not match the group pattern {pattern.pattern!r}: change either")
-    group = match.group(1) if pattern.groups else match.group(0)
-    if group is None:
-        raise InputError(f"{root / name} matches the group pattern {pattern.pattern!r}, but not its first group")
-    return str(group)
-
-
-def _group_by_table(table: dict[str, str], root: Path, file: Path, name: str) -> str:
-    group = table.get(name) or table.get(name.rsplit("/", 1)[-1])
-    if not group:
-        raise InputError(f"{file} has no group for {root / name}: add a line for it")
-    return group
-
-
-def _read_group_csv(file: Path) -> dict[str, str]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if not {"file", "group"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{file} must have the columns file,group; it has {reader.fieldnames}")
-            return {str(row["file"]).replace("\\", "/"): str(row["group"] or "") for row in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read as CSV ({error})") from None

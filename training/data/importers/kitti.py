@@ -11,8 +11,8 @@ from training.data.detections.annotations import Claims, number_of, read_text
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, list_crops
 from training.data.images import image_size
-from training.data.importers import Listing, Options
 from training.data.importers.folder import images_in
+from training.data.listing import Listing, Options
 
 FIELDS = 15
 """type, truncated, occluded, alpha, 4 of the 2D box, 3 dimensions, 3 of the location, rotation_y."""

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.synthetic import BACKGROUND, CLASSES, SCENARIOS, Scene, plan_crops, zone_rects
-from training.data.importers import Listing, Options, Sample
+from training.data.listing import Listing, Options, Sample
 
 ROWS = 3000
 WIDTH, HEIGHT = 1280, 720

@@ -14,7 +14,7 @@ from training.data.detections.annotations import Claims, number_of, read_named_t
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
 from training.data.images import image_size
-from training.data.importers import Listing, Options
+from training.data.listing import Listing, Options
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -13,8 +13,8 @@ from training.data.detections.annotations import Claims, number_of, whole_of
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
 from training.data.images import image_size
-from training.data.importers import Listing, Options
 from training.data.importers.coco.files import PictureFinder, annotation_files, choose_files, is_coco, path_parts
+from training.data.listing import Listing, Options
 
 Json = dict[str, Any]
 

@@ -9,9 +9,9 @@ from training.data.detections.annotations import Claims
 from training.data.detections.boxes import Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
 from training.data.images import image_size
-from training.data.importers import Listing, Options
 from training.data.importers.yolo.labels import LabelReader, label_file_of
 from training.data.importers.yolo.layout import Layout, find_layout, is_yolo
+from training.data.listing import Listing, Options
 
 NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 

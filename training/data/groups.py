@@ -1,0 +1,49 @@
+"""Which group a source file is of: a group never spans two splits."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from core.errors import InputError
+from training.data.listing import Options
+
+
+def group_finder(root: Path, options: Options) -> Callable[[str], str]:
+    """Return what names the group of a source file: the pattern, the CSV, or the file itself."""
+    if options.group is not None:
+        return partial(_group_by_pattern, re.compile(options.group), root)
+    if options.group_csv is not None:
+        return partial(_group_by_table, _read_group_csv(options.group_csv), root, options.group_csv)
+    return str
+
+
+def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
+    match = pattern.search(name.rsplit("/", 1)[-1])
+    if match is None:
+        raise InputError(f"{root / name} does not match the group pattern {pattern.pattern!r}: change either")
+    group = match.group(1) if pattern.groups else match.group(0)
+    if group is None:
+        raise InputError(f"{root / name} matches the group pattern {pattern.pattern!r}, but not its first group")
+    return str(group)
+
+
+def _group_by_table(table: dict[str, str], root: Path, file: Path, name: str) -> str:
+    group = table.get(name) or table.get(name.rsplit("/", 1)[-1])
+    if not group:
+        raise InputError(f"{file} has no group for {root / name}: add a line for it")
+    return group
+
+
+def _read_group_csv(file: Path) -> dict[str, str]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"file", "group"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{file} must have the columns file,group; it has {reader.fieldnames}")
+            return {str(row["file"]).replace("\\", "/"): str(row["group"] or "") for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV ({error})") from None
