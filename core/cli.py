@@ -5,24 +5,37 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import logging
 import os
 import pkgutil
 import sys
-import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
-from core.errors import (
-    CheckError,
-    DeviceError,
-    InputError,
-    _input_error,
-)
-from core.redact import public_text
+from core.errors import CheckError, DeviceError, InputError, _input_error
+from core.log import HANDLER, set_up
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence, not a page of usage."""
+    """An argument parser whose complaint is one sentence, not a page of usage; `-v` and `--quiet` set the log."""
+
+    def __init__(self, *args: Any, times: bool = False, **kwargs: Any) -> None:
+        """times: whether the lines of the log carry the time."""
+        super().__init__(*args, **kwargs)
+        self._times = times
+        level = self.add_mutually_exclusive_group()
+        add = partial(level.add_argument, dest="log_level", action="store_const")
+        add("-v", "--verbose", const=logging.DEBUG, default=logging.INFO, help="log details, too")
+        add("--quiet", const=logging.ERROR, help="log errors only")
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Set up the log as the command line says."""
+        options, rest = super().parse_known_args(*args, **kwargs)
+        set_up(options.log_level, times=self._times)
+        return options, rest
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
@@ -55,24 +68,20 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
+    logging.getLogger().addHandler(HANDLER)  # an error can come before the command line is read
     try:
         return command() or 0
-    except InputError as error:
-        print(f"error: {public_text(str(error))}", file=sys.stderr)
-        return 2
-    except (CheckError, DeviceError) as error:
-        print(f"failed: {public_text(str(error))}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+        log.critical("stopped by Ctrl-C")
         return 130
     except BrokenPipeError:  # `... | head` closed our stdout: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if sentence := _input_error(error):
-            print(f"error: {public_text(str(sentence))}", file=sys.stderr)
-            return 2
-        # a fault in this program: its traceback helps to find it, and may quote what was typed
-        print(public_text(traceback.format_exc()), end="", file=sys.stderr)
-        return 1
+        wrong = _input_error(error)
+        expected = wrong or isinstance(error, (CheckError, DeviceError))
+        if expected:
+            log.critical(f"error: {wrong}" if wrong else f"failed: {error}")
+        # of a fault in this program the traceback helps to find it
+        log.log(logging.DEBUG if expected else logging.CRITICAL, "where it arose:", exc_info=True)
+        return 2 if wrong else 1

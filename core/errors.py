@@ -65,6 +65,8 @@ def package_error(error: ModuleNotFoundError) -> InputError | None:
 
 def _input_error(error: Exception) -> InputError | None:
     """Return the sentence for what a person can mend; None for a fault in this program."""
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, OSError):
         return path_error(error, sys.argv[1:])
     return package_error(error) if isinstance(error, ModuleNotFoundError) else None

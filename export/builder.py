@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,8 +30,9 @@ from export.verify.assembly import SPLITS, Assembly
 from export.verify.parity import breach, run_onnx, run_torch
 from models.checkpoint import Checkpoint, Facts
 
+log = logging.getLogger(__name__)
+
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
-Say = Callable[[str], None]
 
 
 def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
@@ -118,14 +120,14 @@ def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
         made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: refused})
 
 
-def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+def add_fp16(made: Assembly, fp32: onnx.ModelProto) -> None:
     """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
     rows = calibration.calibration_rows(made.pack)
     tensors = [name for node in fp32.graph.node for name in node.output]
     amax = calibration.peaks(calibration.Observer(fp32, tensors), made.pack.images_nhwc, rows)
     kept = fp16.overflowing(fp32, amax)
     if kept:
-        say(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
+        log.info(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
     model = fp16.to_fp16(fp32, kept)
     stamp(model, made.bundle, "fp16")
     rung = made.climb("fp16", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))
@@ -134,15 +136,13 @@ def add_fp16(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
         made.write(onnx_name("fp16"), model)
 
 
-def add_int8(made: Assembly, fp32: onnx.ModelProto, say: Say) -> None:
+def add_int8(made: Assembly, fp32: onnx.ModelProto) -> None:
     """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
     rows, val = calibration.calibration_rows(made.pack), made.rows["val"]
     images = made.pack.images_nhwc
     evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val],
                         made.golden.geometry_rhwc)  # fmt: skip
-    found = search(
-        fp32, evidence, lambda sentence: say(f"{made.bundle.arch}: {sentence}"), repair=not made.latency_only
-    )
+    found = search(fp32, evidence, repair=not made.latency_only)
     for model in found.forms.values():
         stamp(model, made.bundle, "int8")
     signed, unsigned = found.forms["int8"], found.forms["int8 ort"]

@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import settings
 
+from core.log import set_up
+
 settings.register_profile("rearguard", deadline=None)  # a busy machine is no failure
 settings.load_profile("rearguard")
 
@@ -13,3 +15,9 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _log():
+    """The log as it is before a command line is read; a command sets it for its process."""
+    set_up()

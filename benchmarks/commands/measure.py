@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from core.cli import Parser
 from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from core.redact import public_uri
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> int:
     card = write_card(results, chosen)
     write_production(run.path / "production", chosen, results["choice"], card, measured=opened["file"])
     print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))
-    print(f"report: {report}", file=sys.stderr)
+    log.info(f"report: {report}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from benchmarks.report.render import write_report
 from benchmarks.results import Results, choose, read_results
 from core.cli import Parser
 from core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +33,7 @@ def main(arguments: list[str]) -> None:
     write_report(options.out, devices)
     for results in devices:
         print(f"{results['machine']['name']}: {results['choice']['sentence']}")
-    print(f"report: {options.out / 'report.html'}", file=sys.stderr)
+    log.info(f"report: {options.out / 'report.html'}")
 
 
 def merge(files: list[Path]) -> list[Results]:

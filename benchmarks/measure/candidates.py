@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from core.data.run_dir import Run
 from core.errors import InputError
 from core.files import read_json
 from inference import backends
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def runnable(names: Sequence[str] | None) -> list[str]:
     if len(reasons) == len(wanted):
         raise InputError(f"no backend can run here; {'; '.join(reasons.values())}")
     for reason in reasons.values():
-        print(reason, file=sys.stderr)
+        log.info(reason)
     return [name for name in wanted if name not in reasons]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 
 from benchmarks.measure.candidates import Unmeasured, list_candidates
@@ -10,6 +10,8 @@ from benchmarks.measure.robustness.measure import BATCH
 from core.bundle.contract import Bundle
 from core.errors import CheckError, DeviceError, InputError
 from inference.backends import build_missing
+
+log = logging.getLogger(__name__)
 
 BATCHES = (1, BATCH)
 """Accuracy, latency and the car's own command run one region at a time, robustness BATCH: on one and the same file."""
@@ -25,6 +27,6 @@ def build_engines(bundles: Mapping[str, Bundle], backends: Sequence[str]) -> lis
         try:
             build_missing(c.backend, c.bundle, c.precision, BATCHES)
         except (InputError, CheckError, DeviceError) as error:
-            print(f"not built: {error}", file=sys.stderr)
+            log.error(f"not built: {error}")
             not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
     return not_built

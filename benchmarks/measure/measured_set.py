@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.processor import Pipeline
 from inference.proof.verify import prove
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def open_field(candidates: Sequence[Candidate]) -> Iterator[tuple[list[tuple[Can
 def _predict(candidate: Candidate, pipeline: Pipeline, pack: Pack) -> Predictions | None:
     if candidate.bundle.geometry != pack.geometry:
         return None
-    print(f"accuracy: {candidate.name}", file=sys.stderr)
+    log.info(f"accuracy: {candidate.name}")
     return predict(pipeline, pack)
 
 
@@ -113,6 +115,6 @@ def show_progress(what: str) -> Callable[[int, int], None]:
 
     def show(done: int, total: int) -> None:
         if done * 4 // total != (done - 1) * 4 // total:
-            print(f"{what}: {100 * done // total}%", file=sys.stderr)
+            log.info(f"{what}: {100 * done // total}%")
 
     return show

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +22,8 @@ from core.data.pack import Pack
 from core.data.run_dir import Run, open_run
 from core.errors import InputError
 from core.files import read_json
+
+log = logging.getLogger(__name__)
 
 Results = dict[str, Any]
 
@@ -76,9 +78,9 @@ def measure_seeds(run: Run, others: Sequence[Run], candidates: Sequence[Candidat
         predicted = {}
         with open_field(theirs) as (opened, refused):
             for row in refused:
-                print(f"seed {other.facts.get('seed')}: {row.reason}", file=sys.stderr)
+                log.info(f"seed {other.facts.get('seed')}: {row.reason}")
             for candidate, path in opened:
-                print(f"seed {other.facts.get('seed')}: {candidate.name}", file=sys.stderr)
+                log.info(f"seed {other.facts.get('seed')}: {candidate.name}")
                 predicted[candidate.name] = encode_classes(predict(path.pipeline, pack).predicted_n)
         name, seed = other.path.resolve().name, other.facts.get("seed")
         rows.append({"run": name, "seed": seed, "predicted": predicted, "trained": read_trained(other)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +31,8 @@ from core.data.run_dir import Run
 from core.errors import CheckError, InputError
 from core.geometry.frame import Bytes
 from core.stats import summarise
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def add_cold_starts(results: dict[str, Any], candidates: Sequence[Candidate], ef
     for row, candidate in zip(results["candidates"], candidates, strict=True):
         if not row["selectable"]:
             continue
-        print(f"cold start: {candidate.name}", file=sys.stderr)
+        log.info(f"cold start: {candidate.name}")
         try:
             row["cold_start_ms"] = measure_cold_start(candidate, results["protocol"]["source"], effort.cold_starts)
         except CheckError as error:
@@ -161,7 +163,7 @@ def add_age_of_chosen(results: dict[str, Any], candidate: Candidate, effort: Eff
 
 
 def _add_age(results: dict[str, Any], row: dict[str, Any], candidate: Candidate, effort: Effort) -> None:
-    print(f"paced run: {candidate.name}", file=sys.stderr)
+    log.info(f"paced run: {candidate.name}")
     row["age_ms"] = summarise(measure_ages(candidate, results["protocol"]["source"], effort.paced_frames))
 
 

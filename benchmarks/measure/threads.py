@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +14,8 @@ from benchmarks.measure.speed.latency import take_turns
 from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes
 from core.machine import cores
+
+log = logging.getLogger(__name__)
 
 SAMPLES = 64
 AS_FAST = 1.1
@@ -40,7 +42,7 @@ def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
     times = zip(opened, taken, strict=True)
     medians_ms = {rival.threads: float(np.median(samples.frame_ms)) for (rival, _), samples in times}
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
-    print(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}", file=sys.stderr)
+    log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")
     return replace(candidate, threads=best_count(medians_ms))
 
 

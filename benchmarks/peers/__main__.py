@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shutil
@@ -30,6 +31,8 @@ from core.files import write_json, write_text
 from core.machine import cores
 from core.stats import wilson
 from inference.frame.regions import Zones
+
+log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "docs" / "results"
@@ -121,7 +124,7 @@ def run_job(work: Path, tool: str, command: list[str], job: dict[str, Any], budg
 
 def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
     """Run one script; what it says goes to stderr. Raises InputError when it fails."""
-    print(f"{tool}, {budget}", file=sys.stderr)
+    log.info(f"{tool}, {budget}")
     quiet = {"YOLO_CONFIG_DIR": str(out), "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, stdout=sys.stderr, env=os.environ | quiet, check=False)
     if done.returncode:

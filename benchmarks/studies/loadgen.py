@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import array
 import json
-import sys
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ from core.geometry.preprocess import whole
 from core.stats import Floats, bootstrap_ratio, early_stopping_count
 from inference.backends import open_backend
 from inference.frame.processor import Pipeline
+
+log = logging.getLogger(__name__)
 
 STREAMS = 8
 """Regions of a MultiStream query: all go through the network as one batch."""
@@ -77,7 +79,7 @@ def run_loadgen(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[By
     """Drive candidates in SingleStream and MultiStream, for performance and accuracy; return a row each."""
     rows = []
     for candidate in candidates:
-        print(f"loadgen: {candidate.name}", file=sys.stderr)
+        log.info(f"loadgen: {candidate.name}")
         with open_field([candidate]) as (opened, refused):
             if refused:
                 raise InputError(refused[0].reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +26,8 @@ from inference.backends import trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
 from models.checkpoint import Facts, load
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,14 @@ def main(arguments: list[str]) -> int:
         write_text(asked.table, as_markdown(results))
     for result in results:
         for sentence in result["failed"]:
-            print(f"failed: {sentence}", file=sys.stderr)
+            log.error(f"failed: {sentence}")
     return 1 if any(result["failed"] for result in results) else 0
 
 
 def _default_engines() -> tuple[str, ...]:
     if "tensorrt_rtx" in importable():
         return ("tensorrt_rtx",)
-    print("no engines: tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)", file=sys.stderr)
+    log.info("no engines: tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)")
     return ()
 
 
@@ -111,7 +113,7 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
             f"`python -m training train ... --out {run.path} --resume`, or export the best so far with --unfinished"
         )
     for name in begun:
-        _say(f"{name}: not finished, " + ("the best so far is exported" if name in there else "no checkpoint yet"))
+        log.info(f"{name}: not finished, " + ("the best so far is exported" if name in there else "no checkpoint yet"))
     return {name: there[name] for name in names}
 
 
@@ -156,7 +158,7 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     result["gates"] = bundle.gates
     result["rungs"] = [rung.as_json() for rung in made.rungs]
     result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
-    _say(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
+    log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
     return result
 
 
@@ -168,14 +170,15 @@ def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Optio
             f"{facts.arch}: no bundle of {size_px} px, it takes images of {facts.geometry.size_px} px only"
         )
     network = checkpoint.network()
-    _say(f"{checkpoint.facts.arch}: fp32 at {size_px} px")
+    log.info(f"{facts.arch}: fp32 at {size_px} px")
     made = begin(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(made, network)
     if "fp16" in options.precisions:
-        _say(f"{checkpoint.facts.arch}: fp16")
-        attempt(made, "fp16", lambda: add_fp16(made, fp32, _say))
+        log.info(f"{facts.arch}: fp16")
+        attempt(made, "fp16", lambda: add_fp16(made, fp32))
     if "int8" in options.precisions:
-        attempt(made, "int8", lambda: add_int8(made, fp32, _say))
+        log.info(f"{facts.arch}: int8")
+        attempt(made, "int8", lambda: add_int8(made, fp32))
     return made
 
 
@@ -193,10 +196,6 @@ def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
                 row |= {"state": passport.state}
             except CheckError as error:
                 row |= {"state": "not built", "reason": str(error)}
-                _say(f"{bundle.arch}: {error}")
+                log.error(f"{bundle.arch}: {error}")
             rows.append(row)
     return rows
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from export.quantize import calibration
 from export.quantize.calibration import Histogram
 from export.quantize.equalise import equalise
 from export.verify.parity import Probs, breach, gate, measure, run_onnx
+
+log = logging.getLogger(__name__)
 
 EQUALISING_ROWS = 64
 SENSITIVITY_ROWS = 64
@@ -102,17 +105,15 @@ class Found:
         return {**{name: getattr(self, name) for name in shown}, "search": [asdict(step) for step in self.steps]}
 
 
-def search(
-    fp32: onnx.ModelProto, evidence: Evidence, say: Callable[[str], None] = lambda _: None, *, repair: bool = True
-) -> Found:
+def search(fp32: onnx.ModelProto, evidence: Evidence, *, repair: bool = True) -> Found:
     """Return the first of: as it is, equalised, equalised or not with the fewest layers in float, that passes."""
-    plain = _Attempts(fp32, evidence, say)
+    plain = _Attempts(fp32, evidence)
     if plain.try_methods() or not repair:
         return plain.best
     balanced, names = equalise(fp32, _ranges(evidence))
     attempts = plain
     if names:
-        other = _Attempts(balanced, evidence, say, plain.best.steps, names)
+        other = _Attempts(balanced, evidence, plain.best.steps, names)
         if other.try_methods():
             return other.best
         attempts = min(plain, other, key=lambda a: a.distance)
@@ -132,11 +133,10 @@ class _Attempts:
         self,
         fp32: onnx.ModelProto,
         evidence: Evidence,
-        say: Callable[[str], None],
         steps: list[Step] | None = None,
         equalised: list[str] | None = None,
     ) -> None:
-        self.fp32, self.evidence, self.say = fp32, evidence, say
+        self.fp32, self.evidence = fp32, evidence
         self.steps, self.equalised = steps if steps is not None else [], equalised or []
         tensors = int8.plan(fp32).tensors
         observer = calibration.Observer(fp32, tensors)
@@ -161,7 +161,7 @@ class _Attempts:
         gates = self.evidence.judge(made[best])
         outcome = "passed" if gates["passed"] else breach(gates)
         self.steps.append(Step(self._name(best, kept), scores, outcome))
-        self.say(str(self.steps[-1]))
+        log.info(str(self.steps[-1]))
         self.best = Found(made[best], gates["passed"], best, list(kept), self.equalised, self.steps)
         return self.best.passed
 
@@ -197,5 +197,5 @@ class _Attempts:
             harm[name] = self.evidence.distance(forms["int8 ort"], SENSITIVITY_ROWS)
         ranked = sorted(everything, key=lambda name: -harm[name])
         shown = ", ".join(f"{name} {harm[name]:.1e}" for name in ranked[:3])
-        self.say(f"most sensitive of {len(ranked)} layers, alone in int8: {shown}")
+        log.info(f"most sensitive of {len(ranked)} layers, alone in int8: {shown}")
         return ranked

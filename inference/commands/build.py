@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from pathlib import Path
 
 from core.bundle.contract import open_bundle
@@ -11,6 +11,8 @@ from core.bundle.engine_manifest import load
 from core.cli import Parser
 from core.errors import CheckError, InputError
 from inference.backends.trt import LEVELS, PRECISIONS, RUNTIMES, Options, build
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> int:
             try:
                 engine = build(bundle, precision, runtime=asked.runtime, sm=sm, options=options)
             except CheckError as error:
-                print(f"not built: {error}", file=sys.stderr)
+                log.error(f"not built: {error}")
                 continue
             passport = load(engine, "build it again")
             size = f"{passport.engine_bytes / 2**20:.1f} MiB in {passport.build_seconds:.1f} s"

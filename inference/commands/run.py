@@ -14,7 +14,7 @@ from inference.runner.supervisor import ALONE, Limits, Supervisor, Worker, is_li
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line. Raises InputError for numbers out of range."""
-    parser = Parser(prog="python -m inference run", description=__doc__)
+    parser = Parser(prog="python -m inference run", times=True, description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
         "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, replay://DIR, synthetic://"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import check_positive
 from inference.frame.states import State
+
+log = logging.getLogger(__name__)
 
 SEEING = frozenset({State.OK, State.UNKNOWN, State.UNPROVED})
 """What is said of a frame that can be looked at."""
@@ -67,7 +69,7 @@ class Watch:
                 event = {"at_s": round(at_s, 3), "from": self.state.value, "to": state.value, "reason": reason}
                 self.events.append(event)
             if not (self.state is State.STARTING and state is State.OK):
-                print(f"{at_s:.3f} s  {self.state} -> {state}: {reason}", file=sys.stderr)
+                log.info(f"{self.state} -> {state}: {reason}")
         self.state = state
         return True
 

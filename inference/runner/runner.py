@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
@@ -31,6 +31,8 @@ from inference.frame.states import State
 from inference.runner.camera_health import SEEING, Patience, Watch
 from inference.runner.sink_worker import Outlet
 from inference.runner.supervisor import ALONE, Worker
+
+log = logging.getLogger(__name__)
 
 RECORDED_TIMEOUT_S = 2.0
 NOTHING = np.zeros((0, 1), np.float32)
@@ -73,7 +75,7 @@ def first_here(bundle: Bundle, wanted: str, precision: str | None) -> str:
         found = backends.presence(name)
         if found.here:
             return name
-        print(f"warning: the backend {name} is not here ({found.reason}): {found.mend}", file=sys.stderr)
+        log.warning(f"the backend {name} is not here ({found.reason}): {found.mend}")
     return wanted
 
 
@@ -90,7 +92,7 @@ def stamps_of(bundle: Bundle, source: Source, zones: Zones | Boxes, allow_unprov
     if is_unproved(bundle, zones):
         stamps.append("unproved_regions")
         told = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
-        print(f"warning: {told}, and every decision is stamped unproved_regions: {UNPROVED}", file=sys.stderr)
+        log.warning(f"{told}, and every decision is stamped unproved_regions: {UNPROVED}")
     if bundle.synthetic or source.synthetic:
         stamps.append("synthetic")
     return tuple(stamps)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from core.bundle.contract import Bundle, open_bundle
 from core.errors import CheckError, InputError
 from core.files import write_json
 from core.geometry.camera_config import Camera, read_camera
-from core.redact import public_text, public_uri
+from core.redact import public_uri
 from inference.backends import Backend, open_backend
 from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
@@ -29,6 +29,8 @@ from inference.runner.sink_worker import Outlet, start_workers
 from inference.runner.supervisor import BUILDING, ENDING, OPENING, Worker
 from inference.sinks import Drive, open_sinks
 from inference.sources import open_source
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -53,7 +55,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         tested = self_test(bundle, name, backend, precision)
         facts = backend.describe()
         if tested["passed"] is None:
-            print(f"warning: no power-on self-test: {tested['why']}", file=sys.stderr)
+            log.warning(f"no power-on self-test: {tested['why']}")
         if options.realtime:
             source = play_in_real_time(source)
         stamps = stamps_of(bundle, source, zones, options.allow_unproved)
@@ -64,10 +66,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
         given = {"habits": steady, "worker": worker, "allow_unproved": options.allow_unproved}
         runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, **given)
-        print(
-            f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}",
-            file=sys.stderr,
-        )
+        log.info(f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}")
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
@@ -100,7 +99,8 @@ def close_all(*parts: Source | Outlet | Backend) -> None:
             part.close()
         except Exception as error:  # a device that has failed refuses to be closed, too
             name = type(part).__name__
-            print(f"warning: {name} did not close ({type(error).__name__}: {public_text(str(error))})", file=sys.stderr)
+            log.warning(f"{name} did not close ({type(error).__name__}: {error})")
+            log.debug("where it failed:", exc_info=True)
 
 
 def check_frames(runner: Runner, uri: str) -> None:

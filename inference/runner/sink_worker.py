@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, Full, LifoQueue, Queue
@@ -14,6 +14,8 @@ from core.geometry.frame import Bytes
 from core.redact import public_text
 from inference.frame.decision import Decision
 from inference.sinks import Sink
+
+log = logging.getLogger(__name__)
 
 HANGS_S = 30.0
 """A sink of a recorded source that takes nothing for so long is given up."""
@@ -92,7 +94,8 @@ class Outlet:
 
     def _die(self, error: Exception) -> None:
         self.error = _sentence(error)
-        print(f"the sink {self.sink.name} is off: {self.error}", file=sys.stderr)
+        log.error(f"the sink {self.sink.name} is off: {self.error}")
+        log.debug("where it failed:", exc_info=error)
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Let the sink finish what waits, at most `timeout_s`; a sink that hangs is left behind."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,10 +23,11 @@ from typing import Any, NoReturn
 
 from core.cli import run_command
 from core.errors import CheckError, check_positive
-from core.redact import public_text
 from inference.capture.v4l2 import device_of
 from inference.frame.states import State
 from inference.runner.systemd import Systemd
+
+log = logging.getLogger(__name__)
 
 RECORDED = ("replay", "synthetic")
 """The schemes that can be read again from their start; all others are cameras."""
@@ -161,6 +162,7 @@ class Supervisor:
             os.close(readable)
             self._be_worker(parent, Worker(number, 0 if number else parent, writable))
         self._pipe = readable
+        log.debug(f"supervisor  process {self._pid} is worker {number}")
         if self._told is not None:  # just before
             os.kill(self._pid, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
@@ -179,7 +181,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
             code = run_command(lambda: self._work(worker))
         except BaseException:  # whatever it is, the supervisor hears of it by the exit code
-            print(public_text(traceback.format_exc()), end="", file=sys.stderr)
+            log.critical("the worker ended by:", exc_info=True)
         finally:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):
@@ -266,7 +268,7 @@ class Supervisor:
 
     def _record(self, state: State, why: str) -> None:
         """Say on stderr and in the decisions' file what no worker is there to say."""
-        print(f"supervisor  {state}: {why}", file=sys.stderr, flush=True)
+        log.error(f"supervisor  {state}: {why}")
         if self._journal is None:
             return
         line: dict[str, Any] = {

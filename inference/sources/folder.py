@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -12,6 +12,8 @@ from core.errors import InputError
 from core.geometry.frame import Frame
 from inference.capture.base import EndOfStream, Source
 from inference.frame.regions import WHOLE
+
+log = logging.getLogger(__name__)
 
 
 def open_source(uri: str) -> FolderSource:
@@ -76,7 +78,7 @@ class FolderSource(Source):
 
     def _say(self, lines: list[str]) -> None:
         for line in lines:
-            print(f"warning: {self.root}: {line}", file=sys.stderr)
+            log.warning(f"{self.root}: {line}")
 
     def report(self) -> dict[str, Any]:
         """Return the number of pictures, what was left out, and what could not be read."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -16,6 +16,8 @@ from core.redact import public_uri
 from inference.capture.base import EndOfStream, Source
 from inference.capture.ffmpeg import why_not_open
 from inference.sources import GRAMMAR
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
 INDEXED = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
@@ -82,10 +84,10 @@ class VideoSource(Source):
         if self._is_cut_short():
             announced = f"{self._next} of {self._announced.frames} announced frames"
             why = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
-            print(f"warning: {self._name} ended after {announced}: {why}", file=sys.stderr)
+            log.warning(f"{self._name} ended after {announced}: {why}")
         if self._clock.counted:
             without = f"{self._clock.counted} of the {self._next} frames that were read from {self._name}"
-            print(f"warning: {without} carry no time that rises: it is counted at {self.fps:g} fps", file=sys.stderr)
+            log.warning(f"{without} carry no time that rises: it is counted at {self.fps:g} fps")
 
     def _is_cut_short(self) -> bool:
         return self._ended and self._announced.is_missed(self._next, self._media_ns / 1e9 + 1 / self.fps)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from training.reports.machine import check_device, commit, describe_machine
 from training.schedule import side_px
 from training.teacher import Teacher
 from training.train import Job, train
+
+log = logging.getLogger(__name__)
 
 OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
 EPILOG = "any field of the recipe can be set, as --batch 64 or --label-smoothing 0.1; --recipe NAME --help lists them"
@@ -118,13 +120,10 @@ def _train(jobs: list[Job]) -> int | None:
                 figures = train(job, interrupt)
             except InterruptedError as stopped:
                 if job.world.leads:
-                    print(f"stopped: {stopped}; --resume goes on", file=sys.stderr)
+                    log.critical(f"stopped: {stopped}; --resume goes on")
                 return 128 + (interrupt.asked or signal.SIGTERM)
             if job.world.leads and not job.as_json:
-                print(
-                    f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}",
-                    file=sys.stderr,
-                )
+                log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
     return None
 
 
@@ -171,7 +170,7 @@ def _open(given: Any) -> Pack:
         return open_pack(Path(given.source))
     options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
     made = write_pack(given.source, given.out / "pack", options)
-    print(summary(made), file=sys.stderr)
+    log.info(summary(made))
     return made
 
 
@@ -205,10 +204,10 @@ def _begin(given: Any, recipe: Recipe, pack: Pack, world: World) -> dict[str, An
         ours, size_px = _recipe_of(arch, recipe), pack.geometry.size_px
         models.check_size(arch, len(pack.classes), size_px, side_px(ours, 0, size_px))
         if ours != recipe:
-            print(f"{arch} takes images of one size only: they are of full size from the first epoch", file=sys.stderr)
+            log.info(f"{arch} takes images of one size only: they are of full size from the first epoch")
     for arch in given.models:
         modes[arch] = modes.get(arch) or _choose(given, recipe, pack, arch, world)
-        print(f"{arch} trains in {Mode.from_json(modes[arch])}", file=sys.stderr)
+        log.info(f"{arch} trains in {Mode.from_json(modes[arch])}")
     facts |= {
         "modes": {arch: modes[arch] for arch in given.models},
         "augment_on": choose_place(given.augment_on, given.device),

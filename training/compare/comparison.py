@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from core.data.run_dir import folder_name
 from core.errors import CheckError
 from core.files import read_json
 from training.compare.variants import Variant
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 
@@ -63,7 +66,7 @@ def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
                 running.remove((trial, process))
                 if process.returncode:
                     raise CheckError(f"the run {trial.run} failed: {_log(trial)} says why; start the comparison again")
-                print(f"{trial.variant.name}, seed {trial.seed}: done, {len(waiting)} to go", file=sys.stderr)
+                log.info(f"{trial.variant.name}, seed {trial.seed}: done, {len(waiting)} to go")
     finally:
         for _, process in running:
             process.terminate()  # each saves its state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import cv2
 from core.data.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
 from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
+from core.log import shows_progress
 from core.machine import cores
 from training.data.decode import Done, Frame, Job, Row, run
 from training.data.health import Health, examine
@@ -170,7 +170,7 @@ def _progress(total: int) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shows_progress()) as bar:
         task = bar.add_task("packing", total=total)
         yield lambda: bar.advance(task)
 

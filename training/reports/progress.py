@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+
+from core.log import shows_progress
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -28,7 +32,7 @@ class Watch:
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=as_json or self.silent or not sys.stderr.isatty(),
+            disable=as_json or self.silent or not shows_progress(),
             transient=True,
         )
         self.task = self.bar.add_task(arch, total=epochs * steps, completed=epoch * steps + step, said="")
@@ -60,13 +64,11 @@ class Watch:
                 self.events.add_scalar(name, value, int(row["epoch"]))
         if self.as_json:
             self.say("epoch", best=best, **row)
-        elif not sys.stderr.isatty():
-            print(
+        elif not shows_progress():
+            log.info(
                 f"{self.arch} epoch {row['epoch']}/{self.epochs}: loss {row['train_loss']:.3f}, val loss "
                 f"{row['val_loss']:.3f}, val {row['val_accuracy']:.1%}{' *' if best else ''}, "
-                f"{row['images_per_s']:.0f} images/s",
-                file=sys.stderr,
-                flush=True,
+                f"{row['images_per_s']:.0f} images/s"
             )
 
     def say(self, event: str, **facts: Any) -> None:

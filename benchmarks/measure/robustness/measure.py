@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from core.geometry.frame import Bytes
 from core.machine import cores
 from core.stats import ranks_in_class, wilson
 from inference.backends import Backend, open_backend
+
+log = logging.getLogger(__name__)
 
 BATCH = 16
 BUDGET_S = 100.0
@@ -55,7 +57,7 @@ def measure_robustness(
     chosen = pick_carriers(candidates, ms_of)
     rows = pick_rows(pack, sum(ms_of[c.name] for c in chosen), effort)
     strange = make_strangers(pack.geometry, pack.background, strangers, effort.strangers)
-    print(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}", file=sys.stderr)
+    log.info(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}")
     hits: dict[str, list[NDArray[np.bool_]]] = {c.name: [] for c in chosen}
     threads = cores()
     backends = {c.name: open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=threads) for c in chosen}

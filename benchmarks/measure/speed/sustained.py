@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from time import perf_counter
@@ -14,6 +14,8 @@ from benchmarks.measure.speed.latency import HotPath, time_rounds
 from benchmarks.measure.speed.meters import read_meters
 from core.geometry.frame import Bytes
 from core.stats import Floats
+
+log = logging.getLogger(__name__)
 
 WINDOWS = 24
 """Points of a curve; at 10 minutes one is 25 s."""
@@ -52,7 +54,7 @@ def sustain(
         p50_ms = {name: float(value) for name, value in zip(paths, medians, strict=True)}
         rows.append({"minute": (clock() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
         readings = readings[-1:]
-        print(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}", file=sys.stderr)
+        log.info(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}")
     return {"minutes": minutes, "meters": sorted({name for row in rows for name in row["meters"]}), "windows": rows}
 
 

@@ -5,7 +5,7 @@ An engine is deserialised only after its passport agrees with the bundle, the ru
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -23,6 +23,8 @@ from inference.backends.trt import device_memory
 from inference.backends.trt.build_progress import logger
 from inference.backends.trt.engine_build import LEVELS, RUNTIMES, Options, build, importable, module_of, serving
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, write_cache
+
+log = logging.getLogger(__name__)
 
 __all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable"]
 
@@ -131,7 +133,7 @@ class TrtBackend(Backend):
         self._kernels, self._kept, self._path = kernels, kept, path
         if kernels is not None:
             how = "found" if kept else "compiled (`python -m inference verify` keeps them)"
-            print(f"{path.name}: kernels {how} in {perf_counter() - started:.2f} s", file=sys.stderr)
+            log.info(f"{path.name}: kernels {how} in {perf_counter() - started:.2f} s")
         return contexts
 
     @property
@@ -163,7 +165,7 @@ class TrtBackend(Backend):
                 write_cache(runtime_file(self._path), self._passport.engine_sha256, compiled)
                 self._kept = compiled
         except OSError as error:
-            print(f"warning: {self._path.parent} cannot be written ({error.strerror}): no proof kept", file=sys.stderr)
+            log.warning(f"{self._path.parent} cannot be written ({error.strerror}): no proof kept")
 
     def _context(self, profile: int, batch: int) -> Any:
         asked = () if self._config is None else (self._config,)

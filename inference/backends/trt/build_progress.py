@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from core.log import shows_progress
+
 Say = Callable[[str], None]
 """Takes one line of progress, shown over the last one."""
 
@@ -61,5 +63,5 @@ def monitor(trt: ModuleType, what: str, say: Say) -> Any:
 
 def say_on_terminal(sentence: str) -> None:
     """Show a line of progress on stderr, over the last one; into a file or a pipe nothing."""
-    if sys.stderr.isatty():
+    if shows_progress():
         print(f"\r\x1b[K{sentence}", end="", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ them. What serves it is imported only where it was asked for.
 
 from __future__ import annotations
 
-import sys
+import logging
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from core.geometry.frame import Bytes
 from inference.frame.boxes import Boxes
 from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from inference.sinks.web.board import Board
@@ -75,8 +77,8 @@ class WebSink(Sink):
         self.port = self._server.port
         name = f"[{host}]" if ":" in host else host
         if token is None and not is_loopback(host):
-            print(f"warning: whoever reaches {name}:{self.port} sees the camera: give --web-token", file=sys.stderr)
-        print(f"the page is at http://{name}:{self.port}/", file=sys.stderr)
+            log.warning(f"whoever reaches {name}:{self.port} sees the camera: give --web-token")
+        log.info(f"the page is at http://{name}:{self.port}/")
 
     def wants_picture(self) -> bool:
         """Return True while a client watches, twelve times a second."""
