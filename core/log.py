@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from datetime import datetime
 
 from core.redact import public_text
 
@@ -20,13 +21,15 @@ class PublicFormatter(logging.Formatter):
     """Removes secrets from a record, tracebacks included; adds the time where `times` is set."""
 
     times = False
-    default_msec_format = "%s.%03d"
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
-        time = f"{self.formatTime(record)}  " if self.times and record.levelno < logging.CRITICAL else ""
-        warning = "warning: " if record.levelno == logging.WARNING else ""
-        return time + public_text(warning + super().format(record))
+        text = public_text(super().format(record))
+        if record.levelno == logging.WARNING:
+            text = f"warning: {text}"
+        if self.times and record.levelno < logging.CRITICAL:
+            text = f"{datetime.fromtimestamp(record.created).isoformat(' ', 'milliseconds')}  {text}"
+        return text
 
 
 class StderrHandler(logging.Handler):
