@@ -7,7 +7,6 @@ import difflib
 import importlib
 import logging
 import os
-import pkgutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from core.errors import CheckError, DeviceError, InputError, _input_error
 from core.log import HANDLER, set_up
+from core.plugins import names_in
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
 
     def command() -> int | None:
         arguments = sys.argv[1:]
-        names = sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+        names = names_in(importlib.import_module(package).__path__)
         if arguments and arguments[0] in names:
             name = arguments.pop(0)
         elif default is not None and arguments:

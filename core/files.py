@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,36 @@ def read_json(path: Path, mend: str = "write it again") -> Any:
         raise InputError(f"{path} does not exist: {mend}") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is not readable JSON ({error}): {mend}") from None
+
+
+def read_object(path: Path, mend: str = "write it again", schema: int | None = None) -> dict[str, Any]:
+    """Read a JSON object, of this schema where one is given. Raises InputError naming the file."""
+    body = read_json(path, mend)
+    if not isinstance(body, dict):
+        raise InputError(f"{path} is not a JSON object: {mend}")
+    if schema is not None and body.get("schema") != schema:
+        raise InputError(f"{path} has schema {body.get('schema')!r}, this version reads {schema}: {mend}")
+    return body
+
+
+def read_sealed(path: Path, keys: Iterable[str], schema: int, mend: str) -> dict[str, Any]:
+    """Read an object of exactly these keys, `schema`, and the `digest` of them all, which `sealed` wrote.
+
+    Raises InputError naming the file and the key, or that it was changed after it was written.
+    """
+    body, expected = read_object(path, mend, schema), {"schema", *keys, "digest"}
+    if missing := sorted(expected - set(body)):
+        raise InputError(f"{path} lacks {', '.join(missing)}: {mend}")
+    if unknown := sorted(set(body) - expected):
+        raise InputError(f"{path} has the unknown keys {', '.join(unknown)}: {mend}")
+    if body != sealed({name: value for name, value in body.items() if name != "digest"}):
+        raise InputError(f"{path} was changed after it was written (its digest differs): {mend}")
+    return body
+
+
+def sealed(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with its `digest`, the sha256 of its canonical JSON, as its last key."""
+    return {**body, "digest": sha256_of_json(body)}
 
 
 def canonical_json(value: Any) -> bytes:

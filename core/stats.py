@@ -47,14 +47,14 @@ class Pairs(NamedTuple):
         return (self.only_reference - self.only_rival) / self.n
 
 
-def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return the score interval of a proportion; (0, 1) when n is 0.
+def wilson(hits: int, n: int) -> Interval:
+    """Return the 95% score interval of a proportion; (0, 1) when n is 0.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927) 209-212.
     """
     if n == 0:
         return Interval(0.0, 1.0)
-    z = NORMAL.inv_cdf((1 + confidence) / 2)
+    z = NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
     middle, half = hits + z**2 / 2, z * math.sqrt(hits * (n - hits) / n + z**2 / 4)
     return Interval(max((middle - half) / (n + z**2), 0.0), min((middle + half) / (n + z**2), 1.0))
 
@@ -176,27 +176,27 @@ def pick_balanced(labels_n: NDArray[Any], count: int) -> NDArray[np.int64]:
     return np.lexsort((labels_n, ranks_in_class(labels_n)))[:count]
 
 
-def early_stopping_count(percentile: float, confidence: float = PERCENTILE_CONFIDENCE, over: int = 1) -> int:
+def early_stopping_count(percentile: float, over: int = 1) -> int:
     """Return the fewest samples after which `percentile` (0..1) may be claimed with `over` samples above it.
 
     Source: MLPerf inference rules, "early stopping"; 64, 130, 662 and 6,636 for p90, p95, p99, p99.9.
     """
 
     def enough(n: int) -> bool:
-        return _binomial_cdf(over, n, 1 - percentile) <= 1 - confidence
+        return _binomial_cdf(over, n, 1 - percentile) <= 1 - PERCENTILE_CONFIDENCE
 
     return bisect_left(range(MOST_SAMPLES), True, over + 1, key=enough)
 
 
-def percentile_bound(samples_n: Floats, percentile: float, confidence: float = PERCENTILE_CONFIDENCE) -> float | None:
-    """Return MLPerf's early-stopping estimate: above the true percentile with `confidence`; None with too few samples.
+def percentile_bound(samples_n: Floats, percentile: float) -> float | None:
+    """Return MLPerf's early-stopping estimate: with 99% confidence over the true percentile; None with too few.
 
     It is the t-th highest sample for the largest t whose early_stopping_count is at most n.
     """
     n = len(samples_n)
 
     def too_many(over: int) -> bool:
-        return _binomial_cdf(over, n, 1 - percentile) > 1 - confidence
+        return _binomial_cdf(over, n, 1 - percentile) > 1 - PERCENTILE_CONFIDENCE
 
     t = bisect_left(range(n), True, key=too_many) - 1
     return float(np.sort(samples_n)[n - t]) if t >= 1 else None
@@ -217,14 +217,12 @@ def summarise(samples_n: Floats) -> dict[str, float | int | None]:
     return result
 
 
-def bootstrap_ratio(
-    reference_n: Floats, rival_n: Floats, *, resamples: int = 2000, confidence: float = CONFIDENCE, seed: int = 0
-) -> Interval:
-    """Return the bootstrap interval of the median of rival / reference over paired rounds."""
+def bootstrap_ratio(reference_n: Floats, rival_n: Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return the 95% bootstrap interval of the median of rival / reference over paired rounds."""
     ratios = np.log(rival_n) - np.log(reference_n)
     rng = np.random.default_rng(seed)
     medians = np.median(ratios[rng.integers(0, len(ratios), (resamples, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(np.exp(low)), float(np.exp(high)))
 
 

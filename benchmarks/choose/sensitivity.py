@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,24 +20,20 @@ BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)
 MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
-@dataclass(frozen=True)
-class Step:
-    """From `start` on, the choice is `chosen` (None: nothing fits)."""
-
-    start: float
-    chosen: str | None
+Steps = list[tuple[float, str | None]]
+"""From each of these values on, the choice is this candidate; None: nothing fits."""
 
 
-def step_over_budgets(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> list[Step]:
+def step_over_budgets(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> Steps:
     """Return the choice over every p99 budget: it can change only at a candidate's own p99."""
     budgets = sorted({value for e in field if (value := e.figure("p99_ms")) is not None})
-    return _merge([Step(b, _choose(field, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
+    return _merge([(b, _choose(field, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
 
 
-def step_over_margins(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> list[Step]:
+def step_over_margins(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> Steps:
     """Return the choice over margins of practical size."""
     margins = sorted({*MARGINS, policy.margin})
-    return _merge([Step(m, _choose(field, replace(policy, margin=m), noise_floor)) for m in margins])
+    return _merge([(m, _choose(field, replace(policy, margin=m), noise_floor)) for m in margins])
 
 
 def without_winner(field: Sequence[Evidence], policy: Policy, noise_floor: float, chosen: str) -> str | None:
@@ -87,8 +83,8 @@ def describe_confidence(results: dict[str, Any], frame_ms: Sequence[Floats], pol
         "redraws": drawn,
         "repeats": drawn["chosen"].get(str(chosen), 0.0),
         "corrected_accuracy": None if accuracy is None or flattered is None else accuracy - flattered,
-        "budgets": [{"from_ms": step.start, "chosen": step.chosen} for step in step_over_budgets(field, policy, floor)],
-        "margins": [{"from": step.start, "chosen": step.chosen} for step in step_over_margins(field, policy, floor)],
+        "budgets": [{"from_ms": start, "chosen": name} for start, name in step_over_budgets(field, policy, floor)],
+        "margins": [{"from": start, "chosen": name} for start, name in step_over_margins(field, policy, floor)],
         "without_winner": left,
         "sentences": say_changes(field, policy, floor, chosen, left),
     }
@@ -106,11 +102,8 @@ def say_changes(
 
 
 def _redrawn(evidence: Evidence, times_ms: Floats, rows: np.ndarray) -> Evidence:
-    figures = {
-        **evidence.figures,
-        "p50_ms": float(np.quantile(times_ms, 0.5)),
-        "p99_ms": float(np.quantile(times_ms, 0.99)),
-    }
+    p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
+    figures = {**evidence.figures, "p50_ms": p50, "p99_ms": p99}
     return replace(evidence, labels_n=evidence.labels_n[rows], predicted_n=evidence.predicted_n[rows], figures=figures)
 
 
@@ -119,6 +112,6 @@ def _choose(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> st
     return chosen.name if chosen else None
 
 
-def _merge(steps: Sequence[Step]) -> list[Step]:
+def _merge(steps: Steps) -> Steps:
     """Drop the steps that change nothing."""
-    return [step for i, step in enumerate(steps) if i == 0 or step.chosen != steps[i - 1].chosen]
+    return [step for i, step in enumerate(steps) if i == 0 or step[1] != steps[i - 1][1]]

@@ -99,18 +99,15 @@ def judge_seeds(results: Results, policy: Policy) -> None:
     if seeds is None:
         return
     labels = decode_classes(results["test"]["labels"])
+    others = seeds["others"]
     own = {row["name"]: row["accuracy"]["top1"] for row in results["candidates"] if row["accuracy"]}
-    found: dict[str, list[float]] = {name: [value] for name, value in own.items()}
-    for other in seeds["others"]:
-        for name, text in other["predicted"].items():
-            found[name].append(float((decode_classes(text) == labels).mean()))
-    seeds["accuracy"] = {name: spread(values) for name, values in found.items() if len(values) > 1}
-    trained: dict[str, list[float]] = {arch: [value] for arch, value in seeds["trained"].items()}
-    for other in seeds["others"]:
-        for arch, value in other["trained"].items():
-            trained.setdefault(arch, []).append(value)
-    seeds["networks"] = {arch: spread(values) for arch, values in trained.items() if len(values) > 1}
-    for other in seeds["others"]:
+    exported = [
+        {name: float((decode_classes(text) == labels).mean()) for name, text in other["predicted"].items()}
+        for other in others
+    ]
+    seeds["accuracy"] = spread_of([own, *exported])
+    seeds["networks"] = spread_of([seeds["trained"], *(other["trained"] for other in others)])
+    for other in others:
         field = evidence_at(results, other["predicted"])
         chosen = apply_rule(field, policy, results["noise"]["floor"]).chosen if field else None
         other["judged"], other["chosen"] = bool(field), chosen.name if chosen else None
@@ -124,9 +121,17 @@ def evidence_at(results: Results, predicted: dict[str, str]) -> list[Evidence]:
     ]
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return n, mean, sample standard deviation and the values."""
-    return {"n": len(values), "mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": [*values]}
+def spread_of(seeds: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Return n, mean, sample standard deviation and the values of each accuracy that more than one seed has."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name, value in seed.items():
+            found.setdefault(name, []).append(value)
+    return {
+        name: {"n": len(v), "mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1)), "values": v}
+        for name, v in found.items()
+        if len(v) > 1
+    }
 
 
 def say_seeds(results: Results) -> str:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import venv
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ import numpy as np
 
 from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
+from benchmarks.studies.dated import as_table, write_dated
 from core.cli import run_command
 from core.errors import InputError
-from core.files import write_json, write_text
 from core.machine import cores
 from core.stats import wilson
 from inference.frame.regions import Zones
@@ -57,11 +56,12 @@ def main() -> None:
         base = {"data": str(options.data.resolve()), "size": options.size, "epochs": options.epochs, "rect": rect}
         base |= {"frames": str((work / "frames.npy").resolve()), "recipe": options.recipe, "group": options.group}
         base |= {"seed": options.seed, "workers": 0 if cores() == 1 else 2}
-        rows = [run_ours(work, base, arch) for arch in options.models]
+        ours = [sys.executable, "-m", "benchmarks.peers.ours"]
+        rows = [run_job(work, "Rearguard", ours, {**base, "arch": arch}, "equal epochs") for arch in options.models]
         budget_s = max(row["cpu_seconds"] for row in rows)
         ultralytics = make_environment(work / "venv")
         peers = {
-            "Ultralytics": [str(ultralytics), str(HERE / "ultralytics_classify.py")],
+            "Ultralytics": [str(ultralytics), "-m", "benchmarks.peers.ultralytics_classify"],
             "timm + ORT": [sys.executable, "-m", "benchmarks.peers.timm_ort"],
         }
         for tool, command in peers.items():
@@ -99,12 +99,6 @@ def make_environment(path: Path) -> Path:
     return python
 
 
-def run_ours(work: Path, base: dict[str, Any], arch: str) -> dict[str, Any]:
-    """Put the data through our road with one network."""
-    command = [sys.executable, "-m", "benchmarks.peers.ours"]
-    return run_job(work, "Rearguard", command, {**base, "arch": arch}, "equal epochs")
-
-
 def run_job(work: Path, tool: str, command: list[str], job: dict[str, Any], budget: str) -> dict[str, Any]:
     """Run one script in its own process and folder; return its row. What is there of the same job is taken as it is.
 
@@ -133,27 +127,19 @@ def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
 
 def report(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Print the table; write it with the machine into the results folder."""
-    day = datetime.now(timezone.utc).date().isoformat()
     machine = describe_machine()
     asked = {"size_px": options.size, "epochs": options.epochs, "recipe": options.recipe, "seed": options.seed}
-    body = {"made": day, "data": options.data.name, **asked, "machine": machine, "rows": rows}
-    write_json(options.out / f"peers-{day}.json", body)
+    body = {"data": options.data.name, **asked, "machine": machine, "rows": rows}
     load = ", ".join(map(str, machine["load_average"]))
-    text = "\n".join([
-        f"# Peers on {options.data.name}, {options.size} px, {day}", "",
+    lines = [
         f"{machine['cpu']}, {machine['cores']} of its cores; load average {load}: above the number of cores, others"
         " were at work, and seconds and frame times are theirs too, while CPU s are ours. Train images/s includes"
         " validation. A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported"
-        f" file. Every row is one seed, {options.seed}.", "", *as_rows(rows), "",
-    ])  # fmt: skip
-    write_text(options.out / f"peers-{day}.md", text)
-    print(text)
-
-
-def as_rows(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "|" + "---|" * len(COLUMNS)]
-    return lines + ["| " + " | ".join(cell(name, row) for name in COLUMNS) + " |" for row in rows]
+        f" file. Every row is one seed, {options.seed}.",
+        "",
+        *as_table([*COLUMNS.values()], [[cell(name, row) for name in COLUMNS] for row in rows]),
+    ]
+    write_dated(options.out, "peers", body, f"Peers on {options.data.name}, {options.size} px", lines)
 
 
 def cell(name: str, row: dict[str, Any]) -> str:

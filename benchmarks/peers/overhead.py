@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -33,10 +32,11 @@ from benchmarks.measure.frames import EGO, SIZE_PX, frames_of
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.speed.latency import HotPath
 from benchmarks.studies.commands.hotpath import ONE, by_kernel
+from benchmarks.studies.dated import as_table, write_dated
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import run_command
 from core.errors import InputError
-from core.files import write_json, write_text
+from core.files import write_json
 from core.geometry.frame import Bytes, Relative
 from core.timing import interleave
 from inference.backends import open_backend
@@ -49,7 +49,10 @@ ROOT = HERE.parents[1]
 WARM_UPS = 20
 ARCH = "yolov8n-cls.yaml"
 VIEWS: Mapping[str, Mapping[str, Relative]] = {"the frame": ONE, "one zone": EGO}
-COLUMNS = "wall_ms", "cpu_ms", "cpu_p10_ms", "frame_ms", "of_theirs", "of_their_frame"
+COLUMNS = {
+    "wall_ms": "overhead, wall ms", "cpu_ms": "processor ms", "cpu_p10_ms": "its p10",
+    "frame_ms": "whole frame, wall ms", "of_theirs": "overhead of theirs", "of_their_frame": "of their whole frame",
+}  # fmt: skip
 
 
 class Clock:
@@ -191,25 +194,17 @@ def describe(times: NDArray[np.float64]) -> dict[str, float]:
 
 def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Print the table; write it with the machine."""
-    day, machine = datetime.now(timezone.utc).date().isoformat(), describe_machine()
-    write_json(options.out / f"overhead-{day}.json", {"made": day, "machine": machine, **result})
+    machine = describe_machine()
+    figures = [[f"{row[name]:.3f}" if name in row else "-" for name in COLUMNS] for row in result["rows"]]
+    rows = [[row["view"], row["tool"], *cells] for row, cells in zip(result["rows"], figures, strict=True)]
     lines = [
-        f"# Overhead beside Ultralytics {result['ultralytics']}, {day}", "",
         f"{result['frames']} frames of {result['video']} at 1280x720, {result['size_px']} px, in turns; medians."
-        f" {machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]}.", "",
-        "| sees | tool | overhead, wall ms | processor ms | its p10 | whole frame, wall ms | overhead of theirs |"
-        " of their whole frame |",
-        "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for row in result["rows"]:
-        lines.append(
-            f"| {row['view']} | {row['tool']} | "
-            + " | ".join(f"{row[name]:.3f}" if name in row else "-" for name in COLUMNS)
-            + " |"
-        )
-    text = "\n".join([*lines, ""])
-    write_text(options.out / f"overhead-{day}.md", text)
-    print(text)
+        f" {machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]}.",
+        "",
+        *as_table(["sees", "tool", *COLUMNS.values()], rows),
+    ]
+    title = f"Overhead beside Ultralytics {result['ultralytics']}"
+    write_dated(options.out, "overhead", {"machine": machine, **result}, title, lines)
 
 
 def main() -> None:

@@ -5,11 +5,7 @@ Usage: python -m benchmarks.peers.timm_ort JOB.json; writes the row of the table
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -21,6 +17,8 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
+from benchmarks.peers.job import compare_files, run, time_frames, time_training
+
 ARCH, BATCH, RATE = "resnet18", 64, 1e-3
 
 
@@ -28,9 +26,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     """Train from scratch, export, and classify the test pictures with torch and with ONNX Runtime."""
     torch.manual_seed(job["seed"])
     data, size, file = Path(job["data"]), job["size"], Path(job["out"]) / "model.onnx"
-    started, epochs, spent = perf_counter(), job["epochs"], sum(os.times()[:4])
-    network = train(data, size, epochs, job["workers"])
-    seconds, spent = perf_counter() - started, sum(os.times()[:4]) - spent
+    network, spent = time_training(lambda: train(data, size, job["epochs"], job["workers"]))
     network.eval()
     torch.onnx.export(network, (torch.zeros(1, 3, size, size),), str(file), input_names=["x"], dynamo=True)
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -39,21 +35,20 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     inputs = [test[i][0][None] for i in range(len(test))]
     with torch.inference_mode():
         trained = np.concatenate([network(x).softmax(1).numpy() for x in inputs])
-    exported = np.concatenate([softmax(session.run(None, {"x": x.numpy()})[0]) for x in inputs])
-    times, frame_cpu_ms = time_frames(session, transform, np.load(job["frames"]), job["rect"])
+    exported = np.concatenate([say(session, x) for x in inputs])
+    x0, y0, x1, y1 = job["rect"]
+
+    def answer(frame_bgr: Any) -> Any:
+        picture = Image.fromarray(np.ascontiguousarray(frame_bgr[y0:y1, x0:x1, ::-1]))
+        return say(session, transform(picture)[None])
+
     return {
         "network": ARCH,
-        "epochs": epochs,
-        "train_seconds": seconds,
-        "cpu_seconds": spent,
-        "n": len(test),
-        "images_per_s": epochs * len(ImageFolder(str(data / "train"))) / seconds,
-        "accuracy": float((exported.argmax(1) == test.targets).mean()),
-        "agreement": float((exported.argmax(1) == trained.argmax(1)).mean()),
-        "max_dprob": float(np.abs(exported - trained).max()),
-        "frame_p50_ms": float(np.median(times)),
-        "frame_p99_ms": float(np.quantile(times, 0.99)),
-        "frame_cpu_ms": frame_cpu_ms,
+        "epochs": job["epochs"],
+        **spent,
+        "images_per_s": job["epochs"] * len(ImageFolder(str(data / "train"))) / spent["train_seconds"],
+        **compare_files(np.array(test.targets), trained, exported),
+        **time_frames(job, answer),
     }
 
 
@@ -90,26 +85,12 @@ def score(network: Any, held: Any) -> float:
         return float(np.mean([(network(x).argmax(1) == y).float().mean() for x, y in DataLoader(held, BATCH)]))
 
 
-def softmax(logits: Any) -> Any:
-    """Return the probabilities of logits (n, classes)."""
+def say(session: Any, inputs: Any) -> Any:
+    """Return the probabilities of a batch by the exported file, (n, classes)."""
+    logits = session.run(None, {"x": inputs.numpy()})[0]
     parts = np.exp(logits - logits.max(1, keepdims=True))
     return parts / parts.sum(1, keepdims=True)
 
 
-def time_frames(session: Any, transform: Any, frames: Any, rect: list[int]) -> tuple[list[float], float]:
-    """Return milliseconds from a BGR frame to its probabilities (PIL, the eval transform, the session), and CPU ms."""
-    x0, y0, x1, y1 = rect
-    times, started_cpu = [], 0.0
-    for i in range(-20, 300):
-        frame = frames[i % len(frames)]
-        started_cpu = process_time() if i <= 0 else started_cpu
-        before = perf_counter()
-        picture = Image.fromarray(np.ascontiguousarray(frame[y0:y1, x0:x1, ::-1]))
-        softmax(session.run(None, {"x": transform(picture)[None].numpy()})[0])
-        times += [(perf_counter() - before) * 1000] if i >= 0 else []
-    return times, (process_time() - started_cpu) * 1000 / len(times)
-
-
 if __name__ == "__main__":
-    JOB = json.loads(Path(sys.argv[1]).read_text())
-    Path(JOB["result"]).write_text(json.dumps(main(JOB)))
+    run(main)

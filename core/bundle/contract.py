@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.bundle.choice import Choice
 from core.errors import InputError
-from core.files import read_json, sha256_of_file, sha256_of_json, write_json
+from core.files import read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.preprocess import Geometry
 
 SCHEMA = 1
@@ -97,9 +97,7 @@ class Bundle:
             body[item.name] = getattr(self, item.name)
         body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
         body["choice"] = asdict(self.choice) if self.choice else None
-        body["contract"] = self.contract
-        body["digest"] = sha256_of_json(body)
-        return body
+        return sealed({**body, "contract": self.contract})
 
     def save(self) -> None:
         """Write bundle.json, atomically."""
@@ -133,19 +131,8 @@ def open_bundle(path: Path) -> Bundle:
     file = path / "bundle.json"
     if not path.is_dir():
         raise InputError(f"{path} is not a bundle: there is no such folder; {MEND}")
-    body = read_json(file, MEND)
-    if not isinstance(body, dict):
-        raise InputError(f"{file} is not a JSON object; {MEND}")
-    if body.get("schema") != SCHEMA:
-        raise InputError(f"{file} has schema {body.get('schema')!r}, this version reads {SCHEMA}; {MEND}")
     names = [item.name for item in fields(Bundle)[1:]]
-    expected = {"schema", *names, "input", "contract", "digest"}
-    if missing := sorted(expected - set(body)):
-        raise InputError(f"{file} lacks {', '.join(missing)}; {MEND}")
-    if unknown := sorted(set(body) - expected):
-        raise InputError(f"{file} has the unknown keys {', '.join(unknown)}; {MEND}")
-    if body["digest"] != sha256_of_json({k: v for k, v in body.items() if k != "digest"}):
-        raise InputError(f"{file} was changed after it was written (its digest differs); {MEND}")
+    body = read_sealed(file, [*names, "input", "contract"], SCHEMA, MEND)
     if body["input"] != INPUT:
         raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {MEND}")
     try:

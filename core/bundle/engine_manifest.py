@@ -11,7 +11,7 @@ from typing import Any
 
 from core.bundle.contract import Bundle, onnx_name
 from core.errors import InputError
-from core.files import read_json, sha256_of_file, sha256_of_json, write_json
+from core.files import read_sealed, sealed, sha256_of_file, write_json
 
 SCHEMA = 1
 FOLDER = "engines"
@@ -64,7 +64,7 @@ class Passport:
     def save(self, folder: Path) -> None:
         """Write the passport beside its engine, whole or not at all."""
         body = {"schema": SCHEMA, **asdict(self), "batches": list(self.batches)}
-        write_json(passport_file(folder / self.engine), {**body, "digest": sha256_of_json(body)})
+        write_json(passport_file(folder / self.engine), sealed(body))
 
     def proved(self, device: dict[str, Any]) -> Passport:
         """Return the passport of an engine whose golden frames passed on `device`."""
@@ -105,17 +105,10 @@ def load(engine: Path, mend: str) -> Passport:
     file = passport_file(engine)
     if engine.is_file() and not file.is_file():
         raise InputError(f"{engine} has no passport and is not opened (it runs native code): {mend}")
-    body = read_json(file, mend)
-    names = {item.name for item in fields(Passport)}
-    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
-        raise InputError(f"{file} is not of passport schema {SCHEMA}: {mend}")
-    if (keys := set(body) - {"schema", "digest"}) != names or "digest" not in body:
-        raise InputError(f"{file} lacks or has too many keys ({', '.join(sorted(keys ^ names)) or 'digest'}): {mend}")
-    if body.pop("digest") != sha256_of_json(body):
-        raise InputError(f"{file} was changed after it was written (its digest differs): {mend}")
-    body.pop("schema")
+    names = [item.name for item in fields(Passport)]
+    body = read_sealed(file, names, SCHEMA, mend)
     try:
-        return Passport(**{**body, "batches": tuple(body["batches"])})
+        return Passport(**{name: body[name] for name in names} | {"batches": tuple(body["batches"])})
     except TypeError as error:
         raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
 

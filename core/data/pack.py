@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.files import canonical_json, read_json
+from core.files import canonical_json, read_object
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry
 
@@ -157,9 +157,7 @@ def open_pack(path: Path) -> Pack:
 
 def _read_facts(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
-    facts = read_json(file, MEND)
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise InputError(f"{file} is not of pack schema {SCHEMA}; {MEND}")
+    facts = read_object(file, MEND, SCHEMA)
     classes, background = facts.get("classes"), facts.get("background")
     if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
         raise InputError(f"{file}: classes must be a list of at least two different names; {MEND}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
-from core.files import read_json
+from core.files import read_object
 
 SCHEMA = 1
 
@@ -59,8 +59,9 @@ def open_run(path: Path) -> Run:
         near = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.0)
         there = f"; there is {', '.join(near)}" if near else f"; {path.parent} holds no run yet"
         raise InputError(f"{path} is not a run: it has no run.json{there}")
-    facts = read_json(path / "run.json", "train the run again")
-    pack = facts.get("pack") if isinstance(facts, dict) else None
-    if not isinstance(pack, dict) or facts.get("schema") != SCHEMA or not {"path", "fingerprint"} <= set(pack):
-        raise InputError(f"{path / 'run.json'} is not of run schema {SCHEMA}: train the run again")
+    file = path / "run.json"
+    facts = read_object(file, "train the run again", SCHEMA)
+    pack = facts.get("pack")
+    if not isinstance(pack, dict) or not {"path", "fingerprint"} <= set(pack):
+        raise InputError(f"{file} names no pack with its path and fingerprint: train the run again")
     return Run(path, facts)

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from core.errors import InputError
-from core.files import read_json
+from core.files import read_object
 from core.geometry.frame import Relative
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -44,9 +44,7 @@ class Camera:
 
 def read_camera(path: Path) -> Camera:
     """Read camera.json. Raises InputError naming the file and the field."""
-    body = read_json(path, MEND)
-    if not isinstance(body, dict):
-        raise InputError(f"{path} is not a JSON object: {MEND}")
+    body = read_object(path, MEND)
     if unknown := sorted(set(body) - set(KEYS)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(KEYS)}")
     zones = body.get("zones", {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError
 from core.geometry.frame import Bytes
+from core.plugins import names_in
 
 
 class NotHereError(InputError):
@@ -64,7 +64,7 @@ class Backend(ABC):
 
 def names() -> list[str]:
     """Return the backends there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return names_in(__path__)
 
 
 def find(name: str) -> ModuleType:

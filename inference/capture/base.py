@@ -42,6 +42,5 @@ class Source(ABC):
         """Return what summary.json says of the source beside its frames: what was left out, and why."""
         return {}
 
-    @abstractmethod
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, a source may hold nothing
         """Let go of the camera or the file."""

@@ -21,7 +21,7 @@ from typing import IO, Any
 from zlib import crc32
 
 from core.errors import InputError
-from core.files import fsync_path, read_json
+from core.files import fsync_path, read_object
 from inference.frame.decision import Decision
 
 SCHEMA = 1
@@ -122,9 +122,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is no folder: {MEND}")
     if not (folder / FACTS).exists():
         raise InputError(f"{folder} is no recording (it has no {FACTS}): {MEND}")
-    facts = read_json(folder / FACTS, MEND)
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise InputError(f"{folder / FACTS} is not of schema {SCHEMA}: record again with this version")
+    facts = read_object(folder / FACTS, MEND, SCHEMA)
     fps, zones = facts.get("fps"), facts.get("zones")
     if not isinstance(fps, (int, float)) or not 0 < fps < 1e4 or not isinstance(zones, dict):
         raise InputError(f"{folder / FACTS} has no fps or no zones that can be: {MEND}")

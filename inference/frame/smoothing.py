@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.bundle.contract import Probs
 from core.errors import InputError
-from core.files import read_json
+from core.files import read_object
 from inference.frame.decision import Verdict
 from inference.frame.states import State
 
@@ -45,10 +45,8 @@ class Habits:
 
 def read_habits(path: Path) -> Habits:
     """Read decision.json. Raises InputError naming the file and the field."""
-    body = read_json(path, MEND)
+    body = read_object(path, MEND)
     names = [f.name for f in fields(Habits)]
-    if not isinstance(body, dict):
-        raise InputError(f"{path} is not a JSON object: {MEND}")
     if unknown := sorted(set(body) - set(names)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")
     try:

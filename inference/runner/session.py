@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from core.bundle.contract import Bundle, open_bundle
@@ -88,7 +87,7 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         **runner.summary(),
     }
     if options.out:
-        write_summary(options.out / "summary.json", summary)
+        write_json(options.out / "summary.json", summary)
     return summary
 
 
@@ -110,14 +109,6 @@ def check_frames(runner: Runner, uri: str) -> None:
     if runner.stop.is_set():
         raise CheckError("stopped by SIGTERM before the first frame")
     raise InputError(f"{public_uri(uri)} gave no frame: give a source that does")
-
-
-def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json. Raises InputError when the disk is full."""
-    try:
-        write_json(path, summary)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): make room") from None
 
 
 @contextmanager

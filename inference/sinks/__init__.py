@@ -1,14 +1,12 @@
 """Sinks: one file each.
 
-A module here has `open_sink(drive) -> Sink | None`, None where nobody asked for it; a name that begins with an
-underscore is no sink.
+A module here has `open_sink(drive) -> Sink | None`, None where nobody asked for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Protocol
 from core.bundle.contract import Bundle
 from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes
+from core.plugins import names_in
 from inference.capture.base import Source
 from inference.frame.boxes import Boxes
 from inference.frame.decision import Decision
@@ -73,16 +72,11 @@ class Drive:
     """How often the worker was started again: over 0, files of this drive are there and are gone on with."""
 
 
-def names() -> list[str]:
-    """Return the sinks there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-
-
 def open_sinks(drive: Drive) -> list[Sink]:
     """Open the sinks that were asked for. Raises InputError when one cannot be opened; those before it are closed."""
     sinks: list[Sink] = []
     try:
-        for name in names():
+        for name in names_in(__path__):
             sink: Sink | None = importlib.import_module(f"{__name__}.{name}").open_sink(drive)
             if sink is not None:
                 sinks.append(sink)

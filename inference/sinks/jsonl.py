@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from core.errors import InputError
 from core.geometry.frame import Bytes
 from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
 
 
 def open_sink(drive: Drive) -> Sink | None:
-    """Open decisions.jsonl in --out. Raises InputError when the folder cannot be written."""
+    """Open decisions.jsonl in --out."""
     folder = drive.options.out
-    if folder is None:
-        return None
-    try:
-        return JsonlSink(folder / "decisions.jsonl", append=drive.restarts > 0)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give --out another folder") from None
+    return None if folder is None else JsonlSink(folder / "decisions.jsonl", append=drive.restarts > 0)
 
 
 class JsonlSink(Sink):

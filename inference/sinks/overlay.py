@@ -20,15 +20,12 @@ FOLDER_FPS = 2.0
 
 
 def open_sink(drive: Drive) -> Sink | None:
-    """Open overlay.mp4 in --out. Raises InputError when the folder cannot be written."""
+    """Open overlay.mp4 in --out."""
     folder = drive.options.out
     if folder is None or drive.options.no_overlay:
         return None
     name = f"overlay-{drive.restarts}.mp4" if drive.restarts else "overlay.mp4"
-    try:
-        return OverlaySink(folder / name, drive.source, mirror=drive.camera.mirror_for_people)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give --out another folder") from None
+    return OverlaySink(folder / name, drive.source, mirror=drive.camera.mirror_for_people)
 
 
 class OverlaySink(Sink):

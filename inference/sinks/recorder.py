@@ -24,7 +24,7 @@ LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 def open_sink(drive: Drive) -> Sink | None:
-    """Open the recorder where --record asks for it. Raises InputError when the folder is taken or cannot be made."""
+    """Open the recorder where --record asks for it. Raises InputError when the folder is taken."""
     options = drive.options
     folder: Path | None = getattr(options, "record", None)
     if folder is None:
@@ -37,13 +37,9 @@ def open_sink(drive: Drive) -> Sink | None:
     camera: dict[str, Any] = {"mirror_for_people": drive.camera.mirror_for_people}
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "camera.json", camera)
-        if options.boxes is not None and options.boxes.is_file():  # a pack finds its pictures by their names again
-            shutil.copyfile(options.boxes, folder / "boxes.jsonl")
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give --record another folder") from None
+    write_json(folder / "camera.json", camera)
+    if options.boxes is not None and options.boxes.is_file():  # a pack finds its pictures by their names again
+        shutil.copyfile(options.boxes, folder / "boxes.jsonl")
     limit_bytes = options.record_mb * 1_000_000
     return RecorderSink(folder, drive.source, zones, drive.stamps, limit_bytes, options.record_lossless)
 

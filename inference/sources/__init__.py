@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -17,6 +16,7 @@ import cv2
 
 from core.data.images import is_still
 from core.errors import InputError
+from core.plugins import names_in
 from core.redact import public_uri
 from inference.capture.base import Source
 from inference.capture.v4l2 import device_of
@@ -33,8 +33,7 @@ GRAMMAR = (
 
 def schemes() -> dict[str, str]:
     """Return the schemes there are, each with the file name of the source that reads it."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names_in(__path__)}
     return {scheme: name for name, module in modules.items() for scheme in getattr(module, "SCHEMES", ())}
 
 

@@ -83,6 +83,3 @@ class FolderSource(Source):
     def report(self) -> dict[str, Any]:
         """Return the number of pictures, what was left out, and what could not be read."""
         return {"pictures": len(self._files), "left_out": self.left_out, "skipped": self.skipped}
-
-    def close(self) -> None:
-        """Do nothing."""

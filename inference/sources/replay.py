@@ -9,12 +9,10 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-import cv2
-import numpy as np
-
 from core.errors import InputError
 from core.geometry.camera_config import read_relative
 from core.geometry.frame import Frame
+from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
 from inference.capture.recording import FACTS, Line, read_facts, read_lines
 
@@ -62,7 +60,7 @@ class ReplaySource(Source):
 def _frame_of(line: Line) -> Frame | None:
     """Return a line's frame, None where it cannot be decoded. Its age counts from now."""
     body = line.body
-    image = cv2.imdecode(np.frombuffer(line.picture or b"", np.uint8), cv2.IMREAD_COLOR)
+    image = decode(line.picture or b"")
     try:
         truth = {name: zone.get("truth") for name, zone in body["zones"].items() if "truth" in zone}
         media_ns, frame_id, drops = int(body["media_ns"]), int(body["frame"]), int(body["drops"])
@@ -70,5 +68,4 @@ def _frame_of(line: Line) -> Frame | None:
         return None
     if image is None:
         return None
-    upright = np.asarray(image, np.uint8)
-    return Frame(frame_id, monotonic_ns(), upright, media_ns, truth, str(body.get("file", "")), drops)
+    return Frame(frame_id, monotonic_ns(), image, media_ns, truth, str(body.get("file", "")), drops)

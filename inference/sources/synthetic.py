@@ -45,6 +45,3 @@ class SyntheticSource(Source):
         self._next += 1
         image, truth = self._scene.render(index)
         return Frame(index, monotonic_ns(), image, round(index * 1e9 / self.fps), truth, age_basis=AgeBasis.CAPTURE)
-
-    def close(self) -> None:
-        """Do nothing."""

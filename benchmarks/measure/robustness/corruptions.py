@@ -8,6 +8,7 @@ scale with the picture: a length is a part of its side.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,25 +18,27 @@ from core.geometry.frame import Bytes
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Floats = NDArray[np.float32]
+Picture = Any
+"""An array of whatever type of number came out; `corrupt` rounds it."""
 
 
 def corrupt(image: Bytes, name: str, severity: int, seed: int) -> Bytes:
     """Return a corrupted copy. image: uint8 (S, S, 3) RGB. The same arguments give the same bytes."""
     strength = severity - 1
     random = np.random.default_rng((seed, severity, list(CORRUPTIONS).index(name)))
-    out = CORRUPTIONS[name](image.astype(np.float32), strength, random)
+    out: Floats = CORRUPTIONS[name](image.astype(np.float32), strength, random).astype(np.float32)
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
-def fog(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def fog(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """Airlight with clouds of it: contrast falls, brightness rises. Koschmieder's law with a varying depth."""
     density = (0.25, 0.4, 0.52, 0.64, 0.75)[strength]
     clouds = 0.8 + 0.4 * _smooth_noise(image.shape, random, part=0.3)
     share = np.clip(density * clouds, 0, 1)[..., None]
-    return np.asarray(image * (1 - share) + 215 * share, np.float32)
+    return image * (1 - share) + 215 * share
 
 
-def rain(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def rain(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """Bright slanted streaks under a duller sky."""
     size = image.shape[0]
     drops = np.zeros(image.shape[:2], np.float32)
@@ -43,79 +46,72 @@ def rain(image: Floats, strength: int, random: np.random.Generator) -> Floats:
     length = max(3, round(size * (0.08, 0.1, 0.13, 0.16, 0.2)[strength]))
     streaks = cv2.filter2D(drops, -1, _line_kernel(length, angle_deg=75)) * length
     dull = image * (0.95, 0.9, 0.85, 0.8, 0.72)[strength]
-    return np.asarray(dull + np.clip(cv2.blur(streaks, (2, 2)), 0, 0.8)[..., None] * 130, np.float32)
+    return dull + np.clip(cv2.blur(streaks, (2, 2)), 0, 0.8)[..., None] * 130
 
 
-def spatter(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def spatter(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """Mud on the lens: out-of-focus brown patches."""
     cover = (0.05, 0.12, 0.2, 0.3, 0.42)[strength]
     noise = _smooth_noise(image.shape, random, part=0.09)
     edge = float(np.quantile(noise, 1 - cover))
     mask = np.clip((noise - edge) * 14 + 0.5, 0, 1)[..., None]
     mud = np.array([72, 58, 42], np.float32)
-    return np.asarray(image * (1 - 0.92 * mask) + mud * 0.92 * mask, np.float32)
+    return image * (1 - 0.92 * mask) + mud * 0.92 * mask
 
 
-def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """A straight smear, as of a long exposure while turning."""
     # odd, since a kernel of even length also shifts the picture
     length = max(3, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]) | 1)
     kernel = _line_kernel(length, angle_deg=float(random.uniform(-20, 20)))
-    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE), np.float32)
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
-def defocus(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def defocus(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """A disc of confusion."""
     radius = image.shape[0] * (0.012, 0.02, 0.03, 0.042, 0.058)[strength]
     reach = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
-    return np.asarray(cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REPLICATE), np.float32)
+    return cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def low_light(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def low_light(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """A night sensor: few photons, their shot noise, and the noise of reading them, brought up by gain."""
     photons = (140, 70, 40, 22, 12)[strength]
     darker = (0.75, 0.62, 0.5, 0.4, 0.32)[strength]
     linear = (image / 255) ** 2.2 * darker
     counted = random.poisson(linear * photons) + random.normal(0, 0.6, image.shape)
-    return np.asarray(np.clip(counted / photons, 0, 1) ** (1 / 2.2) * 255, np.float32)
+    return np.clip(counted / photons, 0, 1) ** (1 / 2.2) * 255
 
 
-def glare(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def glare(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """A low sun or headlights: a bright disc with veiling light over everything."""
     size = image.shape[0]
     x, y = random.uniform(0.2, 0.8, 2) * size
     distance = np.hypot(*(axis - at for axis, at in zip(np.mgrid[:size, :size], (y, x), strict=True)))
     width = size * (0.1, 0.15, 0.2, 0.27, 0.35)[strength]
     light = 255 * np.exp(-((distance / width) ** 2)) + (10, 25, 40, 60, 85)[strength]
-    return np.asarray(image + light[..., None], np.float32)
+    return image + light[..., None]
 
 
-def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """A starved codec."""
     quality = (35, 22, 14, 9, 5)[strength]
     coded = cv2.imencode(".jpg", image.astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
-    return np.asarray(decoded[..., ::-1], np.float32)
+    return decoded[..., ::-1]
 
 
-def contrast(image: Floats, strength: int, random: np.random.Generator) -> Floats:
+def contrast(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     """Flat light: everything closer to the mean."""
     mean = image.mean((0, 1), keepdims=True)
-    return np.asarray((image - mean) * (0.6, 0.45, 0.3, 0.2, 0.12)[strength] + mean, np.float32)
+    return (image - mean) * (0.6, 0.45, 0.3, 0.2, 0.12)[strength] + mean
 
 
-CORRUPTIONS: dict[str, Callable[[Floats, int, np.random.Generator], Floats]] = {
-    "fog": fog,
-    "rain": rain,
-    "spatter": spatter,
-    "motion blur": motion_blur,
-    "defocus": defocus,
-    "low light": low_light,
-    "glare": glare,
-    "jpeg": jpeg,
-    "contrast": contrast,
+CORRUPTIONS: dict[str, Callable[[Floats, int, np.random.Generator], Picture]] = {
+    made.__name__.replace("_", " "): made
+    for made in (fog, rain, spatter, motion_blur, defocus, low_light, glare, jpeg, contrast)
 }
 
 

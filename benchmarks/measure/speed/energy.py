@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import numpy as np
@@ -17,38 +17,27 @@ METER_EVERY_S = 0.1
 
 
 def measure_energies(
-    paths: Mapping[str, HotPath],
-    frames: Sequence[Bytes],
-    *,
-    seconds: float = SECONDS,
-    joules: Callable[[], float | None] = read_joules,
-    meters: Callable[[], dict[str, float]] = read_meters,
+    paths: Mapping[str, HotPath], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
     """Return {name: millijoules a frame} of the whole machine under each path's load, back to back; {} without a meter.
 
     A counter of joules is read before and after; else the watts are averaged over the time.
     """
-    if joules() is None and "power_w" not in meters():
+    if read_joules() is None and "power_w" not in read_meters():
         return {}
-    return {name: _measure(path, frames, seconds, joules, meters) for name, path in paths.items()}
+    return {name: _measure(path, frames, seconds) for name, path in paths.items()}
 
 
-def _measure(
-    path: HotPath,
-    frames: Sequence[Bytes],
-    seconds: float,
-    joules: Callable[[], float | None],
-    meters: Callable[[], dict[str, float]],
-) -> float:
+def _measure(path: HotPath, frames: Sequence[Bytes], seconds: float) -> float:
     path.answer(frames[0])
-    watts, done, before = [meters().get("power_w", 0.0)], 0, joules()
+    watts, done, before = [read_meters().get("power_w", 0.0)], 0, read_joules()
     started = read_at = perf_counter()
     while perf_counter() - started < seconds:
         path.answer(frames[done % len(frames)])
         done += 1
         if before is None and perf_counter() - read_at >= METER_EVERY_S:
-            watts.append(meters().get("power_w", 0.0))
+            watts.append(read_meters().get("power_w", 0.0))
             read_at = perf_counter()
-    taken, after = perf_counter() - started, joules()
+    taken, after = perf_counter() - started, read_joules()
     spent = after - before if before is not None and after is not None else float(np.mean(watts)) * taken
     return 1000 * spent / done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from time import perf_counter
 from typing import Any
@@ -25,13 +25,7 @@ Window = dict[str, Any]
 
 
 def sustain(
-    paths: Mapping[str, HotPath],
-    frames: Sequence[Bytes],
-    minutes: float,
-    *,
-    windows: int = WINDOWS,
-    meters: Callable[[], dict[str, float]] = read_meters,
-    clock: Callable[[], float] = perf_counter,
+    paths: Mapping[str, HotPath], frames: Sequence[Bytes], minutes: float, *, windows: int = WINDOWS
 ) -> dict[str, Any]:
     """Time the paths, interleaved, for so many minutes.
 
@@ -40,19 +34,19 @@ def sustain(
     """
     turns = time_rounds(list(paths.values()), frames)
     rows: list[Window] = []
-    started = last_read = clock()
-    readings = [meters()]
+    started = last_read = perf_counter()
+    readings = [read_meters()]
     for window in range(windows):
         end = started + 60 * minutes * (window + 1) / windows
         rounds: list[Floats] = []
-        while not rounds or clock() < end:
+        while not rounds or perf_counter() < end:
             rounds.append(next(turns)[:, 0])
-            if clock() - last_read >= METER_EVERY_S:
-                readings.append(meters())
-                last_read = clock()
+            if perf_counter() - last_read >= METER_EVERY_S:
+                readings.append(read_meters())
+                last_read = perf_counter()
         medians = np.median(np.concatenate(rounds, axis=1), axis=1)
         p50_ms = {name: float(value) for name, value in zip(paths, medians, strict=True)}
-        rows.append({"minute": (clock() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
+        rows.append({"minute": (perf_counter() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
         readings = readings[-1:]
         log.info(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}")
     return {"minutes": minutes, "meters": sorted({name for row in rows for name in row["meters"]}), "windows": rows}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.machine import describe_machine
+from benchmarks.studies.dated import as_table, write_dated
 from benchmarks.studies.steadiness import Outcome, ask, judge
 from core.bundle.contract import open_bundle
 from core.cli import Parser
-from core.files import write_json, write_text
 from core.synthetic import ZONES
 from inference.backends import open_backend
 from inference.frame.processor import Pipeline
@@ -64,33 +63,28 @@ def main(arguments: list[str]) -> None:
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     outcomes = [judge(one, scenes, habits) for one in bundles for habits in settings()]
-    day = datetime.now(timezone.utc).date().isoformat()
     rows = [{**vars(one.habits), **{k: v for k, v in asdict(one).items() if k != "habits"}} for one in outcomes]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
     facts |= {"classes": list(bundle.classes), "seconds": options.seconds, "scenarios": [s.scenario for s in scenes]}
-    body = {"made": day, "synthetic": True, **facts, "machine": describe_machine(), "rows": rows}
-    write_json(options.out / f"steadiness-{day}.json", body)
-    text = as_text(outcomes, facts, day)
-    write_text(options.out / f"steadiness-{day}.md", text)
-    print(text)
+    body = {"synthetic": True, **facts, "machine": describe_machine(), "rows": rows}
+    write_dated(options.out, "steadiness", body, "Steadiness", describe(outcomes, facts))
     if options.plot:
         plot(outcomes, options.plot)
 
 
-def as_text(outcomes: list[Outcome], facts: dict[str, Any], day: str) -> str:
-    """Return the table in Markdown."""
-    lines = [
-        f"# Steadiness, {day}", "",
+def describe(outcomes: list[Outcome], facts: dict[str, Any]) -> list[str]:
+    """Return the lines of the result: what was tried, and the table."""
+    return [
         f"{facts['arch']} {facts['precision']}, which abstains under {facts['abstain_threshold']:.2f}, and as if it"
         f" never did; {facts['seconds']:g} s each of {', '.join(facts['scenarios'])} (synthetic), 30 frames/s, three"
         " zones. Right: the right class was said, of all frames. Time: from a change of the truth to the new class."
-        " False: changes to a wrong class, a zone and minute.", "",
-        "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS),
-    ]  # fmt: skip
-    return "\n".join([*lines, *(as_row(one) for one in outcomes), ""])
+        " False: changes to a wrong class, a zone and minute.",
+        "",
+        *as_table(COLUMNS, map(as_row, outcomes)),
+    ]
 
 
-def as_row(one: Outcome) -> str:
+def as_row(one: Outcome) -> list[str]:
     """Return one line of the table; the defaults are set in bold."""
     habits = one.habits
     cells = [f"{one.threshold:.2f}", f"{habits.smooth_ms:g}", f"{habits.margin:g}", f"{habits.hold_ms:g}"]
@@ -98,7 +92,7 @@ def as_row(one: Outcome) -> str:
     cells += ["-" if ms is None else f"{ms:.0f}" for ms in (one.time_p50_ms, one.time_p90_ms)]
     cells.append(f"{100 * one.missed:.1f}%")
     cells.append(f"{one.false_switches_per_minute:.2f}")
-    return "| " + " | ".join(f"**{cell}**" if habits == Habits() else cell for cell in cells) + " |"
+    return [f"**{cell}**" if habits == Habits() else cell for cell in cells]
 
 
 def plot(outcomes: list[Outcome], path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.cli import run_command
 from core.errors import InputError
 from inference.capture import recording
 from inference.capture.base import EndOfStream
@@ -266,7 +267,7 @@ def test_in_real_time_the_pauses_are_those_of_the_recording(tmp_path, monkeypatc
     [
         ("nowhere", None, "no folder"),
         ("r", None, "has no recording.json"),
-        ("r", "[]", "schema"),
+        ("r", "[]", "not a JSON object"),
         ("r", '{"schema": 1, "fps": 0, "zones": {}}', "fps"),
         ("r", '{"schema": 1, "fps": 25, "zones": {"a": [1, 2]}}', "zones.a"),
         ("r", '{"schema": 1, "fps": 25, "zones": {}}', "no whole frame"),
@@ -290,12 +291,20 @@ def test_a_recording_is_not_recorded_over(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--record", "/proc/nowhere"], "cannot be written"), (["--record", "r", "--record-mb", "0"], "--record-mb is 0")],
+    [
+        (["--record", "/proc/nowhere"], "/proc/nowhere cannot be used"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere cannot be used"),
+        (["--record", "r", "--record-mb", "0"], "--record-mb is 0"),
+    ],
 )
-def test_what_cannot_be_recorded_to_is_one_sentence(tmp_path, arguments, named):
+def test_what_cannot_be_recorded_to_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, named):
     bundle = make_bundle(tmp_path / "b")
-    with pytest.raises(InputError, match=named):
-        run(bundle, "--source", "synthetic://?frames=1&width=160&height=90", *arguments)
+    monkeypatch.setattr("sys.argv", ["inference", "run", *arguments])
+    capsys.readouterr()
+    assert run_command(lambda: run(bundle, "--source", "synthetic://?frames=1&width=160&height=90", *arguments)) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert named in said[0]
 
 
 @given(st.binary(max_size=200))

@@ -329,20 +329,25 @@ def test_a_full_disk_turns_its_sink_off_and_the_decisions_go_on(tmp_path, capsys
     assert "is off" in capsys.readouterr().err
 
 
-def test_a_full_disk_under_the_summary_is_one_sentence(tmp_path, monkeypatch):
+def test_a_full_disk_under_the_summary_is_one_sentence(tmp_path, monkeypatch, capsys):
     from core import files
-    from core.errors import InputError
-    from inference.commands.run import drive as command
-    from inference.commands.run import read_arguments
+    from inference.commands.run import main
 
-    def full(path, text):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     bundle = make_bundle(tmp_path / "b")
-    monkeypatch.setattr(files, "write_text", full)
-    source = "synthetic://?frames=2&width=160&height=90"
-    with pytest.raises(InputError, match=r"summary\.json cannot be written"):
-        command(read_arguments([str(bundle.path), "--source", source, "--out", str(tmp_path / "out")]))
+    monkeypatch.setattr(files, "fsync_path", full)
+    arguments = [
+        str(bundle.path),
+        "--source",
+        "synthetic://?frames=2&width=160&height=90",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    monkeypatch.setattr("sys.argv", ["inference", *arguments])
+    assert run_command(lambda: main([*arguments, "--no-overlay"])) == 2
+    assert "summary.json cannot be used (No space left on device): make room" in capsys.readouterr().err
 
 
 class TornCapture:

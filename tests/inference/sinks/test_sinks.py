@@ -85,7 +85,7 @@ def two_sinks(monkeypatch):
     """Two modules in the place of the sinks there are: `first` opens, `second` as the test says."""
     first, modules = Blocked(close=lambda: setattr(first, "closed", True)), {}
     modules["first"] = SimpleNamespace(open_sink=lambda drive: first)
-    monkeypatch.setattr(sinks, "names", lambda: list(modules))
+    monkeypatch.setattr(sinks, "names_in", lambda path: list(modules))
     monkeypatch.setattr(sinks.importlib, "import_module", lambda name: modules[name.rsplit(".", 1)[1]])
     return first, modules
 

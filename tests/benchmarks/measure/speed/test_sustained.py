@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.measure.frames import synthetic_frames
+from benchmarks.measure.speed import energy, sustained
 from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.sustained import describe_sustained, find_overtakings, measure_drift, sustain
 from tests.benchmarks.measure.speed.test_latency import Recorder
@@ -20,16 +21,23 @@ def windows_of(times):
     ]
 
 
-def test_the_load_lasts_as_long_as_asked_and_reads_the_meters():
+@pytest.fixture
+def meter(monkeypatch):
+    """Return a function that says what the machine's meters read."""
+
+    def reads(meters=dict, joules=lambda: None):
+        for module in (energy, sustained):
+            monkeypatch.setattr(module, "read_meters", meters)
+        monkeypatch.setattr(energy, "read_joules", joules)
+
+    return reads
+
+
+def test_the_load_lasts_as_long_as_asked_and_reads_the_meters(meter, monkeypatch):
     now, degrees = count(), count(40)
-    body = sustain(
-        {name: Recorder(name, []) for name in "ab"},
-        synthetic_frames(2, (160, 96)),
-        minutes=1,
-        windows=4,
-        meters=lambda: {"temperature_c": float(next(degrees))},
-        clock=lambda: float(next(now)),
-    )
+    meter(lambda: {"temperature_c": float(next(degrees))})
+    monkeypatch.setattr(sustained, "perf_counter", lambda: float(next(now)))
+    body = sustain({name: Recorder(name, []) for name in "ab"}, synthetic_frames(2, (160, 96)), minutes=1, windows=4)
     minutes = [window["minute"] for window in body["windows"]]
     assert len(minutes) == 4
     assert minutes == sorted(minutes)
@@ -40,8 +48,9 @@ def test_the_load_lasts_as_long_as_asked_and_reads_the_meters():
     assert all(set(window["p50_ms"]) == {"a", "b"} for window in body["windows"])
 
 
-def test_a_window_holds_a_round_however_short_it_is():
-    body = sustain({"a": Recorder("a", [])}, synthetic_frames(1, (160, 96)), 1e-9, windows=3, meters=dict)
+def test_a_window_holds_a_round_however_short_it_is(meter):
+    meter()
+    body = sustain({"a": Recorder("a", [])}, synthetic_frames(1, (160, 96)), 1e-9, windows=3)
     assert len(body["windows"]) == 3
     assert body["meters"] == []
 
@@ -78,23 +87,23 @@ class Slow:
         return None
 
 
-def test_energy_is_the_joules_counted_over_the_frames():
+def test_energy_is_the_joules_counted_over_the_frames(meter):
     counted = iter([0.0, 10.0, 16.0])
-    frames = synthetic_frames(1, (160, 96))
-    made = measure_energies({"a": Slow()}, frames, seconds=0.01, joules=lambda: next(counted), meters=dict)
+    meter(joules=lambda: next(counted))
+    made = measure_energies({"a": Slow()}, synthetic_frames(1, (160, 96)), seconds=0.01)
     assert made["a"] > 0
 
 
-def test_energy_is_watts_over_time_where_nothing_counts_joules():
+def test_energy_is_watts_over_time_where_nothing_counts_joules(meter):
     frames = synthetic_frames(1, (160, 96))
 
-    def energy(watts):
-        meters = lambda: {"power_w": watts}  # noqa: E731
-        return measure_energies({"a": Slow()}, frames, seconds=0.02, joules=lambda: None, meters=meters)["a"]
+    def measured(watts):
+        meter(lambda: {"power_w": watts})
+        return measure_energies({"a": Slow()}, frames, seconds=0.02)["a"]
 
-    assert energy(1000.0) > 10 * energy(1.0)
+    assert measured(1000.0) > 10 * measured(1.0)
 
 
-def test_without_a_meter_energy_is_not_measured():
-    frames = synthetic_frames(1, (160, 96))
-    assert measure_energies({"a": Slow()}, frames, joules=lambda: None, meters=dict) == {}
+def test_without_a_meter_energy_is_not_measured(meter):
+    meter()
+    assert measure_energies({"a": Slow()}, synthetic_frames(1, (160, 96))) == {}
