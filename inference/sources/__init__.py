@@ -39,6 +39,8 @@ def schemes() -> dict[str, str]:
 
 def kind_of(uri: str) -> str:
     """Return the file name of the source that reads `uri`. Raises InputError when none does."""
+    if not uri:  # Path("") would be the folder where one stands
+        raise InputError(f"the source is empty: give {GRAMMAR}")
     if "://" in uri:
         scheme, known = uri.split("://", 1)[0].lower(), schemes()
         if scheme not in known:

@@ -97,8 +97,10 @@ def summary(made: Pack) -> str:
     lines.append(f"rejected: {len(rejected)}" + (f", see {made.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
     firsts = made.facts.get("first_skipped", {})  # packed before there was one
+    of_pictures = made.facts["source"]["importer"] == "folder"
     for reason, n in made.facts["skipped"].items():
-        lines.append(f"left out: {n} boxes, {reason}" + (f"; first {firsts[reason]}" if reason in firsts else ""))
+        what = ("picture" if of_pictures else "box") if n == 1 else ("pictures" if of_pictures else "boxes")
+        lines.append(f"left out: {n} {what}, {reason}" + (f"; first {firsts[reason]}" if reason in firsts else ""))
     lines += health_lines(made)
     lines += [f"warning: {warning}" for warning in made.facts["warnings"]]
     lines.append(f"fingerprint {made.fingerprint}")

@@ -55,9 +55,9 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
     """
     options = options or Options()
     listing = read(source, options)
-    request = _request(source, listing, options)
+    request = _request(listing, options.as_json())
     if out.exists():
-        return _reuse(out, request)
+        return _reuse(out, listing, options)
     _remove_leftovers(out)
     with replacing_folder(out) as folder:
         content = _fill(folder, source, listing, options)
@@ -111,7 +111,7 @@ def _order(sample: Sample, seed: int) -> tuple[int, bytes]:
     return SPLITS.index(str(sample.split)), rank(seed, sample.source, sample.box)
 
 
-def _request(source: str, listing: Listing, options: Options) -> str:
+def _request(listing: Listing, options: dict[str, Any]) -> str:
     """Return the sha256 of what decides the pack, file sizes and times included: equal requests, equal packs."""
 
     def stamp(name: str) -> list[int]:
@@ -124,15 +124,25 @@ def _request(source: str, listing: Listing, options: Options) -> str:
     names = sorted({sample.source for sample in listing.samples})
     stamps = [] if listing.synthetic else [stamp(name) for name in names]
     rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
-    return sha256_of_json([SCHEMA, listing.importer, options.as_json(), names, stamps, rows, cv2.__version__])
+    return sha256_of_json([SCHEMA, listing.importer, options, names, stamps, rows, cv2.__version__])
 
 
-def _reuse(out: Path, request: str) -> Pack:
+def _reuse(out: Path, listing: Listing, options: Options) -> Pack:
+    """Open a pack of the same files and options; one that was packed before an option came has its default."""
     if not (out / "pack.json").is_file():
         raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
     facts = read_json(out / "pack.json", "remove the folder and pack again")
-    if not isinstance(facts, dict) or facts.get("request") != request:
-        raise InputError(f"{out} is a pack of other files or options: name another --out, or remove it yourself")
+    packed = facts.get("options") if isinstance(facts, dict) else None
+    packed, asked, default = packed if isinstance(packed, dict) else {}, options.as_json(), Options().as_json()
+    other = [
+        f"{name} {was}, not {value}"
+        for name, value in asked.items()
+        if (was := packed.get(name, default[name])) != value
+    ]
+    same_names = {name: asked[name] for name in packed if name in asked}
+    if other or facts.get("request") != _request(listing, same_names):
+        what = f"made with {', '.join(other)}" if other else "of other files, or of another version of OpenCV"
+        raise InputError(f"{out} is a pack {what}: name another --out, or remove it yourself")
     return open_pack(out)
 
 

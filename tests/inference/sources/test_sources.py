@@ -137,6 +137,11 @@ def test_a_video_that_is_not_one_is_one_sentence(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
+def test_an_empty_source_is_not_the_folder_where_one_stands():
+    with pytest.raises(InputError, match="the source is empty"):
+        open_source("")
+
+
 def test_a_camera_that_is_not_there_is_one_sentence():
     with pytest.raises(InputError, match="/dev/video98 is not there"):
         open_source("98")

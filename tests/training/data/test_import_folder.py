@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
+from training.commands import pack as command
 from training.data.class_map import read_class_map
 from training.data.images import image_size
 from training.data.importers import read
@@ -100,6 +101,19 @@ def test_classes_that_differ_by_case_or_space_only_are_said(tmp_path):
 def test_a_class_map_is_written_in_any_script(tmp_path, name):
     (tmp_path / "map.csv").write_text(f"class,becomes\n{name},car\nकर,tax\n汽,gas\n🚌,bus\n", encoding="utf-8")
     assert read_class_map(str(tmp_path / "map.csv")).becomes(name) == "car"
+
+
+def test_pictures_that_the_class_map_drops_are_called_pictures(tmp_path, capsys):
+    write(tmp_path / "d", *(f"{name}/{name}{i}.png" for name in ("car", "bus", "cow") for i in range(8)))
+    (tmp_path / "map.csv").write_text("class,becomes\ncar,car\nbus,bus\ncow,\n", encoding="utf-8")
+    command.main([str(tmp_path / "d"), "--out", str(tmp_path / "p"), "--classes", str(tmp_path / "map.csv")])
+    assert "left out: 8 pictures, cow: dropped by the class map" in capsys.readouterr().out
+
+
+def test_an_empty_source_is_not_the_folder_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(write(tmp_path, "car/a.png", "bus/b.png"))
+    with pytest.raises(InputError, match="the source is empty"):
+        read("", OPTIONS)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "MPO"])

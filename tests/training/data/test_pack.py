@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -281,14 +282,25 @@ def test_a_pack_of_the_same_request_is_opened_and_not_written_again(source, tmp_
     assert (tmp_path / "p" / "pack.json").stat().st_ino == stamp
 
 
+def test_a_pack_made_before_an_option_came_is_one_of_its_default(source, tmp_path, monkeypatch):
+    whole = Options.as_json
+    before = {k: v for k, v in whole(OPTIONS).items() if k != "background_from_unlabelled"}
+    monkeypatch.setattr(Options, "as_json", lambda it: before)
+    pack(str(source), tmp_path / "p", OPTIONS)
+    monkeypatch.setattr(Options, "as_json", whole)
+    assert pack(str(source), tmp_path / "p", OPTIONS).path == tmp_path / "p"
+    with pytest.raises(InputError, match="made with background_from_unlabelled False, not True"):
+        pack(str(source), tmp_path / "p", replace(OPTIONS, background_from_unlabelled=True))
+
+
 def test_an_existing_out_of_another_request_or_kind_is_left_alone(source, tmp_path):
     pack(str(source), tmp_path / "p", OPTIONS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(InputError, match="other files or options"):
+    with pytest.raises(InputError, match=rf"made with size_px {SIZE}, not {SIZE + 1}: name"):
         pack(str(source), tmp_path / "p", Options(size_px=SIZE + 1))
     write_image(source / "train" / "bus" / "new.png", 77)
-    with pytest.raises(InputError, match="other files or options"):
+    with pytest.raises(InputError, match="a pack of other files"):
         pack(str(source), tmp_path / "p", OPTIONS)
     with pytest.raises(InputError, match="is not a pack"):
         pack(str(source), tmp_path / "mine", OPTIONS)

@@ -30,6 +30,8 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
     if wanted is not None:
         return importlib.import_module(f"{__name__}.{wanted}")
+    if not source:
+        raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names() if name != "folder"}
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
