@@ -51,7 +51,6 @@ def build(
             raise InputError(f"{pretrained} does not exist: give a weights file of {name}, or --pretrained alone")
         overlay = {"file": pretrained, "hf_hub_id": None, "url": None}
     size: dict[str, Any] = {"img_size": size_px} if size_px and has_fixed_size(name) else {}
-    logging.getLogger("timm").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         network: nn.Module = timm.create_model(

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.studies.dated import as_table, write_dated
-from core.cli import run_command
+from core.cli import Parser, run_command
 from core.errors import InputError
 from core.machine import cores
 from core.stats import wilson
@@ -74,7 +74,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--size", type=int, default=64)

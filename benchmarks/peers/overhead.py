@@ -34,7 +34,7 @@ from benchmarks.measure.speed.latency import HotPath
 from benchmarks.studies.commands.hotpath import ONE, by_kernel
 from benchmarks.studies.dated import as_table, write_dated
 from core.bundle.contract import Bundle, open_bundle
-from core.cli import run_command
+from core.cli import Parser, run_command
 from core.errors import InputError
 from core.files import write_json
 from core.geometry.frame import Bytes, Relative
@@ -209,7 +209,7 @@ def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Make Ultralytics' environment, measure in it, report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.overhead", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.peers.overhead", description=__doc__)
     parser.add_argument("video", metavar="VIDEO")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=200)

@@ -162,14 +162,7 @@ def stamp(model: onnx.ModelProto, bundle: Bundle, precision: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter: it prints and warns about its own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    logging.getLogger("torch").setLevel(logging.ERROR)  # it has a level and a handler of its own
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield

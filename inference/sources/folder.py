@@ -42,7 +42,8 @@ class FolderSource(Source):
         self._splits = {folder.name for folder in split_folders(root)}
         self._files = found.pictures
         self._next = 0
-        self._say(self.left_out)
+        for line in self.left_out:
+            log.warning(f"{root}: {line}")
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next whole image. Raises EndOfStream after the last, InputError when there was none at all."""
@@ -74,11 +75,8 @@ class FolderSource(Source):
             raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: give whole ones")
         if few:
             more = ", .." if len(self.skipped) > len(few) else ""
-            self._say([f"skipped: {len(self.skipped)} of {len(self._files)} pictures: {', '.join(few)}{more}"])
-
-    def _say(self, lines: list[str]) -> None:
-        for line in lines:
-            log.warning(f"{self.root}: {line}")
+            skipped = f"{len(self.skipped)} of {len(self._files)} pictures"
+            log.warning(f"{self.root}: skipped: {skipped}: {', '.join(few)}{more}")
 
     def report(self) -> dict[str, Any]:
         """Return the number of pictures, what was left out, and what could not be read."""

@@ -9,7 +9,7 @@ import pytest
 from core.bundle.engine_manifest import load
 from core.errors import InputError
 from inference.backends import trt
-from inference.backends.trt import engine_build
+from inference.backends.trt import build_progress, engine_build
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, timing_file, write_cache
 from tests.bundles import make_bundle
 from tests.export import fake_trt
@@ -64,9 +64,10 @@ def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, ty
     assert (passport.built_on, passport.target) == ("Fake Orin", "sm87")
 
 
-def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put):
+def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put, monkeypatch):
     module, said = put(fake_trt.make("10.3.0")), []
-    trt.build(bundle, "fp32", say=said.append)
+    monkeypatch.setattr(build_progress, "show", said.append)
+    trt.build(bundle, "fp32")
     assert said[0] == "fp32.tensorrt.sm87.b1-4-16.engine: timing, 1 of 2"
     assert module.went_on == [True]
 
@@ -74,7 +75,8 @@ def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put):
         if sentence:
             raise KeyboardInterrupt
 
-    trt.build(bundle, "fp32", say=interrupted)
+    monkeypatch.setattr(build_progress, "show", interrupted)
+    trt.build(bundle, "fp32")
     assert module.went_on == [False]
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from core.log import shows_progress
-
-Say = Callable[[str], None]
-"""Takes one line of progress, shown over the last one."""
 
 _loggers: dict[str, Any] = {}
 
@@ -34,8 +30,8 @@ def logger(trt: ModuleType) -> Any:
     return kept
 
 
-def monitor(trt: ModuleType, what: str, say: Say) -> Any:
-    """Return a progress monitor that says the innermost phase and its share; it must outlive the build.
+def monitor(trt: ModuleType, what: str) -> Any:
+    """Return a progress monitor that shows the innermost phase and its share; it must outlive the build.
 
     TensorRT calls it from threads of its own: it holds no state but the phases, and Ctrl-C in it ends the build.
     """
@@ -53,7 +49,7 @@ def monitor(trt: ModuleType, what: str, say: Say) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             try:
-                say(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+                show(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
             except KeyboardInterrupt:
                 return False
             return True
@@ -61,7 +57,7 @@ def monitor(trt: ModuleType, what: str, say: Say) -> Any:
     return Monitor()
 
 
-def say_on_terminal(sentence: str) -> None:
+def show(sentence: str) -> None:
     """Show a line of progress on stderr, over the last one; into a file or a pipe nothing."""
     if shows_progress():
         print(f"\r\x1b[K{sentence}", end="", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from core.bundle.engine_manifest import FOLDER, Passport, engine_name
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file, write_text
 from inference.backends.trt import device_memory
-from inference.backends.trt.build_progress import Say, logger, monitor, say_on_terminal
+from inference.backends.trt.build_progress import logger, monitor, show
 from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
@@ -95,7 +95,6 @@ def build(
     runtime: str | None = None,
     sm: int | None = None,
     options: Options | None = None,
-    say: Say = say_on_terminal,
 ) -> Path:
     """Build the engine of one precision for one compute capability; write it with its passport; return its path.
 
@@ -119,10 +118,10 @@ def build(
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
     path = bundle.path / FOLDER / engine_name(precision, name, f"sm{target}", options.batches)
-    watch = monitor(trt, path.name, say)
+    watch = monitor(trt, path.name)
     config.progress_monitor = watch
     engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
-    say("")
+    show("")
     with replacing(path) as temporary:
         temporary.write_bytes(engine)
     Passport(
