@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -59,6 +60,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with _named(path, temporary):
+            if path.exists() and not path.is_dir():  # it is someone's file: never moved away
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             temporary.mkdir()
             yield temporary
             _put_in_place(temporary, path)

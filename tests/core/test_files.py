@@ -51,6 +51,15 @@ def test_a_replaced_folder_holds_nothing_of_the_old_one(tmp_path):
     assert [p.name for p in path.iterdir()] == ["new"]
 
 
+def test_a_file_where_a_folder_belongs_stays_and_is_named(tmp_path):
+    path = tmp_path / "report"
+    path.write_text("mine")
+    with pytest.raises(NotADirectoryError) as caught, replacing_folder(path) as temporary:
+        (temporary / "results.json").write_text("{}")
+    assert caught.value.filename == str(path)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
 def test_kill_inside_a_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
