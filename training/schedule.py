@@ -65,7 +65,7 @@ def side_px(recipe: Recipe, epoch: int, full_px: int) -> int:
     Source: Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (DAWNBench), progressive resizing.
     """
     whole = recipe.full_size_at * recipe.epochs
-    if epoch >= whole:
+    if epoch >= whole or recipe.start_size == 1:  # a size that is no whole number of steps, too
         return full_px
     share = recipe.start_size + (1 - recipe.start_size) * epoch / whole
     return min(full_px, max(SIDE_STEP_PX, SIDE_STEP_PX * round(share * full_px / SIDE_STEP_PX)))
