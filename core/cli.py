@@ -7,6 +7,7 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +39,11 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def error(self, message: str) -> NoReturn:
-        """Raise InputError."""
+        """Raise InputError. An option that is not known stands there without its value, which may be a secret."""
+        start, _, words = message.partition("unrecognized arguments: ")
+        if options := [word for word in words.split() if word.startswith("-")]:
+            message = f"{start}unrecognized arguments: {' '.join(options)}"
+        message = re.sub(r"(--[\w-]+)=\S*", r"\1", message)
         raise InputError(f"{message}: see {self.prog} --help")
 
 

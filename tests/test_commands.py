@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from core.cli import run_command
+from core.cli import Parser, run_command
 from core.errors import CheckError, DeviceError, InputError
 
 ROOT = Path(__file__).parents[1]
@@ -52,3 +53,15 @@ def test_each_kind_of_failure_has_its_exit_code(error, code):
         raise error
 
     assert run_command(fail) == code
+
+
+@pytest.mark.parametrize(
+    "typed", [["--webtoken", "SECRET"], ["--webtoken=SECRET"], ["--webtoken", "SEC RET"], ["--web-=SECRET"]]
+)
+def test_the_value_of_an_option_that_is_not_known_is_not_repeated(typed):
+    parser = Parser(prog="x")
+    parser.add_argument("--web-token")
+    parser.add_argument("--web-port")
+    with pytest.raises(InputError, match="--web") as caught:
+        parser.parse_args(typed)
+    assert not {"SEC", "RET"} & set(re.findall("SEC|RET", str(caught.value)))
