@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core.bundle.contract import open_bundle
+from core.bundle.engine_manifest import FOLDER, engines_of
 from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
@@ -23,15 +24,15 @@ ROOT = Path(__file__).parents[1]
 DEVICE = Path(__file__).parent / "device"
 LOCKS = ("x86-64.txt", "aarch64.txt")
 SUMS = "SHA256SUMS"
+PAPERS = ("bundle.json", "choice.json", "MODEL_CARD.md")
+"""What a bundle holds for people and readers, besides the files that bundle.json binds."""
 Files = dict[str, bytes | Path]
 """{name in the archive: its bytes, or the file that holds them}."""
 
 
 def device_files(bundle: Path) -> Files:
     """Return what runs one bundle. Raises InputError when a file of it is not the one that was proved."""
-    check_whole(open_bundle(bundle))
-    files: Files = {f"bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
-    files |= _package("core") | _package("inference")
+    files = _bundle_files(bundle, "bundle") | _package("core") | _package("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
     return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
 
@@ -45,10 +46,23 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
     files: Files = {f"{name}/run.json": json.dumps(facts, indent=1).encode()}
     files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
     for arch, bundle in run.bundles().items():
-        check_whole(open_bundle(bundle))
-        files |= {f"{name}/{arch}/bundle/{path.relative_to(bundle)}": path for path in _plain(bundle)}
+        files |= _bundle_files(bundle, f"{name}/{arch}/bundle")
     files |= _package("benchmarks")
     return files | {"prove.sh": DEVICE / "prove.sh", "requirements/proof.txt": DEVICE / "proof.txt"}
+
+
+def _bundle_files(folder: Path, place: str) -> Files:
+    """Return the files of a checked bundle, under `place`. Raises InputError for a file that nothing binds."""
+    bundle = open_bundle(folder)
+    check_whole(bundle)
+    beside = (f"{FOLDER}/timing.", *(f"{FOLDER}/{engine.name}" for engine in engines_of(bundle)))
+    files: Files = {}
+    for path in _plain(folder):
+        name = str(path.relative_to(folder))
+        if name not in {*bundle.files, *PAPERS} and not name.startswith(beside):
+            raise InputError(f"{path} is neither bound by {bundle.file} nor part of an engine: remove it")
+        files[f"{place}/{name}"] = path
+    return files
 
 
 def _write_test_rows(pack: Pack, folder: Path) -> None:

@@ -54,6 +54,11 @@ class Passport:
     """
 
     def __post_init__(self) -> None:
+        for name in [item.name for item in fields(self) if item.type == "str"]:
+            if not isinstance(value := getattr(self, name), str):
+                raise TypeError(f"{name} is {value!r}, not a text")
+        if self.proved_on is not None and not isinstance(self.proved_on["name"], str):
+            raise TypeError(f"proved_on is {self.proved_on!r}")
         if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
             raise InputError(f"{self.engine}: state is {self.state!r} with proved_on {self.proved_on!r}")
         if Path(self.engine).name != self.engine or Path(self.onnx).name != self.onnx:
@@ -109,7 +114,7 @@ def load(engine: Path, mend: str) -> Passport:
     body = read_sealed(file, names, SCHEMA, mend)
     try:
         return Passport(**{name: body[name] for name in names} | {"batches": tuple(body["batches"])})
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
 
 

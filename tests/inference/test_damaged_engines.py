@@ -82,7 +82,33 @@ def change_onnx(engine):
     return "its ONNX sha256 is"
 
 
-DAMAGES = (damage_engine, damage_passport, remove_engine, remove_passport, rename, change_contract, change_onnx)
+def write_a_number(engine):
+    """The digest agrees: written so by another program, or another version of this one."""
+    passport = load(engine, "")
+    object.__setattr__(passport, "target", 87)
+    passport.save(engine.parent)
+    return "target is 87, not a text"
+
+
+def prove_nowhere(engine):
+    passport = load(engine, "")
+    object.__setattr__(passport, "proved_on", {"sm": 87})
+    object.__setattr__(passport, "state", "proved")
+    passport.save(engine.parent)
+    return "has a value of the wrong type ('name')"
+
+
+DAMAGES = (
+    damage_engine,
+    damage_passport,
+    remove_engine,
+    remove_passport,
+    rename,
+    change_contract,
+    change_onnx,
+    write_a_number,
+    prove_nowhere,
+)
 
 
 def test_whole_engines_pass_without_a_device(bundle, capsys):
@@ -112,3 +138,15 @@ def test_a_damaged_engine_is_not_packed(bundle, damage):
     with pytest.raises(InputError, match=engines_of(bundle)[0].name):
         package.main([str(run)])
     assert not list(run.glob("*.tar.gz"))
+
+
+@pytest.mark.parametrize("name", ["engines/net.plan", "engines/older/fp16.engine", "model.int4.onnx"])
+def test_what_nothing_binds_is_not_packed(bundle, name):
+    run, stray = bundle.path.parent, bundle.path / name
+    write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"not proved")
+    with pytest.raises(InputError, match=f"{stray} is neither bound by"):
+        package.main([str(run)])
+    stray.unlink()
+    assert package.main([str(run)]) == 0
