@@ -24,7 +24,7 @@ class DeviceError(Exception):
     """A runtime or a device failed while it was used: one sentence that says what to look at. Exit code 1."""
 
 
-def as_device_error(error: Exception, what: str) -> DeviceError:
+def as_device_error(error: BaseException, what: str) -> DeviceError:
     """Return the failure of `what` as one sentence; an error of ours is a sentence already."""
     ours = isinstance(error, (InputError, CheckError, DeviceError))
     sentence = str(error) if ours else f"{what} failed ({type(error).__name__}: {error}): start it again"

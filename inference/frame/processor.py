@@ -39,7 +39,9 @@ class Pipeline:
         filled = perf_counter_ns()
         try:
             probs = self.backend.infer(n)
-        except Exception as error:  # the runtimes' exceptions share no base, and a plug-in has its own
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
             raise as_device_error(error, "the network") from error
         self.pre_ns, self.infer_ns = filled - started, perf_counter_ns() - filled
         return probs

@@ -139,6 +139,10 @@ def test_time_that_jumps_backwards_breaks_nothing(tmp_path):
     assert (done.error, done.states, done.summary["frames"]) == (None, ["OK"], 5)
 
 
+class Panic(BaseException):
+    """As of a runtime written in Rust, whose panics are no Exception."""
+
+
 class OwnError(Exception):
     """Of a plug-in."""
 
@@ -171,7 +175,7 @@ def failing(error):
 
         def infer(n):
             if next(left, None) is None:
-                raise error if isinstance(error, Exception) else error()
+                raise error if isinstance(error, BaseException) else error()
             return honest(backend, n)
 
         backend.infer = infer
@@ -187,6 +191,8 @@ def failing(error):
         (failing(InputError("net.engine failed to run: build it again")), "net.engine failed to run"),
         (failing(CheckError("a check")), "a check"),
         (failing(OwnError()), "OwnError"),
+        (failing(Panic("a panic of Rust")), "Panic: a panic of Rust"),
+        (failing(SystemExit(0)), "SystemExit"),
         (failing(cuda_error), "cudaStreamSynchronize failed (700)"),
         (unbound, "the network failed"),
         (misshapen, "the network failed"),
