@@ -43,11 +43,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 SUFFIX, HIDDEN, BROKEN = "no picture by its suffix", "hidden", "a broken link"
-AGAIN, CLOSED, SPECIAL = (
-    "a link to a folder above, or to one that was read already",
-    "a folder that cannot be read",
-    "no regular file",
-)
+AGAIN = "a link to a folder above, or to one that was read already"
+CLOSED, SPECIAL = "a folder that cannot be read", "no regular file"
 
 PNG, JPEG_START, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd9"
 DECODER_LINE = re.compile(r"\[ ?(WARN|ERROR|INFO):|Corrupt JPEG data|Premature end of JPEG|libpng |Inconsistent prog")
@@ -179,7 +176,7 @@ def read_picture(file: Path) -> Bytes | str:
         return "too large for the memory"
     if frame is None:
         return "unreadable: not an image, or not a whole one"
-    return reported_damage(data, said) or frame
+    return reported_damage(data, said) or _depth_unused(data, frame) or frame
 
 
 _listen = StderrCapture(DECODER_LINE)
@@ -199,6 +196,16 @@ def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
             problem = str(error)
     cv2.utils.logging.setLogLevel(level)
     return None if frame is None else np.asarray(frame, np.uint8), "".join(said), problem
+
+
+def _depth_unused(data: bytes, frame: Bytes) -> str | None:
+    """Say that a file of 16 bits uses 12 or fewer: the upper 8, all that OpenCV keeps, are nearly black then."""
+    if data.startswith(JPEG_START) or frame.max() > 16:  # TIFF's are rounded up
+        return None
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    top = 0 if deep is None or deep.dtype != np.uint16 else int(deep.max())
+    few = f"nearly black: {top} of 65535 is its brightest, 12 bits in a file of 16: save it as 8"
+    return few if 0 < top < 4096 else None
 
 
 def reported_damage(data: bytes, said: str) -> str | None:

@@ -8,6 +8,7 @@ from time import monotonic_ns
 from typing import Any
 
 from core.data.images import IMAGE_SUFFIXES, Scan, printable, read_picture, say_left_out, scan, split_folders
+from core.data.several import holds_several, say_first_alone
 from core.errors import InputError
 from core.geometry.frame import Frame
 from inference.capture.base import EndOfStream, Source
@@ -38,6 +39,7 @@ class FolderSource(Source):
         self.root = root
         self.skipped: dict[str, str] = {}
         """{name: why it cannot be read}"""
+        self._several: list[Path] = []
         self.left_out = say_left_out([found], root)
         self._splits = {folder.name for folder in split_folders(root)}
         self._files = found.pictures
@@ -55,6 +57,7 @@ class FolderSource(Source):
             if isinstance(image, str):
                 self.skipped[name] = image
                 continue
+            self._several += [file] if holds_several(file) else []
             label = self._class_of(file)
             truth = {WHOLE: label} if label else {}
             return Frame(index, monotonic_ns(), image, index * 1_000_000_000, truth, name)
@@ -77,7 +80,17 @@ class FolderSource(Source):
             more = ", .." if len(self.skipped) > len(few) else ""
             skipped = f"{len(self.skipped)} of {len(self._files)} pictures"
             log.warning(f"{self.root}: skipped: {skipped}: {', '.join(few)}{more}")
+        for line in self._in_part():
+            log.warning(f"{self.root}: {line}")
+
+    def _in_part(self) -> list[str]:
+        return say_first_alone(self._several, self.root)
 
     def report(self) -> dict[str, Any]:
-        """Return the number of pictures, what was left out, and what could not be read."""
-        return {"pictures": len(self._files), "left_out": self.left_out, "skipped": self.skipped}
+        """Return the number of pictures, what was left out, skipped, or read in part."""
+        return {
+            "pictures": len(self._files),
+            "left_out": self.left_out,
+            "skipped": self.skipped,
+            "read_in_part": self._in_part(),
+        }

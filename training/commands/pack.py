@@ -27,7 +27,8 @@ counted, and the first is named; what may mean two pictures or classes ends with
 from pictures whose annotations are all known.
 
 Pictures are found by their suffix and read as OpenCV reads them: of an animated GIF, WebP or PNG and of a TIFF with
-pages the first one, without transparency. A damaged one is rejected with the reason. In WebP, JPEG 2000, BMP, PNM, Sun
+pages the first one (the rest is counted), without transparency. A damaged one is rejected with the reason, and so is
+one that uses 12 bits or fewer in a file of 16, which would be nearly black. In WebP, JPEG 2000, BMP, PNM, Sun
 raster and TIFF without compression only a wrong length can be told, and a gap in a JPEG nearly always, not always.
 
 An --out that exists is never overwritten: when it is a pack of the same files and options nothing is done,

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 
 from core.data.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
+from core.data.several import holds_several, say_first_alone
 from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
 from core.log import shows_progress
@@ -86,10 +87,19 @@ def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Cont
     if not kept:
         raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
     files = files.keep([d.row for d in kept])
-    warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes)
+    warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes) + _in_part(listing, samples, kept)
     rows = _with_calibration(samples, kept, options.seed)
     _write_rows(folder / "rows.csv", rows)
     return Content(listing, samples, done, rows, warnings, files, examine(rows, listing.classes, files.open()))
+
+
+def _in_part(listing: Listing, samples: list[Sample], kept: list[Done]) -> list[str]:
+    """Say which files hold more pictures than the one that was packed."""
+    if listing.synthetic:
+        return []
+    root = Path(listing.root)
+    files = (root / name for name in sorted({samples[d.row].source for d in kept}))
+    return say_first_alone(filter(holds_several, files), root)
 
 
 def _leaks_page(out: Path) -> Path:

@@ -73,6 +73,22 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage(tmp_path, tail):
     assert isinstance(read(tmp_path, JPEG + tail), np.ndarray)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_few_bits_in_a_file_of_16_are_a_reason_never_a_black_picture(tmp_path, suffix, bits):
+    for name, shift in (("few", 16 - bits), ("whole", 0)):
+        cv2.imwrite(str(tmp_path / (name + suffix)), (PIXELS.astype(np.uint16) * 257) >> shift)
+    reason = read_picture(tmp_path / f"few{suffix}")
+    assert str(reason).startswith("nearly black: ")
+    assert np.abs(read_picture(tmp_path / f"whole{suffix}").astype(int) - PIXELS).max() <= 1
+
+
+def test_a_black_picture_of_16_bits_and_a_dark_one_of_8_are_pictures(tmp_path):
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((20, 30, 3), np.uint16))
+    cv2.imwrite(str(tmp_path / "dark.png"), np.full((20, 30, 3), 9, np.uint8))
+    assert all(isinstance(read_picture(tmp_path / f"{name}.png"), np.ndarray) for name in ("black", "dark"))
+
+
 def png_of(width: int, height: int) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -201,6 +217,17 @@ def test_the_truth_of_nested_class_folders_is_the_class_folder(tmp_path, file):
     assert dict(frame.truth) == ({} if file.startswith("train") else {"frame": "car"})
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif", ".avif"])
+def test_a_file_of_several_pictures_is_counted_and_named(tmp_path, suffix):
+    first, second = (Image.fromarray(noise(seed, 24, 32)) for seed in (1, 2))
+    first.save(tmp_path / f"one{suffix}")
+    first.save(tmp_path / f"two{suffix}", save_all=True, append_images=[second])
+    source = open_source(str(tmp_path))
+    assert len(read_all(source)) == 2
+    said = f"read in part: 1 (two{suffix}): several pictures in one file, the first is taken"
+    assert source.report()["read_in_part"] == [said]
+
+
 def test_a_folder_says_what_it_leaves_out_and_what_it_skips(tmp_path, capsys):
     for name, data in {"a.png": encode("PNG"), "b.jpg": cut(JPEG), "c.heic": b"x"}.items():
         (tmp_path / name).write_bytes(data)
@@ -208,7 +235,7 @@ def test_a_folder_says_what_it_leaves_out_and_what_it_skips(tmp_path, capsys):
     assert len(read_all(source)) == 1
     left_out = "left out: 1 file that is no picture by its suffix (.heic 1)"
     why = "damaged JPEG: premature end of data segment"
-    assert source.report() == {"pictures": 2, "left_out": [left_out], "skipped": {"b.jpg": why}}
+    assert source.report() == {"pictures": 2, "left_out": [left_out], "skipped": {"b.jpg": why}, "read_in_part": []}
     assert capsys.readouterr().err == (
         f"warning: {tmp_path}: {left_out}\nwarning: {tmp_path}: skipped: 1 of 2 pictures: b.jpg ({why})\n"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from core.errors import InputError
 from training.commands import pack as command
@@ -108,6 +109,14 @@ def test_pictures_that_the_class_map_drops_are_called_pictures(tmp_path, capsys)
     (tmp_path / "map.csv").write_text("class,becomes\ncar,car\nbus,bus\ncow,\n", encoding="utf-8")
     command.main([str(tmp_path / "d"), "--out", str(tmp_path / "p"), "--classes", str(tmp_path / "map.csv")])
     assert "left out: 8 pictures, cow: dropped by the class map" in capsys.readouterr().out
+
+
+def test_a_file_of_several_pictures_is_named_by_the_pack(tmp_path):
+    write(tmp_path / "d", *(f"{name}/{name}{i}.png" for name in ("car", "bus") for i in range(8)))
+    pages = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8)) for seed in (98, 99)]
+    pages[0].save(tmp_path / "d" / "car" / "pages.tif", save_all=True, append_images=pages[1:])
+    made = pack(str(tmp_path / "d"), tmp_path / "p", OPTIONS)
+    assert "read in part: 1 (car/pages.tif): several pictures in one file, the first is taken" in made.facts["warnings"]
 
 
 def test_an_empty_source_is_not_the_folder_where_one_stands(tmp_path, monkeypatch):
