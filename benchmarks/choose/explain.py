@@ -26,7 +26,7 @@ def explain_rule(policy: Policy) -> str:
     )
     return (
         f"Of the candidates {'of which ' + ' and '.join(limits) if limits else 'there are'}, {best} is the reference."
-        f" A {OBJECTIVES[policy.objective].replace('est', 'er', 1)} one takes its place only if the upper 95% bound"
+        f" A {_comparative(policy)} one takes its place only if the upper 95% bound"
         f" (one-sided, Tango's paired score) of its loss against the reference is under {_points(policy.margin)}:"
         f" missing evidence is not equality. The {OBJECTIVES[policy.objective]} of those wins; among equals, by"
         f" {', then '.join(policy.equals) or 'name'}."

@@ -80,11 +80,10 @@ class Policy:
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(body) - known):
             raise InputError(f"{where} has the unknown field {unknown[0]!r}: choose from {', '.join(sorted(known))}")
-        if "equals" in body and not (
-            isinstance(body["equals"], list) and all(isinstance(n, str) for n in body["equals"])
-        ):
+        equals = body.get("equals", [*cls.equals])
+        if not isinstance(equals, list) or not all(isinstance(name, str) for name in equals):
             raise InputError(f"{where}: policy.equals is not a list of names")
-        return cls(**{**body, **({"equals": tuple(body["equals"])} if "equals" in body else {})})
+        return cls(**{**body, "equals": tuple(equals)})
 
     def cost(self, label: str) -> float:
         """Return what missing a row of a class costs."""

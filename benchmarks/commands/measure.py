@@ -35,24 +35,23 @@ def main(arguments: list[str]) -> int:
     run = open_run(options.run)
     results, field, pack = measure(run, request_of(options, policy))
     outcome = choose(results, policy)
-    candidates = {m.candidate.name: m.candidate for m in field.measured}
+    measured = {m.candidate.name: m for m in field.measured}
     if outcome.chosen:
-        add_age_of_chosen(results, candidates[outcome.chosen.name], effort_of(options))
+        add_age_of_chosen(results, measured[outcome.chosen.name].candidate, effort_of(options))
     results["protocol"]["source"] = public_uri(results["protocol"]["source"])  # the last drive is done
     judge_seeds(results, policy)
     results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
     shown = outcome.chosen or outcome.reference
-    predictions = {m.candidate.name: m.predictions for m in field.measured}.get(shown.name) if shown else None
+    predictions = measured[shown.name].predictions if shown else None
     results["worst"] = list_worst(predictions, pack) if predictions else []
     results["flipped"] = list_flipped(results["ladder"], pack)
     report = run.path / "report" / "report.html"
     write_report(report.parent, [results], draw_rows([*results["worst"], *results["flipped"]], pack))
     if outcome.chosen is None:
         raise CheckError(f"{results['choice']['sentence']}; see {report}")
-    chosen = candidates[outcome.chosen.name]
-    opened = next(m.opened for m in field.measured if m.candidate is chosen)
-    card = write_card(results, chosen)
-    write_production(run.path / "production", chosen, results["choice"], card, measured=opened["file"])
+    chosen = measured[outcome.chosen.name]
+    card, file = write_card(results, chosen.candidate), chosen.opened["file"]
+    write_production(run.path / "production", chosen.candidate, results["choice"], card, measured=file)
     print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))
     log.info(f"report: {report}")
     return 0

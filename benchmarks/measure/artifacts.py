@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.candidates import read_passports
-from core.bundle.contract import Bundle
+from core.bundle.contract import MEND, Bundle
 from core.errors import InputError
-from core.files import read_json
+from core.files import read_object
 
 RUNG = {
     "name", "split", "rows", "max_dprob", "p99_dprob", "top1_agreement", "accuracy", "accuracy_loss", "flipped"
@@ -56,11 +56,9 @@ def read_ladder(bundle: Bundle) -> list[dict[str, Any]]:
     file = bundle.path / "parity.json"
     if not file.is_file():
         return []
-    body = read_json(file, "export the run again with `python -m export`")
-    held = body.get("rungs") if isinstance(body, dict) else None
-    if not isinstance(held, list) or not all(isinstance(rung, dict) and set(rung) >= RUNG for rung in held):
-        raise InputError(f"{file} holds no rungs: export the run again with `python -m export`")
-    rungs: list[dict[str, Any]] = held
+    rungs: Any = read_object(file, MEND).get("rungs")
+    if not isinstance(rungs, list) or not all(isinstance(rung, dict) and set(rung) >= RUNG for rung in rungs):
+        raise InputError(f"{file} holds no rungs: {MEND}")
     return rungs
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
+
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.redact import public_uri
@@ -25,15 +27,10 @@ def frames_of(uri: str | None, count: int = COUNT) -> list[Bytes]:
     """Return the first `count` frames of a source, or synthetic ones. Raises InputError when it has none."""
     if uri is None:
         return synthetic_frames(count)
-    source = open_source(uri)
     frames: list[Bytes] = []
-    try:
+    with closing(open_source(uri)) as source, suppress(EndOfStream, SourceLost):
         while len(frames) < count and (frame := source.read(timeout_s=10.0)) is not None:
             frames.append(frame.image_bgr.copy())
-    except (EndOfStream, SourceLost):
-        pass
-    finally:
-        source.close()
     if not frames:
         raise InputError(f"{public_uri(uri)} gave no frame: check it with `python -m inference run`")
     return frames

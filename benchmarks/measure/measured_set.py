@@ -80,8 +80,7 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
     """Raise InputError when a bound file is damaged, or the pack is of other classes: before anything is measured."""
     for bundle in {c.arch: c.bundle for c in candidates}.values():
         check_same_data(pack, bundle)
-        for name in bundle.files:
-            bundle.check_file(name)
+        bundle.check_files()
 
 
 @contextmanager

@@ -31,8 +31,7 @@ def measure_other_sizes(
         return []
     with open_field(candidates) as (opened, _):
         for candidate, _path in opened:
-            for name in candidate.bundle.files:
-                candidate.bundle.check_file(name)
+            candidate.bundle.check_files()
         paths = [path for _, path in opened]
         taken = take_turns(paths, frames, samples=samples, on_round=show_progress("other sizes"))
         described = [path.pipeline.backend.describe() for path in paths]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure.accuracy import classify_rows
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.measured_set import open_field
 from benchmarks.measure.session import pick_front
@@ -26,7 +27,6 @@ from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from core.geometry.preprocess import whole
 from core.stats import Floats, bootstrap_ratio, early_stopping_count
 from inference.backends import open_backend
 from inference.frame.processor import Pipeline
@@ -133,8 +133,7 @@ def compare_p90s(before: Floats, theirs: Floats, after: Floats) -> dict[str, Any
 
 def say(pipeline: Pipeline, image: Bytes) -> int:
     """Return the class of a row that goes in as a frame. image: uint8 (S, S, 3) RGB."""
-    frame_bgr = np.ascontiguousarray(image[..., ::-1])
-    return int(pipeline.classify(frame_bgr, [whole(frame_bgr)])[0].argmax())
+    return int(classify_rows(pipeline, image[None])[0].argmax())
 
 
 def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:

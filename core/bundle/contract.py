@@ -111,6 +111,11 @@ class Bundle:
         }
         return replace(self, files=entries)
 
+    def check_files(self) -> None:
+        """Raise InputError naming the first bound file whose bytes are not those that were proved."""
+        for name in self.files:
+            self.check_file(name)
+
     def check_file(self, name: str) -> Path:
         """Return the path of a bound file whose bytes are those that were proved. Raises InputError otherwise."""
         path, entry = self.path / name, self.files.get(name)

@@ -1,4 +1,4 @@
-"""What OpenCV's FFmpeg does not pass on: why something does not open."""
+"""What OpenCV was built with, and what its FFmpeg does not pass on: why something does not open."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+
+import cv2
 
 OPENED_AGAIN_S = 6.0
 """Longer than this is not waited for the reason."""
@@ -19,6 +21,12 @@ WARNING = "24"
 FAILURE = re.compile(r"error|fail|not found|cannot|unable|invalid|no such", re.IGNORECASE)
 FFMPEG_LINE = re.compile(r"\[(?!.*(?:WARN|ERROR|INFO):)[^\]]*\] *(.+)")
 """FFmpeg's lines begin with [OPENCV:FFMPEG:16] or [rtsp @ 0x55..], OpenCV's own with [ WARN:0@0.01]."""
+
+
+def built_with(key: str) -> str:
+    """Return what OpenCV's build information says after `key`, such as `YES (1.20.3)`; NO where it says nothing."""
+    lines = [line.strip() for line in cv2.getBuildInformation().splitlines()]
+    return next((line.removeprefix(key).strip() for line in lines if line.startswith(key)), "NO")
 
 
 def why_not_open(uri: str) -> str:

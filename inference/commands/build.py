@@ -50,20 +50,8 @@ def main(arguments: list[str]) -> int:
             passport = load(engine, "build it again")
             size = f"{passport.engine_bytes / 2**20:.1f} MiB in {passport.build_seconds:.1f} s"
             lines.append(f"{passport.state:6} {engine}  {size}, {passport.runtime} {passport.version}")
-            rows.append(
-                {
-                    "engine": str(engine),
-                    "precision": precision,
-                    "runtime": passport.runtime,
-                    "version": passport.version,
-                    "target": passport.target,
-                    "bytes": passport.engine_bytes,
-                    "build_seconds": passport.build_seconds,
-                    "state": passport.state,
-                }
-            )
-    if asked.json:
-        print(json.dumps(rows, indent=1))
-    else:
-        print("\n".join(lines))
+            facts = {name: getattr(passport, name) for name in ("precision", "runtime", "version", "target")}
+            facts |= {"bytes": passport.engine_bytes, "build_seconds": passport.build_seconds, "state": passport.state}
+            rows.append({"engine": str(engine), **facts})
+    print(json.dumps(rows, indent=1) if asked.json else "\n".join(lines))
     return 0 if rows else 1

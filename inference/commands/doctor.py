@@ -131,9 +131,8 @@ def _camera(device: Path) -> Row:
 
 def _opencv() -> list[Row]:
     """Say what this OpenCV was built with: each kind of source needs one of it."""
-    import cv2
+    from inference.capture.ffmpeg import built_with
 
-    lines = [line.strip() for line in cv2.getBuildInformation().splitlines()]
     system = "sudo apt install python3-opencv && python3 -m venv --system-site-packages .venv"
     wheel = "pip install --force-reinstall opencv-python-headless"
     parts = (
@@ -143,7 +142,7 @@ def _opencv() -> list[Row]:
     )
     rows = []
     for part, key, need, mend in parts:
-        value = next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "NO")
+        value = built_with(key)
         here = value.startswith("YES")
         rows.append(_row(part, here, value if here else f"not built in; {need}", mend))
     return rows

@@ -41,8 +41,8 @@ class Limits:
 class Sight:
     """Looks at one frame after the other."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self) -> None:
+        self.limits = Limits()
         self.same = False
         """Whether the last two frames were identical in every patch: a sensor's noise never repeats itself."""
         self.sharpness = 0.0

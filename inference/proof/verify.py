@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +29,7 @@ def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | Non
 
     Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
     """
-    for name in bundle.files:
-        bundle.check_file(name)
+    bundle.check_files()
     lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
     lines += [line for name in backends or names() for line in _backend_lines(bundle, name, threads)]
     # last, since a proof that was just written changes what a passport says
@@ -39,8 +39,7 @@ def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | Non
 
 def check_whole(bundle: Bundle) -> None:
     """Raise InputError naming the first file, engines among them, that is not the one that was proved or built."""
-    for name in bundle.files:
-        bundle.check_file(name)
+    bundle.check_files()
     for engine in engines_of(bundle):
         check_engine(bundle, engine)
 
@@ -83,11 +82,8 @@ def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None
     """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
     what = f"{name} {precision}"
     try:
-        backend = open_backend(name, bundle, precision, threads=threads)
-        try:
+        with closing(open_backend(name, bundle, precision, threads=threads)) as backend:
             rows = prove(bundle, name, backend, precision)
-        finally:
-            backend.close()
     except NotHereError as error:
         return [Line(what, "not here", str(error))]
     except Exception as error:  # a runtime may raise anything

@@ -6,6 +6,7 @@ import cv2
 
 from core.errors import InputError
 from core.redact import public_uri
+from inference.capture.ffmpeg import built_with
 from inference.capture.live import LiveSource
 from inference.capture.reader import CaptureReader
 
@@ -23,11 +24,6 @@ def open_source(uri: str) -> LiveSource:
     number = uri.removeprefix("csi://")
     if not number.isdigit():
         raise InputError(f"{public_uri(uri)} names no sensor: give csi://0")
-    if not any(line.split()[-1] == "YES" for line in _about("GStreamer")):
+    if not built_with("GStreamer:").startswith("YES"):
         raise InputError(f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
     return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))
-
-
-def _about(name: str) -> list[str]:
-    lines = [line.strip() for line in cv2.getBuildInformation().splitlines()]
-    return [line.split("(")[0].strip() for line in lines if line.startswith(f"{name}:")]
