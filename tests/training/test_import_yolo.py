@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import InputError
 from tests.training.data.detection_sets import BOXES, NAMES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_yolo as write
 from training.data.importers import read
 from training.data.listing import Options
+from training.data.pack_writer import pack
 
 LINES = {
     "four fields": "0 0.5 0.5 0.2",
@@ -295,3 +297,21 @@ def test_boxes_over_the_edge_are_cut_and_told(one):
     listing = read(str(label(one, "0 0.1 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n")), Options(margin=0.0, background=0))
     assert crops(listing) == {("a.png", "bus", (0, 30, 30, 70)), ("a.png", "car", (40, 40, 60, 60))}
     assert any("over the edge of their picture, cut there: 1, the first" in line for line in listing.warnings)
+
+
+def test_numbers_that_count_from_one_are_not_taken_without_a_word(tmp_path):
+    root = write(tmp_path, SIZES, BOXES)
+    (root / "data.yaml").write_text("names: [bus, car, person, van]\ntrain: ../train/images\n", encoding="utf-8")
+    for file in (root / "train" / "labels").glob("*.txt"):
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(f"{int(line[0]) + 1}{line[1:]}" for line in lines if line))
+    said = "classes that are listed and that no box has: 1, the first bus"
+    assert said in read(str(root), OPTIONS).warnings
+
+
+def test_one_class_left_says_what_was_left_out(tmp_path):
+    root = write(tmp_path, SIZES, {name: [("car", (10.0, 20.0, 70.0, 60.0))] for name in SIZES})
+    label = next((root / "train" / "labels").glob("*.txt"))
+    label.write_text(label.read_text() + "9 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InputError, match=r"only the class car \(left out: 1 malformed, first "):
+        pack(str(root), tmp_path / "p", Options(size_px=32, resplit=True, background=0))

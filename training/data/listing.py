@@ -119,3 +119,10 @@ class Listing:
     warnings: list[str] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """{"source", "box", "reason"} of images that the importer itself could not read."""
+
+    def describe_skipped(self) -> str:
+        """Return what was left out, and where the first of each kind stands, in one line."""
+        firsts = self.first_skipped
+        return "; ".join(
+            f"{n} {why}" + (f", first {firsts[why]}" if why in firsts else "") for why, n in self.skipped.items()
+        )

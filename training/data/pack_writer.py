@@ -87,7 +87,7 @@ def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Cont
     if not kept:
         raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
     files = files.keep([d.row for d in kept])
-    warnings = check_splits(source, [samples[d.row] for d in kept], listing.classes) + _in_part(listing, samples, kept)
+    warnings = check_splits(source, [samples[d.row] for d in kept], listing) + _in_part(listing, samples, kept)
     rows = _with_calibration(samples, kept, options.seed)
     _write_rows(folder / "rows.csv", rows)
     return Content(listing, samples, done, rows, warnings, files, examine(rows, listing.classes, files.open()))

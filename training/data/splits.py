@@ -81,11 +81,13 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
     return set(order[pick_balanced(np.array(labels)[order], wanted)].tolist())
 
 
-def check_splits(source: str, samples: Sequence[Sample], classes: Sequence[str]) -> list[str]:
+def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
     """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
+    classes = listing.classes
     if len(classes) < 2:
+        left_out = f" (left out: {listing.describe_skipped()})" if listing.skipped else ""
         raise InputError(
-            f"{source} has only the class {', '.join(classes)}: give at least two, a folder or a name each"
+            f"{source} has only the class {classes[0]}{left_out}: give at least two, a folder or a name each"
         )
     counts = Counter((sample.split, sample.label) for sample in samples)
     mend = "add groups of it, let --resplit draw the splits anew, or drop it with --classes"

@@ -119,6 +119,31 @@ def test_a_file_of_several_pictures_is_named_by_the_pack(tmp_path):
     assert "read in part: 1 (car/pages.tif): several pictures in one file, the first is taken" in made.facts["warnings"]
 
 
+@pytest.mark.parametrize("names", [("images", "masks"), ("JPEGImages", "SegmentationClass")])
+def test_folders_of_masks_are_not_classes_without_a_word(tmp_path, names):
+    write(tmp_path, *(f"{name}/{i}.png" for name in names for i in range(2)))
+    assert read(str(tmp_path), OPTIONS).warnings == [
+        f"{names[0]} and {names[1]} are taken for classes, by their folders' names: "
+        "of annotated pictures, COCO, YOLO, Pascal VOC and KITTI are read"
+    ]
+
+
+def test_class_folders_one_floor_too_deep_are_said(tmp_path):
+    write(tmp_path, *(f"{above}/{name}/0.png" for above in ("set1", "set2") for name in ("car", "bus")))
+    assert read(str(tmp_path), OPTIONS).warnings == [
+        "no class folder holds a picture itself, and each holds a folder bus: "
+        "if that is the class, put it in place of set1"
+    ]
+
+
+def test_annotations_in_a_text_file_are_named_as_of_no_kind_that_is_read(tmp_path):
+    write(tmp_path, "images/0.png", "images/1.png")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "0.txt").write_text("20,30,80,80,1,4,0,0", encoding="utf-8")
+    with pytest.raises(InputError, match=r"0\.txt is no annotation of a kind that is read"):
+        read(str(tmp_path), OPTIONS)
+
+
 def test_an_empty_source_is_not_the_folder_where_one_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(write(tmp_path, "car/a.png", "bus/b.png"))
     with pytest.raises(InputError, match="the source is empty"):

@@ -78,8 +78,8 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         if found.pictures and not any(picture.labelled for picture in found.pictures):
             raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
         raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
-    used = {sample.label for sample in samples}
-    becoming = dict.fromkeys(class_map.becomes(name) for name in found.names)
+    used, names = {sample.label for sample in samples}, list(found.names)
+    becoming = dict.fromkeys(class_map.becomes(name) for name in names)
     classes = [name for name in becoming if name in used]
     background = options.background_class or next((n for n in classes if n in ("background", "clear")), "background")
     wanted = options.background if options.background is not None else round(len(samples) / len(classes))
@@ -98,7 +98,7 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         load=partial(load_file, root),
         skipped=dict(sorted(left_out.counts.items())),
         first_skipped=dict(sorted(left_out.first.items())),
-        warnings=[*found.warnings, *_warnings(found, options), *short],
+        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, names), *short],
         rejected=_unreadable(root, found.pictures),
     )
 
@@ -152,6 +152,12 @@ def _warnings(found: Annotated, options: Options) -> list[str]:
         *counted("left out: pictures beside these that no annotation lists", _unlisted(found)),
         *counted("boxes that reach over the edge of their picture, cut there", over),
     ]
+
+
+def _without_box(pictures: Iterable[Picture], names: Iterable[str]) -> list[str]:
+    """Say which classes have no box: where numbers count from another start, each box has its neighbour's class."""
+    used = {box.label for picture in pictures for box in picture.boxes}
+    return counted("classes that are listed and that no box has", set(names) - used)
 
 
 def _reaches_over(box: Box, picture: Picture) -> bool:

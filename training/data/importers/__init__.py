@@ -17,6 +17,9 @@ from core.errors import InputError
 from training.data.class_map import alike
 from training.data.listing import Listing, Options
 
+ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parquet", "tfrecord", "mat")
+"""Of files that may hold annotations; in a folder `annotations` or `gt` those of .txt do, too."""
+
 
 def names() -> list[str]:
     """Return the importers there are, by file name."""
@@ -73,9 +76,9 @@ def _is_text(name: str) -> bool:
 
 def _unknown_annotation(root: Path) -> str:
     """Return what is to be said of a file that looks like annotations and is of no kind that is read."""
-    files = sorted(
-        file for where in ("*", "*/*") for kind in ("json", "xml", "csv") for file in root.glob(f"{where}.{kind}")
-    )
+    texts = (f"{above}{folder}/*.txt" for above in ("", "*/") for folder in ("annotations", "gt"))
+    tables = (f"{above}*.{kind}" for above in ("", "*/") for kind in ANNOTATION_SUFFIXES)
+    files = sorted(file for pattern in (*tables, *texts) for file in root.glob(pattern))
     known = "COCO JSON, YOLO, Pascal VOC or KITTI"
     return f"; {printable(str(files[0]))} is no annotation of a kind that is read: export {known}" if files else ""
 

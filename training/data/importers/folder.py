@@ -14,6 +14,8 @@ from training.data.groups import group_finder
 from training.data.images import load_file
 from training.data.listing import Listing, Options, Sample
 
+PARTS = frozenset({"images", "imgs", "jpegimages", "masks", "labels", "annotations", "segmentationclass"})
+"""Names of folders that hold the pictures of a data set or what is known of them, and hardly ever a class."""
 BESIDE = "a picture beside the class folders"
 
 
@@ -56,8 +58,26 @@ def read(source: str, options: Options) -> Listing:
         synthetic=False,
         load=partial(load_file, str(root)),
         skipped=dict(skipped),
-        warnings=say_left_out(scans, root),
+        warnings=[*say_left_out(scans, root), *_doubtful([folder for _, folder in found])],
     )
+
+
+def _doubtful(folders: list[Path]) -> list[str]:
+    """Say where class folders look like parts of a data set of another kind; they may be classes all the same."""
+    said = []
+    if parts := sorted({folder.name for folder in folders if folder.name.casefold() in PARTS}):
+        said.append(
+            f"{' and '.join(parts)} are taken for classes, by their folders' names: "
+            "of annotated pictures, COCO, YOLO, Pascal VOC and KITTI are read"
+        )
+    inner = [{one.name for one in visible_folders(folder)} for folder in folders]
+    common = sorted(set.intersection(*inner))
+    if common and not any(scan(folder, deep=False).pictures for folder in folders):
+        said.append(
+            f"no class folder holds a picture itself, and each holds a folder {common[0]}: "
+            f"if that is the class, put it in place of {folders[0].name}"
+        )
+    return said
 
 
 def _beside(folder: Path) -> Scan:
