@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from contextlib import contextmanager
 from threading import Lock
 
 RENEW_BYTES = 1 << 20
+
+
+def _memory() -> int:
+    """Return a file in memory that every write is appended to: without it one thread may write over another's line."""
+    memory = os.memfd_create("stderr")
+    fcntl.fcntl(memory, fcntl.F_SETFL, fcntl.fcntl(memory, fcntl.F_GETFL) | os.O_APPEND)
+    return memory
 
 
 class StderrCapture:
@@ -31,7 +39,7 @@ class StderrCapture:
         lines: list[str] = []
         with self._lock:
             if self._memory is None:
-                self._memory = os.memfd_create("stderr")
+                self._memory = _memory()
                 atexit.register(self._drain)
             try:
                 stderr = os.dup(2)
@@ -55,7 +63,7 @@ class StderrCapture:
         self._read = size
         if size > RENEW_BYTES:
             os.close(self._memory)
-            self._memory, self._read = os.memfd_create("stderr"), 0
+            self._memory, self._read = _memory(), 0
         wanted = [self._wanted.match(line.decode("utf-8", "replace")) is not None for line in lines]
         if others := b"".join(line for line, ours in zip(lines, wanted, strict=True) if not ours):
             os.write(2, others)
