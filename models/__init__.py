@@ -29,8 +29,8 @@ def build(
     """Build a network: float32 (n, 3, S, S), normalised -> logits (n, classes).
 
     Each architecture's module has `MEAN`, `STD` (per channel, of RGB in 0..1) and
-    `build(classes, dropout=None, pretrained=False)`; `pretrained` may name a file. size_px: for the networks that are
-    built for one input size. Raises InputError with near names.
+    `build(classes, dropout=None)`. pretrained: of timm's networks, and it may name a file. size_px: for the networks
+    that are built for one input size. Raises InputError with near names.
     """
     if arch.startswith("timm/"):
         from models import timm_backbone
@@ -38,9 +38,9 @@ def build(
         name = arch.removeprefix("timm/")
         return timm_backbone.build(name, classes, size_px=size_px, dropout=dropout, pretrained=pretrained)
     check_name(arch)
-    network: nn.Module = importlib.import_module(f"models.architectures.{arch}").build(
-        classes, dropout=dropout, pretrained=pretrained
-    )
+    if pretrained:
+        raise InputError(f"{arch} has no pretrained weights: drop --pretrained, or name timm/<name>")
+    network: nn.Module = importlib.import_module(f"models.architectures.{arch}").build(classes, dropout)
     return network
 
 

@@ -83,15 +83,10 @@ class Learner:
 
     def _descend(self, loss: Tensor) -> Tensor:
         """Go down the gradient of a loss, clipped; return the gradient's norm."""
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or float("inf"))
-            self.optimizer.step()
-            return norm
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm or float("inf"))
-        self.scaler.step(self.optimizer)  # leaves a step out whose gradient is not finite
+        self.scaler.step(self.optimizer)  # in fp16 it leaves a step out whose gradient is not finite
         self.scaler.update()
         return norm
 
@@ -107,8 +102,7 @@ class Learner:
         for i, parameter in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 everything[f"optimizer.{i}.{name}"] = value
-        if self.scaler:
-            everything |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        everything |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -124,7 +118,7 @@ class Learner:
                 state[name] = like.detach().copy_(value)
             if state:
                 self.optimizer.state[parameter] = state
-        if self.scaler and (held := _below("scaler.", tensors)):
+        if held := _below("scaler.", tensors):
             self.scaler.load_state_dict({name: value.item() for name, value in held.items()})
 
     def _parameters(self) -> list[nn.Parameter]:

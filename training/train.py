@@ -85,10 +85,7 @@ def train(job: Job, interrupt: Interrupt) -> dict[str, Any]:
     if job.world.leads:  # what a kill inside a write left behind
         for leftover in job.folder.rglob(".*.tmp"):
             leftover.unlink()
-    learner, track = job.learner(), Track()
-    if saved := load_state(job.folder / "last"):
-        track = saved[0]
-        learner.restore(saved[1])
+    learner, track = _last_state(job)
     batches, stamp = job.batches(), _stamp(job.pack)
     events = job.folder / "tensorboard" if job.world.leads else None
     with Watch(job.arch, job.recipe.epochs, batches.steps, track.epoch, track.step, events, job.as_json) as watch:
@@ -158,11 +155,17 @@ def _roll_back(job: Job, track: Track) -> tuple[Learner, Track]:
             f"the loss of {job.arch} is not a number in epoch {track.epoch + 1}, at half the rate too: "
             f"give a --learning_rate below {job.recipe.learning_rate * LOWER_RATE:g}"
         )
+    learner, track = _last_state(job)
+    return learner, replace(track, rate_scale=LOWER_RATE)
+
+
+def _last_state(job: Job) -> tuple[Learner, Track]:
+    """Return the learner and the track as they were saved last, or at their start."""
     learner, track = job.learner(), Track()
     if saved := load_state(job.folder / "last"):
-        track = saved[0]
-        learner.restore(saved[1])
-    return learner, replace(track, rate_scale=LOWER_RATE)
+        track, tensors = saved
+        learner.restore(tensors)
+    return learner, track
 
 
 def _judged(job: Job, learner: Learner) -> Deployed:

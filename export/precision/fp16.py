@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.nodes import Graph, attribute, drop_unread
+from export.graph.nodes import Graph, attribute, copied, drop_unread
 
 HIGHEST = 65504.0
 """The largest finite fp16 number."""
@@ -53,8 +53,7 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
     graph = Graph(model)
     halved = _halved(graph, frozenset(keep_float))
     half_tensors = {name for node in halved for name in node.output}
-    converted = onnx.ModelProto()
-    converted.CopyFrom(model)
+    converted = copied(model)
     casts: dict[str, onnx.NodeProto] = {}
     constants: dict[str, onnx.TensorProto] = {}
     nodes: list[onnx.NodeProto] = []

@@ -17,7 +17,7 @@ from torch import nn
 
 from core.bundle.contract import INPUT, Bundle
 from core.errors import CheckError
-from export.graph.nodes import Graph, attribute, drop_unread
+from export.graph.nodes import Graph, attribute, copied, drop_unread, replace_nodes
 
 OPSET = 18
 """The lowest runtime we support is JetPack 6's TensorRT 10.3, whose parser knows opsets 9 to 20; torch writes 18."""
@@ -84,9 +84,7 @@ def join_normalisation(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.initializer.extend(numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True))
     joined = helper.make_node("BatchNormalization", [multiply.input[0], *names], list(add.output), epsilon=0.0)
     nodes = [joined if node is multiply else node for node in graph.nodes if node is not add]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    replace_nodes(model, nodes)
     return model
 
 
@@ -114,10 +112,9 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("Conv", [pool.output[0], *gemm.input[1:]], [f"{logits}_4d"], kernel_shape=[1, 1])
         )
         flat.CopyFrom(helper.make_node("Flatten", [f"{logits}_4d"], [logits], axis=1))
-        nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in graph.nodes if n is not flat]
-        nodes.insert(graph.nodes.index(gemm), onnx.NodeProto.FromString(flat.SerializeToString()))
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
+        nodes = [node for node in graph.nodes if node is not flat]
+        nodes.insert(graph.nodes.index(gemm), flat)
+        replace_nodes(model, nodes)
         return model
     return model
 
@@ -127,8 +124,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Nodes are numbered.
     """
-    cleaned = onnx.ModelProto()
-    cleaned.CopyFrom(model)
+    cleaned = copied(model)
     cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
     cleaned.ir_version = IR_VERSION
     graph = cleaned.graph

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.graph.nodes import RECTIFIERS, WEIGHTED, Graph, attribute, drop_unread
+from export.graph.nodes import RECTIFIERS, WEIGHTED, Graph, attribute, copied, drop_unread, replace_nodes
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
@@ -81,8 +81,7 @@ def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
 
 def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
     """Return TensorRT's form. amax: the largest magnitude to represent, per tensor of the plan."""
-    quantised = onnx.ModelProto()
-    quantised.CopyFrom(model)
+    quantised = copied(model)
     scales = {
         name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
     }
@@ -146,9 +145,7 @@ def _rewire(
                     node.input[i] = f"{name}_dq"
         nodes.append(node)
         nodes += [pair for name in node.output for pair in before.get(name, [])]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_nodes(model, nodes)
 
 
 def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -157,8 +154,7 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
     The scales stay, so the numbers do, but where int8 would have clipped. One exception: below an upper bound (ReLU6)
     the scale shrinks to reach the bound at 255, for only then does the runtime fold the bound into the convolution.
     """
-    derived = onnx.ModelProto()
-    derived.CopyFrom(model)
+    derived = copied(model)
     graph = Graph(derived)
     bounds = _bounds(graph)
     values = {item.name: item for item in derived.graph.initializer}
@@ -202,9 +198,7 @@ def _pad_channels(model: onnx.ModelProto) -> None:
         before[data.name] = helper.make_node("Pad", inputs, [f"{source}_padded"], name=f"Pad_{source}")
         data.input[0] = f"{source}_padded"
     nodes = [node for old in graph.nodes for node in (before.get(old.name), old) if node is not None]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_nodes(model, nodes)
 
 
 def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:

@@ -14,6 +14,7 @@ from core.bundle.contract import INPUT
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 from core.stats import pick_balanced
+from export.graph.nodes import copied
 from export.verify.parity import batches
 
 ROWS = 500
@@ -87,8 +88,7 @@ class Observer:
         import onnxruntime as ort
 
         self.tensors = sorted(tensors)
-        watched = onnx.ModelProto()
-        watched.CopyFrom(model)
+        watched = copied(model)
         watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self.tensors)
         options = ort.SessionOptions()
         options.log_severity_level = 3

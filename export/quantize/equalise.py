@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.graph.nodes import Graph, attribute
+from export.graph.nodes import Graph, attribute, copied
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
 """What lets a positive factor per channel through. ReLU6 does not: its bound would have to be scaled too."""
@@ -67,21 +67,16 @@ def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
 
 
 def _outputs(graph: Graph, node: onnx.NodeProto) -> int:
-    shape = graph.array(node.input[1]).shape
-    return int(shape[0] if node.op_type == "Conv" or attribute(node, "transB", 0) else shape[-1])
+    return int(graph.array(node.input[1]).shape[_output_axis(node)])
 
 
 def _inputs(graph: Graph, node: onnx.NodeProto) -> int:
-    shape = graph.array(node.input[1]).shape
-    if node.op_type == "Conv":
-        return int(shape[1] * attribute(node, "group", 1))
-    return int(shape[1] if attribute(node, "transB", 0) else shape[-2])
+    return int(graph.array(node.input[1]).shape[_input_axis(node)] * attribute(node, "group", 1))
 
 
 def equalise(model: onnx.ModelProto, ranges: Ranges) -> tuple[onnx.ModelProto, list[str]]:
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
-    balanced = onnx.ModelProto()
-    balanced.CopyFrom(model)
+    balanced = copied(model)
     found = pairs(balanced)
     if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
         return balanced, []

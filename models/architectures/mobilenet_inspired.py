@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from core.errors import InputError
-
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -39,10 +37,8 @@ class Separable(nn.Module):
         return x + y if self.shortcut else y
 
 
-def build(classes: int, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
+def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network; dropout stands before the last layer, 0.4 unless told."""
-    if pretrained:
-        raise InputError("mobilenet_inspired has no pretrained weights: drop --pretrained, or name timm/<name>")
     blocks: list[nn.Module] = convolution(3, 32, 3, 2)
     inputs = 32
     for outputs, stride in LAYOUT:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from core.errors import InputError
-
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -39,10 +37,8 @@ class Residual(nn.Module):
         return y
 
 
-def build(classes: int, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
+def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network; dropout stands before the last layer, 0.5 unless told."""
-    if pretrained:
-        raise InputError("resnet_inspired has no pretrained weights: drop --pretrained, or name timm/<name>")
     layers: list[nn.Module] = [convolution(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):

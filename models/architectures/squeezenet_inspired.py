@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.errors import InputError
-
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -43,10 +41,8 @@ class Fire(nn.Module):
         return x + y if self.shortcut else y
 
 
-def build(classes: int, dropout: float | None = None, pretrained: bool | str = False) -> nn.Module:
+def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network; dropout stands in the classifier, 0.5 unless told."""
-    if pretrained:
-        raise InputError("squeezenet_inspired has no pretrained weights: drop --pretrained, or name timm/<name>")
     layers: list[nn.Module] = [convolution(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for item in LAYOUT:

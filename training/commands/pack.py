@@ -110,14 +110,11 @@ def summary(made: Pack) -> str:
 
 def health_lines(made: Pack) -> list[str]:
     """Return the health of a pack in two lines: sizes, and pictures that stand in it twice."""
-    health = made.facts.get("health")
-    if health is None:  # packed before there was one
-        return []
-    largest = max(health["classes"].values(), key=lambda one: one["rows"])["rows"]
-    smallest = min(health["classes"].values(), key=lambda one: one["rows"])["rows"]
+    health = made.facts["health"]
+    sizes = [of_class["rows"] for of_class in health["classes"].values()]
     return [
-        f"largest to smallest class: {largest / max(smallest, 1):.1f}; {health['enlarged']} of {made.facts['rows']} "
-        f"pictures are smaller than {made.geometry.size_px} px",
+        f"largest to smallest class: {max(sizes) / max(min(sizes), 1):.1f}; {health['enlarged']} of "
+        f"{made.facts['rows']} pictures are smaller than {made.geometry.size_px} px",
         f"one picture twice: {health['exact_duplicates']} pairs of the same pixels, {health['near_duplicates']} near; "
         f"{health['across_splits']} across splits, {health['across_classes']} across classes; "
         f"see {made.path / 'health.html'}",

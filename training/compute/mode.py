@@ -85,9 +85,9 @@ class Mode:
             logits = network(inputs)
         return logits.float()
 
-    def scaler(self, device: str) -> torch.amp.GradScaler | None:
-        """Return the loss scaling that fp16 needs."""
-        return torch.amp.GradScaler(torch.device(device).type) if self.precision == "fp16" else None
+    def scaler(self, device: str) -> torch.amp.GradScaler:
+        """Return the loss scaling that fp16 needs; for another precision it does nothing."""
+        return torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
 
 
 def precisions_here(device: str) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class _Candidate:
     mode: Mode
     deployed: Deployed
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler | None
+    scaler: torch.amp.GradScaler
     times_ms: list[float] = field(default_factory=list)
 
     @property
@@ -126,13 +126,9 @@ class _Candidate:
         started = clock()
         loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalise(frames)), labels)
         self.optimizer.zero_grad()
-        if self.scaler:
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if frames.is_cuda:
             torch.cuda.synchronize()
         return (clock() - started) * 1e3
