@@ -25,7 +25,7 @@ from export.verify.proof import finish
 from inference.backends import trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
-from models.checkpoint import Facts, load
+from models.checkpoint import Checkpoint, Facts, load
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
-            made = _assemble(path, pack, folder, size_px, options)
+            made = _assemble(path, checkpoint, pack, folder, size_px, options)
             bundle = finish(made)
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
@@ -162,8 +162,7 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     return result
 
 
-def _assemble(path: Path, pack: Pack, folder: Path, size_px: int, options: Options) -> Assembly:
-    checkpoint = load(path)
+def _assemble(path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: Options) -> Assembly:
     facts = checkpoint.facts
     if size_px != facts.geometry.size_px and models.has_fixed_size(facts.arch):
         raise CheckError(

@@ -18,7 +18,7 @@ from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 from training.batches import Batches
 from training.compute.mode import Mode, choose_mode
-from training.prepare import OnDevice, OnHost, choose_place, load_resident
+from training.prepare import choose_place, open_feed
 from training.recipes import named
 from training.step import Learner
 
@@ -31,30 +31,19 @@ EPOCHS = 100
 TRIED_BATCHES = (128, 256, 512, 1024)
 
 
-def measure_loop(
-    archs: tuple[str, ...],
-    size_px: int,
-    batch: int,
-    steps: int,
-    device: str,
-    *,
-    augment_on: str = "auto",
-    mode: Mode | None = None,
-) -> dict[str, Any]:
+def measure_loop(archs: tuple[str, ...], size_px: int, batch: int, steps: int, device: str) -> dict[str, Any]:
     """Time `steps` of the loop on a synthetic pack, on a GPU resident there; add the hours of the published job.
 
-    On a GPU the step is bf16 channels_last, and larger batches are tried too; on a CPU, unless `mode` says, the
-    fastest.
+    On a GPU the step is bf16 channels_last, and larger batches are tried too; on a CPU it is the fastest.
     """
     pack = _synthetic(IMAGES, size_px)
-    place = choose_place(augment_on, device)
     batches = tuple(b for b in TRIED_BATCHES if b > batch) if device.startswith("cuda") else ()
-    rows = [_measure(arch, pack, batch, batches, steps, device, place, mode) for arch in archs]
+    rows = [_measure(arch, pack, (batch, *batches), steps, device) for arch in archs]
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "size_px": size_px,
         "batch": batch,
-        "augment_on": place,
+        "augment_on": choose_place("auto", device),
         "images_per_s": {row["arch"]: row["by_batch"][str(batch)] for row in rows},
         "rows": rows,
         "hours_uvh26_100_epochs": _hours([row["by_batch"][str(batch)] for row in rows]),
@@ -62,42 +51,27 @@ def measure_loop(
     }
 
 
-def _measure(
-    arch: str,
-    pack: Pack,
-    batch: int,
-    larger: tuple[int, ...],
-    steps: int,
-    device: str,
-    place: str,
-    mode: Mode | None,
-) -> dict[str, Any]:
-    if mode is None and device.startswith("cuda"):
+def _measure(arch: str, pack: Pack, batches: tuple[int, ...], steps: int, device: str) -> dict[str, Any]:
+    if device.startswith("cuda"):
         mode = Mode("bf16", "channels_last")
-    elif mode is None:
-        mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batch, device)
+    else:
+        mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batches[0], device)
     loop, step = {}, {}
-    for n in (batch, *larger):
+    for n in batches:
         try:
-            rates = _images_per_s(arch, pack, n, steps, device, place, mode)
+            rates = _images_per_s(arch, pack, n, steps, device, mode)
         except torch.OutOfMemoryError:
             break
         loop[str(n)], step[str(n)] = (round(rate, 1) for rate in rates)
     return {"arch": arch, "mode": mode.as_json(), "by_batch": loop, "step_alone": step}
 
 
-def _images_per_s(
-    arch: str, pack: Pack, batch: int, steps: int, device: str, place: str, mode: Mode
-) -> tuple[float, float]:
+def _images_per_s(arch: str, pack: Pack, batch: int, steps: int, device: str, mode: Mode) -> tuple[float, float]:
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
     recipe = named("after").with_overrides({"batch": str(batch)})
     learner = Learner(arch, CLASSES, recipe, mode, device=device)
     learner.network.train()
-    mean = models.normalisation(arch)[0]
-    if place == "device":
-        feed: Any = OnDevice(pack, mean, device, load_resident(pack, device))
-    else:
-        feed = OnHost(pack, mean, pinned=device.startswith("cuda"))
+    feed = open_feed(pack, models.normalisation(arch)[0], device, choose_place("auto", device))
     with closing(_endless(Batches(pack, recipe, 0, feed))) as stream:
         loop = _rate(learner, stream, steps)
         one_batch = [tensor.to(device) for tensor in next(stream)]

@@ -14,8 +14,7 @@ from core.data.pack import open_pack
 from training.bench import data as bench_data
 from training.bench import loop as bench_loop
 from training.bench import step as bench_step
-from training.compute.mode import FORMATS, PRECISIONS, Mode
-from training.prepare import PLACES
+from training.compute.mode import Mode
 from training.reports.machine import check_device
 
 
@@ -30,9 +29,6 @@ def main(arguments: list[str]) -> int | None:
     it.add_argument("--steps", type=int, default=30, help="of the loop (30)")
     it.add_argument("--threads", type=int, help="of the step, on both sides (default: one a core)")
     it.add_argument("--compile", action="store_true", help="torch.compile of the step")
-    it.add_argument("--augment-on", default="auto", choices=PLACES, help="in the loop (default: device, on a GPU)")
-    it.add_argument("--precision", choices=PRECISIONS, help="of the loop (default: bf16, on a CPU the fastest)")
-    it.add_argument("--memory-format", choices=FORMATS, default="channels_last", help="of the loop, with --precision")
     it.add_argument("--loop-only", action="store_true", help="leave the data path and the step out")
     it.add_argument("--json", action="store_true")
     given = it.parse_args(arguments)
@@ -48,10 +44,7 @@ def main(arguments: list[str]) -> int | None:
             ),
         }
     if given.device:
-        result["loop"] = bench_loop.measure_loop(
-            archs, given.size or 224, given.batch, given.steps, given.device, augment_on=given.augment_on,
-            mode=Mode(given.precision, given.memory_format) if given.precision else None,
-        )  # fmt: skip
+        result["loop"] = bench_loop.measure_loop(archs, given.size or 224, given.batch, given.steps, given.device)
     print(json.dumps(result, indent=1) if given.json else _table(result))
     return None
 

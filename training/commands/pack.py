@@ -72,11 +72,15 @@ def add_options(it: argparse._ActionsContainer) -> None:
     it.add_argument("--processes", type=int, metavar="N", help="to decode with (default: one a core)")
 
 
+def options_of(given: argparse.Namespace) -> Options:
+    """Return what the flags of `add_options` say."""
+    return Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
+
+
 def main(arguments: list[str]) -> int | None:
     """Pack and print what stands in the pack."""
     given = parser().parse_args(arguments)
-    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
-    made = pack(given.source, given.out, options)
+    made = pack(given.source, given.out, options_of(given))
     print(json.dumps(made.facts, indent=1) if given.json else summary(made))
     return None
 

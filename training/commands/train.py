@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
 from core.files import read_json, sha256_of_file, write_json
 from training import recipes
-from training.commands.pack import add_options, summary
+from training.commands.pack import add_options, options_of, summary
 from training.compute.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
 from training.compute.world import World, joined
-from training.data.listing import Options
 from training.data.pack_writer import pack as write_pack
 from training.interrupt import Interrupt
 from training.prepare import PLACES, choose_place
@@ -168,8 +167,7 @@ def _check_out(out: Path, resume: bool) -> None:
 def _open(given: Any) -> Pack:
     if _is_pack(given.source):
         return open_pack(Path(given.source))
-    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
-    made = write_pack(given.source, given.out / "pack", options)
+    made = write_pack(given.source, given.out / "pack", options_of(given))
     log.info(summary(made))
     return made
 

@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 
+from training import prepare
 from training.__main__ import LAUNCH
 from training.bench import data as bench_data
 from training.bench import loop as bench_loop
@@ -20,12 +21,13 @@ STEP = [{"arch": ARCH, "ratio": 2.5, "images_per_s": 500.0, "twin_images_per_s":
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(bench_loop, "IMAGES", 64)
+    monkeypatch.setattr(bench_loop, "choose_mode", lambda *_: (Mode("bf16", "channels_last"), {}))
 
 
 def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
     monkeypatch.setattr(bench_data, "measure", lambda pack: DATA)  # each has its own tests
     monkeypatch.setattr(bench_step, "measure_steps", lambda *_, compiled: STEP)
-    loop = ["--models", ARCH, "--size", "32", "--batch", "8", "--steps", "2", "--device", "cpu", "--precision", "fp32"]
+    loop = ["--models", ARCH, "--size", "32", "--batch", "8", "--steps", "2", "--device", "cpu"]
     assert main([*loop, "--json"]) is None
     result = json.loads(capsys.readouterr().out)
     assert (result["data_path"], result["step"]) == (DATA, STEP)
@@ -68,7 +70,9 @@ def test_the_loop_can_be_measured_with_the_devices_augmentation(monkeypatch):
     monkeypatch.setattr(
         OnDevice, "finish", lambda self, *a: finished.append(self.resident_nhwc is not None) or finish(self, *a)
     )
-    loop = bench_loop.measure_loop((ARCH,), 32, 8, 2, "cpu", augment_on="device", mode=Mode("bf16", "channels_last"))
+    monkeypatch.setattr(bench_loop, "choose_place", lambda *_: "device")
+    monkeypatch.setattr(prepare, "_fits", lambda *_: True)
+    loop = bench_loop.measure_loop((ARCH,), 32, 8, 2, "cpu")
     assert loop["augment_on"] == "device"
     assert finished[:4] == [True] * 4
     assert loop["rows"][0]["mode"]["precision"] == "bf16"
@@ -81,6 +85,6 @@ def test_a_batch_too_large_for_the_gpu_ends_the_search_for_the_best(monkeypatch)
         return {128: 4000.0, 256: 5000.0, 512: 4500.0}[batch], 2.0 * batch
 
     monkeypatch.setattr(bench_loop, "_images_per_s", images_per_s)
-    row = bench_loop._measure(ARCH, None, 128, (256, 512, 1024), 2, "cuda", "device", None)
+    row = bench_loop._measure(ARCH, None, (128, 256, 512, 1024), 2, "cuda")
     assert row["by_batch"] == {"128": 4000.0, "256": 5000.0, "512": 4500.0}
     assert row["step_alone"] == {"128": 256.0, "256": 512.0, "512": 1024.0}

@@ -1,14 +1,26 @@
-"""What annotation files have in common: text in any Unicode encoding, numbers as tools write them, name clashes."""
+"""What annotation files have in common: text in any Unicode encoding, numbers as tools write them, name clashes.
+
+An annotation that is no box is left out alone, with its place and the reason; it never ends the import.
+"""
 
 from __future__ import annotations
 
 import codecs
 import math
+import os
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from core.data.images import is_hidden
 from core.errors import InputError
+from training.data.detections.boxes import Box, Odd
+from training.data.images import image_size
+
+T = TypeVar("T")
+Labels = tuple[tuple[Box, ...], tuple[Odd, ...]]
+"""The boxes of a picture, and its annotations that are none."""
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -17,6 +29,54 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+def files_below(root: Path, suffix: str, depth: int) -> Iterator[Path]:
+    """Yield the files of a suffix in a folder and `depth` folders below it, but hidden ones."""
+    for folder, folders, files in os.walk(root):
+        deep = len(Path(folder).relative_to(root).parts) >= depth
+        folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
+        yield from (Path(folder, name) for name in files if name.lower().endswith(suffix) and not is_hidden(name))
+
+
+def source_of(image: Path, root: Path) -> str:
+    """Return a picture's path from the root of its data set, as `Picture.source` has it."""
+    return os.path.relpath(image, root).replace(os.sep, "/")
+
+
+def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], Box]) -> Labels:
+    """Make boxes of annotations, given as (where it stands, what stands there); `box` raises ValueError."""
+    boxes, odd = [], []
+    for where, annotation in annotations:
+        try:
+            boxes.append(box(annotation))
+        except ValueError as error:
+            odd.append(Odd("malformed", f"{where} ({error})"))
+    return tuple(boxes), tuple(odd)
+
+
+def read_label_lines(file: Path) -> list[tuple[str, list[str]]]:
+    """Return (where it stands, its words) of each line that is not empty. Raises ValueError or OSError."""
+    lines = enumerate(read_text(file).splitlines(), 1)
+    return [(f"{file}, line {number}", words) for number, line in lines if (words := line.split())]
+
+
+def unreadable(file: Path, error: Exception) -> Labels:
+    """Return what is known of the boxes in a file that cannot be read."""
+    return (), (Odd("malformed", f"{file} ({error})"),)
+
+
+def picture_size(width: Any, height: Any, image: Path) -> tuple[int, int]:
+    """Return the size that an annotation says; where it says none, what the picture itself says, or 0, 0."""
+    sides = _side(width), _side(height)
+    return sides if all(sides) else image_size(image) or (0, 0)
+
+
+def _side(value: Any) -> int:
+    try:
+        return max(0, whole_of(value))
+    except ValueError:
+        return 0
 
 
 def read_text(file: Path) -> str:

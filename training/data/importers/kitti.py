@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from core.errors import InputError
-from training.data.detections.annotations import Claims, number_of, read_text
+from training.data.detections.annotations import (
+    Claims,
+    Labels,
+    boxes_of,
+    number_of,
+    read_label_lines,
+    source_of,
+    unreadable,
+)
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, list_crops
 from training.data.images import image_size
@@ -19,7 +27,7 @@ FIELDS = 15
 NO_OBJECT = "DontCare"
 LEVELS = 2
 """Tracking says how truncated an object is by 0, 1 or 2; here these count as 0, 0.5 and 1."""
-Labels = tuple[list[Box], list[Odd]]
+NOTHING: Labels = (), ()
 Found = tuple[list[Picture], list[Odd]]
 
 
@@ -65,7 +73,7 @@ def _objects(root: Path, labels: Path, images: Path) -> Found:
         if file.is_file():
             claims.claim(str(file), str(image))
         left.pop(image.stem, None)
-        pictures.append(_picture(image, root, _read(file, 0).get(0, ([], [])) if file.is_file() else None))
+        pictures.append(_picture(image, root, _read(file, 0).get(0, NOTHING) if file.is_file() else None))
     return pictures, [line for file in left.values() for line in _without_picture(_read(file, 0), file)]
 
 
@@ -78,7 +86,7 @@ def _tracked(root: Path, labels: Path, images: Path) -> Found:
         certain = None not in frames  # an object of an unknown frame may be in any
         for image in images_in(images / file.stem) if (images / file.stem).is_dir() else []:
             number = int(image.stem) if image.stem.isdecimal() else -1
-            of_frame = frames.pop(number, ([], []))
+            of_frame = frames.pop(number, NOTHING)
             pictures.append(_picture(image, root, of_frame, labelled=certain and number >= 0))
         odd += _without_picture(frames, file)
     drives = sorted(images.iterdir()) if images.is_dir() else []
@@ -95,10 +103,8 @@ def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[O
 
 
 def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = True) -> Picture:
-    boxes, odd = labels or ([], [])
-    source = os.path.relpath(image, root).replace(os.sep, "/")
-    width, height = image_size(image) or (0, 0)
-    return Picture(source, width, height, None, tuple(boxes), tuple(odd), labelled and labels is not None)
+    size = image_size(image) or (0, 0)
+    return Picture(source_of(image, root), *size, None, *(labels or NOTHING), labelled and labels is not None)
 
 
 def _read(file: Path, before: int) -> dict[int | None, Labels]:
@@ -106,22 +112,14 @@ def _read(file: Path, before: int) -> dict[int | None, Labels]:
 
     before: how many fields stand before those of the object: frame and track in tracking, else none.
     """
-    found: dict[int | None, Labels] = {}
+    lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:
-        lines = read_text(file).splitlines()
+        for where, words in read_label_lines(file):
+            frame = 0 if not before else int(words[0]) if words[0].isdecimal() else None
+            lines_of.setdefault(frame, []).append((where, words[before:]))
     except (OSError, ValueError) as error:
-        return {None if before else 0: ([], [Odd("malformed", f"{file} ({error})")])}
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words:
-            continue
-        frame = 0 if not before else int(words[0]) if words[0].isdecimal() else None
-        boxes, odd = found.setdefault(frame, ([], []))
-        try:
-            boxes.append(_box(words[before:], tracking=before > 0))
-        except ValueError as error:
-            odd.append(Odd("malformed", f"{file}, line {number} ({error})"))
-    return found
+        return {None if before else 0: unreadable(file, error)}
+    return {frame: boxes_of(lines, partial(_box, tracking=before > 0)) for frame, lines in lines_of.items()}
 
 
 def _box(words: list[str], tracking: bool) -> Box:

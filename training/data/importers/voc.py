@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
 
 from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
 from core.errors import InputError
-from training.data.detections.annotations import Claims, number_of, read_named_text
+from training.data.detections.annotations import (
+    Claims,
+    boxes_of,
+    files_below,
+    number_of,
+    picture_size,
+    read_named_text,
+    source_of,
+)
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
-from training.data.images import image_size
 from training.data.listing import Listing, Options
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 TRUNCATED, OCCLUDED = 0.5, 1
 """What VOC's flags, which say only yes or no, count as in `--max-truncated` and `--max-occluded`."""
@@ -47,12 +50,8 @@ def read(source: str, options: Options) -> Listing:
 
 
 def _annotation_files(root: Path) -> Iterator[Path]:
-    """Yield the XML files below a folder whose first element is an annotation; CVAT's own is `annotations`."""
-    for folder, folders, files in os.walk(root):
-        deep = len(Path(folder).relative_to(root).parts) >= DEPTH
-        folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
-        xml = (Path(folder, name) for name in files if name.lower().endswith(".xml") and not is_hidden(name))
-        yield from (file for file in xml if _is_annotation(file))
+    """Find the XML files below a folder whose first element is an annotation; CVAT's own is `annotations`."""
+    return filter(_is_annotation, files_below(root, ".xml", DEPTH))
 
 
 def _is_annotation(file: Path) -> bool:
@@ -123,17 +122,10 @@ class _Reader:
         return folders[1] / (plain or f"{file.stem}.jpg")
 
     def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> Picture:
-        boxes, odd = [], []
-        for number, thing in enumerate(tree.findall("object"), 1):
-            try:
-                boxes.append(_box(thing))
-            except ValueError as error:
-                odd.append(Odd("malformed", f"{file}, object {number} ({error})"))
-        width, height = _side(tree, "width"), _side(tree, "height")
-        if not width or not height:
-            width, height = image_size(image) or (0, 0)
-        source = os.path.relpath(image, self.root).replace(os.sep, "/")
-        return Picture(source, width, height, split, tuple(boxes), tuple(odd))
+        objects = enumerate(tree.findall("object"), 1)
+        labels = boxes_of(((f"{file}, object {number}", thing) for number, thing in objects), _box)
+        size = picture_size(tree.findtext("size/width"), tree.findtext("size/height"), image)
+        return Picture(source_of(image, self.root), *size, split, *labels)
 
 
 def _pictures_by_stem(folder: Path) -> dict[str, list[str]]:
@@ -158,14 +150,6 @@ def _split_lists(base: Path) -> dict[str, str]:
             if found.setdefault(stem, split) != split:
                 raise InputError(f"{file}: {stem} is also in {found[stem]}.txt: remove one")
     return found
-
-
-def _side(tree: Element, name: str) -> int:
-    """Return the width or height, 0 where none stands: the picture knows it."""
-    try:
-        return max(0, int(number_of(tree.findtext(f"size/{name}"))))
-    except ValueError:
-        return 0
 
 
 def _box(thing: Element) -> Box:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from training.data.detections.annotations import Claims, number_of, whole_of
+from training.data.detections.annotations import Claims, boxes_of, number_of, picture_size, whole_of
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
-from training.data.images import image_size
 from training.data.importers.coco.files import PictureFinder, annotation_files, choose_files, is_coco, path_parts
 from training.data.listing import Listing, Options
 
@@ -81,16 +80,9 @@ class _File:
         ]
 
     def _picture(self, source: str, entry: Json, annotations: list[Json]) -> Picture:
-        width, height = _side(entry.get("width")), _side(entry.get("height"))
-        if not width or not height:
-            width, height = image_size(self.finder.root / source) or (0, 0)
-        boxes, odd = [], []
-        for annotation in annotations:
-            try:
-                boxes.append(self._box(annotation))
-            except ValueError as error:
-                odd.append(Odd("malformed", f"{self.file}: {error} in {_short(annotation)}"))
-        return Picture(source, width, height, self.split, tuple(boxes), tuple(odd))
+        size = picture_size(entry.get("width"), entry.get("height"), self.finder.root / source)
+        labels = boxes_of(((f"{self.file}: {_short(one)}", one) for one in annotations), self._box)
+        return Picture(source, *size, self.split, *labels)
 
     def _box(self, annotation: Json) -> Box:
         category = _id(annotation.get("category_id"))
@@ -144,14 +136,6 @@ def _id(value: Any) -> int | str | None:
 
 def _order(key: int | str) -> tuple[bool, int, str]:
     return (True, 0, key) if isinstance(key, str) else (False, key, "")
-
-
-def _side(value: Any) -> int:
-    """Return a width or height, 0 where none stands: the picture knows it."""
-    try:
-        return max(0, whole_of(value))
-    except ValueError:
-        return 0
 
 
 def _short(entry: Any) -> str:

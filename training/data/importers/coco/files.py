@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.data.images import SPLIT_NAMES, is_hidden
+from core.data.images import SPLIT_NAMES
 from core.errors import InputError
-from training.data.detections.annotations import Claims
+from training.data.detections.annotations import Claims, files_below
 from training.data.detections.boxes_to_crops import counted
 from training.data.importers.folder import images_in
 
@@ -27,12 +26,7 @@ def is_coco(path: Path) -> bool:
 
 def annotation_files(root: Path) -> list[Path]:
     """Return the files in a folder and those below that look like COCO."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        deep = len(Path(folder).relative_to(root).parts) >= DEPTH
-        folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
-        found += [Path(folder, name) for name in files if name.lower().endswith(".json") and not is_hidden(name)]
-    return sorted(file for file in found if _holds_boxes(file))
+    return sorted(file for file in files_below(root, ".json", DEPTH) if _holds_boxes(file))
 
 
 def _holds_boxes(file: Path) -> bool:

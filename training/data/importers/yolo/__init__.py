@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from training.data.detections.annotations import Claims
+from training.data.detections.annotations import Claims, source_of
 from training.data.detections.boxes import Picture
 from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
 from training.data.images import image_size
@@ -33,15 +33,14 @@ def read(source: str, options: Options) -> Listing:
 
 def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> Picture:
     size = image_size(image)
-    source = os.path.relpath(image, root).replace(os.sep, "/")
+    source = source_of(image, root)
     if size is None:
         return Picture(source, 0, 0, split)
     file = label_file_of(image)
     if not file.is_file():
         return Picture(source, *size, split, labelled=False)
     claims.claim(str(file), str(image))
-    boxes, odd = labels.read(file, size)
-    return Picture(source, *size, split, tuple(boxes), tuple(odd))
+    return Picture(source, *size, split, *labels.read(file, size))
 
 
 def _without_picture(layout: Layout) -> list[str]:

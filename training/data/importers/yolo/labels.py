@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.detections.annotations import number_of, read_text, whole_of
-from training.data.detections.boxes import Box, Odd
+from training.data.detections.annotations import Labels, boxes_of, number_of, read_label_lines, unreadable, whole_of
+from training.data.detections.boxes import Box
 
 TOLERANCE = 0.01
 """Coordinates may leave 0..1 by so much. Source: ultralytics/data/utils.py, verify_image_label."""
@@ -37,20 +37,12 @@ class LabelReader:
     keypoint_values: int = 0
     """How many numbers of key points follow each box: kpt_shape's product."""
 
-    def read(self, file: Path, size: tuple[int, int]) -> tuple[list[Box], list[Odd]]:
+    def read(self, file: Path, size: tuple[int, int]) -> Labels:
         """Return the boxes of a label file for a picture of `size` (width, height), and the lines that are none."""
         try:
-            lines = read_text(file).splitlines()
+            return boxes_of(read_label_lines(file), lambda words: self._box(words, size))
         except (OSError, ValueError) as error:
-            return [], [Odd("malformed", f"{file} ({error})")]
-        boxes, odd = [], []
-        for number, line in enumerate(lines, 1):
-            try:
-                if words := line.split():
-                    boxes.append(self._box(words, size))
-            except ValueError as error:
-                odd.append(Odd("malformed", f"{file}, line {number} ({error})"))
-        return boxes, odd
+            return unreadable(file, error)
 
     def _box(self, words: list[str], size: tuple[int, int]) -> Box:
         number = whole_of(words[0])

@@ -55,17 +55,16 @@ def find_layout(path: Path, resplit: bool) -> Layout:
         raise InputError(f"{files[0]} and {files[1]} both describe {path}: give one of them as the source")
     if not files:
         return _without_data_file(path)
-    body = _read_yaml(files[0]) if files[0].suffix in YAML_SUFFIXES else _read_darknet(files[0])
-    keys = [key for key in body if key in SPLIT_NAMES and body[key]]
-    found = _Paths(files[0], body).images(keys, resplit) if keys else None
-    names, warnings = _names(body, files[0])
-    if found is None:  # names alone: supervision writes no more
-        images, root = _by_folder(files[0].parent), files[0].parent
-    else:
-        images, root, warnings = found.found, files[0].parent, warnings + found.warnings
+    file = files[0]
+    body = _read_yaml(file) if file.suffix in YAML_SUFFIXES else _read_darknet(file)
+    if keys := [key for key in body if key in SPLIT_NAMES and body[key]]:
+        images, said = _Paths(file, body).images(keys, resplit)
+    else:  # names alone: supervision writes no more
+        images, said = _by_folder(file.parent), []
     if not images:
-        raise InputError(f"{files[0]} names no image: give train, val and test, folders of images")
-    return Layout(root, names, images, _keypoint_values(body, files[0]), warnings)
+        raise InputError(f"{file} names no image: give train, val and test, folders of images")
+    names, warnings = _names(body, file)
+    return Layout(file.parent, names, images, _keypoint_values(body, file), warnings + said)
 
 
 def _data_files(folder: Path) -> list[Path]:
@@ -175,12 +174,11 @@ class _Paths:
         given = Path(str(body.get("path") or "").strip().replace("\\", "/"))
         self.file, self.body = file, body
         self.bases = [file.parent / given, given, file.parent] if given.parts else [file.parent]
-        self.found: Images = []
         self.warnings: list[str] = []
 
-    def images(self, keys: list[str], resplit: bool) -> _Paths:
-        """Find each picture of these splits once. With `resplit` a split but train may be empty."""
-        seen: set[tuple[Path, str | None]] = set()
+    def images(self, keys: list[str], resplit: bool) -> tuple[Images, list[str]]:
+        """Find each picture of these splits once, and what to say. With `resplit` a split but train may be empty."""
+        found: dict[tuple[Path, str | None], str] = {}
         again: list[str] = []
         for key in keys:
             split = SPLIT_NAMES[key]
@@ -195,11 +193,10 @@ class _Paths:
                     continue
                 for image in images:
                     one = image, None if resplit else split
-                    again += [str(image)] if one in seen else []
-                    self.found += [] if one in seen else [(image, split)]
-                    seen.add(one)
-        self.warnings += counted("pictures that are listed more than once, taken once", again)
-        return self
+                    again += [str(image)] if one in found else []
+                    found.setdefault(one, split)
+        again = counted("pictures that are listed more than once, taken once", again)
+        return [(image, split) for (image, _), split in found.items()], self.warnings + again
 
     def _images_of(self, key: str, entry: str) -> list[Path]:
         where = locate(entry, self.bases)
