@@ -108,11 +108,6 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
         yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Return the image files in a folder and its folders, sorted."""
-    return scan(folder).pictures
-
-
 def background_of(classes: tuple[str, ...], options: Options) -> str | None:
     """Return the class that means nothing is there, or None."""
     wanted = options.background_class

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from core.data.images import scan
 from core.errors import InputError
 from training.data.detections.annotations import (
     Claims,
@@ -19,7 +20,6 @@ from training.data.detections.annotations import (
 from training.data.detections.boxes import Box, Odd, Picture
 from training.data.detections.boxes_to_crops import Annotated, list_crops
 from training.data.images import image_size
-from training.data.importers.folder import images_in
 from training.data.listing import Listing, Options
 
 FIELDS = 15
@@ -68,7 +68,7 @@ def _objects(root: Path, labels: Path, images: Path) -> Found:
     """Return the pictures, each with its label file, and the label files without one."""
     pictures, claims = [], Claims()
     left = {file.stem: file for file in labels.glob("[!.]*.txt")}
-    for image in images_in(images) if images.is_dir() else []:
+    for image in _images_in(images):
         file = labels / f"{image.stem}.txt"
         if file.is_file():
             claims.claim(str(file), str(image))
@@ -84,15 +84,19 @@ def _tracked(root: Path, labels: Path, images: Path) -> Found:
     for file in sorted(labels.glob("[!.]*.txt")):
         frames = _read(file, 2)
         certain = None not in frames  # an object of an unknown frame may be in any
-        for image in images_in(images / file.stem) if (images / file.stem).is_dir() else []:
+        for image in _images_in(images / file.stem):
             number = int(image.stem) if image.stem.isdecimal() else -1
             of_frame = frames.pop(number, NOTHING)
             pictures.append(_picture(image, root, of_frame, labelled=certain and number >= 0))
         odd += _without_picture(frames, file)
     drives = sorted(images.iterdir()) if images.is_dir() else []
-    without = (drive for drive in drives if drive.is_dir() and not (labels / f"{drive.name}.txt").is_file())
-    pictures += [_picture(image, root, None, labelled=False) for drive in without for image in images_in(drive)]
+    without = (drive for drive in drives if not (labels / f"{drive.name}.txt").is_file())
+    pictures += [_picture(image, root, None, labelled=False) for drive in without for image in _images_in(drive)]
     return pictures, odd
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return scan(folder).pictures if folder.is_dir() else []
 
 
 def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[Odd]:

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.data.images import SPLIT_NAMES
+from core.data.images import SPLIT_NAMES, scan
 from core.errors import InputError
 from training.data.detections.annotations import Claims, files_below
 from training.data.detections.boxes_to_crops import counted
-from training.data.importers.folder import images_in
 
 PEEK_BYTES = 1 << 16
 DEPTH = 3
@@ -76,7 +75,7 @@ class PictureFinder:
         beside = source.is_file() and re.match("annotation|label", folder.resolve().name.lower())
         self.root = folder.resolve().parent if beside else folder
         self._by_name: dict[str, list[tuple[str, ...]]] = {}
-        for image in images_in(self.root):
+        for image in scan(self.root).pictures:
             self._by_name.setdefault(image.name, []).append(image.relative_to(self.root).parts)
         self.claims = Claims()
         self._names: Counter[str] = Counter()

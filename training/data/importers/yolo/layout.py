@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
+from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden, scan
 from core.errors import InputError
 from training.data.detections.annotations import read_named_text, read_text, whole_of
 from training.data.detections.boxes_to_crops import counted
-from training.data.importers.folder import images_in
 from training.data.importers.yolo.labels import label_file_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -45,7 +44,7 @@ def is_yolo(path: Path) -> bool:
         return True
     if not _names_files(path) and not any(path.glob("labels")) and not any(path.glob("*/labels")):
         return False
-    return any(label_file_of(image).is_file() for image in images_in(path))
+    return any(label_file_of(image).is_file() for image in scan(path).pictures)
 
 
 def find_layout(path: Path, resplit: bool) -> Layout:
@@ -205,7 +204,7 @@ class _Paths:
         inside = self.file.parent / entry.replace("\\", "/").lstrip("./")
         if entry.startswith("..") and inside.exists() and not inside.samefile(where):
             raise InputError(f"{self.file}: {key} is {entry}, which may be {where} or {inside}: correct the path")
-        images = images_in(where) if where.is_dir() else self._listed(where)
+        images = scan(where).pictures if where.is_dir() else self._listed(where)
         if not images:
             raise InputError(f"{self.file}: {key} is {entry}, which holds no image: correct the path")
         return images
@@ -242,7 +241,7 @@ def _names_files(root: Path) -> list[Path]:
 
 def _by_folder(root: Path) -> Images:
     """Return all pictures with the split that the nearest folder is named after."""
-    images: Images = [(image, _split_of(image.relative_to(root).parts[:-1])) for image in images_in(root)]
+    images: Images = [(image, _split_of(image.relative_to(root).parts[:-1])) for image in scan(root).pictures]
     without = next((image for image, split in images if split is None), None)
     within = next((image for image, split in images if split is not None), None)
     if without and within:
