@@ -101,7 +101,7 @@ def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
         raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({breach(gates)})")
     regions = np.arange(len(made.golden.geometry_rhwc))
     probs = run_torch(network, made.golden.geometry_rhwc, regions)
-    made.golden = golden_frames.with_probs(made.golden, {"fp32": probs})
+    made.golden = replace(made.golden, probs={"fp32": probs})
     made.write(onnx_name("fp32"), model)
     return model
 
@@ -117,7 +117,7 @@ def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
         reason = " ".join(str(error).split())[:200]
         refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
         made.golden, made.rungs = golden_before, rungs_before
-        made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: refused})
+        made.record(precision, refused)
 
 
 def add_fp16(made: Assembly, fp32: onnx.ModelProto) -> None:

@@ -44,7 +44,7 @@ def build(
     return network
 
 
-def normalisation(arch: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def normalisation(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation per RGB channel, of values in 0..1, that `arch` expects."""
     if arch.startswith("timm/"):
         from models import timm_backbone

@@ -14,7 +14,7 @@ from torch import nn
 
 from core.errors import InputError
 
-RGB = tuple[float, float, float]
+RGB = tuple[float, ...]
 
 
 def normalisation(name: str) -> tuple[RGB, RGB]:
@@ -22,8 +22,8 @@ def normalisation(name: str) -> tuple[RGB, RGB]:
     check_name(name)
     config = timm.get_pretrained_cfg(name)
     if config is None:
-        return _rgb(IMAGENET_DEFAULT_MEAN), _rgb(IMAGENET_DEFAULT_STD)
-    return _rgb(config.mean), _rgb(config.std)
+        return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    return config.mean, config.std
 
 
 def has_fixed_size(name: str) -> bool:
@@ -106,8 +106,3 @@ def _sentence(name: str, pretrained: bool | str, error: Exception) -> str:
     if pretrained:
         return f"the weights of timm/{name} cannot be fetched ({reason}): connect, or give a file as --pretrained FILE"
     return f"timm/{name} cannot be built ({reason}): choose another backbone, or another --size"
-
-
-def _rgb(values: tuple[float, ...]) -> RGB:
-    red, green, blue = values
-    return red, green, blue

@@ -28,11 +28,11 @@ def overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
     amax: the largest magnitude observed of each tensor; one that was not observed is not judged.
     """
     graph = Graph(model)
-    return [node.name for node in graph.nodes if any(_is_too_high(graph, name, amax) for name in _touched(node))]
-
-
-def _touched(node: onnx.NodeProto) -> list[str]:
-    return [name for name in [*node.input, *node.output] if name]
+    return [
+        node.name
+        for node in graph.nodes
+        if any(_is_too_high(graph, name, amax) for name in (*node.input, *node.output))
+    ]
 
 
 def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ ROWS = 500
 BATCH = 8
 BINS = 2048
 LEVELS = 128
-METHODS = ("minmax", "percentile", "entropy")
 PERCENTILE = 99.99
 
 
@@ -53,6 +52,14 @@ class Histogram:
             if divergence < best_divergence:
                 best, best_divergence = end, divergence
         return best / BINS * self.amax
+
+
+METHODS: dict[str, Callable[[Histogram], float]] = {
+    "minmax": lambda histogram: histogram.amax,
+    "percentile": lambda histogram: histogram.percentile(PERCENTILE),
+    "entropy": Histogram.entropy,
+}
+"""How the magnitude to represent is taken from a histogram."""
 
 
 def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,13 +136,7 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
 
 def ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
     """Return the magnitude to represent of each tensor, by one of METHODS."""
-    if method == "minmax":
-        return {name: h.amax for name, h in histograms.items()}
-    if method == "percentile":
-        return {name: h.percentile(PERCENTILE) for name, h in histograms.items()}
-    if method == "entropy":
-        return {name: h.entropy() for name, h in histograms.items()}
-    raise ValueError(f"{method!r} is not one of {METHODS}")
+    return {name: METHODS[method](histogram) for name, histogram in histograms.items()}
 
 
 def channel_ranges(

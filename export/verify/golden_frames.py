@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from core.bundle.contract import Probs
 from core.bundle.golden_file import Golden, expected_bytes
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry
@@ -44,8 +43,3 @@ def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
     rects_r4, frame_of_r = np.array(rects, np.int32), np.array(frame_of, np.int32)
     made = expected_bytes(tuple(frames), rects_r4, frame_of_r, geometry)
     return Golden(tuple(frames), rects_r4, frame_of_r, made, {})
-
-
-def with_probs(golden: Golden, probs: dict[str, Probs]) -> Golden:
-    """Return a copy that expects these probabilities of each precision."""
-    return Golden(golden.frames, golden.rects_r4, golden.frame_of_r, golden.geometry_rhwc, probs)

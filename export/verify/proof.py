@@ -59,7 +59,7 @@ def _prove(made: Assembly, name: str, opened: Backend, precision: str) -> None:
     known = made.bundle.gates[precision]
     passed = known["passed"] and all(check["passed"] for check in checks)
     judged = {**known, "passed": passed, "checks": [*known["checks"], *checks]}
-    made.bundle = replace(made.bundle, gates={**made.bundle.gates, precision: judged})
+    made.record(precision, judged)
 
 
 def drive(opened: Backend, made: Assembly, rows: np.ndarray) -> Probs:

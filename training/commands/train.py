@@ -130,8 +130,7 @@ def _recipe(given: Any) -> Recipe:
     recipe = recipes.named(given.recipe)
     texts = {item.name: text for item in overridable() if (text := getattr(given, f"recipe_{item.name}"))}
     if given.scale_schedule:
-        epochs = recipe.with_overrides({"epochs": texts["epochs"]}).epochs if "epochs" in texts else recipe.epochs
-        recipe = recipe.scaled(epochs)
+        recipe = recipe.scaled(recipe.with_overrides(texts).epochs)
     return recipe.with_overrides(texts)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from core.files import replacing
+from training.reports.plots import save
 
 COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanced", "ECE raw", "ECE", "best epoch",
            "images/s", "seconds", "clipped", "loss spike")  # fmt: skip
@@ -78,8 +78,7 @@ def draw(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
         axes[0, column].set_title(arch)
     axes[1, 0].legend(loc="lower right", frameon=False, fontsize=8)
     figure.suptitle(textwrap.fill(title, int(9 * width)))
-    with replacing(file) as temporary:
-        figure.savefig(str(temporary), format="png", dpi=110)
+    save(figure, file)
 
 
 def _label(variant: str) -> str:

@@ -88,18 +88,15 @@ class RowFiles:
 
     def _files(self) -> list[tuple[Path, int]]:
         """Return each file and its number of rows."""
-        if self.shard_rows is None:
-            return [(Path(self.folder, "images.npy"), self.rows)]
-        starts = range(0, self.rows, self.shard_rows)
-        return [
-            (Path(self.folder, shard_name(i)), min(self.shard_rows, self.rows - start))
-            for i, start in enumerate(starts)
-        ]
+        most = self.shard_rows or self.rows
+        return [(self._file(i), min(most, self.rows - start)) for i, start in enumerate(range(0, self.rows, most))]
 
     def _place(self, row: int) -> tuple[Path, int]:
-        if self.shard_rows is None:
-            return Path(self.folder, "images.npy"), row
-        return Path(self.folder, shard_name(row // self.shard_rows)), row % self.shard_rows
+        number, at = divmod(row, self.shard_rows or self.rows)
+        return self._file(number), at
+
+    def _file(self, number: int) -> Path:
+        return Path(self.folder, "images.npy" if self.shard_rows is None else shard_name(number))
 
     def _shape(self, file: Path, rows: int) -> None:
         """Write an NPY header, whose length does not depend on the number of rows, and set the file's length."""

@@ -53,9 +53,8 @@ class Options:
 
     def __post_init__(self) -> None:
         Geometry(self.size_px, self.kernel)
-        if self.min_side_px < 1:
-            raise InputError(f"min_side_px is {self.min_side_px}: give at least 1")
         for name, value, low, high in (
+            ("min_side_px", self.min_side_px, 1, 100_000),
             ("margin", self.margin, 0.0, 2.0),
             ("max_truncated", self.max_truncated, 0.0, 1.0),
             ("max_occluded", self.max_occluded, 0, 3),

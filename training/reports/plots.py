@@ -46,7 +46,7 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
         for epoch in restarts:
             axes.axvline(epoch, color=ORANGE, linestyle=":", linewidth=1)
     figure.suptitle(title)
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tuple[str, ...]) -> None:
@@ -65,7 +65,7 @@ def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tup
         _write_counts(axes, counts, shares)
     else:
         axes.set(xlabel="answer, by the number of its class in pack.json", ylabel="truth")
-    _save(figure, file)
+    save(figure, file)
 
 
 def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
@@ -74,6 +74,7 @@ def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.floa
                   color="white" if shares[i, j] > 0.55 else "black")  # fmt: skip
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with replacing(file) as temporary:
         figure.savefig(str(temporary), format="png", dpi=110)
