@@ -43,13 +43,25 @@ class Boxes:
         self.names = ("boxes",)
         self.most = max((len(b) for b in boxes.values()), default=0) or 1
         """How many rows a batch must have."""
+        self._met: set[int | str] = set()
 
     def at(self, frame: Frame, width: int, height: int) -> Regions:
         """Return the regions of one frame, clipped to it."""
-        boxes = self._boxes.get(frame.name) if frame.name in self._boxes else self._boxes.get(frame.frame_id)
-        boxes = boxes or ()
+        key = frame.name if frame.name in self._boxes else frame.frame_id
+        self._met.add(key)
+        boxes = self._boxes.get(key, ())
         rects = [clip_rect(b.rect, width, height) for b in boxes]
-        return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes})
+        outside = [b.name for b in boxes if not _touches(b.rect, width, height)]
+        return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes}, outside)
+
+    def unmet(self) -> list[int | str]:
+        """Return the frames and files that have boxes and did not come."""
+        return [key for key, boxes in self._boxes.items() if boxes and key not in self._met]
+
+
+def _touches(rect: Rect, width: int, height: int) -> bool:
+    x0, y0, x1, y1 = rect
+    return x0 < width and y0 < height and x1 > 0 and y1 > 0
 
 
 def read_boxes(path: Path) -> Boxes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ class Regions:
     names: Sequence[str]
     rects: Sequence[Rect]
     truth: Mapping[str, str | None]
+    outside: Collection[str] = ()
+    """The names of the boxes that do not touch the frame: there is nothing of them to classify."""
 
 
 class Zones:

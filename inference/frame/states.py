@@ -14,7 +14,7 @@ class State(str, Enum):
     UNPROVED = "UNPROVED"
     """A fixed zone, and a model without a background class: it would name a class of an empty road."""
     BLIND = "BLIND"
-    """Black, saturated, blurred or covered."""
+    """Black, saturated, blurred or covered; or a box that lies outside the frame."""
     STALE = "STALE"
     """No new frame, or the same frame again and again."""
     LOST = "LOST"

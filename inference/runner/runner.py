@@ -243,7 +243,10 @@ class Runner:
         regions = self._zones.at(frame, picture.shape[1], picture.shape[0])
         rects = regions.rects
         self._sight.look(picture)
-        blind = [self._sight.why_blind(rect) for rect in rects]
+        blind = [
+            "outside the frame" if name in regions.outside else self._sight.why_blind(rect)
+            for name, rect in zip(regions.names, rects, strict=True)
+        ]
         probs = self._pipeline.classify(picture, rects) if rects else NOTHING
         verdicts = self._decider.decide(regions.names, rects, probs, regions.truth, blind)
         if self._steady is not None:

@@ -18,7 +18,7 @@ from core.redact import public_uri
 from inference.backends import Backend, open_backend
 from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
-from inference.frame.boxes import read_boxes
+from inference.frame.boxes import Boxes, read_boxes
 from inference.frame.orientation import Mounting
 from inference.frame.processor import Pipeline
 from inference.frame.smoothing import Habits, read_habits
@@ -72,6 +72,8 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         worker.beat(ENDING)
         close_all(source, *outlets, *([backend] if backend else []))
     check_frames(runner, options.source)
+    if isinstance(zones, Boxes) and (unmet := zones.unmet()):
+        log.warning(f"{options.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
     summary = {
         "schema": SCHEMA,
         "source": public_uri(options.source),

@@ -106,3 +106,17 @@ def test_any_box_lies_in_the_frame_and_is_not_empty(tmp_path_factory, numbers):
     left, top, right, bottom = regions.rects[0]
     assert 0 <= left < right <= 80
     assert 0 <= top < bottom <= 60
+
+
+def test_of_a_box_outside_the_frame_no_class_is_said(tmp_path):
+    boxes = written(tmp_path, {"frame": 0, "boxes": [{"rect": [90, 70, 120, 95]}, {"rect": [5, 5, 60, 50]}]})
+    _, lines = run(make_bundle(tmp_path / "b"), write_video(tmp_path / "v.mp4", frames=1), boxes, tmp_path / "out")
+    verdict = lines[0]["zones"]["box0"]
+    assert (verdict["state"], verdict["label"], verdict["why"]) == ("BLIND", None, "outside the frame")
+    assert lines[0]["zones"]["box1"]["state"] != "BLIND"
+
+
+def test_boxes_of_frames_that_do_not_come_are_counted_and_named(tmp_path, caplog):
+    boxes = written(tmp_path, *[{"file": f"{name}.jpg", "boxes": [{"rect": [0, 0, 9, 9]}]} for name in "ab"])
+    run(make_bundle(tmp_path / "b"), write_video(tmp_path / "v.mp4", frames=1), boxes, tmp_path / "out")
+    assert "boxes.jsonl: 2 lines with boxes are of no frame that came, first 'a.jpg'" in caplog.text
