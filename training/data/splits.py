@@ -84,16 +84,18 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
 def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
     """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
     classes = listing.classes
+    drawn = any(sample.split is None for sample in listing.samples)  # --resplit would draw the same splits again
     if len(classes) < 2:
         left_out = f" (left out: {listing.describe_skipped()})" if listing.skipped else ""
         raise InputError(
             f"{source} has only the class {classes[0]}{left_out}: give at least two, a folder or a name each"
         )
     counts = Counter((sample.split, sample.label) for sample in samples)
-    mend = "add groups of it, let --resplit draw the splits anew, or drop it with --classes"
+    other = "draw other splits with another --seed" if drawn else "let --resplit draw the splits anew"
+    mend = f"add groups of it, {other}, or drop it with --classes"
     for split in SHARES:
         if not any(counts[split, name] for name in classes):
-            raise InputError(f"{source} has no {split} split: add one, or let --resplit draw the splits anew")
+            raise InputError(f"{source} has no {split} split: add {'groups' if drawn else 'one'}, or {other}")
     warnings = []
     for name in classes:
         held = [split for split in SHARES if counts[split, name]]

@@ -149,6 +149,15 @@ def test_resplit_ignores_the_given_splits(divided, tmp_path):
     assert {name.split("/")[0] for name in made.sources_n[made.rows("train")]} == {"train", "valid", "test"}
 
 
+def test_drawn_splits_are_not_told_to_be_drawn_anew(tmp_path):
+    for name, count in (("car", 9), ("bus", 9), ("tram", 1)):
+        for i in range(count):
+            write_image(tmp_path / "s" / name / f"{name}{i}.png", len(name) * 100 + i + ord(name[0]))
+    with pytest.raises(InputError, match=r"tram is in the split .* another --seed") as error:
+        pack(str(tmp_path / "s"), tmp_path / "p", OPTIONS)
+    assert "--resplit" not in str(error.value)
+
+
 def damaged(source: Path) -> dict[str, str]:
     """Spoil images of a source in every way; return {file: word of the reason}."""
     folder = source / "train" / "car"
