@@ -83,7 +83,10 @@ class Policy:
         equals = body.get("equals", [*cls.equals])
         if not isinstance(equals, list) or not all(isinstance(name, str) for name in equals):
             raise InputError(f"{where}: policy.equals is not a list of names")
-        return cls(**{**body, "equals": tuple(equals)})
+        try:
+            return cls(**{**body, "equals": tuple(equals)})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
 
     def cost(self, label: str) -> float:
         """Return what missing a row of a class costs."""

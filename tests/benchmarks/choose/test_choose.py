@@ -254,7 +254,7 @@ def test_a_policy_survives_its_file(tmp_path):
     assert read_policy(tmp_path / "policy.json") == policy
 
 
-@pytest.mark.parametrize("body", [{"budget": 1}, [], {"equals": "accuracy"}])
+@pytest.mark.parametrize("body", [{"budget": 1}, [], {"equals": "accuracy"}, {"p99_ms": "x"}])
 def test_a_policy_file_with_an_unknown_word_is_refused(tmp_path, body):
     write_json(tmp_path / "policy.json", body)
     with pytest.raises(InputError, match=r"policy\.json"):
