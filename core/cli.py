@@ -57,6 +57,8 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
             name = arguments.pop(0)
         elif default is not None and arguments:
             name = default
+            if arguments[0] in {"-h", "--help"} and (others := ", ".join(n for n in names if n != default)):
+                print(f"other commands (python -m {room} COMMAND --help): {others}\n")
         elif not arguments or arguments[0] in {"-h", "--help"}:
             print(f"usage: python -m {room} COMMAND ...\n")
             for name in names:

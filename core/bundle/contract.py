@@ -135,7 +135,8 @@ def open_bundle(path: Path) -> Bundle:
     """
     file = path / "bundle.json"
     if not path.is_dir():
-        raise InputError(f"{path} is not a bundle: there is no such folder; {MEND}")
+        mend = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else MEND
+        raise InputError(f"{path} is not a bundle: there is no such folder; {mend}")
     names = [item.name for item in fields(Bundle)[1:]]
     body = read_sealed(file, [*names, "input", "contract"], SCHEMA, MEND)
     if body["input"] != INPUT:

@@ -36,6 +36,12 @@ def run(bundle, *arguments):
     return drive(read_arguments([str(bundle.path), *map(str, arguments)]))
 
 
+def test_a_run_without_production_is_told_to_choose_first(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match=f"`python -m benchmarks {tmp_path / 'mine'}` makes it"):
+        open_bundle(tmp_path / "mine" / "production")
+
+
 def call(*arguments):
     command = [sys.executable, "-m", "inference", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
