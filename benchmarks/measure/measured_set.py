@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,18 +88,15 @@ def open_field(candidates: Sequence[Candidate]) -> Iterator[tuple[list[tuple[Can
     """Open every candidate at batch 1 and close them all; those that their backend refuses are returned with why."""
     opened: list[tuple[Candidate, HotPath]] = []
     refused = []
-    try:
+    with ExitStack() as stack:
         for c in candidates:
             try:
                 backend = open_backend(c.backend, c.bundle, c.precision, batch=1, threads=c.threads)
             except InputError as error:
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
                 continue
-            opened.append((c, HotPath(c.bundle, Pipeline(c.bundle, backend))))
+            opened.append((c, HotPath(c.bundle, Pipeline(c.bundle, stack.enter_context(backend)))))
         yield opened, refused
-    finally:
-        for _, path in opened:
-            path.pipeline.backend.close()
 
 
 def _predict(candidate: Candidate, pipeline: Pipeline, pack: Pack) -> Predictions | None:

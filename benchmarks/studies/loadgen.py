@@ -139,13 +139,12 @@ def say(pipeline: Pipeline, image: Bytes) -> int:
 def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:
     """Return p99 of a query of STREAMS rows as one batch, and the accuracy of such batches."""
     c, rows = candidate, pack.rows("test")
-    backend = open_backend(c.backend, c.bundle, c.precision, batch=STREAMS, threads=c.threads)
+    with open_backend(c.backend, c.bundle, c.precision, batch=STREAMS, threads=c.threads) as backend:
 
-    def answer(picked: Sequence[int]) -> list[int]:
-        backend.input_nhwc[: len(picked)] = pack.images_nhwc[rows[picked]]
-        return [int(top) for top in backend.infer(len(picked)).argmax(1)]
+        def answer(picked: Sequence[int]) -> list[int]:
+            backend.input_nhwc[: len(picked)] = pack.images_nhwc[rows[picked]]
+            return [int(top) for top in backend.infer(len(picked)).argmax(1)]
 
-    try:
         answer(range(min(STREAMS, len(rows))))
         started = perf_counter()
         answer(range(min(STREAMS, len(rows))))
@@ -157,8 +156,6 @@ def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:
             "multi_valid": speed.valid,
             "multi_accuracy": score("MultiStream", pack, lambda image: say(Pipeline(c.bundle, backend), image)),
         }
-    finally:
-        backend.close()
 
 
 def score(scenario: str, pack: Pack, answer: Callable[[Bytes], int]) -> float:

@@ -35,11 +35,8 @@ def finish(made: Assembly) -> Bundle:
         if not backends.presence(name).here:
             continue
         for precision in [p for p in made.bundle.precisions if p in module.PRECISIONS]:
-            opened = backends.open_backend(name, made.bundle, precision)
-            try:
+            with backends.open_backend(name, made.bundle, precision) as opened:
                 _prove(made, name, opened, precision)
-            finally:
-                opened.close()
             if not made.bundle.gates[precision]["passed"]:
                 _drop(made, precision)
     write_json(folder / "parity.json", {"schema": 1, "rungs": [rung.as_json() for rung in made.rungs]})

@@ -30,7 +30,7 @@ class Presence:
 
 
 class Backend(ABC):
-    """An open model. Not thread-safe: one thread opens it, uses it and closes it."""
+    """An open model, as a context manager. Not thread-safe: one thread opens it, uses it and closes it."""
 
     input_nhwc: Bytes
     """uint8 (batch, S, S, 3), owned by the backend (pinned where that helps): geometry writes straight into it."""
@@ -59,7 +59,13 @@ class Backend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free the runtime's resources; the backend cannot be used afterwards."""
+        """Free the runtime's resources; the backend cannot be used afterwards. A second call does nothing."""
+
+    def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def names() -> list[str]:
@@ -103,6 +109,8 @@ def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, t
         raise InputError(
             f"the backend {name} has no precision {precision!r}: choose from {', '.join(module.PRECISIONS)}"
         )
+    if precision not in bundle.precisions:
+        raise InputError(f"{bundle.path} has no {precision} model: choose from {', '.join(bundle.precisions)}")
     opened: Backend = module.open_backend(bundle, precision, batch=batch, threads=threads)
     return opened
 

@@ -70,4 +70,4 @@ class OrtBackend(Backend):
     def close(self) -> None:
         """Drop the session."""
         self._bindings.clear()
-        del self._session
+        self._session = None

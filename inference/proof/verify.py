@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,7 +81,7 @@ def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None
     """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
     what = f"{name} {precision}"
     try:
-        with closing(open_backend(name, bundle, precision, threads=threads)) as backend:
+        with open_backend(name, bundle, precision, threads=threads) as backend:
             rows = prove(bundle, name, backend, precision)
     except NotHereError as error:
         return [Line(what, "not here", str(error))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pytest
 
 from core.bundle.engine_manifest import load
@@ -89,7 +87,7 @@ def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle,
 def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, capsys):
     module = put(fake_trt.make("1.7.1", "tensorrt_rtx", compiles_late=True))
     engine = trt.build(bundle, "fp32", runtime="tensorrt_rtx")
-    with closing(trt.open_backend(bundle, "fp32")) as backend:
+    with trt.open_backend(bundle, "fp32") as backend:
         assert "kernels compiled" in capsys.readouterr().err
         assert not runtime_file(engine).exists()
         backend.mark_proved()
@@ -102,7 +100,7 @@ def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, c
 def test_tensorrt_is_asked_for_no_runtime_cache(bundle, put):
     module = put(fake_trt.make("10.3.0"))
     engine = trt.build(bundle, "fp32", options=trt.Options((1,)))
-    with closing(trt.open_backend(bundle, "fp32")) as backend:
+    with trt.open_backend(bundle, "fp32") as backend:
         backend.mark_proved()
     assert module.contexts == [()]
     assert not runtime_file(engine).exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -125,7 +124,7 @@ def test_opening_builds_nothing_and_writes_nothing(bundle, put):
     assert not (bundle.path / "engines").exists()
     engine = trt.build(bundle, "fp32", options=trt.Options((1, 4)))
     before = {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
-    with closing(open_backend("trt", bundle, "fp32", batch=3)) as backend:
+    with open_backend("trt", bundle, "fp32", batch=3) as backend:
         backend.infer(3)
     with pytest.raises(NotHereError, match=r"holds 4 regions at most, 7 are needed: .* --sm 87 --batch 1 4 7"):
         open_backend("trt", bundle, "fp32", batch=7)
@@ -154,7 +153,7 @@ def test_verify_proves_the_engine_on_this_device_and_each_other_device_anew(bund
     assert (known["name"], known["sm"], known["cuda"], known["version"]) == ("Fake Orin", 87, "runtime 12.6", "11.0.0")
     verify.verify(bundle)
     assert load(engine, "").proved_on == known, "the proof holds and keeps its date"
-    with closing(open_backend("trt", bundle, "fp32")) as backend:
+    with open_backend("trt", bundle, "fp32") as backend:
         assert backend.proved
 
 
@@ -165,7 +164,7 @@ def test_a_proof_of_another_device_driver_or_runtime_is_none_here(bundle, put, c
     verify.verify(bundle)
     known = load(engine, "")
     known.proved({**known.proved_on, changed: "another"}).save(engine.parent)
-    with closing(open_backend("trt", bundle, "fp32")) as backend:
+    with open_backend("trt", bundle, "fp32") as backend:
         assert not backend.proved
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,16 @@ def measure_robustness(
     log.info(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(effort.severities)}")
     hits: dict[str, list[NDArray[np.bool_]]] = {c.name: [] for c in chosen}
     threads = cores()
-    backends = {c.name: open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=threads) for c in chosen}
-    try:
+    with ExitStack() as stack:
+        backends = {
+            c.name: stack.enter_context(open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=threads))
+            for c in chosen
+        }
         clean = {name: classify(backend, rows.images_nhwc) for name, backend in backends.items()}
         for corrupted in corrupted_sets(rows.images_nhwc, effort.severities):
             for name, backend in backends.items():
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
         far = {n: {what: classify(b, images).max(1) for what, images in strange.items()} for n, b in backends.items()}
-    finally:
-        for backend in backends.values():
-            backend.close()
     result = {}
     for c in chosen:
         right = clean[c.name].argmax(1) == rows.labels_n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,7 @@ def measure(
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
             for zones in (ONE, ZONES):
-                backend = open_backend(name, bundle, chosen, batch=len(zones), threads=count)
-                stack.enter_context(closing(backend))
+                backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 drives.append(HotPath(bundle, Pipeline(bundle, backend), zones))
             facts.append({key: backend.describe()[key] for key in ("backend", "precision", "threads")})
         taken = take_turns(drives, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))

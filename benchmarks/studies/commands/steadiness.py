@@ -57,9 +57,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
-    backend = open_backend(name, bundle, precision, batch=len(ZONES), threads=1)
-    scenes = list(ask(Pipeline(bundle, backend), options.seconds))
-    backend.close()
+    with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
+        scenes = list(ask(Pipeline(bundle, backend), options.seconds))
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     outcomes = [judge(one, scenes, habits) for one in bundles for habits in settings()]

@@ -201,9 +201,11 @@ class TrtBackend(Backend):
 
     def close(self) -> None:
         """Free contexts, engine, buffers and stream, in that order."""
+        if self._engine is None:
+            return
         self._contexts.clear()
-        del self._kernels, self._config
-        del self._engine, self._runtime
+        self._kernels = self._config = None
+        self._engine = self._runtime = None
         self._frames.free()
         self._probs.free()
         device_memory.call("cudaStreamDestroy", self._stream)

@@ -1,0 +1,205 @@
+"""What every backend holds, found as the product finds it; TensorRT is a fake one, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.bundle.contract import open_bundle
+from core.errors import InputError
+from inference import backends
+from inference.backends import NotHereError, open_backend
+from inference.proof import golden_run
+from tests.bundles import make_bundle
+from tests.export import fake_trt
+
+ROWS = 3
+OURS = {"core", "inference", "numpy", "cv2"}
+FACTS = {"backend", "runtime", "version", "device", "precision", "file", "threads"}
+
+
+@pytest.fixture(params=backends.names())
+def name(request, monkeypatch):
+    fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
+    if not backends.presence(request.param).here:
+        pytest.skip(backends.presence(request.param).reason)
+    return request.param
+
+
+@pytest.fixture
+def bundle(name, tmp_path):
+    """A bundle with all that the backend needs to open fp32."""
+    made = make_bundle(tmp_path / "bundle")
+    backends.build_missing(name, made, "fp32", [1, ROWS])
+    return made
+
+
+@pytest.fixture
+def opened(name, bundle):
+    with open_backend(name, bundle, "fp32", batch=ROWS, threads=1) as backend:
+        yield backend
+
+
+def fill(backend, seed=0):
+    backend.input_nhwc[:] = np.random.default_rng(seed).integers(0, 256, backend.input_nhwc.shape, np.uint8)
+
+
+@pytest.mark.parametrize("batch", [1, ROWS])
+def test_the_golden_frames_hold_in_every_precision_at_every_batch(name, bundle, batch):
+    for precision in set(backends.find(name).PRECISIONS) & set(bundle.precisions):
+        backends.build_missing(name, bundle, precision, [1, ROWS])
+        with open_backend(name, bundle, precision, batch=batch, threads=1) as backend:
+            for exactly in (None, *backend.batch_sizes):
+                rows = golden_run.check(bundle, name, backend, precision, batch=exactly)
+                assert rows
+                assert all(row.passed for row in rows), rows
+
+
+def test_buffers_are_the_backends_own_and_of_the_shape_that_was_said(opened, bundle):
+    size = bundle.geometry.size_px
+    frames = opened.input_nhwc
+    assert (frames.dtype, frames.shape[1:], len(frames) >= ROWS) == (np.uint8, (size, size, 3), True)
+    assert frames.flags.c_contiguous
+    assert frames.flags.writeable
+    fill(opened)
+    before = frames.copy()
+    for n in range(1, ROWS + 1):
+        probs = opened.infer(n)
+        assert (probs.dtype, probs.shape) == (np.float32, (n, len(bundle.classes)))
+        assert np.allclose(probs.sum(1), 1, atol=1e-5)
+    assert opened.input_nhwc is frames
+    assert np.array_equal(frames, before), "the network writes into the pictures"
+
+
+def test_an_answer_is_overwritten_by_the_next_call_and_by_no_other_backend(name, opened, bundle):
+    fill(opened)
+    first = opened.infer(ROWS)
+    assert np.shares_memory(first, opened.infer(1)), "a call allocates"
+    kept = opened.infer(ROWS).copy()
+    with open_backend(name, bundle, "fp32", batch=ROWS, threads=1) as other:
+        assert not np.shares_memory(other.input_nhwc, opened.input_nhwc)
+        fill(other, seed=1)
+        other.infer(ROWS)
+    assert np.array_equal(first, kept)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(opened):
+    fill(opened)
+    together = opened.infer(ROWS).copy()
+    rows = opened.input_nhwc.copy()
+    for i in range(ROWS):
+        opened.input_nhwc[0], opened.input_nhwc[1:] = rows[i], 255 - rows[1:]
+        assert np.allclose(opened.infer(1)[0], together[i], atol=1e-6)
+
+
+def test_what_runs_is_said_in_full(name, opened, bundle):
+    facts = opened.describe()
+    assert set(facts) == FACTS
+    assert (facts["backend"], facts["precision"]) == (name, "fp32")
+    assert facts["file"] is None or list(bundle.path.rglob(facts["file"]))
+    assert facts["threads"] >= 1
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_closed_twice_is_closed_once(name, bundle):
+    with open_backend(name, bundle, "fp32") as backend:
+        backend.close()
+    backend.close()
+
+
+def test_an_error_inside_closes_it(name, bundle, monkeypatch):
+    backend, closed = open_backend(name, bundle, "fp32"), []
+    monkeypatch.setattr(backend, "close", lambda close=backend.close: closed.append(close()))
+    with pytest.raises(ZeroDivisionError), backend:
+        _ = 1 / 0
+    assert closed == [None]
+
+
+def test_opening_and_running_write_nothing(name, bundle):
+    def files():
+        return {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
+
+    before = files()
+    with open_backend(name, bundle, "fp32", batch=ROWS) as backend:
+        backend.infer(ROWS)
+    assert files() == before
+
+
+@pytest.mark.parametrize("precision", ["int4", "", "FP32"])
+def test_a_precision_that_there_is_not_is_wrong_input(name, bundle, precision):
+    with pytest.raises(InputError, match="has no precision .*choose from") as refused:
+        open_backend(name, bundle, precision)
+    assert not isinstance(refused.value, NotHereError)
+
+
+def test_a_precision_that_the_bundle_lacks_is_wrong_input(name, bundle):
+    """No engine can be built of it: that it is missing is not the answer."""
+    lacking = set(backends.find(name).PRECISIONS) - set(bundle.precisions)
+    for precision in lacking:
+        with pytest.raises(InputError, match=f"no {precision}") as refused:
+            open_backend(name, bundle, precision)
+        assert not isinstance(refused.value, NotHereError)
+
+
+def bit(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("damage", [bit, cut, Path.unlink])
+def test_a_damaged_file_is_refused_by_name(name, bundle, damage):
+    with open_backend(name, bundle, "fp32") as backend:
+        file = backend.describe()["file"]
+    if file is None:
+        pytest.skip("it opens no file")
+    damage(next(bundle.path.rglob(file)))
+    with pytest.raises(InputError, match="fp32") as refused:
+        open_backend(name, bundle, "fp32")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_model_is_refused_by_name(name, bundle):
+    """Its hash holds: so it was exported."""
+    with open_backend(name, bundle, "fp32") as backend:
+        file = backend.describe()["file"]
+    if file not in bundle.files:
+        pytest.skip("it opens no file that the bundle binds")
+    (bundle.path / file).write_bytes(b"no model")
+    bundle.with_files(sorted(bundle.files)).save()
+    with pytest.raises(InputError, match=f"{file} does not load") as refused:
+        open_backend(name, open_bundle(bundle.path), "fp32")
+    assert "\n" not in str(refused.value)
+
+
+def imports_of(name):
+    """Return the packages that a plug-in imports beside ours and the standard library, from its source."""
+    module = Path(backends.find(name).__file__)
+    files = module.parent.rglob("*.py") if module.name == "__init__.py" else [module]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    named = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    named += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {one.split(".")[0] for one in named} - OURS - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", backends.names())
+def test_without_its_runtime_it_is_not_here_and_says_what_mends_that(name, tmp_path, monkeypatch):
+    bundle, needs = make_bundle(tmp_path / "bundle"), imports_of(name)
+    for package in needs:
+        monkeypatch.setitem(sys.modules, package, None)
+    found = backends.presence(name)
+    assert found.here == (not needs)
+    if needs:
+        assert found.reason
+        assert found.mend
+        with pytest.raises(NotHereError, match=f"the backend {name} is not here"):
+            open_backend(name, bundle, "fp32")
