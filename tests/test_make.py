@@ -52,7 +52,7 @@ def test_the_gpu_check_takes_the_data_as_it_is_named(name):
 
 
 def test_the_gpu_check_makes_no_environment_where_a_python_is_given():
-    command = ["make", "-n", "-B", "gpu-check"]
+    command = ["make", "--no-print-directory", "-n", "-B", "gpu-check"]
     ours, given = (
         subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for more in ([], ["PY=python3"])
