@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,13 +13,15 @@ import pytest
 from training.commands.train import parser
 
 ROOT = Path(__file__).parents[1]
+ALONE = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "ARGS")}
+"""Without what a make around this test hands on."""
 AWKWARD = ["my photos", "it's mine", 'say "hi"', "a$b $(c) `d`", "one; two & (three), #4"]
 
 
 def make(*arguments: str, has: str = "-m") -> list[list[str]]:
     """Return the Python commands that make would run, as the shell splits them: those with the flag `has`."""
     command = ["make", "-n", "-o", "setup", *arguments]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, check=True).stdout
     lines = printed.replace("\\\n", " ").splitlines()
     return [words for line in lines if has in (words := shlex.split(line))]
 
@@ -54,7 +57,7 @@ def test_the_gpu_check_takes_the_data_as_it_is_named(name):
 def test_the_gpu_check_makes_no_environment_where_a_python_is_given():
     command = ["make", "--no-print-directory", "-n", "-B", "gpu-check"]
     ours, given = (
-        subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        subprocess.run([*command, *more], cwd=ROOT, env=ALONE, capture_output=True, text=True, check=True).stdout
         for more in ([], ["PY=python3"])
     )
     assert "-m venv" in ours
