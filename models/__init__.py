@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 
 import torch
 from torch import nn
 
 from core.errors import InputError
+from core.plugins import names_in
 from models import architectures
 
 
 def names() -> list[str]:
     """Return our own architectures, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(architectures.__path__))
+    return names_in(architectures.__path__)
 
 
 def build(

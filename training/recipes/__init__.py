@@ -2,15 +2,15 @@
 
 import difflib
 import importlib
-import pkgutil
 
 from core.errors import InputError
+from core.plugins import names_in
 from training.recipe import Recipe
 
 
 def names() -> list[str]:
     """Return the recipes there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def named(name: str) -> Recipe:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import pkgutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from core.data.images import listed, printable
 from core.errors import InputError
+from core.plugins import names_in
 from training.data.class_map import alike
 from training.data.listing import Listing, Options
 
@@ -23,7 +23,7 @@ ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parq
 
 def names() -> list[str]:
     """Return the importers there are, by file name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return names_in(__path__)
 
 
 def find(source: str, wanted: str | None = None) -> ModuleType:
