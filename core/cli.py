@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from core.errors import CheckError, DeviceError, InputError, _input_error
+from core.errors import CheckError, DeviceError, InputError, package_error, path_error
 from core.log import HANDLER, set_up
 from core.plugins import names_in
 
@@ -92,3 +92,12 @@ def run_command(command: Callable[[], int | None]) -> int:
         # of a fault in this program the traceback helps to find it
         log.log(logging.DEBUG if expected else logging.CRITICAL, "where it arose:", exc_info=True)
         return 2 if wrong else 1
+
+
+def _input_error(error: Exception) -> InputError | None:
+    """Return the sentence for what a person can mend; None for a fault in this program."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, OSError):
+        return path_error(error, sys.argv[1:])
+    return package_error(error) if isinstance(error, ModuleNotFoundError) else None

@@ -1,4 +1,4 @@
-"""The three ways a command can end badly, and the one place that turns them into exit codes."""
+"""The three ways a command can end badly; core/cli.py turns them into exit codes."""
 
 from __future__ import annotations
 
@@ -61,12 +61,3 @@ def package_error(error: ModuleNotFoundError) -> InputError | None:
         return None
     hint = "install it, or use the .venv that `make setup` makes"
     return InputError(f"{sys.executable} lacks the package {package}, which this command needs: {hint}")
-
-
-def _input_error(error: Exception) -> InputError | None:
-    """Return the sentence for what a person can mend; None for a fault in this program."""
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, OSError):
-        return path_error(error, sys.argv[1:])
-    return package_error(error) if isinstance(error, ModuleNotFoundError) else None
