@@ -7,9 +7,7 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from http.client import HTTPConnection
-from http.server import ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from urllib.parse import quote
@@ -28,7 +26,7 @@ from inference.sources import GRAMMAR, schemes
 from inference.sources.synthetic import DEFAULTS
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good, raising
-from tests.inference.sources.test_network_sources import Camera
+from tests.inference.sources.test_network_sources import Camera, serving
 
 ROOT = Path(__file__).parents[2]
 USER, TOKEN = "gardener", "T0kenValue"
@@ -137,12 +135,8 @@ class Guarded(Camera):
 
 @pytest.fixture
 def address():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{USER}:S3cret%40word@127.0.0.1:{server.server_port}/{TOKEN}?token={TOKEN}"
-    server.shutdown()
-    server.server_close()
+    with serving(Guarded) as port:
+        yield f"http://{USER}:S3cret%40word@127.0.0.1:{port}/{TOKEN}?token={TOKEN}"
 
 
 def get(port, path):

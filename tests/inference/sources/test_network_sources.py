@@ -1,5 +1,6 @@
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -42,14 +43,21 @@ class Camera(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def camera():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+@contextmanager
+def serving(handler):
+    """Serve in a thread; yield the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/video"
+    yield server.server_port
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def camera():
+    with serving(Camera) as port:
+        yield f"http://127.0.0.1:{port}/video"
 
 
 def read_until_it_ends(uri):
