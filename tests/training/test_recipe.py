@@ -7,7 +7,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from training import recipes
 from training.recipe import Recipe, overridable
 from training.recipes import named
 from training.schedule import Plateau, rate, side_px
@@ -35,11 +34,6 @@ TABLE = {
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in TABLE for field in TABLE[name]])
 def test_published_recipes_are_to_the_letter(name, field):
     assert getattr(named(name), field) == TABLE[name][field]
-
-
-@pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_file_holds_a_recipe_of_its_name(name):
-    assert named(name).name == name
 
 
 def test_an_unknown_recipe_names_the_nearest():
