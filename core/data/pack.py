@@ -22,7 +22,7 @@ from core.geometry.preprocess import Geometry
 
 SCHEMA = 1
 SPLITS = ("train", "val", "test", "calibration")
-MEND = "pack the source again with `python -m training pack`"
+HINT = "pack the source again with `python -m training pack`"
 BOX = re.compile(r"(\d+ \d+ \d+ \d+)?", re.ASCII)
 COLUMNS = ("row", "label", "split", "group", "source", "box")
 
@@ -120,7 +120,7 @@ def _read_no_further(images: Bytes) -> None:
 def fingerprint(
     classes: tuple[str, ...], background: str | None, geometry: Geometry, rows: Iterable[tuple[int, str, bytes]]
 ) -> str:
-    """Return the sha256 of what a pack teaches: classes, background, geometry, and label, split, pixels of each row.
+    """Return the sha256 of what a pack trains on: classes, background, geometry, and label, split, pixels of each row.
 
     rows: (label, split, sha256 of the row's pixels) in row order. No path and no time is in it.
     """
@@ -131,9 +131,9 @@ def fingerprint(
 
 
 def open_pack(path: Path) -> Pack:
-    """Open a pack folder. Raises InputError naming the file and the mend when any part is missing or disagrees."""
+    """Open a pack folder. Raises InputError naming the file and the hint when any part is missing or disagrees."""
     if not path.is_dir():
-        raise InputError(f"{path} is not a pack: there is no such folder; {MEND}")
+        raise InputError(f"{path} is not a pack: there is no such folder; {HINT}")
     facts = _read_facts(path / "pack.json")
     geometry, classes = Geometry.from_json(facts["geometry"]), tuple(facts["classes"])
     rows = _read_rows(path / "rows.csv", classes)
@@ -157,10 +157,10 @@ def open_pack(path: Path) -> Pack:
 
 def _read_facts(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
-    facts = read_object(file, MEND, SCHEMA)
+    facts = read_object(file, HINT, SCHEMA)
     classes, background = facts.get("classes"), facts.get("background")
     if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
-        raise InputError(f"{file}: classes must be a list of at least two different names; {MEND}")
+        raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {
         "classes": all(isinstance(name, str) for name in classes),
         "background": background is None or background in classes,
@@ -169,11 +169,11 @@ def _read_facts(file: Path) -> dict[str, Any]:
         "shard_rows": _is_shard_rows(facts.get("shard_rows")),
     }
     if wrong := [name for name, fine in checks.items() if not fine]:
-        raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {MEND}")
+        raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {HINT}")
     try:
         Geometry.from_json(facts.get("geometry"))
     except InputError as error:
-        raise InputError(f"{file}: {error}; {MEND}") from None
+        raise InputError(f"{file}: {error}; {HINT}") from None
     return facts
 
 
@@ -186,15 +186,15 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}; {MEND}")
+                raise InputError(f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}; {HINT}")
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read ({error}); {MEND}") from None
+        raise InputError(f"{path} cannot be read ({error}); {HINT}") from None
     known = set(classes)
     for number, row in enumerate(rows):
         whole = None not in row and None not in row.values() and BOX.fullmatch(row["box"])
         if not whole or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
-            raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {MEND}")
+            raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {HINT}")
     return rows
 
 
@@ -218,9 +218,9 @@ def _open_file(path: Path, shape: tuple[int, ...]) -> Bytes:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be opened ({str(error).splitlines()[0]}); {MEND}") from None
+        raise InputError(f"{path} cannot be opened ({str(error).splitlines()[0]}); {HINT}") from None
     if images.dtype != np.uint8 or images.shape != shape:
-        raise InputError(f"{path} holds {images.dtype} {images.shape}, its rows need uint8 {shape}; {MEND}")
+        raise InputError(f"{path} holds {images.dtype} {images.shape}, its rows need uint8 {shape}; {HINT}")
     opened: Bytes = images
     return opened
 

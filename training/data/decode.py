@@ -1,4 +1,4 @@
-"""Decode images in processes, and cut them into the rows of a pack."""
+"""Decode images in one process or several, and cut them into the rows of a pack."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, clip_rect, fill, whole
 from training.data.duplicates import hash_picture
-from training.data.image_store import RowFiles
+from training.data.image_store import ImageStore
 from training.data.listing import Load, Sample
 
-FRAMES_PER_CHUNK = 16
+IMAGES_PER_CHUNK = 16
 MIN_DEVIATION = 1.5
-"""Levels. Black padding deviates by up to 1.2 after JPEG, a clear sky by 1.9 and more (detection_yolo at 64 px)."""
+"""Gray levels. Black padding deviates by up to 1.2 after JPEG, a clear sky by 1.9 or more (detection_yolo, 64 px)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One source image and the rows that are cut from it: (row, rectangle or None for the whole frame)."""
+class SourceImage:
+    """One source image and the rows that are cut from it."""
 
     source: str
     size_wh: tuple[int, int] | None
-    """Width and height that the frame must have, where the source says."""
+    """Width and height that the image must have, where its annotation says."""
     cuts: tuple[tuple[int, Rect | None], ...]
+    """(row, rectangle or None for the whole image)."""
     drawn: frozenset[int] = frozenset()
-    """The rows that nobody annotated: a background of one colour is padding and shows nothing."""
+    """Rows of background that we drew ourselves: one of a single color is padding and is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a row: its sha256 and the rectangle as cut, or the reason for its rejection."""
+class DecodeResult:
+    """A decoded row, its sha256 and the rectangle as cut, or the reason for its rejection."""
 
     row: int
     sha256: bytes
@@ -56,90 +57,90 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row that stands in the pack."""
+class PackRow:
+    """A row of the pack: what was asked for and what was decoded."""
 
     sample: Sample
     split: str
-    done: Done
+    result: DecodeResult
 
     @property
-    def judged_in(self) -> str:
-        """The split that the row teaches or judges in: calibration rows are train's."""
+    def eval_split(self) -> str:
+        """train, val or test: calibration rows are a slice of train."""
         return "train" if self.split == "calibration" else self.split
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every frame of a pack has in common."""
+class DecodeTask:
+    """The settings that all images of a pack are decoded with."""
 
     load: Load
     geometry: Geometry
     min_side_px: int
-    files: RowFiles
+    store: ImageStore
 
-    def run(self, frames: list[Frame]) -> list[Done]:
-        """Decode frames, cut their rows through the one preprocessing, and write them into the file."""
-        with self.files.writer() as write:
-            return [done for frame in frames for done in self._cut(frame, write)]
+    def run(self, images: list[SourceImage]) -> list[DecodeResult]:
+        """Decode images, cut their rows through the one preprocessing, and write them into the store."""
+        with self.store.writer() as write:
+            return [result for image in images for result in self._cut(image, write)]
 
-    def _cut(self, frame: Frame, write: Callable[[int, Bytes], None]) -> list[Done]:
-        pixels = self.load(frame.source)
+    def _cut(self, image: SourceImage, write: Callable[[int, Bytes], None]) -> list[DecodeResult]:
+        pixels = self.load(image.source)
         if isinstance(pixels, str):
-            return [Done(row, b"", rect, pixels) for row, rect in frame.cuts]
+            return [DecodeResult(row, b"", rect, pixels) for row, rect in image.cuts]
         found_wh = pixels.shape[1], pixels.shape[0]
-        if frame.size_wh not in (None, found_wh):
-            reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(frame.size_wh or ()))
-            return [Done(row, b"", rect, reason) for row, rect in frame.cuts]
-        done = []
+        if image.size_wh not in (None, found_wh):
+            reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(image.size_wh or ()))
+            return [DecodeResult(row, b"", rect, reason) for row, rect in image.cuts]
+        results = []
         out_nhwc = self.geometry.empty(1)
-        for row, rect in frame.cuts:
+        for row, rect in image.cuts:
             cut = whole(pixels) if rect is None else clip_rect(rect, *found_wh)
             width, height = cut[2] - cut[0], cut[3] - cut[1]
             if min(width, height) < self.min_side_px:
-                done.append(Done(row, b"", rect, f"tiny: {width}x{height} px"))
+                results.append(DecodeResult(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
-            if row in frame.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
-                done.append(Done(row, b"", rect, "background of one colour"))
+            if row in image.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
+                results.append(DecodeResult(row, b"", rect, "background of one color"))
                 continue
             write(row, out_nhwc[0])
             digest, hashes = hashlib.sha256(out_nhwc.data).digest(), hash_picture(out_nhwc[0])
-            done.append(Done(row, digest, None if rect is None else cut, None, (width, height), hashes))
-        return done
+            results.append(DecodeResult(row, digest, None if rect is None else cut, None, (width, height), hashes))
+        return results
 
 
-def run(job: Job, frames: Iterable[Frame], processes: int) -> Iterator[Done]:
-    """Run a job over frames, in this process or in several; the order of what is yielded is not fixed."""
-    remaining = iter(frames)
-    chunks = iter(lambda: list(islice(remaining, FRAMES_PER_CHUNK)), [])
+def run(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
+    """Decode images, in this process or in several; results come in no fixed order."""
+    remaining = iter(images)
+    chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])
     if processes == 1:
         for chunk in chunks:
-            yield from job.run(chunk)
+            yield from task.run(chunk)
         return
     # spawn: a fork of a process with threads (torch's, a progress bar's) can hang
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _start_worker, (job, os.getpid()))
-    waiting: deque[Future[list[Done]]] = deque()
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (task, os.getpid()))
+    pending: deque[Future[list[DecodeResult]]] = deque()
     try:
-        for chunk in chunks:  # a short queue: a million frames must not all wait in memory
-            waiting.append(pool.submit(_work, chunk))
-            if len(waiting) >= 4 * processes:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        for chunk in chunks:  # a short queue: a million images must not all wait in memory
+            pending.append(pool.submit(_work, chunk))
+            if len(pending) >= 4 * processes:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
     except BrokenProcessPool:
         raise InputError("a decoding process was killed (out of memory?): give fewer with --processes") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_JOB: Job | None = None
+_TASK: DecodeTask | None = None
 
 
-def _start_worker(job: Job, parent: int) -> None:
-    global _JOB
-    _JOB = job
+def _start_worker(task: DecodeTask, parent: int) -> None:
+    global _TASK
+    _TASK = task
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     null = os.open(os.devnull, os.O_WRONLY)
@@ -148,12 +149,12 @@ def _start_worker(job: Job, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent was killed: nobody else would."""
+    """End this process when its parent was killed: nothing else would end it."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
-def _work(frames: list[Frame]) -> list[Done]:
-    assert _JOB is not None
-    return _JOB.run(frames)
+def _work(images: list[SourceImage]) -> list[DecodeResult]:
+    assert _TASK is not None
+    return _TASK.run(images)

@@ -1,4 +1,4 @@
-"""Find pictures that a pack holds twice: the same bytes, or the same picture re-encoded, scaled or mirrored."""
+"""Find duplicate pictures in a pack: the same bytes, or one picture re-encoded, scaled or mirrored."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from core.geometry.frame import Bytes
 
 Hashes = NDArray[np.uint64]
 SMALL_PX = 32
-"""The side that imagehash's pHash looks at."""
+"""Side of the picture that imagehash's pHash works on."""
 BLOCKS_PX = 16
 MAX_BITS = 6
-"""Hashes of one picture differ by at most so many of 64 bits after JPEG at quality 50, or at half the size."""
+"""Largest distance, in bits of 64, of two hashes of one picture: after JPEG at quality 50, or at half the size."""
 BANDS = 7
-"""One more than MAX_BITS: of so many parts of two near hashes at least one is equal."""
+"""Parts of a hash. One more than MAX_BITS, so two near hashes have at least one equal part."""
 MIN_CONTRAST = 6.0
-"""Pictures whose grey levels deviate less are too dark or flat to be told apart by what they show."""
+"""Least standard deviation, in gray levels; flatter pictures cannot be told apart by content."""
 MIN_DETAIL = 0.9
 """Least correlation of the fine detail of one picture: it is 0.91 to 0.99 after JPEG at quality 50 to 90 at 64 px."""
 MAX_LEVELS = 24
 """Largest difference, in levels, of a sixteenth by a sixteenth of one picture: at 64 px JPEG at quality 75 makes it at
 most 23, at quality 50 in 9 of 10; a person who steps into the scene of a fixed camera makes it more."""
 MAX_PAIRS = 200_000
-"""Candidates looked at; a pack of one picture only must not take for ever."""
+"""Most candidate pairs compared, so that a pack of one repeated picture ends in time."""
 COMPARED_AT_ONCE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Twins:
+class DuplicatePair:
     """Two rows that show one picture; `first` < `second`."""
 
     first: int
@@ -50,7 +50,7 @@ def small(image_rgb: Bytes) -> Bytes:
 
 
 def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
-    """Return the perceptual hashes, 64 bits each, of a picture and of its mirror image; 0, 0 where it shows nothing."""
+    """Return the perceptual hashes, 64 bits each, of a picture and of its mirror image; 0, 0 for a flat one."""
     import imagehash  # packing alone needs it: training on a pack does without
     from PIL import Image
 
@@ -61,14 +61,14 @@ def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
     return _number(upright), _number(mirrored)
 
 
-def find_twins(
+def find_duplicates(
     sha256: Sequence[bytes], hashes_n2: Hashes, images_nhwc: Bytes, split_n: NDArray[np.int64]
-) -> list[Twins]:
+) -> list[DuplicatePair]:
     """Return the pairs of rows that show one picture, those of two splits first.
 
     Of many equal rows each is paired with the first of each split only.
     """
-    found = {pair: Twins(*pair, exact=True, mirrored=False) for pair in _equal(sha256, split_n)}
+    found = {pair: DuplicatePair(*pair, exact=True, mirrored=False) for pair in _equal(sha256, split_n)}
     copies = {second for first, second in found if split_n[first] == split_n[second]}
     telling = np.flatnonzero(hashes_n2[:, 0])
     for mirrored in (False, True):
@@ -78,7 +78,7 @@ def find_twins(
             if pair in found or copies.intersection(pair):
                 continue
             if same_picture(images_nhwc[first], images_nhwc[second], mirrored):
-                found[pair] = Twins(*pair, exact=False, mirrored=mirrored)
+                found[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
     return sorted(found.values(), key=lambda t: (split_n[t.first] == split_n[t.second], t.first, t.second))
 
 

@@ -1,4 +1,4 @@
-"""The image files of a pack in the making: rows are written in any order, by several processes, then close up."""
+"""The image files of a pack while it is written: rows come in any order, from several processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from core.data.pack import open_images, shard_name
 from core.errors import InputError
@@ -18,13 +19,12 @@ from core.geometry.frame import Bytes
 
 HEADER_BYTES = 128
 SHARD_BYTES = 4 << 30
-"""No file grows over this: file systems and object stores have limits, and a copy that broke off starts there anew."""
-ROWS_PER_MOVE = 256
+"""Largest file: file systems and object stores have limits, and a copy that broke off resumes by file."""
 
 
 @dataclass(frozen=True)
-class RowFiles:
-    """`rows` rows of `size_px` in `folder`: in images.npy, or in shards of `shard_rows` rows."""
+class ImageStore:
+    """Image rows in a folder: one images.npy, or shards of `shard_rows` rows."""
 
     folder: str
     rows: int
@@ -37,7 +37,7 @@ class RowFiles:
         return self.size_px**2 * 3
 
     def create(self) -> None:
-        """Make files that hold nothing yet. Raises InputError where the disk is too small."""
+        """Create the files, empty. Raises InputError when the disk is too small."""
         needed, free = self.rows * self.row_bytes, shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
@@ -48,7 +48,7 @@ class RowFiles:
 
     @contextmanager
     def writer(self) -> Iterator[Callable[[int, Bytes], None]]:
-        """Yield what writes a row, uint8 (S, S, 3); any number of processes may."""
+        """Yield a function that writes a row, uint8 (S, S, 3); several processes may write at once."""
         open_files: dict[Path, int] = {}
 
         def write(row: int, image: Bytes) -> None:
@@ -67,17 +67,11 @@ class RowFiles:
         """Map the rows, read-only."""
         return open_images(Path(self.folder), self.rows, self.size_px, self.shard_rows)
 
-    def keep(self, kept: Sequence[int]) -> RowFiles:
-        """Move the kept rows, ascending, together in place, and cut the files to them."""
-        kept_n, images = np.asarray(kept), self.open()
-        with self.writer() as write:
-            for start in range(0, len(kept_n), ROWS_PER_MOVE):
-                rows = kept_n[start : start + ROWS_PER_MOVE]
-                if rows[-1] != start + len(rows) - 1:
-                    for at, image in enumerate(images[rows].copy(), start):
-                        write(at, image)
-        del images
-        smaller = replace(self, rows=len(kept_n))
+    def arrange(self, rows: Sequence[int]) -> ImageStore:
+        """Make row `rows[i]` row i, in place, and cut the files to `len(rows)`. No row may be named twice."""
+        dropped = np.setdiff1d(np.arange(self.rows), rows)
+        self._permute(np.append(np.asarray(rows, np.int64), dropped))
+        smaller = replace(self, rows=len(rows))
         wanted = dict(smaller._files())
         for file, _ in self._files():
             if file in wanted:
@@ -85,6 +79,20 @@ class RowFiles:
             else:
                 file.unlink()
         return smaller
+
+    def _permute(self, source_n: NDArray[np.int64]) -> None:
+        """Move row `source_n[i]` to row i, cycle by cycle: each row is read and written once, one waits in memory."""
+        images, placed_n = self.open(), source_n == np.arange(len(source_n))
+        with self.writer() as write:
+            for start in np.flatnonzero(~placed_n).tolist():
+                if placed_n[start]:  # an earlier cycle went through it
+                    continue
+                first, at = images[start].copy(), start
+                while (source := int(source_n[at])) != start:
+                    write(at, images[source])
+                    placed_n[at], at = True, source
+                write(at, first)
+                placed_n[at] = True
 
     def _files(self) -> list[tuple[Path, int]]:
         """Return each file and its number of rows."""
@@ -107,7 +115,7 @@ class RowFiles:
             stream.truncate(HEADER_BYTES + rows * self.row_bytes)
 
 
-def row_files(folder: Path, rows: int, size_px: int) -> RowFiles:
+def plan_images(folder: Path, rows: int, size_px: int) -> ImageStore:
     """Plan the files of a pack: one, unless it were larger than SHARD_BYTES."""
     most = (SHARD_BYTES - HEADER_BYTES) // (size_px**2 * 3)
-    return RowFiles(str(folder), rows, size_px, None if rows <= most else most)
+    return ImageStore(str(folder), rows, size_px, None if rows <= most else most)

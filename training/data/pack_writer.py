@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
 from core.log import shows_progress
 from core.machine import cores
-from training.data.decode import Done, Frame, Job, Row, run
+from training.data.decode import DecodeResult, DecodeTask, PackRow, SourceImage, run
 from training.data.health import Health, examine
 from training.data.health_page import write_page
-from training.data.image_store import RowFiles, row_files
+from training.data.image_store import ImageStore, plan_images
 from training.data.importers import read
 from training.data.listing import Listing, Options, Sample
 from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_samples
 
-FRAMES_PER_PROCESS = 400
-"""A process is worth its second of start for this many frames."""
+IMAGES_PER_PROCESS = 400
+"""A process pays for its second of start from this many images on."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class Content:
     """What was written into a pack's folder, and what was found in it."""
 
     listing: Listing
+    results: list[DecodeResult]
+    """One for each sample of the listing; the results of rows that were kept say where the row is now."""
+    store: ImageStore
     samples: list[Sample]
-    """In the order in which they were decoded."""
-    done: list[Done]
-    rows: list[Row]
+    """The listing's samples, each with its split."""
+    rows: list[PackRow]
     warnings: list[str]
-    files: RowFiles
     health: Health
 
 
@@ -51,8 +52,8 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
 
     An `out` that exists is never overwritten: it is opened when it was packed from the same files with the same
     options, and is an InputError otherwise. Images are streamed to the disk: memory does not grow with the source.
-    A picture in two splits is an InputError where the source made the splits; where we draw them, we draw again with
-    its groups made one.
+    A picture in two splits is an InputError when the source made the splits; when we draw them, its groups are joined
+    and the splits are drawn again, and the decoded rows move to their new places.
     """
     options = options or Options()
     listing = read(source, options)
@@ -61,44 +62,66 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
         return _reuse(out, listing, options)
     _remove_leftovers(out)
     with replacing_folder(out) as folder:
-        content = _fill(folder, source, listing, options)
-        if content.health.leaks and not listing.synthetic and not options.allow_leaks:
+        store, results = _decode(folder, listing, options)
+        content = _arrange(source, listing, store, results, options)
+        if content.health.cross_split_duplicates and not listing.synthetic and not options.allow_leaks:
             if not any(sample.split is None for sample in listing.samples):
                 _refuse_leaks(source, out, content, options)
-            listing = join_groups(listing, content.health.leaking_groups())
-            content = _fill(folder, source, listing, options)
+            listing = join_groups(listing, content.health.groups_to_join())
+            content = _arrange(source, listing, content.store, content.results, options)
+        _write_rows(folder / "rows.csv", content.rows)
         facts = _facts(content, options) | {"request": request}
-        write_page(folder / "health.html", facts, content.health, content.files.open())
+        write_page(folder / "health.html", facts, content.health, content.store.open())
         write_json(folder / "pack.json", facts)
         open_pack(folder)  # what cannot be opened never takes its name
     _leaks_page(out).unlink(missing_ok=True)
     return open_pack(out)
 
 
-def _fill(folder: Path, source: str, listing: Listing, options: Options) -> Content:
-    """Write the images and rows.csv."""
-    for file in folder.iterdir():
-        file.unlink()
-    samples = sorted(split_samples(listing, options.seed), key=lambda s: _order(s, options.seed))
-    files = row_files(folder, len(samples), options.size_px)
-    files.create()
-    done = _write_images(files, samples, listing, options)
-    kept = [d for d in done if d.reason is None]
+def _decode(folder: Path, listing: Listing, options: Options) -> tuple[ImageStore, list[DecodeResult]]:
+    """Decode every sample into a row, in the order of the pack; return one result a sample of the listing."""
+    samples = split_samples(listing, options.seed)
+    order = _pack_order(samples, options.seed)
+    store = plan_images(folder, len(order), options.size_px)
+    store.create()
+    results = dict(zip(order, _write_images(store, [samples[at] for at in order], listing, options), strict=True))
+    return store, [results[at] for at in range(len(samples))]
+
+
+def _arrange(
+    source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: Options
+) -> Content:
+    """Draw the splits, move the decoded rows into the order that these give, and examine them."""
+    samples = split_samples(listing, options.seed)
+    kept = [at for at in _pack_order(samples, options.seed) if results[at].reason is None]
     if not kept:
-        raise InputError(f"{source}: none of its {len(done)} images can be used ({done[0].reason})")
-    files = files.keep([d.row for d in kept])
-    warnings = check_splits(source, [samples[d.row] for d in kept], listing) + _in_part(listing, samples, kept)
-    rows = _with_calibration(samples, kept, options.seed)
-    _write_rows(folder / "rows.csv", rows)
-    return Content(listing, samples, done, rows, warnings, files, examine(rows, listing.classes, files.open()))
+        raise InputError(f"{source}: none of its {len(results)} images can be used ({results[0].reason})")
+    store = store.arrange([results[at].row for at in kept])
+    results = [*results]
+    for row, at in enumerate(kept):
+        results[at] = replace(results[at], row=row)
+    of_rows = [samples[at] for at in kept]
+    warnings = check_splits(source, of_rows, listing) + _in_part(listing, of_rows)
+    rows = _with_calibration(of_rows, [results[at] for at in kept], options.seed)
+    return Content(listing, results, store, samples, rows, warnings, examine(rows, listing.classes, store.open()))
 
 
-def _in_part(listing: Listing, samples: list[Sample], kept: list[Done]) -> list[str]:
+def _pack_order(samples: list[Sample], seed: int) -> list[int]:
+    """Return the samples' numbers by split, shuffled inside: the first rows of a split are a fair part of it."""
+
+    def key(at: int) -> tuple[int, bytes]:
+        sample = samples[at]
+        return SPLITS.index(str(sample.split)), rank(seed, sample.source, sample.box)
+
+    return sorted(range(len(samples)), key=key)
+
+
+def _in_part(listing: Listing, samples: list[Sample]) -> list[str]:
     """Say which files hold more pictures than the one that was packed."""
     if listing.synthetic:
         return []
     root = Path(listing.root)
-    files = (root / name for name in sorted({samples[d.row].source for d in kept}))
+    files = (root / name for name in sorted({sample.source for sample in samples}))
     return say_first_alone(filter(holds_several, files), root)
 
 
@@ -108,17 +131,12 @@ def _leaks_page(out: Path) -> Path:
 
 def _refuse_leaks(source: str, out: Path, content: Content, options: Options) -> None:
     """Raise InputError that names the first pair of rows with one picture in two splits; show all beside `out`."""
-    page = _leaks_page(out)
-    write_page(page, _facts(content, options), content.health, content.files.open())
+    page, leaks = _leaks_page(out), content.health.cross_split_duplicates
+    write_page(page, _facts(content, options), content.health, content.store.open())
     raise InputError(
-        f"{source}: {content.health.describe(content.health.leaks[0])}, one of {len(content.health.leaks)} such pairs "
+        f"{source}: {content.health.describe(leaks[0])}, one of {len(leaks)} such pairs "
         f"(shown in {page}): remove one of each, or let --resplit draw the splits, or keep them with --allow-leaks"
     )
-
-
-def _order(sample: Sample, seed: int) -> tuple[int, bytes]:
-    """Rows stand by split, and shuffled in it: a part read from front to back is a fair sample of its split."""
-    return SPLITS.index(str(sample.split)), rank(seed, sample.source, sample.box)
 
 
 def _request(listing: Listing, options: dict[str, Any]) -> str:
@@ -164,23 +182,25 @@ def _remove_leftovers(out: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_images(files: RowFiles, samples: list[Sample], listing: Listing, options: Options) -> list[Done]:
-    """Decode every sample into its row; return what became of each, in row order."""
+def _write_images(store: ImageStore, samples: list[Sample], listing: Listing, options: Options) -> list[DecodeResult]:
+    """Decode sample i into row i of the store; return the results in that order."""
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
-    frames = [
-        Frame(name, size, tuple((r, samples[r].box) for r in rows), frozenset(r for r in rows if samples[r].drawn))
+    images = [
+        SourceImage(
+            name, size, tuple((r, samples[r].box) for r in rows), frozenset(r for r in rows if samples[r].drawn)
+        )
         for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
         for rows in [list(found)]
     ]
-    job = Job(listing.load, options.geometry, options.min_side_px, files)
+    task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
     processes = options.processes or cores()
-    processes = max(1, min(processes, len(frames) // FRAMES_PER_PROCESS))
-    done: list[Done | None] = [None] * len(samples)
+    processes = max(1, min(processes, len(images) // IMAGES_PER_PROCESS))
+    results: dict[int, DecodeResult] = {}
     with _progress(len(samples)) as advance:
-        for one in run(job, frames, processes):
-            done[one.row] = one
+        for result in run(task, images, processes):
+            results[result.row] = result
             advance()
-    return [one for one in done if one is not None]
+    return [results[row] for row in range(len(samples))]
 
 
 @contextmanager
@@ -195,34 +215,35 @@ def _progress(total: int) -> Iterator[Any]:
         yield lambda: bar.advance(task)
 
 
-def _with_calibration(samples: list[Sample], kept: list[Done], seed: int) -> list[Row]:
-    train = [i for i, d in enumerate(kept) if samples[d.row].split == "train"]
-    of_train = [samples[kept[i].row] for i in train]
-    keys = [rank(seed, "calibration", s.source, s.box) for s in of_train]
-    chosen = {train[i] for i in choose_calibration([s.label for s in of_train], keys)}
+def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:
+    """Make the rows, some of train's for calibration."""
+    train = [row for row, sample in enumerate(samples) if sample.split == "train"]
+    keys = [rank(seed, "calibration", samples[row].source, samples[row].box) for row in train]
+    chosen = {train[at] for at in choose_calibration([samples[row].label for row in train], keys)}
     return [
-        Row(samples[d.row], "calibration" if i in chosen else str(samples[d.row].split), d) for i, d in enumerate(kept)
+        PackRow(sample, "calibration" if row in chosen else str(sample.split), result)
+        for row, (sample, result) in enumerate(zip(samples, results, strict=True))
     ]
 
 
-def _write_rows(file: Path, rows: Iterable[Row]) -> None:
+def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for number, row in enumerate(rows):
-            box = "" if row.done.rect is None else " ".join(map(str, row.done.rect))
+            box = "" if row.result.rect is None else " ".join(map(str, row.result.rect))
             writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
 
 
 def _facts(content: Content, options: Options) -> dict[str, Any]:
     """Return pack.json. `source` is where the files were; the fingerprint knows nothing of it."""
-    listing, rows, samples, done = content.listing, content.rows, content.samples, content.done
+    listing, rows = content.listing, content.rows
     labels = [listing.classes.index(row.sample.label) for row in rows]
     counts = Counter((split, row.sample.label) for row in rows for split in _counted_in(row.split))
     rejected = [
-        {"source": samples[d.row].source, "box": samples[d.row].box, "reason": d.reason}
-        for d in done
-        if d.reason is not None
+        {"source": sample.source, "box": sample.box, "reason": result.reason}
+        for sample, result in zip(content.samples, content.results, strict=True)
+        if result.reason is not None
     ]
     return {
         "schema": SCHEMA,
@@ -234,11 +255,11 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
             listing.classes,
             listing.background,
             options.geometry,
-            ((label, row.split, row.done.sha256) for label, row in zip(labels, rows, strict=True)),
+            ((label, row.split, row.result.sha256) for label, row in zip(labels, rows, strict=True)),
         ),
         "source": {"importer": listing.importer, "root": listing.root},
         "rows": len(rows),
-        "shard_rows": content.files.shard_rows,
+        "shard_rows": content.store.shard_rows,
         "groups": len({row.sample.group for row in rows}),
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),

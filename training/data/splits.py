@@ -1,4 +1,4 @@
-"""Who learns and who judges: splits by group, and the calibration slice of train."""
+"""Train, val and test splits by group, and the calibration slice of train."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
 
 
 def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
-    """Return warnings of splits that cannot judge a class; raise InputError where a class cannot be learnt."""
+    """Return warnings of classes that a split lacks. Raises InputError when a class cannot be trained."""
     classes = listing.classes
     drawn = any(sample.split is None for sample in listing.samples)  # --resplit would draw the same splits again
     if len(classes) < 2:
@@ -92,7 +92,7 @@ def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> li
         )
     counts = Counter((sample.split, sample.label) for sample in samples)
     other = "draw other splits with another --seed" if drawn else "let --resplit draw the splits anew"
-    mend = f"add groups of it, {other}, or drop it with --classes"
+    hint = f"add groups of it, {other}, or drop it with --classes"
     for split in SHARES:
         if not any(counts[split, name] for name in classes):
             raise InputError(f"{source} has no {split} split: add {'groups' if drawn else 'one'}, or {other}")
@@ -100,9 +100,9 @@ def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> li
     for name in classes:
         held = [split for split in SHARES if counts[split, name]]
         if len(held) == 1:
-            raise InputError(f"{source}: the class {name} is in the split {held[0]} only: {mend}")
+            raise InputError(f"{source}: the class {name} is in the split {held[0]} only: {hint}")
         if "train" not in held:
-            raise InputError(f"{source}: the class {name} is not in train: {mend}")
+            raise InputError(f"{source}: the class {name} is not in train: {hint}")
         warnings += [f"the class {name} is not in {split}" for split in SHARES if split not in held]
     return warnings
 

@@ -1,4 +1,4 @@
-"""The pack reader: each part that is missing or disagrees is one sentence with the mend."""
+"""The pack reader: each part that is missing or disagrees is one sentence with the hint."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_pack_is_one_sentence_with_the_mend(path, name):
+def test_a_broken_pack_is_one_sentence_with_the_hint(path, name):
     spoil, said = BROKEN[name]
     spoil(path)
     with pytest.raises(InputError) as caught:

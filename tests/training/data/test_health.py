@@ -15,7 +15,8 @@ from core.errors import InputError
 from tests.training.data.detection_sets import write_kitti
 from training.commands import pack as command
 from training.data import health_page
-from training.data.duplicates import MAX_BITS, Twins, find_twins, hash_picture, near_pairs
+from training.data.duplicates import MAX_BITS, DuplicatePair, find_duplicates, hash_picture, near_pairs
+from training.data.importers import folder
 from training.data.listing import Options
 from training.data.pack_writer import pack
 from training.data.splits import draw_splits
@@ -142,6 +143,27 @@ def test_splits_that_we_draw_do_not_part_one_picture(source, tmp_path):
     assert pack(str(source), tmp_path / "p", options).fingerprint == made.fingerprint
 
 
+def test_a_leak_in_splits_that_we_draw_is_mended_without_decoding_again(source, tmp_path, monkeypatch):
+    """The pack is the one of a source whose groups were joined from the start."""
+    copy(source, "test/bus/9.jpg", mirrored=True)
+    (source / "train/bus/broken.jpg").write_bytes(b"\xff\xd8 no")
+    groups = {str(file.relative_to(source)): str(file.relative_to(source)) for file in source.glob("*/*/*")}
+    seed = next(s for s in range(99) if parted(groups | {"test/bus/9.jpg": "copy"}, s))
+    tables = groups | {"test/bus/9.jpg": "copy"}, groups | {"test/bus/9.jpg": "copy", "train/bus/3.png": "copy"}
+    decoded, made = [], []
+    load = folder.load_file
+    monkeypatch.setattr(folder, "load_file", lambda root, name: decoded.append(name) or load(root, name))
+    for number, table in enumerate(tables):
+        file = tmp_path / f"{number}.csv"
+        file.write_text("file,group\n" + "".join(f"{n},{g}\n" for n, g in table.items()))
+        options = Options(size_px=64, resplit=True, group_csv=file, seed=seed, processes=1)
+        made.append(pack(str(source), tmp_path / f"p{number}", options))
+    assert sorted(decoded) == sorted([*groups] * 2)
+    assert made[0].fingerprint == made[1].fingerprint
+    assert np.array_equal(made[0].images_nhwc, made[1].images_nhwc)
+    assert (made[0].path / "rows.csv").read_bytes() == (made[1].path / "rows.csv").read_bytes()
+
+
 def parted(groups: dict[str, str], seed: int) -> bool:
     """Say whether the splits drawn by this seed part the copy from its picture."""
     drawn = draw_splits([(group, name.split("/")[1]) for name, group in groups.items()], seed)
@@ -221,9 +243,9 @@ def test_many_copies_of_one_picture_are_paired_with_the_first_of_each_split():
     image = cv2.resize(picture(1), (64, 64))
     images = np.stack([image] * 300)
     hashes = np.array([hash_picture(image)] * 300, np.uint64)
-    found = find_twins([b"x"] * 300, hashes, images, np.array([0] * 200 + [2] * 100))
+    found = find_duplicates([b"x"] * 300, hashes, images, np.array([0] * 200 + [2] * 100))
     assert len(found) == 199 + 100 + 99
-    assert found[0] == Twins(0, 200, exact=True, mirrored=False)
+    assert found[0] == DuplicatePair(0, 200, exact=True, mirrored=False)
 
 
 def test_a_mirrored_hash_is_the_hash_of_the_mirrored():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from core.data.pack import COLUMNS, Pack, Shards, fingerprint, open_pack
 from core.errors import InputError
 from core.files import write_json
 from core.geometry.preprocess import Geometry
-from training.data.image_store import HEADER_BYTES, RowFiles
+from training.data.image_store import HEADER_BYTES, ImageStore
 from training.data.listing import Options
 from training.data.pack_writer import pack
 
@@ -71,7 +72,7 @@ def test_a_pack_in_shards_is_the_same_pack(source, whole, tmp_path, rows):
 
 
 def test_shards_are_written_by_processes_too(source, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.data.pack_writer, "FRAMES_PER_PROCESS", 8)
+    monkeypatch.setattr(training.data.pack_writer, "IMAGES_PER_PROCESS", 8)
     made = in_shards(source, tmp_path / "p", 50, Options(size_px=SIZE, processes=2))
     assert np.array_equal(made.images_nhwc[:], whole.images_nhwc)
 
@@ -120,6 +121,18 @@ def test_shards_index_as_the_array_that_they_are_cut_from(it):
         shards[n]
 
 
+@given(st.permutations(range(12)), st.integers(1, 12), st.sampled_from([None, 1, 5, 12]))
+def test_rows_are_arranged_as_an_array_is_indexed(order, kept, shard_rows):
+    rows = np.random.default_rng(kept).integers(0, 256, (12, SIZE, SIZE, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        store = ImageStore(folder, len(rows), SIZE, shard_rows)
+        store.create()
+        with store.writer() as write:
+            for at, row in enumerate(rows):
+                write(at, row)
+        assert np.array_equal(store.arrange(order[:kept]).open()[:], rows[order[:kept]])
+
+
 # 252,723 rows of 224 px, 38 GB: files without content, which take no room on the disk
 
 ROWS, SIDE = 252_723, 224
@@ -129,7 +142,7 @@ ROWS, SIDE = 252_723, 224
 def huge(tmp_path_factory) -> Pack:
     folder = tmp_path_factory.mktemp("huge") / "pack"
     folder.mkdir()
-    files = RowFiles(str(folder), ROWS, SIDE, (training.data.image_store.SHARD_BYTES - HEADER_BYTES) // (SIDE**2 * 3))
+    files = ImageStore(str(folder), ROWS, SIDE, (training.data.image_store.SHARD_BYTES - HEADER_BYTES) // (SIDE**2 * 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 50, 0, 1 << 50))
         files.create()
