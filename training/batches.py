@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.data.pack import Pack
-from training.augment.params import Draws, draw
+from training.augment.params import AugmentParams, sample_params
 from training.compute.world import ALONE, World
 from training.prepare import Feed, shrink
 from training.recipe import Recipe
@@ -83,20 +83,20 @@ class Batches:
         order, size_px = self.order(epoch), self.pack.geometry.size_px
         side = side_px(self.recipe, epoch, size_px)
 
-        def prepare(step: int) -> tuple[Tensor, Draws, Tensor]:
+        def prepare(step: int) -> tuple[Tensor, AugmentParams, Tensor]:
             rows = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
             part = self.world.part(len(rows))
-            draws = draw(self.recipe, len(rows), size_px, generator(self.seed, PIXELS, epoch, step)).of(part)
-            return self.feed.prepare(rows[part], draws), draws, torch.from_numpy(self.pack.labels_n[rows[part]])
+            params = sample_params(self.recipe, len(rows), size_px, generator(self.seed, PIXELS, epoch, step)).of(part)
+            return self.feed.prepare(rows[part], params), params, torch.from_numpy(self.pack.labels_n[rows[part]])
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ready: deque[Future[tuple[Tensor, Draws, Tensor]]] = deque()
+            ready: deque[Future[tuple[Tensor, AugmentParams, Tensor]]] = deque()
             try:
                 for step in range(first_step, self.steps):
                     while len(ready) < AHEAD and step + len(ready) < self.steps:
                         ready.append(thread.submit(prepare, step + len(ready)))
-                    prepared, draws, labels = ready.popleft().result()
-                    yield shrink(self.feed.finish(prepared, draws), side), labels
+                    prepared, params, labels = ready.popleft().result()
+                    yield shrink(self.feed.finish(prepared, params), side), labels
             finally:
                 for future in ready:
                     future.cancel()

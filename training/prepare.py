@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from core.data.pack import Pack
 from training.augment import cpu as augment
 from training.augment import gpu
-from training.augment.params import Draws
+from training.augment.params import AugmentParams
 
 PLACES = ("auto", "host", "device")
 RESIDENT_SHARE = 0.5
@@ -25,10 +25,10 @@ Rows = NDArray[np.int64]
 class Feed(Protocol):
     """Two halves: what a thread prepares on the host, and what is left to do when the step asks for the batch."""
 
-    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
         """Return what the host has to do for these rows of the pack."""
 
-    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
         """Return the augmented frames, uint8 (n, S, S, 3)."""
 
 
@@ -39,12 +39,12 @@ class OnHost:
         self.pack, self.pinned = pack, pinned
         self.erased_rgb = np.round(np.array(mean) * 255).astype(np.uint8)
 
-    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
         """Return the augmented frames."""
-        frames = torch.from_numpy(augment.augment(gather(self.pack, rows), draws, self.erased_rgb))
+        frames = torch.from_numpy(augment.augment(gather(self.pack, rows), params, self.erased_rgb))
         return frames.pin_memory() if self.pinned else frames
 
-    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
         """Return them."""
         return prepared
 
@@ -56,16 +56,17 @@ class OnDevice:
         self.pack, self.device, self.resident_nhwc = pack, device, resident_nhwc
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
 
-    def prepare(self, rows: Rows, draws: Draws) -> Tensor:
+    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
         """Return the row numbers of a resident pack, or else the frames as they are stored."""
         host = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
         return host.pin_memory() if self.device.startswith("cuda") else host
 
-    def finish(self, prepared: Tensor, draws: Draws) -> Tensor:
+    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
         """Augment on the device."""
         here = prepared.to(self.device, non_blocking=True)
         frames = self.resident_nhwc[here] if self.resident_nhwc is not None else here
-        return gpu.augment(frames, draws, self.erased_rgb)
+        packed = torch.from_numpy(gpu.pack_params(params)).to(self.device, non_blocking=True)
+        return gpu.augment(frames, packed, self.erased_rgb)
 
 
 def open_feed(pack: Pack, mean: tuple[float, ...], device: str = "cpu", place: str = "host") -> Feed:

@@ -21,7 +21,7 @@ from models.deployed import Deployed
 from tests.export.runs import write_pack
 from training import prepare
 from training.augment import gpu
-from training.augment.params import draw
+from training.augment.params import sample_params
 from training.batches import Batches
 from training.commands.train import main
 from training.compute.mode import Mode
@@ -55,10 +55,11 @@ def mean_difference(ours, theirs):
 
 @pytest.mark.parametrize("name", ["before", "after", "edge"])
 def test_the_device_augments_as_the_cpu_does(device, batch, name):
-    draws = draw(named(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
+    params = sample_params(named(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
+    packed = torch.from_numpy(gpu.pack_params(params))
     erased = (torch.tensor(MEAN) * 255).round()
-    here = gpu.augment(batch[0], draws, erased)
-    there = gpu.augment(batch[0].to(device), draws, erased.to(device))
+    here = gpu.augment(batch[0], packed, erased)
+    there = gpu.augment(batch[0].to(device), packed.to(device), erased.to(device))
     assert there.device.type == torch.device(device).type
     assert mean_difference(there, here) < 0.1
 

@@ -1,82 +1,114 @@
-"""Augmentation on the device: what training/augment/cpu.py does to a batch, for pictures that already lie on a GPU.
+"""Augmentation on the device: what training/augment/cpu.py does, for images that already lie on a GPU.
 
-The numbers are drawn on the host by training/augment/params.py, as for the CPU; no step waits for the device. With
-the same numbers the pictures are the same to a few levels: hue is turned without HSV's 8 bits, and edges are blended
-alike.
+The host packs all parameters of a batch into one float32 array (`pack_params`), which takes one copy. `augment` is one
+function of tensors without a branch on their values, so it can be captured as a CUDA graph or fused by torch.compile.
+With the same parameters the images equal the CPU's to a few levels: hue is turned without HSV's 8 bits, and edges are
+blended.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from training.augment.cpu import BLUE, BRIGHTNESS, CONTRAST, CUT, GREEN, HUE, RED, SATURATION
-from training.augment.params import Draws, Floats, homographies, overlap
+from training.augment.params import (
+    BLUE,
+    BRIGHTNESS,
+    CONTRAST,
+    CUT,
+    GREEN,
+    HUE,
+    RED,
+    SATURATION,
+    AugmentParams,
+    homographies,
+    overlap,
+)
+
+STEP = 6
+"""Numbers of one color step; see `_pack_step`."""
+SECTIONS = (4 * STEP, 1, 1, 4, 3 * 9)
+"""Columns of the packed parameters: color steps, covered share, gray, erased rectangle, inverse maps."""
+WIDTH = sum(SECTIONS)
 
 
-def augment(frames_nhwc: Tensor, draws: Draws, erased_rgb: Tensor) -> Tensor:
-    """Carry out `draws` on uint8 (n, S, S, 3) RGB; the input is not changed."""
-    images = frames_nhwc.permute(0, 3, 1, 2).float()
-    images, fill_n = _jitter(images, draws)
-    images = _warp(images, fill_n, draws)
-    x, y = _pixels(draws.size_px, images.device)
-    x0, y0, x1, y1 = (_per_image(edge, images) for edge in draws.erase_n4.T)
-    erased = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    images = torch.where(erased, erased_rgb.to(images.device).view(1, 3, 1, 1), images)
-    return images.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+def pack_params(params: AugmentParams) -> NDArray[np.float32]:
+    """Return all parameters as float32 (n, WIDTH), in the columns of SECTIONS."""
+    n, rows = len(params.flip_n), np.arange(len(params.flip_n))
+    steps = [_pack_step(step_n, params.factors_n4[rows, step_n]) for step_n in params.order_n4.T]
+    inverse = [np.linalg.inv(maps_n33).reshape(n, 9) for maps_n33 in homographies(params)]
+    singles = np.column_stack([overlap(params.angle_n), params.gray_n, params.erase_n4])
+    return np.concatenate([*steps, singles, *inverse], 1).astype(np.float32)
 
 
-def _jitter(images: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Return the jittered images, levels 0 to 255, and what black became in each, (n, 1, 1, 1).
+def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return one color step of each image, (n, STEP): a, b, contrast, cut, share of the fill that stays, hue's turn.
 
-    Brightness, contrast and saturation are all a x + b grey(x) + c: each of the four steps takes one pass.
+    Brightness, contrast and saturation are all a x + b gray(x) + offset, the offset being contrast's share of the mean.
     """
-    rows = np.arange(len(images))
-    covered = _per_image(overlap(draws.angle_n), images)
+    still = (step_n == HUE) | (factor_n == 1)
+    return np.stack(
+        [
+            np.where(still, 1, factor_n),
+            np.where(step_n == SATURATION, 1 - factor_n, 0),
+            np.where(step_n == CONTRAST, 1 - factor_n, 0),
+            np.where(still, 0, CUT),
+            np.where(np.isin(step_n, (BRIGHTNESS, CONTRAST)), factor_n, 1),
+            np.where(step_n == HUE, factor_n, 0),
+        ],
+        1,
+    )
+
+
+def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tensor:
+    """Return an augmented copy of uint8 (n, S, S, 3) RGB; all tensors lie on one device."""
+    steps, covered, gray, erase, maps = torch.split(packed_nk, list(SECTIONS), 1)
+    images = frames_nhwc.permute(0, 3, 1, 2).float()
+    images, fill = _jitter(images, steps, _per_image(covered))
+    images = torch.where(_per_image(gray) > 0, _gray(images).round(), images)
+    x, y = _pixels(images)
+    images = _warp(images, fill, maps.view(-1, 3, 9), x, y)
+    x0, y0, x1, y1 = (_per_image(edge) for edge in erase.unbind(1))
+    erased = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    images = torch.where(erased, erased_rgb.view(1, 3, 1, 1), images)
+    return images.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _jitter(images: Tensor, steps: Tensor, covered: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the jittered images, levels 0 to 255, and the level that black became in each, (n, 1, 1, 1)."""
     fill = torch.zeros_like(covered)
-    for step in draws.order_n4.T:
-        factor = draws.factors_n4[rows, step]
-        still = (step == HUE) | (factor == 1)
-        a = _per_image(np.where(still, 1, factor), images)
-        b = _per_image(np.where(step == SATURATION, 1 - factor, 0), images)
-        contrast = _per_image(np.where(step == CONTRAST, 1 - factor, 0), images)
-        grey = _grey(images)
-        offset = contrast * (covered * grey.mean((2, 3), keepdim=True) + (1 - covered) * fill)
-        cut = _per_image(np.where(still, 0, CUT), images)
-        images = (a * images + b * grey + (offset + cut)).round_().clamp_(0, 255)
-        of_black = _per_image(np.where(np.isin(step, (BRIGHTNESS, CONTRAST)), factor, 1), images)
-        fill = (of_black * fill + offset).clamp(0, 255)
-        turned = np.flatnonzero(step == HUE)
-        if turned.size:
-            at = torch.from_numpy(turned).to(images.device, non_blocking=True)
-            images[at] = _turn_hue(images[at], _per_image(draws.factors_n4[turned, HUE], images))
-    grey_n = _per_image(draws.grey_n.astype(np.float64), images) > 0
-    return torch.where(grey_n, _grey(images).round_(), images), fill
+    for step in torch.split(steps, STEP, 1):
+        a, b, contrast, cut, fill_share, turn = (_per_image(column) for column in step.unbind(1))
+        gray = _gray(images)
+        offset = contrast * (covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill)
+        images = (a * images + b * gray + (offset + cut)).round().clamp(0, 255)
+        fill = (fill_share * fill + offset).clamp(0, 255)
+        images = _turn_hue(images, turn)  # of whole levels a turn of 0 changes none
+    return images, fill
 
 
-def _warp(images: Tensor, fill: Tensor, draws: Draws) -> Tensor:
-    """Warp every image by its homography; what a transform moved out of the picture is black afterwards."""
-    forward, later, perspective = homographies(draws)
-    last = draws.size_px - 1
-    x, y = _sources(forward, images)
-    grid = torch.stack([x, y], -1).mul_(2 / last).sub_(1)
-    warped = grid_sample(images - fill, grid, align_corners=True) + fill
-    for maps in (later, perspective):
-        if (maps != np.eye(3)).any():
-            x, y = _sources(maps, images)
-            inside = ((x - last / 2).abs() <= draws.size_px / 2) & ((y - last / 2).abs() <= draws.size_px / 2)
-            warped *= inside[:, None]
-    return warped
+def _warp(images: Tensor, fill: Tensor, maps_n39: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Warp every image by its first map; what a later transform moved out of the image becomes black."""
+    size_px = images.shape[-1]
+    last = size_px - 1
+    forward, *later = maps_n39.unbind(1)
+    grid = torch.stack(_sources(forward, x, y), -1) * (2 / last) - 1
+    images = grid_sample(images - fill, grid, align_corners=True) + fill
+    for one in later:
+        u, v = _sources(one, x, y)
+        inside = ((u - last / 2).abs() <= size_px / 2) & ((v - last / 2).abs() <= size_px / 2)
+        images = images * inside[:, None]
+    return images
 
 
-def _sources(forward_n33: Floats, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and y, each (n, S, S), of the point that comes to each pixel."""
-    maps = torch.from_numpy(np.linalg.inv(forward_n33)).to(like.device, torch.float32, non_blocking=True)
-    x, y = _pixels(like.shape[-1], like.device)
-    rows = [m[:, :1, None] * x + m[:, 1:2, None] * y + m[:, 2:, None] for m in maps.unbind(1)]
-    return rows[0] / rows[2], rows[1] / rows[2]
+def _sources(map_n9: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x and y, each (n, S, S), of the point that comes to each pixel by an inverse map."""
+    m = [column.view(-1, 1, 1) for column in map_n9.unbind(1)]
+    u, v, w = (m[i] * x + m[i + 1] * y + m[i + 2] for i in (0, 3, 6))
+    return u / w, v / w
 
 
 def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -93,23 +125,22 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
         (green - blue) / chroma,
         torch.where(high == green, 2 + (blue - red) / chroma, 4 + (red - green) / chroma),
     )
-    k = (sector[:, None] + 6 * turn + torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)) % 6
-    share = torch.minimum(k, 4 - k).clamp_(0, 1)
-    return (high[:, None] - (high - low)[:, None] * share).round_()
+    channels = 5 - 2 * torch.arange(3, device=images.device).view(1, 3, 1, 1)
+    k = (sector[:, None] + 6 * turn + channels) % 6
+    share = torch.minimum(k, 4 - k).clamp(0, 1)
+    return (high[:, None] - (high - low)[:, None] * share).round()
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     return (RED * red + GREEN * green + BLUE * blue)[:, None]
 
 
-def _per_image(values: Floats, like: Tensor) -> Tensor:
-    """Return one number an image, (n, 1, 1, 1), on the device of `like`."""
-    numbers = torch.from_numpy(np.ascontiguousarray(values, np.float32))
-    return numbers.to(like.device, non_blocking=True).view(-1, 1, 1, 1)
+def _per_image(column: Tensor) -> Tensor:
+    return column.reshape(-1, 1, 1, 1)
 
 
-def _pixels(size_px: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return x (1, S) and y (S, 1)."""
-    line = torch.arange(size_px, device=device, dtype=torch.float32)
+def _pixels(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels' coordinates, x (1, S) and y (S, 1)."""
+    line = torch.arange(images.shape[-1], device=images.device, dtype=images.dtype)
     return line[None], line[:, None]

@@ -1,6 +1,6 @@
-"""The random numbers of augmentation: every parameter of a whole batch, drawn at once.
+"""The random parameters of augmentation, sampled for a whole batch at once.
 
-The pixels are changed by training/augment/cpu.py and training/augment/gpu.py.
+training/augment/cpu.py and training/augment/gpu.py apply them to the pixels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 from training.recipe import Recipe
 
 Floats = NDArray[np.float64]
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+RED, GREEN, BLUE = 0.299, 0.587, 0.114
+"""Source: ITU-R BT.601, as Pillow's convert("L")."""
+CUT = -0.5
+"""Added before rounding, because Pillow truncates; without it three color steps make an image a level brighter."""
 ERASE_TRIES = 10
 ERASE_RATIO = (0.3, 3.3)
 """Source: torchvision.transforms.RandomErasing."""
 
 
 @dataclass(frozen=True)
-class Draws:
+class AugmentParams:
     """The parameters of n images, in the order in which they act: torchvision's classes of the same names."""
 
     size_px: int
@@ -28,7 +33,7 @@ class Draws:
     angle_n: Floats
     """Rotation, in degrees."""
     order_n4: NDArray[np.int64]
-    """The order of brightness 0, contrast 1, saturation 2 and hue 3 in each image."""
+    """The order of BRIGHTNESS, CONTRAST, SATURATION and HUE in each image."""
     factors_n4: Floats
     """Brightness, contrast and saturation factors, and the hue's shift as a share of the circle."""
     shift_n2: Floats
@@ -36,22 +41,22 @@ class Draws:
     scale_n: Floats
     corners_n42: Floats
     """Where a perspective takes the corners (top left, top right, bottom right, bottom left), x and y in pixels."""
-    grey_n: NDArray[np.bool_]
+    gray_n: NDArray[np.bool_]
     erase_n4: NDArray[np.int64]
-    """The rectangle erased: x0, y0, x1, y1; empty for none."""
+    """The erased rectangle: x0, y0, x1, y1; empty for none."""
 
-    def of(self, part: slice) -> Draws:
+    def of(self, part: slice) -> AugmentParams:
         """Return the parameters of a part of the images."""
         arrays = {item.name: getattr(self, item.name)[part] for item in fields(self) if item.name != "size_px"}
         return replace(self, **arrays)
 
 
-def draw(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Draws:
-    """Draw the parameters of `n` images of `size_px` squared."""
+def sample_params(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> AugmentParams:
+    """Sample the parameters of `n` images of `size_px` squared."""
     jitter = np.array([recipe.brightness, recipe.contrast, recipe.saturation])
     factors = random.uniform(np.maximum(0, 1 - jitter), 1 + jitter, (n, 3))
     reach = recipe.translate * size_px
-    return Draws(
+    return AugmentParams(
         size_px=size_px,
         flip_n=random.random(n) < recipe.flip_p,
         angle_n=random.uniform(-recipe.rotation_deg, recipe.rotation_deg, n),
@@ -59,34 +64,35 @@ def draw(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> D
         factors_n4=np.column_stack([factors, random.uniform(-recipe.hue, recipe.hue, n)]),
         shift_n2=np.round(random.uniform(-reach, reach, (n, 2))),
         scale_n=random.uniform(recipe.scale_min, recipe.scale_max, n),
-        corners_n42=_draw_corners(recipe, n, size_px, random),
-        grey_n=random.random(n) < recipe.grayscale_p,
-        erase_n4=_draw_erased(recipe, n, size_px, random),
+        corners_n42=_sample_corners(recipe, n, size_px, random),
+        gray_n=random.random(n) < recipe.grayscale_p,
+        erase_n4=_sample_erased(recipe, n, size_px, random),
     )
 
 
-def homographies(draws: Draws) -> tuple[Floats, Floats, Floats]:
-    """Return (n, 3, 3) maps of pixel coordinates, forward: the whole way, its part after rotation, the perspective.
+def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
+    """Return three (n, 3, 3) forward maps of pixel coordinates: all steps, those after the rotation, the perspective.
 
-    The way: flip, rotation about the centre, scale about the centre and translation, perspective.
+    The steps: flip, rotation about the center, scale about the center and translation, perspective.
     """
-    n, centre = len(draws.flip_n), (draws.size_px - 1) / 2
+    n, center = len(params.flip_n), (params.size_px - 1) / 2
     flip_rotate = np.tile(np.eye(3), (n, 1, 1))
-    cos, sin = np.cos(np.radians(draws.angle_n)), np.sin(np.radians(draws.angle_n))
-    mirror = np.where(draws.flip_n, -1.0, 1.0)
+    cos, sin = np.cos(np.radians(params.angle_n)), np.sin(np.radians(params.angle_n))
+    mirror = np.where(params.flip_n, -1.0, 1.0)
     flip_rotate[:, 0, 0], flip_rotate[:, 0, 1] = cos * mirror, sin
     flip_rotate[:, 1, 0], flip_rotate[:, 1, 1] = -sin * mirror, cos
-    flip_rotate[:, :2, 2] = centre - centre * flip_rotate[:, :2, :2].sum(2)
+    # a map about the center c is x -> M (x - c) + c, so its last column is c - M c
+    flip_rotate[:, :2, 2] = center - center * flip_rotate[:, :2, :2].sum(2)
     affine = np.tile(np.eye(3), (n, 1, 1))
-    affine[:, 0, 0] = affine[:, 1, 1] = draws.scale_n
-    affine[:, :2, 2] = centre * (1 - draws.scale_n)[:, None] + draws.shift_n2
-    perspective = _perspectives(draws)
+    affine[:, 0, 0] = affine[:, 1, 1] = params.scale_n
+    affine[:, :2, 2] = center * (1 - params.scale_n)[:, None] + params.shift_n2
+    perspective = _perspectives(params)
     later = perspective @ affine
     return later @ flip_rotate, later, perspective
 
 
 def overlap(angle_deg: Floats) -> Floats:
-    """Return the share of a square that its own copy, rotated about the centre, still covers: the rest is fill."""
+    """Return the share of a square that its own copy, rotated about the center, still covers: the rest is fill."""
     radians = np.radians(angle_deg)
     share: Floats = 2 / (1 + np.abs(np.sin(radians)) + np.abs(np.cos(radians)))
     return share
@@ -97,7 +103,7 @@ def _corners(size_px: int) -> Floats:
     return np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float64)
 
 
-def _draw_corners(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Floats:
+def _sample_corners(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> Floats:
     """Move each corner inwards by 0 to `reach` whole pixels. Source: RandomPerspective.get_params."""
     reach = int(recipe.perspective * (size_px // 2))
     inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
@@ -105,17 +111,17 @@ def _draw_corners(recipe: Recipe, n: int, size_px: int, random: np.random.Genera
     return _corners(size_px) + np.where((random.random(n) < recipe.perspective_p)[:, None, None], moved, 0)
 
 
-def _perspectives(draws: Draws) -> Floats:
+def _perspectives(params: AugmentParams) -> Floats:
     """Return the (n, 3, 3) maps that take the square's corners to `corners_n42`: eight equations an image.
 
-    The numbers of the corners are pixels', but torchvision takes them as positions, half a pixel away: so do we.
+    torchvision computes with pixel numbers as if they were positions, which are half a pixel away; so does this.
     """
-    n, start = len(draws.flip_n), _corners(draws.size_px)
+    n, start = len(params.flip_n), _corners(params.size_px)
     maps = np.tile(np.eye(3), (n, 1, 1))
-    moved = np.flatnonzero((draws.corners_n42 != start).any((1, 2)))
+    moved = np.flatnonzero((params.corners_n42 != start).any((1, 2)))
     if moved.size == 0:
         return maps
-    end = draws.corners_n42[moved]
+    end = params.corners_n42[moved]
     ones, zeros = np.ones((len(moved), 4)), np.zeros((len(moved), 4))
     x, y = np.tile(start[:, 0], (len(moved), 1)), np.tile(start[:, 1], (len(moved), 1))
     u, v = end[:, :, 0], end[:, :, 1]
@@ -128,7 +134,7 @@ def _perspectives(draws: Draws) -> Floats:
     return maps
 
 
-def _draw_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> NDArray[np.int64]:
+def _sample_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Take the first of ten tries that is smaller than the image. Source: RandomErasing.get_params."""
     shape = (n, ERASE_TRIES)
     area = size_px**2 * random.uniform(recipe.erase_area_min, recipe.erase_area_max, shape)
@@ -137,7 +143,7 @@ def _draw_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generat
     fits = (high < size_px) & (wide < size_px)
     first = fits.argmax(1), np.arange(n)
     h, w = high[first[1], first[0]].astype(np.int64), wide[first[1], first[0]].astype(np.int64)
-    drawn = (random.random(n) < recipe.erase_p) & fits.any(1)
-    h, w = np.where(drawn, h, 0), np.where(drawn, w, 0)
+    erased = (random.random(n) < recipe.erase_p) & fits.any(1)
+    h, w = np.where(erased, h, 0), np.where(erased, w, 0)
     y, x = random.integers(0, size_px - h + 1), random.integers(0, size_px - w + 1)
     return np.stack([x, y, x + w, y + h], 1)

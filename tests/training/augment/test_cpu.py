@@ -16,7 +16,7 @@ from torchvision.transforms import functional as plain
 from torchvision.transforms.functional import InterpolationMode
 
 from training.augment.cpu import Augmentation, augment
-from training.augment.params import Draws, draw
+from training.augment.params import AugmentParams, sample_params
 from training.bench.data import MEAN, STD, twin
 from training.recipe import Recipe
 from training.recipes import named
@@ -46,10 +46,10 @@ def images() -> np.ndarray:
     return np.round(grey + dullness * (pictures.astype(float) - grey)).astype(np.uint8)
 
 
-def both(images: np.ndarray, draws: Draws, operate) -> tuple[np.ndarray, np.ndarray]:
-    """Return ours and torchvision's of the same draws; `operate(pil, i)` is torchvision's."""
+def both(images: np.ndarray, params: AugmentParams, operate) -> tuple[np.ndarray, np.ndarray]:
+    """Return ours and torchvision's of the same params; `operate(pil, i)` is torchvision's."""
     expected = [np.asarray(operate(Image.fromarray(image), i)) for i, image in enumerate(images)]
-    return augment(images, draws, ERASED).astype(int), np.stack(expected).astype(int)
+    return augment(images, params, ERASED).astype(int), np.stack(expected).astype(int)
 
 
 def test_nothing_drawn_is_nothing_changed(images):
@@ -74,30 +74,30 @@ def test_a_flip_is_exact(images, size):
 @pytest.mark.parametrize("size", [33, 48])
 def test_a_rotation_is_torchvisions(images, size):
     batch = np.ascontiguousarray(images[:, :size, :size])
-    draws = draw(only(rotation_deg=60), len(batch), size, np.random.default_rng(0))
-    ours, theirs = both(batch, draws, lambda image, i: plain.rotate(image, draws.angle_n[i], BILINEAR))
+    params = sample_params(only(rotation_deg=60), len(batch), size, np.random.default_rng(0))
+    ours, theirs = both(batch, params, lambda image, i: plain.rotate(image, params.angle_n[i], BILINEAR))
     assert np.abs(ours - theirs).mean() < 2.5  # at the edge ours is blended with the fill, torchvision's is jagged
     assert abs(ours.mean() - theirs.mean()) < 0.8  # Pillow cuts half a level off
 
 
 @pytest.mark.parametrize("fields", [{"translate": 0.3}, {"scale_min": 0.5, "scale_max": 1.5}])
 def test_an_affine_is_torchvisions(images, fields):
-    draws = draw(only(**fields), len(images), SIZE, np.random.default_rng(0))
+    params = sample_params(only(**fields), len(images), SIZE, np.random.default_rng(0))
 
     def operate(image: Image.Image, i: int) -> Image.Image:
-        shift = draws.shift_n2[i].astype(int).tolist()
-        return plain.affine(image, 0, shift, draws.scale_n[i], [0, 0], BILINEAR)
+        shift = params.shift_n2[i].astype(int).tolist()
+        return plain.affine(image, 0, shift, params.scale_n[i], [0, 0], BILINEAR)
 
-    ours, theirs = both(images, draws, operate)
+    ours, theirs = both(images, params, operate)
     assert np.abs(ours - theirs).mean() < 2
     assert abs(ours.mean() - theirs.mean()) < 0.5
 
 
 def test_a_perspective_is_torchvisions(images):
-    draws = draw(only(perspective=0.5, perspective_p=1), len(images), SIZE, np.random.default_rng(0))
+    params = sample_params(only(perspective=0.5, perspective_p=1), len(images), SIZE, np.random.default_rng(0))
     start = [[0, 0], [SIZE - 1, 0], [SIZE - 1, SIZE - 1], [0, SIZE - 1]]
     ours, theirs = both(
-        images, draws, lambda image, i: plain.perspective(image, start, draws.corners_n42[i].tolist(), BILINEAR)
+        images, params, lambda image, i: plain.perspective(image, start, params.corners_n42[i].tolist(), BILINEAR)
     )
     assert np.abs(ours - theirs).mean() < 2
     assert abs(ours.mean() - theirs.mean()) < 0.5
@@ -110,40 +110,40 @@ ADJUST = (plain.adjust_brightness, plain.adjust_contrast, plain.adjust_saturatio
 def test_a_jitter_is_torchvisions_in_the_order_drawn_and_clipped_at_each_step(images, names):
     wanted = dict.fromkeys(names or ["brightness", "contrast", "saturation"], 0.9) | {"hue": 0.5 * (names != [])}
     fields = {name: value for name, value in wanted.items() if name in names or not names}
-    draws = draw(only(**fields), len(images), SIZE, np.random.default_rng(0))
+    params = sample_params(only(**fields), len(images), SIZE, np.random.default_rng(0))
 
     def operate(image: Image.Image, i: int) -> Image.Image:
-        for step in draws.order_n4[i]:
-            image = ADJUST[step](image, draws.factors_n4[i, step])
+        for step in params.order_n4[i]:
+            image = ADJUST[step](image, params.factors_n4[i, step])
         return image
 
-    ours, theirs = both(images, draws, operate)
+    ours, theirs = both(images, params, operate)
     assert np.abs(ours - theirs).mean() < 2
     assert np.abs(ours.mean((1, 2)) - theirs.mean((1, 2))).max() < 4
 
 
 def test_a_hue_turns_the_hue_angle_and_keeps_value_and_saturation(images):
-    draws = draw(only(hue=0.25), len(images), SIZE, np.random.default_rng(0))
+    params = sample_params(only(hue=0.25), len(images), SIZE, np.random.default_rng(0))
     before, after = (
         np.stack([cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV) for image in batch])
-        for batch in (images, augment(images, draws, ERASED))
+        for batch in (images, augment(images, params, ERASED))
     )
     clear = (before[..., 1] > 0.4) & (before[..., 2] > 0.4)
-    turned = (after - before)[..., 0] - 360 * draws.factors_n4[:, 3, None, None]
+    turned = (after - before)[..., 0] - 360 * params.factors_n4[:, 3, None, None]
     assert np.abs((turned + 180) % 360 - 180)[clear].mean() < 2  # degrees; torchvision's own 8 bits give as much
     assert np.abs(after - before)[..., 1:][clear].mean() < 0.01
 
 
 def test_a_grey_is_torchvisions(images):
-    draws = draw(only(grayscale_p=1), len(images), SIZE, np.random.default_rng(0))
-    ours, theirs = both(images, draws, lambda image, i: plain.rgb_to_grayscale(image, 3))
+    params = sample_params(only(grayscale_p=1), len(images), SIZE, np.random.default_rng(0))
+    ours, theirs = both(images, params, lambda image, i: plain.rgb_to_grayscale(image, 3))
     assert np.abs(ours - theirs).max() <= 1
 
 
 def test_an_erased_rectangle_is_the_mean_colour_and_nothing_else_changes(images):
-    draws = draw(only(erase_p=1), len(images), SIZE, np.random.default_rng(0))
-    made = augment(images, draws, ERASED)
-    for image, before, (x0, y0, x1, y1) in zip(made, images, draws.erase_n4, strict=True):
+    params = sample_params(only(erase_p=1), len(images), SIZE, np.random.default_rng(0))
+    made = augment(images, params, ERASED)
+    for image, before, (x0, y0, x1, y1) in zip(made, images, params.erase_n4, strict=True):
         assert (image[y0:y1, x0:x1] == ERASED).all()
         image[y0:y1, x0:x1] = before[y0:y1, x0:x1]
         assert np.array_equal(image, before)
@@ -152,28 +152,28 @@ def test_an_erased_rectangle_is_the_mean_colour_and_nothing_else_changes(images)
 def test_a_chain_of_all_in_one_warp_is_torchvisions_chain(images):
     """Jittered fill, lost corners and black later fill included."""
     recipe = dataclasses.replace(AFTER, erase_p=0, perspective_p=1)
-    draws = draw(recipe, len(images), SIZE, np.random.default_rng(0))
+    params = sample_params(recipe, len(images), SIZE, np.random.default_rng(0))
     start = [[0, 0], [SIZE - 1, 0], [SIZE - 1, SIZE - 1], [0, SIZE - 1]]
 
     def operate(image: Image.Image, i: int) -> Image.Image:
-        image = plain.hflip(image) if draws.flip_n[i] else image
-        image = plain.rotate(image, draws.angle_n[i], BILINEAR)
-        for step in draws.order_n4[i]:
-            image = ADJUST[step](image, draws.factors_n4[i, step])
-        image = plain.affine(image, 0, draws.shift_n2[i].astype(int).tolist(), draws.scale_n[i], [0, 0], BILINEAR)
-        image = plain.perspective(image, start, draws.corners_n42[i].tolist(), BILINEAR)
-        return plain.rgb_to_grayscale(image, 3) if draws.grey_n[i] else image
+        image = plain.hflip(image) if params.flip_n[i] else image
+        image = plain.rotate(image, params.angle_n[i], BILINEAR)
+        for step in params.order_n4[i]:
+            image = ADJUST[step](image, params.factors_n4[i, step])
+        image = plain.affine(image, 0, params.shift_n2[i].astype(int).tolist(), params.scale_n[i], [0, 0], BILINEAR)
+        image = plain.perspective(image, start, params.corners_n42[i].tolist(), BILINEAR)
+        return plain.rgb_to_grayscale(image, 3) if params.gray_n[i] else image
 
-    ours, theirs = both(images, draws, operate)
+    ours, theirs = both(images, params, operate)
     assert np.abs(ours - theirs).mean() < 3
     assert np.percentile(np.abs(ours - theirs), 95) < 12
     assert abs(ours.mean() - theirs.mean()) < 1.5  # Pillow cuts half a level off at each of three resamplings
 
 
-# the numbers drawn
+# the sampled parameters
 
 
-def twins_draws(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
+def torchvisions_params(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
     """Draw by torchvision's own get_params."""
     torch.manual_seed(0)
     random.seed(0)
@@ -197,8 +197,8 @@ def twins_draws(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
 def test_every_number_is_drawn_from_torchvisions_distribution():
     n = 3000
     recipe = dataclasses.replace(AFTER, erase_p=1, perspective_p=1)
-    theirs = twins_draws(recipe, n)
-    ours = draw(recipe, n, SIZE, np.random.default_rng(0))
+    theirs = torchvisions_params(recipe, n)
+    ours = sample_params(recipe, n, SIZE, np.random.default_rng(0))
     x0, y0, x1, y1 = ours.erase_n4.T
     pairs = {
         "affine": np.column_stack([ours.shift_n2, ours.scale_n]),
@@ -212,11 +212,11 @@ def test_every_number_is_drawn_from_torchvisions_distribution():
 
 def test_chances_are_the_recipes_and_every_order_is_as_likely():
     n = 20_000
-    ours = draw(AFTER, n, SIZE, np.random.default_rng(0))
+    ours = sample_params(AFTER, n, SIZE, np.random.default_rng(0))
     moved = (ours.corners_n42 != [[0, 0], [SIZE - 1, 0], [SIZE - 1, SIZE - 1], [0, SIZE - 1]]).any((1, 2))
     for drawn, p in (
         (ours.flip_n, 0.5),
-        (ours.grey_n, 0.1),
+        (ours.gray_n, 0.1),
         (moved, 0.3 * (1 - 0.2**8)),
         (ours.erase_n4[:, 2] > ours.erase_n4[:, 0], 0.3),
     ):

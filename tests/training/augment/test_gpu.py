@@ -1,4 +1,4 @@
-"""Augmentation on the device against that on the CPU: the same numbers give the same pictures."""
+"""Augmentation on the device against its plain twin, to the bit, and against that on the CPU, to a few levels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
+from tests.training.augment.plain_gpu import augment as plain
 from tests.training.augment.test_cpu import AFTER, ERASED, SIZE, images, only, statistics
 from training.augment.cpu import Augmentation
 from training.augment.cpu import augment as on_cpu
-from training.augment.gpu import augment as on_device
-from training.augment.params import draw
+from training.augment.gpu import WIDTH, augment, pack_params
+from training.augment.params import AugmentParams, sample_params
 from training.recipes import named
 
 __all__ = ["images"]
@@ -44,13 +45,41 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+def on_device(frames: torch.Tensor, params: AugmentParams) -> torch.Tensor:
+    return augment(frames, torch.from_numpy(pack_params(params)), torch.from_numpy(ERASED).float())
+
+
+@pytest.mark.parametrize("name", ["before", "after", "edge"])
+def test_a_recipes_images_are_those_of_the_plain_twin_to_the_bit(images, name):
+    frames = torch.from_numpy(images)
+    for seed in range(3):
+        params = sample_params(named(name), len(images), SIZE, np.random.default_rng(seed))
+        expected = plain(frames, params, torch.from_numpy(ERASED).float())
+        assert not torch.equal(expected, frames)
+        assert torch.equal(on_device(frames, params), expected)
+
+
+def test_the_parameters_of_a_batch_are_one_float32_array():
+    packed = pack_params(sample_params(AFTER, 5, SIZE, np.random.default_rng(0)))
+    assert (packed.dtype, packed.shape) == (np.float32, (5, WIDTH))
+    assert packed.flags.c_contiguous
+
+
+def test_no_branch_depends_on_data(images):
+    """Dynamo refuses a whole graph whose Python asks for a value of a tensor, as capture on a GPU does."""
+    params = sample_params(AFTER, 4, SIZE, np.random.default_rng(0))
+    given = torch.from_numpy(images[:4]), torch.from_numpy(pack_params(params)), torch.from_numpy(ERASED).float()
+    whole = torch.compile(augment, backend="eager", fullgraph=True, dynamic=False)
+    assert torch.equal(whole(*given), augment(*given))
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_the_cpus(images, name):
     images = images[:96]
     fields, tolerance = OPERATIONS[name]
-    draws = draw(only(**fields), len(images), SIZE, np.random.default_rng(0))
-    expected = on_cpu(images, draws, ERASED).astype(int)
-    made = on_device(torch.from_numpy(images), draws, torch.from_numpy(ERASED)).numpy()
+    params = sample_params(only(**fields), len(images), SIZE, np.random.default_rng(0))
+    expected = on_cpu(images, params, ERASED).astype(int)
+    made = on_device(torch.from_numpy(images), params).numpy()
     assert (made.dtype, made.shape) == (np.uint8, images.shape)
     assert np.abs(made - expected).mean() <= tolerance
     assert abs((made - expected).mean()) <= max(tolerance / 3, 0.05) if tolerance else True
@@ -60,27 +89,27 @@ def test_an_operation_is_the_cpus(images, name):
 def test_a_recipe_is_the_cpus(images, name):
     images = images[:96]
     recipe = named(name)
-    draws = draw(recipe, len(images), SIZE, np.random.default_rng(0))
-    expected = on_cpu(images, draws, ERASED).astype(int)
-    made = on_device(torch.from_numpy(images), draws, torch.from_numpy(ERASED)).numpy().astype(int)
+    params = sample_params(recipe, len(images), SIZE, np.random.default_rng(0))
+    expected = on_cpu(images, params, ERASED).astype(int)
+    made = on_device(torch.from_numpy(images), params).numpy().astype(int)
     assert np.abs(made - expected).mean() < 2
     assert np.percentile(np.abs(made - expected), 99) < 30
 
 
-def drawn_on_device(recipe, frames, seed):
-    draws = draw(recipe, len(frames), SIZE, np.random.default_rng(seed))
-    return on_device(frames, draws, torch.from_numpy(ERASED))
+def sampled_on_device(recipe, frames, seed):
+    params = sample_params(recipe, len(frames), SIZE, np.random.default_rng(seed))
+    return on_device(frames, params)
 
 
 def test_other_numbers_give_the_same_distribution(images):
     batch = images[np.arange(768) % len(images)]
     ours = statistics(Augmentation(AFTER, SIZE, MEAN)(batch, np.random.default_rng(2)))
-    theirs = statistics(drawn_on_device(AFTER, torch.from_numpy(batch), 3).numpy())
+    theirs = statistics(sampled_on_device(AFTER, torch.from_numpy(batch), 3).numpy())
     wrong = {key: p for key in ours if (p := ks_2samp(ours[key], theirs[key]).pvalue) < 1e-3}
     assert not wrong
 
 
 def test_the_frames_given_are_not_changed(images):
     frames = torch.from_numpy(images[:32].copy())
-    drawn_on_device(dataclasses.replace(AFTER, erase_p=1), frames, 0)
+    sampled_on_device(dataclasses.replace(AFTER, erase_p=1), frames, 0)
     assert np.array_equal(frames.numpy(), images[:32])
