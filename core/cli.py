@@ -74,7 +74,7 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
 
 
 def run_command(command: Callable[[], int | None]) -> int:
-    """Run `command` and return its exit code; what a person can mend is one sentence on stderr."""
+    """Run `command` and return its exit code; an error that a person can correct is one sentence on stderr."""
     logging.getLogger().addHandler(HANDLER)  # an error can come before the command line is read
     try:
         return command() or 0
@@ -95,7 +95,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def _input_error(error: Exception) -> InputError | None:
-    """Return the sentence for what a person can mend; None for a fault in this program."""
+    """Return the sentence for an error that a person can correct; None for a fault in this program."""
     if isinstance(error, InputError):
         return error
     if isinstance(error, OSError):

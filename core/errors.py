@@ -13,7 +13,7 @@ from core.redact import public_text
 
 
 class InputError(Exception):
-    """The input or the command is wrong: one sentence that names the file and the mend. Exit code 2."""
+    """The input or the command is wrong: one sentence that names the file and the hint. Exit code 2."""
 
 
 class CheckError(Exception):

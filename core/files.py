@@ -96,38 +96,38 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, mend: str = "write it again") -> Any:
+def read_json(path: Path, hint: str = "write it again") -> Any:
     """Read a JSON file. Raises InputError naming the file when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {mend}") from None
+        raise InputError(f"{path} does not exist: {hint}") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}): {mend}") from None
+        raise InputError(f"{path} is not readable JSON ({error}): {hint}") from None
 
 
-def read_object(path: Path, mend: str = "write it again", schema: int | None = None) -> dict[str, Any]:
+def read_object(path: Path, hint: str = "write it again", schema: int | None = None) -> dict[str, Any]:
     """Read a JSON object, of this schema where one is given. Raises InputError naming the file."""
-    body = read_json(path, mend)
+    body = read_json(path, hint)
     if not isinstance(body, dict):
-        raise InputError(f"{path} is not a JSON object: {mend}")
+        raise InputError(f"{path} is not a JSON object: {hint}")
     if schema is not None and body.get("schema") != schema:
-        raise InputError(f"{path} has schema {body.get('schema')!r}, this version reads {schema}: {mend}")
+        raise InputError(f"{path} has schema {body.get('schema')!r}, this version reads {schema}: {hint}")
     return body
 
 
-def read_sealed(path: Path, keys: Iterable[str], schema: int, mend: str) -> dict[str, Any]:
+def read_sealed(path: Path, keys: Iterable[str], schema: int, hint: str) -> dict[str, Any]:
     """Read an object of exactly these keys, `schema`, and the `digest` of them all, which `sealed` wrote.
 
     Raises InputError naming the file and the key, or that it was changed after it was written.
     """
-    body, expected = read_object(path, mend, schema), {"schema", *keys, "digest"}
+    body, expected = read_object(path, hint, schema), {"schema", *keys, "digest"}
     if missing := sorted(expected - set(body)):
-        raise InputError(f"{path} lacks {', '.join(missing)}: {mend}")
+        raise InputError(f"{path} lacks {', '.join(missing)}: {hint}")
     if unknown := sorted(set(body) - expected):
-        raise InputError(f"{path} has the unknown keys {', '.join(unknown)}: {mend}")
+        raise InputError(f"{path} has the unknown keys {', '.join(unknown)}: {hint}")
     if body != sealed({name: value for name, value in body.items() if name != "digest"}):
-        raise InputError(f"{path} was changed after it was written (its digest differs): {mend}")
+        raise InputError(f"{path} was changed after it was written (its digest differs): {hint}")
     return body
 
 

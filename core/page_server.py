@@ -50,7 +50,7 @@ class Server:
         try:
             import waitress
         except ImportError:
-            raise InputError("--web needs waitress, which is not here: pip install waitress") from None
+            raise InputError("--web needs waitress, which is not installed: pip install waitress") from None
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # hostile requests are not this program's news
         application = Application(page, routes, token, loopback_only=is_loopback(host))
         name = f"[{host}]" if ":" in host else host

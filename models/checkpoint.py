@@ -17,7 +17,7 @@ from models.deployed import Deployed
 
 SCHEMA = 1
 KEY = "rearguard"
-MEND = "train the run again with `python -m training train`"
+HINT = "train the run again with `python -m training train`"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Checkpoint:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the checkpoint's weights are not a {facts.arch} ({reason}); {MEND}") from None
+            raise InputError(f"the checkpoint's weights are not a {facts.arch} ({reason}); {HINT}") from None
         return Deployed(network, facts.mean, facts.std, facts.temperature).eval()
 
 
@@ -80,18 +80,18 @@ def load(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"{path} does not exist; {MEND}")
+        raise InputError(f"{path} does not exist; {HINT}")
     try:
         with safe_open(str(path), framework="pt") as file:
             body = json.loads((file.metadata() or {})[KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if body.pop("schema") != SCHEMA:
-            raise InputError(f"{path} is of another checkpoint schema; {MEND}")
+            raise InputError(f"{path} is of another checkpoint schema; {HINT}")
         body["geometry"] = Geometry.from_json(body["geometry"])
         body |= {name: tuple(body[name]) for name in ("classes", "mean", "std")}
         facts = Facts(**{item.name: body.pop(item.name) for item in fields(Facts)})
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a checkpoint of ours ({str(error)[:120]}); {MEND}") from None
+        raise InputError(f"{path} is not a checkpoint of ours ({str(error)[:120]}); {HINT}") from None
     if body:
-        raise InputError(f"{path} has the unknown facts {', '.join(sorted(body))}; {MEND}")
+        raise InputError(f"{path} has the unknown facts {', '.join(sorted(body))}; {HINT}")
     return Checkpoint(facts, weights)

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.measure.candidates import Candidate
 from core.bundle.choice import Choice, this_machine
 from core.bundle.contract import PRECISIONS, Bundle, onnx_name, open_bundle
-from core.bundle.engine_manifest import FOLDER, check_engine, passport_file
+from core.bundle.engine_manifest import FOLDER, check_engine, manifest_file
 from core.errors import CheckError
 from core.files import replacing_folder, write_json, write_text
 
@@ -53,9 +53,9 @@ def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
 
 
 def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:
-    """Copy an engine with its passport. Raises CheckError when it was not proved, InputError when it is damaged."""
+    """Copy an engine with its manifest. Raises CheckError when it was not proved, InputError when it is damaged."""
     if check_engine(source, engine).state != "proved":
         raise CheckError(f"{engine} is not proved: run `python -m inference verify {source.path}` on the device")
     folder.mkdir()
-    for part in (engine, passport_file(engine)):
+    for part in (engine, manifest_file(engine)):
         shutil.copyfile(part, folder / part.name)

@@ -1,4 +1,4 @@
-"""What training and export left in the run beside the bundles: learning curves, the precision ladder, the passports."""
+"""What training and export left in the run beside the bundles: learning curves, the precision ladder, the manifests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure.candidates import read_passports
-from core.bundle.contract import MEND, Bundle
+from benchmarks.measure.candidates import read_manifests
+from core.bundle.contract import HINT, Bundle
 from core.errors import InputError
 from core.files import read_object
 
@@ -16,11 +16,11 @@ RUNG = {
     "name", "split", "rows", "max_dprob", "p99_dprob", "top1_agreement", "accuracy", "accuracy_loss", "flipped"
 }  # fmt: skip
 """What the report shows of a rung of parity.json."""
-PASSPORT: dict[str, Any] = {
+MANIFEST: dict[str, Any] = {
     "precision": "", "runtime": "", "version": "", "target": "", "state": "built", "proved_on": None,
     "engine_bytes": None, "build_seconds": None, "onnx_sha256": "",
 }  # fmt: skip
-"""What the report shows of a passport, where one lacks it."""
+"""What the report shows of a manifest, where one lacks it."""
 POINTS = 400
 """A learning curve is thinned to about so many epochs."""
 
@@ -33,9 +33,9 @@ def gather_origins(bundles: dict[str, Bundle]) -> dict[str, Any]:
         "learning": {arch: curves for arch, curves in learning.items() if curves},
         "ladder": {arch: rungs for arch, rungs in ladder.items() if rungs},
         "passports": [
-            {"arch": arch, **PASSPORT, **facts}
+            {"arch": arch, **MANIFEST, **facts}
             for arch, bundle in bundles.items()
-            for _, facts in read_passports(bundle.path)
+            for _, facts in read_manifests(bundle.path)
         ],
         "gates": {arch: bundle.gates for arch, bundle in bundles.items()},
     }
@@ -56,9 +56,9 @@ def read_ladder(bundle: Bundle) -> list[dict[str, Any]]:
     file = bundle.path / "parity.json"
     if not file.is_file():
         return []
-    rungs: Any = read_object(file, MEND).get("rungs")
+    rungs: Any = read_object(file, HINT).get("rungs")
     if not isinstance(rungs, list) or not all(isinstance(rung, dict) and set(rung) >= RUNG for rung in rungs):
-        raise InputError(f"{file} holds no rungs: {MEND}")
+        raise InputError(f"{file} holds no rungs: {HINT}")
     return rungs
 
 

@@ -74,8 +74,8 @@ def runnable(names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         backends.find(name)
     wanted = list(names) if names else [name for name in backends.names() if name != "null"]
-    found = {name: backends.presence(name) for name in wanted}
-    reasons = {name: f"{name} is not here ({p.reason}): {p.mend}" for name, p in found.items() if not p.here}
+    found = {name: backends.availability(name) for name in wanted}
+    reasons = {name: f"{name} is not available ({p.reason}): {p.hint}" for name, p in found.items() if not p.available}
     if len(reasons) == len(wanted):
         raise InputError(f"no backend can run here; {'; '.join(reasons.values())}")
     for reason in reasons.values():
@@ -96,35 +96,35 @@ def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: S
 
 
 def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
-    """Return the engines of the bundles that cannot run here, and the backends that are not here."""
-    absent = {name: backends.presence(name) for name in backends.names() if name not in {*measured, "null"}}
+    """Return the engines of the bundles that cannot run here, and the backends that are unavailable."""
+    absent = {name: backends.availability(name) for name in backends.names() if name not in {*measured, "null"}}
     rows = [
         Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts, absent), facts)
         for arch, bundle in bundles.items()
-        for _, facts in read_passports(bundle.path)
+        for _, facts in read_manifests(bundle.path)
         if _backend_of(facts) not in measured
     ]
     engines = {row.backend for row in rows}
     return rows + [
-        Unmeasured("all", "all", name, f"{presence.reason}: {presence.mend}", {})
-        for name, presence in absent.items()
-        if name not in engines and not presence.here
+        Unmeasured("all", "all", name, f"{availability.reason}: {availability.hint}", {})
+        for name, availability in absent.items()
+        if name not in engines and not availability.available
     ]
 
 
-def read_passports(bundle: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return (engine, its passport) of the engines of a bundle folder, by file name."""
+def read_manifests(bundle: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return (engine, its manifest) of the engines of a bundle folder, by file name."""
     files = sorted((bundle / FOLDER).glob("*.json"))
     return [(file.with_suffix(""), read_json(file, "build the engine again")) for file in files]
 
 
-def _backend_of(passport: dict[str, Any]) -> str:
-    runtime = str(passport.get("runtime", "trt"))
+def _backend_of(manifest: dict[str, Any]) -> str:
+    runtime = str(manifest.get("runtime", "trt"))
     return "trt" if runtime.startswith("tensorrt") else runtime
 
 
-def _why(passport: dict[str, Any], absent: dict[str, backends.Presence]) -> str:
-    built = f"its engine is {passport.get('state')} by {passport.get('runtime')} {passport.get('version')}"
-    presence = absent.get(_backend_of(passport))
-    reason = presence.reason if presence and presence.reason else "it was not asked for"
-    return f"{built} for {passport.get('target')}; {reason}"
+def _why(manifest: dict[str, Any], absent: dict[str, backends.Availability]) -> str:
+    built = f"its engine is {manifest.get('state')} by {manifest.get('runtime')} {manifest.get('version')}"
+    availability = absent.get(_backend_of(manifest))
+    reason = availability.reason if availability and availability.reason else "it was not asked for"
+    return f"{built} for {manifest.get('target')}; {reason}"

@@ -80,7 +80,7 @@ def measure(run: Run, request: Request) -> tuple[dict[str, Any], Field, Pack]:
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
     results = describe_run(run, pack, side_by_side, unmeasured) | gather_origins(bundles)
     results["protocol"] |= {"source": request.source or DEFAULT_SOURCE, "cut": effort.describe_cuts()}
-    mark_passports(results)
+    mark_manifests(results)
     compare_precisions(results, {m.candidate.name: m.samples for m in side_by_side.measured})
     with _timing(seconds, "cold starts"):
         add_cold_starts(results, opened, effort)
@@ -126,11 +126,11 @@ def add_under_load(
             results["sustained"] = describe_sustained(body, results["noise"]["floor"])
 
 
-def mark_passports(results: dict[str, Any]) -> None:
-    """Write into each passport whether its engine was measured here."""
+def mark_manifests(results: dict[str, Any]) -> None:
+    """Write into each manifest whether its engine was measured here."""
     files = {(row["arch"], row["opened"].get("file")) for row in results["candidates"]}
-    for passport in results["passports"]:
-        passport["measured"] = (passport["arch"], passport.get("engine")) in files
+    for manifest in results["passports"]:
+        manifest["measured"] = (manifest["arch"], manifest.get("engine")) in files
 
 
 def add_cold_starts(results: dict[str, Any], candidates: Sequence[Candidate], effort: Effort) -> None:

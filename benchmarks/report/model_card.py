@@ -11,6 +11,6 @@ from benchmarks.results import Results
 def write_card(results: Results, candidate: Candidate) -> str:
     """Return the card of a measured candidate."""
     row = next(row for row in results["candidates"] if row["name"] == candidate.name)
-    sha256 = candidate.bundle.files.get(str(row["opened"]["file"]), {}).get("sha256", "see its passport")
+    sha256 = candidate.bundle.files.get(str(row["opened"]["file"]), {}).get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
     return template.render(r=results, row=row, b=candidate.bundle, sha256=sha256, page=page)

@@ -20,7 +20,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 """Largest |dprob| allowed between a golden frame's stored and recomputed probabilities. Source: design.md."""
 INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"}
-MEND = "export the run again with `python -m export`"
+HINT = "export the run again with `python -m export`"
 
 
 def onnx_name(precision: str, *, ort_form: bool = False) -> str:
@@ -54,16 +54,16 @@ class Bundle:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise InputError(f"{self.file}: classes must be at least two different names; {MEND}")
+            raise InputError(f"{self.file}: classes must be at least two different names; {HINT}")
         if self.background is not None and self.background not in self.classes:
-            raise InputError(f"{self.file}: background {self.background!r} is not one of the classes; {MEND}")
+            raise InputError(f"{self.file}: background {self.background!r} is not one of the classes; {HINT}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise InputError(f"{self.file}: temperature is {self.temperature!r}, it must be above 0; {MEND}")
+            raise InputError(f"{self.file}: temperature is {self.temperature!r}, it must be above 0; {HINT}")
         if not (math.isfinite(self.abstain_threshold) and 0 <= self.abstain_threshold <= 1):
-            raise InputError(f"{self.file}: abstain_threshold is {self.abstain_threshold!r}, give 0 to 1; {MEND}")
+            raise InputError(f"{self.file}: abstain_threshold is {self.abstain_threshold!r}, give 0 to 1; {HINT}")
         for name in self.files:
             if Path(name).name != name or name in {".", ".."}:
-                raise InputError(f"{self.file}: the file name {name!r} leaves the bundle; {MEND}")
+                raise InputError(f"{self.file}: the file name {name!r} leaves the bundle; {HINT}")
 
     @property
     def file(self) -> Path:
@@ -120,11 +120,11 @@ class Bundle:
         """Return the path of a bound file whose bytes are those that were proved. Raises InputError otherwise."""
         path, entry = self.path / name, self.files.get(name)
         if entry is None:
-            raise InputError(f"{path} is not bound by {self.file}; {MEND}")
+            raise InputError(f"{path} is not bound by {self.file}; {HINT}")
         if not path.is_file():
-            raise InputError(f"{path} is missing from the bundle; {MEND}")
+            raise InputError(f"{path} is missing from the bundle; {HINT}")
         if path.stat().st_size != entry["bytes"] or sha256_of_file(path) != entry["sha256"]:
-            raise InputError(f"{path} is not the file that was proved (its sha256 differs from bundle.json); {MEND}")
+            raise InputError(f"{path} is not the file that was proved (its sha256 differs from bundle.json); {HINT}")
         return path
 
 
@@ -135,21 +135,21 @@ def open_bundle(path: Path) -> Bundle:
     """
     file = path / "bundle.json"
     if not path.is_dir():
-        mend = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else MEND
-        raise InputError(f"{path} is not a bundle: there is no such folder; {mend}")
+        hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
+        raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
     names = [item.name for item in fields(Bundle)[1:]]
-    body = read_sealed(file, [*names, "input", "contract"], SCHEMA, MEND)
+    body = read_sealed(file, [*names, "input", "contract"], SCHEMA, HINT)
     if body["input"] != INPUT:
-        raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {MEND}")
+        raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {HINT}")
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
         values["choice"] = Choice.from_json(body["choice"], file) if body["choice"] else None
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
-        raise InputError(f"{file} has a value of the wrong type ({error}); {MEND}") from None
+        raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None
     if bundle.contract != body["contract"]:
-        raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {MEND}")
+        raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle
 
 

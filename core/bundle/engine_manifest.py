@@ -1,6 +1,6 @@
-"""The passport: the sidecar of an engine that says what it was built from, by what, for what, and whether it ran.
+"""The engine manifest: the file beside an engine that says what it was built from, for what device, and whether it ran.
 
-An engine is native code: nothing is deserialised before its passport was read and everything in it agrees.
+An engine is native code: nothing is deserialised before its manifest was read and everything in it agrees.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STATES = ("built", "proved")
 
 
 @dataclass(frozen=True)
-class Passport:
+class EngineManifest:
     """What stands in ENGINE.json, `digest` (the sha256 of the canonical rest) as its last key."""
 
     engine: str
@@ -62,22 +62,22 @@ class Passport:
         if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
             raise InputError(f"{self.engine}: state is {self.state!r} with proved_on {self.proved_on!r}")
         if Path(self.engine).name != self.engine or Path(self.onnx).name != self.onnx:
-            raise InputError(f"the passport names the files {self.engine!r} and {self.onnx!r}: a plain name is needed")
+            raise InputError(f"the manifest names the files {self.engine!r} and {self.onnx!r}: a plain name is needed")
         if not self.batches or any(not isinstance(n, int) or n < 1 for n in self.batches):
             raise InputError(f"{self.engine}: batches is {self.batches!r}, give whole numbers from 1")
 
     def save(self, folder: Path) -> None:
-        """Write the passport beside its engine, whole or not at all."""
+        """Write the manifest beside its engine, whole or not at all."""
         body = {"schema": SCHEMA, **asdict(self), "batches": list(self.batches)}
-        write_json(passport_file(folder / self.engine), sealed(body))
+        write_json(manifest_file(folder / self.engine), sealed(body))
 
-    def proved(self, device: dict[str, Any]) -> Passport:
-        """Return the passport of an engine whose golden frames passed on `device`."""
+    def proved(self, device: dict[str, Any]) -> EngineManifest:
+        """Return the manifest of an engine whose golden frames passed on `device`."""
         return replace(self, state="proved", proved_on=device)
 
 
-def passport_file(engine: Path) -> Path:
-    """Return the path of an engine's passport."""
+def manifest_file(engine: Path) -> Path:
+    """Return the path of an engine's manifest."""
     return engine.with_name(f"{engine.name}.json")
 
 
@@ -87,7 +87,7 @@ def engine_name(precision: str, runtime: str, target: str, batches: tuple[int, .
 
 
 def engines_of(bundle: Bundle) -> list[Path]:
-    """Return every engine of a bundle, also one whose file is gone and whose passport is left."""
+    """Return every engine of a bundle, also one whose file is gone and whose manifest is left."""
     folder = bundle.path / FOLDER
     return sorted({*folder.glob("*.engine"), *(file.with_suffix("") for file in folder.glob("*.engine.json"))})
 
@@ -98,66 +98,66 @@ def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path |
     return found[-1] if found else None
 
 
-def mend(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
+def build_hint(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
     """Return the command that builds an engine, as the hint of an error."""
     asked = f" --batch {' '.join(map(str, batches))}" if batches else ""
     command = f"python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}{asked}"
     return f"build it: {command}"
 
 
-def load(engine: Path, mend: str) -> Passport:
-    """Read an engine's passport. Raises InputError when there is none, or it was changed after it was written."""
-    file = passport_file(engine)
+def load(engine: Path, hint: str) -> EngineManifest:
+    """Read an engine's manifest. Raises InputError when there is none, or it was changed after it was written."""
+    file = manifest_file(engine)
     if engine.is_file() and not file.is_file():
-        raise InputError(f"{engine} has no passport and is not opened (it runs native code): {mend}")
-    names = [item.name for item in fields(Passport)]
-    body = read_sealed(file, names, SCHEMA, mend)
+        raise InputError(f"{engine} has no manifest and is not opened (it runs native code): {hint}")
+    names = [item.name for item in fields(EngineManifest)]
+    body = read_sealed(file, names, SCHEMA, hint)
     try:
-        return Passport(**{name: body[name] for name in names} | {"batches": tuple(body["batches"])})
+        return EngineManifest(**{name: body[name] for name in names} | {"batches": tuple(body["batches"])})
     except (TypeError, KeyError) as error:
-        raise InputError(f"{file} has a value of the wrong type ({error}): {mend}") from None
+        raise InputError(f"{file} has a value of the wrong type ({error}): {hint}") from None
 
 
-def check_engine(bundle: Bundle, engine: Path) -> Passport:
-    """Return the passport of an engine that belongs to this bundle, its bytes hashed, whether or not it can run here.
+def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
+    """Return the manifest of an engine that belongs to this bundle, its bytes hashed, whether or not it can run here.
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
-    passport = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
-    again = mend(bundle, passport.precision, passport.target.removeprefix("sm"), passport.batches)
-    name = engine_name(passport.precision, passport.runtime, passport.target, passport.batches)
-    onnx = onnx_name(passport.precision)
+    manifest = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    again = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
+    name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)
+    onnx = onnx_name(manifest.precision)
     _compare(
         engine,
         again,
-        ("file name", passport.engine, engine.name),
+        ("file name", manifest.engine, engine.name),
         ("file name", name, engine.name),
-        ("contract", passport.contract, bundle.contract),
-        ("ONNX file", passport.onnx, onnx),
-        ("ONNX sha256", passport.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
+        ("contract", manifest.contract, bundle.contract),
+        ("ONNX file", manifest.onnx, onnx),
+        ("ONNX sha256", manifest.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
     )
-    if not engine.is_file() or engine.stat().st_size != passport.engine_bytes:
-        raise InputError(f"{engine} is not the file its passport describes (missing or of another size): {again}")
-    if sha256_of_file(engine) != passport.engine_sha256:
-        raise InputError(f"{engine} is not the file its passport describes (its sha256 differs): {again}")
-    return passport
+    if not engine.is_file() or engine.stat().st_size != manifest.engine_bytes:
+        raise InputError(f"{engine} is not the file its manifest describes (missing or of another size): {again}")
+    if sha256_of_file(engine) != manifest.engine_sha256:
+        raise InputError(f"{engine} is not the file its manifest describes (its sha256 differs): {again}")
+    return manifest
 
 
-def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> Passport:
-    """Return the passport of an engine that belongs to this bundle and fits this runtime and device.
+def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> EngineManifest:
+    """Return the manifest of an engine that belongs to this bundle and fits this runtime and device.
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
-    passport = check_engine(bundle, engine)
+    manifest = check_engine(bundle, engine)
     _compare(
         engine,
-        mend(bundle, precision, sm, passport.batches),
-        ("precision", passport.precision, precision),
-        ("runtime", passport.runtime, runtime),
-        ("runtime version", passport.version, version),
-        ("compute capability", passport.target, f"sm{sm}"),
+        build_hint(bundle, precision, sm, manifest.batches),
+        ("precision", manifest.precision, precision),
+        ("runtime", manifest.runtime, runtime),
+        ("runtime version", manifest.version, version),
+        ("compute capability", manifest.target, f"sm{sm}"),
     )
-    return passport
+    return manifest
 
 
 def _compare(engine: Path, again: str, *sides: tuple[str, object, object]) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.contract import MEND, TOLERANCE, Probs
+from core.bundle.contract import HINT, TOLERANCE, Probs
 from core.errors import InputError
 from core.files import replacing
 from core.geometry.frame import Bytes
@@ -100,9 +100,9 @@ def load(path: Path) -> Golden:
         probs = {name.removeprefix("probs_"): arrays.pop(name) for name in list(arrays) if name.startswith("probs_")}
         return Golden(frames=frames, probs=probs, **arrays)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {MEND}") from None
+        raise InputError(f"{path} does not exist: {HINT}") from None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, struct.error, EOFError) as error:
-        raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {MEND}") from None
+        raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {HINT}") from None
 
 
 def _read_arrays(archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from core.geometry.frame import Relative
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 KEYS = ("zones", "rotation", "crop", "mirror_for_people", "mirror_for_network")
-MEND = (
+HINT = (
     'write {"zones": {"ego": [0.3, 0.4, 0.7, 1.0]}}, optionally rotation, crop, mirror_for_people, mirror_for_network'
 )
 
@@ -44,12 +44,12 @@ class Camera:
 
 def read_camera(path: Path) -> Camera:
     """Read camera.json. Raises InputError naming the file and the field."""
-    body = read_object(path, MEND)
+    body = read_object(path, HINT)
     if unknown := sorted(set(body) - set(KEYS)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(KEYS)}")
     zones = body.get("zones", {})
     if not isinstance(zones, dict) or ("zones" in body and not zones):
-        raise InputError(f"{path}: zones is not an object of rectangles: {MEND}")
+        raise InputError(f"{path}: zones is not an object of rectangles: {HINT}")
     values: dict[str, Any] = dict(body)
     try:
         values["zones"] = {name: read_relative(rect, f"zones.{name}") for name, rect in zones.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import models
 from core.bundle.contract import PRECISIONS, Bundle
-from core.bundle.engine_manifest import load as load_passport
+from core.bundle.engine_manifest import load as load_manifest
 from core.cli import Parser
 from core.data.pack import Pack
 from core.data.run_dir import Run, folder_name, open_run
@@ -190,9 +190,9 @@ def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
             try:
                 engine = build(bundle, precision, runtime=runtime, sm=sm, options=options.build)
-                passport = load_passport(engine, "")
-                row |= {"file": engine.name, "bytes": passport.engine_bytes, "seconds": passport.build_seconds}
-                row |= {"state": passport.state}
+                manifest = load_manifest(engine, "")
+                row |= {"file": engine.name, "bytes": manifest.engine_bytes, "seconds": manifest.build_seconds}
+                row |= {"state": manifest.state}
             except CheckError as error:
                 row |= {"state": "not built", "reason": str(error)}
                 log.error(f"{bundle.arch}: {error}")

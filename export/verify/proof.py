@@ -1,4 +1,4 @@
-"""Prove a bundle on the files as they are read back: every CPU backend that is here, val split and golden frames."""
+"""Prove a bundle on the files as they are read back: every available CPU backend, val split and golden frames."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(made: Assembly) -> Bundle:
     _bind(made)
     for name in BACKENDS:
         module = backends.find(name)
-        if not backends.presence(name).here:
+        if not backends.availability(name).available:
             continue
         for precision in [p for p in made.bundle.precisions if p in module.PRECISIONS]:
             with backends.open_backend(name, made.bundle, precision) as opened:

@@ -15,18 +15,18 @@ from core.geometry.frame import Bytes
 from core.plugins import names_in
 
 
-class NotHereError(InputError):
+class UnavailableError(InputError):
     """A precision cannot run on this machine, or has no engine for it; nothing is wrong with the bundle."""
 
 
 @dataclass(frozen=True)
-class Presence:
-    """Whether a backend can run on this machine: `here`, else `reason` and the one command that mends it."""
+class Availability:
+    """Whether a backend can run on this machine; if not, the reason and the one command that helps."""
 
-    here: bool
+    available: bool
     version: str
     reason: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
 class Backend(ABC):
@@ -76,7 +76,7 @@ def names() -> list[str]:
 def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
-    Each module has `PRECISIONS: tuple[str, ...]`, `presence() -> Presence` and
+    Each module has `PRECISIONS: tuple[str, ...]`, `availability() -> Availability` and
     `open_backend(bundle, precision, *, batch=1, threads=None) -> Backend`; where engines are built,
     `build_missing(bundle, precision, batches)` too.
     Raises InputError naming the backends there are.
@@ -86,25 +86,25 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def presence(name: str) -> Presence:
+def availability(name: str) -> Availability:
     """Say whether the backend `name` can run here. A runtime or driver that does not even load is a reason, no end."""
     module = find(name)
     try:
-        found: Presence = module.presence()
+        found: Availability = module.availability()
     except Exception as error:  # a broken installation or device raises whatever it likes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return Presence(False, "", f"it does not load: {reason}", "pip check")
+        return Availability(False, "", f"it does not load: {reason}", "pip check")
     return found
 
 
 def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> Backend:
     """Open `precision` of `bundle` on the backend `name`. Nothing is built and nothing is written.
 
-    Raises NotHereError when the backend is not here or its engine is missing, InputError when it is not able.
+    Raises UnavailableError when the backend is unavailable or its engine is missing, InputError when it is not able.
     """
-    module, here = find(name), presence(name)
-    if not here.here:
-        raise NotHereError(f"the backend {name} is not here ({here.reason}): {here.mend}")
+    module, found = find(name), availability(name)
+    if not found.available:
+        raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
     if precision not in module.PRECISIONS:
         raise InputError(
             f"the backend {name} has no precision {precision!r}: choose from {', '.join(module.PRECISIONS)}"

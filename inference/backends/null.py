@@ -8,12 +8,12 @@ import numpy as np
 
 from core.bundle.contract import PRECISIONS as PRECISIONS
 from core.bundle.contract import Bundle, Probs
-from inference.backends import Backend, Presence
+from inference.backends import Availability, Backend
 
 
-def presence() -> Presence:
-    """Say that the null backend is always here."""
-    return Presence(here=True, version=np.__version__)
+def availability() -> Availability:
+    """Say that the null backend is always available."""
+    return Availability(available=True, version=np.__version__)
 
 
 def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> NullBackend:

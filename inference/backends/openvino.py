@@ -10,18 +10,18 @@ import numpy as np
 from core.bundle.contract import Bundle, Probs, onnx_name
 from core.errors import InputError
 from core.machine import cores
-from inference.backends import Backend, Presence
+from inference.backends import Availability, Backend
 
 PRECISIONS = ("fp32", "int8")
 
 
-def presence() -> Presence:
+def availability() -> Availability:
     """Say whether openvino can be imported."""
     if find_spec("openvino") is None:
-        return Presence(False, "", "openvino is not installed", "pip install openvino")
+        return Availability(False, "", "openvino is not installed", "pip install openvino")
     import openvino
 
-    return Presence(here=True, version=openvino.__version__)
+    return Availability(available=True, version=openvino.__version__)
 
 
 def file_name(precision: str) -> str:

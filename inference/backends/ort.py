@@ -10,18 +10,18 @@ import numpy as np
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError
 from core.machine import cores
-from inference.backends import Backend, Presence
+from inference.backends import Availability, Backend
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-def presence() -> Presence:
+def availability() -> Availability:
     """Say whether onnxruntime can be imported."""
     if find_spec("onnxruntime") is None:
-        return Presence(False, "", "onnxruntime is not installed", "pip install onnxruntime")
+        return Availability(False, "", "onnxruntime is not installed", "pip install onnxruntime")
     import onnxruntime
 
-    return Presence(here=True, version=onnxruntime.__version__)
+    return Availability(available=True, version=onnxruntime.__version__)
 
 
 def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> OrtBackend:

@@ -62,8 +62,8 @@ class CaptureReader(Reader):
             return SourceLost(f"{self._name} does not open")
         reason = why_not_open(str(self._target))
         if refused := REFUSED.search(reason):
-            mend = "write the user and the password that it wants before the host, with a colon between and an @ behind"
-            return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {mend}")
+            hint = "write the user and the password that it wants before the host, with a colon between and an @ behind"
+            return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {hint}")
         silent = "FFmpeg gives no reason, as when it was built without that protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 

@@ -32,7 +32,7 @@ SEGMENT_BYTES = 64_000_000
 """No segment is longer, so that bringing one to the disk does not take long."""
 LONGEST_BYTES = 1 << 28
 """A line that speaks of a longer picture is damaged."""
-MEND = "give the folder that --record wrote"
+HINT = "give the folder that --record wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,13 @@ class SegmentWriter:
 def read_facts(folder: Path) -> dict[str, Any]:
     """Return recording.json. Raises InputError naming the folder and what is wrong with it."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: {MEND}")
+        raise InputError(f"{folder} is no folder: {HINT}")
     if not (folder / FACTS).exists():
-        raise InputError(f"{folder} is no recording (it has no {FACTS}): {MEND}")
-    facts = read_object(folder / FACTS, MEND, SCHEMA)
+        raise InputError(f"{folder} is no recording (it has no {FACTS}): {HINT}")
+    facts = read_object(folder / FACTS, HINT, SCHEMA)
     fps, zones = facts.get("fps"), facts.get("zones")
     if not isinstance(fps, (int, float)) or not 0 < fps < 1e4 or not isinstance(zones, dict):
-        raise InputError(f"{folder / FACTS} has no fps or no zones that can be: {MEND}")
+        raise InputError(f"{folder / FACTS} has no fps or no zones that can be: {HINT}")
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Build an engine and its passport from a bundle's ONNX file, for this device or ahead of time."""
+"""Build an engine and its manifest from a bundle's ONNX file, for this device or ahead of time."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def main(arguments: list[str]) -> int:
             except CheckError as error:
                 log.error(f"not built: {error}")
                 continue
-            passport = load(engine, "build it again")
-            size = f"{passport.engine_bytes / 2**20:.1f} MiB in {passport.build_seconds:.1f} s"
-            lines.append(f"{passport.state:6} {engine}  {size}, {passport.runtime} {passport.version}")
-            facts = {name: getattr(passport, name) for name in ("precision", "runtime", "version", "target")}
-            facts |= {"bytes": passport.engine_bytes, "build_seconds": passport.build_seconds, "state": passport.state}
+            manifest = load(engine, "build it again")
+            size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
+            lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
+            facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
+            facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
             rows.append({"engine": str(engine), **facts})
     print(json.dumps(rows, indent=1) if asked.json else "\n".join(lines))
     return 0 if rows else 1

@@ -1,4 +1,4 @@
-"""Say what is here: backends, cameras, GStreamer, versions, and the mend for what is missing."""
+"""Report which backends, cameras and libraries this machine has, with a command for each that is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORT = "python -m inference run BUNDLE --backend ort"
 
 
 def main(arguments: list[str]) -> None:
-    """Print what is here and the one command that mends each thing missing."""
+    """Print what is available, and one command for each part that is not."""
     parser = Parser(prog="python -m inference doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
@@ -31,17 +31,17 @@ def main(arguments: list[str]) -> None:
         return
     width = max(len(row["part"]) for row in rows)
     for row in rows:
-        mend = f"  -> {row['mend']}" if row["mend"] else ""
-        print(f"{'ok' if row['here'] else '--'}  {row['part']:{width}}  {row['found']}{mend}")
+        hint = f"  -> {row['hint']}" if row["hint"] else ""
+        print(f"{'ok' if row['available'] else '--'}  {row['part']:{width}}  {row['found']}{hint}")
 
 
 def examine() -> list[Row]:
-    """Return one row a part: {"part", "here", "found", "mend"}."""
+    """Return one row a part: {"part", "available", "found", "hint"}."""
     return [_python(), *_machine(), *_libraries(), *_backends(), _cuda_device(), *_cameras(), *_opencv(), _page()]
 
 
-def _row(part: str, here: bool, found: str, mend: str = "") -> Row:
-    return {"part": part, "here": here, "found": found, "mend": "" if here else mend}
+def _row(part: str, available: bool, found: str, hint: str = "") -> Row:
+    return {"part": part, "available": available, "found": found, "hint": "" if available else hint}
 
 
 def _python() -> Row:
@@ -72,12 +72,12 @@ def _backends() -> list[Row]:
 
     rows = []
     for name in backends.names():
-        presence = backends.presence(name)
-        found = presence.version if presence.here else presence.reason
-        if not presence.here and presence.version:
-            found = f"{presence.version}, but {presence.reason}"
-        mend = "sudo apt install nvidia-jetpack" if name == "trt" and JETSON.exists() else presence.mend
-        rows.append(_row(f"backend {name}", presence.here, found, mend))
+        availability = backends.availability(name)
+        found = availability.version if availability.available else availability.reason
+        if not availability.available and availability.version:
+            found = f"{availability.version}, but {availability.reason}"
+        hint = "sudo apt install nvidia-jetpack" if name == "trt" and JETSON.exists() else availability.hint
+        rows.append(_row(f"backend {name}", availability.available, found, hint))
     return rows
 
 
@@ -96,8 +96,8 @@ def _cuda_device() -> Row:
         return _row("CUDA device", False, "no NVIDIA card in this machine", ORT)
     if not Path("/dev/nvidiactl").exists() and not JETSON.exists():
         return _row("CUDA device", False, "a card, but no driver for it", "sudo ubuntu-drivers install")
-    mend = "pip install cuda-python" if "not installed" in reason else "nvidia-smi"
-    return _row("CUDA device", False, reason, mend)
+    hint = "pip install cuda-python" if "not installed" in reason else "nvidia-smi"
+    return _row("CUDA device", False, reason, hint)
 
 
 def _has_nvidia_card() -> bool:
@@ -110,8 +110,8 @@ def _has_nvidia_card() -> bool:
 
 def _cameras() -> list[Row]:
     rows = [_camera(device) for device in sorted(Path("/dev").glob("video*"))]
-    mend = "python -m inference run BUNDLE --source synthetic://"
-    return rows or [_row("camera", False, "no /dev/video* here: plug one in", mend)]
+    hint = "python -m inference run BUNDLE --source synthetic://"
+    return rows or [_row("camera", False, "no /dev/video* here: plug one in", hint)]
 
 
 def _camera(device: Path) -> Row:
@@ -141,14 +141,14 @@ def _opencv() -> list[Row]:
         ("GStreamer in OpenCV", "GStreamer:", "csi:// needs it", system),
     )
     rows = []
-    for part, key, need, mend in parts:
+    for part, key, need, hint in parts:
         value = built_with(key)
-        here = value.startswith("YES")
-        rows.append(_row(part, here, value if here else f"not built in; {need}", mend))
+        available = value.startswith("YES")
+        rows.append(_row(part, available, value if available else f"not built in; {need}", hint))
     return rows
 
 
 def _page() -> Row:
-    """Say whether the web page's server is here."""
+    """Say whether the web page's server is installed."""
     page = find_spec("waitress") is not None
     return _row("web page", page, "waitress" if page else "its server is not installed", "pip install waitress")

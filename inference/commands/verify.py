@@ -1,4 +1,4 @@
-"""Check a bundle's hashes, schema, passports and golden frames on every backend that is here."""
+"""Check a bundle's hashes, schema, manifests and golden frames on every available backend."""
 
 from __future__ import annotations
 

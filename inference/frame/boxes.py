@@ -22,7 +22,7 @@ from inference.frame.regions import LIMIT, Regions
 if TYPE_CHECKING:
     from core.geometry.frame import Frame
 
-MEND = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
+HINT = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
 KEYS = frozenset({"rect", "name", "truth"})
 
 
@@ -71,7 +71,7 @@ def read_boxes(path: Path) -> Boxes:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): {MEND}") from None
+        raise InputError(f"{path} cannot be read ({error}): {HINT}") from None
     found: dict[int | str, tuple[Box, ...]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -82,9 +82,9 @@ def read_boxes(path: Path) -> Boxes:
                 raise InputError(f"{key!r} has a line already")
             found[key] = boxes
         except InputError as error:
-            raise InputError(f"{path} line {number}: {error}: {MEND}") from None
+            raise InputError(f"{path} line {number}: {error}: {HINT}") from None
     if not found:
-        raise InputError(f"{path} holds no line: {MEND}")
+        raise InputError(f"{path} holds no line: {HINT}")
     return Boxes(found)
 
 

@@ -13,7 +13,7 @@ from core.files import read_object
 from inference.frame.decision import Verdict
 from inference.frame.states import State
 
-MEND = 'write {"smooth_ms": 150, "margin": 0.3, "hold_ms": 0, "forget_ms": 1000}, any of them'
+HINT = 'write {"smooth_ms": 150, "margin": 0.3, "hold_ms": 0, "forget_ms": 1000}, any of them'
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Habits:
 
 def read_habits(path: Path) -> Habits:
     """Read decision.json. Raises InputError naming the file and the field."""
-    body = read_object(path, MEND)
+    body = read_object(path, HINT)
     names = [f.name for f in fields(Habits)]
     if unknown := sorted(set(body) - set(names)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.bundle.contract import MEND, Bundle, Probs
+from core.bundle.contract import HINT, Bundle, Probs
 from core.bundle.golden_file import (
     GREY_LEVELS,
     NAME,
@@ -31,7 +31,7 @@ def check(
     """
     golden = load(bundle.check_file(NAME)).thinned(every)
     if backend_name != "null" and precision not in golden.probs:
-        raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {MEND}")
+        raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {HINT}")
     probs, grey = _drive(bundle, backend, golden, batch)
     rows = [Row(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
     if backend_name != "null":
@@ -60,6 +60,6 @@ def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None
             probs_rc[batch] = pipeline.classify(frame, rects)
             made = backend.input_nhwc[: len(batch)].astype(np.int16)
             if made.shape != golden.geometry_rhwc[batch].shape:
-                raise InputError(f"{NAME} is of another input size than {bundle.file}: {MEND}")
+                raise InputError(f"{NAME} is of another input size than {bundle.file}: {HINT}")
             grey = max(grey, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
     return probs_rc, float(grey)

@@ -1,4 +1,4 @@
-"""Verify a bundle: hashes, engines' passports, golden frames on every backend that is here."""
+"""Verify a bundle: hashes, engines' manifests, golden frames on every available backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.bundle.engine_manifest import check_engine, engines_of
 from core.errors import InputError, as_device_error
-from inference.backends import Backend, NotHereError, find, names, open_backend, presence
+from inference.backends import Backend, UnavailableError, availability, find, names, open_backend
 from inference.proof import golden_run
 
 
@@ -19,7 +19,7 @@ class Line:
 
     what: str
     result: str
-    """passed, failed, or not here."""
+    """passed, failed, or unavailable."""
     detail: str = ""
 
 
@@ -31,7 +31,7 @@ def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | Non
     bundle.check_files()
     lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
     lines += [line for name in backends or names() for line in _backend_lines(bundle, name, threads)]
-    # last, since a proof that was just written changes what a passport says
+    # last, since a proof that was just written changes what a manifest says
     lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
     return lines
 
@@ -46,7 +46,7 @@ def check_whole(bundle: Bundle) -> None:
 def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.Row]:
     """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
 
-    Returns one row a check; where all passed, the engine's passport says so.
+    Returns one row a check; where all passed, the engine's manifest says so.
     """
     sizes, rows = backend.batch_sizes, list[golden_file.Row]()
     for size in sizes:
@@ -59,20 +59,20 @@ def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[g
 
 
 def _engine_line(bundle: Bundle, engine: Path) -> Line:
-    """Hold an engine against its passport and the bundle, whether or not it can run here."""
+    """Hold an engine against its manifest and the bundle, whether or not it can run here."""
     try:
-        passport = check_engine(bundle, engine)
+        manifest = check_engine(bundle, engine)
     except InputError as error:
         return Line(engine.name, "failed", str(error))
-    on = f" on {passport.proved_on['name']}" if passport.proved_on else ""
-    detail = f"{passport.state}{on}, {passport.runtime} {passport.version} for {passport.target}"
+    on = f" on {manifest.proved_on['name']}" if manifest.proved_on else ""
+    detail = f"{manifest.state}{on}, {manifest.runtime} {manifest.version} for {manifest.target}"
     return Line(engine.name, "passed", detail)
 
 
 def _backend_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
-    here = presence(name)
-    if not here.here:
-        return [Line(name, "not here", f"{here.reason}: {here.mend}")]
+    found = availability(name)
+    if not found.available:
+        return [Line(name, "unavailable", f"{found.reason}: {found.hint}")]
     able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
     return [line for precision in able for line in _golden_lines(bundle, name, precision, threads)]
 
@@ -83,8 +83,8 @@ def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None
     try:
         with open_backend(name, bundle, precision, threads=threads) as backend:
             rows = prove(bundle, name, backend, precision)
-    except NotHereError as error:
-        return [Line(what, "not here", str(error))]
+    except UnavailableError as error:
+        return [Line(what, "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything
         return [Line(what, "failed", str(as_device_error(error, what)))]
     return [

@@ -45,7 +45,7 @@ BEAT_S = 0.5
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
     """Return what to open: what was asked for, else the production choice, else int8 if its gates hold, else fp32.
 
-    Raises InputError for a precision that is not here or whose gates failed.
+    Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
     choice = bundle.choice
     backend = backend or first_here(bundle, choice.backend if choice else "ort", precision)
@@ -64,18 +64,18 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
 
 
 def first_here(bundle: Bundle, wanted: str, precision: str | None) -> str:
-    """Return the backend `wanted`, or where it is not here the next that is and runs something of the bundle.
+    """Return the backend `wanted`, or the next available one that runs something of the bundle.
 
-    Says on stderr why one is passed over. Where none is here, `wanted` is returned, to be refused as it is opened.
+    Says on stderr why one is passed over. Where none is available, `wanted` is returned, to be refused as it is opened.
     """
     for name in dict.fromkeys([wanted, "ort", *backends.names()]):
         able = set(backends.find(name).PRECISIONS) & ({precision} if precision else set(bundle.precisions))
         if name != wanted and (name == "null" or not able):
             continue
-        found = backends.presence(name)
-        if found.here:
+        found = backends.availability(name)
+        if found.available:
             return name
-        log.warning(f"the backend {name} is not here ({found.reason}): {found.mend}")
+        log.warning(f"the backend {name} is not available ({found.reason}): {found.hint}")
     return wanted
 
 
@@ -254,7 +254,7 @@ class Runner:
         state = state_of(verdicts)
         reason = UNPROVED if state is State.UNPROVED else ""
         if self._source.sequence and self._watch.is_frozen(self._sight.same, frame.media_ns) and state in SEEING:
-            # a frozen picture that is black is BLIND: of two reasons the one that names the mend
+            # a frozen picture that is black is BLIND: of two reasons, name the one a person can act on
             state, reason = State.STALE, "the picture is frozen"
             verdicts = tuple(replace(v, state=State.STALE, label=None) for v in verdicts)
             self._forget()

@@ -54,7 +54,7 @@ def kind_of(uri: str) -> str:
 
 
 def open_source(uri: str) -> Source:
-    """Open a source. Raises InputError naming the URI and the mend."""
+    """Open a source. Raises InputError naming the URI and the hint."""
     opened: Source = importlib.import_module(f"{__name__}.{kind_of(uri)}").open_source(uri)
     return opened
 

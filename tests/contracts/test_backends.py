@@ -13,7 +13,7 @@ import pytest
 from core.bundle.contract import open_bundle
 from core.errors import InputError
 from inference import backends
-from inference.backends import NotHereError, open_backend
+from inference.backends import UnavailableError, open_backend
 from inference.proof import golden_run
 from tests.bundles import make_bundle
 from tests.export import fake_trt
@@ -26,8 +26,8 @@ FACTS = {"backend", "runtime", "version", "device", "precision", "file", "thread
 @pytest.fixture(params=backends.names())
 def name(request, monkeypatch):
     fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
-    if not backends.presence(request.param).here:
-        pytest.skip(backends.presence(request.param).reason)
+    if not backends.availability(request.param).available:
+        pytest.skip(backends.availability(request.param).reason)
     return request.param
 
 
@@ -134,7 +134,7 @@ def test_opening_and_running_write_nothing(name, bundle):
 def test_a_precision_that_there_is_not_is_wrong_input(name, bundle, precision):
     with pytest.raises(InputError, match=r"has no precision .*choose from") as refused:
         open_backend(name, bundle, precision)
-    assert not isinstance(refused.value, NotHereError)
+    assert not isinstance(refused.value, UnavailableError)
 
 
 def test_a_precision_that_the_bundle_lacks_is_wrong_input(name, bundle):
@@ -143,7 +143,7 @@ def test_a_precision_that_the_bundle_lacks_is_wrong_input(name, bundle):
     for precision in lacking:
         with pytest.raises(InputError, match=f"no {precision}") as refused:
             open_backend(name, bundle, precision)
-        assert not isinstance(refused.value, NotHereError)
+        assert not isinstance(refused.value, UnavailableError)
 
 
 def bit(file):
@@ -192,14 +192,14 @@ def imports_of(name):
 
 
 @pytest.mark.parametrize("name", backends.names())
-def test_without_its_runtime_it_is_not_here_and_says_what_mends_that(name, tmp_path, monkeypatch):
+def test_without_its_runtime_it_is_unavailable_and_says_what_helps(name, tmp_path, monkeypatch):
     bundle, needs = make_bundle(tmp_path / "bundle"), imports_of(name)
     for package in needs:
         monkeypatch.setitem(sys.modules, package, None)
-    found = backends.presence(name)
-    assert found.here == (not needs)
+    found = backends.availability(name)
+    assert found.available == (not needs)
     if needs:
         assert found.reason
-        assert found.mend
-        with pytest.raises(NotHereError, match=f"the backend {name} is not here"):
+        assert found.hint
+        with pytest.raises(UnavailableError, match=f"the backend {name} is not available"):
             open_backend(name, bundle, "fp32")

@@ -57,9 +57,9 @@ def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, ty
     assert module.config.limits == {"workspace": 64 << 20}
     assert module.config.cleared == ["tf32"]
     assert module.config.profiles == [(1, size, size, 3), (3, size, size, 3)]
-    passport = load(engine, "")
-    assert passport.flags | {"level": 5, "workspace_mib": 64, "tf32": False} == passport.flags
-    assert (passport.built_on, passport.target) == ("Fake Orin", "sm87")
+    manifest = load(engine, "")
+    assert manifest.flags | {"level": 5, "workspace_mib": 64, "tf32": False} == manifest.flags
+    assert (manifest.built_on, manifest.target) == ("Fake Orin", "sm87")
 
 
 def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put, monkeypatch):

@@ -56,9 +56,9 @@ def test_engines_of_both_precisions_are_built_with_passports(exported):
     names = [f"{p}.tensorrt_rtx.sm86.b1-4-16.engine" for p in ("fp32", "fp16", "int8")]
     assert sorted(path.name for path in engines.iterdir()) == sorted([*names, *(f"{n}.json" for n in names)])
     for name in names:
-        passport = load(engines / name, "")
-        assert (passport.state, passport.target, passport.proved_on) == ("built", "sm86", None)
-        assert passport.engine_bytes == (engines / name).stat().st_size > 10_000
+        manifest = load(engines / name, "")
+        assert (manifest.state, manifest.target, manifest.proved_on) == ("built", "sm86", None)
+        assert manifest.engine_bytes == (engines / name).stat().st_size > 10_000
     assert load(engines / names[2], "").calibration is not None
 
 

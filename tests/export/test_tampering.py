@@ -103,15 +103,15 @@ def test_an_engine_with_one_other_bit(bundle_path):
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
-def test_a_passport_with_one_other_bit(bundle_path, place):
+def test_a_manifest_with_one_other_bit(bundle_path, place):
     flip_bit(bundle_path / "engines" / f"{ENGINE}.json", place)
     with pytest.raises(InputError, match=f"{ENGINE}.json"):
         check_engine(open_bundle(bundle_path))
 
 
-def test_an_engine_without_a_passport_is_never_opened(bundle_path):
+def test_an_engine_without_a_manifest_is_never_opened(bundle_path):
     (bundle_path / "engines" / f"{ENGINE}.json").unlink()
-    with pytest.raises(InputError, match="has no passport and is not opened"):
+    with pytest.raises(InputError, match="has no manifest and is not opened"):
         check_engine(open_bundle(bundle_path))
 
 

@@ -23,7 +23,7 @@ from core.errors import CheckError, InputError, check_positive
 from core.files import write_json
 from tests.gpu.parts import DRY, PARTS, ROOT, WHOLE, Extent, Work
 
-SCHEMA = 1
+SCHEMA = 2
 RESULTS = ROOT / "docs" / "results"
 
 
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     asked = read_arguments(arguments)
     machine = describe_machine(asked.device)
     if machine["missing"]:
-        print(f"not installed here: {', '.join(machine['missing'])}; a part that needs one says so", file=sys.stderr)
+        print(f"not installed: {', '.join(machine['missing'])}; a part that needs one says so", file=sys.stderr)
     if asked.commit:
         machine |= {"commit": asked.commit, "dirty": None}
     extent, now = extent_of(asked), datetime.now().astimezone()

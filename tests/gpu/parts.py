@@ -94,11 +94,11 @@ def train(work: Work) -> Figures:
 
 
 def try_backends(work: Work) -> Figures:
-    """Export one network; measure it at batch 1 and verify it on every backend that is here."""
+    """Export one network; measure it at batch 1 and verify it on every available backend."""
     arch, size_px = work.extent.archs[0], work.extent.backends_size_px
     yield "arch", arch
     yield "size_px", size_px
-    yield "here", json.loads(run_module("inference", "doctor", "--json"))
+    yield "doctor", json.loads(run_module("inference", "doctor", "--json"))
     run = _train(work, "exported", size_px, (arch,), "--precision", "fp32", "--memory-format", "channels_last")
     printed = run_module("export", run, "--json", codes=(0, 1))  # 1: a precision whose gate failed is left out
     (exported,) = json.loads(printed)

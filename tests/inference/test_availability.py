@@ -12,7 +12,7 @@ from core.bundle.choice import Choice, this_machine
 from core.bundle.engine_manifest import load
 from core.errors import DeviceError, InputError
 from inference import backends
-from inference.backends import NotHereError, open_backend, ort, trt
+from inference.backends import UnavailableError, open_backend, ort, trt
 from inference.commands import doctor
 from inference.commands import verify as command
 from inference.commands.run import drive, read_arguments
@@ -44,29 +44,29 @@ def hopper(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sm", "here", "said"),
+    ("sm", "available", "said"),
     [(61, False, ""), (90, True, "tensorrt 11.0.0"), (87, True, "tensorrt 11.0.0, tensorrt_rtx 1.7.1")],
 )
-def test_a_device_that_none_one_or_all_runtimes_serve(put, sm, here, said):
+def test_a_device_that_none_one_or_all_runtimes_serve(put, sm, available, said):
     put(sm)
-    found = backends.presence("trt")
-    assert found.here == here
+    found = backends.availability("trt")
+    assert found.available == available
     assert found.version == said or "has no kernels for sm61 (Fake Orin)" in found.reason
     row = next(row for row in doctor.examine() if row["part"] == "backend trt")
-    assert (row["here"], bool(row["mend"])) == (here, not here)
+    assert (row["available"], bool(row["hint"])) == (available, not available)
 
 
 def test_volta_is_served_until_tensorrt_10_4(monkeypatch):
-    for version, here in (("10.3.0", True), ("10.4.0", True), ("10.5.0", False), ("11.0.0", False)):
+    for version, available in (("10.3.0", True), ("10.4.0", True), ("10.5.0", False), ("11.0.0", False)):
         fake_trt.put_here(monkeypatch, fake_trt.make(version), sm=70)
-        assert backends.presence("trt").here == here
+        assert backends.availability("trt").available == available
 
 
 def test_verify_lists_the_runtime_that_does_not_serve_the_card_and_goes_on(bundle, hopper, capsys):
     assert command.main([str(bundle.path), "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     line = next(line for line in lines if line["what"] == "trt")
-    assert line["result"] == "not here"
+    assert line["result"] == "unavailable"
     assert "tensorrt_rtx 1.7.1 has no kernels for sm90 (Fake Orin): python -m inference run" in line["detail"]
     assert any(line["what"].startswith("ort fp32") and line["result"] == "passed" for line in lines)
 
@@ -75,11 +75,11 @@ def test_the_benchmark_lists_it_and_goes_on_with_those_that_run(bundle, hopper, 
     able = runnable(None)
     assert "ort" in able
     assert "trt" not in able
-    assert "trt is not here (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
+    assert "trt is not available (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
     assert runnable(["trt", "ort"]) == ["ort"]
     row = next(row for row in list_unmeasured({"tiny": bundle}, able) if row.backend == "trt")
     assert "has no kernels for sm90 (Fake Orin): python -m" in row.reason
-    with pytest.raises(InputError, match="no backend can run here; trt is not here"):
+    with pytest.raises(InputError, match="no backend can run here; trt is not available"):
         runnable(["trt"])
 
 
@@ -87,49 +87,50 @@ def test_the_benchmark_lists_it_and_goes_on_with_those_that_run(bundle, hopper, 
 def test_run_without_a_backend_takes_the_next_when_the_chosen_one_is_not_here(bundle, hopper, capsys, asked, taken):
     chosen = replace(bundle, choice=Choice("fp32", "trt", 1, this_machine()))
     assert pick_backend_and_precision(chosen, None, asked) == (taken, "fp32")
-    assert "the backend trt is not here (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
+    assert "the backend trt is not available (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
     assert pick_backend_and_precision(chosen, "trt", None) == ("trt", "fp32"), "who names one gets that one"
-    with pytest.raises(NotHereError, match="no kernels for sm90"):
+    with pytest.raises(UnavailableError, match="no kernels for sm90"):
         open_backend("trt", chosen, "fp32")
 
 
 def test_run_goes_on_where_not_even_ort_is_here(bundle, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(ort, "presence", lambda: backends.Presence(False, "", "onnxruntime is not installed", "pip"))
+    missing = backends.Availability(False, "", "onnxruntime is not installed", "pip")
+    monkeypatch.setattr(ort, "availability", lambda: missing)
     arguments = [str(bundle.path), "--source", "synthetic://?frames=2", "--out", str(tmp_path / "out"), "--no-overlay"]
     assert drive(read_arguments(arguments))["backend"]["backend"] == "openvino"
-    assert "the backend ort is not here (onnxruntime is not installed)" in capsys.readouterr().err
+    assert "the backend ort is not available (onnxruntime is not installed)" in capsys.readouterr().err
 
 
 def test_a_runtime_or_a_driver_that_does_not_load_is_a_reason(monkeypatch, bundle):
     def broken(error):
-        def presence():
+        def availability():
             raise error
 
-        return presence
+        return availability
 
     for module, error in ((trt, DeviceError("CUDA's cudaGetDeviceProperties failed")), (ort, OSError("libx.so: no"))):
-        monkeypatch.setattr(module, "presence", broken(error))
+        monkeypatch.setattr(module, "availability", broken(error))
     rows = {row["part"]: row for row in doctor.examine()}
     assert rows["backend trt"]["found"] == "it does not load: CUDA's cudaGetDeviceProperties failed"
     assert rows["backend ort"] == {
-        "part": "backend ort", "here": False, "found": "it does not load: libx.so: no", "mend": "pip check"
+        "part": "backend ort", "available": False, "found": "it does not load: libx.so: no", "hint": "pip check"
     }  # fmt: skip
-    assert {line.what: line.result for line in verify.verify(bundle)}["ort"] == "not here"
+    assert {line.what: line.result for line in verify.verify(bundle)}["ort"] == "unavailable"
 
 
 def test_opening_builds_nothing_and_writes_nothing(bundle, put):
     module = put(87)
-    with pytest.raises(NotHereError, match="holds no engine of fp32 for Fake Orin: build it: python -m"):
+    with pytest.raises(UnavailableError, match="holds no engine of fp32 for Fake Orin: build it: python -m"):
         open_backend("trt", bundle, "fp32")
     assert not (bundle.path / "engines").exists()
     engine = trt.build(bundle, "fp32", options=trt.Options((1, 4)))
     before = {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()}
     with open_backend("trt", bundle, "fp32", batch=3) as backend:
         backend.infer(3)
-    with pytest.raises(NotHereError, match=r"holds 4 regions at most, 7 are needed: .* --sm 87 --batch 1 4 7"):
+    with pytest.raises(UnavailableError, match=r"holds 4 regions at most, 7 are needed: .* --sm 87 --batch 1 4 7"):
         open_backend("trt", bundle, "fp32", batch=7)
     module.__version__ = "11.1.0"
-    with pytest.raises(NotHereError, match=r"its runtime version is 11\.0\.0, here it is 11\.1\.0; build it"):
+    with pytest.raises(UnavailableError, match=r"its runtime version is 11\.0\.0, here it is 11\.1\.0; build it"):
         open_backend("trt", bundle, "fp32")
     assert {file: file.read_bytes() for file in bundle.path.rglob("*") if file.is_file()} == before
     assert (engine.name, module.builds) == ("fp32.tensorrt.sm87.b1-4.engine", ["1,4"])
@@ -139,7 +140,7 @@ def test_verify_says_of_an_engine_that_is_missing_how_it_is_built_and_passes(bun
     put(87)
     assert command.main([str(bundle.path)]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("trt fp32"))
-    assert "not here" in line
+    assert "unavailable" in line
     assert "python -m inference build" in line
 
 

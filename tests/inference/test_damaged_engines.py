@@ -1,4 +1,4 @@
-"""Every engine is held against its passport and the bundle, whether or not its backend can run here."""
+"""Every engine is held against its manifest and the bundle, whether or not its backend can run here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def damage_engine(engine):
     return "its sha256 differs"
 
 
-def damage_passport(engine):
+def damage_manifest(engine):
     flip_bit(engine.with_name(f"{engine.name}.json"))
     return f"{engine.name}.json"
 
@@ -58,18 +58,18 @@ def remove_engine(engine):
     return "missing or of another size"
 
 
-def remove_passport(engine):
+def remove_manifest(engine):
     engine.with_name(f"{engine.name}.json").unlink()
-    return "has no passport"
+    return "has no manifest"
 
 
 def rename(engine):
     """Another engine under this one's name: its hash holds, its name does not."""
     other = next(file for file in engine.parent.glob("*.engine") if file != engine)
     engine.write_bytes(other.read_bytes())
-    passport = load(other, "")
+    manifest = load(other, "")
     engine.with_name(f"{engine.name}.json").write_bytes(other.with_name(f"{other.name}.json").read_bytes())
-    return f"its file name is {passport.engine}"
+    return f"its file name is {manifest.engine}"
 
 
 def change_contract(engine):
@@ -84,25 +84,25 @@ def change_onnx(engine):
 
 def write_a_number(engine):
     """The digest agrees: written so by another program, or another version of this one."""
-    passport = load(engine, "")
-    object.__setattr__(passport, "target", 87)
-    passport.save(engine.parent)
+    manifest = load(engine, "")
+    object.__setattr__(manifest, "target", 87)
+    manifest.save(engine.parent)
     return "target is 87, not a text"
 
 
 def prove_nowhere(engine):
-    passport = load(engine, "")
-    object.__setattr__(passport, "proved_on", {"sm": 87})
-    object.__setattr__(passport, "state", "proved")
-    passport.save(engine.parent)
+    manifest = load(engine, "")
+    object.__setattr__(manifest, "proved_on", {"sm": 87})
+    object.__setattr__(manifest, "state", "proved")
+    manifest.save(engine.parent)
     return "has a value of the wrong type ('name')"
 
 
 DAMAGES = (
     damage_engine,
-    damage_passport,
+    damage_manifest,
     remove_engine,
-    remove_passport,
+    remove_manifest,
     rename,
     change_contract,
     change_onnx,
@@ -115,7 +115,7 @@ def test_whole_engines_pass_without_a_device(bundle, capsys):
     assert verify.main([str(bundle.path), "--json"]) == 0
     lines = {line["what"]: line["result"] for line in json.loads(capsys.readouterr().out)}
     assert [lines[engine.name] for engine in engines_of(bundle)] == ["passed", "passed"]
-    assert lines["trt"] == "not here"
+    assert lines["trt"] == "unavailable"
 
 
 @pytest.mark.parametrize("number", [0, 1])

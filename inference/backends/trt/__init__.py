@@ -1,6 +1,6 @@
 """TensorRT (10 and later) and TensorRT-RTX on CUDA device 0, through one code path. Opens engines, never ONNX files.
 
-An engine is deserialised only after its passport agrees with the bundle, the runtime and the device.
+An engine is deserialised only after its manifest agrees with the bundle, the runtime and the device.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from core.bundle.contract import INPUT, Bundle, Probs
-from core.bundle.engine_manifest import Passport, check, find_engine, load, mend
+from core.bundle.engine_manifest import EngineManifest, build_hint, check, find_engine, load
 from core.errors import DeviceError, InputError
-from inference.backends import Backend, NotHereError, Presence
+from inference.backends import Availability, Backend, UnavailableError
 from inference.backends.trt import device_memory
 from inference.backends.trt.build_progress import logger
 from inference.backends.trt.engine_build import LEVELS, RUNTIMES, Options, build, importable, module_of, serving
@@ -32,17 +32,17 @@ PRECISIONS = ("fp32", "fp16", "int8")
 CPU = "python -m inference run BUNDLE --backend ort"
 
 
-def presence() -> Presence:
+def availability() -> Availability:
     """Say whether a CUDA device is here and a TensorRT that has kernels for it."""
     if not importable():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
-        return Presence(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
+        return Availability(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
     if reason := device_memory.absence() or "":
-        return Presence(False, _versions(importable()), reason, CPU)
+        return Availability(False, _versions(importable()), reason, CPU)
     device = device_memory.device()
     if able := serving(device.sm):
-        return Presence(here=True, version=_versions(able))
-    return Presence(False, "", f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name})", CPU)
+        return Availability(available=True, version=_versions(able))
+    return Availability(False, "", f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name})", CPU)
 
 
 def _versions(names: Sequence[str]) -> str:
@@ -52,22 +52,22 @@ def _versions(names: Sequence[str]) -> str:
 def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> TrtBackend:
     """Open the engine of `precision` for this device. Nothing is built and nothing is written.
 
-    Raises NotHereError that names the command which builds it, when there is none that fits.
+    Raises UnavailableError that names the command which builds it, when there is none that fits.
     """
     device = device_memory.device()
     runtime, path = _find(bundle, precision, device)
     if path is None:
-        again = mend(bundle, precision, device.sm, (batch,) if batch > max(Options.batches) else ())
-        raise NotHereError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
+        again = build_hint(bundle, precision, device.sm, (batch,) if batch > max(Options.batches) else ())
+        raise UnavailableError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
     trt = module_of(runtime)
     try:
-        passport = check(bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm)
+        manifest = check(bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm)
     except InputError as error:
-        raise NotHereError(str(error)) from None
-    if max(passport.batches) < batch:
-        again = mend(bundle, precision, device.sm, (*passport.batches, batch))
-        raise NotHereError(f"{path} holds {max(passport.batches)} regions at most, {batch} are needed: {again}")
-    return TrtBackend(bundle, path, passport, trt, device)
+        raise UnavailableError(str(error)) from None
+    if max(manifest.batches) < batch:
+        again = build_hint(bundle, precision, device.sm, (*manifest.batches, batch))
+        raise UnavailableError(f"{path} holds {max(manifest.batches)} regions at most, {batch} are needed: {again}")
+    return TrtBackend(bundle, path, manifest, trt, device)
 
 
 def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> None:
@@ -92,7 +92,7 @@ def _find(bundle: Bundle, precision: str, device: device_memory.Device) -> tuple
     """Return the runtime for this device and its engine: the first runtime that has one, else the first that serves."""
     able = serving(device.sm)
     if not able:
-        raise NotHereError(f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name}): {CPU}")
+        raise UnavailableError(f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name}): {CPU}")
     engines = {runtime: find_engine(bundle, precision, runtime, device.sm) for runtime in able}
     return next(((runtime, path) for runtime, path in engines.items() if path), (able[0], None))
 
@@ -100,27 +100,29 @@ def _find(bundle: Bundle, precision: str, device: device_memory.Device) -> tuple
 class TrtBackend(Backend):
     """One execution context a batch size, pinned buffers, its own stream."""
 
-    def __init__(self, bundle: Bundle, path: Path, passport: Passport, trt: Any, device: device_memory.Device) -> None:
-        self._passport, self._device = passport, device
+    def __init__(
+        self, bundle: Bundle, path: Path, manifest: EngineManifest, trt: Any, device: device_memory.Device
+    ) -> None:
+        self._manifest, self._device = manifest, device
         log = logger(trt)
         self._runtime = trt.Runtime(log)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise InputError(f"{path} does not load ({(log.errors or ['no reason given'])[0]}): remove it")
         self._stream = device_memory.call("cudaStreamCreate")
-        rows = max(passport.batches)
+        rows = max(manifest.batches)
         size = bundle.geometry.size_px
         self._frames = device_memory.Buffer((rows, size, size, 3), np.uint8)
         self._probs = device_memory.Buffer((rows, len(bundle.classes)), np.float32)
         self.input_nhwc = self._frames.array
         self._contexts = self._make_contexts(path)
         # every count of regions runs on the smallest profile that holds it
-        self._batch_of = {n: min(b for b in passport.batches if b >= n) for n in range(1, rows + 1)}
+        self._batch_of = {n: min(b for b in manifest.batches if b >= n) for n in range(1, rows + 1)}
 
     def _make_contexts(self, path: Path) -> dict[int, Any]:
         """Make a context a batch size. TensorRT-RTX compiles its kernels here, unless it finds those of last time."""
         started = perf_counter()
-        self._config, kernels, kept = None, None, read_cache(runtime_file(path), self._passport.engine_sha256)
+        self._config, kernels, kept = None, None, read_cache(runtime_file(path), self._manifest.engine_sha256)
         if hasattr(self._engine, "create_runtime_config"):
             config = self._engine.create_runtime_config()
             if hasattr(config, "create_runtime_cache"):  # TensorRT's own config has none: its engine holds the kernels
@@ -129,7 +131,7 @@ class TrtBackend(Backend):
                     kernels.deserialize(kept)
                 config.set_runtime_cache(kernels)
                 self._config = config
-        contexts = {n: self._context(profile, n) for profile, n in enumerate(self._passport.batches)}
+        contexts = {n: self._context(profile, n) for profile, n in enumerate(self._manifest.batches)}
         self._kernels, self._kept, self._path = kernels, kept, path
         if kernels is not None:
             how = "found" if kept else "compiled (`python -m inference verify` keeps them)"
@@ -139,30 +141,30 @@ class TrtBackend(Backend):
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """The batch sizes that the engine has kernels of its own for."""
-        return self._passport.batches
+        return self._manifest.batches
 
     @property
     def proved(self) -> bool:
-        """Whether the passport says that the golden frames held on this file, device, driver and runtime version."""
-        known = self._passport.proved_on or {}
+        """Whether the manifest says that the golden frames held on this file, device, driver and runtime version."""
+        known = self._manifest.proved_on or {}
         return {key: value for key, value in known.items() if key != "date"} == self._here()
 
     def _here(self) -> dict[str, Any]:
-        return {**self._device.as_json(), "runtime": self._passport.runtime, "version": self._passport.version}
+        return {**self._device.as_json(), "runtime": self._manifest.runtime, "version": self._manifest.version}
 
     def mark_proved(self) -> None:
-        """Write into the passport that the golden frames held here, and keep the kernels compiled so far.
+        """Write into the manifest that the golden frames held here, and keep the kernels compiled so far.
 
         On a read-only disk neither is kept, with a warning.
         """
         try:
             if not self.proved:
                 date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                proved = self._passport.proved({**self._here(), "date": date})
+                proved = self._manifest.proved({**self._here(), "date": date})
                 proved.save(self._path.parent)
-                self._passport = proved
+                self._manifest = proved
             if self._kernels is not None and (compiled := bytes(self._kernels.serialize())) != self._kept:
-                write_cache(runtime_file(self._path), self._passport.engine_sha256, compiled)
+                write_cache(runtime_file(self._path), self._manifest.engine_sha256, compiled)
                 self._kept = compiled
         except OSError as error:
             log.warning(f"{self._path.parent} cannot be written ({error.strerror}): no proof kept")
@@ -180,7 +182,7 @@ class TrtBackend(Backend):
         """Run the first `n` rows; return a view, float32 (n, classes)."""
         self._frames.upload(n, self._stream)
         if not self._contexts[self._batch_of[n]].execute_async_v3(int(self._stream)):
-            raise DeviceError(f"{self._passport.engine} failed to run: build it again for this device")
+            raise DeviceError(f"{self._manifest.engine} failed to run: build it again for this device")
         self._probs.download(n, self._stream)
         device_memory.call("cudaStreamSynchronize", self._stream)
         probs: Probs = self._probs.array[:n]
@@ -188,14 +190,14 @@ class TrtBackend(Backend):
 
     def describe(self) -> dict[str, Any]:
         """Say which engine runs on which device."""
-        passport = self._passport
+        manifest = self._manifest
         return {
             "backend": "trt",
-            "runtime": passport.runtime,
-            "version": passport.version,
+            "runtime": manifest.runtime,
+            "version": manifest.version,
             "device": self._device.name,
-            "precision": passport.precision,
-            "file": passport.engine,
+            "precision": manifest.precision,
+            "file": manifest.engine,
             "threads": 1,
         }
 

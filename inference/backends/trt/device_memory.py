@@ -28,7 +28,7 @@ class Device:
     cuda: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that stands in passports."""
+        """Return the object that stands in manifests."""
         return {"name": self.name, "sm": self.sm, "cuda": self.cuda}
 
 

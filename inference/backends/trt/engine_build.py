@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from core.bundle.contract import INPUT, Bundle, onnx_name
-from core.bundle.engine_manifest import FOLDER, Passport, engine_name
+from core.bundle.engine_manifest import FOLDER, EngineManifest, engine_name
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file, write_text
 from inference.backends.trt import device_memory
@@ -96,7 +96,7 @@ def build(
     sm: int | None = None,
     options: Options | None = None,
 ) -> Path:
-    """Build the engine of one precision for one compute capability; write it with its passport; return its path.
+    """Build the engine of one precision for one compute capability; write it with its manifest; return its path.
 
     sm: 86 for 8.6; None for the device that is here. On a device the layers that were built stand beside the engine.
     Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
@@ -124,7 +124,7 @@ def build(
     show("")
     with replacing(path) as temporary:
         temporary.write_bytes(engine)
-    Passport(
+    EngineManifest(
         engine=path.name,
         engine_sha256=sha256_of_file(path),
         engine_bytes=path.stat().st_size,

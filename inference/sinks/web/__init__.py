@@ -28,11 +28,11 @@ PICTURE_NS = 80_000_000
 """A picture for people at most so often: 12 a second."""
 WIDEST_PX = 960
 QUALITY = 80
-MEND = "give --web PORT or HOST:PORT, such as 8080"
+HINT = "give --web PORT or HOST:PORT, such as 8080"
 
 
 def open_sink(drive: Drive) -> Sink | None:
-    """Open the page where --web asks for it. Raises InputError for a bad address, or when waitress is not here."""
+    """Open the page where --web asks for it. Raises InputError for a bad address, or when waitress is not installed."""
     address, token = getattr(drive.options, "web", None), getattr(drive.options, "web_token", None)
     if address is None:
         if token is not None:
@@ -55,7 +55,7 @@ def read_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InputError(f"--web is {text!r}: {MEND}")
+        raise InputError(f"--web is {text!r}: {HINT}")
     return host, int(port)
 
 

@@ -46,8 +46,8 @@ def rich(results, measured_run):
     rung = {"name": "int8", "split": "test", "rows": 54, "max_dprob": 0.1, "p99_dprob": 0.05, "top1_agreement": 0.98}
     body["ladder"] = {"tiny_a": [{**rung, "accuracy": 0.8, "accuracy_loss": interval, "flipped": [1]}]}
     facts = {"precision": "int8", "runtime": "tensorrt_rtx", "version": "1.7", "target": "sm86", "state": "built"}
-    passport = {**facts, "proved_on": None, "engine_bytes": 9_000_000, "build_seconds": 1.5, "onnx_sha256": "ab" * 32}
-    body["passports"] = [{"arch": "tiny_a", **passport, "measured": False}]
+    manifest = {**facts, "proved_on": None, "engine_bytes": 9_000_000, "build_seconds": 1.5, "onnx_sha256": "ab" * 32}
+    body["passports"] = [{"arch": "tiny_a", **manifest, "measured": False}]
     cells = {"fog": [0.9, 0.5], "glare": [0.8, 0.2]}
     strangers = {"noise": {"auroc": 0.9, "abstained": 0.5, "n": 9}, "known": {"auroc": None, "abstained": 0.1, "n": 9}}
     for row in body["candidates"]:

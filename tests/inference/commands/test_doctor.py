@@ -21,9 +21,9 @@ def rows():
 
 def test_each_thing_missing_has_one_command(rows):
     for row in rows.values():
-        assert row["here"] or row["mend"], row
-        assert " or " not in row["mend"], row
-        assert not row["mend"] or row["mend"].split()[0] in {"pip", "sudo", "python", "nvidia-smi"}, row
+        assert row["available"] or row["hint"], row
+        assert " or " not in row["hint"], row
+        assert not row["hint"] or row["hint"].split()[0] in {"pip", "sudo", "python", "nvidia-smi"}, row
 
 
 def test_backends_come_with_their_versions(rows):
@@ -67,19 +67,19 @@ def test_a_node_of_metadata_gives_no_pictures(node, monkeypatch):
 
 def test_a_node_that_does_not_answer_is_missing_with_a_mend(node):
     row = doctor._camera(node)  # a plain file is no V4L2 device
-    assert (row["here"], row["mend"]) == (False, f"sudo fuser -v {node}")
+    assert (row["available"], row["hint"]) == (False, f"sudo fuser -v {node}")
 
 
 def test_a_camera_that_this_user_may_not_open_says_the_group(node, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert doctor._camera(node)["mend"] == "sudo usermod -aG video $USER"
+    assert doctor._camera(node)["hint"] == "sudo usermod -aG video $USER"
 
 
 @pytest.mark.parametrize(
-    ("card", "driver", "mend"),
+    ("card", "driver", "hint"),
     [(False, False, doctor.ORT), (True, False, "sudo ubuntu-drivers install"), (True, True, "pip install cuda-python")],
 )
-def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, mend, monkeypatch, tmp_path):
+def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, hint, monkeypatch, tmp_path):
     def absent():
         raise InputError("no engine can run here: cuda-python is not installed")
 
@@ -94,7 +94,7 @@ def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, me
     monkeypatch.setattr(doctor, "JETSON", tmp_path / "none")
     monkeypatch.setattr(doctor, "_has_nvidia_card", lambda: card)
     monkeypatch.setattr(doctor, "Path", Nodes)
-    assert doctor._cuda_device()["mend"] == mend
+    assert doctor._cuda_device()["hint"] == hint
 
 
 def test_a_card_is_found_on_the_bus(tmp_path, monkeypatch):
@@ -110,4 +110,4 @@ def test_a_card_that_answers_with_an_error_is_a_row_of_the_table(monkeypatch):
         raise DeviceError("CUDA's cudaGetDeviceProperties failed (700): run `nvidia-smi` to see why")
 
     monkeypatch.setattr(device_memory, "device", failing)
-    assert not doctor._cuda_device()["here"]
+    assert not doctor._cuda_device()["available"]

@@ -231,7 +231,7 @@ def test_doctor_lists_every_backend_and_a_mend_for_what_is_missing():
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row for row in json.loads(done.stdout)}
     assert {"backend null", "backend ort", "backend openvino", "backend trt"} <= set(rows)
-    assert all(row["here"] or row["mend"] for row in rows.values())
+    assert all(row["available"] or row["hint"] for row in rows.values())
 
 
 def test_decision_json_says_how_steady_a_film_is_and_a_folder_of_pictures_is_never_smoothed(bundle, video, tmp_path):

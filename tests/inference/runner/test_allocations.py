@@ -22,7 +22,7 @@ import pytest
 from core.geometry.camera_config import Camera
 from core.geometry.frame import Frame
 from core.synthetic import ZONES, Scene
-from inference.backends import open_backend, presence
+from inference.backends import availability, open_backend
 from inference.capture.base import Source
 from inference.frame.orientation import Mounting
 from inference.frame.processor import Pipeline
@@ -61,8 +61,8 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def step(request, bundle, frames):
     """Decide one frame, as the runner does between its source and its sinks."""
-    if not presence(request.param).here:
-        pytest.skip(f"{request.param} is not here")
+    if not availability(request.param).available:
+        pytest.skip(f"{request.param} is not available")
     backend = open_backend(request.param, bundle, "fp32", batch=3, threads=1)
     zones = Zones({name: ZONES[name] for name in ("left", "ego")} | {"whole": (0.0, 0.0, 1.0, 1.0)})
     mounting = Mounting(Camera())
