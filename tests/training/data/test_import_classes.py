@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError
-from tests.training.data.detection_sets import write_images
 from training.data.class_map import SHIPPED, read_class_map
-from training.data.importers import read
-from training.data.listing import Options
 
 UVH26 = (
     *("Hatchback", "Sedan", "SUV", "MUV", "Bus", "Truck", "Three-wheeler", "Two-wheeler", "LCV", "Mini-bus"),
@@ -70,13 +67,3 @@ def test_a_map_that_is_not_there_is_one_sentence(tmp_path):
         read_class_map("uvh")
     with pytest.raises(InputError, match="cannot be read"):
         read_class_map(str(tmp_path / "none.csv"))
-
-
-def test_a_folder_set_is_merged_too(tmp_path):
-    for name in ("sedan", "van", "tram"):
-        write_images(tmp_path / "set" / name, {f"{name}.png": (40, 40)})
-    listing = read(
-        str(tmp_path / "set"), Options(classes=write_map(tmp_path, "class,becomes\nsedan,car\nvan,car\ntram,\n"))
-    )
-    assert [(s.source, s.label) for s in listing.samples] == [("sedan/sedan.png", "car"), ("van/van.png", "car")]
-    assert listing.skipped == {"tram: dropped by the class map": 1}

@@ -71,14 +71,6 @@ def test_crops_of_one_image_share_its_group_and_its_split(written, tmp_path):
         assert len(set(splits[made.sources_n == source])) == 1
 
 
-def test_a_drive_pattern_groups_its_images(written):
-    root = written[1]
-    with pytest.raises(InputError, match="empty"):
-        read(str(root), Options(size_px=32, group=r"drive(\d+)_", resplit=True))
-    listing = read(str(root), Options(size_px=32, group=r"drive\d+|empty", resplit=True, background=0))
-    assert {s.group for s in listing.samples} == {f"drive{i}" for i in range(6)}
-
-
 def test_background_overlaps_no_box_and_is_as_many_as_a_class_has(written):
     listing = read(str(written[1]), OPTIONS)
     background = [s for s in listing.samples if s.label == "background"]
@@ -123,18 +115,11 @@ def test_a_frame_of_another_size_than_its_annotation_says_is_rejected(tmp_path):
     assert {r["reason"] for r in made.facts["rejected"]} == {"is 100x75 px, its annotation says 200x150"}
 
 
-@pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "kitti"])
-def test_a_missing_or_damaged_image_is_listed(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["yolo", "kitti"])
+def test_a_picture_without_a_header_is_rejected_where_the_annotation_says_no_size(kind, tmp_path):
     root = WRITERS[kind](tmp_path / "set", SIZES, BOXES)
-    image = next(root.rglob("drive0_0.png"))
-    image.write_bytes(image.read_bytes()[:-30])
-    made = pack(str(root), tmp_path / "pack", OPTIONS)
-    assert {(Path(r["source"]).name, r["reason"]) for r in made.facts["rejected"]} == {
-        ("drive0_0.png", "truncated PNG")
-    }
-    image.write_bytes(b"")
-    if kind in ("yolo", "kitti"):  # no header, so its boxes cannot even be placed
-        assert [r["reason"] for r in read(str(root), OPTIONS).rejected] == ["unreadable: empty file"]
+    next(root.rglob("drive0_0.png")).write_bytes(b"")
+    assert [r["reason"] for r in read(str(root), OPTIONS).rejected] == ["unreadable: empty file"]
 
 
 def test_a_set_of_two_formats_asks_for_one(tmp_path):
@@ -170,9 +155,6 @@ def test_a_table_beside_folders_of_classes_does_no_harm(tmp_path):
     assert read(str(tmp_path), OPTIONS).classes == ("bus", "car")
 
 
-def test_an_importer_named_for_another_source_is_one_sentence(tmp_path):
-    for name in ("coco", "kitti", "voc", "yolo", "folder"):
-        with pytest.raises(InputError, match=str(tmp_path)):
-            read(str(tmp_path), Options(format=name))
+def test_an_unknown_importer_gives_the_nearest_name():
     with pytest.raises(InputError, match="did you mean yolo"):
-        read(str(tmp_path), Options(format="yollo"))
+        find(".", "yollo")

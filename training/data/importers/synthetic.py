@@ -20,7 +20,12 @@ def matches(source: str) -> bool:
 
 
 def read(source: str, options: Options) -> Listing:
-    """List balanced zone crops of the synthetic scene; no frame is drawn yet."""
+    """List balanced zone crops of the synthetic scene; no frame is drawn yet. Classes and groups are its own."""
+    if not matches(source):
+        raise InputError(f"{source} is not the synthetic set: give `synthetic`, or synthetic://?rows=3000&seed=1")
+    given = {"--classes": options.classes, "--group": options.group, "--group-csv": options.group_csv}
+    if refused := [flag for flag, value in given.items() if value is not None]:
+        raise InputError(f"{source} has classes and groups of its own: drop {' and '.join(refused)}")
     rows, seed, scenario = _parse(source)
     rects = zone_rects(WIDTH, HEIGHT)
     samples = [
