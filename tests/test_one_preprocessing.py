@@ -9,7 +9,7 @@ from core.geometry.preprocess import Geometry, whole
 from export.verify.parity import batches
 from inference.backends import open_backend
 from inference.capture.base import EndOfStream
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from training.data.listing import Options
@@ -40,24 +40,24 @@ def packed(photos, tmp_path_factory):
 
 
 @pytest.fixture
-def pipeline(tmp_path):
+def classifier(tmp_path):
     bundle = make_bundle(tmp_path / "bundle", size_px=SIZE_PX)
-    return Pipeline(bundle, open_backend("ort", bundle, "fp32", batch=1, threads=1))
+    return RegionClassifier(bundle, open_backend("ort", bundle, "fp32", batch=1, threads=1))
 
 
 def rows_of(packed):
     return {packed.sources_n[row]: packed.images_nhwc[row] for row in range(len(packed.labels_n))}
 
 
-def test_the_camera_source_feeds_the_pack_s_bytes(photos, packed, pipeline):
+def test_the_camera_source_feeds_the_pack_s_bytes(photos, packed, classifier):
     rows, source, seen = rows_of(packed), open_source(str(photos)), 0
     while True:
         try:
             frame = source.read(1.0)
         except EndOfStream:
             break
-        pipeline.classify(frame.image_bgr, [whole(frame.image_bgr)])
-        assert np.array_equal(pipeline.backend.input_nhwc[0], rows[frame.name])
+        classifier.classify(frame.image_bgr, [whole(frame.image_bgr)])
+        assert np.array_equal(classifier.backend.input_nhwc[0], rows[frame.name])
         seen += 1
     assert seen == len(rows) == 18
 
@@ -67,18 +67,18 @@ def test_the_calibrator_feeds_the_pack_s_bytes(packed):
     assert np.array_equal(np.concatenate(list(batches(packed.images_nhwc, rows, 2))), packed.images_nhwc[rows])
 
 
-def test_the_evaluation_feeds_the_pack_s_bytes(packed, pipeline):
+def test_the_evaluation_feeds_the_pack_s_bytes(packed, classifier):
     fed = []
-    infer = pipeline.backend.infer
+    infer = classifier.backend.infer
 
     def recording(n):
-        fed.append(pipeline.backend.input_nhwc[0].copy())
+        fed.append(classifier.backend.input_nhwc[0].copy())
         return infer(n)
 
-    pipeline.backend.infer = recording
-    classify_rows(pipeline, packed.images_nhwc[packed.rows("test")])
+    classifier.backend.infer = recording
+    classify_rows(classifier, packed.images_nhwc[packed.rows("test")])
     assert np.array_equal(np.stack(fed), packed.images_nhwc[packed.rows("test")])
 
 
-def test_the_geometry_is_the_contract_s(packed, pipeline):
-    assert packed.geometry == pipeline.geometry == Geometry(SIZE_PX)
+def test_the_geometry_is_the_contract_s(packed, classifier):
+    assert packed.geometry == classifier.geometry == Geometry(SIZE_PX)

@@ -16,7 +16,7 @@ import pytest
 from core.bundle.contract import open_bundle
 from core.geometry.preprocess import read_image, whole
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -98,7 +98,7 @@ def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workpla
     assert done.returncode == 0, done.stderr
     bundle = open_bundle(workplace / "runs/mine/mobilenet_inspired/bundle")
     image = read_image(workplace / "frame.png")
-    probs = Pipeline(bundle, open_backend("ort", bundle, "fp32")).classify(image, [whole(image)])
+    probs = RegionClassifier(bundle, open_backend("ort", bundle, "fp32")).classify(image, [whole(image)])
     assert done.stdout.strip() == str(probs)
 
 

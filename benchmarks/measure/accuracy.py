@@ -14,7 +14,7 @@ from core.errors import CheckError, InputError
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import whole
 from core.stats import Bools, calibration_bins, calibration_error, risk_coverage, wilson
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def check_same_data(pack: Pack, bundle: Bundle) -> None:
         raise InputError(f"{pack.path} was packed with another geometry than {bundle.path}: pack it again")
 
 
-def classify_rows(pipeline: Pipeline, images_nhwc: Bytes) -> Probs:
+def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
     """Return float32 (n, classes): each RGB row goes in as a BGR frame whose whole is the rectangle.
 
     Raises CheckError when the bytes that reach the backend are not those of the row.
@@ -51,19 +51,19 @@ def classify_rows(pipeline: Pipeline, images_nhwc: Bytes) -> Probs:
     probs = []
     for row, image in enumerate(images_nhwc):
         frame_bgr = np.ascontiguousarray(image[..., ::-1])
-        probs.append(pipeline.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
-        same_size = image.shape[0] == pipeline.geometry.size_px
-        if row == 0 and same_size and not np.array_equal(pipeline.backend.input_nhwc[0], image):
+        probs.append(classifier.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
+        same_size = image.shape[0] == classifier.geometry.size_px
+        if row == 0 and same_size and not np.array_equal(classifier.backend.input_nhwc[0], image):
             raise CheckError("the bytes that reach the backend differ from the pack's row: geometry changed them")
     return np.asarray(probs, np.float32)
 
 
-def predict(pipeline: Pipeline, pack: Pack) -> Predictions:
+def predict(classifier: RegionClassifier, pack: Pack) -> Predictions:
     """Classify the test split of a pack. Raises InputError when it has no rows."""
     rows = pack.rows("test")
     if not len(rows):
         raise InputError(f"{pack.path} has no test rows: pack the source again with a test split")
-    return Predictions(pack.labels_n[rows], classify_rows(pipeline, pack.images_nhwc[rows]))
+    return Predictions(pack.labels_n[rows], classify_rows(classifier, pack.images_nhwc[rows]))
 
 
 def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import Any
 
 from benchmarks.measure.accuracy import Predictions, check_same_data, predict
 from benchmarks.measure.candidates import Candidate, Unmeasured
-from benchmarks.measure.speed.latency import HotPath, Noise, Samples, judge_noise, take_turns
+from benchmarks.measure.speed.latency import Noise, Samples, judge_noise, take_turns, zone_processor
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
+from inference.frame.processor import FrameProcessor
 from inference.proof.verify import prove
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,14 @@ def measure_field(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[
     with open_field(candidates) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
-        unproved = [why_unproved(c, p.pipeline.backend) for c, p in opened]
-        predictions = [_predict(c, p.pipeline, pack) for c, p in opened]
+        unproved = [why_unproved(c, p.classifier.backend) for c, p in opened]
+        predictions = [_predict(c, p.classifier, pack) for c, p in opened]
         with open_field([opened[0][0]]) as (twin, _):
-            paths = [path for _, path in [*opened, *twin]]
-            taken = take_turns(paths, frames, samples=samples, on_round=show_progress("latency"))
+            processors = [one for _, one in [*opened, *twin]]
+            taken = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
         measured = [
-            Measured(c, path.pipeline.backend.describe(), said, timed, reason)
-            for (c, path), said, timed, reason in zip(opened, predictions, taken, unproved, strict=False)
+            Measured(c, one.classifier.backend.describe(), said, timed, reason)
+            for (c, one), said, timed, reason in zip(opened, predictions, taken, unproved, strict=False)
         ]
     return Field(measured, judge_noise(taken[0], taken[-1], taken), refused)
 
@@ -84,9 +85,11 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 
 
 @contextmanager
-def open_field(candidates: Sequence[Candidate]) -> Iterator[tuple[list[tuple[Candidate, HotPath]], list[Unmeasured]]]:
+def open_field(
+    candidates: Sequence[Candidate],
+) -> Iterator[tuple[list[tuple[Candidate, FrameProcessor]], list[Unmeasured]]]:
     """Open every candidate at batch 1 and close them all; those that their backend refuses are returned with why."""
-    opened: list[tuple[Candidate, HotPath]] = []
+    opened: list[tuple[Candidate, FrameProcessor]] = []
     refused = []
     with ExitStack() as stack:
         for c in candidates:
@@ -95,15 +98,15 @@ def open_field(candidates: Sequence[Candidate]) -> Iterator[tuple[list[tuple[Can
             except InputError as error:
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
                 continue
-            opened.append((c, HotPath(c.bundle, Pipeline(c.bundle, stack.enter_context(backend)))))
+            opened.append((c, zone_processor(c.bundle, stack.enter_context(backend))))
         yield opened, refused
 
 
-def _predict(candidate: Candidate, pipeline: Pipeline, pack: Pack) -> Predictions | None:
+def _predict(candidate: Candidate, classifier: RegionClassifier, pack: Pack) -> Predictions | None:
     if candidate.bundle.geometry != pack.geometry:
         return None
     log.info(f"accuracy: {candidate.name}")
-    return predict(pipeline, pack)
+    return predict(classifier, pack)
 
 
 def show_progress(what: str) -> Callable[[int, int], None]:

@@ -79,9 +79,9 @@ def measure_seeds(run: Run, others: Sequence[Run], candidates: Sequence[Candidat
         with open_field(theirs) as (opened, refused):
             for row in refused:
                 log.info(f"seed {other.facts.get('seed')}: {row.reason}")
-            for candidate, path in opened:
+            for candidate, processor in opened:
                 log.info(f"seed {other.facts.get('seed')}: {candidate.name}")
-                predicted[candidate.name] = encode_classes(predict(path.pipeline, pack).predicted_n)
+                predicted[candidate.name] = encode_classes(predict(processor.classifier, pack).predicted_n)
         name, seed = other.path.resolve().name, other.facts.get("seed")
         rows.append({"run": name, "seed": seed, "predicted": predicted, "trained": read_trained(other)})
     return {"seed": run.facts.get("seed"), "trained": read_trained(run), "others": rows}

@@ -32,9 +32,9 @@ def measure_other_sizes(
     with open_field(candidates) as (opened, _):
         for candidate, _path in opened:
             candidate.bundle.check_files()
-        paths = [path for _, path in opened]
-        taken = take_turns(paths, frames, samples=samples, on_round=show_progress("other sizes"))
-        described = [path.pipeline.backend.describe() for path in paths]
+        processors = [one for _, one in opened]
+        taken = take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes"))
+        described = [one.classifier.backend.describe() for one in processors]
     return [
         describe_candidate(Measured(candidate, facts, None, timed))
         for (candidate, _), facts, timed in zip(opened, described, taken, strict=True)

@@ -34,7 +34,7 @@ def candidates_by_threads(
 def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
     """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it."""
     with open_field([candidate]) as (single, _):
-        if not single or single[0][1].pipeline.backend.describe()["device"] != "cpu" or cores() == 1:
+        if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
         with open_field([replace(candidate, threads=count) for count in counts(cores())[1:]]) as (more, _):
             opened = [*single, *more]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.measure.accuracy import predict
 from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.speed.latency import frame_at
 from benchmarks.peers.job import run, time_frames, time_training
 from core.bundle.contract import open_bundle
 from core.data.run_dir import folder_name, open_run
@@ -35,9 +37,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     epochs = len(read_history(network / "history.csv")["epoch"])
     pack = open_run(folder).open_pack()
     with open_field([Candidate(network.name, bundle, precision, "ort", 1)]) as (opened, _):
-        path = opened[0][1]
-        hits = predict(path.pipeline, pack).correct_n
-        frame_ms = time_frames(job, path.answer)
+        processor, ids = opened[0][1], count()
+        hits = predict(processor.classifier, pack).correct_n
+        frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
     form = "int8 ort" if precision == "int8" else "fp32"
     rungs = read_json(network / "bundle" / "parity.json")["rungs"]
     rung = next(r for r in rungs if r["name"] == form and r["split"] == "test")

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.frames import EGO, SIZE_PX, frames_of
 from benchmarks.measure.machine import describe_machine
-from benchmarks.measure.speed.latency import HotPath
+from benchmarks.measure.speed.latency import frame_at, zone_processor
 from benchmarks.studies.commands.hotpath import ONE, by_kernel
 from benchmarks.studies.dated import as_table, write_dated
 from core.bundle.contract import Bundle, open_bundle
@@ -40,9 +40,9 @@ from core.files import write_json
 from core.geometry.frame import Bytes, Relative
 from core.timing import interleave
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.processor import FrameResult
 from inference.frame.regions import Zones
-from inference.runner.runner import pick_backend_and_precision
+from inference.runner.selection import pick_backend_and_precision
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -104,7 +104,12 @@ def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
     name, precision = pick_backend_and_precision(bundle, "ort", None)
     backend, network = open_backend(name, bundle, precision, threads=1), Clock()
     backend.infer = network.around(backend.infer)  # type: ignore[method-assign]
-    return Tool(f"ours, {kernel}", view, HotPath(bundle, Pipeline(bundle, backend), VIEWS[view]).answer, network)
+    processor, ids = zone_processor(bundle, backend, VIEWS[view]), count()
+
+    def process(frame_bgr: Bytes) -> FrameResult:
+        return processor.process(frame_at(next(ids), frame_bgr))
+
+    return Tool(f"ours, {kernel}", view, process, network)
 
 
 def theirs(folder: Path, view: str, size_px: int) -> Tool:

@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks.measure.accuracy import classify_rows
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.measured_set import open_field
 from benchmarks.measure.session import pick_front
-from benchmarks.measure.speed.latency import HotPath, floor_of, take_turns
+from benchmarks.measure.speed.latency import floor_of, frame_at, take_turns
 from benchmarks.results import read_results
 from core.data.pack import Pack
 from core.data.run_dir import Run
@@ -29,7 +30,8 @@ from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.stats import Floats, bootstrap_ratio, early_stopping_count
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
+from inference.frame.processor import FrameProcessor
 
 log = logging.getLogger(__name__)
 
@@ -88,27 +90,32 @@ def run_loadgen(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[By
     return {"note": NOTE, "seconds": SECONDS, "official_seconds": OFFICIAL_SECONDS, "streams": STREAMS, "rows": rows}
 
 
-def measure_single(path: HotPath, pack: Pack, frames: Sequence[Bytes]) -> dict[str, Any]:
+def measure_single(processor: FrameProcessor, pack: Pack, frames: Sequence[Bytes]) -> dict[str, Any]:
     """Return p90 of a frame by LoadGen and by us in alternate rounds, whether they agree, and LoadGen's accuracy."""
-    expected_ms = float(np.median(take_turns([path], frames, samples=QUERIES)[0].frame_ms))
+    expected_ms = float(np.median(take_turns([processor], frames, samples=QUERIES)[0].frame_ms))
     valid, p90s = True, np.zeros((3, ROUNDS))
+    stream = map(frame_at, count(), cycle(frames))
     for turn in range(ROUNDS):
-        p90s[0, turn] = time_own(path, frames)
+        p90s[0, turn] = time_own(processor, frames)
         speed = drive(
-            "SingleStream", lambda picked: [path.answer(frames[i]) for i in picked], len(frames), expected_ms, QUERIES
+            "SingleStream",
+            lambda picked: [processor.process(next(stream)) for _ in picked],
+            len(frames),
+            expected_ms,
+            QUERIES,
         )
         p90s[1, turn], valid = speed.number("90.0th percentile latency (ns)") / 1e6, valid and speed.valid
-        p90s[2, turn] = time_own(path, frames)
+        p90s[2, turn] = time_own(processor, frames)
     return {
         **compare_p90s(*p90s),
         "single_valid": valid,
-        "single_accuracy": score("SingleStream", pack, lambda image: say(path.pipeline, image)),
+        "single_accuracy": score("SingleStream", pack, lambda image: say(processor.classifier, image)),
     }
 
 
-def time_own(path: HotPath, frames: Sequence[Bytes]) -> float:
+def time_own(processor: FrameProcessor, frames: Sequence[Bytes]) -> float:
     """Return our own p90 of as many frames, in milliseconds."""
-    return float(np.quantile(take_turns([path], frames, samples=QUERIES)[0].frame_ms, 0.9))
+    return float(np.quantile(take_turns([processor], frames, samples=QUERIES)[0].frame_ms, 0.9))
 
 
 def compare_p90s(before: Floats, theirs: Floats, after: Floats) -> dict[str, Any]:
@@ -131,9 +138,9 @@ def compare_p90s(before: Floats, theirs: Floats, after: Floats) -> dict[str, Any
     }
 
 
-def say(pipeline: Pipeline, image: Bytes) -> int:
+def say(classifier: RegionClassifier, image: Bytes) -> int:
     """Return the class of a row that goes in as a frame. image: uint8 (S, S, 3) RGB."""
-    return int(classify_rows(pipeline, image[None])[0].argmax())
+    return int(classify_rows(classifier, image[None])[0].argmax())
 
 
 def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:
@@ -154,7 +161,7 @@ def measure_multi(candidate: Candidate, pack: Pack) -> dict[str, Any]:
         return {
             "multi_p99_ms": speed.number("99.0th percentile latency (ns)") / 1e6,
             "multi_valid": speed.valid,
-            "multi_accuracy": score("MultiStream", pack, lambda image: say(Pipeline(c.bundle, backend), image)),
+            "multi_accuracy": score("MultiStream", pack, lambda image: say(RegionClassifier(c.bundle, backend), image)),
         }
 
 

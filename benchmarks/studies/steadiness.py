@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle
 from core.synthetic import ZONES, Scene
-from inference.frame.decision import Decider
-from inference.frame.processor import Pipeline
-from inference.frame.regions import Zones
-from inference.frame.smoothing import Habits, Steady
+from inference.frame.abstain import AbstainRule
+from inference.frame.classifier import RegionClassifier
+from inference.frame.decider import Decider
+from inference.frame.quality import QualityReport
+from inference.frame.regions import Regions, Zones
+from inference.frame.smoothing import SmoothingConfig, TemporalSmoother
 
 SCENARIOS = ("day", "dusk", "night", "rain")
 FIRST_SEED = 900_001
@@ -41,7 +43,7 @@ class Answers:
 class Outcome:
     """What came of one setting, over all zones of all scenes."""
 
-    habits: Habits
+    smoothing: SmoothingConfig
     threshold: float
     """A class is said from this probability on."""
     frames: int
@@ -60,7 +62,7 @@ class Outcome:
     """Changes to a wrong class, a zone."""
 
 
-def ask(pipeline: Pipeline, seconds: float) -> Iterator[Answers]:
+def ask(classifier: RegionClassifier, seconds: float) -> Iterator[Answers]:
     """Yield the network's answers to one scene of each scenario."""
     zones = Zones(ZONES)
     rects = zones.rects(*SIZE_PX)
@@ -69,33 +71,32 @@ def ask(pipeline: Pipeline, seconds: float) -> Iterator[Answers]:
         probs, truth = [], []
         for index in range(round(seconds * FPS)):
             frame, labels = scene.render(index)
-            probs.append(pipeline.classify(frame, rects).copy())
+            probs.append(classifier.classify(frame, rects).copy())
             truth.append([labels[name] for name in zones.names])
         yield Answers(scenario, FPS, np.stack(probs), truth)
 
 
-def settle(bundle: Bundle, answers: Answers, habits: Habits) -> list[list[str | None]]:
-    """Return what is said of each frame, zone by zone, through the runner's own objects."""
-    names = list(ZONES)
-    decider = Decider(bundle.classes, bundle.abstain_threshold)
-    steady = Steady(habits, bundle.classes, bundle.abstain_threshold)
-    rects = [(0, 0, 1, 1)] * len(names)
-    said = []
+def labels_of(bundle: Bundle, answers: Answers, smoothing: SmoothingConfig) -> list[list[str | None]]:
+    """Return the label of each frame, zone by zone, by the runner's own decider: only the pictures are left out."""
+    rule = AbstainRule(bundle.abstain_threshold)
+    decider = Decider(bundle.classes, rule, TemporalSmoother(smoothing, rule))
+    regions, good = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {}), QualityReport([None] * len(ZONES), False)
+    labels = []
     for index, probs_zc in enumerate(answers.probs_fzc):
-        verdicts = decider.decide(names, rects, probs_zc, {})
-        said.append([v.label for v in steady.settle(verdicts, probs_zc, index * 1000 / answers.fps)])
-    return said
+        verdicts, _, _ = decider.decide(regions, probs_zc, good, index * 1000 / answers.fps)
+        labels.append([v.label for v in verdicts])
+    return labels
 
 
-def judge(bundle: Bundle, scenes: Sequence[Answers], habits: Habits) -> Outcome:
+def judge(bundle: Bundle, scenes: Sequence[Answers], smoothing: SmoothingConfig) -> Outcome:
     """Try one setting on all scenes."""
     frames = said_n = right_n = switches = 0
     times: list[float | None] = []
     minutes = 0.0
     for answers in scenes:
-        settled = settle(bundle, answers, habits)
+        labels = labels_of(bundle, answers, smoothing)
         for zone in range(len(ZONES)):
-            truth, said = [row[zone] for row in answers.truth], [row[zone] for row in settled]
+            truth, said = [row[zone] for row in answers.truth], [row[zone] for row in labels]
             frames += len(truth)
             said_n += sum(label is not None for label in said)
             right_n += sum(a == b for a, b in zip(truth, said, strict=True))
@@ -105,8 +106,8 @@ def judge(bundle: Bundle, scenes: Sequence[Answers], habits: Habits) -> Outcome:
     found = [time for time in times if time is not None]
     p50, p90 = (float(v) for v in np.percentile(found, (50, 90))) if found else (None, None)
     return Outcome(
-        habits, bundle.abstain_threshold, frames, said_n / frames, right_n / max(said_n, 1), right_n / frames, p50, p90,
-        1 - len(found) / max(len(times), 1), switches / minutes,
+        smoothing, bundle.abstain_threshold, frames, said_n / frames, right_n / max(said_n, 1), right_n / frames,
+        p50, p90, 1 - len(found) / max(len(times), 1), switches / minutes,
     )  # fmt: skip
 
 

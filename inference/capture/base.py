@@ -21,6 +21,10 @@ class SourceRefused(SourceLost):
     """The camera answers, and refuses us: before its first frame the command is wrong."""
 
 
+class NotReopenable(Exception):
+    """The source is no camera: there is nothing to connect to again."""
+
+
 class Source(ABC):
     """An open source. One thread reads it and closes it."""
 
@@ -37,6 +41,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame, or None when none came in time. Raises EndOfStream or SourceLost."""
+
+    def reopen(self) -> None:
+        """Connect again after SourceLost or a hang; frame ids go on. Raises NotReopenable where that cannot be."""
+        raise NotReopenable
 
     def report(self) -> dict[str, Any]:
         """Return what summary.json says of the source beside its frames: what was left out, and why."""

@@ -12,15 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import InputError
-from core.geometry.frame import Rect
+from core.geometry.frame import Bytes, Frame, Rect
 from core.geometry.preprocess import clip_rect
-from inference.frame.regions import LIMIT, Regions
-
-if TYPE_CHECKING:
-    from core.geometry.frame import Frame
+from inference.frame.regions import LIMIT, Regions, RegionSource
 
 HINT = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
 KEYS = frozenset({"rect", "name", "truth"})
@@ -35,8 +32,10 @@ class Box:
     truth: str | None
 
 
-class Boxes:
+class Boxes(RegionSource):
     """The boxes of every frame, by frame id or by file name."""
+
+    fixed = persistent = False
 
     def __init__(self, boxes: Mapping[int | str, tuple[Box, ...]]) -> None:
         self._boxes = boxes
@@ -45,8 +44,9 @@ class Boxes:
         """How many rows a batch must have."""
         self._met: set[int | str] = set()
 
-    def at(self, frame: Frame, width: int, height: int) -> Regions:
+    def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the regions of one frame, clipped to it."""
+        height, width = picture_bgr.shape[:2]
         key = frame.name if frame.name in self._boxes else frame.frame_id
         self._met.add(key)
         boxes = self._boxes.get(key, ())

@@ -1,27 +1,20 @@
-"""What the runner says of one frame, and how it gets there from probabilities."""
+"""The records of one frame: a verdict for each region, and the decision that is posted to the sinks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.bundle.contract import Probs
 from core.geometry.frame import AgeBasis, Rect
-from inference.frame.states import State, worst
+from inference.frame.states import State
 
 SCHEMA = 1
-UNPROVED = (
-    "the model has no background class, so in a fixed zone it would name a class of an empty road too: "
-    "train with a background class, or give boxes from a detector (--boxes)"
-)
-"""The reason of the state UNPROVED, and the two ways out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said of one region. `label` is None unless the state is OK; `top` is the class that leads regardless."""
+    """The result for one region. `label` is None unless the state is OK; `top` is the class that leads regardless."""
 
     name: str
     rect: Rect
@@ -39,7 +32,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is said of one frame."""
+    """The result for one frame, or the statement that there is none."""
 
     frame_id: int
     captured_ns: int
@@ -60,6 +53,12 @@ class Decision:
     age_basis: AgeBasis = AgeBasis.ARRIVAL
     fresh: bool = True
     """A new frame was looked at; else the line says only that there is none, and repeats the last frame's id."""
+
+    @property
+    def cause(self) -> str:
+        """Why the state is what it is, in a few words for the log."""
+        blind = sorted({f"{v.name} is {v.why}" for v in self.verdicts if v.why})
+        return self.reason or ", ".join(blind) or "frames come and can be looked at"
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that is one line of decisions.jsonl."""
@@ -100,43 +99,3 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     if verdict.why is not None:
         found["why"] = verdict.why
     return found
-
-
-class Decider:
-    """Turns the probabilities of a frame's regions into verdicts. unproved: no class may be said of these regions."""
-
-    def __init__(self, classes: Sequence[str], abstain_threshold: float, *, unproved: bool = False) -> None:
-        self._classes = tuple(classes)
-        self._threshold = abstain_threshold
-        self._unproved = unproved
-
-    def decide(
-        self,
-        names: Sequence[str],
-        rects: Sequence[Rect],
-        probs_nc: Probs,
-        truth: Mapping[str, str | None],
-        blind: Sequence[str | None] | None = None,
-    ) -> tuple[Verdict, ...]:
-        """Return one verdict a region. probs_nc: float32 (regions, classes); blind: why a region cannot be seen."""
-        verdicts = []
-        rows = probs_nc.tolist()  # plain floats: no array is allocated
-        for i, (name, rect, row) in enumerate(zip(names, rects, rows, strict=True)):
-            prob = max(row)
-            label = self._classes[row.index(prob)]
-            if not math.isfinite(sum(row)):
-                prob = 0.0  # a network that answers NaN is sure of nothing
-            sure = 0.0 < prob >= self._threshold
-            state, why = State.OK if sure else State.UNKNOWN, blind[i] if blind else None
-            if self._unproved:
-                state, sure = State.UNPROVED, False
-            if why is not None:
-                state, sure = State.BLIND, False
-            said = label if sure else None
-            verdicts.append(Verdict(name, rect, state, said, label, prob, label, truth.get(name), why))
-        return tuple(verdicts)
-
-
-def state_of(verdicts: Sequence[Verdict]) -> State:
-    """Return the state of a frame: that of its worst region; OK where a frame has none."""
-    return worst([v.state for v in verdicts]) if verdicts else State.OK

@@ -9,7 +9,7 @@ from core.geometry.camera_config import ROTATIONS, WHOLE_PICTURE, Camera
 from core.geometry.frame import Bytes
 
 
-class Mounting:
+class FrameOrientation:
     """Turns a camera's frames upright, into one reused buffer; a camera that needs nothing costs nothing."""
 
     def __init__(self, camera: Camera) -> None:

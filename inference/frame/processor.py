@@ -1,47 +1,124 @@
-"""The hot path: rectangles of a frame in, probabilities out. The car and the benchmark both drive this object."""
+"""One frame from the source to its result. The car, the benchmark and the studies all call this object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 
+import numpy as np
+
 from core.bundle.contract import Bundle, Probs
-from core.errors import InputError, as_device_error
-from core.geometry.frame import Bytes, Rect
-from core.geometry.preprocess import Halves, fill
+from core.errors import check_positive
+from core.geometry.camera_config import Camera
+from core.geometry.frame import Bytes, Frame, Rect
 from inference.backends import Backend
+from inference.frame.abstain import AbstainRule
+from inference.frame.classifier import RegionClassifier
+from inference.frame.decider import Decider
+from inference.frame.decision import Verdict
+from inference.frame.orientation import FrameOrientation
+from inference.frame.quality import FrameQuality
+from inference.frame.regions import RegionSource
+from inference.frame.smoothing import SmoothingConfig, TemporalSmoother
+from inference.frame.states import State
+
+NO_PROBS = np.zeros((0, 1), np.float32)
 
 
-class Pipeline:
-    """Geometry straight into the backend's buffer, then one call for all rectangles.
+@dataclass(frozen=True)
+class FrameConfig:
+    """How frames are processed, beside what the bundle says."""
 
-    After `classify`, `pre_ns` and `infer_ns` hold the durations of its two stages.
-    """
+    camera: Camera = field(default_factory=Camera)
+    """Rotation, crop and mirror of the camera."""
+    smoothing: SmoothingConfig | None = field(default_factory=SmoothingConfig)
+    """How probabilities are smoothed over time; None for each frame by itself."""
+    sequence: bool = True
+    """Frames follow each other; False for unrelated pictures, which are neither smoothed nor found frozen."""
+    frozen_s: float = 0.3
+    """The picture is frozen when it has repeated to the bit for this long, in three frames or more."""
+    allow_unproved: bool = False
+    """Name classes in fixed zones although the model has no background class."""
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
-        self.geometry = bundle.geometry
-        self.backend = backend
-        self.batch = backend.input_nhwc.shape[0]
-        self.pre_ns = 0
-        self.infer_ns = 0
-        self._halves: Halves = {}
+    def __post_init__(self) -> None:
+        check_positive(frozen_s=self.frozen_s)
 
-    def classify(self, frame_bgr: Bytes, rects: Sequence[Rect]) -> Probs:
-        """Return float32 (len(rects), classes), valid until the next call. frame_bgr: uint8 (H, W, 3).
 
-        Raises DeviceError for whatever the backend raises.
-        """
-        n = len(rects)
-        if not 1 <= n <= self.batch:
-            raise InputError(f"{n} regions in a frame, the model was opened for 1 to {self.batch}: open a larger batch")
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Durations of the stages of one frame."""
+
+    pre_ns: int
+    """Crops and their resizing; 0 without a region."""
+    infer_ns: int
+    """The network's call; 0 without a region."""
+    total_ns: int
+
+    @property
+    def rest_ns(self) -> int:
+        """Everything else: orientation, regions, quality, smoothing, verdicts."""
+        return self.total_ns - self.pre_ns - self.infer_ns
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What was found in one frame."""
+
+    frame: Frame
+    picture_bgr: Bytes
+    """The frame upright, uint8 (H, W, 3), valid until the next frame is read or processed."""
+    verdicts: tuple[Verdict, ...]
+    state: State
+    reason: str
+    """The cause of the state; empty where the verdicts say it."""
+    timings: Timings
+
+
+class FrameProcessor:
+    """Turns a frame upright, finds its regions, checks its quality, classifies the regions and decides."""
+
+    def __init__(
+        self, bundle: Bundle, backend: Backend, regions: RegionSource, config: FrameConfig | None = None
+    ) -> None:
+        config = config or FrameConfig()
+        self.classes, self.regions = bundle.classes, regions
+        self.classifier = RegionClassifier(bundle, backend)
+        self.smoothing = config.smoothing if config.sequence and regions.persistent else None
+        """How probabilities are smoothed over time; None where each frame is taken by itself."""
+        self._orientation = FrameOrientation(config.camera)
+        self._quality = FrameQuality(frozen_s=config.frozen_s if config.sequence else None)
+        rule = AbstainRule(bundle.abstain_threshold)
+        smoother = TemporalSmoother(self.smoothing, rule) if self.smoothing else None
+        unproved = is_unproved(bundle, regions) and not config.allow_unproved
+        self._decider = Decider(bundle.classes, rule, smoother, unproved=unproved)
+
+    def process(self, frame: Frame) -> FrameResult:
+        """Return the result of one frame. Raises DeviceError when the network fails."""
         started = perf_counter_ns()
-        fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry, self._halves)
+        picture_bgr = self._orientation.upright(frame.image_bgr)
+        regions = self.regions.regions_of(frame, picture_bgr)
+        quality = self._quality.analyze(picture_bgr, regions, frame.media_ns)
+        probs_nc, pre_ns, infer_ns = self._classify(picture_bgr, regions.rects)
+        verdicts, state, reason = self._decider.decide(regions, probs_nc, quality, frame.media_ns / 1e6)
+        timings = Timings(pre_ns, infer_ns, perf_counter_ns() - started)
+        return FrameResult(frame, picture_bgr, verdicts, state, reason, timings)
+
+    def reset(self) -> None:
+        """Forget what was smoothed so far: the frames before a gap say nothing about those after it."""
+        self._decider.reset()
+
+    def _classify(self, picture_bgr: Bytes, rects: Sequence[Rect]) -> tuple[Probs, int, int]:
+        """Return the probabilities, then the nanoseconds of the geometry and of the network."""
+        if not rects:
+            return NO_PROBS, 0, 0
+        started = perf_counter_ns()
+        self.classifier.fill(picture_bgr, rects)
         filled = perf_counter_ns()
-        try:
-            probs = self.backend.infer(n)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
-            raise as_device_error(error, "the network") from error
-        self.pre_ns, self.infer_ns = filled - started, perf_counter_ns() - filled
-        return probs
+        probs_nc = self.classifier.infer(len(rects))
+        return probs_nc, filled - started, perf_counter_ns() - filled
+
+
+def is_unproved(bundle: Bundle, regions: RegionSource) -> bool:
+    """Return whether nothing proves that an object is there: fixed zones, and a model without a background class."""
+    return bundle.background is None and regions.fixed

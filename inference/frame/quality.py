@@ -1,30 +1,32 @@
-"""Whether a picture can be looked at at all: black, saturated, covered or blurred; and whether it is the same again.
+"""Finds regions that show nothing (black, saturated, covered or blurred) and pictures that are frozen.
 
-A grid of small patches at full resolution stands for the frame (27,648 of 921,600 pixels at 1280x720), so that a look
-costs about 0.1 ms, 0.2 after a network's call; its buffers are reused. Contrast and sharpness are judged on means of
-4x4 pixels.
+A grid of small patches at full resolution stands for the frame (27,648 of 921,600 pixels at 1280x720), so that the
+analysis takes about 0.1 ms, 0.2 after a network's call; its buffers are reused. Contrast and sharpness are measured on
+means of 4x4 pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from core.geometry.frame import Bytes, Rect
+from inference.frame.regions import Regions
 
 ROWS, COLUMNS, PATCH_PX = 6, 8, 24
 PATCHES = ROWS * COLUMNS
 COARSE_PX = 4
-"""Contrast is judged on means of 4x4 pixels: sensor noise is a quarter there, what the lens shows is not."""
+"""Contrast is measured on means of 4x4 pixels: sensor noise is a quarter there, what the lens shows is not."""
 BGR = 3
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Grey levels (0..255) and parts (0..1). Their false-alarm rate on real frames is measured in the tests."""
+class QualityThresholds:
+    """Gray levels (0..255) and fractions (0..1). Their false-alarm rate on real frames is measured in the tests."""
 
     black: float = 10.0
     """A patch whose mean is under this is black."""
@@ -33,24 +35,41 @@ class Limits:
     flat: float = 1.6
     """A patch whose coarse standard deviation is under this shows nothing."""
     blurred: float = 0.5
-    """A frame whose `sharpness` is under this is blurred: real frames have over 1, a blur of 1% of the width 0.4."""
-    part: float = 0.9
-    """So many of a zone's patches must be bad."""
+    """A frame whose sharpness is under this is blurred: real frames have over 1, a blur of 1% of the width 0.4."""
+    fraction: float = 0.9
+    """The fraction of a region's patches that must be bad."""
 
 
-class Sight:
-    """Looks at one frame after the other."""
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """The quality of one frame."""
 
-    def __init__(self) -> None:
-        self.limits = Limits()
-        self.same = False
-        """Whether the last two frames were identical in every patch: a sensor's noise never repeats itself."""
-        self.sharpness = 0.0
-        """Of the last frame: its richest patches' second derivative over their contrast, noise taken off."""
+    blind_n: Sequence[str | None]
+    """For each region, why nothing can be seen in it; None where it can be classified."""
+    frozen: bool
+    """The picture has been the same to the bit for too long: a sensor's noise never repeats itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFindings:
+    """What is wrong with the patches of one frame."""
+
+    bad: dict[str, set[int]]
+    """The bad patches, by what is wrong with them."""
+    sharpness: float
+    """The second derivative of the richest patches over their contrast, noise subtracted."""
+
+
+class FrameQuality:
+    """Analyzes one frame after the other."""
+
+    def __init__(self, *, frozen_s: float | None = None) -> None:
+        """frozen_s: how long a picture must repeat to be frozen, three frames at least; None: it never is."""
+        self._thresholds = QualityThresholds()
+        self._frozen_s = frozen_s
+        self._repeats = self._repeated_since_ns = 0
         self._size = (0, 0)
         self._members: dict[Rect, frozenset[int]] = {}
-        self._bad: dict[str, set[int]] = {}
-        """Which patches of the last frame are bad, and why."""
         rows, columns, edge = ROWS * PATCH_PX, COLUMNS * PATCH_PX, PATCH_PX // COARSE_PX
         self._patches = np.zeros((rows, columns, BGR), np.uint8)
         self._previous = np.zeros_like(self._patches)
@@ -69,16 +88,34 @@ class Sight:
         inner[1:-1, 1:-1] = edge / (edge - 2)
         self._inner = np.tile(inner, (ROWS, COLUMNS))
 
-    def look(self, frame_bgr: Bytes) -> None:
-        """Take the statistics of a frame, uint8 (H, W, 3) of at least one pixel."""
+    def analyze(self, frame_bgr: Bytes, regions: Regions, media_ns: int) -> QualityReport:
+        """Return the quality of a frame, uint8 (H, W, 3) of at least one pixel. media_ns: its place in time."""
+        findings = self._inspect(frame_bgr)
+        frozen = self._is_frozen(media_ns)
+        outside = regions.outside
+        blind_n = [
+            "outside the frame" if name in outside else self._blind_reason(rect, findings)
+            for name, rect in zip(regions.names, regions.rects, strict=True)
+        ]
+        return QualityReport(blind_n, frozen)
+
+    def _inspect(self, frame_bgr: Bytes) -> PatchFindings:
         if frame_bgr.shape[:2] != self._size:
             self._size, self._members = frame_bgr.shape[:2], {}
         self._patches, self._previous = self._previous, self._patches
         self._take_patches(frame_bgr)
+        return self._find_bad(*self._measure())
+
+    def _is_frozen(self, media_ns: int) -> bool:
+        if self._frozen_s is None:
+            return False
         # the first row tells nearly always, and to compare it takes a third of the time
         first = self._patches[0].data == self._previous[0].data
-        self.same = first and cv2.norm(self._patches, self._previous, cv2.NORM_INF) == 0
-        self._judge(*self._measure())
+        if not first or cv2.norm(self._patches, self._previous, cv2.NORM_INF) > 0:
+            self._repeats, self._repeated_since_ns = 0, media_ns
+            return False
+        self._repeats += 1
+        return self._repeats >= 2 and media_ns - self._repeated_since_ns >= self._frozen_s * 1e9
 
     def _take_patches(self, frame_bgr: Bytes) -> None:
         height, width = self._size
@@ -94,7 +131,7 @@ class Sight:
         np.copyto(self._patches.reshape(view.shape), view)
 
     def _measure(self) -> list[list[float]]:
-        """Return `_means` as plain floats, by few calls: each costs 4 to 30 us after a network emptied the caches."""
+        """Return `_means` as plain floats, by few calls: each takes 4 to 30 us after a network emptied the caches."""
         cv2.cvtColor(self._patches, cv2.COLOR_BGR2GRAY, dst=self._grey)
         cv2.resize(self._grey, self._coarse.shape[::-1], dst=self._coarse, interpolation=cv2.INTER_AREA)
         np.copyto(self._coarse32, self._coarse)
@@ -105,9 +142,10 @@ class Sight:
         means: list[list[float]] = self._means.tolist()
         return means
 
-    def _judge(self, mean_p: list[float], detail_p: list[float], square_p: list[float]) -> None:
-        """Take what is wrong with which patch, and the sharpness. For so few numbers arrays are the slower way."""
-        black, saturated, flat = self.limits.black, self.limits.saturated, self.limits.flat**2
+    def _find_bad(self, mean_p: list[float], detail_p: list[float], square_p: list[float]) -> PatchFindings:
+        """Return what is wrong with which patch, and the sharpness. For so few numbers arrays are the slower way."""
+        limits, flat = self._thresholds, self._thresholds.flat**2
+        black, saturated = limits.black, limits.saturated
         bad: dict[str, set[int]] = {"black": set(), "saturated": set(), "covered": set()}
         variance_p = []
         for i, mean in enumerate(mean_p):
@@ -118,26 +156,25 @@ class Sight:
                 bad["saturated"].add(i)
             if variance < flat:
                 bad["covered"].add(i)
-        self._bad = bad
         detail_p.sort()
         variance_p.sort()
+        # the ninth decile is the richest texture; the first is sensor noise, which every patch has
         tenth = PATCHES // 10
         noise, detail, contrast = detail_p[tenth], detail_p[-1 - tenth], variance_p[-1 - tenth]
-        self.sharpness = math.sqrt(max(detail - noise, 0.0) / max(contrast, 1e-6))
+        return PatchFindings(bad, math.sqrt(max(detail - noise, 0.0) / max(contrast, 1e-6)))
 
-    def why_blind(self, rect: Rect) -> str | None:
-        """Return why nothing can be seen in a rectangle of the last frame, or None."""
-        members = self._members_of(rect)
-        for why, bad in self._bad.items():
-            if len(bad & members) < self.limits.part * len(members):
+    def _blind_reason(self, rect: Rect, findings: PatchFindings) -> str | None:
+        members, fraction = self._members_of(rect), self._thresholds.fraction
+        for reason, bad in findings.bad.items():
+            if len(bad & members) < fraction * len(members):
                 continue
-            # covered is the whole frame: one zone alone may be flat, of sky or of new asphalt
-            if why != "covered" or len(bad) >= self.limits.part * PATCHES:
-                return why
-        return "blurred" if self.sharpness < self.limits.blurred else None
+            # covered must be the whole frame: one region alone may be flat, of sky or of new asphalt
+            if reason != "covered" or len(bad) >= fraction * PATCHES:
+                return reason
+        return "blurred" if findings.sharpness < self._thresholds.blurred else None
 
     def _members_of(self, rect: Rect) -> frozenset[int]:
-        """Return the patches whose centre lies in the rectangle, else the one nearest to its own centre."""
+        """Return the patches whose center lies in the rectangle, else the one nearest to its own center."""
         if (members := self._members.get(rect)) is None:
             height, width = self._size
             ys = (np.arange(ROWS) + 0.5) * (height / ROWS)

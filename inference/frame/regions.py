@@ -1,27 +1,24 @@
-"""Which rectangles of a frame are classified: fixed, named zones."""
+"""The rectangles of a frame that are classified: fixed, named zones, or what another region source finds."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.errors import InputError
-from core.geometry.frame import Rect, Relative
+from core.geometry.frame import Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import clip_rect
-
-if TYPE_CHECKING:
-    from core.geometry.frame import Frame
 
 WHOLE = "frame"
 """The name of the one zone there is when none is given: the whole frame."""
 LIMIT = 32
-"""More regions than this in one frame are refused: each costs a row of every batch."""
+"""The most regions of one frame; each costs a row of every batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """What of one frame is classified: names, rectangles in pixels, and the truth of those names that have one."""
+    """The regions of one frame: names, rectangles in pixels, and the true class of those names that have one."""
 
     names: Sequence[str]
     rects: Sequence[Rect]
@@ -30,8 +27,27 @@ class Regions:
     """The names of the boxes that do not touch the frame: there is nothing of them to classify."""
 
 
-class Zones:
+class RegionSource(ABC):
+    """Gives the regions of each frame. A detector is one, too."""
+
+    names: Sequence[str]
+    """Its regions, for the log and the summary."""
+    most: int
+    """The most regions of one frame: the batch size that the backend is opened with."""
+    fixed: bool
+    """The regions are there whether or not an object is in them, so a model needs a background class."""
+    persistent: bool
+    """A name means the same zone or the same tracked object in every frame, so its probabilities may be smoothed."""
+
+    @abstractmethod
+    def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
+        """Return the regions of a frame. picture_bgr: the frame upright, uint8 (H, W, 3), in whose pixels they are."""
+
+
+class Zones(RegionSource):
     """Fixed zones, in pixels of whatever size the frames have: computed once per size."""
+
+    fixed = persistent = True
 
     def __init__(self, zones: Mapping[str, Relative]) -> None:
         if not 1 <= len(zones) <= LIMIT:
@@ -42,12 +58,12 @@ class Zones:
         self._size = (0, 0)
         self._rects: list[Rect] = []
 
-    def at(self, frame: Frame, width: int, height: int) -> Regions:
-        """Return the regions of a frame of this size."""
-        return Regions(self.names, self.rects(width, height), frame.truth)
+    def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
+        """Return the zones in a picture of this size."""
+        return Regions(self.names, self.rects(picture_bgr.shape[1], picture_bgr.shape[0]), frame.truth)
 
     def rects(self, width: int, height: int) -> list[Rect]:
-        """Return the zones' rectangles in a frame of this size; the caller must not change the list."""
+        """Return the zones' rectangles in a picture of this size; the caller must not change the list."""
         if (width, height) != self._size:
             self._size = (width, height)
             self._rects = [

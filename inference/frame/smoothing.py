@@ -1,24 +1,23 @@
-"""decision.json: how steady a zone's class is. Probabilities smoothed by time, a margin to switch, a minimum hold."""
+"""Smoothing over time (decision.json): an exponential mean of the probabilities, a margin to switch, a minimum hold."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from core.bundle.contract import Probs
 from core.errors import InputError
 from core.files import read_object
-from inference.frame.decision import Verdict
-from inference.frame.states import State
+from inference.frame.abstain import AbstainRule, Estimate
 
 HINT = 'write {"smooth_ms": 150, "margin": 0.3, "hold_ms": 0, "forget_ms": 1000}, any of them'
+NAMES_KEPT = 64
+"""With more names than this, those that were not seen for `forget_ms` are dropped: tracks come and go."""
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What decision.json holds; times are in milliseconds of the source's own clock, not in frames.
+class SmoothingConfig:
+    """The keys of decision.json; times are in milliseconds of the source's own clock, not in frames.
 
     The defaults are those of the curve that `python -m benchmarks.studies steadiness` measures: smoothing halves the
     false switches of a model that abstains; of one that never does, the margin leaves a quarter; a hold costs more than
@@ -26,13 +25,13 @@ class Habits:
     """
 
     smooth_ms: float = 150.0
-    """Time constant of the exponential mean of a zone's probabilities; 0 looks at each frame alone."""
+    """Time constant of the exponential mean of a region's probabilities; 0 takes each frame by itself."""
     margin: float = 0.3
-    """So much more probable than the class that was said must another be."""
+    """Minimum probability lead that another class needs to replace the current one."""
     hold_ms: float = 0.0
-    """So long after a class began to be said no other is; under the abstain threshold it is UNKNOWN meanwhile."""
+    """Minimum time a class is held before it may change; below the abstain threshold it shows as UNKNOWN."""
     forget_ms: float = 1000.0
-    """After a gap of so long, or a time that jumps backwards, a zone begins anew."""
+    """After a gap longer than this, or a time that jumps backwards, a region begins anew."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -40,81 +39,78 @@ class Habits:
             if not number or not 0 <= value <= 60_000:
                 raise InputError(f"{name} is {value!r}: give a number from 0 to 60000")
         if self.margin > 1:
-            raise InputError(f"margin is {self.margin!r}: give a part of 1")
+            raise InputError(f"margin is {self.margin!r}: give a number from 0 to 1")
 
 
-def read_habits(path: Path) -> Habits:
+def read_smoothing(path: Path) -> SmoothingConfig:
     """Read decision.json. Raises InputError naming the file and the field."""
     body = read_object(path, HINT)
-    names = [f.name for f in fields(Habits)]
+    names = [f.name for f in fields(SmoothingConfig)]
     if unknown := sorted(set(body) - set(names)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")
     try:
-        return Habits(**body)
+        return SmoothingConfig(**body)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-@dataclass
-class _Zone:
+@dataclass(slots=True)
+class _Region:
     probs_c: list[float]
     at_ms: float
     leader: int
-    said_ms: float | None = None
-    """Since when the leader is said; None where it is not, so that whoever leads next takes its place at once."""
+    accepted_ms: float | None = None
+    """Since when the leader may be reported; None where it may not, so that another class replaces it at once."""
 
 
-class Steady:
-    """Makes the verdicts of one frame after the other steady, zone by zone.
+class TemporalSmoother:
+    """Smooths the probabilities of each region by name, a zone or a tracked object.
 
-    The leader is the class that is said, if it is sure enough. Another takes its place when the leader was said for
-    the minimum hold and falls behind by the margin; in between, a leader under the threshold is UNKNOWN.
+    The leader is the class that is reported, if the abstain rule accepts it. Another class replaces it once the leader
+    was held for the minimum time and falls behind by the margin; until then, a leader that is not accepted is UNKNOWN.
     """
 
-    def __init__(self, habits: Habits, classes: Sequence[str], abstain_threshold: float) -> None:
-        self._habits, self._classes, self._threshold = habits, tuple(classes), abstain_threshold
-        self._zones: dict[str, _Zone] = {}
+    def __init__(self, config: SmoothingConfig, rule: AbstainRule) -> None:
+        self._config, self._rule = config, rule
+        self._regions: dict[str, _Region] = {}
 
-    def settle(self, verdicts: Sequence[Verdict], probs_nc: Probs, now_ms: float) -> tuple[Verdict, ...]:
-        """Return the verdicts with steady classes. probs_nc: float32 (regions, classes) they were made of."""
-        rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
-        return tuple([self._settle(v, rows[i], now_ms) for i, v in enumerate(verdicts)])
+    def update(self, name: str, probs_c: list[float], now_ms: float) -> Estimate:
+        """Take the probabilities of one region in one frame, all finite; return its leader."""
+        region = self._mix(name, probs_c, now_ms)
+        top = region.probs_c.index(max(region.probs_c))
+        if top != region.leader and self._is_replaced(region, top, now_ms):
+            region.leader, region.accepted_ms = top, None
+        estimate = self._rule.estimate(region.probs_c, region.leader)
+        if estimate.accepted and region.accepted_ms is None:
+            region.accepted_ms = now_ms
+        return estimate
 
-    def forget(self) -> None:
-        """Begin anew: what was seen before the camera was gone says nothing about what is there now."""
-        self._zones.clear()
+    def forget(self, name: str) -> None:
+        """Begin anew with one region."""
+        self._regions.pop(name, None)
 
-    def _settle(self, verdict: Verdict, row_c: list[float], now_ms: float) -> Verdict:
-        if verdict.state not in (State.OK, State.UNKNOWN) or not math.isfinite(sum(row_c)):
-            self._zones.pop(verdict.name, None)
-            return verdict
-        zone = self._mix(verdict.name, row_c, now_ms)
-        top = zone.probs_c.index(max(zone.probs_c))
-        if top != zone.leader and self._gives_way(zone, top, now_ms):
-            zone.leader, zone.said_ms = top, None
-        prob, label = zone.probs_c[zone.leader], self._classes[zone.leader]
-        sure = prob >= self._threshold
-        if sure and zone.said_ms is None:
-            zone.said_ms = now_ms
-        state = State.OK if sure else State.UNKNOWN
-        said = label if sure else None
-        # not dataclasses.replace, which would add a third to this function's time
-        return Verdict(verdict.name, verdict.rect, state, said, label, prob, verdict.raw, verdict.truth)
+    def reset(self) -> None:
+        """Begin anew with all regions: the frames before a gap say nothing about those after it."""
+        self._regions.clear()
 
-    def _gives_way(self, zone: _Zone, top: int, now_ms: float) -> bool:
-        if zone.said_ms is None:
+    def _is_replaced(self, region: _Region, top: int, now_ms: float) -> bool:
+        if region.accepted_ms is None:
             return True
-        held = now_ms - zone.said_ms < self._habits.hold_ms
-        return not held and zone.probs_c[top] - zone.probs_c[zone.leader] >= self._habits.margin
+        held = now_ms - region.accepted_ms < self._config.hold_ms
+        return not held and region.probs_c[top] - region.probs_c[region.leader] >= self._config.margin
 
-    def _mix(self, name: str, row_c: list[float], now_ms: float) -> _Zone:
-        zone = self._zones.get(name)
-        if zone is None or not 0 <= now_ms - zone.at_ms <= self._habits.forget_ms:
-            zone = _Zone(row_c, now_ms, row_c.index(max(row_c)))
-            self._zones[name] = zone
-            return zone
-        smooth_ms = self._habits.smooth_ms
-        weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - zone.at_ms) / smooth_ms)
-        zone.probs_c = [old + weight * (new - old) for old, new in zip(zone.probs_c, row_c, strict=True)]
-        zone.at_ms = now_ms
-        return zone
+    def _mix(self, name: str, probs_c: list[float], now_ms: float) -> _Region:
+        region = self._regions.get(name)
+        if region is None or not self._is_recent(region, now_ms):
+            if len(self._regions) >= NAMES_KEPT:
+                self._regions = {n: r for n, r in self._regions.items() if self._is_recent(r, now_ms)}
+            self._regions[name] = region = _Region(probs_c, now_ms, probs_c.index(max(probs_c)))
+            return region
+        smooth_ms = self._config.smooth_ms
+        weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - region.at_ms) / smooth_ms)
+        region.probs_c = [old + weight * (new - old) for old, new in zip(region.probs_c, probs_c, strict=True)]
+        region.at_ms = now_ms
+        return region
+
+    def _is_recent(self, region: _Region, now_ms: float) -> bool:
+        return 0 <= now_ms - region.at_ms <= self._config.forget_ms

@@ -16,7 +16,7 @@ from core.bundle.golden_file import (
 )
 from core.errors import InputError
 from inference.backends import Backend
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 
 
 def check(
@@ -47,8 +47,8 @@ def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
 
 def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None) -> tuple[Probs, float]:
     """Return the probabilities (r, classes) and the largest grey-level difference, through the car's own code."""
-    pipeline = Pipeline(bundle, backend)
-    most = exactly or pipeline.batch
+    classifier = RegionClassifier(bundle, backend)
+    most = exactly or classifier.batch
     probs_rc, grey = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
     for f, frame in enumerate(golden.frames):
         regions = np.flatnonzero(golden.frame_of_r == f)
@@ -57,7 +57,7 @@ def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None
             if exactly:
                 batch = np.resize(batch, exactly)
             rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
-            probs_rc[batch] = pipeline.classify(frame, rects)
+            probs_rc[batch] = classifier.classify(frame, rects)
             made = backend.input_nhwc[: len(batch)].astype(np.int16)
             if made.shape != golden.geometry_rhwc[batch].shape:
                 raise InputError(f"{NAME} is of another input size than {bundle.file}: {HINT}")

@@ -11,52 +11,49 @@ from inference.frame.states import State
 
 log = logging.getLogger(__name__)
 
-SEEING = frozenset({State.OK, State.UNKNOWN, State.UNPROVED})
-"""What is said of a frame that can be looked at."""
 EVENTS_KEPT = 1000
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long is waited for what, in seconds of the monotonic clock."""
+class HealthTimeouts:
+    """Timeouts of the camera, in seconds of the monotonic clock."""
 
     stale_intervals: float = 2.0
-    """No new frame for so many of the source's intervals, the measured or the nominal, the longer one: STALE."""
-    frozen_s: float = 0.3
-    """The same picture to the bit for so long, three times at least: STALE."""
+    """The camera is STALE after this many frame intervals (the longer of measured and nominal)."""
     hung_s: float = 2.0
-    """No new frame for so long: the camera is LOST and opened again."""
+    """After this long without a new frame the camera is LOST and opened again."""
     start_s: float = 10.0
     """The same, for the first frame after opening."""
     backoff_s: float = 0.1
     """The pause before the first attempt to open again; each further one is twice as long."""
     longest_backoff_s: float = 5.0
     failed_s: float = 60.0
-    """LOST for so long: FAILED."""
+    """After this long LOST the camera is given up: FAILED."""
 
     def __post_init__(self) -> None:
         check_positive(**vars(self))
 
 
-class Watch:
-    """Remembers the state of the camera and what changed it. Times are monotonic nanoseconds."""
+class CameraHealth:
+    """The state of the camera and its changes. Times are monotonic nanoseconds."""
 
-    def __init__(self, patience: Patience, *, log: bool) -> None:
-        self.patience = patience
+    def __init__(self, timeouts: HealthTimeouts, now_ns: int, *, log: bool) -> None:
+        self.timeouts = timeouts
         self.state = State.STARTING
+        self.ever_received = False
         self.events: list[dict[str, Any]] = []
-        self.attempts = 0
-        """How often the camera was opened again since its last frame."""
         self._log = log
         self._began_ns: int | None = None
-        self._lost_ns: int | None = None
-        self._repeats = 0
-        self._repeated_since_ns = 0
-        self._heard_ns: int | None = None
+        self._opened_ns = now_ns
+        self._received_ns: int | None = None
+        """When the last frame since opening came."""
         self._interval_s = 0.0
+        self._lost_ns: int | None = None
+        self._attempts = 0
+        """How often the camera was opened again since its last frame."""
 
     def change(self, state: State, reason: str, now_ns: int) -> bool:
-        """Take the state in; return whether that is a change. UNKNOWN counts as OK: the camera is well."""
+        """Note the state; return whether it changed. UNKNOWN counts as OK: the camera works."""
         if self._began_ns is None:
             self._began_ns = now_ns
         if state is State.UNKNOWN:
@@ -73,32 +70,43 @@ class Watch:
         self.state = state
         return True
 
-    def heard(self, now_ns: int, nominal_s: float) -> None:
-        """Take note that the camera gave a frame; its interval is measured, as four nominal ones at most."""
-        self.attempts, self._lost_ns = 0, None
-        if self._heard_ns is not None:
-            interval_s = min((now_ns - self._heard_ns) / 1e9, 4 * nominal_s)
+    def opened(self, now_ns: int) -> None:
+        """Note that the camera was opened again: its first frame may take longer."""
+        self._opened_ns, self._received_ns = now_ns, None
+
+    def frame_received(self, now_ns: int, nominal_s: float) -> None:
+        """Note a frame. The interval is measured, as four nominal ones at most."""
+        self._attempts, self._lost_ns, self.ever_received = 0, None, True
+        if self._received_ns is not None:
+            interval_s = min((now_ns - self._received_ns) / 1e9, 4 * nominal_s)
             self._interval_s += 0.2 * (interval_s - self._interval_s)
-        self._heard_ns = now_ns
+        self._received_ns = now_ns
 
     def stale_after_s(self, nominal_s: float) -> float:
-        """Return how long a frame may be waited for."""
-        return self.patience.stale_intervals * max(nominal_s, self._interval_s)
+        """Return how long the next frame may take."""
+        return self.timeouts.stale_intervals * max(nominal_s, self._interval_s)
 
-    def is_frozen(self, same: bool, media_ns: int) -> bool:
-        """Return whether the picture has been the same for too long. media_ns: the frame's place in time."""
-        if not same:
-            self._repeats, self._repeated_since_ns = 0, media_ns
-            return False
-        self._repeats += 1
-        return self._repeats >= 2 and media_ns - self._repeated_since_ns >= self.patience.frozen_s * 1e9
+    def silent_ms(self, now_ns: int) -> float:
+        """Return the time since the last frame; 0 where none came since opening."""
+        return 0.0 if self._received_ns is None else (now_ns - self._received_ns) / 1e6
+
+    def frame_missed(self, now_ns: int) -> tuple[State, str] | None:
+        """Return the state of a camera whose frame did not come in time, with the reason; None while it starts."""
+        if self._received_ns is None:
+            if now_ns - self._opened_ns > self.timeouts.start_s * 1e9:
+                return State.LOST, f"no frame within {self.timeouts.start_s:g} s of opening"
+            return None
+        silent_ms = self.silent_ms(now_ns)
+        if silent_ms > self.timeouts.hung_s * 1e3:
+            return State.LOST, f"no frame for {silent_ms / 1e3:.1f} s"
+        return State.STALE, f"no frame for {silent_ms:.0f} ms"
 
     def next_pause_s(self, now_ns: int) -> float | None:
         """Return how long to wait before the camera is opened again, or None when it was lost for too long."""
         if self._lost_ns is None:
             self._lost_ns = now_ns
-        if now_ns - self._lost_ns >= self.patience.failed_s * 1e9:
+        if now_ns - self._lost_ns >= self.timeouts.failed_s * 1e9:
             return None
-        pause_s = self.patience.backoff_s * 2.0 ** min(self.attempts, 16)
-        self.attempts += 1
-        return min(pause_s, self.patience.longest_backoff_s)
+        pause_s = self.timeouts.backoff_s * 2.0 ** min(self._attempts, 16)
+        self._attempts += 1
+        return min(pause_s, self.timeouts.longest_backoff_s)

@@ -18,12 +18,14 @@ from core.redact import public_uri
 from inference.backends import Backend, open_backend
 from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
-from inference.frame.boxes import Boxes, read_boxes
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
-from inference.frame.smoothing import Habits, read_habits
+from inference.frame.boxes import read_boxes
+from inference.frame.decider import UNPROVED
+from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
+from inference.frame.regions import RegionSource, Zones, whole_frame
+from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import self_test
-from inference.runner.runner import Runner, pick_backend_and_precision, pick_zones, stamps_of
+from inference.runner.runner import Runner, RunnerConfig
+from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import Outlet, start_workers
 from inference.runner.supervisor import BUILDING, ENDING, OPENING, Worker
 from inference.sinks import Drive, open_sinks
@@ -41,15 +43,16 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
     camera = read_camera(options.camera) if options.camera else Camera()
     if options.boxes and camera.zones:
         raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
-    habits = read_habits(options.decision) if options.decision else Habits()
+    smoothing = read_smoothing(options.decision) if options.decision else SmoothingConfig()
+    boxes = read_boxes(options.boxes) if options.boxes else None
     source = opened = open_source(options.source)
     backend: Backend | None = None
     outlets: list[Outlet] = []
     try:
-        zones = read_boxes(options.boxes) if options.boxes else pick_zones(camera, source)
+        regions = boxes or pick_zones(camera, source)
         worker.beat(BUILDING)
         threads = options.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
-        backend = open_backend(name, bundle, precision, batch=zones.most, threads=threads)
+        backend = open_backend(name, bundle, precision, batch=regions.most, threads=threads)
         worker.beat(OPENING)
         tested = self_test(bundle, name, backend, precision)
         facts = backend.describe()
@@ -57,22 +60,20 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
             log.warning(f"no power-on self-test: {tested['why']}")
         if options.realtime:
             source = play_in_real_time(source)
-        stamps = stamps_of(bundle, source, zones, options.allow_unproved)
-        sinks = open_sinks(Drive(options, bundle, source, camera, zones, stamps, worker.number))
+        stamps = stamps_of(bundle, source, regions, options.allow_unproved)
+        sinks = open_sinks(Drive(options, bundle, source, camera, regions, stamps, worker.number))
         outlets = start_workers(sinks, lossless=not source.live)
-        # unrelated pictures say nothing of each other
-        steady = habits if source.sequence and not options.boxes else None
-        pipeline, mounting = Pipeline(bundle, backend), Mounting(camera)
-        given = {"habits": steady, "worker": worker, "allow_unproved": options.allow_unproved}
-        runner = Runner(bundle, pipeline, source, zones, mounting, outlets, stamps, **given)
-        log.info(f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(zones.names)}")
+        config = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=options.allow_unproved)
+        processor = FrameProcessor(bundle, backend, regions, config)
+        runner = Runner(processor, source, outlets, RunnerConfig(stamps, worker=worker))
+        log.info(f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(regions.names)}")
         with stopping(runner.stop.set):
             runner.run(options.frames)
     finally:
         worker.beat(ENDING)
         close_all(source, *outlets, *([backend] if backend else []))
     check_frames(runner, options.source)
-    if isinstance(zones, Boxes) and (unmet := zones.unmet()):
+    if boxes and (unmet := boxes.unmet()):
         log.warning(f"{options.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
     summary = {
         "schema": SCHEMA,
@@ -82,15 +83,34 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         "stamps": list(stamps),
         "bundle": facts_of(bundle),
         "backend": facts,
-        "zones": list(zones.names),
+        "zones": list(regions.names),
         "self_test": tested,
         "restarts": worker.number,
-        "habits": None if steady is None else vars(steady),
+        "habits": None if processor.smoothing is None else vars(processor.smoothing),
         **runner.summary(),
     }
     if options.out:
         write_json(options.out / "summary.json", summary)
     return summary
+
+
+def pick_zones(camera: Camera, source: Source) -> Zones:
+    """Return the zones of camera.json, else those of the source, else the whole frame."""
+    if camera.zones:
+        return Zones(camera.zones)
+    return Zones(source.zones) if source.zones else whole_frame()
+
+
+def stamps_of(bundle: Bundle, source: Source, regions: RegionSource, allow_unproved: bool) -> tuple[str, ...]:
+    """Return the marks of every decision. Warns where fixed zones are not proved."""
+    stamps = []
+    if is_unproved(bundle, regions):
+        stamps.append("unproved_regions")
+        told = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
+        log.warning(f"{told}, and every decision is stamped unproved_regions: {UNPROVED}")
+    if bundle.synthetic or source.synthetic:
+        stamps.append("synthetic")
+    return tuple(stamps)
 
 
 def close_all(*parts: Source | Outlet | Backend) -> None:

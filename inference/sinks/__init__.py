@@ -17,9 +17,8 @@ from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes
 from core.plugins import names_in
 from inference.capture.base import Source
-from inference.frame.boxes import Boxes
 from inference.frame.decision import Decision
-from inference.frame.regions import Zones
+from inference.frame.regions import RegionSource
 
 
 class SinkStatus(Protocol):
@@ -66,7 +65,7 @@ class Drive:
     bundle: Bundle
     source: Source
     camera: Camera
-    zones: Zones | Boxes
+    regions: RegionSource
     stamps: tuple[str, ...]
     restarts: int = 0
     """How often the worker was started again: over 0, files of this drive are there and are gone on with."""

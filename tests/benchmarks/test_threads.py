@@ -23,7 +23,7 @@ def timed(monkeypatch):
     timed = []
 
     def take_turns(paths, frames, *, samples):
-        opened = [path.pipeline.backend.describe()["threads"] for path in paths]
+        opened = [path.classifier.backend.describe()["threads"] for path in paths]
         timed.append(opened)
         return [Samples(ms := np.full((1, 8), {1: 3.0, 2: 1.0, 4: 2.0}[count]), ms) for count in opened]
 

@@ -8,27 +8,23 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from core.geometry.camera_config import Camera
 from core.geometry.frame import Frame
 from core.synthetic import Scene
 from inference.backends import open_backend
 from inference.capture.base import EndOfStream
 from inference.capture.live import LiveSource, Reader
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
+from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
-from inference.runner.camera_health import Patience
-from inference.runner.runner import Runner
+from inference.runner.camera_health import HealthTimeouts
+from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.sink_worker import Outlet
 from inference.sinks import Sink
 from tests.bundles import make_bundle
 
 FPS = 40.0
-PATIENCE = Patience(
-    stale_intervals=24, frozen_s=0.2, hung_s=5, start_s=5, backoff_s=0.02, longest_backoff_s=0.1, failed_s=0.6
-)
+TIMEOUTS = HealthTimeouts(stale_intervals=24, hung_s=5, start_s=5, backoff_s=0.02, longest_backoff_s=0.1, failed_s=0.6)
 """So that a busy machine is not taken for a stalled camera."""
-TIGHT = replace(PATIENCE, stale_intervals=2, hung_s=0.5)
+TIGHT = replace(TIMEOUTS, stale_intervals=2, hung_s=0.5)
 ROAD = Scene(seed=1, width=320, height=180, scenario="day").render(0)[0]
 
 
@@ -104,7 +100,7 @@ def drive(
     script,
     *,
     clock=time.monotonic_ns,
-    patience=PATIENCE,
+    timeouts=TIMEOUTS,
     backend=None,
     sinks=(),
     frames=None,
@@ -112,13 +108,13 @@ def drive(
 ):
     """Run a script through the runner; return its decisions, the events, and the error it ended with."""
     bundle = make_bundle(folder / "bundle", background=background)
-    pipeline = Pipeline(bundle, backend or open_backend("null", bundle, "fp32"))
+    zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None, frozen_s=0.2)
+    processor = FrameProcessor(bundle, backend or open_backend("null", bundle, "fp32"), zones, config)
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
     outlets = [Outlet(sink, lossless=False) for sink in (kept, *sinks)]
-    zones = Zones({"z": (0.0, 0.0, 1.0, 1.0)})
-    runner = Runner(bundle, pipeline, source, zones, Mounting(Camera()), outlets, (), patience)
+    runner = Runner(processor, source, outlets, RunnerConfig(timeouts=timeouts))
     error = None
     try:
         runner.run(frames)

@@ -7,9 +7,10 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.measure.speed.latency import HotPath
+from benchmarks.measure.speed.latency import frame_at
 from benchmarks.measure.speed.meters import read_joules, read_meters
 from core.geometry.frame import Bytes
+from inference.frame.processor import FrameProcessor
 
 SECONDS = 2.0
 """Long against the tenth of a second in which power meters average."""
@@ -17,23 +18,23 @@ METER_EVERY_S = 0.1
 
 
 def measure_energies(
-    paths: Mapping[str, HotPath], frames: Sequence[Bytes], *, seconds: float = SECONDS
+    processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Return {name: millijoules a frame} of the whole machine under each path's load, back to back; {} without a meter.
+    """Return {name: millijoules a frame} of the whole machine under each load, back to back; {} without a meter.
 
     A counter of joules is read before and after; else the watts are averaged over the time.
     """
     if read_joules() is None and "power_w" not in read_meters():
         return {}
-    return {name: _measure(path, frames, seconds) for name, path in paths.items()}
+    return {name: _measure(one, frames, seconds) for name, one in processors.items()}
 
 
-def _measure(path: HotPath, frames: Sequence[Bytes], seconds: float) -> float:
-    path.answer(frames[0])
+def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float) -> float:
+    processor.process(frame_at(0, frames[0]))
     watts, done, before = [read_meters().get("power_w", 0.0)], 0, read_joules()
     started = read_at = perf_counter()
     while perf_counter() - started < seconds:
-        path.answer(frames[done % len(frames)])
+        processor.process(frame_at(done + 1, frames[done % len(frames)]))
         done += 1
         if before is None and perf_counter() - read_at >= METER_EVERY_S:
             watts.append(read_meters().get("power_w", 0.0))

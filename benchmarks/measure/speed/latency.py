@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
 
 from benchmarks.measure.frames import EGO
 from core.bundle.contract import Bundle
-from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes, Frame, Relative
 from core.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
 from core.timing import interleave
-from inference.frame.decision import Verdict
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
+from inference.backends import Backend
+from inference.frame.processor import FrameProcessor
 from inference.frame.regions import Zones
-from inference.frame.smoothing import Habits
-from inference.runner.runner import Runner
-from inference.sources import open_source
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
@@ -57,24 +52,18 @@ class Samples:
         return np.asarray(np.quantile(self.frame_ms, 0.25, axis=1), np.float64)
 
 
-class HotPath:
-    """The runner's own path of a frame: orientation, regions, quality, geometry, engine, decision, smoothing."""
+def zone_processor(bundle: Bundle, backend: Backend, zones: Mapping[str, Relative] = EGO) -> FrameProcessor:
+    """Return the car's own frame processor on fixed zones, as the runner drives it by default."""
+    return FrameProcessor(bundle, backend, Zones(zones))
 
-    def __init__(self, bundle: Bundle, pipeline: Pipeline, zones: Mapping[str, Relative] = EGO) -> None:
-        self.pipeline = pipeline
-        self._mounting, source = Mounting(Camera()), open_source("synthetic://?frames=1")  # never read
-        self._runner = Runner(bundle, pipeline, source, Zones(zones), self._mounting, [], (), habits=Habits())
-        self._frames = 0
 
-    def answer(self, frame_bgr: Bytes) -> tuple[Verdict, ...]:
-        """Return the verdict on each zone of a frame, uint8 (H, W, 3)."""
-        self._frames += 1
-        frame = Frame(self._frames, monotonic_ns(), frame_bgr, self._frames * FRAME_NS)
-        return self._runner.decide(frame, self._mounting.upright(frame_bgr)).verdicts
+def frame_at(index: int, image_bgr: Bytes) -> Frame:
+    """Return a picture as frame number `index` of a camera of 30 frames/s."""
+    return Frame(index, monotonic_ns(), image_bgr, index * FRAME_NS)
 
 
 def take_turns(
-    paths: Sequence[HotPath],
+    processors: Sequence[FrameProcessor],
     frames: Sequence[Bytes],
     *,
     samples: int = SAMPLES,
@@ -84,28 +73,30 @@ def take_turns(
     """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
     rounds = -(-samples // CALLS_PER_TURN)
     taken: list[Floats] = []
-    for times_ms in islice(time_rounds(paths, frames, seed), 1, 1 + rounds):  # the first warms up
+    for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first warms up
         taken.append(times_ms)
         on_round(len(taken), rounds)
     return [Samples(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
 
 
-def time_rounds(paths: Sequence[HotPath], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
-    """Yield rounds without end: milliseconds of frame and engine, float64 (paths, 2, CALLS_PER_TURN)."""
-    return map(np.array, interleave([partial(_take_turn, path, cycle(frames)) for path in paths], seed))
+def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
+    """Yield rounds without end: milliseconds of frame and engine, float64 (processors, 2, CALLS_PER_TURN)."""
+    # a camera has just written its frame: it lies in the caches, where one of a list does not
+    streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]
+    turns = [partial(_take_turn, one, stream) for one, stream in zip(processors, streams, strict=True)]
+    return map(np.array, interleave(turns, seed))
 
 
-def _take_turn(path: HotPath, frames: Iterator[Bytes]) -> Floats:
+def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
     """Return milliseconds of frame and engine, float64 (2, CALLS_PER_TURN)."""
     times_ms = np.zeros((2, CALLS_PER_TURN))
     for call in range(-WARM_UPS_PER_TURN, CALLS_PER_TURN):
-        # a camera has just written its frame: it lies in the caches, where one of a list does not
-        frame = next(frames).copy()
+        frame = next(stream)
         started = perf_counter_ns()
-        path.answer(frame)
+        result = processor.process(frame)
         taken = perf_counter_ns() - started
         if call >= 0:
-            times_ms[:, call] = taken / 1e6, path.pipeline.infer_ns / 1e6
+            times_ms[:, call] = taken / 1e6, result.timings.infer_ns / 1e6
     return times_ms
 
 

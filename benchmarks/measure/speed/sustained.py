@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure.speed.latency import HotPath, time_rounds
+from benchmarks.measure.speed.latency import time_rounds
 from benchmarks.measure.speed.meters import read_meters
 from core.geometry.frame import Bytes
 from core.stats import Floats
+from inference.frame.processor import FrameProcessor
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +26,14 @@ Window = dict[str, Any]
 
 
 def sustain(
-    paths: Mapping[str, HotPath], frames: Sequence[Bytes], minutes: float, *, windows: int = WINDOWS
+    processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], minutes: float, *, windows: int = WINDOWS
 ) -> dict[str, Any]:
-    """Time the paths, interleaved, for so many minutes.
+    """Time the processors, interleaved, for so many minutes.
 
     Returns {"minutes", "meters": the names of what has a meter, "windows": [{"minute": its end, "p50_ms": {name},
     "meters": {name: mean}}]}. A window holds one round at least.
     """
-    turns = time_rounds(list(paths.values()), frames)
+    turns = time_rounds(list(processors.values()), frames)
     rows: list[Window] = []
     started = last_read = perf_counter()
     readings = [read_meters()]
@@ -45,7 +46,7 @@ def sustain(
                 readings.append(read_meters())
                 last_read = perf_counter()
         medians = np.median(np.concatenate(rounds, axis=1), axis=1)
-        p50_ms = {name: float(value) for name, value in zip(paths, medians, strict=True)}
+        p50_ms = {name: float(value) for name, value in zip(processors, medians, strict=True)}
         rows.append({"minute": (perf_counter() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
         readings = readings[-1:]
         log.info(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}")

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.measure.frames import SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import show_progress
-from benchmarks.measure.speed.latency import HotPath, Samples, compare, take_turns
+from benchmarks.measure.speed.latency import Samples, compare, take_turns, zone_processor
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
 from core.errors import check_positive
@@ -22,9 +22,9 @@ from core.geometry.frame import Relative
 from core.geometry.preprocess import KERNELS
 from core.synthetic import ZONES
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.processor import FrameProcessor
 from inference.frame.regions import WHOLE
-from inference.runner.runner import pick_backend_and_precision
+from inference.runner.selection import pick_backend_and_precision
 
 ONE: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
 
@@ -65,15 +65,15 @@ def measure(
     bundle: Bundle, backends: list[str], precision: str | None, threads: list[int], samples: int
 ) -> list[dict[str, Any]]:
     """Return a row for the null backend and one a backend and thread count; all take turns, one and three zones too."""
-    facts, drives = list[dict[str, Any]](), list[HotPath]()
+    facts, processors = list[dict[str, Any]](), list[FrameProcessor]()
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
             for zones in (ONE, ZONES):
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
-                drives.append(HotPath(bundle, Pipeline(bundle, backend), zones))
+                processors.append(zone_processor(bundle, backend, zones))
             facts.append({key: backend.describe()[key] for key in ("backend", "precision", "threads")})
-        taken = take_turns(drives, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
+        taken = take_turns(processors, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
     pairs = zip(facts, taken[::2], taken[1::2], strict=True)
     return [fact | describe(one, three) for fact, one, three in pairs]
 

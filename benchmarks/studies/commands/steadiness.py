@@ -13,11 +13,11 @@ from core.bundle.contract import open_bundle
 from core.cli import Parser
 from core.synthetic import ZONES
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
-from inference.frame.smoothing import Habits
-from inference.runner.runner import pick_backend_and_precision
+from inference.frame.classifier import RegionClassifier
+from inference.frame.smoothing import SmoothingConfig
+from inference.runner.selection import pick_backend_and_precision
 
-RAW = Habits(smooth_ms=0, margin=0, hold_ms=0)
+RAW = SmoothingConfig(smooth_ms=0, margin=0, hold_ms=0)
 SMOOTH_MS = (0, 50, 100, 150, 200, 300, 500, 800)
 MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4)
 HOLDS_MS = (0, 200, 400, 800)
@@ -36,12 +36,12 @@ COLUMNS = (
 )
 
 
-def settings() -> list[Habits]:
+def settings() -> list[SmoothingConfig]:
     """Return what is tried: the time constants alone and with the margin; then margins and holds, alone."""
     plain = [replace(RAW, smooth_ms=ms) for ms in SMOOTH_MS]
-    whole = [replace(Habits(), smooth_ms=ms) for ms in SMOOTH_MS]
-    margins = [replace(Habits(), margin=margin) for margin in MARGINS]
-    holds = [replace(Habits(), margin=0, hold_ms=ms) for ms in HOLDS_MS]
+    whole = [replace(SmoothingConfig(), smooth_ms=ms) for ms in SMOOTH_MS]
+    margins = [replace(SmoothingConfig(), margin=margin) for margin in MARGINS]
+    holds = [replace(SmoothingConfig(), margin=0, hold_ms=ms) for ms in HOLDS_MS]
     return list(dict.fromkeys([*plain, *whole, *margins, *holds]))
 
 
@@ -58,11 +58,11 @@ def main(arguments: list[str]) -> None:
     bundle = open_bundle(options.bundle)
     name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
     with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
-        scenes = list(ask(Pipeline(bundle, backend), options.seconds))
+        scenes = list(ask(RegionClassifier(bundle, backend), options.seconds))
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
-    outcomes = [judge(one, scenes, habits) for one in bundles for habits in settings()]
-    rows = [{**vars(one.habits), **{k: v for k, v in asdict(one).items() if k != "habits"}} for one in outcomes]
+    outcomes = [judge(one, scenes, smoothing) for one in bundles for smoothing in settings()]
+    rows = [{**vars(one.smoothing), **{k: v for k, v in asdict(one).items() if k != "smoothing"}} for one in outcomes]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
     facts |= {"classes": list(bundle.classes), "seconds": options.seconds, "scenarios": [s.scenario for s in scenes]}
     body = {"synthetic": True, **facts, "machine": describe_machine(), "rows": rows}
@@ -85,13 +85,13 @@ def describe(outcomes: list[Outcome], facts: dict[str, Any]) -> list[str]:
 
 def as_row(one: Outcome) -> list[str]:
     """Return one line of the table; the defaults are set in bold."""
-    habits = one.habits
-    cells = [f"{one.threshold:.2f}", f"{habits.smooth_ms:g}", f"{habits.margin:g}", f"{habits.hold_ms:g}"]
+    smoothing = one.smoothing
+    cells = [f"{one.threshold:.2f}", f"{smoothing.smooth_ms:g}", f"{smoothing.margin:g}", f"{smoothing.hold_ms:g}"]
     cells += [f"{100 * value:.1f}%" for value in (one.said, one.right_of_said, one.right)]
     cells += ["-" if ms is None else f"{ms:.0f}" for ms in (one.time_p50_ms, one.time_p90_ms)]
     cells.append(f"{100 * one.missed:.1f}%")
     cells.append(f"{one.false_switches_per_minute:.2f}")
-    return [f"**{cell}**" if habits == Habits() else cell for cell in cells]
+    return [f"**{cell}**" if smoothing == SmoothingConfig() else cell for cell in cells]
 
 
 def plot(outcomes: list[Outcome], path: Path) -> None:
@@ -101,12 +101,14 @@ def plot(outcomes: list[Outcome], path: Path) -> None:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for threshold in dict.fromkeys(one.threshold for one in outcomes):
-        for margin in (0.0, Habits.margin):
+        for margin in (0.0, SmoothingConfig.margin):
             wanted = (threshold, margin, 0)
-            line = [o for o in outcomes if (o.threshold, o.habits.margin, o.habits.hold_ms) == wanted]
-            line.sort(key=lambda one: one.habits.smooth_ms)
+            line = [o for o in outcomes if (o.threshold, o.smoothing.margin, o.smoothing.hold_ms) == wanted]
+            line.sort(key=lambda one: one.smoothing.smooth_ms)
             label = f"said from {threshold:.2f} on, margin {margin:g}"
-            points = [(o.habits.smooth_ms, (o.time_p50_ms, o.false_switches_per_minute)) for o in line if o.time_p50_ms]
+            points = [
+                (o.smoothing.smooth_ms, (o.time_p50_ms, o.false_switches_per_minute)) for o in line if o.time_p50_ms
+            ]
             axes.plot([at[0] for _, at in points], [at[1] for _, at in points], "o-", label=label)
             for smooth_ms, at in points:
                 axes.annotate(f"{smooth_ms:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)

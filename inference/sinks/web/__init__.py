@@ -15,7 +15,6 @@ import numpy as np
 
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from inference.frame.boxes import Boxes
 from inference.frame.decision import Decision
 from inference.sinks import Drive, Sink
 
@@ -45,8 +44,7 @@ def open_sink(drive: Drive) -> Sink | None:
 
     about = {"arch": drive.bundle.arch, "contract": drive.bundle.contract[:12]}
     mirror = drive.camera.mirror_for_people
-    fixed = not isinstance(drive.zones, Boxes)
-    board = Board(drive.bundle.classes, about, fixed_zones=fixed, mirror=mirror, restarts=drive.restarts)
+    board = Board(drive.bundle.classes, about, fixed_zones=drive.regions.fixed, mirror=mirror, restarts=drive.restarts)
     return WebSink(host, port, token, board)
 
 

@@ -24,7 +24,7 @@ from core.errors import CheckError, InputError
 from core.files import read_json, sha256_of_json, write_json
 from inference.backends import open_backend
 from inference.commands.run import drive, read_arguments
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 from tests.benchmarks.conftest import BUSY
 
 
@@ -34,29 +34,29 @@ def pack(run_folder):
 
 
 @pytest.fixture
-def pipeline(run_folder):
+def classifier(run_folder):
     bundle = open_bundle(run_folder / "tiny_a" / "bundle")
     backend = open_backend("ort", bundle, "fp32", threads=1)
-    yield Pipeline(bundle, backend)
+    yield RegionClassifier(bundle, backend)
     backend.close()
 
 
-def test_the_backend_sees_the_bytes_of_the_packs_row(pipeline, pack):
+def test_the_backend_sees_the_bytes_of_the_packs_row(classifier, pack):
     seen = []
-    infer = pipeline.backend.infer
-    pipeline.backend.infer = lambda n: (seen.append(pipeline.backend.input_nhwc[0].copy()), infer(n))[1]
-    classify_rows(pipeline, pack.images_nhwc[:5])
+    infer = classifier.backend.infer
+    classifier.backend.infer = lambda n: (seen.append(classifier.backend.input_nhwc[0].copy()), infer(n))[1]
+    classify_rows(classifier, pack.images_nhwc[:5])
     np.testing.assert_array_equal(np.stack(seen), pack.images_nhwc[:5])
 
 
-def test_bytes_that_differ_from_the_row_fail_the_check(pipeline, pack):
-    pipeline.backend.infer = lambda n: (pipeline.backend.input_nhwc.fill(7), np.full((n, 3), 1 / 3, np.float32))[1]
+def test_bytes_that_differ_from_the_row_fail_the_check(classifier, pack):
+    classifier.backend.infer = lambda n: (classifier.backend.input_nhwc.fill(7), np.full((n, 3), 1 / 3, np.float32))[1]
     with pytest.raises(CheckError, match="differ from the pack's row"):
-        classify_rows(pipeline, pack.images_nhwc[:5])
+        classify_rows(classifier, pack.images_nhwc[:5])
 
 
-def test_accuracy_is_that_of_the_plain_count(pipeline, pack):
-    predictions = predict(pipeline, pack)
+def test_accuracy_is_that_of_the_plain_count(classifier, pack):
+    predictions = predict(classifier, pack)
     body = score(predictions, pack.classes)
     labels, said = predictions.labels_n.tolist(), predictions.predicted_n.tolist()
     assert body["top1"] == sum(a == b for a, b in zip(labels, said, strict=True)) / len(labels)

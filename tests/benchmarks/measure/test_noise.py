@@ -10,11 +10,10 @@ import pytest
 
 from benchmarks.measure.frames import frames_of, synthetic_frames
 from benchmarks.measure.measured_set import open_field
-from benchmarks.measure.speed.latency import SAMPLES, HotPath, compare, is_same, take_turns
+from benchmarks.measure.speed.latency import SAMPLES, compare, is_same, take_turns, zone_processor
 from benchmarks.studies.loadgen import measure_single, open_front
 from core.data.run_dir import open_run
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
 from tests.bundles import make_bundle
 
 RUNS, NEEDED = 20, 19
@@ -22,11 +21,11 @@ CALL_S = 0.002
 
 
 def slow_path(bundle, seconds):
-    """The hot path over the null backend, whose call sleeps."""
+    """A frame processor over the null backend, whose call sleeps."""
     backend = open_backend("null", bundle, "fp32")
     answer = backend.infer
     backend.infer = lambda n: (sleep(seconds), answer(n))[1]
-    return HotPath(bundle, Pipeline(bundle, backend))
+    return zone_processor(bundle, backend)
 
 
 def series(bundle, factor):

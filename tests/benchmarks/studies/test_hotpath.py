@@ -7,12 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.measure.speed.latency import HotPath, Samples
+from benchmarks.measure.speed.latency import Samples, frame_at, zone_processor
 from benchmarks.studies.commands import hotpath
 from core.errors import InputError
 from core.synthetic import ZONES
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
 from inference.frame.states import State
 from tests.bundles import make_bundle
 
@@ -32,8 +31,8 @@ def test_there_is_a_row_for_null_and_one_for_each_backend_and_thread_count(bundl
 
 
 def test_what_is_timed_looks_and_smooths_as_the_runner_does(bundle):
-    drive = HotPath(bundle, Pipeline(bundle, open_backend("null", bundle, "fp32", batch=3)), ZONES)
-    verdicts = drive.answer(np.zeros((72, 128, 3), np.uint8))
+    processor = zone_processor(bundle, open_backend("null", bundle, "fp32", batch=3), ZONES)
+    verdicts = processor.process(frame_at(0, np.zeros((72, 128, 3), np.uint8))).verdicts
     assert [(v.name, v.state, v.why) for v in verdicts] == [(name, State.BLIND, "black") for name in ZONES]
 
 

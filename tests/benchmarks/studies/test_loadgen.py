@@ -18,7 +18,7 @@ from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import read_json
 from inference.backends import open_backend
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_its_accuracy_is_ours(short, run_folder):
     candidate = list_candidates(open_bundles(run), ["ort"], [1])[-1]
     row = run_loadgen([candidate], pack, synthetic_frames(2, (160, 96)))["rows"][0]
     backend = open_backend("ort", candidate.bundle, candidate.precision, threads=1)
-    expected = predict(Pipeline(candidate.bundle, backend), pack).correct_n.mean()
+    expected = predict(RegionClassifier(candidate.bundle, backend), pack).correct_n.mean()
     backend.close()
     assert row["single_accuracy"] == row["multi_accuracy"] == expected
     assert row["single_p90_ms"] > 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.studies.commands import steadiness as command
 from benchmarks.studies.steadiness import count_false_switches, times_to_decision
-from inference.frame.smoothing import Habits
+from inference.frame.smoothing import SmoothingConfig
 from tests.bundles import make_bundle
 
 LABELS = st.sampled_from(["car", "truck", "clear"])
@@ -48,6 +48,6 @@ def test_the_command_tries_every_setting_and_writes_table_and_plot(tmp_path, cap
     command.main([str(bundle.path), "--seconds", "0.2", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png")])
     assert (tmp_path / "curve.png").stat().st_size > 1000
     body = json.loads(next(tmp_path.glob("steadiness-*.json")).read_text())
-    assert [row["smooth_ms"] for row in body["rows"]].count(Habits.smooth_ms) >= 5
+    assert [row["smooth_ms"] for row in body["rows"]].count(SmoothingConfig.smooth_ms) >= 5
     assert all(row["frames"] == 4 * 6 * 3 for row in body["rows"])
     assert "**150**" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from core.bundle.contract import open_bundle
 from core.bundle.golden_file import NAME
 from core.errors import CheckError, InputError
 from inference.commands.run import drive, read_arguments
-from inference.runner.runner import pick_backend_and_precision
+from inference.runner.selection import pick_backend_and_precision
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import write_images, write_video
 

@@ -102,7 +102,7 @@ def test_any_box_lies_in_the_frame_and_is_not_empty(tmp_path_factory, numbers):
         return
     path = tmp_path_factory.mktemp("boxes") / "boxes.jsonl"
     path.write_text(json.dumps({"frame": 0, "boxes": [{"rect": [x0, y0, x1, y1]}]}))
-    regions = read_boxes(path).at(Frame(0, 0, np.asarray(noise(0))), 80, 60)
+    regions = read_boxes(path).regions_of(Frame(0, 0, np.asarray(noise(0))), noise(0))
     left, top, right, bottom = regions.rects[0]
     assert 0 <= left < right <= 80
     assert 0 <= top < bottom <= 60

@@ -1,4 +1,4 @@
-"""Sight: what cannot be looked at is BLIND with its reason and no class; real and synthetic pictures are not."""
+"""Frame quality: what shows nothing is BLIND with its reason and no class; real and synthetic pictures are not."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from core.geometry.camera_config import Camera
 from core.geometry.frame import Frame
 from core.synthetic import SCENARIOS, Scene
 from inference.backends import open_backend
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
-from inference.frame.quality import COARSE_PX, COLUMNS, PATCH_PX, ROWS, Sight
-from inference.frame.regions import Zones
+from inference.frame.processor import FrameProcessor
+from inference.frame.quality import COARSE_PX, COLUMNS, PATCH_PX, ROWS, FrameQuality
+from inference.frame.regions import Regions, Zones
 from inference.frame.states import State
-from inference.runner.runner import Runner
-from inference.sources import open_source
 from tests.bundles import make_bundle
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -41,52 +37,53 @@ BAD = {
 
 
 def alarm(frame_bgr: np.ndarray) -> str | None:
-    sight = Sight()
-    sight.look(frame_bgr)
-    return sight.why_blind((0, 0, frame_bgr.shape[1], frame_bgr.shape[0]))
+    return reasons(frame_bgr, (0, 0, frame_bgr.shape[1], frame_bgr.shape[0]))[0]
+
+
+def reasons(frame_bgr: np.ndarray, *rects) -> list[str | None]:
+    return FrameQuality().analyze(frame_bgr, Regions([str(r) for r in rects], rects, {}), 0).blind_n
 
 
 @pytest.mark.parametrize("why", BAD)
 def test_a_frame_that_cannot_be_looked_at_is_blind_and_no_class_is_said(tmp_path, why):
     bundle = make_bundle(tmp_path / "b")
-    pipeline = Pipeline(bundle, open_backend("ort", bundle, "fp32"))
-    runner = Runner(
-        bundle, pipeline, open_source("synthetic://"), Zones({"z": (0, 0, 1, 1)}), Mounting(Camera()), [], ()
-    )
-    assert runner.decide(Frame(0, 0, ROAD), ROAD).verdicts[0].label is not None
-    decision = runner.decide(Frame(1, 0, BAD[why]), BAD[why])
-    assert (decision.state, decision.verdicts[0].label, decision.verdicts[0].why) == (State.BLIND, None, why)
-    line = decision.as_json()["zones"]["z"]
-    assert (line["state"], line["label"], line["why"]) == ("BLIND", None, why)
+    processor = FrameProcessor(bundle, open_backend("ort", bundle, "fp32"), Zones({"z": (0, 0, 1, 1)}))
+    assert processor.process(Frame(0, 0, ROAD)).verdicts[0].label is not None
+    result = processor.process(Frame(1, 0, BAD[why]))
+    (verdict,) = result.verdicts
+    assert (result.state, verdict.state, verdict.label, verdict.why) == (State.BLIND, State.BLIND, None, why)
 
 
 def test_a_hand_over_one_half_blinds_the_zone_behind_it_alone():
     half = ROAD.copy()
     half[:, : WIDTH // 2] = sensor(2)[:, : WIDTH // 2]
-    sight = Sight()
-    sight.look(half)
-    assert sight.why_blind((0, 0, WIDTH // 2, HEIGHT)) == "black"
-    assert sight.why_blind((WIDTH // 2, 0, WIDTH, HEIGHT)) is None
+    assert reasons(half, (0, 0, WIDTH // 2, HEIGHT), (WIDTH // 2, 0, WIDTH, HEIGHT)) == ["black", None]
 
 
-def test_only_a_picture_that_repeats_to_the_bit_is_the_same():
-    sight, seen = Sight(), []
-    for frame in (sensor(90), sensor(90), sensor(90, seed=1), sensor(90, seed=1)):
-        sight.look(frame)
-        seen.append(sight.same)
-    assert seen == [False, True, False, True]
+def frozen(frames):
+    """Return which frames of a camera of 10 frames/s are found frozen."""
+    quality, nothing = FrameQuality(frozen_s=0.15), Regions([], [], {})
+    return [quality.analyze(frame, nothing, i * 10**8).frozen for i, frame in enumerate(frames)]
 
 
-def test_a_picture_that_repeats_in_its_uppermost_rows_alone_is_not_the_same():
-    sight, below = Sight(), sensor(90)
+def test_only_a_picture_that_repeats_to_the_bit_for_long_enough_is_frozen():
+    same, other = [sensor(90)] * 4, [sensor(90, seed=1)] * 2
+    assert frozen([*same, *other, *same]) == [False, False, True, True] + [False] * 4 + [True, True]
+
+
+def test_a_picture_that_repeats_in_its_uppermost_rows_alone_is_not_frozen():
+    below = sensor(90)
     below[HEIGHT // 2 :] = sensor(90, seed=1)[HEIGHT // 2 :]
-    sight.look(sensor(90))
-    sight.look(below)
-    assert not sight.same
+    assert not any(frozen([sensor(90), below] * 4))
+
+
+def test_unrelated_pictures_are_never_frozen():
+    quality, nothing = FrameQuality(), Regions([], [], {})
+    assert not any(quality.analyze(ROAD, nothing, i * 10**9).frozen for i in range(5))
 
 
 def plain_sharpness(frame_bgr: np.ndarray) -> float:
-    """Patch by patch and in words: the twin of what `look` measures in a few calls for all patches."""
+    """Patch by patch and in words: the twin of what `_inspect` measures in a few calls for all patches."""
     edge, (height, width) = PATCH_PX // COARSE_PX, frame_bgr.shape[:2]
     step_y, step_x = height // ROWS, width // COLUMNS
     details, contrasts = [], []
@@ -104,15 +101,11 @@ def plain_sharpness(frame_bgr: np.ndarray) -> float:
 
 @pytest.mark.parametrize("frame_bgr", [ROAD, ROAD[3:, 5:], BAD["blurred"], sensor(90, 20)], ids=lambda f: str(f.shape))
 def test_the_sharpness_is_that_of_its_plain_twin(frame_bgr):
-    sight = Sight()
-    sight.look(frame_bgr)
-    assert sight.sharpness == pytest.approx(plain_sharpness(frame_bgr), rel=1e-4)
+    assert FrameQuality()._inspect(frame_bgr).sharpness == pytest.approx(plain_sharpness(frame_bgr), rel=1e-4)
 
 
 def test_a_zone_smaller_than_a_patch_is_judged_by_the_nearest():
-    sight = Sight()
-    sight.look(sensor(2))
-    assert sight.why_blind((0, 0, 1, 1)) == "black"
+    assert reasons(sensor(2), (0, 0, 1, 1)) == ["black"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (143, 191), (144, 192), (721, 1283)])

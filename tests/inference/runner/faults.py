@@ -1,6 +1,6 @@
 """The table of faults: what goes wrong with a camera for a while, what must be said of it, and how soon.
 
-Limits are those of a camera of 30 frames/s with the patience of the car. `measure` drives the real runner over a
+Limits are those of a camera of 30 frames/s with the timeouts of the car. `measure` drives the real runner over a
 camera that is good, then faulty, then good again.
 """
 
@@ -15,17 +15,15 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from core.geometry.camera_config import Camera
 from core.geometry.frame import Frame
 from inference.backends import open_backend
 from inference.capture.base import EndOfStream, SourceLost
 from inference.capture.live import LiveSource, Reader
 from inference.capture.reader import CaptureReader
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
+from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
 from inference.frame.states import State
-from inference.runner.camera_health import Patience
+from inference.runner.camera_health import HealthTimeouts
 from inference.runner.runner import Runner
 from inference.runner.sink_worker import Outlet
 from inference.sinks import Sink
@@ -241,12 +239,12 @@ def flat(level):
 
 ONE = 2 * INTERVAL_MS + 20
 """A bad read may just have begun, a good one takes an interval, and the decision its time."""
-FROZEN_MS = Patience.frozen_s * 1000 + 2 * ONE
-STALE_MS = (Patience.stale_intervals + 1) * INTERVAL_MS + 10
+FROZEN_MS = FrameConfig.frozen_s * 1000 + 2 * ONE
+STALE_MS = (HealthTimeouts.stale_intervals + 1) * INTERVAL_MS + 10
 FAULTS = [
     Fault("disconnect", State.LOST, 50, 1000, unplugged, opens=False),
     Fault("stall", State.STALE, STALE_MS, ONE, sleeps),
-    Fault("driver hangs", State.LOST, Patience.hung_s * 1000 + ONE, 1000, sleeps, lasts_s=2.4),
+    Fault("driver hangs", State.LOST, HealthTimeouts.hung_s * 1000 + ONE, 1000, sleeps, lasts_s=2.4),
     Fault("3x rate", State.OK, 0, ONE, paced(good, 3)),
     Fault("half rate", State.OK, 500, ONE, paced(good, 0.5), lasts_s=0.8),
     Fault("truncated JPEG", State.LOST, 10 * INTERVAL_MS + 2 * ONE, 1000, good, reader=TornPackets, lasts_s=0.5),
@@ -279,10 +277,8 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
     make = fault.reader or FaultyCamera
     source = LiveSource(lambda: make(stage), fps=FPS)
     outlets = [Outlet(sink, lossless=False) for sink in (Kept(stage), *fault.sinks(folder))]
-    zones, mounting = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), Mounting(Camera())
-    runner = Runner(
-        bundle, Pipeline(bundle, open_backend("null", bundle, "fp32")), source, zones, mounting, outlets, ()
-    )
+    zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None)
+    runner = Runner(FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config), source, outlets)
     error = None
     try:
         runner.run()

@@ -18,17 +18,15 @@ from core.synthetic import Scene
 from inference.backends import open_backend
 from inference.capture.base import SourceLost
 from inference.capture.live import LiveSource, Reader
-from inference.frame.boxes import Boxes
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
-from inference.frame.smoothing import Habits
-from inference.runner.camera_health import Patience
-from inference.runner.runner import Runner, pick_zones
+from inference.frame.processor import FrameProcessor
+from inference.runner.camera_health import HealthTimeouts
+from inference.runner.runner import Runner, RunnerConfig
+from inference.runner.session import pick_zones
 from inference.runner.sink_worker import Outlet, start_workers
 from inference.sinks import Drive, Sink, open_sinks
 
 RING = 16
-PATIENCE = Patience(stale_intervals=24, backoff_s=0.02, longest_backoff_s=0.1)
+TIMEOUTS = HealthTimeouts(stale_intervals=24, backoff_s=0.02, longest_backoff_s=0.1)
 SAMPLES = 250
 
 
@@ -92,14 +90,11 @@ def main():
     pictures = [scene.render(i)[0] for i in range(RING)]
     source = LiveSource(lambda: Camera30(pictures, max(options.frames // 50, 1)))
     zones = pick_zones(Camera({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
-    assert not isinstance(zones, Boxes)
     backend = open_backend(options.backend, bundle, options.precision, batch=zones.most, threads=1)
     outlets = start_workers(open_sinks(Drive(options, bundle, source, Camera(), zones, ())), lossless=not source.live)
     sampler = Sampler(max(options.frames // SAMPLES, 1))
     outlets.append(Outlet(sampler, lossless=True))
-    runner = Runner(
-        bundle, Pipeline(bundle, backend), source, zones, Mounting(Camera()), outlets, (), PATIENCE, Habits()
-    )
+    runner = Runner(FrameProcessor(bundle, backend, zones), source, outlets, RunnerConfig(timeouts=TIMEOUTS))
     started = time.monotonic()
     runner.run(options.frames)
     seconds = time.monotonic() - started

@@ -1,6 +1,6 @@
 """In steady state a frame allocates no array, and nothing grows.
 
-Counted, from an upright 1280x720 picture to its decision (regions, sight, geometry, engine, decision, smoothing,
+Counted, from an upright 1280x720 picture to its decision (regions, quality, geometry, engine, smoothing, decision,
 summary), after 20 frames of warming up:
 
 - arrays: none, of any size, freed at once or not; also none by OpenCV's binding (`count_arrays`);
@@ -19,15 +19,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from core.geometry.camera_config import Camera
 from core.geometry.frame import Frame
 from core.synthetic import ZONES, Scene
 from inference.backends import availability, open_backend
 from inference.capture.base import Source
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
+from inference.frame.processor import FrameProcessor
 from inference.frame.regions import Zones
-from inference.frame.smoothing import Habits
 from inference.runner.runner import Runner
 from tests.bundles import make_bundle
 from tests.inference.runner.allocations import count_arrays
@@ -37,14 +34,15 @@ RECORD_BYTES = 16_384
 """More than the records of one frame with three zones; a tenth of the smallest picture in here, 224 x 224 x 3."""
 
 
-class Still(Source):
-    """A source of which only the facts are asked."""
+class Ring(Source):
+    """Gives a few pictures round and round."""
+
+    def __init__(self, frames):
+        self._frames, self._n = frames, 0
 
     def read(self, timeout_s):
-        raise NotImplementedError
-
-    def close(self):
-        pass
+        self._n += 1
+        return Frame(self._n, 0, self._frames[self._n % 4], self._n * 33_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +58,15 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def step(request, bundle, frames):
-    """Decide one frame, as the runner does between its source and its sinks."""
+    """Run one frame through the runner, from its source to its sinks."""
     if not availability(request.param).available:
         pytest.skip(f"{request.param} is not available")
     backend = open_backend(request.param, bundle, "fp32", batch=3, threads=1)
     zones = Zones({name: ZONES[name] for name in ("left", "ego")} | {"whole": (0.0, 0.0, 1.0, 1.0)})
-    mounting = Mounting(Camera())
-    runner = Runner(bundle, Pipeline(bundle, backend), Still(), zones, mounting, [], (), habits=Habits())
-    count = [0]
+    runner = Runner(FrameProcessor(bundle, backend, zones), Ring(frames))
 
     def decide():
-        i = count[0] = count[0] + 1
-        decision = runner.decide(Frame(i, 0, frames[i % 4], i * 33_000_000), frames[i % 4])
-        runner.tally.add(decision)
+        runner.run(runner.tally.frames + 1)
 
     for _ in range(20):
         decide()

@@ -73,7 +73,7 @@ def test_a_camera_that_stays_away_is_failed_and_the_command_ends(tmp_path):
 
 
 def test_a_stall_is_stale_within_a_few_intervals_and_says_no_class(tmp_path):
-    done = drive(tmp_path, [*good(5), sleeping(0.3, picture(9)), *good(3, 10)], patience=TIGHT)
+    done = drive(tmp_path, [*good(5), sleeping(0.3, picture(9)), *good(3, 10)], timeouts=TIGHT)
     assert (done.error, done.camera.opened) == (None, 1)
     assert "STALE" in done.states
     stale = next(d for d in done.decisions if d.state is State.STALE)
@@ -82,7 +82,7 @@ def test_a_stall_is_stale_within_a_few_intervals_and_says_no_class(tmp_path):
 
 
 def test_a_driver_that_hangs_is_lost_and_opened_again(tmp_path):
-    done = drive(tmp_path, [*good(4), sleeping(0.9, picture(9)), *good(4, 10)], patience=TIGHT)
+    done = drive(tmp_path, [*good(4), sleeping(0.9, picture(9)), *good(4, 10)], timeouts=TIGHT)
     assert (done.error, done.camera.opened) == (None, 2)
     assert done.states[-3:] == ["STALE", "LOST", "OK"]
 
@@ -90,7 +90,7 @@ def test_a_driver_that_hangs_is_lost_and_opened_again(tmp_path):
 @pytest.mark.parametrize("every", [2, 3])
 def test_a_camera_slower_than_it_says_is_not_taken_for_a_stalled_one_for_long(tmp_path, every):
     done = drive(
-        tmp_path, [*good(3), *[sleeping((every - 1) / FPS, picture(i)) for i in range(20, 34)]], patience=TIGHT
+        tmp_path, [*good(3), *[sleeping((every - 1) / FPS, picture(i)) for i in range(20, 34)]], timeouts=TIGHT
     )
     assert done.error is None
     late = [d.state for d in done.decisions[-6:]]

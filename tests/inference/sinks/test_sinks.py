@@ -13,7 +13,8 @@ from core.errors import InputError
 from inference import sinks
 from inference.commands.run import read_arguments
 from inference.frame.annotate import draw
-from inference.frame.decision import UNPROVED, Decision, Verdict
+from inference.frame.decider import UNPROVED
+from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 from inference.runner.sink_worker import Outlet, start_workers
 from inference.sinks import Drive, Sink, open_sinks

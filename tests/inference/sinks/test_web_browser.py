@@ -12,7 +12,7 @@ import pytest
 
 from core.synthetic import Scene
 from tests.benchmarks.report.browser import CHROMIUM, browse
-from tests.inference.fake_camera import PATIENCE, drive, picture
+from tests.inference.fake_camera import TIMEOUTS, drive, picture
 from tests.inference.sinks.pages import TOKEN, decision, opened, verdict
 
 
@@ -64,7 +64,7 @@ def test_in_a_browser_the_picture_moves_a_stall_shows_and_so_does_its_end(tmp_pa
     camera, sink = Camera(), opened(TOKEN)
     seen = {}
     runner = threading.Thread(
-        target=lambda: seen.update(done=drive(tmp_path, camera, sinks=[sink], patience=replace(PATIENCE, hung_s=60)))
+        target=lambda: seen.update(done=drive(tmp_path, camera, sinks=[sink], timeouts=replace(TIMEOUTS, hung_s=60)))
     )
 
     async def visit(page):

@@ -17,7 +17,7 @@ from inference.capture.base import EndOfStream, SourceLost
 from inference.capture.live import LiveSource, Reader, play_in_real_time
 from inference.capture.reader import CaptureReader
 from inference.capture.v4l2 import Node
-from inference.frame.processor import Pipeline
+from inference.frame.classifier import RegionClassifier
 from inference.runner.supervisor import is_live
 from inference.sources import camera, kind_of, open_source
 from inference.sources.synthetic import ZONES
@@ -194,13 +194,13 @@ def test_the_camera_path_feeds_the_network_what_preprocess_makes_of_the_file(tmp
     """Issue: one preprocessing. The source's frame through Pipeline equals `fill` on `read_image`, byte for byte."""
     folder = write_images(tmp_path / "images", count=1)
     bundle = make_bundle(tmp_path / "bundle")
-    pipeline = Pipeline(bundle, open_backend("null", bundle, "fp32"))
+    classifier = RegionClassifier(bundle, open_backend("null", bundle, "fp32"))
     frame = open_source(str(folder)).read(1.0)
-    pipeline.classify(frame.image_bgr, [whole(frame.image_bgr)])
+    classifier.classify(frame.image_bgr, [whole(frame.image_bgr)])
     image = read_image(folder / "car" / "0.png")
     expected = bundle.geometry.empty(1)
     fill(expected, image, [whole(image)], bundle.geometry)
-    assert pipeline.backend.input_nhwc.tobytes() == expected.tobytes()
+    assert classifier.backend.input_nhwc.tobytes() == expected.tobytes()
 
 
 class Counting(Reader):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,21 +12,25 @@ import pytest
 from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles, runnable
 from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.measured_set import open_field
-from benchmarks.measure.speed.latency import CALLS_PER_TURN, HotPath, Samples, compare, is_same, judge_noise, take_turns
+from benchmarks.measure.speed.latency import (
+    CALLS_PER_TURN,
+    Samples,
+    compare,
+    frame_at,
+    is_same,
+    judge_noise,
+    take_turns,
+    zone_processor,
+)
 from core.data.run_dir import open_run
 from core.errors import InputError
-from core.geometry.camera_config import Camera
-from core.geometry.frame import Frame
 from core.stats import Interval
-from core.synthetic import ZONES
 from inference.backends import open_backend
-from inference.frame.orientation import Mounting
-from inference.frame.processor import Pipeline
-from inference.frame.quality import Sight
-from inference.frame.regions import Zones
-from inference.frame.smoothing import Habits, Steady
-from inference.runner.runner import Runner
-from inference.sources import open_source
+from inference.commands.run import drive, read_arguments
+from inference.frame.orientation import FrameOrientation
+from inference.frame.processor import FrameConfig, FrameProcessor, Timings
+from inference.frame.quality import FrameQuality
+from inference.frame.smoothing import TemporalSmoother
 from tests.bundles import make_bundle
 
 
@@ -51,19 +56,19 @@ def test_frame(benchmark, candidate):
     frame = synthetic_frames(1)[0]
     with open_field([candidate]) as (opened, refused):
         assert not refused
-        benchmark(opened[0][1].answer, frame)
+        benchmark(lambda: opened[0][1].process(frame_at(0, frame)))
 
 
 class Recorder:
-    """A hot path that writes down who was called."""
-
-    infer_ns = 500
+    """A frame processor that writes down which one was called, and with what."""
 
     def __init__(self, name, log):
-        self.name, self.log, self.pipeline = name, log, self
+        self.name, self.log, self.seen = name, log, []
 
-    def answer(self, frame):
+    def process(self, frame):
         self.log.append(self.name)
+        self.seen.append(frame.image_bgr)
+        return SimpleNamespace(timings=Timings(0, 500, 0))
 
 
 def test_every_round_holds_one_turn_of_everyone():
@@ -82,26 +87,27 @@ def test_every_round_holds_one_turn_of_everyone():
 
 
 def test_a_frame_was_just_written_as_a_camera_writes_it():
-    seen, frames = [], synthetic_frames(2)
-    recorder = Recorder("a", [])
-    recorder.answer = seen.append
+    frames, recorder = synthetic_frames(2), Recorder("a", [])
     take_turns([recorder], frames, samples=1)
-    timed = seen[-CALLS_PER_TURN:]
+    timed = recorder.seen[-CALLS_PER_TURN:]
     assert not any(frame is kept for frame in timed for kept in frames)
     assert all(np.array_equal(frame, frames[i % 2]) for i, frame in enumerate(timed))
 
 
-def test_the_hot_path_answers_as_the_car_does(tmp_path):
-    """The same frame through the benchmark's path and through the runner: the same verdict on the ego zone."""
+def test_what_is_timed_is_the_cars_own_processor(tmp_path, monkeypatch):
+    """The object that a drive runs and the one that the benchmark times are one class, configured alike."""
+    built = []
+    honest = FrameProcessor.__init__
+
+    def record(self, bundle, backend, regions, config=None):
+        honest(self, bundle, backend, regions, config)
+        built.append((type(self), config or FrameConfig()))
+
+    monkeypatch.setattr(FrameProcessor, "__init__", record)
     bundle = make_bundle(tmp_path / "bundle")
-    frame = synthetic_frames(1)[0]
-    backend = open_backend("ort", bundle, "fp32", batch=3, threads=1)
-    pipeline = Pipeline(bundle, backend)
-    source, mounting = open_source("synthetic://"), Mounting(Camera())
-    runner = Runner(bundle, pipeline, source, Zones(ZONES), mounting, [], (), habits=Habits())
-    said = runner.decide(Frame(0, 0, frame), frame)
-    expected = next(v for v in said.verdicts if v.name == "ego")
-    assert HotPath(bundle, pipeline).answer(frame) == (expected,)
+    drive(read_arguments([str(bundle.path), "--source", "synthetic://?frames=1&width=160&height=90"]))
+    zone_processor(bundle, open_backend("null", bundle, "fp32"))
+    assert built[0] == built[1]
 
 
 def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_path, monkeypatch):
@@ -115,11 +121,12 @@ def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_pat
 
         return slow
 
-    for owner, name, takes_ms in ((Mounting, "upright", 1), (Sight, "look", 2), (Steady, "settle", 4)):
+    parts = (FrameOrientation, "upright", 1), (FrameQuality, "analyze", 2), (TemporalSmoother, "update", 4)
+    for owner, name, takes_ms in parts:
         monkeypatch.setattr(owner, name, slowed(getattr(owner, name), takes_ms))
     bundle = make_bundle(tmp_path / "bundle")
-    path = HotPath(bundle, Pipeline(bundle, open_backend("null", bundle, "fp32")))
-    (samples,) = take_turns([path], synthetic_frames(2, (160, 96)), samples=1)
+    processor = zone_processor(bundle, open_backend("null", bundle, "fp32"))
+    (samples,) = take_turns([processor], synthetic_frames(2, (160, 96)), samples=1)
     assert (samples.frame_ms == 1 + 2 + 4).all()
 
 

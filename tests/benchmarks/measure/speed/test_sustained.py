@@ -83,7 +83,7 @@ def test_a_steady_machine_does_not_drift():
 
 
 class Slow:
-    def answer(self, frame):
+    def process(self, frame):
         return None
 
 

@@ -1,0 +1,78 @@
+"""From probabilities to verdicts, and from verdicts to the state of the frame: both are decided here alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from core.bundle.contract import Probs
+from inference.frame.abstain import AbstainRule, Estimate
+from inference.frame.decision import Verdict
+from inference.frame.quality import QualityReport
+from inference.frame.regions import Regions
+from inference.frame.smoothing import TemporalSmoother
+from inference.frame.states import State, worst
+
+UNPROVED = (
+    "the model has no background class, so in a fixed zone it would name a class of an empty road too: "
+    "train with a background class, or give boxes from a detector (--boxes)"
+)
+"""The reason of the state UNPROVED, and the two ways out."""
+FROZEN = "the picture is frozen"
+
+
+class Decider:
+    """Makes one verdict for each region, and the state of the frame."""
+
+    def __init__(
+        self, classes: Sequence[str], rule: AbstainRule, smoother: TemporalSmoother | None, *, unproved: bool = False
+    ) -> None:
+        """unproved: no class may be reported for these regions."""
+        self._classes, self._rule, self._unproved = tuple(classes), rule, unproved
+        self._smoother = None if unproved else smoother
+
+    def decide(
+        self, regions: Regions, probs_nc: Probs, quality: QualityReport, now_ms: float
+    ) -> tuple[tuple[Verdict, ...], State, str]:
+        """Return the verdicts, the state of the frame and its reason. probs_nc: float32 (regions, classes)."""
+        # a frozen picture that is also black stays BLIND: of the two, that reason names the remedy
+        frozen = quality.frozen and not any(quality.blind_n)
+        verdicts = []
+        rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
+        for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
+            raw = row_c.index(max(row_c))
+            top, prob, accepted = self._estimate(name, row_c, raw, blind is None, now_ms)
+            state = self._state(accepted, blind, frozen)
+            leader, label = self._classes[top], self._classes[top] if state is State.OK else None
+            truth = regions.truth.get(name)
+            verdicts.append(Verdict(name, rect, state, label, leader, prob, self._classes[raw], truth, blind))
+        if frozen:
+            self.reset()
+            return tuple(verdicts), State.STALE, FROZEN
+        state = worst([v.state for v in verdicts]) if verdicts else State.OK
+        return tuple(verdicts), state, UNPROVED if state is State.UNPROVED else ""
+
+    def reset(self) -> None:
+        """Forget what was smoothed so far: the frames before a gap say nothing about those after it."""
+        if self._smoother is not None:
+            self._smoother.reset()
+
+    def _state(self, accepted: bool, blind: str | None, frozen: bool) -> State:
+        """Return the state of one region: the first reason against its class decides."""
+        if blind is not None:
+            return State.BLIND
+        if frozen:
+            return State.STALE
+        if self._unproved:
+            return State.UNPROVED
+        return State.OK if accepted else State.UNKNOWN
+
+    def _estimate(self, name: str, row_c: list[float], raw: int, visible: bool, now_ms: float) -> Estimate:
+        """Return the class that leads in a region, over time where that is smoothed."""
+        finite = math.isfinite(sum(row_c))
+        if self._smoother is not None:
+            if visible and finite:
+                return self._smoother.update(name, row_c, now_ms)
+            self._smoother.forget(name)
+        # a network that returns NaN is sure of nothing
+        return self._rule.estimate(row_c, raw) if finite else Estimate(raw, 0.0, False)

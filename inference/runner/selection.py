@@ -1,0 +1,48 @@
+"""Which backend and precision run a bundle, where the command does not name them."""
+
+from __future__ import annotations
+
+import logging
+
+from core.bundle.contract import PRECISIONS, Bundle
+from core.errors import InputError
+from inference import backends
+
+log = logging.getLogger(__name__)
+
+
+def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
+    """Return what to open: what was asked for, else the production choice, else int8 if its gates hold, else fp32.
+
+    Raises InputError for a precision that the bundle lacks or whose gates failed.
+    """
+    choice = bundle.choice
+    backend = backend or first_available(bundle, choice.backend if choice else "ort", precision)
+    able = backends.find(backend).PRECISIONS
+    proved = bundle.precisions
+    if precision is None and choice and choice.precision in able:
+        precision = choice.precision
+    if precision is None:
+        precision = next((p for p in ("int8", "fp32", *PRECISIONS) if p in proved and p in able), "fp32")
+    if precision not in PRECISIONS:
+        raise InputError(f"there is no precision {precision!r}: choose from {', '.join(proved)}")
+    if backend != "null" and precision not in proved:
+        held = ", ".join(proved) or "none"
+        raise InputError(f"{bundle.path} has no proved {precision} (its gates hold for: {held}): export the run again")
+    return backend, precision
+
+
+def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
+    """Return the backend `wanted`, or the next available one that runs something of the bundle.
+
+    Says on stderr why one is passed over. Where none is available, `wanted` is returned, to be refused as it is opened.
+    """
+    for name in dict.fromkeys([wanted, "ort", *backends.names()]):
+        able = set(backends.find(name).PRECISIONS) & ({precision} if precision else set(bundle.precisions))
+        if name != wanted and (name == "null" or not able):
+            continue
+        found = backends.availability(name)
+        if found.available:
+            return name
+        log.warning(f"the backend {name} is not available ({found.reason}): {found.hint}")
+    return wanted
