@@ -17,7 +17,7 @@ from inference.commands import doctor
 from inference.commands import verify as command
 from inference.commands.run import drive, read_arguments
 from inference.proof import verify
-from inference.runner.runner import pick_backend_and_precision
+from inference.runner.selection import pick_backend_and_precision
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 
