@@ -19,7 +19,7 @@ from sklearn.metrics import (
 from core.data.pack import Pack
 from core.stats import calibration_error, risk_coverage
 from models.deployed import Deployed
-from training.compute.world import ALONE, World
+from training.compute.distribution import SINGLE_PROCESS, DistContext
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -28,7 +28,7 @@ TEMPERATURES = (0.05, 20.0)
 LEAST_COVERAGE = 0.5
 
 
-def evaluate(deployed: Deployed, pack: Pack, split: str, world: World = ALONE) -> tuple[Floats, Labels]:
+def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SINGLE_PROCESS) -> tuple[Floats, Labels]:
     """Return float32 (n, classes) logits of a split, always computed in fp32, and its labels.
 
     Several processes share the work; each must call this.
@@ -39,12 +39,12 @@ def evaluate(deployed: Deployed, pack: Pack, split: str, world: World = ALONE) -
     deployed.eval()
     logits = torch.zeros(len(rows), len(pack.classes))
     with torch.inference_mode():
-        for at in range(world.rank * EVALUATED_AT_ONCE, len(rows), world.size * EVALUATED_AT_ONCE):
+        for at in range(dist.rank * EVALUATED_AT_ONCE, len(rows), dist.size * EVALUATED_AT_ONCE):
             frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVALUATED_AT_ONCE]]))
             inputs = deployed.normalise(frames.to(device)).contiguous(memory_format=torch.channels_last)
             logits[at : at + EVALUATED_AT_ONCE] = deployed.network(inputs).float().cpu()
     deployed.train(was_training)
-    return world.add(logits).numpy(), pack.labels_n[rows]
+    return dist.add(logits).numpy(), pack.labels_n[rows]
 
 
 def loss_and_accuracy(logits_nc: Floats, labels_n: Labels) -> tuple[float, float]:

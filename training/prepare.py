@@ -22,7 +22,7 @@ COPIED_AT_ONCE = 1024
 Rows = NDArray[np.int64]
 
 
-class Feed(Protocol):
+class BatchPreparer(Protocol):
     """Two halves: what a thread prepares on the host, and what is left to do when the step asks for the batch."""
 
     def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
@@ -32,7 +32,7 @@ class Feed(Protocol):
         """Return the augmented frames, uint8 (n, S, S, 3)."""
 
 
-class OnHost:
+class HostAugment:
     """The thread does everything; for a GPU the frames lie in pinned memory: nobody waits for their way there."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
@@ -49,7 +49,7 @@ class OnHost:
         return prepared
 
 
-class OnDevice:
+class DeviceAugment:
     """The device augments; `resident_nhwc`, where there is one, holds the pack there already."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], device: str, resident_nhwc: Tensor | None = None) -> None:
@@ -69,11 +69,11 @@ class OnDevice:
         return gpu.augment(frames, packed, self.erased_rgb)
 
 
-def open_feed(pack: Pack, mean: tuple[float, ...], device: str = "cpu", place: str = "host") -> Feed:
-    """Return the feed of a device; on a GPU the pack is resident when it fits. `place`: `host` or `device`."""
+def open_preparer(pack: Pack, mean: tuple[float, ...], device: str = "cpu", place: str = "host") -> BatchPreparer:
+    """Return what prepares the batches; on a GPU the pack is resident when it fits. `place`: `host` or `device`."""
     if place == "host":
-        return OnHost(pack, mean, pinned=device.startswith("cuda"))
-    return OnDevice(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None)
+        return HostAugment(pack, mean, pinned=device.startswith("cuda"))
+    return DeviceAugment(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None)
 
 
 def choose_place(asked: str, device: str) -> str:

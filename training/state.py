@@ -1,4 +1,4 @@
-"""The state of an unfinished training: written whole or not at all, so that a kill loses an epoch and nothing else."""
+"""The state of a training: everything that a step changes, saved whole or not at all, and restored to the last bit."""
 
 from __future__ import annotations
 
@@ -8,29 +8,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from core.errors import InputError
 from core.files import replacing, write_json
+from training.optimizer import Average
 from training.recipe import Recipe
 from training.schedule import Plateau
 
-Row = dict[str, float]
+HistoryRow = dict[str, float]
 KEY = "rearguard"
 
 
+class StepTotals(NamedTuple):
+    """Sums over the steps of an epoch so far, over all processes."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    clipped: float = 0.0
+    """Steps whose gradient was clipped."""
+    images: float = 0.0
+
+
+NO_TOTALS = StepTotals()
+
+
 @dataclass(frozen=True)
-class Track:
-    """How far training is, and all that it remembers beside tensors."""
+class TrainProgress:
+    """How far training is, and everything it remembers besides tensors."""
 
     epoch: int = 0
     """Epochs finished."""
     step: int = 0
-    """Steps finished of the epoch after."""
-    totals: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
-    """Of those steps: summed loss, right answers, clipped steps, images."""
+    """Steps finished of the current epoch."""
+    totals: StepTotals = NO_TOTALS
+    """The totals of those steps, as they were saved."""
     rate_scale: float = 1.0
     """Below 1 after the loss was not a number once."""
     plateau: Plateau = field(default_factory=Plateau)
@@ -38,34 +53,113 @@ class Track:
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     stop_value: float = math.inf
-    """The best value of what early stopping watches, lower is better."""
+    """The best value of the metric that early stopping watches; lower is better."""
     stop_epoch: int = 0
-    """When it was reached, in epochs finished."""
-    history: tuple[Row, ...] = ()
+    """The number of epochs finished when it was reached."""
+    history: tuple[HistoryRow, ...] = ()
 
-    def after_epoch(self, row: Row, recipe: Recipe) -> Track:
-        """Return the track after an epoch with these figures of val."""
+    @property
+    def improved(self) -> bool:
+        """Tell whether the last epoch is the best so far."""
+        return self.best_epoch == self.epoch
+
+    def with_epoch(self, row: HistoryRow, recipe: Recipe) -> TrainProgress:
+        """Return the progress after an epoch with these figures of val."""
         epoch, accuracy, loss = self.epoch + 1, row["val_accuracy"], row["val_loss"]
-        track = replace(
-            self, epoch=epoch, step=0, totals=(0.0,) * 4, plateau=self.plateau.after(loss, recipe),
+        progress = replace(
+            self, epoch=epoch, step=0, totals=NO_TOTALS, plateau=self.plateau.after(loss, recipe),
             history=(*self.history, row),
         )  # fmt: skip
         if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
-            track = replace(track, best_epoch=epoch, best_accuracy=accuracy, best_loss=loss)
+            progress = replace(progress, best_epoch=epoch, best_accuracy=accuracy, best_loss=loss)
         watched = loss if recipe.stop_metric == "loss" else -accuracy
         if watched < self.stop_value:
-            track = replace(track, stop_value=watched, stop_epoch=epoch)
-        return track
+            progress = replace(progress, stop_value=watched, stop_epoch=epoch)
+        return progress
 
     def finished(self, recipe: Recipe) -> bool:
-        """Tell whether no epoch is left, or early stopping says so."""
+        """Tell whether no epoch is left, or early stopping ends the training."""
         patience = recipe.stop_patience
         return self.epoch >= recipe.epochs or bool(patience and self.epoch - self.stop_epoch >= patience)
 
 
+@dataclass
+class TrainState:
+    """Everything that training changes. The tensors stay where they are: a step and `restore` write into them."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    scaler: torch.amp.GradScaler
+    """The loss scaling of fp16; it does nothing in another precision."""
+    totals: Tensor
+    """StepTotals of the epoch so far, float64 (4,) on the device."""
+    progress: TrainProgress = field(default_factory=TrainProgress)
+
+    @property
+    def eval_network(self) -> nn.Module:
+        """The network that is evaluated and saved: the averaged one where there is one."""
+        return self.average.network if self.average else self.network
+
+    def begin_step(self, rate: float) -> None:
+        """Set the two numbers of the next step that the host knows: the rate, and how far the average moves."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.average:
+            self.average.begin_step()
+
+    def end_epoch(self, row: HistoryRow, recipe: Recipe) -> None:
+        """Add an epoch's figures to the progress, and start the totals of the next one."""
+        self.progress = self.progress.with_epoch(row, recipe)
+        self.totals.zero_()
+
+    def save(self, folder: Path) -> None:
+        """Write `state.safetensors`, the whole state, and `state.json`, the progress to be read by people."""
+        progress = replace(self.progress, totals=StepTotals(*self.totals.tolist()))
+        with disk_full_is_an_input_error(folder):
+            write_state(folder, progress, self.tensors())
+
+    def load(self, folder: Path) -> None:
+        """Go back to the state in `folder`; when there is none, stay as it is. Raises InputError when it is damaged."""
+        if saved := read_state(folder):
+            self.progress, tensors = saved
+            self.totals.copy_(torch.tensor(self.progress.totals, dtype=torch.float64))
+            self.restore(tensors)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return a copy on the CPU of every tensor that a step changes, by name."""
+        everything = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average:
+            everything |= {f"average.{name}": value for name, value in self.average.tensors().items()}
+        for i, parameter in enumerate(self._parameters()):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                everything[f"optimizer.{i}.{name}"] = value
+        everything |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what `tensors` returned, memory layout included: the next step is the same to the last bit."""
+        self.network.load_state_dict(_below("network.", tensors))
+        if self.average:
+            self.average.restore(_below("average.", tensors))
+        self.optimizer.state.clear()
+        for i, parameter in enumerate(self._parameters()):
+            state = {}
+            for name, value in _below(f"optimizer.{i}.", tensors).items():
+                like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                state[name] = like.detach().copy_(value)
+            if state:
+                self.optimizer.state[parameter] = state
+        if scaler := _below("scaler.", tensors):
+            self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
 @contextmanager
-def saving(folder: Path) -> Iterator[None]:
-    """Turn what a full disk raises into InputError: what was written before is whole, and is gone on from."""
+def disk_full_is_an_input_error(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk into InputError: what was written before is whole, and training can resume."""
     from safetensors import SafetensorError
 
     try:
@@ -75,31 +169,33 @@ def saving(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder} cannot be written ({reason}): make room, then go on with --resume") from None
 
 
-def save_state(folder: Path, track: Track, tensors: dict[str, Tensor]) -> None:
-    """Write `state.safetensors`, which holds the track too, and `state.json`, the track to be read by people."""
+def write_state(folder: Path, progress: TrainProgress, tensors: dict[str, Tensor]) -> None:
+    """Write both files of a state; the tensors' file holds the progress too, so that the two cannot part."""
     from safetensors.torch import save_file
 
-    body = asdict(track)
+    body = asdict(progress)
     with replacing(folder / "state.safetensors") as temporary:
         save_file(tensors, str(temporary), metadata={KEY: json.dumps(body)})
     readable = {name: None if value in (math.inf, -math.inf) else value for name, value in body.items()}
-    write_json(folder / "state.json", readable | {"plateau": track.plateau.as_json()})
+    write_json(folder / "state.json", readable | {"plateau": progress.plateau.as_json()})
 
 
-def load_state(folder: Path) -> tuple[Track, dict[str, Tensor]] | None:
-    """Read what `save_state` wrote; None when there is nothing. Raises InputError when it is damaged."""
+def read_state(folder: Path) -> tuple[TrainProgress, dict[str, Tensor]] | None:
+    """Read what `write_state` wrote; None when there is nothing. Raises InputError when it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     file = folder / "state.safetensors"
-    for leftover in folder.glob(".state.*.tmp"):
-        leftover.unlink(missing_ok=True)
     if not file.is_file():
         return None
     try:
         with safe_open(str(file), framework="pt") as stream:
-            body: dict[str, Any] = json.loads(stream.metadata()[KEY])
+            body = json.loads(stream.metadata()[KEY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-        body |= {"totals": tuple(body["totals"]), "history": tuple(body["history"])}
-        return Track(**(body | {"plateau": Plateau(**body["plateau"])})), tensors
+        body |= {"totals": StepTotals(*body["totals"]), "history": tuple(body["history"])}
+        return TrainProgress(**(body | {"plateau": Plateau(**body["plateau"])})), tensors
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{file} is damaged ({str(error)[:100]}): remove {folder} and train again") from None
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -10,22 +10,22 @@ from torch.nn.functional import interpolate, kl_div, log_softmax
 
 from core.errors import InputError
 from models.checkpoint import load
-from training.compute.mode import Mode
+from training.compute.mode import Compute
 
 
 class Teacher:
     """A checkpoint in eval mode, asked at the size it was trained at."""
 
-    def __init__(self, path: Path, classes: tuple[str, ...], mode: Mode, device: str) -> None:
+    def __init__(self, path: Path, classes: tuple[str, ...], compute: Compute) -> None:
         checkpoint = load(path)
         if checkpoint.facts.classes != classes:
             raise InputError(
                 f"{path} knows {', '.join(checkpoint.facts.classes)}, the pack {', '.join(classes)}: "
                 "give --teacher a checkpoint that was trained on the same classes"
             )
-        self.size_px, self.mode = checkpoint.facts.geometry.size_px, mode
-        self.deployed = checkpoint.network().to(device)
-        self.network = mode.prepare(self.deployed.network)
+        self.size_px, self.mode = checkpoint.facts.geometry.size_px, compute.mode
+        self.deployed = checkpoint.network().to(compute.device)
+        self.network = compute.mode.prepare(self.deployed.network)
 
     @torch.no_grad()
     def logits(self, frames_nhwc: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import pytest
 from core.errors import InputError
 from export.commands.bundle import main as export
 from tests.export.runs import ARCH
+from training import train as loop
 from training.commands.train import main as train
-from training.step import Learner
 
 SETTINGS = ["--models", ARCH, "--precision", "fp32", "--memory-format", "channels_last", "--threads", "1"]
 
@@ -18,16 +18,16 @@ SETTINGS = ["--models", ARCH, "--precision", "fp32", "--memory-format", "channel
 def stopped(pack_path, tmp_path, monkeypatch):
     """The arguments of a training that was told to end in its second epoch."""
     arguments = [str(pack_path), "--out", str(tmp_path / "run"), *SETTINGS, "--epochs", "2", "--batch", "32"]
-    step, steps = Learner.step, []
+    step, steps = loop.train_step, []
 
-    def hearing(self, *values):
+    def hearing(*values):
         steps.append(1)
         if len(steps) == 6:  # an epoch has 4
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *values)
+        step(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "step", hearing)
+        patch.setattr(loop, "train_step", hearing)
         assert train(arguments) == 128 + signal.SIGTERM
     return arguments
 

@@ -19,14 +19,15 @@ from core.data.pack import open_pack
 from models.checkpoint import load
 from models.deployed import Deployed
 from tests.export.runs import write_pack
+from tests.training.learner import Learner
 from training import prepare
+from training import train as loop
 from training.augment import gpu
 from training.augment.params import sample_params
 from training.batches import Batches
 from training.commands.train import main
-from training.compute.mode import Mode
+from training.compute.mode import ComputeMode
 from training.recipes import named
-from training.step import Learner
 
 ARCH = "squeezenet_inspired"
 RECIPE = dataclasses.replace(named("edge"), batch=16)
@@ -68,9 +69,9 @@ def test_the_device_augments_as_the_cpu_does(device, batch, name):
 def test_a_pack_on_the_device_gives_the_batches_of_the_host(device, pack, resident, monkeypatch):
     """Resident where it fits; else read from the memory-mapped file and, for a GPU, sent from pinned memory."""
     monkeypatch.setattr(prepare, "_fits", lambda *_: resident)
-    ours = Batches(pack, RECIPE, 3, prepare.open_feed(pack, MEAN, device, "device")).epoch(1)
-    theirs = Batches(pack, RECIPE, 3, prepare.OnHost(pack, MEAN)).epoch(1)
-    for (frames, labels), (same, expected) in zip(ours, theirs, strict=True):
+    ours = Batches(pack, RECIPE, 3, prepare.open_preparer(pack, MEAN, device, "device")).epoch(1)
+    theirs = Batches(pack, RECIPE, 3, prepare.HostAugment(pack, MEAN)).epoch(1)
+    for (frames, labels, _), (same, expected, _) in zip(ours, theirs, strict=True):
         assert torch.equal(labels.cpu(), expected)
         assert mean_difference(frames, same) < 3
 
@@ -79,23 +80,23 @@ def test_a_step_is_that_of_the_cpu(device, batch):
     recipe = dataclasses.replace(RECIPE, dropout_squeezenet=0.0, optimizer="sgd")
     totals, weights = [], []
     for where in (device, "cpu"):
-        learner = Learner(ARCH, 3, recipe, Mode("fp32", "channels_last"), device=where)
+        learner = Learner(ARCH, 3, recipe, ComputeMode("fp32", "channels_last"), device=where)
         totals.append([learner.step(*batch, 1e-2, step).cpu() for step in range(3)])
-        weights.append(torch.cat([p.detach().cpu().flatten() for p in learner.network.parameters()]))
+        weights.append(torch.cat([p.detach().cpu().flatten() for p in learner.state.network.parameters()]))
     assert torch.allclose(torch.stack(totals[0])[:, 0], torch.stack(totals[1])[:, 0], rtol=1e-2)
     assert torch.allclose(*weights, atol=1e-2)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_restored_learner_takes_the_same_step(device, batch, precision):
-    first, other = (Learner(ARCH, 3, RECIPE, Mode(precision), seed=seed, device=device) for seed in (0, 9))
+    first, other = (Learner(ARCH, 3, RECIPE, ComputeMode(precision), seed=seed, device=device) for seed in (0, 9))
     for step in range(4):
         first.step(*batch, 1e-3, step)
-    other.restore(first.tensors())
+    other.state.restore(first.state.tensors())
     totals = [one.step(*batch, 1e-3, 4).cpu() for one in (first, other)]
     assert totals[0].isfinite().all()
     assert torch.allclose(*totals, rtol=1e-3)
-    ours, theirs = first.tensors(), other.tensors()
+    ours, theirs = first.state.tensors(), other.state.tensors()
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name].float(), theirs[name].float(), atol=1e-2) for name in ours)
 
@@ -114,15 +115,15 @@ def losses(run):
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(device, pack, run, tmp_path, monkeypatch):
-    step, steps = Learner.step, []
+    step, steps = loop.train_step, []
 
-    def stopping(self, *values):
+    def stopping(*values):
         steps.append(1)
         if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *values)
+        step(*values)
 
-    monkeypatch.setattr(Learner, "step", stopping)
+    monkeypatch.setattr(loop, "train_step", stopping)
     arguments = [str(pack.path), "--out", str(tmp_path / "run"), *SETTINGS, "--device", device]
     assert main(arguments) == 128 + signal.SIGTERM
     assert not main([*arguments, "--resume"])

@@ -10,7 +10,7 @@ import safetensors.torch
 
 from training import train as loop
 from training.commands.train import main
-from training.step import Learner
+from training.state import TrainState
 
 MOMENTS = ("step", "write", "between")
 
@@ -21,17 +21,17 @@ def die() -> None:
 
 def arm(moment: str, number: int) -> None:
     """Die at the `number`th step, inside the `number`th write of a file of weights, or after the best was written."""
-    step, save, save_state = Learner.step, safetensors.torch.save_file, loop.save_state
+    step, save, save_state = loop.train_step, safetensors.torch.save_file, TrainState.save
     left = [number]
 
     def due() -> bool:
         left[0] -= 1
         return left[0] < 0
 
-    def dying_step(self, *arguments):
+    def dying_step(*arguments):
         if due():
             die()
-        return step(self, *arguments)
+        step(*arguments)
 
     def dying_save(tensors, path, metadata=None):
         save(tensors, path, metadata)
@@ -45,11 +45,11 @@ def arm(moment: str, number: int) -> None:
         save_state(*arguments)
 
     if moment == "step":
-        Learner.step = dying_step
+        loop.train_step = dying_step
     elif moment == "write":
         safetensors.torch.save_file = dying_save
     else:
-        loop.save_state = dying_state
+        TrainState.save = dying_state
 
 
 def train_until(moment: str, number: int, arguments: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from core.data.pack import COLUMNS, SCHEMA, open_pack, shard_name
 from core.geometry.preprocess import Geometry
 from training.batches import Batches
-from training.prepare import open_feed
+from training.prepare import open_preparer
 from training.recipes import named
 
 ROWS, SIZE_PX, SHARD_ROWS = 252_723, 224, 28_000
@@ -45,7 +45,7 @@ def memory_mb(kind):
 def begin_an_epoch(path):
     """Return what a hundred batches, of an epoch that is not the first, added to this process's own memory, in MB."""
     pack, recipe = open_pack(path), dataclasses.replace(plain(), batch=32)
-    batches = Batches(pack, recipe, 0, open_feed(pack, (0.5, 0.5, 0.5)))
+    batches = Batches(pack, recipe, 0, open_preparer(pack, (0.5, 0.5, 0.5)))
     before, epoch = memory_mb("RssAnon"), batches.epoch(3)
     for _ in range(100):
         next(epoch)
@@ -69,7 +69,7 @@ def test_a_pack_of_38_gb_is_trained_on_in_little_memory(sparse):
 def test_the_shuffle_of_a_large_pack_is_a_full_one(sparse):
     """Every row once, in an order that has to do neither with the rows' own nor with another epoch's."""
     pack = open_pack(sparse)
-    batches = Batches(pack, named("after"), 0, open_feed(pack, (0.5, 0.5, 0.5)))
+    batches = Batches(pack, named("after"), 0, open_preparer(pack, (0.5, 0.5, 0.5)))
     first, second = batches.order(0), batches.order(1)
     assert np.array_equal(np.sort(first), pack.rows("train"))
     n = len(first)

@@ -13,7 +13,7 @@ from training import prepare
 from training.augment import cpu as augment
 from training.batches import Batches
 from training.commands.train import main
-from training.prepare import OnDevice, OnHost, load_resident
+from training.prepare import DeviceAugment, HostAugment, load_resident
 from training.recipes import named
 
 MEAN = (0.485, 0.456, 0.406)
@@ -32,8 +32,8 @@ def batches(pack, feed):
 
 
 def test_the_device_makes_the_batches_of_the_host(pack):
-    for (ours, labels), (theirs, same) in zip(
-        batches(pack, OnDevice(pack, MEAN, "cpu")), batches(pack, OnHost(pack, MEAN)), strict=True
+    for (ours, labels, _), (theirs, same, _) in zip(
+        batches(pack, DeviceAugment(pack, MEAN, "cpu")), batches(pack, HostAugment(pack, MEAN)), strict=True
     ):
         assert torch.equal(labels, same)
         assert (ours.int() - theirs.int()).abs().float().mean() < 3
@@ -43,8 +43,10 @@ def test_a_resident_pack_gives_the_same_batches(pack, monkeypatch):
     monkeypatch.setattr(prepare, "COPIED_AT_ONCE", 7)
     resident = load_resident(pack, "cpu")
     assert np.array_equal(resident.numpy(), pack.images_nhwc)
-    for (ours, _), (theirs, _) in zip(
-        batches(pack, OnDevice(pack, MEAN, "cpu", resident)), batches(pack, OnDevice(pack, MEAN, "cpu")), strict=True
+    for (ours, *_), (theirs, *_) in zip(
+        batches(pack, DeviceAugment(pack, MEAN, "cpu", resident)),
+        batches(pack, DeviceAugment(pack, MEAN, "cpu")),
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
 
@@ -75,8 +77,8 @@ def test_early_epochs_have_small_images_and_the_same_labels(pack):
     recipe = dataclasses.replace(RECIPE, start_size=0.5, full_size_at=0.5, epochs=4)
     size_px = pack.geometry.size_px
     for epoch, side in ((0, size_px // 2), (2, size_px)):
-        of = Batches(pack, recipe, 3, OnHost(pack, MEAN)).epoch(epoch)
-        full = Batches(pack, RECIPE, 3, OnHost(pack, MEAN)).epoch(epoch)
-        for (frames, labels), (_, same) in zip(of, full, strict=True):
+        of = Batches(pack, recipe, 3, HostAugment(pack, MEAN)).epoch(epoch)
+        full = Batches(pack, RECIPE, 3, HostAugment(pack, MEAN)).epoch(epoch)
+        for (frames, labels, _), (_, same, _) in zip(of, full, strict=True):
             assert frames.shape[1:] == (side, side, 3)
             assert torch.equal(labels, same)

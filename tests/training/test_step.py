@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from training.compute.mode import Mode
+from tests.training.learner import Learner
+from training.compute.mode import ComputeMode
+from training.optimizer import build_optimizer
 from training.recipes import named
-from training.step import Learner, build_optimizer
 
 EDGE = named("edge")
 FRAMES = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -13,7 +14,7 @@ LABELS = torch.arange(8) % 3
 
 
 def learner(recipe=EDGE, arch="squeezenet_inspired", memory_format="channels_last", seed=0):
-    return Learner(arch, 3, recipe, Mode("fp32", memory_format), seed=seed)
+    return Learner(arch, 3, recipe, ComputeMode("fp32", memory_format), seed=seed)
 
 
 def same(a, b):
@@ -28,24 +29,24 @@ def test_a_restored_learner_takes_the_same_step_to_the_last_bit(optimizer, memor
     for step in range(3):
         first.step(FRAMES, LABELS, 1e-3, step)
     other = learner(recipe, memory_format=memory_format, seed=9)
-    other.restore(first.tensors())
+    other.state.restore(first.state.tensors())
     for one in (first, other):
         one.step(FRAMES, LABELS, 1e-3, 3)
-    assert same(first.tensors(), other.tensors())
+    assert same(first.state.tensors(), other.state.tensors())
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_restored_learner_in_half_precision_takes_the_same_step(precision):
     """In fp16 the loss is scaled, and the scale is remembered; the first steps overflow, and are left out."""
-    first, other = (Learner("squeezenet_inspired", 3, EDGE, Mode(precision), seed=seed) for seed in (0, 9))
+    first, other = (Learner("squeezenet_inspired", 3, EDGE, ComputeMode(precision), seed=seed) for seed in (0, 9))
     for step in range(4):
         first.step(FRAMES, LABELS, 1e-3, step)
-    other.restore(first.tensors())
+    other.state.restore(first.state.tensors())
     for one in (first, other):
         totals = one.step(FRAMES, LABELS, 1e-3, 4)
         assert totals.isfinite().all()
-    assert same(first.tensors(), other.tensors())
-    assert ("scaler.scale" in first.tensors()) == (precision == "fp16")
+    assert same(first.state.tensors(), other.state.tensors())
+    assert ("scaler.scale" in first.state.tensors()) == (precision == "fp16")
 
 
 def test_dropout_depends_on_the_step_s_seed_alone():
@@ -58,7 +59,7 @@ def test_dropout_depends_on_the_step_s_seed_alone():
 
 
 def test_norm_and_bias_are_spared_from_decay():
-    network = learner().network
+    network = learner().state.network
     groups = build_optimizer(network, EDGE).param_groups
     assert {p.ndim > 1 for p in groups[0]["params"]} == {True}
     assert {p.ndim > 1 for p in groups[1]["params"]} == {False}
@@ -66,7 +67,7 @@ def test_norm_and_bias_are_spared_from_decay():
 
 
 def test_published_recipes_decay_everything():
-    assert len(build_optimizer(learner().network, named("after")).param_groups) == 1
+    assert len(build_optimizer(learner().state.network, named("after")).param_groups) == 1
 
 
 def test_the_average_equals_its_plain_twin():
@@ -74,10 +75,10 @@ def test_the_average_equals_its_plain_twin():
     name, twin = "0.0.weight", None
     for step in range(6):
         one.step(FRAMES, LABELS, 1e-2, step)
-        now = dict(one.network.named_parameters())[name].detach().clone()
+        now = dict(one.state.network.named_parameters())[name].detach().clone()
         decay = min(0.9, (1 + step) / (10 + step))
         twin = now if twin is None else decay * twin + (1 - decay) * now
-    assert torch.allclose(dict(one.kept().named_parameters())[name], twin, atol=1e-6)
+    assert torch.allclose(dict(one.state.eval_network.named_parameters())[name], twin, atol=1e-6)
 
 
 def test_a_clipped_step_is_counted():

@@ -9,15 +9,15 @@ from torch.nn.functional import cross_entropy
 from core.data.pack import open_pack
 from core.errors import InputError
 from tests.export.runs import train, write_pack
+from tests.training.learner import Learner
 from training.commands.train import main
 from training.compare.variants import parse
-from training.compute.mode import Mode
+from training.compute.mode import Compute, ComputeMode
 from training.recipes import named
-from training.step import Learner
 from training.teacher import Teacher
 
 ARCH = "squeezenet_inspired"
-MODE = Mode("fp32", "contiguous")
+MODE = ComputeMode("fp32", "contiguous")
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "2", "--batch", "32", "--precision", "fp32",
             "--memory-format", "channels_last", "--threads", "1"]  # fmt: skip
 
@@ -38,7 +38,7 @@ def file(pack):
 
 @pytest.fixture(scope="module")
 def teacher(pack, file):
-    return Teacher(file, pack.classes, MODE, "cpu")
+    return Teacher(file, pack.classes, Compute(MODE))
 
 
 def batch(pack):
@@ -63,7 +63,7 @@ def test_a_step_s_loss_is_the_labels_share_and_the_teacher_s(pack, teacher):
     frames, labels = batch(pack)
     recipe = replace(named("edge"), dropout_squeezenet=0.0, distill=0.25, label_smoothing=0.0)
     pupil = Learner(ARCH, 3, recipe, MODE, teacher=teacher)
-    logits = MODE.logits(pupil.network, pupil.deployed.normalise(frames))
+    logits = MODE.logits(pupil.state.network, pupil.objective.deployed.normalise(frames))
     hard, soft = cross_entropy(logits, labels), teacher.divergence(frames, logits, recipe.distill_temperature)
     loss = float(pupil.step(frames, labels, 1e-3, 0)[0]) / 32
     assert loss == pytest.approx((0.75 * hard + 0.25 * soft).item(), rel=1e-5)

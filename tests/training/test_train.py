@@ -16,11 +16,11 @@ from core.errors import CheckError, InputError
 from models.checkpoint import load
 from tests.export.runs import write_pack
 from tests.training.killed import kill
+from training import state
 from training import train as loop
 from training.commands.train import main
 from training.interrupt import Interrupt
-from training.state import load_state
-from training.step import Learner
+from training.state import read_state
 
 ARCH = "squeezenet_inspired"
 EPOCHS = 3
@@ -58,7 +58,7 @@ def trained(run):
         history = [
             {k: v for k, v in row.items() if k not in {"seconds", "images_per_s"}} for row in csv.DictReader(stream)
         ]
-    return best.weights, best.facts, history, load_state(run / ARCH / "last")[1]
+    return best.weights, best.facts, history, read_state(run / ARCH / "last")[1]
 
 
 def assert_same(run, other):
@@ -132,15 +132,15 @@ def test_resuming_without_a_checkpoint_starts(pack, tmp_path, run):
 
 @pytest.mark.parametrize("asked_after", [2, 8])
 def test_a_signal_saves_in_the_middle_and_resuming_ends_the_same(run, pack, tmp_path, monkeypatch, asked_after):
-    step, steps = Learner.step, []
+    step, steps = loop.train_step, []
 
-    def hearing(self, *values):
+    def hearing(*values):
         steps.append(1)
         if len(steps) == asked_after:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *values)
+        step(*values)
 
-    monkeypatch.setattr(Learner, "step", hearing)
+    monkeypatch.setattr(loop, "train_step", hearing)
     assert arguments_end(pack, tmp_path / "run") == 128 + signal.SIGTERM
     assert len(steps) == asked_after
     assert arguments_end(pack, tmp_path / "run", "--resume") == 0
@@ -178,23 +178,22 @@ def test_random_kills_never_change_the_end(run, pack, tmp_path, seed):
 
 
 def nan_at(monkeypatch, *numbers):
-    step, steps = Learner.step, []
+    step, rates = loop.train_step, []
 
-    def failing(self, *values):
-        totals = step(self, *values)
-        steps.append(values[2])
-        if len(steps) in numbers:
-            totals[0] = float("nan")
-        return totals
+    def failing(state, *values):
+        step(state, *values)
+        rates.append(state.optimizer.param_groups[0]["lr"])
+        if len(rates) in numbers:
+            state.totals[0] = float("nan")
 
-    monkeypatch.setattr(Learner, "step", failing)
-    return steps
+    monkeypatch.setattr(loop, "train_step", failing)
+    return rates
 
 
 def test_a_loss_that_is_not_a_number_costs_half_the_rate_once(pack, tmp_path, monkeypatch):
     rates = nan_at(monkeypatch, 5)
     assert arguments_end(pack, tmp_path / "run") == 0
-    assert load_state(tmp_path / "run" / ARCH / "last")[0].rate_scale == 0.5
+    assert read_state(tmp_path / "run" / ARCH / "last")[0].rate_scale == 0.5
     steps = 4
     assert rates[2 * steps] == pytest.approx(rates[steps] / 2)
 
@@ -203,11 +202,11 @@ def test_a_loss_that_stays_not_a_number_is_said_and_nothing_is_lost(pack, tmp_pa
     nan_at(monkeypatch, 5, 10)
     with pytest.raises(CheckError, match="not a number in epoch 2"):
         arguments_end(pack, tmp_path / "run")
-    assert load_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
+    assert read_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_state(pack, tmp_path, monkeypatch):
-    real, calls = loop.save_state.__globals__["replacing"], []
+    real, calls = state.replacing, []
 
     def full(path):
         calls.append(path)
@@ -215,10 +214,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_state(pack, tmp_path, m
             raise OSError(28, "No space left on device")
         return real(path)
 
-    monkeypatch.setitem(loop.save_state.__globals__, "replacing", full)
+    monkeypatch.setattr(state, "replacing", full)
     with pytest.raises(InputError, match=r"No space left on device.*--resume"):
         arguments_end(pack, tmp_path / "run")
-    assert load_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
+    assert read_state(tmp_path / "run" / ARCH / "last")[0].epoch == 1
 
 
 @pytest.mark.parametrize("room_kib", [1000, 4000])
@@ -240,15 +239,15 @@ def test_a_write_that_breaks_off_is_one_sentence_and_the_run_goes_on(run, pack, 
 
 def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
     write_pack(tmp_path / "pack")
-    step = Learner.step
+    step = loop.train_step
 
-    def replacing_step(self, *values):
+    def replacing_step(*values):
         images = np.load(tmp_path / "pack" / "images.npy")
         np.save(tmp_path / "new.npy", images)
         os.replace(tmp_path / "new.npy", tmp_path / "pack" / "images.npy")
-        return step(self, *values)
+        step(*values)
 
-    monkeypatch.setattr(Learner, "step", replacing_step)
+    monkeypatch.setattr(loop, "train_step", replacing_step)
     with pytest.raises(CheckError, match="was replaced while it was trained on"):
         arguments_end(tmp_path / "pack", tmp_path / "run")
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import models
 from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
-from training.batches import Batches
-from training.compute.mode import Mode, choose_mode
-from training.prepare import choose_place, open_feed
+from training.batches import Batch, Batches
+from training.compute.mode import Compute, ComputeMode, choose_mode
+from training.prepare import choose_place, open_preparer
 from training.recipes import named
-from training.step import Learner
+from training.state import TrainState
+from training.step import NetworkSpec, Objective, start, train_step
 
 CLASSES = 6
 IMAGES = 4096
@@ -53,7 +53,7 @@ def measure_loop(archs: tuple[str, ...], size_px: int, batch: int, steps: int, d
 
 def _measure(arch: str, pack: Pack, batches: tuple[int, ...], steps: int, device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
-        mode = Mode("bf16", "channels_last")
+        mode = ComputeMode("bf16", "channels_last")
     else:
         mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batches[0], device)
     loop, step = {}, {}
@@ -66,36 +66,32 @@ def _measure(arch: str, pack: Pack, batches: tuple[int, ...], steps: int, device
     return {"arch": arch, "mode": mode.as_json(), "by_batch": loop, "step_alone": step}
 
 
-def _images_per_s(arch: str, pack: Pack, batch: int, steps: int, device: str, mode: Mode) -> tuple[float, float]:
+def _images_per_s(arch: str, pack: Pack, batch: int, steps: int, device: str, mode: ComputeMode) -> tuple[float, float]:
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
     recipe = named("after").with_overrides({"batch": str(batch)})
-    learner = Learner(arch, CLASSES, recipe, mode, device=device)
-    learner.network.train()
-    feed = open_feed(pack, models.normalisation(arch)[0], device, choose_place("auto", device))
-    with closing(_endless(Batches(pack, recipe, 0, feed))) as stream:
-        loop = _rate(learner, stream, steps)
-        one_batch = [tensor.to(device) for tensor in next(stream)]
-    return loop, _rate(learner, repeat(one_batch), steps)
+    state, objective = start(NetworkSpec(arch, CLASSES), recipe, Compute(mode, device))
+    state.network.train()
+    preparer = open_preparer(pack, models.normalisation(arch)[0], device, choose_place("auto", device))
+    with closing(_endless(Batches(pack, recipe, 0, preparer))) as stream:
+        loop = _rate(state, objective, stream, steps)
+        one_batch = Batch(*next(stream).to(device), batch)
+    return loop, _rate(state, objective, repeat(one_batch), steps)
 
 
-def _rate(learner: Learner, batches: Iterator[Sequence[Tensor]], steps: int) -> float:
-    on_gpu = learner.device.startswith("cuda")
-    totals = torch.zeros(4, dtype=torch.float64, device=learner.device)
+def _rate(state: TrainState, objective: Objective, batches: Iterator[Batch], steps: int) -> float:
+    on_gpu = objective.compute.on_gpu
+    state.begin_step(1e-4)
     for number in range(2 + steps):
         if number == 2:  # the first two are slower
             started = _now(on_gpu)
-        frames, labels = next(batches)
-        totals += learner.step(frames, labels, 1e-4, number)
-    return steps * len(labels) / (_now(on_gpu) - started)
+        batch = next(batches)
+        train_step(state, objective, batch)
+    return steps * batch.images / (_now(on_gpu) - started)
 
 
-def _endless(batches: Batches) -> Generator[Any, None, None]:
-    epoch = 0
-    while True:
-        for frames, labels in batches.epoch(epoch):
-            if len(labels) == batches.recipe.batch:
-                yield frames, labels
-        epoch += 1
+def _endless(batches: Batches) -> Generator[Batch, None, None]:
+    for epoch in count():
+        yield from (batch for batch in batches.epoch(epoch) if batch.images == batches.recipe.batch)
 
 
 def _synthetic(images: int, size_px: int) -> Pack:

@@ -2,7 +2,7 @@
 
 That is: PyTorch as it comes, eager, float32, contiguous, its own AdamW, in a process that `python -m training` did not
 launch, so with glibc's allocator and OpenMP as they are; inputs come normalised and in float, for nothing. Ours is
-`Learner.step` on uint8, in the mode that training would choose, in a process as launched. Both take as many threads,
+`train_step` on uint8, in the mode that training would choose, in a process as launched. Both take as many threads,
 the same network, batch, clipping and loss. One process waits while the other steps. With one thread the processor's
 time is taken, page faults included: other processes do not show in it.
 """
@@ -27,9 +27,10 @@ import models
 from core.errors import CheckError
 from core.timing import interleave
 from training.__main__ import LAUNCH
-from training.compute.mode import Mode, choose_mode, step_clock
+from training.batches import Batch
+from training.compute.mode import Compute, ComputeMode, choose_mode, step_clock
 from training.recipes import named
-from training.step import Learner
+from training.step import NetworkSpec, start, train_step
 
 CLASSES = 6
 ROUNDS = 15
@@ -111,16 +112,17 @@ class _Stepper:
         return json.loads(line)
 
 
-def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[Mode, Callable[[], object]]:
+def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[ComputeMode, Callable[[], object]]:
     mode = replace(choose_mode(arch, CLASSES, size_px, batch)[0], compiled=compiled)
-    learner = Learner(arch, CLASSES, named("after"), mode)
-    learner.network.train()
+    state, objective = start(NetworkSpec(arch, CLASSES), named("after"), Compute(mode))
+    state.network.train()
+    state.begin_step(1e-4)
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
     labels = torch.arange(batch) % CLASSES
-    return mode, lambda: learner.step(frames, labels, 1e-4, 0)
+    return mode, lambda: train_step(state, objective, Batch(frames, labels, batch))
 
 
-def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[Mode, Callable[[], object]]:
+def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, Callable[[], object]]:
     recipe = named("after")
     network = models.build(arch, CLASSES, dropout=recipe.dropout(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
@@ -134,7 +136,7 @@ def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[Mode, Callable
         optimizer.step()
         return loss.item()
 
-    return Mode(), step
+    return ComputeMode(), step
 
 
 def _serve(role: str, spec: list[Any]) -> None:

@@ -14,7 +14,7 @@ from core.data.pack import open_pack
 from training.bench import data as bench_data
 from training.bench import loop as bench_loop
 from training.bench import step as bench_step
-from training.compute.mode import Mode
+from training.compute.mode import ComputeMode
 from training.reports.machine import check_device
 
 
@@ -58,13 +58,13 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(f"step against {bench_step.PLAIN_IS}, as many threads, median of interleaved rounds")
         for row in result["step"]:
             rates = f"{row['images_per_s']:9.1f} against {row['twin_images_per_s']:.1f} images/s"
-            lines.append(f"  {row['arch']:24}{row['ratio']:6.2f}x {rates}, {Mode.from_json(row['mode'])}")
+            lines.append(f"  {row['arch']:24}{row['ratio']:6.2f}x {rates}, {ComputeMode.from_json(row['mode'])}")
     if loop := result.get("loop"):
         lines.append(f"whole loop on {loop['device']}, {loop['size_px']} px, augmented on the {loop['augment_on']}")
         for row in loop["rows"]:
             rates = ", ".join(f"{rate:.1f} images/s in batches of {n}" for n, rate in row["by_batch"].items())
             alone = row["step_alone"].get(str(loop["batch"]))
-            lines.append(f"  {row['arch']:24}{rates} (the step alone: {alone}), {Mode.from_json(row['mode'])}")
+            lines.append(f"  {row['arch']:24}{rates} (the step alone: {alone}), {ComputeMode.from_json(row['mode'])}")
         hours = (
             f"{loop['hours_uvh26_100_epochs']} hours in batches of {loop['batch']}, {loop['hours_at_best_batch']} in"
         )

@@ -19,17 +19,18 @@ from core.errors import InputError
 from core.files import read_json, sha256_of_file, write_json
 from training import recipes
 from training.commands.pack import add_options, options_of, summary
-from training.compute.mode import COMPILING, FORMATS, PRECISIONS, Mode, choose_mode, is_compiled
-from training.compute.world import World, joined
+from training.compute.distribution import DistContext, init_distributed
+from training.compute.mode import COMPILING, FORMATS, PRECISIONS, Compute, ComputeMode, choose_mode, is_compiled
 from training.data.pack_writer import pack as write_pack
 from training.interrupt import Interrupt
+from training.job import Job
 from training.prepare import PLACES, choose_place
 from training.recipe import Recipe, overridable
 from training.reports.leaderboard import collect, write_leaderboard
 from training.reports.machine import check_device, commit, describe_machine
 from training.schedule import side_px
 from training.teacher import Teacher
-from training.train import Job, train
+from training.train import train
 
 log = logging.getLogger(__name__)
 
@@ -77,22 +78,22 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int | None:
     """Pack when needed, train, and print the leaderboard; started by torchrun, together with the other processes."""
-    with joined() as world:
-        given, recipe, run = world.first(lambda: _prepare(arguments, world))
+    with init_distributed() as dist:
+        given, recipe, run = dist.run_on_main(lambda: _prepare(arguments, dist))
         cv2.setNumThreads(1)  # pictures are small: threads cost more than they bring
         torch.set_num_threads(run["machine"]["threads"])
         pack = open_pack(Path(given.source) if _is_pack(given.source) else given.out / "pack")
-        jobs = [_job(given, recipe, pack, run, arch, world) for arch in given.models]
+        jobs = [_job(given, recipe, pack, run, arch, dist) for arch in given.models]
         if stopped := _train(jobs):
             return stopped
-        return world.first(lambda: _end(given, jobs))
+        return dist.run_on_main(lambda: _end(given, jobs))
 
 
-def _prepare(arguments: list[str], world: World) -> tuple[Any, Recipe, dict[str, Any]]:
+def _prepare(arguments: list[str], dist: DistContext) -> tuple[Any, Recipe, dict[str, Any]]:
     """Check everything, pack when needed, and write run.json or read it; return what was asked, recipe and run.json."""
     given = parser().parse_args(arguments)
     recipe = _recipe(given)
-    world.check_batch(recipe.batch)
+    dist.check_batch(recipe.batch)
     for arch in given.models:
         models.check_name(arch)
         if given.pretrained:  # weights that are missing or do not fit are refused before anything is written
@@ -100,13 +101,13 @@ def _prepare(arguments: list[str], world: World) -> tuple[Any, Recipe, dict[str,
     if len(set(given.models)) < len(given.models):
         raise InputError("--models names an architecture twice: name each once")
     check_device(given.device)
-    if world.size > 1 and not given.device.startswith("cuda"):
+    if dist.size > 1 and not given.device.startswith("cuda"):
         _check_norms(given.models)
     _check_out(given.out, given.resume)
     pack = _open(given)
     _check_teacher(given, recipe, pack)
     torch.set_num_threads(given.threads or torch.get_num_threads())
-    return given, recipe, _begin(given, recipe, pack, world)
+    return given, recipe, _begin(given, recipe, pack, dist)
 
 
 def _train(jobs: list[Job]) -> int | None:
@@ -116,13 +117,11 @@ def _train(jobs: list[Job]) -> int | None:
             if job.finished:
                 continue
             try:
-                figures = train(job, interrupt)
+                train(job, interrupt)
             except InterruptedError as stopped:
-                if job.world.leads:
+                if job.is_main:
                     log.critical(f"stopped: {stopped}; --resume goes on")
                 return 128 + (interrupt.asked or signal.SIGTERM)
-            if job.world.leads and not job.as_json:
-                log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
     return None
 
 
@@ -149,7 +148,7 @@ def _check_norms(archs: list[str]) -> None:
 def _check_teacher(given: Any, recipe: Recipe, pack: Pack) -> None:
     """Refuse a teacher that cannot be read or knows other classes, and pictures mixed of two, which it cannot judge."""
     if given.teacher:
-        Teacher(given.teacher, pack.classes, Mode("fp32"), "cpu")
+        Teacher(given.teacher, pack.classes, Compute(ComputeMode("fp32")))
         if recipe.mixup_alpha or recipe.cutmix_alpha:
             raise InputError("--teacher cannot judge mixed pictures: set --mixup-alpha and --cutmix-alpha to 0")
 
@@ -175,7 +174,7 @@ def _is_pack(source: str) -> bool:
     return (Path(source) / "pack.json").is_file()
 
 
-def _begin(given: Any, recipe: Recipe, pack: Pack, world: World) -> dict[str, Any]:
+def _begin(given: Any, recipe: Recipe, pack: Pack, dist: DistContext) -> dict[str, Any]:
     """Write run.json before the first step, or read that of the run to go on with and see that it is the same."""
     head, dirty = commit()
     inside = pack.path.resolve().is_relative_to(given.out.resolve())
@@ -203,14 +202,14 @@ def _begin(given: Any, recipe: Recipe, pack: Pack, world: World) -> dict[str, An
         if ours != recipe:
             log.info(f"{arch} takes images of one size only: they are of full size from the first epoch")
     for arch in given.models:
-        modes[arch] = modes.get(arch) or _choose(given, recipe, pack, arch, world)
-        log.info(f"{arch} trains in {Mode.from_json(modes[arch])}")
+        modes[arch] = modes.get(arch) or _choose(given, recipe, pack, arch, dist)
+        log.info(f"{arch} trains in {ComputeMode.from_json(modes[arch])}")
     facts |= {
         "modes": {arch: modes[arch] for arch in given.models},
         "augment_on": choose_place(given.augment_on, given.device),
         "commit": head,
         "dirty": dirty,
-        "processes": world.size,
+        "processes": dist.size,
         "machine": describe_machine(given.device),
     }
     write_json(given.out / "run.json", facts)
@@ -222,10 +221,10 @@ def _recipe_of(arch: str, recipe: Recipe) -> Recipe:
     return replace(recipe, start_size=1.0) if models.has_fixed_size(arch) else recipe
 
 
-def _choose(given: Any, recipe: Recipe, pack: Pack, arch: str, world: World) -> dict[str, Any]:
+def _choose(given: Any, recipe: Recipe, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
     """Time a few steps of a process's part of a batch."""
     mode, timed_ms = choose_mode(
-        arch, len(pack.classes), pack.geometry.size_px, recipe.batch // world.size, world.device(given.device),
+        arch, len(pack.classes), pack.geometry.size_px, recipe.batch // dist.size, dist.device(given.device),
         (given.precision, given.memory_format),
     )  # fmt: skip
     steps = recipe.epochs * len(pack.rows("train")) // recipe.batch
@@ -242,11 +241,13 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
 
 
-def _job(given: Any, recipe: Recipe, pack: Pack, run: dict[str, Any], arch: str, world: World) -> Job:
+def _job(given: Any, recipe: Recipe, pack: Pack, run: dict[str, Any], arch: str, dist: DistContext) -> Job:
     return Job(
-        pack, arch, _recipe_of(arch, recipe), Mode.from_json(run["modes"][arch]), given.out / folder_name(arch),
-        seed=given.seed, device=world.device(given.device), pretrained=given.pretrained, commit=run["commit"],
-        abstain_risk=given.abstain_risk, as_json=given.json, augment_on=run.get("augment_on", "host"), world=world,
+        pack, arch, _recipe_of(arch, recipe),
+        Compute(ComputeMode.from_json(run["modes"][arch]), dist.device(given.device), dist),
+        given.out / folder_name(arch),
+        seed=given.seed, pretrained=given.pretrained, commit=run["commit"],
+        abstain_risk=given.abstain_risk, as_json=given.json, augment_on=run.get("augment_on", "host"),
         teacher=given.teacher,
     )  # fmt: skip
 

@@ -15,8 +15,10 @@ from torch.nn.functional import cross_entropy
 import models
 from core.errors import InputError
 from models.deployed import Deployed
+from training.compute.distribution import SINGLE_PROCESS, DistContext
 from training.compute.weight_gradient import deepen
 
+Forward = Callable[[Tensor], Tensor]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 COMPILING = ("auto", "yes", "no")
@@ -38,7 +40,7 @@ network on an H200), minutes in all; that a step gains some 3 ms by it is assume
 
 
 @dataclass(frozen=True)
-class Mode:
+class ComputeMode:
     """A precision (of autocast; weights stay float32), a memory format, and whether torch.compile is used."""
 
     precision: str = "fp32"
@@ -59,7 +61,7 @@ class Mode:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Mode:
+    def from_json(cls, facts: dict[str, Any]) -> ComputeMode:
         """Return the mode that stands in run.json."""
         return cls(facts["precision"], facts["memory_format"], facts.get("compiled", False))
 
@@ -69,15 +71,15 @@ class Mode:
             deepen(network)
         return network.to(memory_format=FORMATS[self.memory_format])
 
-    def runnable(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
-        """Return what `logits` is to call: the network, or what torch.compile makes of it at its first call."""
+    def compile_or_eager(self, network: nn.Module) -> Forward:
+        """Return the network as `logits` calls it: plain, or compiled by torch.compile at its first call."""
         if not self.compiled:
             return network
         limits = torch._dynamo.config
         limits.recompile_limit = limits.accumulated_recompile_limit = MOST_SHAPES
         return torch.compile(network, backend=BACKEND, dynamic=False)
 
-    def logits(self, network: Callable[[Tensor], Tensor], inputs_nchw: Tensor) -> Tensor:
+    def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
         """Run `network` on normalised inputs; return float32 (n, classes)."""
         inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
         kind = inputs.device.type
@@ -88,6 +90,20 @@ class Mode:
     def scaler(self, device: str) -> torch.amp.GradScaler:
         """Return the loss scaling that fp16 needs; for another precision it does nothing."""
         return torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a network is trained: the mode of a step, the device, and the processes that share the work."""
+
+    mode: ComputeMode
+    device: str = "cpu"
+    dist: DistContext = SINGLE_PROCESS
+
+    @property
+    def on_gpu(self) -> bool:
+        """Tell whether the device is a GPU."""
+        return self.device.startswith("cuda")
 
 
 def precisions_here(device: str) -> tuple[str, ...]:
@@ -109,7 +125,7 @@ def step_clock(device: str) -> Callable[[], float]:
 
 @dataclass
 class _Candidate:
-    mode: Mode
+    mode: ComputeMode
     deployed: Deployed
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -141,13 +157,13 @@ def choose_mode(
     batch: int,
     device: str = "cpu",
     only: tuple[str | None, str | None] = (None, None),
-) -> tuple[Mode, dict[str, float]]:
+) -> tuple[ComputeMode, dict[str, float]]:
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
     `only` fixes a precision or a memory format. One combination left is not timed. None is compiled.
     """
     modes = [
-        Mode(p, f)
+        ComputeMode(p, f)
         for p in ((only[0],) if only[0] else precisions_here(device))
         for f in ((only[1],) if only[1] else FORMATS)
     ]
@@ -189,7 +205,7 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
     return tried
 
 
-def _candidate(arch: str, classes: int, mode: Mode, device: str, size_px: int | None = None) -> _Candidate:
+def _candidate(arch: str, classes: int, mode: ComputeMode, device: str, size_px: int | None = None) -> _Candidate:
     network = models.build(arch, classes, size_px=size_px)
     deployed = Deployed(network, *models.normalisation(arch)).to(device)
     mode.prepare(deployed.network)

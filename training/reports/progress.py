@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,18 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from core.log import shows_progress
+from training.job import Job
+from training.state import TrainProgress
 
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class ProgressReporter:
     """Shows one architecture's training on stderr, and writes TensorBoard events; with `as_json`, lines on stdout."""
 
-    def __init__(
-        self, arch: str, epochs: int, steps: int, epoch: int, step: int, events: Path | None, as_json: bool
-    ) -> None:
-        """Without a folder for `events` it is silent: in all processes but the first."""
-        self.arch, self.epochs, self.as_json, self.silent = arch, epochs, as_json, events is None
+    def __init__(self, job: Job, steps: int, progress: TrainProgress) -> None:
+        """Start at `progress` of a job with `steps` an epoch; in a process that is not the main one it is silent."""
+        self.arch, self.epochs, self.as_json = job.arch, job.recipe.epochs, job.as_json
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -32,14 +31,16 @@ class Watch:
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=as_json or self.silent or not shows_progress(),
+            disable=job.as_json or not job.is_main or not shows_progress(),
             transient=True,
         )
-        self.task = self.bar.add_task(arch, total=epochs * steps, completed=epoch * steps + step, said="")
-        self.events = SummaryWriter(str(events), purge_step=epoch + 1) if events else None
+        done = progress.epoch * steps + progress.step
+        self.task = self.bar.add_task(job.arch, total=job.recipe.epochs * steps, completed=done, said="")
+        events = str(job.folder / "tensorboard")
+        self.events = SummaryWriter(events, purge_step=progress.epoch + 1) if job.is_main else None
         self.said = ""
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProgressReporter:
         self.bar.start()
         return self
 
@@ -50,14 +51,15 @@ class Watch:
         if self.events:
             self.events.close()
 
-    def stepped(self, images_per_s: float) -> None:
+    def step_ended(self, images_per_s: float) -> None:
         """Show that a step is done."""
         self.bar.update(self.task, advance=1, said=f"{images_per_s:.0f} images/s{self.said}")
 
-    def epoch_ended(self, row: dict[str, float], best: bool) -> None:
-        """Show the figures of an epoch."""
+    def epoch_ended(self, progress: TrainProgress) -> None:
+        """Show the figures of the last epoch."""
         if self.events is None:
             return
+        row, best = progress.history[-1], progress.improved
         self.said = f", val {row['val_accuracy']:.1%}"
         for name, value in row.items():
             if name not in {"epoch", "seconds"}:

@@ -191,7 +191,7 @@ def test_a_node_without_pictures_is_refused(monkeypatch):
 
 
 def test_the_camera_path_feeds_the_network_what_preprocess_makes_of_the_file(tmp_path):
-    """Issue: one preprocessing. The source's frame through the classifier equals `fill` on `read_image`, byte for byte."""
+    """The frame of the source through the classifier equals `fill` on `read_image`, byte for byte."""
     folder = write_images(tmp_path / "images", count=1)
     bundle = make_bundle(tmp_path / "bundle")
     classifier = RegionClassifier(bundle, open_backend("null", bundle, "fp32"))

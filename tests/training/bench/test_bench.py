@@ -10,18 +10,20 @@ from training.bench import data as bench_data
 from training.bench import loop as bench_loop
 from training.bench import step as bench_step
 from training.commands.bench import main
-from training.compute.mode import Mode
-from training.prepare import OnDevice
+from training.compute.mode import ComputeMode
+from training.prepare import DeviceAugment
 
 ARCH = "squeezenet_inspired"
 DATA = [{"size_px": 64, "ratio": 11.0, "images_per_s": 7000.0}]
-STEP = [{"arch": ARCH, "ratio": 2.5, "images_per_s": 500.0, "twin_images_per_s": 200.0, "mode": Mode().as_json()}]
+STEP = [
+    {"arch": ARCH, "ratio": 2.5, "images_per_s": 500.0, "twin_images_per_s": 200.0, "mode": ComputeMode().as_json()}
+]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(bench_loop, "IMAGES", 64)
-    monkeypatch.setattr(bench_loop, "choose_mode", lambda *_: (Mode("bf16", "channels_last"), {}))
+    monkeypatch.setattr(bench_loop, "choose_mode", lambda *_: (ComputeMode("bf16", "channels_last"), {}))
 
 
 def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
@@ -66,9 +68,9 @@ def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians(
 
 def test_the_loop_can_be_measured_with_the_devices_augmentation(monkeypatch):
     """What runs on a GPU, its resident pack included, runs here on the CPU."""
-    finished, finish = [], OnDevice.finish
+    finished, finish = [], DeviceAugment.finish
     monkeypatch.setattr(
-        OnDevice, "finish", lambda self, *a: finished.append(self.resident_nhwc is not None) or finish(self, *a)
+        DeviceAugment, "finish", lambda self, *a: finished.append(self.resident_nhwc is not None) or finish(self, *a)
     )
     monkeypatch.setattr(bench_loop, "choose_place", lambda *_: "device")
     monkeypatch.setattr(prepare, "_fits", lambda *_: True)

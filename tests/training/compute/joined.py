@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import torch.distributed
 
-from training.compute.mode import Mode
-from training.compute.world import World
+from tests.training.learner import Learner
+from training.compute.distribution import DistContext
+from training.compute.mode import ComputeMode
 from training.recipes import named
-from training.step import Learner
 
 ARCH = "timm/test_convnext"
 """Without batch normalisation: its statistics are shared on GPUs alone."""
@@ -20,7 +20,7 @@ BATCHES = (12, 12, 7)
 """The last cannot be halved."""
 
 
-class Float64(Mode):
+class Float64(ComputeMode):
     """A mode in which rounding is too small to be seen."""
 
     def prepare(self, network):
@@ -30,25 +30,24 @@ class Float64(Mode):
         return network(inputs_nchw.double())
 
 
-def take_steps(world):
+def take_steps(dist):
     """Return what each step returned, and every tensor after them."""
     torch.set_num_threads(1)
     recipe = replace(named("edge"), dropout_other=0.0)
     frames = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 32, 32, 3), np.uint8)
-    learner = Learner(ARCH, 3, recipe, Float64(), world=world)
-    learner.network.train()
+    learner = Learner(ARCH, 3, recipe, Float64(), dist=dist)
     totals = []
     for step, n in enumerate(BATCHES):
-        part = world.part(n)
+        part = dist.shard(n)
         labels = (torch.arange(n) % 3)[part]
         totals.append(learner.step(torch.from_numpy(frames[:n][part]), labels, 1e-3, step, n).tolist())
-    return totals, {name: value.numpy() for name, value in learner.tensors().items()}
+    return totals, {name: value.numpy() for name, value in learner.state.tensors().items()}
 
 
 def _one_of_two(rank, port, send):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    result = take_steps(World(rank, 2))
+    result = take_steps(DistContext(rank, 2))
     if rank == 0:
         send.send(result)
     torch.distributed.destroy_process_group()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.learner import Learner
 from training.compute import mode
-from training.compute.mode import HOPELESS_BATCH, Mode, choose_mode
+from training.compute.mode import HOPELESS_BATCH, ComputeMode, choose_mode
 from training.recipes import named
-from training.step import Learner
 
 ARCH = "squeezenet_inspired"
 TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
@@ -36,7 +36,7 @@ def clock(monkeypatch):
 
 def test_the_fastest_is_chosen_at_the_recipes_batch(clock):
     chosen, timed_ms = choose_mode(ARCH, 3, 32, 64)
-    assert chosen == Mode("bf16", "channels_last")
+    assert chosen == ComputeMode("bf16", "channels_last")
     assert timed_ms["bf16 channels_last"] == 60.0
     assert ("bf16 channels_last", 64) in clock.steps
 
@@ -51,11 +51,11 @@ def test_a_hopeless_combination_is_never_timed_at_full_size(clock):
 def test_a_neighbour_that_doubles_a_third_of_the_steps_does_not_decide(clock, seed):
     random = np.random.default_rng(seed)
     clock.noise = (1 + (random.random() < 1 / 3) for _ in itertools.count())
-    assert choose_mode(ARCH, 3, 32, 64)[0] == Mode("bf16", "channels_last")
+    assert choose_mode(ARCH, 3, 32, 64)[0] == ComputeMode("bf16", "channels_last")
 
 
 def test_one_combination_left_is_not_timed(clock):
-    assert choose_mode(ARCH, 3, 32, 64, "cpu", ("fp16", "contiguous")) == (Mode("fp16", "contiguous"), {})
+    assert choose_mode(ARCH, 3, 32, 64, "cpu", ("fp16", "contiguous")) == (ComputeMode("fp16", "contiguous"), {})
     assert not clock.steps
 
 
@@ -83,11 +83,13 @@ def test_a_gpu_run_is_not_compiled_by_itself_where_there_is_no_compiler(monkeypa
 def test_a_compiled_step_is_the_plain_one(monkeypatch):
     monkeypatch.setattr(mode, "BACKEND", "eager")
     frames = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
-    learners = [Learner(ARCH, 3, named("edge"), Mode("fp32", "contiguous", compiled)) for compiled in (True, False)]
+    learners = [
+        Learner(ARCH, 3, named("edge"), ComputeMode("fp32", "contiguous", compiled)) for compiled in (True, False)
+    ]
     for one in learners:
         for number in range(2):
             one.step(frames, torch.arange(8) % 3, 1e-3, number)
-    ours, theirs = (one.tensors() for one in learners)
+    ours, theirs = (one.state.tensors() for one in learners)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -97,11 +99,13 @@ def test_no_shape_of_a_batch_is_one_too_many_to_be_compiled(monkeypatch):
     compiled = []
     monkeypatch.setattr(mode, "BACKEND", lambda graph, inputs: compiled.append(inputs[-1].shape) or graph)
     network = torch.nn.Conv2d(3, 4, 3)
-    run = Mode("fp32", "contiguous", compiled=True).runnable(network)
+    run = ComputeMode("fp32", "contiguous", compiled=True).compile_or_eager(network)
     for side in range(8, 8 + 12):
         run(torch.zeros(1, 3, side, side))
     assert len(compiled) == 12
 
 
 def test_run_json_written_before_compilation_was_known_is_read():
-    assert Mode.from_json({"precision": "bf16", "memory_format": "contiguous"}) == Mode("bf16", "contiguous", False)
+    assert ComputeMode.from_json({"precision": "bf16", "memory_format": "contiguous"}) == ComputeMode(
+        "bf16", "contiguous", False
+    )

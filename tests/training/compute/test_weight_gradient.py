@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import conv2d
 
-from training.compute.mode import Mode
+from training.compute.mode import ComputeMode
 from training.compute.weight_gradient import CHANNELS_PER_POSITION, DeepConvolution, _Convolve, deepen
 
 DEEP = 4 * CHANNELS_PER_POSITION
@@ -73,10 +73,10 @@ def test_what_the_product_does_not_know_is_left_alone(conv):
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [
-        (Mode("bf16", "channels_last"), DeepConvolution),
-        (Mode("bf16", "channels_last", compiled=True), nn.Conv2d),
-        (Mode("bf16", "contiguous"), nn.Conv2d),
-        (Mode("fp32", "channels_last"), nn.Conv2d),
+        (ComputeMode("bf16", "channels_last"), DeepConvolution),
+        (ComputeMode("bf16", "channels_last", compiled=True), nn.Conv2d),
+        (ComputeMode("bf16", "contiguous"), nn.Conv2d),
+        (ComputeMode("fp32", "channels_last"), nn.Conv2d),
     ],
     ids=str,
 )

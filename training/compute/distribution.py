@@ -1,6 +1,6 @@
-"""Several processes that train one network together, as `torchrun` starts them: which one this is, what they agree on.
+"""Training by several processes, as `torchrun` starts them: which one this is, and what they exchange.
 
-One process is a world of size 1, where nothing is sent and nothing is waited for.
+One process is a context of size 1, where nothing is sent and nothing is waited for.
 """
 
 from __future__ import annotations
@@ -14,50 +14,51 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from core.errors import CheckError, InputError
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """How long a process waits for another, which may be packing; torchrun ends them all when one dies."""
 
 
 @dataclass(frozen=True)
-class World:
-    """The processes that train together, and which of them this is; the first alone writes files."""
+class DistContext:
+    """The processes that train together, and which of them this is; the main one alone writes files."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Tell whether this is the process that writes and speaks."""
+    def is_main(self) -> bool:
+        """Tell whether this is the process that writes files and logs."""
         return self.rank == 0
 
-    def part(self, n: int) -> slice:
+    def shard(self, n: int) -> slice:
         """Return this process's part of a batch of n images."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Return the sum of all processes' tensors, in place."""
+        """Sum a tensor over all processes, in place; return it."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Tell of each flag whether a process raised it, so that all turn off at the same step."""
+        """Tell for each flag whether any process raised it, so that all processes turn off at the same step."""
         if self.size == 1:
             return flags
         return tuple(self.add(torch.tensor(flags, dtype=torch.int32)).bool().tolist())
 
-    def first(self, work: Callable[[], T]) -> T:
-        """Return to every process what `work` gives in the first; an error of it ends all of them, and is said once."""
+    def run_on_main(self, work: Callable[[], T]) -> T:
+        """Return to every process the result of `work` in the main one; an error in it ends all, reported once."""
         if self.size == 1:
             return work()
         box: list[Any] = [None, None]
         error: BaseException | None = None
-        if self.leads:
+        if self.is_main:
             try:
                 box = [work(), None]
             except (InputError, CheckError, SystemExit) as raised:
@@ -78,33 +79,42 @@ class World:
         torch.cuda.set_device(own)
         return own
 
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """Return the network with its gradients averaged over processes; the same network when there is only one."""
+        if self.size == 1:
+            return network
+        device = next(network.parameters()).device
+        ids = [device] if device.type == "cuda" else None
+        # the statistics of normalization are the same in each process already
+        return DistributedDataParallel(network, ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
+
     def check_batch(self, batch: int) -> None:
-        """Raise InputError when a batch cannot be shared out evenly."""
+        """Raise InputError when a batch cannot be divided evenly among the processes."""
         if batch % self.size:
             below = batch // self.size * self.size or self.size
             raise InputError(f"batch {batch} cannot be shared by {self.size} processes: give --batch {below}")
 
 
-ALONE = World()
+SINGLE_PROCESS = DistContext()
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the processes that torchrun started with this one."""
+def init_distributed() -> Iterator[DistContext]:
+    """Join the processes that torchrun started with this one, until the block ends."""
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    world = World(dist.get_rank(), dist.get_world_size())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
+    context = DistContext(dist.get_rank(), dist.get_world_size())
     try:
-        yield world
-        # gloo's threads outlive the group (DistributedDataParallel holds it), and one that still gives back a tensor
-        # when Python ends would abort the process: no process ends before the last of what was sent has arrived
+        yield context
+        # gloo's threads outlive the group (DistributedDataParallel holds it), and one that still returns a tensor
+        # when Python ends would abort the process: no process ends before everything that was sent has arrived
         dist.barrier()
     except RuntimeError as error:  # gloo's and NCCL's, when the process at the other end is gone
-        if world.leads or "onnection" not in str(error):
+        if context.is_main or "onnection" not in str(error):
             raise
-        raise CheckError(f"process {world.rank} of {world.size} stopped because another one did") from None
+        raise CheckError(f"process {context.rank} of {context.size} stopped because another one did") from None
     dist.destroy_process_group()
 
 

@@ -21,10 +21,10 @@ from tests.export.runs import write_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
 from training.batches import Batches
 from training.commands.train import _prepare, main
-from training.compute.world import World
-from training.prepare import open_feed
+from training.compute.distribution import DistContext
+from training.prepare import open_preparer
 from training.recipes import named
-from training.state import load_state
+from training.state import read_state
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FOLDER = ARCH.replace("/", "_")
@@ -74,7 +74,7 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
 
 def test_in_float64_the_steps_of_two_processes_are_those_of_one():
     """What differs in float32 is rounding, which ReLU and Adam make more of: here nothing is left of it."""
-    (ours, weights), (theirs, same) = steps_of_two(), take_steps(World())
+    (ours, weights), (theirs, same) = steps_of_two(), take_steps(DistContext())
     assert np.allclose(ours, theirs, rtol=1e-9)
     assert all(np.allclose(weights[name], same[name], rtol=1e-6, atol=1e-9) for name in same)
 
@@ -86,38 +86,39 @@ def test_two_processes_that_were_killed_go_on_to_the_same_end(pack, tmp_path):
     assert not (tmp_path / "run" / FOLDER / "metrics.json").exists()
     done = torchrun("training", "train", pack, "--out", tmp_path / "run", *SETTINGS, "--resume")
     assert done.returncode == 0, done.stderr
-    whole, resumed = (load_state(tmp_path / name / FOLDER / "last")[1] for name in ("whole", "run"))
+    whole, resumed = (read_state(tmp_path / name / FOLDER / "last")[1] for name in ("whole", "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("n", [4, 5, 32, 33])
 def test_parts_make_up_the_batch(n, size):
-    parts = [np.arange(n)[World(rank, size).part(n)] for rank in range(size)]
+    parts = [np.arange(n)[DistContext(rank, size).shard(n)] for rank in range(size)]
     assert np.array_equal(np.concatenate(parts), np.arange(n))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_the_batch_is_the_same_for_any_number_of_processes(pack):
     opened, recipe = open_pack(pack), replace(named("after"), batch=30)
-    feed = open_feed(opened, (0.5, 0.5, 0.5))
-    whole = list(Batches(opened, recipe, 0, feed).epoch(1))
-    parts = [list(Batches(opened, recipe, 0, feed, World(rank, 4)).epoch(1)) for rank in range(4)]
+    preparer = open_preparer(opened, (0.5, 0.5, 0.5))
+    whole = list(Batches(opened, recipe, 0, preparer).epoch(1))
+    parts = [list(Batches(opened, recipe, 0, preparer, DistContext(rank, 4)).epoch(1)) for rank in range(4)]
     assert len(whole) == 4
-    for step, (frames, labels) in enumerate(whole):
-        assert torch.equal(frames, torch.cat([part[step][0] for part in parts]))
-        assert torch.equal(labels, torch.cat([part[step][1] for part in parts]))
+    for step, batch in enumerate(whole):
+        assert torch.equal(batch.frames_nhwc, torch.cat([part[step].frames_nhwc for part in parts]))
+        assert torch.equal(batch.labels_n, torch.cat([part[step].labels_n for part in parts]))
+        assert {batch.images, *(part[step].images for part in parts)} == {len(batch.labels_n)}
 
 
 def test_a_batch_that_cannot_be_shared_is_one_sentence():
     with pytest.raises(InputError, match=re.escape("batch 32 cannot be shared by 3 processes: give --batch 30")):
-        World(1, 3).check_batch(32)
+        DistContext(1, 3).check_batch(32)
 
 
 def test_batch_normalisation_is_refused_on_several_cpus_before_anything_is_written(pack, tmp_path):
     asked = [str(pack), "--out", str(tmp_path / "run"), "--device", "cpu", "--models", ARCH, "squeezenet_inspired"]
     with pytest.raises(InputError, match=r"squeezenet_inspired has batch normalisation.*without torchrun"):
-        _prepare(asked, World(0, 2))
+        _prepare(asked, DistContext(0, 2))
     assert not (tmp_path / "run").exists()
 
 

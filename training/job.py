@@ -1,0 +1,63 @@
+"""A job: everything that decides the training of one architecture, and where its results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+from core.data.pack import Pack
+from training.batches import Batches
+from training.compute.mode import Compute
+from training.prepare import open_preparer
+from training.recipe import Recipe
+from training.state import TrainState
+from training.step import NetworkSpec, Objective, start
+from training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Job:
+    """The training of one architecture on one pack."""
+
+    pack: Pack
+    arch: str
+    recipe: Recipe
+    compute: Compute
+    folder: Path
+    seed: int = 0
+    pretrained: bool | str = False
+    teacher: Path | None = None
+    augment_on: str = "host"
+    abstain_risk: float = 0.05
+    commit: str = "unknown"
+    as_json: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this process writes the files of the job."""
+        return self.compute.dist.is_main
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether metrics.json, which is written last, is there."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder of the last saved state."""
+        return self.folder / "last"
+
+    def resume(self) -> tuple[TrainState, Objective]:
+        """Return the state as it was saved last, or else as it is before the first step, and the steps' objective."""
+        spec = NetworkSpec(self.arch, len(self.pack.classes), self.pack.geometry.size_px, self.pretrained)
+        teacher = Teacher(self.teacher, self.pack.classes, self.compute) if self.teacher else None
+        state, objective = start(spec, self.recipe, self.compute, self.seed, teacher)
+        state.load(self.state_folder)
+        return state, objective
+
+    def batches(self) -> Batches:
+        """Return the batches of this process."""
+        mean, _ = models.normalisation(self.arch)
+        preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on)
+        return Batches(self.pack, self.recipe, self.seed, preparer, self.compute.dist)

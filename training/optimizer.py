@@ -1,0 +1,65 @@
+"""The optimizer of a recipe, and the averaged copy of the network."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from training.recipe import Recipe
+
+
+def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the recipe's optimizer; without `decay_norm_bias`, parameters of one dimension are not decayed."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim > 1 or recipe.decay_norm_bias]
+    spared = [p for p in parameters if p.ndim <= 1 and not recipe.decay_norm_bias]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, recipe.learning_rate, fused=True)
+
+
+class Average:
+    """A copy of the network with exponentially averaged weights and statistics; the average is short at first.
+
+    Source: the moving average of TensorFlow's tf.train.ExponentialMovingAverage with num_updates.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.decay = copy.deepcopy(network), decay
+        self.updates, self.weight = 0, 1.0
+        """Steps averaged so far, and the share of the new values in the last of them; the first copies them."""
+        self._averages, self._values = _tensors(self.network, True), _tensors(network, True)
+        self._counters, self._counts = _tensors(self.network, False), _tensors(network, False)
+
+    def begin_step(self) -> None:
+        """Set the weight of the next update. The host counts the steps: nothing is read back from the device."""
+        n, self.updates = self.updates, self.updates + 1
+        self.weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
+
+    def update(self) -> None:
+        """Move the averaged values towards the network's, and copy its counters of seen batches."""
+        torch._foreach_lerp_(self._averages, self._values, self.weight)
+        if self._counters:
+            torch._foreach_copy_(self._counters, self._counts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the averaged values and the number of updates, by name."""
+        values = {f"module.{name}": value for name, value in self.network.state_dict().items()}
+        return {"n_averaged": torch.tensor(self.updates), **values}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to what `tensors` returned."""
+        weights = {name.removeprefix("module."): value for name, value in tensors.items()}
+        self.updates = int(weights.pop("n_averaged"))
+        self.network.load_state_dict(weights)
+
+
+def _tensors(network: nn.Module, floating: bool) -> list[Tensor]:
+    values = chain(network.parameters(), network.buffers())
+    return [value.detach() for value in values if value.is_floating_point() == floating]

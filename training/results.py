@@ -1,0 +1,131 @@
+"""What a training leaves in its folder: the best checkpoint, history.csv, the pictures and metrics.json."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import softmax
+
+import models
+from core.data.pack import Pack
+from core.files import write_json, write_text
+from models.checkpoint import Checkpoint, Facts, load
+from models.deployed import Deployed
+from training import metrics
+from training.job import Job
+from training.reports.machine import peak_memory_mb
+from training.state import HistoryRow, TrainProgress, TrainState, disk_full_is_an_input_error
+
+log = logging.getLogger(__name__)
+
+
+class Evaluated(NamedTuple):
+    """A network, and its logits on val."""
+
+    deployed: Deployed
+    logits_nc: metrics.Floats
+    labels_n: metrics.Labels
+
+    @property
+    def figures(self) -> HistoryRow:
+        """Loss and accuracy, as they stand in the history."""
+        loss, accuracy = metrics.loss_and_accuracy(self.logits_nc, self.labels_n)
+        return {"val_loss": loss, "val_accuracy": accuracy}
+
+
+def evaluate(job: Job, state: TrainState) -> Evaluated:
+    """Evaluate the network on val, together with the other processes."""
+    deployed = Deployed(state.eval_network, *models.normalisation(job.arch)).to(job.compute.device)
+    return Evaluated(deployed, *metrics.evaluate(deployed, job.pack, "val", job.compute.dist))
+
+
+def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
+    """Write best.safetensors, with the temperature and the abstention threshold fitted on val."""
+    _, logits, labels = evaluated
+    temperature = metrics.fit_temperature(logits, labels)
+    abstention = metrics.choose_abstention(softmax(logits / temperature, 1), labels, job.abstain_risk)
+    mean, std = models.normalisation(job.arch)
+    pack = job.pack
+    facts = Facts(
+        arch=job.arch,
+        classes=pack.classes,
+        background=pack.background,
+        geometry=pack.geometry,
+        mean=mean,
+        std=std,
+        recipe=job.recipe.as_json(),
+        metrics={
+            "epoch": progress.epoch,
+            "val": {"accuracy": progress.best_accuracy, "loss": progress.best_loss},
+            "abstention": abstention,
+        },
+        temperature=temperature,
+        abstain_threshold=abstention["threshold"],
+        pack_path=str(pack.path.resolve()),
+        pack_fingerprint=pack.fingerprint,
+        synthetic=pack.synthetic,
+        seed=job.seed,
+        commit=job.commit,
+    )
+    with disk_full_is_an_input_error(job.folder):
+        Checkpoint(facts, dict(evaluated.deployed.network.state_dict())).save(job.folder / "best.safetensors")
+
+
+def write_history(folder: Path, progress: TrainProgress) -> None:
+    """Write history.csv, a line for each epoch."""
+    names = list(progress.history[0])
+    lines = [",".join(names), *(",".join(repr(row[name]) for name in names) for row in progress.history)]
+    with disk_full_is_an_input_error(folder):
+        write_text(folder / "history.csv", "\n".join(lines) + "\n")
+
+
+def finalize(job: Job, progress: TrainProgress) -> None:
+    """Evaluate the best checkpoint, read back from its file, on val and test; draw, and write metrics.json last."""
+    from training.reports import plots  # matplotlib takes seconds to import
+
+    best = load(job.folder / "best.safetensors")
+    deployed = best.network().to(job.compute.device)
+    figures = {
+        split: metrics.report(*metrics.evaluate(deployed, job.pack, split), job.pack.classes, best.facts.temperature)
+        for split in ("val", "test")
+    }
+    name = f"{job.arch}, {job.recipe.name}" + (", synthetic data" if job.pack.synthetic else "")
+    plots.draw_history(job.folder / "history.png", name, progress.history, progress.best_epoch)
+    plots.draw_confusion(
+        job.folder / "confusion_matrix.png", f"{name}, test", figures["test"]["confusion_matrix"], job.pack.classes
+    )
+    facts: dict[str, Any] = {
+        "arch": job.arch,
+        "recipe": job.recipe.name,
+        "seed": job.seed,
+        "mode": job.compute.mode.as_json(),
+        "synthetic": job.pack.synthetic,
+        "parameters": sum(p.numel() for p in deployed.parameters()),
+        "epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "rate_scale": progress.rate_scale,
+        "temperature": best.facts.temperature,
+        "abstention": best.facts.metrics["abstention"],
+        "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+        "images_per_s": round(float(np.median([row["images_per_s"] for row in progress.history])), 1),
+        "peak_memory_mb": round(peak_memory_mb(job.compute.device)),
+        **figures,
+    }
+    write_json(job.folder / "metrics.json", facts)
+    if not job.as_json:
+        log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a write that was killed."""
+    for file in folder.rglob(".*.tmp"):
+        file.unlink()
+
+
+def file_versions(pack: Pack) -> list[tuple[int, int, int]]:
+    """Return inode, size and time of the pack's files: one of them differs when a file was replaced."""
+    states = [file.stat() for file in sorted(pack.path.iterdir()) if file.suffix in {".npy", ".csv"}]
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
