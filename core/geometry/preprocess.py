@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from core.errors import InputError
-from core.geometry.frame import Bytes, Rect
+from core.geometry.frame import Bytes, Rect, Relative
 
 KERNELS = ("halving", "area", "linear")
 """linear looks at 4 pixels however far it shrinks; area at all of them, slowly; halving averages 2x2 while the
@@ -67,6 +67,12 @@ def clip_rect(rect: Rect, width: int, height: int) -> Rect:
     """Return `rect` clipped to the frame and never empty: at least one pixel remains."""
     x0, y0 = min(max(rect[0], 0), width - 1), min(max(rect[1], 0), height - 1)
     return x0, y0, max(min(rect[2], width), x0 + 1), max(min(rect[3], height), y0 + 1)
+
+
+def rect_of(relative: Relative, width: int, height: int) -> Rect:
+    """Return a zone in pixels of a frame of this size, at least one pixel of it."""
+    x0, y0, x1, y1 = relative
+    return clip_rect((round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)), width, height)
 
 
 def fill(

@@ -10,9 +10,10 @@ import numpy as np
 
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
+from core.geometry.preprocess import rect_of
 from core.synthetic.drawing import View, draw_background, draw_dashes
-from core.synthetic.figures import draw_actor
-from core.synthetic.traffic import ZONES, actors_at, truth_at
+from core.synthetic.figures import box_of, draw_actor
+from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, truth_at
 
 SCENARIOS = ("mixed", "day", "dusk", "night", "rain")
 SEGMENT_S = 12.0
@@ -34,10 +35,23 @@ class Look:
 
 def zone_rects(width: int, height: int) -> dict[str, Rect]:
     """Return the zones in pixels of a frame."""
-    return {
-        name: (round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height))
-        for name, (x0, y0, x1, y1) in ZONES.items()
-    }
+    return {name: rect_of(zone, width, height) for name, zone in ZONES.items()}
+
+
+def frame_name(scenario: str, seed: int, index: int) -> str:
+    """Return the name by which `draw_frame` draws a frame again."""
+    return f"{scenario}/{seed}/{index}"
+
+
+def draw_frame(name: str) -> Bytes:
+    """Draw the frame of a name, uint8 (720, 1280, 3) BGR."""
+    scenario, seed, index = name.split("/")
+    return _named_scene(scenario, int(seed)).render(int(index))[0]
+
+
+@lru_cache(maxsize=1)
+def _named_scene(scenario: str, seed: int) -> Scene:
+    return Scene(seed, scenario=scenario)
 
 
 @lru_cache(maxsize=2)
@@ -65,6 +79,18 @@ class Scene:
     def truth(self, index: int) -> dict[str, str]:
         """Return the class of every zone in a frame, without drawing it."""
         return truth_at(self.seed, index / self.fps)
+
+    def objects(self, index: int) -> list[tuple[str, Rect, bool]]:
+        """Return (class, rectangle clipped to the frame, whether it is near enough to count) of each object in it."""
+        time_s = index / self.fps
+        view = View.of(self.width, self.height, "day", 1.0)
+        found = []
+        for actor in actors_at(self.seed, time_s):
+            x0, y0, x1, y1 = box_of(view, actor, actor.distance_m(time_s))
+            box = max(x0, 0), max(y0, 0), min(x1, self.width), min(y1, self.height)
+            if actor.label != BACKGROUND and box[0] < box[2] and box[1] < box[3]:
+                found.append((actor.label, box, actor.present(time_s)))
+        return found
 
     def render(self, index: int) -> tuple[Bytes, dict[str, str]]:
         """Return a frame, uint8 (H, W, 3) BGR owned by the caller, and the class of every zone in it."""

@@ -31,7 +31,21 @@ class Crop:
     @property
     def group(self) -> str:
         """The scene's name: crops of one scene resemble each other."""
-        return f"scene{self.scene_seed}"
+        return group_name(self.scene_seed)
+
+
+def group_name(scene_seed: int) -> str:
+    """Return the group of everything that one scene shows."""
+    return f"scene{scene_seed}"
+
+
+def plan_frames(n: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Choose `n` frames, (scene seed, index), spread over scenes as `plan_crops` spreads its crops."""
+    random = np.random.default_rng((seed & 0xFFFFFFFF, 18))
+    per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
+    scenes = ((seed & 0xFFFF) * 100_003 + scene for scene in range(-(-n // per_scene)))
+    plan = [(scene, int(index)) for scene in scenes for index in random.permutation(FRAMES_PER_SCENE)[:per_scene]]
+    return plan[:n]
 
 
 def plan_crops(n: int, seed: int = 0) -> list[Crop]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.geometry.frame import Bytes
+from core.geometry.frame import Bytes, Rect
 from core.synthetic.drawing import Body, View, polygon, scaled
 from core.synthetic.traffic import BACKGROUND, Actor
 
@@ -24,6 +24,28 @@ def draw_actor(frame: Bytes, view: View, actor: Actor, away_m: float) -> None:
         hidden = actor.occluded
         lean = 0.35 * ((actor.style >> 9) % 3 - 1)
         body.panel(-0.75 + lean, 0.75 + lean, 0, hidden, scaled((60, 75, 70), 0.6 + (actor.style % 7) / 7))
+
+
+def box_of(view: View, actor: Actor, away_m: float) -> Rect:
+    """Return the rectangle of an actor's front and of the side that shows: whole pixels, not clipped to the frame."""
+    corners = [(x, up, 0.0) for x in (-0.5, 0.5) for up in (0.0, 1.0)]
+    if actor.label in ("car", "truck", "bus") and _shows_side(actor):
+        corners += [(_inner_edge(actor), up, actor.length_m) for up in (0.08, 1.0)]
+    points = [
+        view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, away_m + back_m)
+        for x, up, back_m in corners
+    ]
+    across, down = zip(*points, strict=True)
+    return round(min(across)), round(min(down)), round(max(across)), round(max(down))
+
+
+def _shows_side(actor: Actor) -> bool:
+    return abs(actor.lateral_m) >= actor.width_m / 2 + 0.2
+
+
+def _inner_edge(actor: Actor) -> float:
+    """Return the edge of the front that faces the camera's axis, in the body's units."""
+    return -0.5 if actor.lateral_m > 0 else 0.5
 
 
 def draw_vehicle(body: Body) -> None:
@@ -60,9 +82,9 @@ def draw_vehicle(body: Body) -> None:
 def _draw_side(body: Body) -> None:
     """Draw the side that faces the camera's axis, with a strip of windows for all but a box truck."""
     actor = body.actor
-    x = -0.5 if actor.lateral_m > 0 else 0.5
-    if abs(actor.lateral_m) < actor.width_m / 2 + 0.2:
+    if not _shows_side(actor):
         return
+    x = _inner_edge(actor)
     rear = actor.length_m
     top = 1.0 if actor.label != "car" else 0.62
     face = [body.at(x, 0.08), body.at(x, top), body.at(x, top, rear), body.at(x, 0.08, rear)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.errors import InputError
 from core.geometry.frame import Bytes, Frame, Rect, Relative
-from core.geometry.preprocess import clip_rect
+from core.geometry.preprocess import rect_of
 
 WHOLE = "frame"
 """The name of the one zone there is when none is given: the whole frame."""
@@ -66,10 +66,7 @@ class Zones(RegionSource):
         """Return the zones' rectangles in a picture of this size; the caller must not change the list."""
         if (width, height) != self._size:
             self._size = (width, height)
-            self._rects = [
-                clip_rect((round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)), width, height)
-                for x0, y0, x1, y1 in self._relative
-            ]
+            self._rects = [rect_of(zone, width, height) for zone in self._relative]
         return self._rects
 
 

@@ -21,6 +21,11 @@ SOURCE is a folder of images (split/class/* as it is split, or class/* to be spl
 data set (COCO JSON, YOLO, Pascal VOC, KITTI objects or tracking: one row a box, cut with context, and background
 that overlaps no box), or `synthetic`, or `synthetic://?rows=3000&seed=1&scenario=mixed`.
 
+A detection set and `synthetic` keep their labeled frames in the pack, for `python -m benchmarks --frames-of`, and
+--as-zones camera.json makes a row of each zone of each such frame: its class is that of the object that fills most of
+it (a quarter of the zone, or a fiftieth and half of the object), else background; a zone that shows less than that of
+an object, but more than a trace (a two-hundredth), is left out. `synthetic://?frames=600` is a detection set.
+
 YOLO's classes are named by data.yaml, obj.data or a classes.txt; a polygon or an oriented box is cut by the upright box
 around it, key points are passed over where data.yaml has kpt_shape. An annotation that cannot be read is left out,
 counted, and the first is named; what may mean two pictures or classes ends with exit code 2. Background is cut only
@@ -67,6 +72,7 @@ def add_options(it: argparse._ActionsContainer) -> None:
     it.add_argument("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
     it.add_argument("--background-from-unlabelled", action="store_true", help="cut it also where no label file is")
     it.add_argument("--background-class", metavar="NAME", help="the class that means nothing is there")
+    it.add_argument("--as-zones", type=Path, metavar="FILE", help="camera.json: a row is a zone of a frame, not a box")
     it.add_argument("--allow-leaks", action="store_true", help="keep a picture that stands in two splits")
     it.add_argument("--format", choices=names(), help="the importer (default: by the source's layout)")
     it.add_argument("--processes", type=int, metavar="N", help="to decode with (default: one a core)")

@@ -55,10 +55,9 @@ class Health:
         return found
 
     def groups_to_join(self) -> list[tuple[str, str]]:
-        """Return the groups of each pair that is in two splits."""
-        return [
-            (self.rows[t.first].sample.group, self.rows[t.second].sample.group) for t in self.cross_split_duplicates
-        ]
+        """Return the groups of each pair, of those in one split too: redrawn splits could part them."""
+        pairs = ((self.rows[t.first].sample, self.rows[t.second].sample) for t in self.duplicates)
+        return [(a.group, b.group) for a, b in pairs if not (a.drawn and b.drawn)]
 
     def describe(self, pair: DuplicatePair) -> str:
         """Name both rows of a pair."""

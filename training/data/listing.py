@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.data.frames import LabeledFrame
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import DEFAULT_KERNEL, Geometry
@@ -45,6 +46,8 @@ class Options:
     """Cut background also from pictures without a label file; without it they may hold objects nobody labelled."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
+    as_zones: Path | None = None
+    """A camera.json: each of its zones in each labeled frame is a row, in place of each box."""
     allow_leaks: bool = False
     """Keep a picture that stands in two splits of the source; without it that is an error."""
     format: str | None = None
@@ -78,7 +81,10 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         """Return what decides the pack, for pack.json."""
-        value = asdict(self) | {"group_csv": None if self.group_csv is None else self.group_csv.name}
+        value: dict[str, Any] = asdict(self) | {
+            name: None if file is None else file.name
+            for name, file in (("group_csv", self.group_csv), ("as_zones", self.as_zones))
+        }
         del value["processes"], value["allow_leaks"]  # neither changes a row
         return value
 
@@ -118,6 +124,8 @@ class Listing:
     warnings: list[str] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """{"source", "box", "reason"} of images that the importer itself could not read."""
+    frames: list[LabeledFrame] = field(default_factory=list)
+    """The images in which every object is annotated, with all their objects."""
 
     def describe_skipped(self) -> str:
         """Return what was left out, and where the first of each kind stands, in one line."""

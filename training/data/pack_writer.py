@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 
+from core.data.frames import LabeledFrame, describe_frames, write_frames
 from core.data.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
 from core.data.several import holds_several, say_first_alone
 from core.errors import InputError
@@ -26,7 +27,7 @@ from training.data.health_page import write_page
 from training.data.image_store import ImageStore, plan_images
 from training.data.importers import read
 from training.data.listing import Listing, Options, Sample
-from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_samples
+from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_frames, split_samples
 
 IMAGES_PER_PROCESS = 400
 """A process pays for its second of start from this many images on."""
@@ -43,6 +44,7 @@ class Content:
     samples: list[Sample]
     """The listing's samples, each with its split."""
     rows: list[PackRow]
+    frames: list[LabeledFrame]
     warnings: list[str]
     health: Health
 
@@ -70,6 +72,8 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
             listing = join_groups(listing, content.health.groups_to_join())
             content = _arrange(source, listing, content.store, content.results, options)
         _write_rows(folder / "rows.csv", content.rows)
+        if content.frames:
+            write_frames(folder, content.frames)
         facts = _facts(content, options) | {"request": request}
         write_page(folder / "health.html", facts, content.health, content.store.open())
         write_json(folder / "pack.json", facts)
@@ -103,7 +107,9 @@ def _arrange(
     of_rows = [samples[at] for at in kept]
     warnings = check_splits(source, of_rows, listing) + _in_part(listing, of_rows)
     rows = _with_calibration(of_rows, [results[at] for at in kept], options.seed)
-    return Content(listing, results, store, samples, rows, warnings, examine(rows, listing.classes, store.open()))
+    frames = split_frames(listing, samples, options.seed)
+    health = examine(rows, listing.classes, store.open())
+    return Content(listing, results, store, samples, rows, frames, warnings, health)
 
 
 def _pack_order(samples: list[Sample], seed: int) -> list[int]:
@@ -260,6 +266,7 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
         "source": {"importer": listing.importer, "root": listing.root},
         "rows": len(rows),
         "shard_rows": content.store.shard_rows,
+        "frames": describe_frames(content.frames),
         "groups": len({row.sample.group for row in rows}),
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from core.data.frames import LabeledFrame
 from core.errors import InputError
 from core.stats import pick_balanced
 from training.data.listing import Listing, Sample
@@ -30,6 +31,19 @@ def split_samples(listing: Listing, seed: int) -> list[Sample]:
         return listing.samples
     drawn = draw_splits([(sample.group, sample.label) for sample in listing.samples], seed)
     return [replace(sample, split=drawn[sample.group]) for sample in listing.samples]
+
+
+def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list[LabeledFrame]:
+    """Give every labeled frame the split of its group; a group without a row draws its own, with the same shares."""
+    if all(frame.split for frame in listing.frames) or not listing.frames:
+        return listing.frames
+    drawn = {sample.group: sample.split for sample in samples}
+
+    def split_of(group: str) -> str:
+        place = int.from_bytes(rank(seed, "frames", group)[:4]) / 2**32
+        return "train" if place < SHARES["train"] else "val" if place < 1 - SHARES["test"] else "test"
+
+    return [replace(frame, split=drawn.get(frame.group) or split_of(frame.group)) for frame in listing.frames]
 
 
 def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
@@ -68,7 +82,8 @@ def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
         if first != second:
             leader[second] = first
     samples = [replace(sample, group=find(sample.group)) for sample in listing.samples]
-    return replace(listing, samples=samples)
+    frames = [replace(frame, group=find(frame.group)) for frame in listing.frames]
+    return replace(listing, samples=samples, frames=frames)
 
 
 def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]:

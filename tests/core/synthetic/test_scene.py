@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.geometry.preprocess import Geometry, fill
-from core.synthetic import BACKGROUND, CLASSES, SCENARIOS, ZONES, Scene, draw_zone_crops, plan_crops, zone_rects
+from core.geometry.preprocess import Geometry, clip_rect, fill
+from core.synthetic import (
+    BACKGROUND,
+    CLASSES,
+    SCENARIOS,
+    ZONES,
+    Scene,
+    draw_frame,
+    draw_zone_crops,
+    frame_name,
+    plan_crops,
+    plan_frames,
+    zone_rects,
+)
+from core.synthetic.drawing import Body, View
+from core.synthetic.figures import box_of, draw_actor
 from core.synthetic.traffic import FAR_M, SLOT_S, actor_of
 
 SMALL = {"width": 320, "height": 180}
@@ -127,3 +142,38 @@ def test_crops_are_the_camera_frame_through_the_one_preprocessing():
         fill(expected, frame, [rect], geometry)
         assert truth[crop.zone] == crop.label
         assert np.array_equal(pixels, expected[0])
+
+
+@pytest.mark.parametrize("label", CLASSES[:-1])
+def test_the_box_of_an_object_is_what_it_paints(label, monkeypatch):
+    """Without shadow, lamps and what hides it, an actor changes the pixels of its box, give or take its arms."""
+    monkeypatch.setattr(Body, "shadow", lambda _: None)
+    view = View.of(1280, 720, "day", 1.0)
+    actors = (actor_of(seed, zone, slot) for seed in range(40) for zone in ZONES for slot in range(4))
+    chosen = [replace(a, occluded=0.0) for a in actors if a is not None and a.label == label][:12]
+    assert len(chosen) == 12
+    for actor in chosen:
+        frame = np.full((720, 1280, 3), 255, np.uint8)
+        draw_actor(frame, view, actor, 8.0)
+        rows, columns = np.nonzero((frame != 255).any(2))
+        painted = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        box = clip_rect(box_of(view, actor, 8.0), 1280, 720)
+        slack = 0.08 * max(box[2] - box[0], box[3] - box[1]) + 2
+        assert np.abs(np.subtract(box, painted)).max() <= slack, (actor, box, painted)
+
+
+def test_objects_that_count_are_those_of_the_truth():
+    scene = Scene(3, 640, 360)
+    for index in range(0, 1800, 60):
+        near = sorted(label for label, _, counts in scene.objects(index) if counts)
+        assert near == sorted(label for label in scene.truth(index).values() if label != BACKGROUND)
+
+
+def test_a_named_frame_is_the_frame_of_its_scene():
+    assert np.array_equal(draw_frame(frame_name("day", 3, 40)), Scene(3, scenario="day").render(40)[0])
+
+
+def test_planned_frames_are_different_and_of_many_scenes():
+    plan = plan_frames(240, 1)
+    assert len({*plan}) == 240
+    assert len({scene for scene, _ in plan}) == 60

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core.data.frames import LabeledFrame, LabeledObject
 from core.data.images import IMAGE_SUFFIXES, is_hidden, printable
 from core.errors import InputError
 from core.geometry.frame import Rect
 from training.data.class_map import ClassMap, read_class_map
 from training.data.detections.background import draw_background
 from training.data.detections.boxes import Box, Odd, Picture, crop_rect, snap
+from training.data.detections.zones import read_zones, zone_rows
 from training.data.groups import group_finder
 from training.data.images import load_file
 from training.data.listing import Listing, Options, Sample
@@ -62,45 +64,71 @@ class LeftOut:
 
 
 def list_crops(found: Annotated, options: Options) -> Listing:
-    """Turn pictures into a listing: one sample a usable box, and background that overlaps no box at all."""
+    """Turn pictures into a listing: a row for each box and background that overlaps none, or a row for each zone."""
     class_map, left_out = read_class_map(options.classes), LeftOut()
-    group_of = group_finder(found.root, options)
-    if found.group_of is not None and options.group is None and options.group_csv is None:
-        group_of = found.group_of
     for odd in found.odd:
         left_out.add(odd.reason, odd.where)
-    samples = [
-        sample
-        for picture in found.pictures
-        for sample in _samples_of(picture, class_map, options, group_of(picture.source), left_out)
-    ]
-    if not samples:
-        if found.pictures and not any(picture.labelled for picture in found.pictures):
-            raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
-        raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
-    used, names = {sample.label for sample in samples}, list(found.names)
-    becoming = dict.fromkeys(class_map.becomes(name) for name in names)
-    classes = [name for name in becoming if name in used]
-    background = options.background_class or next((n for n in classes if n in ("background", "clear")), "background")
-    wanted = options.background if options.background is not None else round(len(samples) / len(classes))
-    drawn = draw_background(found.pictures, samples, wanted, background, options, group_of)
-    if drawn and background not in classes:
+    frames = label_frames(found, class_map, options, left_out)
+    known = {picture.source for picture in found.pictures if picture.labelled and not picture.odd}
+    complete = [frame for frame in frames if frame.source in known]
+    names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
+    background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
+    if options.as_zones is None:
+        samples, short = _box_rows(found, frames, background, options)
+    else:
+        samples, short = zone_rows(complete, read_zones(options.as_zones), background, options), []
+    used = {sample.label for sample in samples if not sample.drawn}
+    classes = [name for name in names if name in used]
+    if background not in classes and any(sample.drawn for sample in samples):
         classes.append(background)
-    short = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
     root = str(found.root.resolve())
     return Listing(
         importer=found.importer,
         root=root,
-        samples=samples + drawn,
+        samples=samples,
         classes=tuple(classes),
         background=background if background in classes else None,
         synthetic=False,
         load=partial(load_file, root),
         skipped=dict(sorted(left_out.counts.items())),
         first_skipped=dict(sorted(left_out.first.items())),
-        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, names), *short],
+        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *short],
         rejected=_unreadable(root, found.pictures),
+        frames=complete,
     )
+
+
+def _box_rows(
+    found: Annotated, frames: list[LabeledFrame], background: str, options: Options
+) -> tuple[list[Sample], list[str]]:
+    """Return a row for each box that counts and the background rows, and a warning where there was too little room."""
+    samples = [sample for frame in frames for sample in _samples_of(frame, options.margin)]
+    classes = {sample.label for sample in samples}
+    wanted = options.background if options.background is not None else round(len(samples) / len(classes))
+    groups = {frame.source: frame.group for frame in frames}
+    drawn = draw_background(found.pictures, samples, wanted, background, options, groups.__getitem__)
+    short = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
+    return samples + drawn, short
+
+
+def label_frames(found: Annotated, class_map: ClassMap, options: Options, left_out: LeftOut) -> list[LabeledFrame]:
+    """Return the pictures with the pack's classes. Raises InputError when none of their boxes can be used."""
+    group_of = group_finder(found.root, options)
+    if found.group_of is not None and options.group is None and options.group_csv is None:
+        group_of = found.group_of
+    frames = []
+    for picture in found.pictures:
+        for odd in picture.odd:
+            left_out.add(odd.reason, odd.where)
+        if picture.width:  # one without a size is rejected as a picture, with the reason
+            objects = tuple(_objects_of(picture, class_map, options, left_out))
+            size_px = picture.width, picture.height
+            frames.append(LabeledFrame(picture.source, group_of(picture.source), picture.split, size_px, objects))
+    if not any(one.ignored is None for frame in frames for one in frame.objects):
+        if found.pictures and not any(picture.labelled for picture in found.pictures):
+            raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
+        raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
+    return frames
 
 
 def why_not(box: Box, at: Rect, options: Options) -> str | None:
@@ -118,22 +146,24 @@ def why_not(box: Box, at: Rect, options: Options) -> str | None:
     return None
 
 
-def _samples_of(
-    picture: Picture, class_map: ClassMap, options: Options, group: str, left_out: LeftOut
-) -> Iterable[Sample]:
-    for odd in picture.odd:
-        left_out.add(odd.reason, odd.where)
-    if not picture.width:  # it is rejected as a picture, with the reason
-        return
+def _objects_of(picture: Picture, class_map: ClassMap, options: Options, left_out: LeftOut) -> Iterator[LabeledObject]:
+    """Yield the boxes that have a pixel in the picture; those that give no row are marked to be ignored."""
     for box in picture.boxes:
         at = snap(box.xyxy, picture.width, picture.height)
         reason = why_not(box, at, options)
         label = None if reason else class_map.becomes(box.label)
         if label is None:
-            left_out.add(reason or f"{box.label}: dropped by the class map", picture.source)
-            continue
-        rect = crop_rect(at, options.margin, picture.width, picture.height)
-        yield Sample(picture.source, label, group, picture.split, rect, (picture.width, picture.height))
+            reason = reason or f"{box.label}: dropped by the class map"
+            left_out.add(reason, picture.source)
+        if at[0] < at[2] and at[1] < at[3]:
+            yield LabeledObject(label or box.label, at, reason)
+
+
+def _samples_of(frame: LabeledFrame, margin: float) -> Iterator[Sample]:
+    for one in frame.objects:
+        if one.ignored is None:
+            rect = crop_rect(one.box, margin, *frame.size_px)
+            yield Sample(frame.source, one.label, frame.group, frame.split, rect, frame.size_px)
 
 
 def counted(what: str, names: Iterable[str]) -> list[str]:

@@ -63,7 +63,9 @@ def _writable(listing: Listing) -> Listing:
     samples = [sample for sample in listing.samples if sample.source not in names]
     if not samples:
         raise InputError(f"{listing.root}: none of its names is UTF-8: rename its files")
-    return replace(listing, samples=samples, warnings=[*listing.warnings, said, *alike(listing.classes)])
+    frames = [frame for frame in listing.frames if _is_text(frame.source + frame.group)]
+    warnings = [*listing.warnings, said, *alike(listing.classes)]
+    return replace(listing, samples=samples, frames=frames, warnings=warnings)
 
 
 def _is_text(name: str) -> bool:
@@ -92,8 +94,11 @@ def read(source: str, options: Options) -> Listing:
         listing = _writable(module.read(source, options))
     except InputError as error:
         raise InputError(f"{error}{unknown}") from None
+    if options.as_zones is not None and not listing.frames:
+        raise InputError(f"{source} holds no labeled frames to cut the zones of {options.as_zones} from: give boxes")
     if unknown and len(listing.classes) == 1:  # a folder `images` beside its annotations is no class
         raise InputError(f"{source} has only the class {listing.classes[0]}{unknown}")
     if options.resplit:
-        listing = replace(listing, samples=[replace(sample, split=None) for sample in listing.samples])
+        samples = [replace(sample, split=None) for sample in listing.samples]
+        listing = replace(listing, samples=samples, frames=[replace(frame, split=None) for frame in listing.frames])
     return listing

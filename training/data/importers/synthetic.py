@@ -1,17 +1,57 @@
-"""Zones of the synthetic rear view: `synthetic`, or `synthetic://?rows=3000&seed=1`."""
+"""The synthetic rear view: its zones as rows, `synthetic://?rows=3000&seed=1`, or its boxes, `synthetic://?frames=600`."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from core.errors import InputError
-from core.geometry.frame import Bytes
-from core.synthetic import BACKGROUND, CLASSES, SCENARIOS, Scene, plan_crops, zone_rects
+from core.synthetic import (
+    BACKGROUND,
+    CLASSES,
+    SCENARIOS,
+    Scene,
+    draw_frame,
+    frame_name,
+    group_name,
+    plan_crops,
+    plan_frames,
+    zone_rects,
+)
+from training.data.class_map import read_class_map
+from training.data.detections.boxes import Box, Picture
+from training.data.detections.boxes_to_crops import Annotated, LeftOut, label_frames, list_crops
 from training.data.listing import Listing, Options, Sample
 
-ROWS = 3000
+ROWS, FRAMES = 3000, 600
 WIDTH, HEIGHT = 1280, 720
+FAR = "too far away to count"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parts of a `synthetic://` source."""
+
+    rows: int
+    frames: int
+    """How many frames are given as a detection set; 0 asks for zones as rows."""
+    seed: int
+    scenario: str
+
+    def __post_init__(self) -> None:
+        fits = 60 <= self.rows <= 1_000_000 and (self.frames == 0 or 60 <= self.frames <= 1_000_000)
+        if not fits or not 0 <= self.seed < 1 << 16 or self.scenario not in SCENARIOS:
+            raise InputError(
+                "give 60 to 1000000 rows or frames, a seed of 0 to 65535, and a scenario of " + ", ".join(SCENARIOS)
+            )
+
+    @property
+    def uri(self) -> str:
+        """The source with every part spelled out."""
+        asked = f"frames={self.frames}" if self.frames else f"rows={self.rows}"
+        return f"synthetic://?{asked}&seed={self.seed}&scenario={self.scenario}"
 
 
 def matches(source: str) -> bool:
@@ -20,51 +60,58 @@ def matches(source: str) -> bool:
 
 
 def read(source: str, options: Options) -> Listing:
-    """List balanced zone crops of the synthetic scene; no frame is drawn yet. Classes and groups are its own."""
+    """List balanced zone crops of the synthetic scene, or the boxes of its frames. Classes and groups are its own."""
     if not matches(source):
         raise InputError(f"{source} is not the synthetic set: give `synthetic`, or synthetic://?rows=3000&seed=1")
     given = {"--classes": options.classes, "--group": options.group, "--group-csv": options.group_csv}
     if refused := [flag for flag, value in given.items() if value is not None]:
         raise InputError(f"{source} has classes and groups of its own: drop {' and '.join(refused)}")
-    rows, seed, scenario = _parse(source)
-    rects = zone_rects(WIDTH, HEIGHT)
-    samples = [
-        Sample(f"{scenario}/{crop.scene_seed}/{crop.index}", crop.label, crop.group, None, rects[crop.zone])
-        for crop in plan_crops(rows, seed)
-    ]
+    asked = _parse(source)
+    if options.as_zones is not None and not asked.frames:
+        asked = replace(asked, frames=FRAMES)
+    if asked.frames:
+        found = _annotated(asked, plan_frames(asked.frames, asked.seed))
+        return replace(list_crops(found, options), root=asked.uri, synthetic=True, load=draw_frame, warnings=[])
+    rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(asked.rows, asked.seed)
+    found = _annotated(asked, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
     return Listing(
         importer="synthetic",
-        root=f"synthetic://?rows={rows}&seed={seed}&scenario={scenario}",
-        samples=samples,
+        root=asked.uri,
+        samples=[
+            Sample(frame_name(asked.scenario, c.scene_seed, c.index), c.label, c.group, None, rects[c.zone])
+            for c in plan
+        ],
         classes=CLASSES,
         background=BACKGROUND,
         synthetic=True,
-        load=load_frame,
+        load=draw_frame,
+        frames=label_frames(found, read_class_map(None), Options(), LeftOut()),
     )
 
 
-def load_frame(name: str) -> Bytes | str:
-    """Draw the frame that a sample's source names: scenario/seed/index."""
-    scenario, seed, index = name.split("/")
-    return _scene(scenario, int(seed)).render(int(index))[0]
+def _annotated(asked: Asked, frames: Iterable[tuple[int, int]]) -> Annotated:
+    """Return frames of scenes, (scene seed, index), as a detection set; what is far away is there and counts not."""
+    pictures = []
+    for scene_seed, index in frames:
+        objects = Scene(scene_seed, WIDTH, HEIGHT, asked.scenario).objects(index)
+        boxes = tuple(Box(label, rect, skip=None if near else FAR) for label, rect, near in objects)
+        pictures.append(Picture(frame_name(asked.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
+    return Annotated("synthetic", Path("synthetic"), pictures, CLASSES, group_of=_group_of)
 
 
-@lru_cache(maxsize=1)
-def _scene(scenario: str, seed: int) -> Scene:
-    return Scene(seed, WIDTH, HEIGHT, scenario)
+def _group_of(source: str) -> str:
+    return group_name(int(source.split("/")[1]))
 
 
-def _parse(source: str) -> tuple[int, int, str]:
+def _parse(source: str) -> Asked:
     query = parse_qs(urlsplit(source).query, keep_blank_values=True)
-    if unknown := sorted(set(query) - {"rows", "seed", "scenario"}):
-        raise InputError(f"{source} has the unknown part {unknown[0]!r}: give rows, seed or scenario")
+    if unknown := sorted(set(query) - {"rows", "frames", "seed", "scenario"}):
+        raise InputError(f"{source} has the unknown part {unknown[0]!r}: give rows, frames, seed or scenario")
     try:
-        rows, seed = int(query.get("rows", [str(ROWS)])[0]), int(query.get("seed", ["1"])[0])
+        rows, frames, seed = (int(query.get(k, [str(v)])[0]) for k, v in (("rows", ROWS), ("frames", 0), ("seed", 1)))
     except ValueError:
-        raise InputError(f"{source}: rows and seed must be whole numbers") from None
-    scenario = query.get("scenario", ["mixed"])[0]
-    if not 60 <= rows <= 1_000_000 or not 0 <= seed < 1 << 16 or scenario not in SCENARIOS:
-        raise InputError(
-            f"{source}: give 60 to 1000000 rows, a seed of 0 to 65535, and a scenario of {', '.join(SCENARIOS)}"
-        )
-    return rows, seed, scenario
+        raise InputError(f"{source}: rows, frames and seed must be whole numbers") from None
+    try:
+        return Asked(rows, frames, seed, query.get("scenario", ["mixed"])[0])
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None

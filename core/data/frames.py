@@ -1,0 +1,111 @@
+"""The labeled frames of a pack: each frame of a detection data set with all its objects.
+
+frames.jsonl stands beside rows.csv, one line a frame: {"source": "a.jpg", "group": "a.jpg", "split": "test",
+"size_px": [640, 480], "objects": [{"label": "car", "box": [10, 20, 90, 80], "ignored": null}]}. `ignored` is the reason
+why packing made no row of an object: it is there, so the place is not background, but nobody must name it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data.images import read_picture
+from core.data.pack import HINT, SPLITS, Pack
+from core.errors import InputError
+from core.files import write_text
+from core.geometry.frame import Bytes, Rect
+from core.synthetic import draw_frame
+
+SCHEMA = 1
+FILE = "frames.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledObject:
+    """One annotated object. `box` is its tight rectangle, in pixels, inside the frame."""
+
+    label: str
+    box: Rect
+    ignored: str | None = None
+    """Why it must not be scored: too small, cut off, of no class of the pack; None for an object that counts."""
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            raise InputError(f"box is {self.box}: give x0 < x1 and y0 < y1, none below 0")
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledFrame:
+    """One source image in which every object is annotated."""
+
+    source: str
+    """Relative to the root of the data set."""
+    group: str
+    split: str | None
+    """None until the splits are drawn."""
+    size_px: tuple[int, int]
+    """Width and height."""
+    objects: tuple[LabeledObject, ...] = ()
+
+
+def write_frames(folder: Path, frames: Iterable[LabeledFrame]) -> None:
+    """Write frames.jsonl into a pack's folder."""
+    write_text(folder / FILE, "".join(json.dumps(asdict(frame)) + "\n" for frame in frames))
+
+
+def describe_frames(frames: list[LabeledFrame]) -> dict[str, int] | None:
+    """Return what pack.json says of the frames; None when there are none."""
+    objects = [one for frame in frames for one in frame.objects]
+    ignored = sum(one.ignored is not None for one in objects)
+    counts = {"schema": SCHEMA, "frames": len(frames), "objects": len(objects), "ignored": ignored}
+    return counts if frames else None
+
+
+def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
+    """Return the labeled frames of a split. Raises InputError when the pack has none, or the file is damaged."""
+    facts = pack.facts.get("frames")
+    if not facts:
+        raise InputError(f"{pack.path} holds no labeled frames: pack a detection data set, or `synthetic`, anew")
+    if facts.get("schema") != SCHEMA:
+        raise InputError(f"{pack.path}: frames.schema is {facts.get('schema')!r}, not {SCHEMA}; {HINT}")
+    file = pack.path / FILE
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}); {HINT}") from None
+    if len(lines) != facts.get("frames"):
+        raise InputError(f"{file} has {len(lines)} frames, pack.json says {facts.get('frames')}; {HINT}")
+    frames = []
+    for number, line in enumerate(lines, 1):
+        try:
+            frames.append(_read_frame(json.loads(line)))
+        except (ValueError, KeyError, TypeError, InputError) as error:
+            raise InputError(f"{file}, line {number}, is not a labeled frame ({error}); {HINT}") from None
+    return [frame for frame in frames if frame.split == split]
+
+
+def _read_frame(value: dict[str, Any]) -> LabeledFrame:
+    width, height = map(int, value["size_px"])
+    objects = []
+    for one in value["objects"]:
+        x0, y0, x1, y1 = map(int, one["box"])
+        ignored = one["ignored"]
+        objects.append(LabeledObject(str(one["label"]), (x0, y0, x1, y1), None if ignored is None else str(ignored)))
+    if value["split"] not in SPLITS or width < 1 or height < 1:
+        raise ValueError("its split or its size is wrong")
+    return LabeledFrame(str(value["source"]), str(value["group"]), value["split"], (width, height), tuple(objects))
+
+
+def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
+    """Return the frame's pixels, uint8 (H, W, 3) BGR, or the reason why it cannot be read."""
+    if pack.synthetic:
+        return draw_frame(frame.source)
+    pixels = read_picture(Path(pack.facts["source"]["root"], frame.source))
+    if not isinstance(pixels, str) and pixels.shape[1::-1] != frame.size_px:
+        return "is {}x{} px, its annotation says {}x{}".format(*pixels.shape[1::-1], *frame.size_px)
+    return pixels

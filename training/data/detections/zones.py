@@ -1,0 +1,55 @@
+"""Fixed zones of labeled frames as rows: each zone of each frame, with the class of what stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from core.data.frames import LabeledFrame
+from core.errors import InputError
+from core.geometry.camera_config import WHOLE_PICTURE, read_camera
+from core.geometry.frame import Relative
+from core.geometry.occupancy import is_empty, occupant
+from core.geometry.preprocess import rect_of
+from training.data.listing import Options, Sample
+from training.data.splits import rank
+
+
+def read_zones(file: Path) -> dict[str, Relative]:
+    """Read the zones of a camera.json. Raises InputError when it has none, or turns the picture."""
+    camera = read_camera(file)
+    if not camera.zones:
+        raise InputError(f"{file} has no zones: name the rectangles that the camera will classify")
+    if camera.rotation or camera.crop != WHOLE_PICTURE or camera.mirror_for_network:
+        raise InputError(
+            f"{file} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
+            "and give the camera.json that stands beside them"
+        )
+    return camera.zones
+
+
+def zone_rows(
+    frames: Iterable[LabeledFrame], zones: Mapping[str, Relative], background: str, options: Options
+) -> list[Sample]:
+    """Return a sample for each zone of each frame, but those that show an object in part or one to be ignored.
+
+    The class is that of the object that fills most of the zone of those that stand in it, else `background`; the rule
+    stands in core/geometry/occupancy.py. Background rows are as many as the options ask for, by default as many as all
+    others together, and count as drawn: no person marked them.
+    """
+    samples = [sample for frame in frames for sample in _zones_of(frame, zones, background)]
+    objects = [sample for sample in samples if not sample.drawn]
+    empty = [sample for sample in samples if sample.drawn]
+    wanted = len(objects) if options.background is None else options.background
+    return objects + sorted(empty, key=lambda s: rank(options.seed, "zones", s.source, s.box))[:wanted]
+
+
+def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: str) -> Iterator[Sample]:
+    boxes = [one.box for one in frame.objects]
+    for relative in zones.values():
+        rect = rect_of(relative, *frame.size_px)
+        at = occupant(rect, boxes)
+        if at is None and is_empty(rect, boxes):
+            yield Sample(frame.source, background, frame.group, frame.split, rect, frame.size_px, drawn=True)
+        elif at is not None and frame.objects[at].ignored is None:
+            yield Sample(frame.source, frame.objects[at].label, frame.group, frame.split, rect, frame.size_px)
