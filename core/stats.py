@@ -59,6 +59,28 @@ def wilson(hits: int, n: int) -> Interval:
     return Interval(max((middle - half) / (n + z**2), 0.0), min((middle + half) / (n + z**2), 1.0))
 
 
+def poisson_interval(count: int) -> Interval:
+    """Return the exact 95% interval of the mean of a Poisson count.
+
+    Source: Garwood, Biometrika 28 (1936) 437-442.
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = _poisson_mean(count - 1, 1 - tail) if count else 0.0
+    return Interval(low, _poisson_mean(count, tail))
+
+
+def _poisson_mean(most: int, probability: float) -> float:
+    """Return the mean at which a count of at most `most` has this probability, by bisection: it falls with the mean."""
+    k = np.arange(most + 1)
+    log_factorials = np.append(0.0, np.log(k[1:]).cumsum())
+    low, high = 0.0, most + 20 + 10 * math.sqrt(most + 1)
+    while high - low > ROOT_WITHIN * max(high, 1.0):
+        mean = (low + high) / 2
+        reached = float(np.exp(k * math.log(mean) - mean - log_factorials).sum())
+        low, high = (mean, high) if reached > probability else (low, mean)
+    return (low + high) / 2
+
+
 def difference_interval(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interval:
     """Return the 95% interval of the difference a - b of two independent proportions.
 

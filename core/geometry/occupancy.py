@@ -1,9 +1,9 @@
 """Which object a region of a frame shows: one rule for zones that are learned and for regions that are scored.
 
 An object stands in a region when it fills a quarter of it, or when it fills a fiftieth and half of the object is inside
-(at 224 px a fiftieth is 32 x 32 px). The region shows the object that fills most of it. A region is empty when no
-object fills a two-hundredth of it (16 x 16 px at 224). What lies between, such as the edge of a passing truck, is
-neither: it is not learned and not scored.
+(at 224 px a fiftieth is 32 x 32 px). A fixed zone shows the object that fills most of it; a box, which was put around
+an object, shows the one whose own box it agrees with best. A region is empty when no object fills a two-hundredth of it
+(16 x 16 px at 224). What lies between, such as the edge of a passing truck, is neither: it is not learned, not scored.
 """
 
 from __future__ import annotations
@@ -34,10 +34,20 @@ def stands_in(region: Rect, box: Rect) -> bool:
     return fills >= COVERING or (fills >= FILLING and common >= INSIDE * area(box))
 
 
-def occupant(region: Rect, boxes: Sequence[Rect]) -> int | None:
-    """Return which of the objects that stand in the region fills most of it, the first of equals; None for none."""
+def overlap_ratio(a: Rect, b: Rect) -> float:
+    """Return the intersection over the union of two rectangles."""
+    common = shared(a, b)
+    return common / (area(a) + area(b) - common)
+
+
+def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
+    """Return which object a region shows, of those that stand in it; the first of equals, None for none.
+
+    fixed: the region is a zone, not a box that was put around an object.
+    """
     standing = [at for at, box in enumerate(boxes) if stands_in(region, box)]
-    return max(standing, key=lambda at: shared(region, boxes[at]), default=None)
+    measure = shared if fixed else overlap_ratio
+    return max(standing, key=lambda at: measure(region, boxes[at]), default=None)
 
 
 def is_empty(region: Rect, boxes: Sequence[Rect]) -> bool:

@@ -75,6 +75,12 @@ def rect_of(relative: Relative, width: int, height: int) -> Rect:
     return clip_rect((round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)), width, height)
 
 
+def crop_rect(box: Rect, margin: float, width: int, height: int) -> Rect:
+    """Return the rectangle to cut around an object: its box and `margin` of its sides as context, inside the frame."""
+    dx, dy = round(margin * (box[2] - box[0])), round(margin * (box[3] - box[1]))
+    return clip_rect((box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy), width, height)
+
+
 def fill(
     out_nhwc: Bytes, frame_bgr: Bytes, rects: Sequence[Rect], geometry: Geometry, halves: Halves | None = None
 ) -> None:

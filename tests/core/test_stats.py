@@ -22,6 +22,7 @@ from core.stats import (
     paired_interval,
     percentile_bound,
     pick_balanced,
+    poisson_interval,
     risk_coverage,
     summarise,
     tango_score,
@@ -41,6 +42,12 @@ def pairs(draw, most=800):
 @given(counts)
 def test_wilson_is_that_of_statsmodels(hits_n):
     assert wilson(*hits_n) == pytest.approx(proportion_confint(*hits_n, method="wilson"), abs=1e-9)
+
+
+@given(st.integers(0, 3000))
+def test_the_interval_of_a_count_is_garwoods(count):
+    low, high = stats.chi2.ppf(0.025, 2 * count) / 2 if count else 0.0, stats.chi2.ppf(0.975, 2 * count + 2) / 2
+    assert poisson_interval(count) == pytest.approx((low, high), rel=1e-7)
 
 
 @given(pairs())

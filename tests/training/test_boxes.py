@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.geometry.preprocess import crop_rect
 from training.data.detections.background import draw_background
-from training.data.detections.boxes import GRID, Box, Picture, crop_rect, overlap, snap
+from training.data.detections.boxes import GRID, Box, Picture, overlap, snap
 from training.data.listing import Options, Sample
 
 sides = st.integers(1, 2000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.geometry.preprocess import Geometry, fill, read_image
+from core.geometry.preprocess import Geometry, crop_rect, fill, read_image
 from tests.training.data.detection_sets import (
     BOXES,
     NAMES,
@@ -25,7 +25,7 @@ from tests.training.data.detection_sets import (
     write_kitti_labels,
     write_voc,
 )
-from training.data.detections.boxes import crop_rect, overlap, snap
+from training.data.detections.boxes import overlap, snap
 from training.data.importers import find, read
 from training.data.listing import Options
 from training.data.pack_writer import pack

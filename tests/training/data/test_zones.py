@@ -92,7 +92,7 @@ def test_rows_are_cut_by_the_one_preprocessing_and_the_groups_hold(tmp_path):
     for row, source in enumerate(made.sources_n):
         frame, box = frames[source], made.boxes_n[row]
         boxes = [one.box for one in frame.objects]
-        at = occupant(box, boxes)
+        at = occupant(box, boxes, fixed=True)
         label = frame.objects[at].label if at is not None else "clear"
         assert made.classes[made.labels_n[row]] == label
         assert at is not None or is_empty(box, boxes)

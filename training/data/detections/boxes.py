@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.geometry.frame import Rect
-from core.geometry.preprocess import clip_rect
 
 GRID = 32
 """Edges are first rounded to this part of a pixel: YOLO's decimals turn 83.5 into 83.4998."""
@@ -56,12 +55,6 @@ def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
     x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)
     # halves go where VOC's writers put them, who round 1-based corners to even: one box, one crop in every format
     return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
-
-
-def crop_rect(box: Rect, margin: float, width: int, height: int) -> Rect:
-    """Return the rectangle to cut: the box and `margin` of its sides around it, inside the image."""
-    dx, dy = round(margin * (box[2] - box[0])), round(margin * (box[3] - box[1]))
-    return clip_rect((box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy), width, height)
 
 
 def overlap(a: Rect, b: Rect) -> bool:

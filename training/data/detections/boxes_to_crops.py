@@ -14,9 +14,10 @@ from core.data.frames import LabeledFrame, LabeledObject
 from core.data.images import IMAGE_SUFFIXES, is_hidden, printable
 from core.errors import InputError
 from core.geometry.frame import Rect
+from core.geometry.preprocess import crop_rect
 from training.data.class_map import ClassMap, read_class_map
 from training.data.detections.background import draw_background
-from training.data.detections.boxes import Box, Odd, Picture, crop_rect, snap
+from training.data.detections.boxes import Box, Odd, Picture, snap
 from training.data.detections.zones import read_zones, zone_rows
 from training.data.groups import group_finder
 from training.data.images import load_file

@@ -48,7 +48,7 @@ def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: st
     boxes = [one.box for one in frame.objects]
     for relative in zones.values():
         rect = rect_of(relative, *frame.size_px)
-        at = occupant(rect, boxes)
+        at = occupant(rect, boxes, fixed=True)
         if at is None and is_empty(rect, boxes):
             yield Sample(frame.source, background, frame.group, frame.split, rect, frame.size_px, drawn=True)
         elif at is not None and frame.objects[at].ignored is None:
