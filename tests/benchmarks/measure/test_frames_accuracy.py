@@ -136,9 +136,9 @@ def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed
     monkeypatch.setattr(frames_accuracy, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
     result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
     processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
-    objects = LabeledObject("car", CAR), LabeledObject("bus", (0, 0, 100, 100))
+    objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)
     (scored,) = score_frames(processor, None, [LabeledFrame("a.png", "a", "test", SIZE, objects)], "clear")
-    assert scored.objects[0].outcome == outcome
+    assert scored.objects[1].outcome == outcome
     assert scored.took_ms == 2.0
 
 
