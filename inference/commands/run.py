@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from core.cli import Parser
-from core.errors import InputError
 from inference.runner.supervisor import ALONE, Limits, Supervisor, Worker, is_live
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Parse the command line. Raises InputError for numbers out of range."""
+    """Parse the command line."""
     parser = Parser(prog="python -m inference run", times=True, description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
@@ -45,12 +45,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="start the runner again when it dies or hangs; default: for cameras, whose pictures cannot be read again",
     )
-    options = parser.parse_args(arguments)
-    for name in ("frames", "threads"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}: give 1 or more")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int | None:
@@ -67,16 +62,18 @@ def main(arguments: list[str]) -> int | None:
 
 
 def work(options: argparse.Namespace, worker: Worker) -> None:
-    """Drive; print the summary."""
-    summary = drive(options, worker)
+    """Run a session; print its summary."""
+    summary = run_session(options, worker)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
 
-def drive(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]:
-    """Drive; return the summary. All that is heavy is imported here, in the worker."""
-    from inference.runner import session as driving
+def run_session(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]:
+    """Run a session; return its summary. Everything heavy is imported here, in the worker."""
+    from inference.runner import session
 
-    return driving.drive(options, worker)
+    given = vars(options)
+    own = {item.name: given[item.name] for item in fields(session.SessionConfig) if item.name != "sinks"}
+    return session.run_session(session.SessionConfig(**own, sinks=given), worker)
 
 
 def describe(summary: dict[str, Any]) -> str:

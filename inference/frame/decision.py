@@ -31,6 +31,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The counts of one sink."""
+
+    name: str
+    written: int
+    dropped: int
+    error: str | None
+    """Why the sink is off; None while it works."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The result for one frame, or the statement that there is none."""
 
@@ -39,7 +50,7 @@ class Decision:
     age_ms: float
     """From capture or arrival, as age_basis says, to the decision."""
     drops: int
-    """Frames the camera made since the last decision that nobody looked at."""
+    """Frames that the camera made since the last decision and that were not processed."""
     state: State
     """Of the worst region."""
     verdicts: tuple[Verdict, ...]
@@ -52,7 +63,9 @@ class Decision:
     """Why the state is what it is, where that is the camera's or this program's doing."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL
     fresh: bool = True
-    """A new frame was looked at; else the line says only that there is none, and repeats the last frame's id."""
+    """A new frame was processed; else the line says only that there is none, and repeats the last frame's id."""
+    sinks: tuple[SinkStatus, ...] = ()
+    """All sinks as they were when the decision was posted; not part of its JSON."""
 
     @property
     def cause(self) -> str:

@@ -13,12 +13,12 @@ from core.geometry.frame import Bytes, Frame
 from core.machine import ms_since_start, resident_mb
 from core.redact import public_text
 from inference.capture.base import EndOfStream, NotReopenable, Source, SourceLost
-from inference.frame.decision import Decision
+from inference.frame.decision import Decision, SinkStatus
 from inference.frame.processor import FrameProcessor, FrameResult
 from inference.frame.run_stats import Tally
 from inference.frame.states import State
 from inference.runner.camera_health import CameraHealth, HealthTimeouts
-from inference.runner.sink_worker import Outlet
+from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import ALONE, Worker
 
 RECORDED_TIMEOUT_S = 2.0
@@ -46,10 +46,10 @@ class Runner:
         self,
         processor: FrameProcessor,
         source: Source,
-        outlets: Sequence[Outlet] = (),
+        sinks: Sequence[SinkWorker] = (),
         config: RunnerConfig | None = None,
     ) -> None:
-        self._processor, self._source, self._outlets = processor, source, outlets
+        self._processor, self._source, self._sinks = processor, source, sinks
         self._config = config or RunnerConfig()
         self._health = CameraHealth(self._config.timeouts, monotonic_ns(), log=source.sequence)
         self._last_id = -1
@@ -119,6 +119,7 @@ class Runner:
             stamps=self._config.stamps,
             stages_ms={name: ns / 1e6 for name, ns in stages_ns.items()},
             reason=result.reason,
+            sinks=self._statuses(),
         )
 
     def _miss(self) -> None:
@@ -170,15 +171,27 @@ class Runner:
         if not self._health.change(state, reason, now) and now - self._said_ns < REPEAT_NS:
             return
         self._said_ns = now
-        age_ms, stamps = self._health.silent_ms(now), self._config.stamps
-        self._post(
-            Decision(self._last_id, now, age_ms, 0, state, (), now / 1e6, stamps=stamps, reason=reason, fresh=False),
-            None,
+        decision = Decision(
+            frame_id=self._last_id,
+            captured_ns=now,
+            age_ms=self._health.silent_ms(now),
+            drops=0,
+            state=state,
+            verdicts=(),
+            media_ms=now / 1e6,
+            stamps=self._config.stamps,
+            reason=reason,
+            fresh=False,
+            sinks=self._statuses(),
         )
+        self._post(decision, None)
 
     def _post(self, decision: Decision, picture_bgr: Bytes | None) -> None:
-        for outlet in self._outlets:
-            outlet.post(decision, picture_bgr)
+        for sink in self._sinks:
+            sink.submit(decision, picture_bgr)
+
+    def _statuses(self) -> tuple[SinkStatus, ...]:
+        return tuple([sink.status for sink in self._sinks])
 
     def summary(self) -> dict[str, Any]:
         """Return the part of summary.json that the runner knows."""
@@ -188,7 +201,5 @@ class Runner:
             "events": self._health.events,
             "cold_start_ms": cold,
             "resident_mb": round(resident_mb(), 1),
-            "sinks": {
-                o.sink.name: {"written": o.written, "dropped": o.dropped, "error": o.error} for o in self._outlets
-            },
+            "sinks": {s.name: {"written": s.written, "dropped": s.dropped, "error": s.error} for s in self._statuses()},
         }

@@ -1,13 +1,14 @@
-"""One drive: a bundle and a source opened, run and closed, and what it was."""
+"""One session: a bundle and a source are opened, run and closed; its summary is returned."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.bundle.contract import Bundle, open_bundle
@@ -26,9 +27,9 @@ from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import self_test
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
-from inference.runner.sink_worker import Outlet, start_workers
+from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import BUILDING, ENDING, OPENING, Worker
-from inference.sinks import Drive, open_sinks
+from inference.sinks import SinkContext, open_sinks
 from inference.sources import open_source
 
 log = logging.getLogger(__name__)
@@ -36,48 +37,75 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 
 
-def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SessionConfig:
+    """What a session runs, as the command line says it."""
+
+    bundle: Path
+    source: str
+    backend: str | None = None
+    """None: the production choice, else ort; for `precision` and `threads` likewise."""
+    precision: str | None = None
+    threads: int | None = None
+    camera: Path | None = None
+    """camera.json: zones and mounting."""
+    boxes: Path | None = None
+    """boxes.jsonl, or a pack: the regions of each frame."""
+    decision: Path | None = None
+    """decision.json: smoothing."""
+    allow_unproved: bool = False
+    frames: int | None = None
+    """The session ends after this many frames; None: when the source does."""
+    realtime: bool = False
+    """A recorded source is played at its own rate, with drops."""
+    out: Path | None = None
+    """The folder of summary.json."""
+    sinks: Mapping[str, object] = field(default_factory=dict)
+    """The options of the sinks, by name."""
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}: give 1 or more")
+
+
+def run_session(config: SessionConfig, process: Worker) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
-    bundle = open_bundle(options.bundle)
-    name, precision = pick_backend_and_precision(bundle, options.backend, options.precision)
-    camera = read_camera(options.camera) if options.camera else Camera()
-    if options.boxes and camera.zones:
-        raise InputError(f"{options.camera} has zones and there is --boxes: give one of the two")
-    smoothing = read_smoothing(options.decision) if options.decision else SmoothingConfig()
-    boxes = read_boxes(options.boxes) if options.boxes else None
-    source = opened = open_source(options.source)
+    bundle = open_bundle(config.bundle)
+    camera = read_camera(config.camera) if config.camera else Camera()
+    if config.boxes and camera.zones:
+        raise InputError(f"{config.camera} has zones and there is --boxes: give one of the two")
+    smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
+    boxes = read_boxes(config.boxes) if config.boxes else None
+    source = opened = open_source(config.source)
     backend: Backend | None = None
-    outlets: list[Outlet] = []
+    workers: list[SinkWorker] = []
     try:
         regions = boxes or pick_zones(camera, source)
-        worker.beat(BUILDING)
-        threads = options.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
-        backend = open_backend(name, bundle, precision, batch=regions.most, threads=threads)
-        worker.beat(OPENING)
-        tested = self_test(bundle, name, backend, precision)
+        backend, tested = open_tested(config, bundle, regions.most, process)
         facts = backend.describe()
-        if tested["passed"] is None:
-            log.warning(f"no power-on self-test: {tested['why']}")
-        if options.realtime:
+        if config.realtime:
             source = play_in_real_time(source)
-        stamps = stamps_of(bundle, source, regions, options.allow_unproved)
-        sinks = open_sinks(Drive(options, bundle, source, camera, regions, stamps, worker.number))
-        outlets = start_workers(sinks, lossless=not source.live)
-        config = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=options.allow_unproved)
-        processor = FrameProcessor(bundle, backend, regions, config)
-        runner = Runner(processor, source, outlets, RunnerConfig(stamps, worker=worker))
-        log.info(f"running {public_uri(options.source)} on {name} {precision}, zones {' '.join(regions.names)}")
+        stamps = stamps_of(bundle, source, regions, config.allow_unproved)
+        context = SinkContext(bundle, source, camera, regions, stamps, process.number)
+        workers = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
+        how = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
+        processor = FrameProcessor(bundle, backend, regions, how)
+        runner = Runner(processor, source, workers, RunnerConfig(stamps, worker=process))
+        runs_on, zones = f"{facts['backend']} {facts['precision']}", " ".join(regions.names)
+        log.info(f"running {public_uri(config.source)} on {runs_on}, zones {zones}")
         with stopping(runner.stop.set):
-            runner.run(options.frames)
+            runner.run(config.frames)
     finally:
-        worker.beat(ENDING)
-        close_all(source, *outlets, *([backend] if backend else []))
-    check_frames(runner, options.source)
+        process.beat(ENDING)
+        close_all(source, *workers, *([backend] if backend else []))
+    check_frames(runner, config.source)
     if boxes and (unmet := boxes.unmet()):
-        log.warning(f"{options.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
+        log.warning(f"{config.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
     summary = {
         "schema": SCHEMA,
-        "source": public_uri(options.source),
+        "source": public_uri(config.source),
         "source_report": opened.report(),
         "synthetic": "synthetic" in stamps,
         "stamps": list(stamps),
@@ -85,13 +113,30 @@ def drive(options: argparse.Namespace, worker: Worker) -> dict[str, Any]:
         "backend": facts,
         "zones": list(regions.names),
         "self_test": tested,
-        "restarts": worker.number,
+        "restarts": process.number,
         "habits": None if processor.smoothing is None else vars(processor.smoothing),
         **runner.summary(),
     }
-    if options.out:
-        write_json(options.out / "summary.json", summary)
+    if config.out:
+        write_json(config.out / "summary.json", summary)
     return summary
+
+
+def open_tested(config: SessionConfig, bundle: Bundle, most: int, process: Worker) -> tuple[Backend, dict[str, Any]]:
+    """Open the backend for `most` regions a frame and run its power-on self-test; return both."""
+    name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
+    process.beat(BUILDING)
+    threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
+    backend = open_backend(name, bundle, precision, batch=most, threads=threads)
+    process.beat(OPENING)
+    try:
+        tested = self_test(bundle, name, backend, precision)
+    except BaseException:
+        close_all(backend)
+        raise
+    if tested["passed"] is None:
+        log.warning(f"no power-on self-test: {tested['why']}")
+    return backend, tested
 
 
 def pick_zones(camera: Camera, source: Source) -> Zones:
@@ -113,8 +158,8 @@ def stamps_of(bundle: Bundle, source: Source, regions: RegionSource, allow_unpro
     return tuple(stamps)
 
 
-def close_all(*parts: Source | Outlet | Backend) -> None:
-    """Close each part. A failure is a warning, so that the other parts are closed and the drive's own error is kept."""
+def close_all(*parts: Source | SinkWorker | Backend) -> None:
+    """Close each part. A failure is a warning: the other parts are closed too, and the session's error is kept."""
     for part in parts:
         try:
             part.close()
@@ -125,7 +170,7 @@ def close_all(*parts: Source | Outlet | Backend) -> None:
 
 
 def check_frames(runner: Runner, uri: str) -> None:
-    """Raise CheckError when the drive was ended before a frame came, InputError when the source gave none."""
+    """Raise CheckError when the session was ended before a frame came, InputError when the source gave none."""
     if runner.tally.frames:
         return
     if runner.stop.is_set():
@@ -135,7 +180,7 @@ def check_frames(runner: Runner, uri: str) -> None:
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM end the drive as the end of the source does: sinks finished, summary written, exit code 0."""
+    """Let SIGTERM end the session as the end of the source does: sinks finished, summary written, exit code 0."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
         yield
         return
@@ -147,6 +192,6 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def facts_of(bundle: Bundle) -> dict[str, str]:
-    """Return which bundle it is: the digest is that of bundle.json."""
+    """Return what identifies a bundle; the digest is that of bundle.json."""
     digest = str(bundle.as_json()["digest"])
     return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, Full, LifoQueue, Queue
 from threading import Thread
@@ -12,19 +11,20 @@ import numpy as np
 
 from core.geometry.frame import Bytes
 from core.redact import public_text
-from inference.frame.decision import Decision
+from inference.frame.decision import Decision, SinkStatus
 from inference.sinks import Sink
 
 log = logging.getLogger(__name__)
 
 HANGS_S = 30.0
-"""A sink of a recorded source that takes nothing for so long is given up."""
+"""A sink of a recorded source that takes nothing for this long is turned off."""
 
 
-class Outlet:
-    """A sink behind its queue. Pictures are copied into a pool of buffers that go round."""
+class SinkWorker:
+    """Runs a sink behind a queue. Pictures are copied into a pool of buffers, which are used again."""
 
     def __init__(self, sink: Sink, *, lossless: bool) -> None:
+        """lossless: wait for the sink, as a recorded source does; a live one does not."""
         self.sink = sink
         self.written = 0
         self.dropped = 0
@@ -38,8 +38,8 @@ class Outlet:
         self._thread = Thread(target=self._drain, name=f"sink-{sink.name}", daemon=True)
         self._thread.start()
 
-    def post(self, decision: Decision, frame_bgr: Bytes | None) -> None:
-        """Hand over one decision. A full queue drops one and counts it; with `lossless` (recorded sources) it waits."""
+    def submit(self, decision: Decision, frame_bgr: Bytes | None) -> None:
+        """Hand over one decision. A full queue drops one and counts it; with `lossless` it waits."""
         if self.error is not None:
             self.dropped += 1
             return
@@ -48,13 +48,18 @@ class Outlet:
             if frame_bgr is not None and self.sink.wants_picture():
                 picture = self._copy(frame_bgr)
             if self.sink.newest and self._queue.full():
-                self._give_way()
+                self._drop_oldest()
             self._queue.put((decision, picture), self._lossless, HANGS_S)
         except (Empty, Full):
             self.dropped += 1
-            self._take_back(picture)
+            self._recycle(picture)
             if self._lossless:
-                self._die(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
+                self._turn_off(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
+
+    @property
+    def status(self) -> SinkStatus:
+        """The counts so far."""
+        return SinkStatus(self.sink.name, self.written, self.dropped, self.error)
 
     def _copy(self, frame_bgr: Bytes) -> Bytes | None:
         try:
@@ -68,13 +73,13 @@ class Outlet:
         np.copyto(buffer, frame_bgr)
         return buffer
 
-    def _give_way(self) -> None:
+    def _drop_oldest(self) -> None:
         with suppress(Empty):  # the sink took one just now: there is room
             item = self._queue.get_nowait()
             self.dropped += 1
-            self._take_back(item[1] if item else None)
+            self._recycle(item[1] if item else None)
 
-    def _take_back(self, picture: Bytes | None) -> None:
+    def _recycle(self, picture: Bytes | None) -> None:
         if picture is not None:
             self._spare.put(picture)
 
@@ -85,14 +90,14 @@ class Outlet:
                 try:
                     self.sink.write(decision, picture)
                     self.written += 1
-                except Exception as error:  # whatever a sink dies of, the decisions go on
+                except Exception as error:  # whatever fails in a sink, the decisions go on
                     self.dropped += 1
-                    self._die(error)
+                    self._turn_off(error)
             else:
                 self.dropped += 1
-            self._take_back(picture)
+            self._recycle(picture)
 
-    def _die(self, error: Exception) -> None:
+    def _turn_off(self, error: Exception) -> None:
         self.error = _sentence(error)
         log.error(f"the sink {self.sink.name} is off: {self.error}")
         log.debug("where it failed:", exc_info=error)
@@ -116,11 +121,3 @@ class Outlet:
 
 def _sentence(error: Exception) -> str:
     return public_text(" ".join(f"{type(error).__name__}: {error}".split()))
-
-
-def start_workers(sinks: Sequence[Sink], *, lossless: bool) -> list[Outlet]:
-    """Start a worker for each sink. lossless: a recorded source waits for its sinks, a live one does not."""
-    outlets = [Outlet(sink, lossless=lossless) for sink in sinks]
-    for sink in sinks:
-        sink.outlets = outlets
-    return outlets

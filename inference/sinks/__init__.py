@@ -1,16 +1,16 @@
-"""Sinks: one file each.
+"""Sinks: one file each. A sink takes the decisions of a run, some of them with their picture.
 
-A module here has `open_sink(drive) -> Sink | None`, None where nobody asked for it.
+A module here has `Options`, a frozen dataclass whose fields are options of `python -m inference run`, and
+`open_sink(context, options) -> Sink | None`, None where the options do not ask for it.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from core.bundle.contract import Bundle
 from core.geometry.camera_config import Camera
@@ -21,17 +21,8 @@ from inference.frame.decision import Decision
 from inference.frame.regions import RegionSource
 
 
-class SinkStatus(Protocol):
-    """What a sink may read of any sink of the drive: how much it took and what it failed of."""
-
-    sink: Sink
-    written: int
-    dropped: int
-    error: str | None
-
-
 class Sink(ABC):
-    """Takes decisions. All of it is called from the sink's own thread, but `wants_picture`: from the runner's."""
+    """Takes decisions. `wants_picture` is called from the runner's thread, everything else from the sink's own."""
 
     name: str = "sink"
     needs_picture: bool = False
@@ -40,9 +31,7 @@ class Sink(ABC):
     pictures: int | None = None
     """How many of them may wait with their picture; None: all."""
     newest: bool = False
-    """Only what is newest matters: the oldest that waits gives way, and no source, not even a file, waits for it."""
-    outlets: Sequence[SinkStatus] = ()
-    """All sinks of the drive, for one that tells people of the others' drops."""
+    """Only the newest decisions matter: the oldest one that waits is dropped, and no source, not even a file, waits."""
 
     def wants_picture(self) -> bool:
         """Return whether the next decision should come with its picture: each costs the runner a copy."""
@@ -54,29 +43,33 @@ class Sink(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finish: flush, rename. Called once, also after a failed write."""
+        """Finish: flush, rename. Also called after a failed write; a second call does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drive:
-    """What a sink may know of the drive it is opened for."""
+class SinkContext:
+    """The run that a sink is opened for."""
 
-    options: argparse.Namespace
     bundle: Bundle
     source: Source
     camera: Camera
     regions: RegionSource
     stamps: tuple[str, ...]
     restarts: int = 0
-    """How often the worker was started again: over 0, files of this drive are there and are gone on with."""
+    """How often the process was started again: over 0, files of this run exist and are continued."""
 
 
-def open_sinks(drive: Drive) -> list[Sink]:
-    """Open the sinks that were asked for. Raises InputError when one cannot be opened; those before it are closed."""
+def open_sinks(context: SinkContext, given: Mapping[str, object]) -> list[Sink]:
+    """Open the sinks that were asked for. given: the options of the command by name, of which each takes its own.
+
+    Raises InputError when one cannot be opened; those before it are closed.
+    """
     sinks: list[Sink] = []
     try:
         for name in names_in(__path__):
-            sink: Sink | None = importlib.import_module(f"{__name__}.{name}").open_sink(drive)
+            module: Any = importlib.import_module(f"{__name__}.{name}")
+            own = {item.name: given[item.name] for item in fields(module.Options) if item.name in given}
+            sink: Sink | None = module.open_sink(context, module.Options(**own))
             if sink is not None:
                 sinks.append(sink)
     except BaseException:

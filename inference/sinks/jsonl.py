@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.geometry.frame import Bytes
 from inference.frame.decision import Decision
-from inference.sinks import Drive, Sink
+from inference.sinks import Sink, SinkContext
 
 
-def open_sink(drive: Drive) -> Sink | None:
+@dataclass(frozen=True)
+class Options:
+    """Where decisions.jsonl is written."""
+
+    out: Path | None = None
+    """The folder of the run; None: nothing is written."""
+
+
+def open_sink(context: SinkContext, options: Options) -> Sink | None:
     """Open decisions.jsonl in --out."""
-    folder = drive.options.out
-    return None if folder is None else JsonlSink(folder / "decisions.jsonl", append=drive.restarts > 0)
+    if options.out is None:
+        return None
+    return JsonlSink(options.out / "decisions.jsonl", append=context.restarts > 0)
 
 
 class JsonlSink(Sink):

@@ -1,8 +1,9 @@
-"""overlay.mp4: every frame with what was said of it."""
+"""overlay.mp4: every frame with its decision drawn on it."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,25 +12,34 @@ from core.errors import InputError
 from core.files import fsync_path
 from core.geometry.frame import Bytes
 from inference.capture.base import Source
-from inference.frame.annotate import draw
+from inference.frame.annotate import annotate
 from inference.frame.decision import Decision
-from inference.sinks import Drive, Sink
+from inference.sinks import Sink, SinkContext
 
 FOLDER_FPS = 2.0
-"""Of the overlay of unrelated pictures: slow enough to look at each."""
+"""The rate of an overlay of unrelated pictures: slow enough to look at each."""
 
 
-def open_sink(drive: Drive) -> Sink | None:
+@dataclass(frozen=True)
+class Options:
+    """Whether and where overlay.mp4 is written."""
+
+    out: Path | None = None
+    """The folder of the run; None: nothing is written."""
+    no_overlay: bool = False
+    """Write no overlay."""
+
+
+def open_sink(context: SinkContext, options: Options) -> Sink | None:
     """Open overlay.mp4 in --out."""
-    folder = drive.options.out
-    if folder is None or drive.options.no_overlay:
+    if options.out is None or options.no_overlay:
         return None
-    name = f"overlay-{drive.restarts}.mp4" if drive.restarts else "overlay.mp4"
-    return OverlaySink(folder / name, drive.source, mirror=drive.camera.mirror_for_people)
+    name = f"overlay-{context.restarts}.mp4" if context.restarts else "overlay.mp4"
+    return OverlaySink(options.out / name, context.source, mirror=context.camera.mirror_for_people)
 
 
 class OverlaySink(Sink):
-    """A video beside its final name until it is whole. Frames of another size than the first are scaled to it."""
+    """Writes a temporary file that gets its name once it is whole. Frames are scaled to the size of the first."""
 
     name = "overlay.mp4"
     needs_picture = True
@@ -49,7 +59,7 @@ class OverlaySink(Sink):
         """Draw and encode one frame."""
         if frame_bgr is None:
             return
-        drawn = draw(frame_bgr, decision, mirror=self._mirror)
+        drawn = annotate(frame_bgr, decision, mirror=self._mirror)
         if self._writer is None:
             self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
@@ -66,6 +76,7 @@ class OverlaySink(Sink):
         if self._writer is None:
             return
         self._writer.release()
+        self._writer = None
         if self._temporary.exists():
             fsync_path(self._temporary)
             os.replace(self._temporary, self._path)

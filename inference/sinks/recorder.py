@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +17,47 @@ from core.geometry.frame import Bytes, Relative
 from inference.capture.base import Source
 from inference.capture.recording import FACTS, SCHEMA, SegmentWriter, segments_of
 from inference.frame.decision import Decision
-from inference.sinks import Drive, Sink
+from inference.sinks import Sink, SinkContext
 
 LOSSY = ".mjpeg", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 92)
 LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)
 """The segment's suffix, OpenCV's, and its parameters."""
 
 
-def open_sink(drive: Drive) -> Sink | None:
+@dataclass(frozen=True)
+class Options:
+    """Whether, where and how a run is recorded."""
+
+    record: Path | None = None
+    """The folder of the recording; None: nothing is recorded."""
+    record_mb: int = 2000
+    """The size of the ring in megabytes; the oldest segment is dropped for a new one."""
+    record_lossless: bool = False
+    """PNG in place of JPEG."""
+    boxes: Path | None = None
+    """The boxes of this run, which are copied into the recording."""
+
+    def __post_init__(self) -> None:
+        if self.record_mb < 1:
+            raise InputError(f"--record-mb is {self.record_mb}: give 1 or more")
+
+
+def open_sink(context: SinkContext, options: Options) -> Sink | None:
     """Open the recorder where --record asks for it. Raises InputError when the folder is taken."""
-    options = drive.options
-    folder: Path | None = getattr(options, "record", None)
+    folder = options.record
     if folder is None:
         return None
-    if options.record_mb < 1:
-        raise InputError(f"--record-mb is {options.record_mb}: give 1 or more")
-    if drive.restarts == 0 and (segments_of(folder) or (folder / FACTS).exists()):
+    if context.restarts == 0 and (segments_of(folder) or (folder / FACTS).exists()):
         raise InputError(f"{folder} holds a recording already: give --record another folder")
-    zones = dict(drive.camera.zones or drive.source.zones or {}) if options.boxes is None else {}
-    camera: dict[str, Any] = {"mirror_for_people": drive.camera.mirror_for_people}
+    zones = dict(context.camera.zones or context.source.zones or {}) if context.regions.fixed else {}
+    camera: dict[str, Any] = {"mirror_for_people": context.camera.mirror_for_people}
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
     write_json(folder / "camera.json", camera)
     if options.boxes is not None and options.boxes.is_file():  # a pack finds its pictures by their names again
         shutil.copyfile(options.boxes, folder / "boxes.jsonl")
     limit_bytes = options.record_mb * 1_000_000
-    return RecorderSink(folder, drive.source, zones, drive.stamps, limit_bytes, options.record_lossless)
+    return RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
 
 
 class RecorderSink(Sink):
@@ -63,12 +79,12 @@ class RecorderSink(Sink):
         self._folder, self._source, self._zones, self._stamps = folder, source, zones, stamps
         suffix, self._format, self._parameters = LOSSLESS if lossless else LOSSY
         self._writer = SegmentWriter(folder, suffix, limit_bytes)
-        self._told = False
+        self._described = False
 
     def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
         """Append one decision with its picture."""
-        if not self._told:
-            self._tell()
+        if not self._described:
+            self._describe()
         picture = None
         if frame_bgr is not None:
             whole, data = cv2.imencode(self._format, np.asarray(frame_bgr), self._parameters)
@@ -77,8 +93,8 @@ class RecorderSink(Sink):
             picture = data.tobytes()
         self._writer.write(decision, picture)
 
-    def _tell(self) -> None:
-        """Say what the source is; its rate is known once it has given a frame."""
+    def _describe(self) -> None:
+        """Write what the source is; its rate is known once it has given a frame."""
         source = self._source
         facts = {
             "schema": SCHEMA,
@@ -89,7 +105,7 @@ class RecorderSink(Sink):
             "zones": {name: list(rect) for name, rect in self._zones.items()},
         }
         write_json(self._folder / FACTS, facts)
-        self._told = True
+        self._described = True
 
     def close(self) -> None:
         """Bring what was written to the disk."""

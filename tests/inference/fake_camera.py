@@ -17,7 +17,7 @@ from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
 from inference.runner.camera_health import HealthTimeouts
 from inference.runner.runner import Runner, RunnerConfig
-from inference.runner.sink_worker import Outlet
+from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink
 from tests.bundles import make_bundle
 
@@ -113,16 +113,16 @@ def drive(
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
-    outlets = [Outlet(sink, lossless=False) for sink in (kept, *sinks)]
-    runner = Runner(processor, source, outlets, RunnerConfig(timeouts=timeouts))
+    workers = [SinkWorker(sink, lossless=False) for sink in (kept, *sinks)]
+    runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts))
     error = None
     try:
         runner.run(frames)
     except Exception as caught:
         error = caught
     source.close()
-    for outlet in outlets:
-        outlet.close(1.0)
+    for worker in workers:
+        worker.close(1.0)
     summary = runner.summary()
     states = [event["to"] for event in summary["events"]]
     return SimpleNamespace(

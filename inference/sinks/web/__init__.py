@@ -7,6 +7,7 @@ them. What serves it is imported only where it was asked for.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -16,36 +17,47 @@ import numpy as np
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from inference.frame.decision import Decision
-from inference.sinks import Drive, Sink
+from inference.sinks import Sink, SinkContext
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from inference.sinks.web.board import Board
+    from inference.sinks.web.live_status import LiveStatus
 
 PICTURE_NS = 80_000_000
-"""A picture for people at most so often: 12 a second."""
+"""The shortest time between two pictures for people: 12 a second."""
 WIDEST_PX = 960
 QUALITY = 80
 HINT = "give --web PORT or HOST:PORT, such as 8080"
 
 
-def open_sink(drive: Drive) -> Sink | None:
-    """Open the page where --web asks for it. Raises InputError for a bad address, or when waitress is not installed."""
-    address, token = getattr(drive.options, "web", None), getattr(drive.options, "web_token", None)
-    if address is None:
-        if token is not None:
-            raise InputError("--web-token is given without --web: give --web 8080 too")
-        return None
-    host, port = read_address(address)
-    if token is not None and not token:
-        raise InputError("--web-token is empty: give a word that is hard to guess")
-    from inference.sinks.web.board import Board
+@dataclass(frozen=True)
+class Options:
+    """Where the page is served, and to whom."""
 
-    about = {"arch": drive.bundle.arch, "contract": drive.bundle.contract[:12]}
-    mirror = drive.camera.mirror_for_people
-    board = Board(drive.bundle.classes, about, fixed_zones=drive.regions.fixed, mirror=mirror, restarts=drive.restarts)
-    return WebSink(host, port, token, board)
+    web: str | None = None
+    """PORT or HOST:PORT; None: nothing is served."""
+    web_token: str | None = field(default=None, repr=False)
+    """The word that a client must know; None: none is asked for."""
+
+    def __post_init__(self) -> None:
+        if self.web is None and self.web_token is not None:
+            raise InputError("--web-token is given without --web: give --web 8080 too")
+        if self.web_token is not None and not self.web_token:
+            raise InputError("--web-token is empty: give a word that is hard to guess")
+
+
+def open_sink(context: SinkContext, options: Options) -> Sink | None:
+    """Open the page where --web asks for it. Raises InputError for a bad address, or when waitress is missing."""
+    if options.web is None:
+        return None
+    host, port = read_address(options.web)
+    from inference.sinks.web.live_status import LiveStatus
+
+    about = {"arch": context.bundle.arch, "contract": context.bundle.contract[:12]}
+    mirror, fixed = context.camera.mirror_for_people, context.regions.fixed
+    status = LiveStatus(context.bundle.classes, about, fixed_zones=fixed, mirror=mirror, restarts=context.restarts)
+    return WebSink(host, port, options.web_token, status)
 
 
 def read_address(text: str) -> tuple[str, int]:
@@ -58,49 +70,48 @@ def read_address(text: str) -> tuple[str, int]:
 
 
 class WebSink(Sink):
-    """Keeps the board and serves it. Closing stops the server and all its threads."""
+    """Keeps the live status and serves it. Closing stops the server and all its threads."""
 
     name = "web"
     needs_picture = True
     pictures = 2
     newest = True
 
-    def __init__(self, host: str, port: int, token: str | None, board: Board) -> None:
+    def __init__(self, host: str, port: int, token: str | None, status: LiveStatus) -> None:
         from core.page_server import Server, is_loopback
         from inference.sinks.web.routes import PAGE, routes_of
 
-        self.board = board
+        self.status = status
         self._due_ns = 0
-        self._server = Server(host, port, token, PAGE.read_bytes(), routes_of(board))
+        self._server = Server(host, port, token, PAGE.read_bytes(), routes_of(status))
         self.port = self._server.port
         name = f"[{host}]" if ":" in host else host
         if token is None and not is_loopback(host):
-            log.warning(f"whoever reaches {name}:{self.port} sees the camera: give --web-token")
+            log.warning(f"everyone who reaches {name}:{self.port} sees the camera: give --web-token")
         log.info(f"the page is at http://{name}:{self.port}/")
 
     def wants_picture(self) -> bool:
         """Return True while a client watches, twelve times a second."""
         now = monotonic_ns()
-        if now < self._due_ns or not self.board.watched(now):
+        if now < self._due_ns or not self.status.watched(now):
             return False
         self._due_ns = now + PICTURE_NS
         return True
 
     def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
-        """Put one decision on the board, its picture as a JPEG."""
-        self.board.outlets = self.outlets
-        self.board.add(decision)
+        """Add one decision to the live status, its picture as a JPEG."""
+        self.status.add(decision)
         if frame_bgr is None:
             return
         height, width = frame_bgr.shape[:2]
         shrink = max(1.0, width / WIDEST_PX)
         size = (round(width / shrink), max(round(height / shrink), 1))
         small = cv2.resize(frame_bgr, size, interpolation=cv2.INTER_AREA) if shrink > 1 else frame_bgr
-        if self.board.mirror:
+        if self.status.mirror:
             small = cv2.flip(small, 1)
         whole, jpeg = cv2.imencode(".jpg", np.asarray(small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
         if whole:
-            self.board.show(decision, jpeg.tobytes(), (width, height))
+            self.status.show(decision, jpeg.tobytes(), (width, height))
 
     def close(self) -> None:
         """Stop the server."""

@@ -1,4 +1,4 @@
-"""The numbers of the board in Prometheus' text format, version 0.0.4.
+"""The live status in Prometheus' text format, version 0.0.4.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats: UTF-8, lines end in a line feed, HELP and TYPE once
 a metric and before its samples, all samples of a metric together, label values escaped; base units (seconds, bytes).
@@ -13,28 +13,28 @@ from core.geometry.frame import AgeBasis
 from core.machine import descriptors, resident_mb, threads
 from inference.frame.run_stats import Series
 from inference.frame.states import State
-from inference.sinks.web.board import Board
+from inference.sinks.web.live_status import LiveStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[str, Mapping[str, str], float]
 """What comes after the metric's name, the labels, the value."""
 
 
-def metrics(board: Board) -> bytes:
+def metrics(status: LiveStatus) -> bytes:
     """Return the page that Prometheus reads."""
-    with board.lock:
-        lines = [line for metric in _metrics(board) for line in metric]
+    with status.lock:
+        lines = [line for metric in _metrics(status) for line in metric]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _metrics(board: Board) -> Iterable[list[str]]:
-    tally, last = board.tally, board.last
-    yield _metric("info", "gauge", "What runs.", [("", board.about, 1)])
-    states = [("", {"state": s.value}, float(s is board.state)) for s in State]
+def _metrics(status: LiveStatus) -> Iterable[list[str]]:
+    tally, last = status.tally, status.last
+    yield _metric("info", "gauge", "What runs.", [("", status.about, 1)])
+    states = [("", {"state": s.value}, float(s is status.state)) for s in State]
     yield _metric("state", "gauge", "1 for the state that was said last, 0 for every other.", states)
-    changes = [("", {"state": s.value}, board.changes[s]) for s in State]
+    changes = [("", {"state": s.value}, status.changes[s]) for s in State]
     yield _metric("state_changes_total", "counter", "How often a state began.", changes)
-    yield _metric("silent_seconds", "gauge", "Since anything was said.", [("", {}, board.silent_ms / 1e3)])
+    yield _metric("silent_seconds", "gauge", "Since anything was said.", [("", {}, status.silent_ms / 1e3)])
     yield _metric("frames_total", "counter", "Frames that were decided.", [("", {}, tally.frames)])
     yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, tally.drops)])
     decided = [("", {"state": s.value}, tally.states[s.value]) for s in State]
@@ -43,24 +43,24 @@ def _metrics(board: Board) -> Iterable[list[str]]:
         "age",
         "From capture or arrival, as age_basis says, to decision.",
         tally.age.as_json(),
-        board.age_sum_ms,
+        status.age_sum_ms,
         tally.frames,
     )
     bases = [("", {"basis": b.value}, tally.age_bases[b.value]) for b in AgeBasis]
     yield _metric("age_basis_total", "counter", "Decided frames by what their age counts from.", bases)
     infer = tally.stages.get("infer", Series())
-    yield from _summary("infer", "The network alone.", infer.as_json(), board.infer_sum_ms, infer.n)
-    if board.fixed_zones and last is not None:
+    yield from _summary("infer", "The network alone.", infer.as_json(), status.infer_sum_ms, infer.n)
+    if status.fixed_zones and last is not None:
         probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]
         yield _metric("zone_probability", "gauge", "Of the leading class of each zone.", probs)
         said = [("", {"zone": v.name, "label": v.label or v.state.value}, 1) for v in last.verdicts]
         yield _metric("zone_said", "gauge", "What is said of each zone: a class, or why none.", said)
-    names = [(o.sink.name, o) for o in board.outlets]
-    dropped = [("", {"sink": name}, o.dropped) for name, o in names]
+    dropped = [("", {"sink": s.name}, s.dropped) for s in status.sinks]
     yield _metric("sink_drops_total", "counter", "Decisions that a sink did not get.", dropped)
-    yield _metric("sink_up", "gauge", "0 where a sink is off.", [("", {"sink": n}, o.error is None) for n, o in names])
-    yield _metric("restarts_total", "counter", "Times the worker was started again.", [("", {}, board.restarts)])
-    yield from _process(board)
+    working = [("", {"sink": s.name}, s.error is None) for s in status.sinks]
+    yield _metric("sink_up", "gauge", "0 where a sink is off.", working)
+    yield _metric("restarts_total", "counter", "Times the worker was started again.", [("", {}, status.restarts)])
+    yield from _process(status)
 
 
 def _summary(
@@ -76,13 +76,13 @@ def _summary(
         yield _metric(f"{name}_max_seconds", "gauge", f"{text} The longest.", [("", {}, series["max"] / 1e3)])
 
 
-def _process(board: Board) -> Iterable[list[str]]:
+def _process(status: LiveStatus) -> Iterable[list[str]]:
     """Yield the facts of the process under the names that every exporter gives them."""
     for name, text, value in (
         ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_mb() * 1e6),
         ("process_open_fds", "Number of open file descriptors.", descriptors()),
         ("process_threads", "Number of threads.", threads()),
-        ("process_start_time_seconds", "Start of the drive since the Unix epoch in seconds.", board.started_s),
+        ("process_start_time_seconds", "Start of the drive since the Unix epoch in seconds.", status.started_s),
     ):
         yield _metric(name, "gauge", text, [("", {}, value)], prefix="")
 

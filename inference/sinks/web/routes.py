@@ -1,32 +1,32 @@
-"""What the page of a drive answers: its state, its newest picture, its metrics."""
+"""The addresses of the page: its state, its newest picture, its metrics."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from core.page_server import Answer, Route, refusal
-from inference.sinks.web.board import Board
+from inference.sinks.web.live_status import LiveStatus
 from inference.sinks.web.prometheus import CONTENT_TYPE, metrics
 
 PAGE = Path(__file__).with_name("page.html")
 
 
-def routes_of(board: Board) -> dict[str, Route]:
+def routes_of(status: LiveStatus) -> dict[str, Route]:
     """Return the addresses beside the page itself."""
 
     def state(query: dict[str, list[str]]) -> Answer:
         if "watch" in query:
-            board.watch()
-        return "200 OK", "application/json", board.as_json()
+            status.watch()
+        return "200 OK", "application/json", status.as_json()
 
     def picture(query: dict[str, list[str]]) -> Answer:
-        board.watch()
+        status.watch()
         number = query.get("number", ["0"])[0]
-        jpeg = board.picture(int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0)
+        jpeg = status.picture(int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0)
         return ("200 OK", "image/jpeg", jpeg) if jpeg else refusal("503 Service Unavailable", "no picture yet")
 
     return {
         "/state.json": state,
         "/picture.jpg": picture,
-        "/metrics": lambda query: ("200 OK", CONTENT_TYPE, metrics(board)),
+        "/metrics": lambda query: ("200 OK", CONTENT_TYPE, metrics(status)),
     }

@@ -25,7 +25,7 @@ from inference.frame.regions import Zones
 from inference.frame.states import State
 from inference.runner.camera_health import HealthTimeouts
 from inference.runner.runner import Runner
-from inference.runner.sink_worker import Outlet
+from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from inference.sinks.recorder import RecorderSink
@@ -276,9 +276,9 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
     stage = Stage(fault, before_s, after_s)
     make = fault.reader or FaultyCamera
     source = LiveSource(lambda: make(stage), fps=FPS)
-    outlets = [Outlet(sink, lossless=False) for sink in (Kept(stage), *fault.sinks(folder))]
+    workers = [SinkWorker(sink, lossless=False) for sink in (Kept(stage), *fault.sinks(folder))]
     zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None)
-    runner = Runner(FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config), source, outlets)
+    runner = Runner(FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config), source, workers)
     error = None
     try:
         runner.run()
@@ -286,8 +286,8 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
         error = caught
     finally:
         source.close()
-        for outlet in outlets:
-            outlet.close(0.5)
+        for worker in workers:
+            worker.close(0.5)
     return SimpleNamespace(stage=stage, summary=runner.summary(), error=error, said=stage.decisions, fault=fault)
 
 

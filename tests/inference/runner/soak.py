@@ -22,8 +22,8 @@ from inference.frame.processor import FrameProcessor
 from inference.runner.camera_health import HealthTimeouts
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.session import pick_zones
-from inference.runner.sink_worker import Outlet, start_workers
-from inference.sinks import Drive, Sink, open_sinks
+from inference.runner.sink_worker import SinkWorker
+from inference.sinks import Sink, SinkContext, open_sinks
 
 RING = 16
 TIMEOUTS = HealthTimeouts(stale_intervals=24, backoff_s=0.02, longest_backoff_s=0.1)
@@ -80,27 +80,30 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--web", default="0")
     options = parser.parse_args()
-    for name, value in {
-        "no_overlay": True, "web_token": None, "boxes": None,
-        "record": options.out / "record", "record_mb": 8, "record_lossless": False,
-    }.items():  # fmt: skip
-        setattr(options, name, value)
+    given = {
+        "no_overlay": True,
+        "record": options.out / "record",
+        "record_mb": 8,
+        "out": options.out,
+        "web": options.web,
+    }
     bundle = open_bundle(options.bundle)
     scene = Scene(seed=1, width=128, height=72, scenario="day")
     pictures = [scene.render(i)[0] for i in range(RING)]
     source = LiveSource(lambda: Camera30(pictures, max(options.frames // 50, 1)))
     zones = pick_zones(Camera({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
     backend = open_backend(options.backend, bundle, options.precision, batch=zones.most, threads=1)
-    outlets = start_workers(open_sinks(Drive(options, bundle, source, Camera(), zones, ())), lossless=not source.live)
+    context = SinkContext(bundle, source, Camera(), zones, ())
+    workers = [SinkWorker(s, lossless=not source.live) for s in open_sinks(context, given)]
     sampler = Sampler(max(options.frames // SAMPLES, 1))
-    outlets.append(Outlet(sampler, lossless=True))
-    runner = Runner(FrameProcessor(bundle, backend, zones), source, outlets, RunnerConfig(timeouts=TIMEOUTS))
+    workers.append(SinkWorker(sampler, lossless=True))
+    runner = Runner(FrameProcessor(bundle, backend, zones), source, workers, RunnerConfig(timeouts=TIMEOUTS))
     started = time.monotonic()
     runner.run(options.frames)
     seconds = time.monotonic() - started
     source.close()
-    for outlet in outlets:
-        outlet.close()
+    for worker in workers:
+        worker.close()
     names = ("frames", "resident_mb", "threads", "descriptors")
     series = dict(zip(names, map(list, zip(*sampler.rows, strict=True)), strict=True))
     summary = runner.summary()

@@ -28,7 +28,7 @@ from inference.capture.reader import CaptureReader
 from inference.commands.run import read_arguments, work
 from inference.frame.states import State
 from inference.proof.self_test import self_test
-from inference.runner.sink_worker import Outlet
+from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import Limits, Supervisor, Worker
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
@@ -207,10 +207,10 @@ def test_a_network_that_raises_anything_has_failed_and_everyone_hears_it(tmp_pat
     assert "\n" not in str(done.error)
     assert (done.decisions[-1].state, done.decisions[-1].verdicts) == (State.FAILED, ())
     last = json.loads((tmp_path / "decisions.jsonl").read_text().splitlines()[-1])
-    board = json.loads(page.board.as_json())
-    assert (last["state"], board["state"]) == ("FAILED", "FAILED")
+    shown = json.loads(page.status.as_json())
+    assert (last["state"], shown["state"]) == ("FAILED", "FAILED")
     assert said in last["reason"]
-    assert said in board["reason"]
+    assert said in shown["reason"]
 
 
 def test_a_device_that_cannot_even_be_closed_keeps_its_own_error_and_the_files_are_whole(tmp_path, monkeypatch, capsys):
@@ -299,12 +299,12 @@ def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
         def close(self):
             pass
 
-    outlet = Outlet(Blocked(), lossless=True)
+    worker = SinkWorker(Blocked(), lossless=True)
     for _ in range(5):
-        outlet.post(None, None)
+        worker.submit(None, None)
     release.set()
-    assert "took nothing" in outlet.error
-    assert outlet.dropped >= 2
+    assert "took nothing" in worker.error
+    assert worker.dropped >= 2
 
 
 def test_misses_do_not_eat_the_pool_of_pictures():
@@ -319,12 +319,12 @@ def test_misses_do_not_eat_the_pool_of_pictures():
         def close(self):
             pass
 
-    outlet = Outlet(Slow(), lossless=False)
+    worker = SinkWorker(Slow(), lossless=False)
     for image in (None, None, None, picture(0), picture(1), picture(2)):
-        outlet.post(None, image)
+        worker.submit(None, image)
     release.set()
-    outlet.close()
-    assert outlet._spare.qsize() == 2
+    worker.close()
+    assert worker._spare.qsize() == 2
 
 
 def test_a_full_disk_turns_its_sink_off_and_the_decisions_go_on(tmp_path, capsys):

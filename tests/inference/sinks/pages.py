@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 from inference.sinks.web import WebSink
-from inference.sinks.web.board import Board
+from inference.sinks.web.live_status import LiveStatus
 
 CLASSES = ("car", "truck", "clear")
 TOKEN = "grüß-gott"
@@ -27,7 +27,7 @@ def decision(frame_id=0, state=State.OK, verdicts=(CAR,), drops=0, fresh=True, *
 
 
 def opened(token=None, **about):
-    return WebSink("127.0.0.1", 0, token, Board(CLASSES, {"arch": "tiny"}, **about))
+    return WebSink("127.0.0.1", 0, token, LiveStatus(CLASSES, {"arch": "tiny"}, **about))
 
 
 def ask(sink, path, method="GET", **headers):

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inference.frame.states import State
-from inference.runner.sink_worker import Outlet
+from inference.runner.sink_worker import SinkWorker
 from inference.sinks.web import WebSink
-from inference.sinks.web.board import Board
+from inference.sinks.web.live_status import LiveStatus
 from inference.sinks.web.prometheus import escaped, metrics, number
 from tests.inference.sinks.pages import CLASSES, ask, decision, opened, verdict
 
@@ -73,7 +73,7 @@ def test_metrics_follow_the_text_format_and_carry_the_numbers(sink):
 
 def test_prometheus_own_client_reads_the_same(sink):
     sink.write(decision(0, drops=2, verdicts=[verdict('a"b\\c\nd')]), None)
-    text = metrics(sink.board).decode()
+    text = metrics(sink.status).decode()
     ours = {(name, labels): value for (name, labels), value in parse(text)[0].items()}
     theirs = [s for family in text_string_to_metric_families(text) for s in family.samples]
     assert len(theirs) == len(ours)
@@ -88,13 +88,13 @@ def test_metrics_before_the_first_decision_are_metrics(sink):
 
 
 def test_boxes_whose_names_never_end_make_no_series():
-    board = Board(CLASSES, {}, fixed_zones=False)
-    board.add(decision(verdicts=[verdict("track4711")]))
-    assert b"track4711" not in metrics(board)
+    status = LiveStatus(CLASSES, {}, fixed_zones=False)
+    status.add(decision(verdicts=[verdict("track4711")]))
+    assert b"track4711" not in metrics(status)
 
 
 def test_a_sink_that_is_off_shows():
-    board = Board(CLASSES, {})
+    status = LiveStatus(CLASSES, {})
 
     class Dead(WebSink):
         name = "dead"
@@ -108,13 +108,13 @@ def test_a_sink_that_is_off_shows():
         def close(self):
             pass
 
-    outlet = Outlet(Dead(), lossless=False)
-    outlet.post(decision(), None)
-    outlet.close()
-    board.outlets = [outlet]
-    found = parse(metrics(board).decode())[0]
+    worker = SinkWorker(Dead(), lossless=False)
+    worker.submit(decision(), None)
+    worker.close()
+    status.add(decision(sinks=(worker.status,)))
+    found = parse(metrics(status).decode())[0]
     assert (found["rearguard_sink_up", 'sink="dead"'], found["rearguard_sink_drops_total", 'sink="dead"']) == (0, 1)
-    assert json.loads(board.as_json())["sinks"] == [{"name": "dead", "dropped": 1, "error": "OSError: gone"}]
+    assert json.loads(status.as_json())["sinks"] == [{"name": "dead", "dropped": 1, "error": "OSError: gone"}]
 
 
 @pytest.mark.parametrize(

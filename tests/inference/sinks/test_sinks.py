@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 
 import cv2
@@ -10,15 +12,17 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
+from core.plugins import names_in
 from inference import sinks
 from inference.commands.run import read_arguments
-from inference.frame.annotate import draw
+from inference.frame.annotate import annotate
 from inference.frame.decider import UNPROVED
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
-from inference.runner.sink_worker import Outlet, start_workers
-from inference.sinks import Drive, Sink, open_sinks
+from inference.runner.sink_worker import SinkWorker
+from inference.sinks import Sink, SinkContext, open_sinks
 from inference.sinks.overlay import OverlaySink
+from tests.inference.fake_camera import drive, good
 
 
 class Blocked(Sink):
@@ -39,80 +43,99 @@ class Blocked(Sink):
         pass
 
 
-def posted(sink, count, *, lossless=False):
-    """Post `count` decisions to a sink that has taken the first and blocks; let it go on; return its outlet."""
-    outlet = Outlet(sink, lossless=lossless)
+def submitted(sink, count, *, lossless=False):
+    """Submit `count` decisions to a sink that has taken the first and blocks; let it go on; return its worker."""
+    worker = SinkWorker(sink, lossless=lossless)
     for i in range(count):
-        outlet.post(i, np.full((2, 2, 3), i, np.uint8))
+        worker.submit(i, np.full((2, 2, 3), i, np.uint8))
         if i == 0:
             assert sink.took.wait(10)
     sink.release.set()
-    outlet.close(10)
-    return outlet
+    worker.close(10)
+    return worker
 
 
 def test_a_sink_that_keeps_all_loses_what_is_newest_and_counts_it():
     sink = Blocked()
-    outlet = posted(sink, 10)
+    worker = submitted(sink, 10)
     assert [d for d, _ in sink.taken] == [0, 1, 2, 3]  # the pool of four pictures is what ends first
-    assert (outlet.written, outlet.dropped) == (4, 6)
+    assert (worker.written, worker.dropped) == (4, 6)
 
 
 def test_a_sink_for_which_only_the_newest_matters_loses_the_oldest_and_counts_it():
     sink = Blocked(newest=True)
-    outlet = posted(sink, 10)
+    worker = submitted(sink, 10)
     assert [d for d, _ in sink.taken] == [0, 6, 7, 8, 9]
-    assert (outlet.written, outlet.dropped) == (5, 5)
+    assert (worker.written, worker.dropped) == (5, 5)
 
 
 def test_when_the_pictures_are_all_in_use_the_numbers_go_without():
     sink = Blocked(newest=True, depth=16, pictures=2)
-    posted(sink, 6)
+    submitted(sink, 6)
     assert sink.taken == [(0, 0), (1, 1), (2, None), (3, None), (4, None), (5, None)]
 
 
 def test_not_even_a_recorded_source_waits_for_a_sink_that_wants_only_the_newest():
-    assert posted(Blocked(newest=True), 10, lossless=True).dropped == 5
+    assert submitted(Blocked(newest=True), 10, lossless=True).dropped == 5
 
 
 def test_a_picture_that_the_sink_does_not_want_now_is_not_copied():
     sink = Blocked(wants_picture=lambda: False)
-    posted(sink, 3)
+    submitted(sink, 3)
     assert [p for _, p in sink.taken] == [None, None, None]
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    pass
+
+
+@dataclass(frozen=True)
+class SomeOptions:
+    given: int = 1
+    not_given: int = 2
 
 
 @pytest.fixture
 def two_sinks(monkeypatch):
     """Two modules in the place of the sinks there are: `first` opens, `second` as the test says."""
     first, modules = Blocked(close=lambda: setattr(first, "closed", True)), {}
-    modules["first"] = SimpleNamespace(open_sink=lambda drive: first)
+    modules["first"] = SimpleNamespace(Options=NoOptions, open_sink=lambda context, options: first)
     monkeypatch.setattr(sinks, "names_in", lambda path: list(modules))
     monkeypatch.setattr(sinks.importlib, "import_module", lambda name: modules[name.rsplit(".", 1)[1]])
     return first, modules
 
 
-DRIVE = Drive(None, None, SimpleNamespace(live=True), None, None, ())
+CONTEXT = SinkContext(None, SimpleNamespace(live=True), None, None, ())
 
 
 def test_a_sink_that_cannot_be_opened_closes_those_before_it(two_sinks):
     first, modules = two_sinks
 
-    def fail(drive):
+    def fail(context, options):
         raise InputError("no")
 
-    modules["second"] = SimpleNamespace(open_sink=fail)
+    modules["second"] = SimpleNamespace(Options=NoOptions, open_sink=fail)
     with pytest.raises(InputError):
-        open_sinks(DRIVE)
+        open_sinks(CONTEXT, {})
     assert first.closed
 
 
-def test_each_sink_knows_all_outlets_and_who_is_not_asked_for_is_not_there(two_sinks):
+def test_each_sink_gets_its_own_options_and_opens_only_where_they_ask_for_it(two_sinks):
     first, modules = two_sinks
-    modules["second"] = SimpleNamespace(open_sink=lambda drive: None)
-    outlets = start_workers(open_sinks(DRIVE), lossless=False)
-    assert [o.sink for o in outlets] == [first]
-    assert first.outlets is outlets
-    outlets[0].close()
+    asked = []
+    modules["second"] = SimpleNamespace(Options=SomeOptions, open_sink=lambda context, options: asked.append(options))
+    assert open_sinks(CONTEXT, {"given": 3, "of_another": 4}) == [first]
+    assert asked == [SomeOptions(given=3)]
+
+
+def test_a_decision_carries_the_counts_of_all_sinks(tmp_path):
+    broken = Blocked(name="broken", write=lambda decision, frame_bgr: 1 / 0)
+    done = drive(tmp_path, good(6), sinks=[broken])
+    status = {s.name: s for s in done.decisions[-1].sinks}
+    assert (status["kept"].error, status["kept"].written > 0) == (None, True)
+    assert "ZeroDivisionError" in status["broken"].error
+    assert status["broken"].dropped > 0
 
 
 def test_the_overlay_has_the_rate_that_the_camera_turned_out_to_have(tmp_path):
@@ -135,7 +158,7 @@ def test_the_overlay_says_the_reason_within_the_picture(size):
         Verdict("ego", (0, 0, 9, 9), State.UNPROVED, None, "car", 0.9, "car"),
     )
     drawn = [
-        draw(black.copy(), Decision(0, 0, 1.0, 0, State.UNPROVED, (verdict,), reason=reason)).any(2)
+        annotate(black.copy(), Decision(0, 0, 1.0, 0, State.UNPROVED, (verdict,), reason=reason)).any(2)
         for reason in ("", UNPROVED)
     ]
     rows, columns = np.nonzero(drawn[0] != drawn[1])
@@ -145,5 +168,11 @@ def test_the_overlay_says_the_reason_within_the_picture(size):
 
 
 def test_nothing_is_opened_that_nobody_asked_for():
-    options = read_arguments(["bundle", "--source", "0"])
-    assert open_sinks(Drive(options, None, SimpleNamespace(live=True), None, None, ())) == []
+    assert open_sinks(CONTEXT, vars(read_arguments(["bundle", "--source", "0"]))) == []
+
+
+def test_the_options_of_every_sink_are_options_of_the_command():
+    given = set(vars(read_arguments(["bundle", "--source", "0"])))
+    for name in names_in(sinks.__path__):
+        options = importlib.import_module(f"inference.sinks.{name}").Options
+        assert {item.name for item in fields(options)} <= given, name

@@ -15,12 +15,12 @@ import pytest
 
 from core.errors import InputError
 from core.machine import descriptors, threads
-from inference.commands.run import drive as command
 from inference.commands.run import read_arguments
+from inference.commands.run import run_session as command
 from inference.frame.states import State
 from inference.sinks import web
 from inference.sinks.web import WebSink, read_address
-from inference.sinks.web.board import Board
+from inference.sinks.web.live_status import LiveStatus
 from tests.bundles import make_bundle
 from tests.inference.sinks.pages import CLASSES, TOKEN, ask, decision, opened
 
@@ -54,7 +54,7 @@ def test_the_page_has_a_tone_and_a_meaning_for_every_state():
 
 def test_where_no_frame_was_looked_at_the_latency_has_a_gap_and_the_age_grows(sink):
     sink.write(decision(4, State.STALE, (), fresh=False), None)
-    spark = json.loads(sink.board.as_json())["spark"]
+    spark = json.loads(sink.status.as_json())["spark"]
     assert (spark["work_ms"][-1], spark["age_ms"][-1]) == (None, 12.5)
 
 
@@ -84,8 +84,8 @@ def test_a_mirrored_camera_mirrors_the_picture_and_the_rectangles_with_it():
     image = np.zeros((90, 120, 3), np.uint8)
     image[:, 10:60] = 255
     sink.write(decision(), image)
-    x0, _, x1, _ = json.loads(sink.board.as_json())["picture"]["zones"][0]["rect"]
-    shown = cv2.imdecode(np.frombuffer(sink.board.picture(1), np.uint8), cv2.IMREAD_GRAYSCALE)
+    x0, _, x1, _ = json.loads(sink.status.as_json())["picture"]["zones"][0]["rect"]
+    shown = cv2.imdecode(np.frombuffer(sink.status.picture(1), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert shown[:, round(x0 * 120) + 4 : round(x1 * 120) - 4].min() > 200
     assert shown[:, : round(x0 * 120) - 4].max() < 50
     sink.close()
@@ -93,8 +93,8 @@ def test_a_mirrored_camera_mirrors_the_picture_and_the_rectangles_with_it():
 
 def test_a_wide_picture_is_made_smaller_for_people(sink):
     sink.write(decision(), np.zeros((720, 1280, 3), np.uint8))
-    assert cv2.imdecode(np.frombuffer(sink.board.picture(1), np.uint8), 1).shape == (540, 960, 3)
-    assert json.loads(sink.board.as_json())["picture"]["width"] == 1280
+    assert cv2.imdecode(np.frombuffer(sink.status.picture(1), np.uint8), 1).shape == (540, 960, 3)
+    assert json.loads(sink.status.as_json())["picture"]["width"] == 1280
 
 
 def test_closing_leaves_no_thread_and_no_descriptor():
@@ -128,7 +128,7 @@ def test_without_a_host_only_this_machine_is_served(text, address):
 
 def test_the_newer_internet_is_served_too():
     try:
-        sink = WebSink("::1", 0, None, Board(CLASSES, {}))
+        sink = WebSink("::1", 0, None, LiveStatus(CLASSES, {}))
     except InputError:
         pytest.skip("this machine has no IPv6")
     connection = HTTPConnection("::1", sink.port, timeout=20)
@@ -174,7 +174,7 @@ def test_waitress_that_is_missing_is_one_sentence_with_the_mend(monkeypatch):
 
 def test_an_address_that_is_taken_is_one_sentence(sink):
     with pytest.raises(InputError, match=f"127.0.0.1:{sink.port} cannot be opened"):
-        WebSink("127.0.0.1", sink.port, None, Board(CLASSES, {}))
+        WebSink("127.0.0.1", sink.port, None, LiveStatus(CLASSES, {}))
 
 
 @pytest.mark.parametrize("more", [["--web", "nowhere"], ["--web-token", "x"], ["--web", "0", "--web-token", ""]])

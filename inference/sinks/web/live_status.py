@@ -1,35 +1,33 @@
-"""What the web page and Prometheus are told: the last decision, the numbers since the start, the newest pictures."""
+"""The status that the web page and Prometheus show: the last decision, counts since the start, the newest pictures."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic_ns, time
 from typing import Any
 
 from core.machine import resident_mb
-from inference.frame.decision import Decision, Verdict
+from inference.frame.decision import Decision, SinkStatus, Verdict
 from inference.frame.run_stats import Tally
 from inference.frame.states import State
-from inference.sinks import SinkStatus
 
 BUCKET_NS = 500_000_000
 BUCKETS = 120
-"""The sparklines: each point is the worst of half a second, of a minute in all."""
+"""The sparklines cover a minute; each point is the worst of half a second."""
 WATCHED_NS = 2_000_000_000
-"""A client that asked within so long is watching."""
+"""A client that asked within this time is watching."""
 CACHED_NS = 90_000_000
-"""However many clients ask, the page's JSON is made at most so often."""
+"""The page's JSON is made again after this time at the earliest, for all clients together."""
 PERCENTILES_NS = 1_000_000_000
-SHOTS = 4
-"""So many pictures are kept: a client fetches the one that its JSON spoke of."""
+SNAPSHOTS = 4
+"""The number of pictures kept: a client fetches the one that its JSON named."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class Snapshot:
     """One picture for people. jpeg: upright, mirrored where the camera says so."""
 
     number: int
@@ -40,8 +38,8 @@ class Shot:
 
 
 @dataclass(slots=True)
-class Bucket:
-    """The worst of half a second."""
+class TimeBucket:
+    """The worst values within half a second."""
 
     at: int
     age_ms: float = 0.0
@@ -50,7 +48,7 @@ class Bucket:
     drops: int = 0
 
 
-class Board:
+class LiveStatus:
     """Written by the sink's thread, read by the server's threads."""
 
     def __init__(
@@ -63,7 +61,6 @@ class Board:
         restarts: int = 0,
     ) -> None:
         self.about, self.fixed_zones, self.mirror, self.restarts = about, fixed_zones, mirror, restarts
-        self.outlets: Sequence[SinkStatus] = ()
         self.tally = Tally(classes)
         self.changes: Counter[State] = Counter()
         self.age_sum_ms = self.infer_sum_ms = 0.0
@@ -71,8 +68,8 @@ class Board:
         self.started_s = time()
         self.lock = Lock()
         self._last_ns = self._started_ns = monotonic_ns()
-        self._buckets: deque[Bucket] = deque(maxlen=BUCKETS)
-        self._shots: deque[Shot] = deque(maxlen=SHOTS)
+        self._buckets: deque[TimeBucket] = deque(maxlen=BUCKETS)
+        self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         self._shown = 0
         self._asked_ns = -WATCHED_NS
         self._cache: tuple[int, bytes] | None = None
@@ -80,20 +77,25 @@ class Board:
 
     @property
     def state(self) -> State:
-        """The state that was said last."""
+        """The state of the last decision."""
         return State.STARTING if self.last is None else self.last.state
 
     @property
+    def sinks(self) -> tuple[SinkStatus, ...]:
+        """All sinks of the run, as they were at the last decision."""
+        return () if self.last is None else self.last.sinks
+
+    @property
     def silent_ms(self) -> float:
-        """How long ago that was."""
+        """The time since the last decision."""
         return (monotonic_ns() - self._last_ns) / 1e6
 
     def watched(self, now_ns: int) -> bool:
-        """Return whether anyone looks at the pictures."""
+        """Return whether a client looks at the pictures."""
         return now_ns - self._asked_ns < WATCHED_NS
 
     def watch(self) -> None:
-        """Take note that a client wants pictures."""
+        """Note that a client wants pictures."""
         self._asked_ns = monotonic_ns()
 
     def add(self, decision: Decision) -> None:
@@ -110,7 +112,7 @@ class Board:
                 self.infer_sum_ms += decision.stages_ms.get("infer", 0.0)
             at = (self._last_ns - self._started_ns) // BUCKET_NS
             if not self._buckets or self._buckets[-1].at != at:
-                self._buckets.append(Bucket(at))
+                self._buckets.append(TimeBucket(at))
             bucket = self._buckets[-1]
             bucket.age_ms = max(bucket.age_ms, decision.age_ms)
             if decision.fresh:
@@ -121,13 +123,13 @@ class Board:
         """Take the picture of a decision."""
         with self.lock:
             self._shown += 1
-            self._shots.append(Shot(self._shown, decision, jpeg, size))
+            self._snapshots.append(Snapshot(self._shown, decision, jpeg, size))
 
     def picture(self, number: int) -> bytes | None:
         """Return the JPEG of that number, the newest where it is gone, None where there is none yet."""
         with self.lock:
-            shots = list(self._shots)
-        return next((s.jpeg for s in shots if s.number == number), shots[-1].jpeg if shots else None)
+            snapshots = list(self._snapshots)
+        return next((s.jpeg for s in snapshots if s.number == number), snapshots[-1].jpeg if snapshots else None)
 
     def as_json(self) -> bytes:
         """Return state.json."""
@@ -138,7 +140,7 @@ class Board:
             return self._cache[1]
 
     def _facts(self, now_ns: int) -> dict[str, Any]:
-        last, shot = self.last, self._shots[-1] if self._shots else None
+        last, snapshot = self.last, self._snapshots[-1] if self._snapshots else None
         tally = self.tally
         return {
             "schema": 1,
@@ -151,44 +153,44 @@ class Board:
             "age_basis": None if last is None else last.age_basis.value,
             "silent_ms": round((now_ns - self._last_ns) / 1e6, 1),
             "zones": [] if last is None else [_zone(v) for v in last.verdicts],
-            "picture": None if shot is None else self._shot_json(shot),
+            "picture": None if snapshot is None else self._snapshot_json(snapshot),
             "frames": tally.frames,
             "drops": tally.drops,
             "percentiles": self._percentiles(now_ns),
             "spark": self._spark(now_ns),
-            "sinks": [{"name": o.sink.name, "dropped": o.dropped, "error": o.error} for o in self.outlets],
+            "sinks": [{"name": s.name, "dropped": s.dropped, "error": s.error} for s in self.sinks],
             "restarts": self.restarts,
             "uptime_s": round(time() - self.started_s, 1),
             "resident_mb": round(resident_mb(), 1),
         }
 
     def _percentiles(self, now_ns: int) -> dict[str, Any]:
-        """Return them, at most a second old: of 65,536 numbers each they cost more than all the rest."""
+        """Return the percentiles, at most a second old: of 65,536 numbers each, they take longer than all the rest."""
         if self._percentiles_cache is None or now_ns - self._percentiles_cache[0] > PERCENTILES_NS:
             infer = self.tally.stages.get("infer")
             found = {"age_ms": self.tally.age.as_json(), "infer_ms": None if infer is None else infer.as_json()}
             self._percentiles_cache = (now_ns, found)
         return self._percentiles_cache[1]
 
-    def _shot_json(self, shot: Shot) -> dict[str, Any]:
-        width, height = shot.size
+    def _snapshot_json(self, snapshot: Snapshot) -> dict[str, Any]:
+        width, height = snapshot.size
         zones = []
-        for verdict in shot.decision.verdicts:
+        for verdict in snapshot.decision.verdicts:
             x0, y0, x1, y1 = verdict.rect
             if self.mirror:
                 x0, x1 = width - x1, width - x0
             rect = [round(x, 4) for x in (x0 / width, y0 / height, x1 / width, y1 / height)]
             zones.append({**_zone(verdict), "rect": rect})
         return {
-            "number": shot.number,
-            "frame": shot.decision.frame_id,
+            "number": snapshot.number,
+            "frame": snapshot.decision.frame_id,
             "width": width,
             "height": height,
             "zones": zones,
         }
 
     def _spark(self, now_ns: int) -> dict[str, list[float | None]]:
-        """Return the last minute, oldest first; None where nothing was said."""
+        """Return the last minute, oldest first; None without a decision."""
         newest = (now_ns - self._started_ns) // BUCKET_NS
         found = {bucket.at: bucket for bucket in self._buckets}
         line = [found.get(at) for at in range(newest - BUCKETS + 1, newest + 1)]
