@@ -50,7 +50,7 @@ demo: setup ## the whole road on embedded synthetic data: train, export, benchma
 	$(ROAD) train SIZE=48 RECIPE=edge EPOCHS=7 GROUP= SEED=0 ARGS='--scale-schedule --batch 64 --learning-rate 3e-3'
 	@$(PY) -m export runs/demo --precisions fp32 int8 || \
 		{ [ $$? = 1 -a $$(ls runs/demo/*/bundle/bundle.json | wc -l) = 3 ] && echo "the demo goes on without it" >&2; }
-	$(ROAD) benchmark ARGS=--thin
+	$(ROAD) benchmark ARGS=--demo
 	$(ROAD) run SOURCE=synthetic:// ARGS='--frames 300'
 
 test: setup lint types ## lint, types and the test suite

@@ -1,265 +1,391 @@
-"""results.json: everything the report shows, and all that is needed to choose again without measuring again."""
+"""What was measured: a frozen value for each candidate and one for the run. `measure` makes it, the rest reads it.
+
+A figure that was not measured is `NotMeasured(reason)`. Nothing here was chosen: `choose.choice` holds that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.choose.explain import explain, explain_rule, role, say_choice
-from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import Evidence, Outcome, apply_rule
-from benchmarks.measure.accuracy import score
-from benchmarks.measure.candidates import Unmeasured
-from benchmarks.measure.machine import describe_machine
-from benchmarks.measure.measured_set import Field, Measured
-from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN, Samples, compare
-from core.data.pack import Pack
-from core.data.run_dir import Run
 from core.errors import InputError
-from core.files import read_json
-from core.stats import Bools, loss_bound, mcnemar_p, pair, paired_interval, summarise
+from core.stats import Bin, Bools, Floats, Interval, Ints, Summary
 
-SCHEMA = 1
-Results = dict[str, Any]
-"""The body of results.json."""
-ORIGIN = ord("0")
-"""`predicted` holds one character a test row: chr(ORIGIN + class)."""
-CURVE = (*range(0, 100, 2), 99, 99.5, 99.9, 100)
-"""The percentiles that the latency curves are drawn through."""
+SAME_WITHIN = 0.025
+"""Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
+Figure = TypeVar("Figure")
 
 
-def encode_classes(classes_n: Sequence[int] | NDArray[np.int64]) -> str:
-    """Return class numbers as a string, one character each."""
-    return "".join(chr(ORIGIN + int(c)) for c in classes_n)
+@dataclass(frozen=True)
+class NotMeasured:
+    """In place of a figure."""
+
+    not_measured: str
+    """The reason."""
 
 
-def decode_classes(text: str) -> NDArray[np.int64]:
-    """Return the class numbers of `encode_classes`."""
-    return np.array([ord(c) - ORIGIN for c in text], np.int64)
+def measured(figure: Figure | NotMeasured) -> Figure | None:
+    """Return the figure; None where it was not measured."""
+    return None if isinstance(figure, NotMeasured) else figure
 
 
-def read_results(file: Path) -> list[Results]:
-    """Read results.json, of one device or merged. Raises InputError when it is not of this schema."""
-    body = read_json(file, "measure the run with `python -m benchmarks`")
-    devices = body["merged"] if isinstance(body, dict) and isinstance(body.get("merged"), list) else [body]
-    needed = {"machine", "pack", "test", "noise", "candidates", "choice", "policy", "protocol", "learning", "ladder"}
-    for results in devices:
-        if not isinstance(results, dict) or results.get("schema") != SCHEMA or not needed <= set(results):
-            raise InputError(f"{file} is not results.json of schema {SCHEMA}: measure the run again")
-    return [{"sustained": None, "other_sizes": [], **results} for results in devices]
+@dataclass(frozen=True)
+class CandidateKey:
+    """What tells one candidate from the others of a run."""
+
+    arch: str
+    """The folder of the architecture inside the run."""
+    precision: str
+    backend: str
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise InputError(f"threads is {self.threads}: give 1 or more")
+
+    @property
+    def name(self) -> str:
+        """A name that is unique in the run."""
+        return f"{self.arch} {self.precision} {self.backend} x{self.threads}"
 
 
-def describe_run(run: Run, pack: Pack, field: Field, unmeasured: Sequence[Unmeasured]) -> dict[str, Any]:
-    """Return the body of results.json without policy and choice."""
-    noise, test = field.noise, pack.rows("test")
-    return {
-        "schema": SCHEMA,
-        "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "run": run.path.resolve().name,
-        "synthetic": pack.synthetic or any(m.candidate.bundle.synthetic for m in field.measured),
-        "machine": describe_machine(),
-        "pack": {"fingerprint": pack.fingerprint, "classes": list(pack.classes), "background": pack.background},
-        "test": {"n": len(test), "labels": encode_classes(pack.labels_n[test])},
-        "protocol": {
-            "batch": 1,
-            "calls_per_turn": CALLS_PER_TURN,
-            "warm_ups_per_turn": WARM_UPS_PER_TURN,
-            "order": "shuffled round-robin over all candidates and an A/A twin of the first",
-            "outliers": "none removed",
-        },
-        "noise": {
-            "aa_pair": field.measured[0].candidate.name,
-            "aa_ratio": list(noise.ratio),
-            "aa_median_ratio": list(noise.median_ratio),
-            "aa_same": noise.same,
-            "spread": noise.spread,
-            "noisy": noise.noisy,
-            "floor": noise.floor,
-        },
-        "candidates": [describe_candidate(m) for m in field.measured],
-        "unmeasured": [asdict(row) for row in (*unmeasured, *field.refused)],
-        "seeds": None,
-        "sustained": None,
-        "other_sizes": [],
-    }
+@dataclass(frozen=True)
+class Recall:
+    """The part of a class's rows that is right."""
+
+    n: int
+    recall: float | NotMeasured
+    interval: Interval
 
 
-def describe_candidate(measured: Measured) -> dict[str, Any]:
-    """Return a candidate's row. Later measurements fill what is None here."""
-    candidate, bundle = measured.candidate, measured.candidate.bundle
-    row: dict[str, Any] = {
-        "name": candidate.name,
-        "arch": candidate.arch,
-        "precision": candidate.precision,
-        "backend": candidate.backend,
-        "threads": candidate.threads,
-        "selectable": False,
-        "why_not": "",
-        "size_px": bundle.geometry.size_px,
-        "bytes": candidate.bytes(measured.opened),
-        "opened": measured.opened,
-        "accuracy": None,
-        "predicted": None,
-        "latency": describe_latency(measured.samples),
-        "against_fp32": None,
-        "cold_start_ms": None,
-        "age_ms": None,
-        "robustness": None,
-        "energy_mj": None,
-    }
-    if measured.predictions is not None:
-        row["accuracy"] = score(measured.predictions, bundle.classes)
-        row["predicted"] = encode_classes(measured.predictions.predicted_n)
-    row["why_not"] = reason_not_selectable(measured)
-    row["selectable"] = not row["why_not"]
-    return row
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """The answers to the test rows, and what they come to."""
+
+    predicted_n: Ints
+    top_n: Floats
+    """The probability of each answer."""
+    n: int
+    hits: int
+    top1: float
+    interval: Interval
+    balanced: float
+    recalls: dict[str, Recall]
+    confusion: Ints
+    """Rows by true class and answer."""
+    ece: float
+    bins: tuple[Bin, ...]
+    risk_coverage: tuple[tuple[float, float], ...]
+    """(coverage, error) as the threshold rises."""
+    aurc: float
 
 
-def describe_latency(samples: Samples) -> dict[str, Any]:
-    """Return both latencies with their percentiles, and the curve of the frame's."""
-    frames = samples.frame_ms.ravel()
-    return {
-        "frame_ms": summarise(frames),
-        "engine_ms": summarise(samples.engine_ms.ravel()),
-        "curve_ms": [round(float(value), 5) for value in np.percentile(frames, CURVE)],
-    }
+@dataclass(frozen=True, eq=False)
+class Latency:
+    """Times of a frame back to back, in milliseconds."""
+
+    frame_ms: Summary
+    """All that the runner does with a frame between its source and its sinks."""
+    engine_ms: Summary
+    """The engine's call alone."""
+    rounds_ms: Floats
+    """Every frame that was timed, (rounds, calls of a turn)."""
+
+    @property
+    def undisturbed_ms(self) -> Floats:
+        """The lower quartile of each round's frame times: a neighbor only ever adds time, so it is the least touched.
+
+        On a core that four others use, its interval of a ratio is a tenth as wide as that of medians.
+        """
+        return np.asarray(np.quantile(self.rounds_ms, 0.25, axis=1), np.float64)
 
 
-def compare_precisions(results: dict[str, Any], samples: dict[str, Samples]) -> None:
-    """Write into each row the paired comparison with fp32 of the same network and backend.
+@dataclass(frozen=True)
+class OutOfDistribution:
+    """The answers to one kind of picture that is of no class."""
 
-    fp32 has the same thread count where that was measured, else its own best. samples: by the candidate's name.
-    """
-    labels = decode_classes(results["test"]["labels"])
-    right = {r["name"]: decode_classes(r["predicted"]) == labels for r in results["candidates"] if r["predicted"]}
-    full = [row for row in results["candidates"] if row["precision"] == "fp32"]
-    for row in results["candidates"]:
-        rivals = [r for r in full if (r["arch"], r["backend"]) == (row["arch"], row["backend"])]
-        base = min(rivals, key=lambda r: r["threads"] != row["threads"], default=row)["name"]
-        if base == (name := row["name"]):
-            continue
-        ratio = float(np.exp(np.median(np.log(samples[name].undisturbed_ms / samples[base].undisturbed_ms))))
-        row["against_fp32"] = {
-            "time_ratio": ratio,
-            "time_interval": list(compare(samples[base], samples[name])),
-            **_compare_rows(right.get(base), right.get(name)),
-        }
+    n: int
+    abstained: float
+    auroc: float
+    """The probability that a known row has a higher top probability than such a picture."""
 
 
-def _compare_rows(base_n: Bools | None, right_n: Bools | None) -> dict[str, Any]:
-    if base_n is None or right_n is None:
-        return {"loss": None}
-    pairs = pair(base_n, right_n)
-    return {
-        "loss": pairs.loss,
-        "loss_interval": list(paired_interval(pairs)),
-        "loss_bound": loss_bound(pairs),
-        "mcnemar_p": mcnemar_p(pairs),
-        "only_fp32": pairs.only_reference,
-        "only_this": pairs.only_rival,
-    }
+@dataclass(frozen=True)
+class Robustness:
+    """Accuracy under corruption, and on out-of-distribution pictures."""
+
+    measured_on: str
+    """The backend. It is measured once for each network and precision."""
+    rows: int
+    severities: tuple[int, ...]
+    clean: float
+    clean_interval: Interval
+    mean: float
+    worst_class: str
+    worst_recall: float
+    cells: dict[str, tuple[float, ...]]
+    """{corruption: accuracy at each severity}."""
+    ood: dict[str, OutOfDistribution]
+    known_abstained: float
+    """The part of the clean rows that the runner abstains on."""
+
+    @property
+    def kept(self) -> float:
+        """The part of the clean accuracy that is left; 0 where there is none."""
+        return self.mean / self.clean if self.clean else 0.0
 
 
-def reason_not_selectable(measured: Measured) -> str:
-    """Return why a candidate may never be chosen, or nothing."""
-    if not measured.candidate.bundle.selectable or measured.predictions is None:
-        return "it was exported at another size than it was trained at: for latency only"
-    if not measured.candidate.proved:
-        return f"{measured.candidate.precision} is not among the precisions that its bundle proved"
-    return measured.unproved
+@dataclass(frozen=True, eq=False)
+class CandidateResult(CandidateKey):
+    """All that was measured of one candidate."""
+
+    size_px: int
+    bytes: int
+    opened: dict[str, object]
+    """What the open backend says of itself; `file` is what it runs."""
+    latency: Latency
+    why_not: str
+    """The reason why it may never be chosen, whatever the policy; empty where it may."""
+    accuracy: Accuracy | NotMeasured
+    cold_start_ms: float | NotMeasured = NotMeasured("it may not be chosen")
+    age_ms: Summary | NotMeasured = NotMeasured("it is neither on the front nor the winner")
+    robustness: Robustness | NotMeasured = NotMeasured("this profile leaves it out")
+    energy_mj: float | NotMeasured = NotMeasured("nothing here meters power")
+
+    @property
+    def selectable(self) -> bool:
+        """Whether it may be chosen."""
+        return not self.why_not
 
 
-def evidence_of(results: dict[str, Any]) -> list[Evidence]:
-    """Return what the choice needs of every measured candidate."""
-    labels = decode_classes(results["test"]["labels"])
-    return [
-        Evidence(
-            name=row["name"],
-            labels_n=labels,
-            predicted_n=decode_classes(row["predicted"]) if row["predicted"] else np.full(len(labels), -1),
-            classes=tuple(results["pack"]["classes"]),
-            figures={
-                "p50_ms": row["latency"]["frame_ms"]["p50"],
-                "p99_ms": row["latency"]["frame_ms"]["p99"],
-                "age_ms": row["age_ms"]["p99"] if row["age_ms"] else None,
-                "size_mb": row["bytes"] / 1e6,
-                "energy_mj": row["energy_mj"],
-                "cold_start_ms": row["cold_start_ms"],
-                "ece": row["accuracy"].get("ece") if row["accuracy"] else None,
-                "corruption_accuracy": row["robustness"]["mean"] if row["robustness"] else None,
-            },
-            why_not=row["why_not"],
-        )
-        for row in results["candidates"]
-    ]
+@dataclass(frozen=True)
+class Unmeasured:
+    """A precision on a backend that could not be measured here."""
+
+    arch: str
+    precision: str
+    backend: str
+    reason: str
 
 
-def choose(results: dict[str, Any], policy: Policy) -> Outcome:
-    """Apply the rule to results, and write policy, rule and choice into them."""
-    field = evidence_of(results)
-    outcome = apply_rule(field, policy, results["noise"]["floor"])
-    results["policy"], results["rule"] = policy.as_json(), explain_rule(policy)
-    results["choice"] = describe_choice(outcome, field, policy, results)
-    return outcome
+@dataclass(frozen=True)
+class Noise:
+    """What the run says of itself: an A/A control (one candidate, opened twice) and the spread between rounds."""
+
+    control: str
+    """The candidate that was opened twice."""
+    ratio: Interval
+    """Bootstrap interval of the undisturbed time of the second over the first: the verdict."""
+    median_ratio: Interval
+    """The same of their medians, which candidates are ranked by: the floor."""
+    spread: float
+    """The largest coefficient of variation of a candidate's round medians."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the two were found to be the same: false only when the interval is wholly outside."""
+        return is_same(self.ratio)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the whole table is marked."""
+        return not self.same or self.spread > SAME_WITHIN
+
+    @property
+    def floor(self) -> float:
+        """The relative difference of times that is within the noise."""
+        return max(noise_floor(self.ratio), noise_floor(self.median_ratio))
 
 
-def describe_choice(outcome: Outcome, field: list[Evidence], policy: Policy, results: dict[str, Any]) -> dict[str, Any]:
-    """Return choice.json: the reason, and why each other candidate was not chosen."""
-    rows = [
-        {
-            **_figures(row),
-            "role": role(e, outcome),
-            "why": explain(e, outcome, policy),
-            **_describe_loss(outcome, e),
-            "against_chosen": compare_with_chosen(outcome.chosen, e),
-        }
-        for row, e in zip(results["candidates"], field, strict=True)
-    ]
-    body = {
-        "schema": SCHEMA,
-        "synthetic": results["synthetic"],
-        "sentence": say_choice(outcome, field, policy),
-        "chosen": outcome.chosen.name if outcome.chosen else None,
-        "reference": outcome.reference.name if outcome.reference else None,
-    }
-    copied = ("rule", "policy", "machine", "noise", "pack", "made_at", "run", "unmeasured")
-    return {**body, **{name: results[name] for name in copied}, "candidates": rows}
+def noise_floor(ratio: Interval) -> float:
+    """Return the relative difference that is within the noise of an A/A control with this interval."""
+    return max(ratio.high - 1, 1 - ratio.low, SAME_WITHIN)
 
 
-def compare_with_chosen(chosen: Evidence | None, rival: Evidence) -> dict[str, Any] | None:
-    """Return McNemar's test of a rival against the chosen one on the same rows; None for itself or without rows."""
-    if chosen is None or rival is chosen or (rival.predicted_n < 0).any():
-        return None
-    pairs = pair(chosen.correct_n, rival.correct_n)
-    return {"only_chosen": pairs.only_reference, "only_this": pairs.only_rival, "mcnemar_p": mcnemar_p(pairs)}
+def is_same(ratio: Interval) -> bool:
+    """Say whether an interval of a ratio touches 1 +- SAME_WITHIN."""
+    return ratio.low <= 1 + SAME_WITHIN and ratio.high >= 1 / (1 + SAME_WITHIN)
 
 
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("name", "arch", "precision", "backend", "threads", "bytes", "selectable")}
-    accuracy, frame = row["accuracy"], row["latency"]["frame_ms"]
-    kept["accuracy"] = accuracy["top1"] if accuracy else None
-    kept["accuracy_interval"] = accuracy["interval"] if accuracy else None
-    return kept | {"p50_ms": frame["p50"], "p99_ms": frame["p99"], "cold_start_ms": row["cold_start_ms"]}
+@dataclass(frozen=True)
+class Window:
+    """A part of a sustained run. minute: its end; the rest by candidate and by meter."""
+
+    minute: float
+    p50_ms: dict[str, float]
+    meters: dict[str, float]
 
 
-def _describe_loss(outcome: Outcome, evidence: Evidence) -> dict[str, Any]:
-    loss = outcome.losses.get(evidence.name)
-    if loss is None:
-        return {"loss": None, "loss_interval": None, "loss_bound": None, "mcnemar_p": None, "discordant": None}
-    return {
-        "loss": loss.observed,
-        "loss_interval": list(loss.interval),
-        "loss_bound": loss.bound,
-        "mcnemar_p": loss.mcnemar_p,
-        "discordant": {
-            "only_reference": loss.pairs.only_reference,
-            "only_this": loss.pairs.only_rival,
-            "n": loss.pairs.n,
-        },
-    }
+@dataclass(frozen=True)
+class RankChange:
+    """Two candidates that changed places by more than the noise, and when first."""
+
+    minute: float
+    faster: str
+    """The slower of the two in the first window."""
+    slower: str
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """Every candidate in turns for minutes."""
+
+    minutes: float
+    windows: tuple[Window, ...]
+    drift: dict[str, float]
+    """{candidate: the median of its last quarter over that of its first}."""
+    rank_changes: tuple[RankChange, ...]
+    sentence: str
+
+    @property
+    def meters(self) -> list[str]:
+        """The names of what has a meter."""
+        return sorted({name for window in self.windows for name in window.meters})
+
+
+@dataclass(frozen=True, eq=False)
+class SeedResult:
+    """The same training with another seed."""
+
+    run: str
+    seed: int | None
+    predicted_n: dict[str, Ints]
+    """{candidate: its answers to the test rows}; empty where the run was not exported."""
+    trained: dict[str, float]
+    """{architecture: test accuracy of the network as trained}."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The run beside the same training with other seeds."""
+
+    trained: dict[str, float]
+    others: tuple[SeedResult, ...]
+
+
+@dataclass(frozen=True)
+class LossInterval:
+    """A paired loss of accuracy with its 95% interval."""
+
+    value: float
+    low_95: float
+    high_95: float
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """One exported file against the network as trained, on the rows of a split: a line of the precision report."""
+
+    name: str
+    split: str
+    rows: int
+    max_dprob: float
+    p99_dprob: float
+    top1_agreement: float
+    accuracy: float
+    accuracy_loss: LossInterval
+    flipped: tuple[int, ...]
+    """Rows of the pack whose answer changed."""
+    flips: tuple[object, ...] = ()
+    """What either side answered; an older export kept none."""
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """An engine beside a bundle, as its manifest says."""
+
+    arch: str
+    measured: bool
+    precision: str = ""
+    runtime: str = ""
+    version: str = ""
+    target: str = ""
+    state: str = "built"
+    proved_on: dict[str, object] | None = None
+    engine_bytes: int | None = None
+    build_seconds: float | None = None
+    onnx_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What training and export left beside the bundles, by architecture."""
+
+    learning: dict[str, dict[str, tuple[float | None, ...]]]
+    """{architecture: {column of history.csv: its numbers}}."""
+    precision_reports: dict[str, tuple[ParityResult, ...]]
+    engines: tuple[EngineRow, ...]
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """The machine that the figures belong to."""
+
+    name: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    system: str
+    architecture: str
+    python: str
+    packages: dict[str, str]
+    meters: str
+    """Clock, temperature and power before the run; empty without a meter."""
+    load_average: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PackFacts:
+    """The pack that was tested on."""
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    background: str | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How it was measured."""
+
+    source: str
+    """Of the frames."""
+    calls_per_turn: int
+    warm_ups_per_turn: int
+    cut: tuple[str, ...]
+    """What is less than the full profile, a phrase each."""
+    seconds: dict[str, float]
+    """{part of the measurement: what it took}."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunResults:
+    """All that was measured of a run on one machine."""
+
+    made_at: str
+    run: str
+    synthetic: bool
+    machine: MachineFacts
+    pack: PackFacts
+    labels_n: Ints
+    """The true classes of the test rows."""
+    protocol: Protocol
+    noise: Noise
+    candidates: tuple[CandidateResult, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    other_sizes: tuple[CandidateResult, ...]
+    """Bundles of another input size, for latency only."""
+    seeds: Seeds | NotMeasured
+    sustained: Sustained | NotMeasured
+    artifacts: Artifacts
+
+    @cached_property
+    def by_name(self) -> dict[str, CandidateResult]:
+        """The candidates by their names."""
+        return {row.name: row for row in self.candidates}
+
+    def correct_n(self, accuracy: Accuracy) -> Bools:
+        """Return whether each test row was right."""
+        return np.asarray(accuracy.predicted_n == self.labels_n)

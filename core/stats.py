@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ MOST_SAMPLES = 10**12
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Tops = NDArray[np.floating[Any]]
 """Top probabilities."""
 
@@ -224,19 +226,34 @@ def percentile_bound(samples_n: Floats, percentile: float) -> float | None:
     return float(np.sort(samples_n)[n - t]) if t >= 1 else None
 
 
-def summarise(samples_n: Floats) -> dict[str, float | int | None]:
-    """Return n, mean, p50, p90, p99, p99.9 and max of latency samples; a percentile with too few samples is None.
+@dataclass(frozen=True)
+class Summary:
+    """Latency samples in a few figures; no sample is removed. A percentile is None where they are too few to claim it.
 
-    No sample is removed. `pNN_bound` is the early-stopping estimate of the same percentile.
+    A bound is MLPerf's early-stopping estimate of the percentile.
     """
-    result: dict[str, float | int | None] = {"n": len(samples_n), "mean": float(samples_n.mean())}
-    result["p50"] = float(np.quantile(samples_n, 0.5))
-    for name, percentile in (("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)):
+
+    n: int
+    mean: float
+    p50: float
+    p90: float | None
+    p90_bound: float | None
+    p99: float | None
+    p99_bound: float | None
+    p99_9: float | None
+    p99_9_bound: float | None
+    max: float
+
+
+def summarize(samples_n: Floats) -> Summary:
+    """Return the summary of latency samples."""
+
+    def claim(percentile: float) -> tuple[float | None, float | None]:
         bound = percentile_bound(samples_n, percentile)
-        result[name] = None if bound is None else float(np.quantile(samples_n, percentile))
-        result[f"{name}_bound"] = bound
-    result["max"] = float(samples_n.max())
-    return result
+        return (None if bound is None else float(np.quantile(samples_n, percentile))), bound
+
+    p50, mean, most = float(np.quantile(samples_n, 0.5)), float(samples_n.mean()), float(samples_n.max())
+    return Summary(len(samples_n), mean, p50, *claim(0.9), *claim(0.99), *claim(0.999), most)
 
 
 def bootstrap_ratio(reference_n: Floats, rival_n: Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:

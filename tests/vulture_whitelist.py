@@ -7,14 +7,19 @@ built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
 dropout_mobilenet, dropout_squeezenet, dropout_resnet  # training.recipe: getattr(recipe, f"dropout_{arch}")
 
-# called from the templates of the report
-list_confused, worst_classes  # benchmarks.report.page
+# read by the templates of the report, by report.js or by whoever reads results.json and choice.json
+list_confused, worst_classes, mb, true  # benchmarks.report.page
+time_ratio, time_interval  # benchmarks.report.comparisons
+against_chosen, sensitivity, repeats, corrected_accuracy, sentences  # benchmarks.choose
+not_measured, aurc, abstained, measured_on, clean_interval, worst_class, known_abstained  # benchmarks.results
+rank_changes, low_95, high_95, accuracy_loss, memory_gb, architecture, calls_per_turn, warm_ups_per_turn
+p90_bound, p99_bound, p99_9, p99_9_bound  # core.stats.Summary
+loadgen_p90_ms, own_p90_ms, own_interval  # benchmarks.studies.commands.loadgen: printed as JSON
 
 # attributes that a library reads
 _.filters  # jinja2's environment
 _.max_query_count, _.min_duration_ms, _.min_query_count  # MLPerf's load generator
-_.multi_stream_expected_latency_ns, _.single_stream_expected_latency_ns, _.multi_stream_samples_per_query  # the same
-_.enable_trace, _.log_output  # the same
+_.enable_trace, _.log_output, _.outdir  # the same
 _.doc_string, _.producer_name, _.producer_version, _.ir_version  # ONNX's protobuf
 _.log_severity_level, _.graph_optimization_level, _.inter_op_num_threads  # ONNX Runtime's session options
 _.num_compute_capabilities, _.progress_monitor, _.profiling_verbosity, _.builder_optimization_level  # TensorRT's config

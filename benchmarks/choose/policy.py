@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from core.codec import from_json
 from core.errors import InputError
 from core.files import read_json
 
@@ -26,7 +26,7 @@ FLOORS = {
 }
 """Figures with a lower limit, parts of 1."""
 OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest in the tail", "age_ms": "freshest", "size_mb": "smallest"}
-EQUALS = ("accuracy", "size_mb", "p50_ms", "cold_start_ms")
+TIE_BREAKERS = ("accuracy", "size_mb", "p50_ms", "cold_start_ms")
 
 
 @dataclass(frozen=True)
@@ -51,42 +51,26 @@ class Policy:
     objective: str = "p50_ms"
     margin: float = 0.01
     """A better candidate by the objective wins only if the upper 95% bound of its loss stays under this."""
-    equals: tuple[str, ...] = ("accuracy", "size_mb")
+    tie_breakers: tuple[str, ...] = ("accuracy", "size_mb")
     """What wins among candidates that are equal in the objective, in this order."""
 
     def __post_init__(self) -> None:
         for name in (*BUDGETS, *FLOORS):
-            _check_number(name, getattr(self, name), most=None if name in BUDGETS and name != "ece" else 1.0)
-        if not isinstance(self.miss_costs, dict):
-            raise InputError("policy.miss_costs is not an object: give a cost a class, such as {'person': 5}")
+            if (value := getattr(self, name)) is not None:
+                _check_limit(name, value, most=None if name in BUDGETS and name != "ece" else 1.0)
         for name, cost in self.miss_costs.items():
-            _check_number(f"miss_costs.{name}", cost)
+            _check_limit(f"miss_costs.{name}", cost)
         if self.objective not in OBJECTIVES:
             raise InputError(f"policy.objective is {self.objective!r}: give one of {', '.join(OBJECTIVES)}")
-        if not _is_number(self.margin) or not 0 < self.margin < 1:
+        if not 0 < self.margin < 1:
             raise InputError(f"policy.margin is {self.margin!r}: give a part of 1, such as 0.01")
-        if unknown := [name for name in self.equals if name not in EQUALS]:
-            raise InputError(f"policy.equals has {unknown[0]!r}: choose from {', '.join(EQUALS)}")
+        if unknown := [name for name in self.tie_breakers if name not in TIE_BREAKERS]:
+            raise InputError(f"policy.tie_breakers has {unknown[0]!r}: choose from {', '.join(TIE_BREAKERS)}")
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that stands in policy.json, results.json and choice.json."""
-        return asdict(self) | {"equals": list(self.equals)}
-
-    @classmethod
-    def from_json(cls, body: Any, where: str = "policy") -> Policy:
-        """Read `as_json`'s object; what is not named keeps its default. Raises InputError naming the field."""
-        if not isinstance(body, dict):
-            raise InputError(f"{where} is not a JSON object")
-        known = {item.name for item in fields(cls)}
-        if unknown := sorted(set(body) - known):
-            raise InputError(f"{where} has the unknown field {unknown[0]!r}: choose from {', '.join(sorted(known))}")
-        equals = body.get("equals", [*cls.equals])
-        if not isinstance(equals, list) or not all(isinstance(name, str) for name in equals):
-            raise InputError(f"{where}: policy.equals is not a list of names")
-        try:
-            return cls(**{**body, "equals": tuple(equals)})
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+    @property
+    def needs_ages(self) -> bool:
+        """Whether the age of a frame takes part in the choice, and so is needed of every candidate."""
+        return self.age_ms is not None or self.objective == "age_ms"
 
     def cost(self, label: str) -> float:
         """Return what missing a row of a class costs."""
@@ -94,17 +78,11 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read policy.json. Raises InputError naming the file and the field."""
-    return Policy.from_json(read_json(path, "write one, or leave --policy out"), str(path))
+    """Read policy.json; what is not named keeps its default. Raises InputError naming the file and the field."""
+    return from_json(Policy, read_json(path, "write one, or leave --policy out"), str(path))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_number(name: str, value: Any, most: float | None = None) -> None:
-    if value is None and not name.startswith("miss_costs"):
-        return
-    if not _is_number(value) or value <= 0 or (most is not None and value > most):
+def _check_limit(name: str, value: float, most: float | None = None) -> None:
+    if not 0 < value < math.inf or (most is not None and value > most):
         limit = "" if most is None else f" and at most {most:g}"
         raise InputError(f"policy.{name} is {value!r}: give a number above 0{limit}")

@@ -5,40 +5,32 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure.candidates import Candidate
-from core.bundle.choice import Choice, this_machine
+from core.bundle.choice import ProductionChoice
 from core.bundle.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from core.bundle.engine_manifest import FOLDER, check_engine, manifest_file
 from core.errors import CheckError
-from core.files import replacing_folder, write_json, write_text
-
-CHOICE, CARD = "choice.json", "MODEL_CARD.md"
+from core.files import replacing_folder, write_text
 
 
 def write_production(
-    path: Path, candidate: Candidate, choice: dict[str, Any], card: str, *, measured: str | None = None
+    path: Path, source: Bundle, choice: ProductionChoice, measured: str, papers: dict[str, str]
 ) -> Bundle:
     """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it.
 
     measured: the name of the file that was timed. Where that is an engine, it goes along, and no other engine does.
+    papers: {file name: text} of what explains the choice.
     """
-    source = candidate.bundle
     with replacing_folder(path) as folder:
-        kept = files_of_precision(source, candidate.precision)
+        kept = files_of_precision(source, choice.precision)
         for name in kept:
             shutil.copyfile(source.check_file(name), folder / name)
-        if measured and measured not in source.files:
+        if measured not in source.files:
             copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
-        write_json(folder / CHOICE, choice)
-        write_text(folder / CARD, card)
-        shipped = replace(
-            source,
-            path=folder,
-            gates={candidate.precision: source.gates[candidate.precision]},
-            choice=Choice(candidate.precision, candidate.backend, candidate.threads, this_machine()),
-        ).with_files([*kept, CHOICE, CARD])
+        for name, text in papers.items():
+            write_text(folder / name, text)
+        gates = {choice.precision: source.gates[choice.precision]}
+        shipped = replace(source, path=folder, gates=gates, choice=choice).with_files([*kept, *papers])
         if shipped.contract != source.contract:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")
         shipped.save()

@@ -6,28 +6,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.choose.policy import BUDGETS, FLOORS, Policy
-from core.stats import Bools, Floats, Interval, Pairs, combine_bounds, loss_bound, mcnemar_p, pair, paired_interval
+from benchmarks.results import RunResults, measured
+from core.stats import (
+    Bools,
+    Floats,
+    Interval,
+    Ints,
+    Pairs,
+    combine_bounds,
+    loss_bound,
+    mcnemar_p,
+    pair,
+    paired_interval,
+)
 
 TIMES = ("p50_ms", "p99_ms", "age_ms")
-"""Objectives that the noise of the run blurs."""
+"""Objectives that the run measures with noise."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What was measured of one candidate, as far as the choice needs it."""
+@dataclass(frozen=True, eq=False)
+class CandidateMetrics:
+    """What the rule needs of one candidate."""
 
     name: str
-    labels_n: NDArray[np.int64]
-    predicted_n: NDArray[np.int64]
-    """The same rows for every candidate."""
+    labels_n: Ints
+    predicted_n: Ints
+    """The same rows for every candidate; -1 where they were not measured."""
     classes: tuple[str, ...]
     figures: Mapping[str, float | None]
     """By the names of BUDGETS, FLOORS and OBJECTIVES; None or absent where not measured."""
     why_not: str = ""
-    """Why it may never be chosen, whatever the policy; empty where it may."""
+    """The reason why it may never be chosen, whatever the policy; empty where it may."""
 
     @property
     def correct_n(self) -> Bools:
@@ -42,94 +53,124 @@ class Evidence:
             return min(float(self.correct_n[self.labels_n == c].mean()) for c in np.unique(self.labels_n))
         return self.figures.get(name)
 
+    def order(self, name: str) -> float:
+        """Return the figure so that less is better; infinity where it was not measured."""
+        value = self.figure(name)
+        return float("inf") if value is None else -value if name == "accuracy" else value
+
     def weights(self, policy: Policy) -> Floats:
         """Return what missing each row costs, float64 (n,)."""
         return np.array([policy.cost(name) for name in self.classes])[self.labels_n]
 
-    def merit(self, policy: Policy) -> float:
+    def utility(self, policy: Policy) -> float:
         """Return the part of the cost of missing everything that it avoids; with equal costs its accuracy."""
         weights = self.weights(policy)
         return float(weights @ self.correct_n / weights.sum())
 
 
+def metrics_of(results: RunResults) -> list[CandidateMetrics]:
+    """Return what the rule needs of every measured candidate."""
+    found = []
+    for row in results.candidates:
+        accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
+        figures = {
+            "p50_ms": row.latency.frame_ms.p50,
+            "p99_ms": row.latency.frame_ms.p99,
+            "age_ms": age.p99 if age else None,
+            "size_mb": row.bytes / 1e6,
+            "energy_mj": measured(row.energy_mj),
+            "cold_start_ms": measured(row.cold_start_ms),
+            "ece": accuracy.ece if accuracy else None,
+            "corruption_accuracy": robustness.mean if robustness else None,
+        }
+        predicted_n = accuracy.predicted_n if accuracy else np.full(len(results.labels_n), -1)
+        found.append(
+            CandidateMetrics(row.name, results.labels_n, predicted_n, results.pack.classes, figures, row.why_not)
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Loss:
-    """What a candidate loses against the reference on the same rows."""
+    """What a candidate loses against another one on the same rows."""
 
     pairs: Pairs
     observed: float
-    """Accuracy of the reference minus its own."""
+    """Accuracy of the other minus its own."""
     interval: Interval
     """Two-sided 95%, of the plain accuracy."""
     bound: float
-    """One-sided 95% upper bound, weighed by the policy's costs: what the margin is held against."""
+    """One-sided 95% upper bound, weighted by the policy's costs: what the margin is held against."""
     mcnemar_p: float
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ranking:
     """The rule's answer, before any words."""
 
-    chosen: Evidence | None
-    reference: Evidence | None
-    unfit: dict[str, str]
+    chosen: CandidateMetrics | None
+    reference: CandidateMetrics | None
+    infeasible: dict[str, str]
     """{name: the one limit it breaks}."""
-    better: frozenset[str]
+    faster: frozenset[str]
     """Better than the reference by the objective, beyond the noise."""
-    sound: frozenset[str]
+    non_inferior: frozenset[str]
     """Of those, the ones whose loss is shown to be under the margin."""
     losses: dict[str, Loss]
     """Against the reference, of every candidate but itself."""
-    outdone_by: Evidence | None = None
-    """The best of the unfit, where it does better on the test rows than the reference."""
+    best_infeasible: CandidateMetrics | None = None
+    """The best of the infeasible, where it does better on the test rows than the reference."""
 
 
-def apply_rule(field: Sequence[Evidence], policy: Policy, noise_floor: float = 0.0) -> Outcome:
-    """Apply the rule: see `words.explain_rule`. `noise_floor`: times closer than this, relatively, are equal."""
-    unfit = {e.name: reason for e in field if (reason := reason_unfit(e, policy))}
-    fit = [e for e in field if e.name not in unfit]
-    if not fit:
-        return Outcome(None, None, unfit, frozenset(), frozenset(), {})
+def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float = 0.0) -> Ranking:
+    """Apply the rule: see `explain.explain_rule`. noise_floor: times closer than this, relatively, are equal."""
+    infeasible = {c.name: reason for c in candidates if (reason := reason_infeasible(c, policy))}
+    feasible = [c for c in candidates if c.name not in infeasible]
+    if not feasible:
+        return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
+    noise_margin = noise_floor if policy.objective in TIMES else 0.0
+    # the rounding keeps a sum in another order of rows from deciding between equals
     reference = min(
-        fit, key=lambda e: (-round(e.merit(policy), 12), *_ranks(e, (policy.objective, *policy.equals)), e.name)
+        feasible, key=lambda c: (-round(c.utility(policy), 12), *_orders(c, policy.objective, *policy.tie_breakers))
     )
-    losses = {e.name: measure_loss(reference, e, policy) for e in field if e is not reference}
-    better = [e for e in fit if e is not reference and is_better(e, reference, policy, noise_floor)]
-    sound = [e for e in better if losses[e.name].bound < policy.margin]
-    chosen = pick_best([reference, *sound], policy, noise_floor)
-    names = frozenset(e.name for e in better), frozenset(e.name for e in sound)
-    above = [e for e in field if e.name in unfit and e.merit(policy) > reference.merit(policy) + 1e-12]
-    outdone_by = max(above, key=lambda e: (e.merit(policy), e.name), default=None)
-    return Outcome(chosen, reference, unfit, *names, losses, outdone_by)
+    losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
+    limit = reference.order(policy.objective)
+    faster = [c for c in feasible if c is not reference and c.order(policy.objective) * (1 + noise_margin) < limit]
+    non_inferior = [c for c in faster if losses[c.name].bound < policy.margin]
+    chosen = pick_best([reference, *non_inferior], policy, noise_margin)
+    names = frozenset(c.name for c in faster), frozenset(c.name for c in non_inferior)
+    above = [c for c in candidates if c.name in infeasible and c.utility(policy) > reference.utility(policy) + 1e-12]
+    best_infeasible = max(above, key=lambda c: (c.utility(policy), c.name), default=None)
+    return Ranking(chosen, reference, infeasible, *names, losses, best_infeasible)
 
 
-def reason_unfit(evidence: Evidence, policy: Policy) -> str | None:
+def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None:
     """Return the first limit that a candidate breaks whatever its rivals are, or None."""
-    if evidence.why_not:
-        return evidence.why_not
+    if candidate.why_not:
+        return candidate.why_not
     for name, (what, unit) in BUDGETS.items():
-        limit, value = getattr(policy, name), evidence.figure(name)
+        limit, value = getattr(policy, name), candidate.figure(name)
         if limit is not None and value is None:
             return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
         if limit is not None and value is not None and value > limit:
             return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
     for name, what in FLOORS.items():
-        limit, value = getattr(policy, name), evidence.figure(name)
+        limit, value = getattr(policy, name), candidate.figure(name)
         if limit is not None and value is None:
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
         if limit is not None and value is not None and value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
-    return None if evidence.figure(policy.objective) is not None else f"its {policy.objective} was not measured"
+    return None if candidate.figure(policy.objective) is not None else f"its {policy.objective} was not measured"
 
 
-def measure_loss(reference: Evidence, rival: Evidence, policy: Policy) -> Loss:
+def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> Loss:
     """Return the paired loss of `rival`; the bound is Tango's, combined over classes where their costs differ."""
     pairs = pair(reference.correct_n, rival.correct_n)
     return Loss(pairs, pairs.loss, paired_interval(pairs), weighted_bound(reference, rival, policy), mcnemar_p(pairs))
 
 
-def weighted_bound(reference: Evidence, rival: Evidence, policy: Policy) -> float:
-    """Return the one-sided 95% upper bound of the loss of merit."""
+def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> float:
+    """Return the one-sided 95% upper bound of the loss of utility."""
     weights = reference.weights(policy)
     strata = [weights == cost for cost in np.unique(weights)]
     counts = [pair(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
@@ -137,36 +178,22 @@ def weighted_bound(reference: Evidence, rival: Evidence, policy: Policy) -> floa
     return combine_bounds([(share, p.loss, loss_bound(p)) for share, p in zip(shares, counts, strict=True)])
 
 
-def is_better(rival: Evidence, reference: Evidence, policy: Policy, noise_floor: float) -> bool:
-    """Say whether the rival is better by the objective, by more than the noise."""
-    return _value(rival, policy.objective) * (1 + _blur(policy, noise_floor)) < _value(reference, policy.objective)
+def pick_best(able: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
+    """Return the best by the objective; among those within the noise of it, the first by the tie breakers."""
+    limit = min(c.order(policy.objective) for c in able) * (1 + noise_margin)
+    equals = [c for c in able if c.order(policy.objective) <= limit]
+    return min(equals, key=lambda c: _orders(c, *policy.tie_breakers, policy.objective))
 
 
-def pick_best(able: Sequence[Evidence], policy: Policy, noise_floor: float) -> Evidence:
-    """Return the best by the objective; among those within the noise of it, the first by `policy.equals`."""
-    best = min(_value(e, policy.objective) for e in able)
-    equals = [e for e in able if _value(e, policy.objective) <= best * (1 + _blur(policy, noise_floor))]
-    return min(equals, key=lambda e: (*_ranks(e, (*policy.equals, policy.objective)), e.name))
-
-
-def pareto(field: Sequence[Evidence]) -> list[Evidence]:
+def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
     """Return those that no other beats in both accuracy and median time, the fastest first."""
-    ordered = sorted(field, key=lambda e: (_value(e, "p50_ms"), -_value(e, "accuracy"), e.name))
-    front: list[Evidence] = []
-    for e in ordered:
-        if not front or _value(e, "accuracy") > _value(front[-1], "accuracy"):
-            front.append(e)
+    front: list[CandidateMetrics] = []
+    for c in sorted(candidates, key=lambda c: _orders(c, "p50_ms", "accuracy")):
+        if not front or c.order("accuracy") < front[-1].order("accuracy"):
+            front.append(c)
     return front
 
 
-def _blur(policy: Policy, noise_floor: float) -> float:
-    return noise_floor if policy.objective in TIMES else 0.0
-
-
-def _value(evidence: Evidence, name: str) -> float:
-    value = evidence.figure(name)
-    return float("inf") if value is None else value
-
-
-def _ranks(evidence: Evidence, names: Sequence[str]) -> list[float]:
-    return [-_value(evidence, name) if name == "accuracy" else _value(evidence, name) for name in names]
+def _orders(candidate: CandidateMetrics, *names: str) -> tuple[float | str, ...]:
+    """Return a key to sort by: figures, the first one deciding, and the name at last."""
+    return (*(candidate.order(name) for name in names), candidate.name)

@@ -1,17 +1,15 @@
-"""How sure the choice is: what would change it, how often redrawn evidence repeats it, and how flattered it is."""
+"""Sensitivity of the choice: what would change it, and how often redrawn data repeat it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import Evidence, apply_rule
-from benchmarks.results import evidence_of
+from benchmarks.choose.rule import CandidateMetrics, apply_rule
 from core.stats import Floats
 
 REDRAWS = 300
@@ -20,98 +18,118 @@ BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)
 MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
-Steps = list[tuple[float, str | None]]
-"""From each of these values on, the choice is this candidate; None: nothing fits."""
+@dataclass(frozen=True)
+class Step:
+    """From this value on, the choice is this candidate; None: nothing fits."""
+
+    start: float
+    chosen: str | None
 
 
-def step_over_budgets(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> Steps:
+@dataclass(frozen=True)
+class Sensitivity:
+    """How firm the choice is."""
+
+    redraws: int
+    chosen: dict[str, float]
+    """{candidate, or "None" where nothing fits: the part of the redraws that choose it}."""
+    repeats: float
+    """The part of the redraws that choose the same."""
+    optimism: float | None
+    """How much better a redraw's winner looks on the rows that chose it than on all: the flattery of the test split."""
+    corrected_accuracy: float | None
+    """The accuracy of the chosen one without that; None where nothing fits."""
+    budgets: tuple[Step, ...]
+    """Over every p99 budget, in milliseconds."""
+    margins: tuple[Step, ...]
+    sentences: tuple[str, ...]
+
+
+def measure_sensitivity(
+    candidates: Sequence[CandidateMetrics], rounds_ms: Sequence[Floats], policy: Policy, noise_floor: float
+) -> Sensitivity:
+    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: as of `redraw`."""
+    chosen = _choose(candidates, policy, noise_floor)
+    parts, optimism = redraw(candidates, rounds_ms, policy, noise_floor)
+    accuracy = next((c.figure("accuracy") for c in candidates if c.name == chosen), None)
+    return Sensitivity(
+        redraws=REDRAWS,
+        chosen=parts,
+        repeats=parts.get(str(chosen), 0.0),
+        optimism=optimism,
+        corrected_accuracy=None if accuracy is None or optimism is None else accuracy - optimism,
+        budgets=step_over_budgets(candidates, policy, noise_floor),
+        margins=step_over_margins(candidates, policy, noise_floor),
+        sentences=tuple(say_changes(candidates, policy, noise_floor, chosen)),
+    )
+
+
+def step_over_budgets(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> tuple[Step, ...]:
     """Return the choice over every p99 budget: it can change only at a candidate's own p99."""
-    budgets = sorted({value for e in field if (value := e.figure("p99_ms")) is not None})
-    return _merge([(b, _choose(field, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
+    budgets = sorted({value for c in candidates if (value := c.figure("p99_ms")) is not None})
+    return _merge([Step(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
 
 
-def step_over_margins(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> Steps:
+def step_over_margins(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> tuple[Step, ...]:
     """Return the choice over margins of practical size."""
     margins = sorted({*MARGINS, policy.margin})
-    return _merge([(m, _choose(field, replace(policy, margin=m), noise_floor)) for m in margins])
-
-
-def without_winner(field: Sequence[Evidence], policy: Policy, noise_floor: float, chosen: str) -> str | None:
-    """Return what would be chosen if the winner were not there."""
-    return _choose([e for e in field if e.name != chosen], policy, noise_floor)
+    return _merge([Step(m, _choose(candidates, replace(policy, margin=m), noise_floor)) for m in margins])
 
 
 def redraw(
-    field: Sequence[Evidence],
-    frame_ms: Sequence[Floats],
+    candidates: Sequence[CandidateMetrics],
+    rounds_ms: Sequence[Floats],
     policy: Policy,
     noise_floor: float,
     *,
     redraws: int = REDRAWS,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Bootstrap the whole choice over test rows and latency rounds.
+) -> tuple[dict[str, float], float | None]:
+    """Bootstrap the whole choice over test rows and latency rounds; return the part that each wins, and the optimism.
 
-    frame_ms: (rounds, calls) a candidate. Returns {"redraws", "chosen": {name: part}, "optimism"}. Optimism is how much
-    better a redraw's winner looks on the rows that chose it than on all rows: what choosing on the test split flatters.
+    rounds_ms: (rounds, calls) of each candidate.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 17.6.
     """
     rng = np.random.default_rng(seed)
-    by_name = {e.name: e for e in field}
+    by_name = {c.name: c for c in candidates}
     wins: Counter[str | None] = Counter()
     optimism = []
     for _ in range(redraws):
-        rows = rng.integers(0, len(field[0].labels_n), len(field[0].labels_n))
-        rounds = rng.integers(0, len(frame_ms[0]), len(frame_ms[0]))
-        drawn = [_redrawn(e, times[rounds], rows) for e, times in zip(field, frame_ms, strict=True)]
+        rows = rng.integers(0, len(candidates[0].labels_n), len(candidates[0].labels_n))
+        rounds = rng.integers(0, len(rounds_ms[0]), len(rounds_ms[0]))
+        drawn = [_redrawn(c, times[rounds], rows) for c, times in zip(candidates, rounds_ms, strict=True)]
         chosen = apply_rule(drawn, policy, noise_floor).chosen
         wins[chosen.name if chosen else None] += 1
         if chosen:
             optimism.append(float(chosen.correct_n.mean() - by_name[chosen.name].correct_n.mean()))
     parts = {str(name): count / redraws for name, count in wins.most_common()}
-    return {"redraws": redraws, "chosen": parts, "optimism": float(np.mean(optimism)) if optimism else None}
-
-
-def describe_confidence(results: dict[str, Any], frame_ms: Sequence[Floats], policy: Policy) -> dict[str, Any]:
-    """Return the part of results.json that says what would change the choice and how sure it is."""
-    field, floor, chosen = evidence_of(results), results["noise"]["floor"], results["choice"]["chosen"]
-    drawn = redraw(field, frame_ms, policy, floor)
-    accuracy = next((e.figure("accuracy") for e in field if e.name == chosen), None)
-    flattered = drawn["optimism"]
-    left = without_winner(field, policy, floor, chosen) if chosen else None
-    return {
-        "redraws": drawn,
-        "repeats": drawn["chosen"].get(str(chosen), 0.0),
-        "corrected_accuracy": None if accuracy is None or flattered is None else accuracy - flattered,
-        "budgets": [{"from_ms": start, "chosen": name} for start, name in step_over_budgets(field, policy, floor)],
-        "margins": [{"from": start, "chosen": name} for start, name in step_over_margins(field, policy, floor)],
-        "without_winner": left,
-        "sentences": say_changes(field, policy, floor, chosen, left),
-    }
+    return parts, float(np.mean(optimism)) if optimism else None
 
 
 def say_changes(
-    field: Sequence[Evidence], policy: Policy, noise_floor: float, chosen: str | None, left: str | None
+    candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float, chosen: str | None
 ) -> list[str]:
     """Return what would be chosen at other budgets, and without the winner, a sentence each."""
-    at = {budget: _choose(field, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
+    at = {budget: _choose(candidates, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
     said = [f"At a {ms} ms budget: {name or 'nothing fits'}." for ms, name in at.items() if name != chosen]
     if chosen:
+        left = _choose([c for c in candidates if c.name != chosen], policy, noise_floor)
         said.append(f"Without {chosen}: {left or 'nothing fits'}.")
     return said
 
 
-def _redrawn(evidence: Evidence, times_ms: Floats, rows: np.ndarray) -> Evidence:
+def _redrawn(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
     p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
-    figures = {**evidence.figures, "p50_ms": p50, "p99_ms": p99}
-    return replace(evidence, labels_n=evidence.labels_n[rows], predicted_n=evidence.predicted_n[rows], figures=figures)
+    figures = {**candidate.figures, "p50_ms": p50, "p99_ms": p99}
+    labels_n, predicted_n = candidate.labels_n[rows], candidate.predicted_n[rows]
+    return replace(candidate, labels_n=labels_n, predicted_n=predicted_n, figures=figures)
 
 
-def _choose(field: Sequence[Evidence], policy: Policy, noise_floor: float) -> str | None:
-    chosen = apply_rule(field, policy, noise_floor).chosen if field else None
+def _choose(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> str | None:
+    chosen = apply_rule(candidates, policy, noise_floor).chosen
     return chosen.name if chosen else None
 
 
-def _merge(steps: Steps) -> Steps:
+def _merge(steps: list[Step]) -> tuple[Step, ...]:
     """Drop the steps that change nothing."""
-    return [step for i, step in enumerate(steps) if i == 0 or step[1] != steps[i - 1][1]]
+    return tuple(step for i, step in enumerate(steps) if i == 0 or step.chosen != steps[i - 1].chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.choose.gate import Case, compare_results
-from benchmarks.results import read_results
+from benchmarks.report.results_file import read_reports
 from core.cli import Parser
 from core.errors import CheckError
 
@@ -15,8 +15,8 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m benchmarks gate", description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS")
-    options = parser.parse_args(arguments)
-    now, before = (read_results(find(path))[0] for path in (options.results, options.baseline))
+    args = parser.parse_args(arguments)
+    now, before = (read_reports(find(path))[0].results for path in (args.results, args.baseline))
     cases = compare_results(before, now)
     for case in cases:
         print(describe(case))

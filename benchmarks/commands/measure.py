@@ -9,52 +9,61 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.choose.choice import Choice, choose
 from benchmarks.choose.policy import Policy, read_policy
 from benchmarks.choose.production import write_production
-from benchmarks.choose.sensitivity import describe_confidence
-from benchmarks.measure.profiles import EFFORTS, Effort
-from benchmarks.measure.seeds import judge_seeds
-from benchmarks.measure.session import Request, add_age_of_chosen, measure
-from benchmarks.report.examples import draw_rows, list_flipped, list_worst
-from benchmarks.report.model_card import write_card
-from benchmarks.report.render import write_report
+from benchmarks.measure.profiles import PROFILES, Profile
+from benchmarks.measure.session import Request, measure, measure_frame_ages
+from benchmarks.report.render import render, render_card
+from benchmarks.report.results_file import DeviceReport
 from benchmarks.report.tables import as_table
-from benchmarks.results import choose
+from benchmarks.results import NotMeasured, RunResults
+from core.bundle.contract import open_bundle
 from core.cli import Parser
-from core.data.run_dir import open_run
+from core.codec import to_json
+from core.data.run_dir import Run, open_run
 from core.errors import CheckError, InputError
-from core.redact import public_uri
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
     """Run `python -m benchmarks runs/NAME`. Raises CheckError when nothing fits the policy."""
-    options = parse(arguments)
-    policy = policy_of(options)
-    run = open_run(options.run)
-    results, field, pack = measure(run, request_of(options, policy))
-    outcome = choose(results, policy)
-    measured = {m.candidate.name: m for m in field.measured}
-    if outcome.chosen:
-        add_age_of_chosen(results, measured[outcome.chosen.name].candidate, effort_of(options))
-    results["protocol"]["source"] = public_uri(results["protocol"]["source"])  # the last drive is done
-    judge_seeds(results, policy)
-    results["confidence"] = describe_confidence(results, [m.samples.frame_ms for m in field.measured], policy)
-    shown = outcome.chosen or outcome.reference
-    predictions = measured[shown.name].predictions if shown else None
-    results["worst"] = list_worst(predictions, pack) if predictions else []
-    results["flipped"] = list_flipped(results["ladder"], pack)
-    report = run.path / "report" / "report.html"
-    write_report(report.parent, [results], draw_rows([*results["worst"], *results["flipped"]], pack))
-    if outcome.chosen is None:
-        raise CheckError(f"{results['choice']['sentence']}; see {report}")
-    chosen = measured[outcome.chosen.name]
-    card, file = write_card(results, chosen.candidate), chosen.opened["file"]
-    write_production(run.path / "production", chosen.candidate, results["choice"], card, measured=file)
-    print(json.dumps(results["choice"], indent=1) if options.json else as_table(results))
+    args = parse(arguments)
+    policy, request = policy_of(args), request_of(args)
+    run = open_run(args.run)
+    results, choice = measure_and_choose(run, request, policy)
+    device, report = DeviceReport(results, choice), run.path / "report" / "report.html"
+    render(report.parent, [device], run.open_pack(request.pack))
+    if choice.chosen is None or choice.production is None:
+        raise CheckError(f"{choice.sentence}; see {report}")
+    row, printed = results.by_name[choice.chosen], json.dumps(to_json(choice), indent=1)
+    bundle = open_bundle(run.bundles()[row.arch])
+    papers = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
+    write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), papers)
+    print(printed if args.json else as_table(results, choice))
     log.info(f"report: {report}")
     return 0
+
+
+def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, Choice]:
+    """Measure and choose; measure the ages of frames of those that the choice makes need them, and choose again.
+
+    A paced run takes as long as its frames at the camera's rate, so only the front and the winner get one, unless the
+    policy asks for ages. The runner can refuse a candidate there, and the next choice can need another one's.
+    """
+    results = measure(run, request)
+    choice = choose(results, policy)
+    while request.profile.paced_frames and (names := names_without_ages(results, choice)):
+        results = measure_frame_ages(run, results, names, request)
+        choice = choose(results, policy)
+    return results, choice
+
+
+def names_without_ages(results: RunResults, choice: Choice) -> set[str]:
+    """Return the candidates whose ages of frames are needed and not measured yet."""
+    able = {row.name for row in results.candidates if row.selectable and isinstance(row.age_ms, NotMeasured)}
+    return able if choice.policy.needs_ages else able & {*choice.front, choice.chosen}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -68,45 +77,43 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backends", nargs="+", help="default: all that can run here")
     parser.add_argument("--threads", type=int, nargs="+", help="default: each candidate's best, as measured here")
     parser.add_argument("--pack", type=Path, help="the pack, where it has moved")
-    effort = parser.add_mutually_exclusive_group()
-    samples = EFFORTS["long"].samples
-    effort.add_argument("--long", action="store_true", help=f"{samples} samples a candidate, for p99.9")
-    effort.add_argument("--thin", action="store_true", help="a demo's time: the report says what was cut")
-    effort.add_argument("--quick", action="store_true", help="no paced run, no robustness: they say not measured")
-    parser.add_argument("--strangers", type=Path, metavar="DIR", help="images of no class, that should be abstained on")
+    profile = parser.add_mutually_exclusive_group()
+    samples = PROFILES["long"].samples
+    profile.add_argument("--long", action="store_true", help=f"{samples} samples of each candidate, for p99.9")
+    profile.add_argument("--demo", action="store_true", help="the time of a demo: the report says what was cut")
+    profile.add_argument("--quick", action="store_true", help="no paced run and no robustness")
+    parser.add_argument("--ood", type=Path, metavar="DIR", help="out-of-distribution images, of no class")
     parser.add_argument(
         "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
     )
-    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="then load for so long (10-30)")
+    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="minutes of load after it (10)")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 
 
-def policy_of(options: argparse.Namespace) -> Policy:
+def policy_of(args: argparse.Namespace) -> Policy:
     """Return the policy file's, or the default, with what the command line says over it."""
-    policy = read_policy(options.policy) if options.policy else Policy()
-    given = {"p99_ms": options.budget_ms, "margin": options.margin}
-    return replace(policy, **{name: value for name, value in given.items() if value is not None})
+    policy = read_policy(args.policy) if args.policy else Policy()
+    named = {"p99_ms": args.budget_ms, "margin": args.margin}
+    return replace(policy, **{name: value for name, value in named.items() if value is not None})
 
 
-def request_of(options: argparse.Namespace, policy: Policy) -> Request:
+def request_of(args: argparse.Namespace) -> Request:
     """Return what is to be measured."""
-    if not (math.isfinite(options.sustained) and options.sustained >= 0):
-        raise InputError(f"--sustained is {options.sustained:g}: give minutes, such as 10")
-    ages_of_all = policy.age_ms is not None or policy.objective == "age_ms"
+    if not (math.isfinite(args.sustained) and args.sustained >= 0):
+        raise InputError(f"--sustained is {args.sustained:g}: give minutes, such as 10")
     return Request(
-        effort=effort_of(options),
-        backends=options.backends,
-        threads=options.threads and tuple(options.threads),
-        source=options.source,
-        pack=options.pack,
-        strangers=options.strangers,
-        ages_of_all=ages_of_all,
-        sustained_min=options.sustained,
-        seeds=options.seeds,
+        profile=profile_of(args),
+        backends=args.backends,
+        threads=args.threads and tuple(args.threads),
+        source=args.source,
+        pack=args.pack,
+        ood=args.ood,
+        sustained_min=args.sustained,
+        seeds=args.seeds,
     )
 
 
-def effort_of(options: argparse.Namespace) -> Effort:
-    """Return the effort that the flags ask for, the whole without one."""
-    return next((effort for name, effort in EFFORTS.items() if getattr(options, name, False)), EFFORTS["whole"])
+def profile_of(args: argparse.Namespace) -> Profile:
+    """Return the profile that the flags ask for, the full one without one."""
+    return next((profile for name, profile in PROFILES.items() if getattr(args, name, False)), PROFILES["full"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import read_policy
-from benchmarks.measure.seeds import judge_seeds
-from benchmarks.report.render import write_report
-from benchmarks.results import Results, choose, read_results
+from benchmarks.report.render import render
+from benchmarks.report.results_file import DeviceReport, read_reports
 from core.cli import Parser
 from core.errors import InputError
 
@@ -22,31 +24,33 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.json of each device")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="receives the report")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="choose again by this policy.json")
-    options = parser.parse_args(arguments)
-    devices = merge(options.results)
-    if options.policy:
-        policy = read_policy(options.policy)
-        for results in devices:
-            choose(results, policy)
-            judge_seeds(results, policy)
-            results["confidence"] = None  # it was drawn under the policy of its own run
-    write_report(options.out, devices)
-    for results in devices:
-        print(f"{results['machine']['name']}: {results['choice']['sentence']}")
-    log.info(f"report: {options.out / 'report.html'}")
+    args = parser.parse_args(arguments)
+    devices = merge(args.results)
+    if args.policy:
+        policy = read_policy(args.policy)
+        devices = [replace(device, choice=choose(device.results, policy)) for device in devices]
+    render(args.out, devices)
+    for device in devices:
+        print(f"{device.results.machine.name}: {device.choice.sentence}")
+    log.info(f"report: {args.out / 'report.html'}")
 
 
-def merge(files: list[Path]) -> list[Results]:
-    """Read the results of several devices. Raises InputError when they speak of different classes."""
-    devices = [results for file in files for results in read_results(file)]
-    first = devices[0]["pack"]["classes"]
-    for results, file in zip(devices, files, strict=False):
-        if results["pack"]["classes"] != first:
-            raise InputError(f"{file} has the classes {results['pack']['classes']}, {files[0]} has {first}")
-    seen: Counter[str] = Counter()
-    for results in devices:
-        name = results["machine"]["name"]
-        seen[name] += 1
-        if seen[name] > 1:
-            results["machine"]["name"] = f"{name} ({seen[name]})"
+def merge(files: Sequence[Path]) -> list[DeviceReport]:
+    """Read the results of several devices. Raises InputError when they are of different classes."""
+    devices, names, classes = list[DeviceReport](), Counter[str](), None
+    for file in files:
+        for device in read_reports(file):
+            pack = device.results.pack
+            classes = classes or pack.classes
+            if pack.classes != classes:
+                raise InputError(f"{file} has the classes {pack.classes}, {files[0]} has {classes}")
+            name = device.results.machine.name
+            names[name] += 1
+            devices.append(device if names[name] == 1 else rename_device(device, f"{name} ({names[name]})"))
     return devices
+
+
+def rename_device(device: DeviceReport, name: str) -> DeviceReport:
+    """Return the report with another name of its machine."""
+    results = replace(device.results, machine=replace(device.results.machine, name=name))
+    return DeviceReport(results, replace(device.choice, device=name))

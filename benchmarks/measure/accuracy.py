@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.results import Accuracy, NotMeasured, Recall, measured
 from core.bundle.contract import Bundle, Probs
 from core.data.pack import Pack
 from core.errors import CheckError, InputError
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import whole
-from core.stats import Bools, calibration_bins, calibration_error, risk_coverage, wilson
+from core.stats import Bools, Ints, calibration_bins, calibration_error, risk_coverage, wilson
 from inference.frame.classifier import RegionClassifier
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a candidate said of every test row. labels_n: int64; probs_nc: float32 (n, classes)."""
+    """The answers of a candidate to every test row. labels_n: int64; probs_nc: float32 (n, classes)."""
 
-    labels_n: NDArray[np.int64]
+    labels_n: Ints
     probs_nc: Probs
 
     @property
-    def predicted_n(self) -> NDArray[np.int64]:
+    def predicted_n(self) -> Ints:
         """The class with the highest probability."""
         return np.asarray(self.probs_nc.argmax(1), np.int64)
 
@@ -36,7 +35,7 @@ class Predictions:
 
 
 def check_same_data(pack: Pack, bundle: Bundle) -> None:
-    """Raise InputError when the pack and the bundle do not speak of the same classes and geometry."""
+    """Raise InputError when the classes or the geometry of the pack are not those of the bundle."""
     if pack.classes != bundle.classes:
         raise InputError(f"{pack.path} has the classes {pack.classes}, {bundle.path} has {bundle.classes}")
     if pack.geometry != bundle.geometry and bundle.selectable:
@@ -66,38 +65,32 @@ def predict(classifier: RegionClassifier, pack: Pack) -> Predictions:
     return Predictions(pack.labels_n[rows], classify_rows(classifier, pack.images_nhwc[rows]))
 
 
-def score(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
+def score(predictions: Predictions, classes: tuple[str, ...]) -> Accuracy:
     """Return top-1 and balanced accuracy, recalls with Wilson intervals, the confusion matrix, and calibration."""
-    correct, labels = predictions.correct_n, predictions.labels_n
+    correct, labels, top_n = predictions.correct_n, predictions.labels_n, predictions.probs_nc.max(1)
     hits, n = int(correct.sum()), len(correct)
-    recalls = {}
-    for index, name in enumerate(classes):
-        of_class = correct[labels == index]
-        found = int(of_class.sum())
-        rate = found / len(of_class) if len(of_class) else None
-        recalls[name] = {"n": len(of_class), "recall": rate, "interval": list(wilson(found, len(of_class)))}
-    known = [r["recall"] for r in recalls.values() if r["recall"] is not None]
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predictions.predicted_n), 1)
-    return {
-        "n": n,
-        "hits": hits,
-        "top1": hits / n,
-        "interval": list(wilson(hits, n)),
-        "balanced": float(np.mean(known)),
-        "recalls": recalls,
-        "confusion": confusion.tolist(),
-        **calibrate(predictions.probs_nc.max(1), correct),
-    }
+    recalls = dict(zip(classes, map(recall_of, confusion.diagonal().tolist(), confusion.sum(1).tolist()), strict=True))
+    _, coverage, risk = risk_coverage(top_n, correct)
+    steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})
+    return Accuracy(
+        predicted_n=predictions.predicted_n,
+        top_n=np.round(top_n.astype(np.float64), 6),
+        n=n,
+        hits=hits,
+        top1=hits / n,
+        interval=wilson(hits, n),
+        balanced=float(np.mean([value for r in recalls.values() if (value := measured(r.recall)) is not None])),
+        recalls=recalls,
+        confusion=confusion,
+        ece=calibration_error(top_n, correct),
+        bins=tuple(calibration_bins(top_n, correct)),
+        risk_coverage=tuple((float(coverage[n - 1]), float(risk[n - 1])) for n in steps),
+        aurc=float(risk.mean()),
+    )
 
 
-def calibrate(tops_n: NDArray[np.float32], correct_n: Bools) -> dict[str, Any]:
-    """Return the expected calibration error with its bins, and accuracy over coverage as the threshold rises."""
-    _, coverage, risk = risk_coverage(tops_n, correct_n)
-    steps = sorted({max(1, round(len(risk) * part / 20)) for part in range(1, 21)})
-    return {
-        "ece": calibration_error(tops_n, correct_n),
-        "bins": [b._asdict() for b in calibration_bins(tops_n, correct_n)],
-        "risk_coverage": [[float(coverage[n - 1]), float(risk[n - 1])] for n in steps],
-        "aurc": float(risk.mean()),
-    }
+def recall_of(hits: int, n: int) -> Recall:
+    """Return the recall of a class of which `hits` of n rows are right."""
+    return Recall(n, hits / n if n else NotMeasured("the test split has no row of it"), wilson(hits, n))

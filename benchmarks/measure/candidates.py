@@ -1,13 +1,14 @@
-"""What can be measured: every bundle x precision x backend of a run, and the engines that cannot be, by name."""
+"""The candidates of a run, every bundle x precision x backend; and what cannot be measured here, with the reason."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import CandidateKey, Unmeasured
 from core.bundle.contract import PRECISIONS, Bundle, open_bundle
 from core.bundle.engine_manifest import FOLDER
 from core.data.run_dir import Run
@@ -19,46 +20,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Candidate(CandidateKey):
     """One file of a bundle on one backend: what is measured, chosen and shipped."""
 
-    arch: str
-    """The folder of the architecture inside the run."""
     bundle: Bundle
-    precision: str
-    backend: str
-    threads: int
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise InputError(f"threads is {self.threads}: give 1 or more")
-
-    @property
-    def name(self) -> str:
-        """A name that is unique in the run."""
-        return f"{self.arch} {self.precision} {self.backend} x{self.threads}"
 
     @property
     def proved(self) -> bool:
         """Whether its precision's gates passed: only then may it be chosen."""
         return self.precision in self.bundle.precisions
 
-    def bytes(self, opened: dict[str, Any]) -> int:
-        """Return the size of the file that runs, which the open backend names."""
-        name = str(opened["file"])
-        entry = self.bundle.files.get(name)
-        return int(entry["bytes"]) if entry else (self.bundle.path / FOLDER / name).stat().st_size
+    def size_bytes(self, file: str) -> int:
+        """Return the size of the file that runs, by its name."""
+        entry = self.bundle.files.get(file)
+        return int(entry["bytes"]) if entry else (self.bundle.path / FOLDER / file).stat().st_size
 
 
-@dataclass(frozen=True)
-class Unmeasured:
-    """A row of the report that could not be measured here, and why."""
-
-    arch: str
-    precision: str
-    backend: str
-    reason: str
-    facts: dict[str, Any]
+def candidate_of(key: CandidateKey, bundles: Mapping[str, Bundle]) -> Candidate:
+    """Return the candidate that a row of the results is about."""
+    return Candidate(key.arch, key.precision, key.backend, key.threads, bundles[key.arch])
 
 
 def open_bundles(run: Run) -> dict[str, Bundle]:
@@ -83,10 +63,10 @@ def runnable(names: Sequence[str] | None) -> list[str]:
     return [name for name in wanted if name not in reasons]
 
 
-def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: Sequence[int]) -> list[Candidate]:
+def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str], threads: Sequence[int]) -> list[Candidate]:
     """Return every bundle x precision x backend x threads that can be opened here."""
     return [
-        Candidate(arch, bundle, precision, backend, count)
+        Candidate(arch, precision, backend, count, bundle)
         for arch, bundle in bundles.items()
         for precision in PRECISIONS
         for backend in names
@@ -95,27 +75,27 @@ def list_candidates(bundles: dict[str, Bundle], names: Sequence[str], threads: S
     ]
 
 
-def list_unmeasured(bundles: dict[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
-    """Return the engines of the bundles that cannot run here, and the backends that are unavailable."""
+def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
+    """Return the engines of the bundles that cannot run here, and the backends that are not here."""
     absent = {name: backends.availability(name) for name in backends.names() if name not in {*measured, "null"}}
     rows = [
-        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts, absent), facts)
+        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts, absent))
         for arch, bundle in bundles.items()
         for _, facts in read_manifests(bundle.path)
         if _backend_of(facts) not in measured
     ]
     engines = {row.backend for row in rows}
     return rows + [
-        Unmeasured("all", "all", name, f"{availability.reason}: {availability.hint}", {})
-        for name, availability in absent.items()
-        if name not in engines and not availability.available
+        Unmeasured("all", "all", name, f"{found.reason}: {found.hint}")
+        for name, found in absent.items()
+        if name not in engines and not found.available
     ]
 
 
-def read_manifests(bundle: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return (engine, its manifest) of the engines of a bundle folder, by file name."""
+def read_manifests(bundle: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return (file name of the engine, its manifest as JSON) of the engines of a bundle folder, by file name."""
     files = sorted((bundle / FOLDER).glob("*.json"))
-    return [(file.with_suffix(""), read_json(file, "build the engine again")) for file in files]
+    return [(file.stem, read_json(file, "build the engine again")) for file in files]
 
 
 def _backend_of(manifest: dict[str, Any]) -> str:
@@ -125,6 +105,6 @@ def _backend_of(manifest: dict[str, Any]) -> str:
 
 def _why(manifest: dict[str, Any], absent: dict[str, backends.Availability]) -> str:
     built = f"its engine is {manifest.get('state')} by {manifest.get('runtime')} {manifest.get('version')}"
-    availability = absent.get(_backend_of(manifest))
-    reason = availability.reason if availability and availability.reason else "it was not asked for"
+    found = absent.get(_backend_of(manifest))
+    reason = found.reason if found and found.reason else "it was not asked for"
     return f"{built} for {manifest.get('target')}; {reason}"

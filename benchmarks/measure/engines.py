@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from benchmarks.measure.candidates import Unmeasured, list_candidates
+from benchmarks.measure.candidates import list_candidates
 from benchmarks.measure.robustness.measure import BATCH
+from benchmarks.results import Unmeasured
 from core.bundle.contract import Bundle
 from core.errors import CheckError, DeviceError, InputError
 from inference.backends import build_missing
@@ -23,10 +24,10 @@ def build_engines(bundles: Mapping[str, Bundle], backends: Sequence[str]) -> lis
     bundles: by the name that stands in the report.
     """
     not_built = []
-    for c in list_candidates(dict(bundles), backends, [1]):
+    for c in list_candidates(bundles, backends, [1]):
         try:
             build_missing(c.backend, c.bundle, c.precision, BATCHES)
         except (InputError, CheckError, DeviceError) as error:
             log.error(f"not built: {error}")
-            not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
+            not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
     return not_built

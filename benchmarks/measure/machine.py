@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from benchmarks.measure.speed.meters import describe_meters, read_meters
+from benchmarks.results import MachineFacts
 from core.machine import cores, cpu_model, versions
 
 PACKAGES = (
@@ -23,20 +23,20 @@ PACKAGES = (
 )
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> MachineFacts:
     """Return processor, cores, memory, system and the versions of what ran."""
-    return {
-        "name": device_name(),
-        "cpu": cpu_model(),
-        "cores": cores(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
-        "packages": versions(PACKAGES),
-        "meters": describe_meters(read_meters()),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
+    return MachineFacts(
+        name=device_name(),
+        cpu=cpu_model(),
+        cores=cores(),
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        system=f"{platform.system()} {platform.release()}",
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        packages=versions(PACKAGES),
+        meters=describe_meters(read_meters()),
+        load_average=tuple(round(load, 2) for load in os.getloadavg()),
+    )
 
 
 def device_name() -> str:

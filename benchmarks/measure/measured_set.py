@@ -1,16 +1,16 @@
-"""The field: every candidate open at once with an A/A twin, measured for accuracy and then in turns for latency."""
+"""Every candidate open at once, side by side: measured for accuracy, then in turns for latency."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from benchmarks.measure.accuracy import Predictions, check_same_data, predict
-from benchmarks.measure.candidates import Candidate, Unmeasured
-from benchmarks.measure.speed.latency import Noise, Samples, judge_noise, take_turns, zone_processor
+from benchmarks.measure.accuracy import check_same_data, predict, score
+from benchmarks.measure.candidates import Candidate
+from benchmarks.measure.speed.latency import measure_noise, take_turns, zone_processor
+from benchmarks.results import Accuracy, CandidateResult, Latency, Noise, NotMeasured, Unmeasured
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.frame import Bytes
@@ -20,48 +20,57 @@ from inference.frame.processor import FrameProcessor
 from inference.proof.verify import prove
 
 log = logging.getLogger(__name__)
+Opened = tuple[Candidate, FrameProcessor]
+
+OTHER_SIZE = "it was exported at another size than it was trained at: for latency only"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A candidate with what was measured of it."""
-
-    candidate: Candidate
-    opened: dict[str, Any]
-    """What the open backend says of itself."""
-    predictions: Predictions | None
-    """None for a bundle of another size than the pack's."""
-    samples: Samples
-    unproved: str = ""
-    """Why its golden frames are not known to hold on this file and device; empty where they do."""
-
-
-@dataclass(frozen=True)
-class Field:
+class MeasuredSet:
     """All that was measured side by side in one run."""
 
-    measured: list[Measured]
+    rows: tuple[CandidateResult, ...]
     noise: Noise
-    refused: list[Unmeasured] = field(default_factory=list)
+    refused: tuple[Unmeasured, ...]
     """Candidates that their backend did not open."""
 
 
-def measure_field(candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int) -> Field:
-    """Measure accuracy and latency of every candidate; the first one that opens runs twice, as the A/A pair."""
+def measure_side_by_side(
+    candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int
+) -> MeasuredSet:
+    """Measure accuracy and latency of every candidate; the first one that opens is opened twice, as the A/A control."""
     check_files(candidates, pack)
-    with open_field(candidates) as (opened, refused):
+    with open_side_by_side(candidates) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
-        unproved = [why_unproved(c, p.classifier.backend) for c, p in opened]
-        predictions = [_predict(c, p.classifier, pack) for c, p in opened]
-        with open_field([opened[0][0]]) as (twin, _):
-            processors = [one for _, one in [*opened, *twin]]
+        reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
+        answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
+        with open_side_by_side([opened[0][0]]) as (control, _):
+            processors = [one for _, one in [*opened, *control]]
             taken = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
-        measured = [
-            Measured(c, one.classifier.backend.describe(), said, timed, reason)
-            for (c, one), said, timed, reason in zip(opened, predictions, taken, unproved, strict=False)
+        rows = [
+            describe_candidate(c, one.classifier.backend.describe(), latency, accuracy, reason)
+            for (c, one), latency, accuracy, reason in zip(opened, taken, answers, reasons, strict=False)
         ]
-    return Field(measured, judge_noise(taken[0], taken[-1], taken), refused)
+    return MeasuredSet(tuple(rows), measure_noise(rows[0].name, taken[0], taken[-1], taken), tuple(refused))
+
+
+def describe_candidate(
+    candidate: Candidate, opened: dict[str, object], latency: Latency, accuracy: Accuracy | NotMeasured, why_not: str
+) -> CandidateResult:
+    """Return the row of a candidate. Later measurements replace what is not measured yet."""
+    c = candidate
+    size = c.bundle.geometry.size_px, c.size_bytes(str(opened["file"]))
+    return CandidateResult(c.arch, c.precision, c.backend, c.threads, *size, opened, latency, why_not, accuracy)
+
+
+def why_not_selectable(candidate: Candidate, backend: Backend) -> str:
+    """Return why a candidate may never be chosen, or nothing."""
+    if not candidate.bundle.selectable:
+        return OTHER_SIZE
+    if not candidate.proved:
+        return f"{candidate.precision} is not among the precisions that its bundle proved"
+    return why_unproved(candidate, backend)
 
 
 def why_unproved(candidate: Candidate, backend: Backend) -> str:
@@ -85,28 +94,29 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 
 
 @contextmanager
-def open_field(
+def open_side_by_side(
     candidates: Sequence[Candidate],
 ) -> Iterator[tuple[list[tuple[Candidate, FrameProcessor]], list[Unmeasured]]]:
     """Open every candidate at batch 1 and close them all; those that their backend refuses are returned with why."""
-    opened: list[tuple[Candidate, FrameProcessor]] = []
+    opened: list[Opened] = []
     refused = []
     with ExitStack() as stack:
         for c in candidates:
             try:
                 backend = open_backend(c.backend, c.bundle, c.precision, batch=1, threads=c.threads)
             except InputError as error:
-                refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error), {}))
+                refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue
             opened.append((c, zone_processor(c.bundle, stack.enter_context(backend))))
         yield opened, refused
 
 
-def _predict(candidate: Candidate, classifier: RegionClassifier, pack: Pack) -> Predictions | None:
+def measure_accuracy(candidate: Candidate, classifier: RegionClassifier, pack: Pack) -> Accuracy | NotMeasured:
+    """Classify the test rows, where the bundle is of the pack's size."""
     if candidate.bundle.geometry != pack.geometry:
-        return None
+        return NotMeasured(OTHER_SIZE)
     log.info(f"accuracy: {candidate.name}")
-    return predict(classifier, pack)
+    return score(predict(classifier, pack), pack.classes)
 
 
 def show_progress(what: str) -> Callable[[int, int], None]:

@@ -1,62 +1,63 @@
-"""How much is measured, from everything to the little that a demo has time for; what was cut is said in the report."""
+"""Profiles: how much is measured, from everything to what a demo has time for. The report says what was cut."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.measure.robustness.corruptions import SEVERITIES
 from core.stats import early_stopping_count
+
+SEVERITIES = (1, 2, 3, 4, 5)
+"""Of the corruptions."""
 
 
 @dataclass(frozen=True)
-class Effort:
-    """The sizes of every measurement."""
+class Profile:
+    """The sizes of every measurement; the default is the full profile."""
 
     samples: int = early_stopping_count(0.99)
-    """Frames a candidate, back to back."""
+    """Frames of each candidate, back to back."""
     cold_starts: int = 3
     paced_frames: int = early_stopping_count(0.99)
     """Frames of a paced run at camera rate; 0 for none."""
     corrupted_rows: tuple[int, int] = (60, 300)
     """Fewest and most test rows that are corrupted; (0, 0) for none."""
     severities: tuple[int, ...] = SEVERITIES
-    strangers: int = 100
-    """Pictures of each kind of stranger."""
+    ood_images: int = 100
+    """Out-of-distribution pictures of each kind."""
     other_size_samples: int = early_stopping_count(0.9)
     """Frames of each bundle of another input size, for latency only; 0 for none."""
 
-    def describe_cuts(self) -> list[str]:
-        """Return what is less than the whole, a phrase each."""
-        whole, cuts = Effort(), []
-        if self.cold_starts < whole.cold_starts:
-            cuts.append(f"{self.cold_starts} cold start a candidate instead of {whole.cold_starts}")
+    def describe_cuts(self) -> tuple[str, ...]:
+        """Return what is less than in the full profile, a phrase each."""
+        full, cuts = Profile(), []
+        if self.cold_starts < full.cold_starts:
+            cuts.append(f"{self.cold_starts} cold start of each candidate instead of {full.cold_starts}")
         if not self.paced_frames:
             cuts.append("no paced run")
-        elif self.paced_frames < whole.paced_frames:
-            cuts.append(f"{self.paced_frames} frames of the paced run instead of {whole.paced_frames}")
-        if not self.corrupted_rows[1]:
+        elif self.paced_frames < full.paced_frames:
+            cuts.append(f"{self.paced_frames} frames of the paced run instead of {full.paced_frames}")
+        rows = self.corrupted_rows[1]
+        if not rows:
             cuts.append("no robustness")
-        elif self.corrupted_rows[1] < whole.corrupted_rows[1]:
-            rows, severities = self.corrupted_rows[1], ", ".join(map(str, self.severities))
-            cuts.append(
-                f"robustness on {rows} rows at the severities {severities} and {self.strangers} strangers a kind"
-            )
+        elif rows < full.corrupted_rows[1]:
+            severities, ood = ", ".join(map(str, self.severities)), "out-of-distribution pictures of each kind"
+            cuts.append(f"robustness on {rows} rows at the severities {severities} and {self.ood_images} {ood}")
         if not self.other_size_samples:
             cuts.append("no other input sizes")
-        return cuts
+        return tuple(cuts)
 
 
-EFFORTS = {
-    "whole": Effort(),
-    "long": Effort(samples=early_stopping_count(0.999)),
-    "thin": Effort(
+PROFILES = {
+    "full": Profile(),
+    "long": Profile(samples=early_stopping_count(0.999)),
+    "demo": Profile(
         cold_starts=1,
         paced_frames=early_stopping_count(0.9),
         corrupted_rows=(60, 60),
         severities=(1, 3, 5),
-        strangers=30,
+        ood_images=30,
         other_size_samples=0,
     ),
-    "quick": Effort(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0),
+    "quick": Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0),
 }
-"""By the name of the flag that asks for it; whole without one."""
+"""By the name of the flag that asks for it; the full one without a flag."""

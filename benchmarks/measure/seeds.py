@@ -1,31 +1,23 @@
-"""Other seeds of the same training: how far accuracy varies between them, and whether the choice would hold."""
+"""Other seeds of the same training: which runs they are, and what their files answer to the test rows."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import Evidence, apply_rule
 from benchmarks.measure.accuracy import predict
-from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.measured_set import open_field
-from benchmarks.results import decode_classes, encode_classes, evidence_of
-from core.bundle.contract import open_bundle
+from benchmarks.measure.candidates import candidate_of
+from benchmarks.measure.measured_set import open_side_by_side
+from benchmarks.results import CandidateResult, NotMeasured, SeedResult, Seeds
+from core.bundle.contract import Bundle, open_bundle
 from core.data.pack import Pack
 from core.data.run_dir import Run, open_run
 from core.errors import InputError
 from core.files import read_json
 
 log = logging.getLogger(__name__)
-
-Results = dict[str, Any]
 
 
 def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
@@ -66,101 +58,34 @@ def describe_seed(run: Run, other: Run) -> tuple[str, str]:
     return "another seed", f"was trained with seed {b['seed']}"
 
 
-def measure_seeds(run: Run, others: Sequence[Run], candidates: Sequence[Candidate], pack: Pack) -> Results | None:
-    """Classify the test rows with the same file of every other seed; return results.json's part, None without one."""
+def bundles_of(others: Sequence[Run]) -> dict[str, Bundle]:
+    """Return {"ARCH of RUN": bundle} of the runs of other seeds."""
+    found = [(other, arch, path) for other in others for arch, path in other.bundles().items()]
+    return {f"{arch} of {other.path.name}": open_bundle(path) for other, arch, path in found}
+
+
+def measure_seeds(run: Run, others: Sequence[Run], rows: Sequence[CandidateResult], pack: Pack) -> Seeds | NotMeasured:
+    """Classify the test rows with the same file of every other seed, for the candidates that may be chosen."""
     if not others:
-        return None
-    rows = []
-    for other in others:
-        bundles = other.bundles()
-        theirs = [replace(c, bundle=open_bundle(bundles[c.arch])) for c in candidates if c.arch in bundles]
-        theirs = [c for c in theirs if c.proved and c.bundle.geometry == pack.geometry]
-        predicted = {}
-        with open_field(theirs) as (opened, refused):
-            for row in refused:
-                log.info(f"seed {other.facts.get('seed')}: {row.reason}")
-            for candidate, processor in opened:
-                log.info(f"seed {other.facts.get('seed')}: {candidate.name}")
-                predicted[candidate.name] = encode_classes(predict(processor.classifier, pack).predicted_n)
-        name, seed = other.path.resolve().name, other.facts.get("seed")
-        rows.append({"run": name, "seed": seed, "predicted": predicted, "trained": read_trained(other)})
-    return {"seed": run.facts.get("seed"), "trained": read_trained(run), "others": rows}
+        return NotMeasured("there is one seed only")
+    able = [row for row in rows if row.selectable]
+    return Seeds(read_trained(run), tuple(_measure_seed(other, able, pack) for other in others))
+
+
+def _measure_seed(other: Run, rows: Sequence[CandidateResult], pack: Pack) -> SeedResult:
+    seed, predicted_n = other.facts.get("seed"), {}
+    bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
+    theirs = [candidate_of(row, bundles) for row in rows if row.arch in bundles]
+    with open_side_by_side([c for c in theirs if c.proved and c.bundle.geometry == pack.geometry]) as (opened, refused):
+        for row in refused:
+            log.info(f"seed {seed}: {row.reason}")
+        for candidate, processor in opened:
+            log.info(f"seed {seed}: {candidate.name}")
+            predicted_n[candidate.name] = predict(processor.classifier, pack).predicted_n
+    return SeedResult(other.path.resolve().name, seed, predicted_n, read_trained(other))
 
 
 def read_trained(run: Run) -> dict[str, float]:
     """Return {architecture's folder: test accuracy of its network as trained} of the finished ones."""
     files = sorted(run.path.glob("*/metrics.json"))
     return {file.parent.name: float(read_json(file, "train the run again")["test"]["accuracy"]) for file in files}
-
-
-def judge_seeds(results: Results, policy: Policy) -> None:
-    """Write into results["seeds"] mean and sd of each candidate, what the rule chooses at each seed, and a sentence."""
-    seeds = results["seeds"]
-    if seeds is None:
-        return
-    labels = decode_classes(results["test"]["labels"])
-    others = seeds["others"]
-    own = {row["name"]: row["accuracy"]["top1"] for row in results["candidates"] if row["accuracy"]}
-    exported = [
-        {name: float((decode_classes(text) == labels).mean()) for name, text in other["predicted"].items()}
-        for other in others
-    ]
-    seeds["accuracy"] = spread_of([own, *exported])
-    seeds["networks"] = spread_of([seeds["trained"], *(other["trained"] for other in others)])
-    for other in others:
-        field = evidence_at(results, other["predicted"])
-        chosen = apply_rule(field, policy, results["noise"]["floor"]).chosen if field else None
-        other["judged"], other["chosen"] = bool(field), chosen.name if chosen else None
-    seeds["sentence"] = say_seeds(results)
-
-
-def evidence_at(results: Results, predicted: dict[str, str]) -> list[Evidence]:
-    """Return the evidence with another seed's answers; times and sizes are this run's, since no seed changes them."""
-    return [
-        replace(e, predicted_n=decode_classes(predicted[e.name])) for e in evidence_of(results) if e.name in predicted
-    ]
-
-
-def spread_of(seeds: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Return n, mean, sample standard deviation and the values of each accuracy that more than one seed has."""
-    found: dict[str, list[float]] = {}
-    for seed in seeds:
-        for name, value in seed.items():
-            found.setdefault(name, []).append(value)
-    return {
-        name: {"n": len(v), "mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1)), "values": v}
-        for name, v in found.items()
-        if len(v) > 1
-    }
-
-
-def say_seeds(results: Results) -> str:
-    """Say how far the seeds differ and whether the choice would hold for another one."""
-    seeds, chosen = results["seeds"], results["choice"]["chosen"]
-    judged = [other for other in seeds["others"] if other["judged"]]
-    arch = next((row["arch"] for row in results["candidates"] if row["name"] == chosen), None)
-    body = seeds["accuracy"].get(chosen)
-    said = []
-    if body:
-        said.append(f"{chosen} has {_plus_minus(body)} of the test rows right over {body['n']} seeds.")
-    elif arch in seeds["networks"]:
-        of = seeds["networks"][arch]
-        said.append(f"{arch} as trained has {_plus_minus(of)} of the test rows right over {of['n']} seeds.")
-    if not judged:
-        return " ".join([*said, "Whether the choice would hold for another seed was not measured: export those runs."])
-    same = [other for other in judged if other["chosen"] == chosen]
-    if len(same) == len(judged):
-        said.append(f"The choice holds for another seed: {_times(len(judged))} the rule chooses the same.")
-    else:
-        wins = "; ".join(f"seed {o['seed']}: {o['chosen'] or 'nothing fits'}" for o in judged if o not in same)
-        held = f"the rule chooses the same in {len(same)} of {len(judged)} other seeds"
-        said.append(f"The choice may not hold for another seed: {held} ({wins}).")
-    return " ".join(said)
-
-
-def _plus_minus(body: dict[str, Any]) -> str:
-    return f"{100 * body['mean']:.1f} ± {100 * body['sd']:.1f}%"
-
-
-def _times(count: int) -> str:
-    return "with the one other seed" if count == 1 else f"with each of {count} other seeds"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from benchmarks.measure.measured_set import Measured, open_field, show_progress
+from benchmarks.measure.candidates import Candidate
+from benchmarks.measure.measured_set import OTHER_SIZE, describe_candidate, open_side_by_side, show_progress
 from benchmarks.measure.speed.latency import take_turns
-from benchmarks.measure.threads import candidates_by_threads
-from benchmarks.results import describe_candidate
+from benchmarks.results import CandidateResult, NotMeasured
 from core.bundle.contract import Bundle, open_bundle
 from core.data.run_dir import Run
 from core.geometry.frame import Bytes
@@ -22,20 +21,17 @@ def open_other_sizes(run: Run) -> dict[str, Bundle]:
 
 
 def measure_other_sizes(
-    run: Run, backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes], samples: int
-) -> list[dict[str, Any]]:
-    """Time them in turns among themselves, so that they neither heat nor crowd the field; return a row each."""
-    bundles = open_other_sizes(run) if samples else {}
-    candidates = candidates_by_threads(bundles, backends, threads, frames)
-    if not candidates:
-        return []
-    with open_field(candidates) as (opened, _):
-        for candidate, _path in opened:
-            candidate.bundle.check_files()
+    candidates: Sequence[Candidate], frames: Sequence[Bytes], samples: int
+) -> tuple[CandidateResult, ...]:
+    """Time them in turns among themselves, so that they neither heat nor crowd the others; return a row each."""
+    for candidate in candidates:
+        candidate.bundle.check_files()
+    with open_side_by_side(candidates) as (opened, _):
         processors = [one for _, one in opened]
-        taken = take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes"))
-        described = [one.classifier.backend.describe() for one in processors]
-    return [
-        describe_candidate(Measured(candidate, facts, None, timed))
-        for (candidate, _), facts, timed in zip(opened, described, taken, strict=True)
-    ]
+        taken = (
+            take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes")) if processors else []
+        )
+        return tuple(
+            describe_candidate(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
+            for (c, one), latency in zip(opened, taken, strict=True)
+        )

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from benchmarks.measure.candidates import Candidate, list_candidates
-from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import take_turns
 from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes
@@ -23,7 +21,7 @@ AS_FAST = 1.1
 
 
 def candidates_by_threads(
-    bundles: dict[str, Bundle], backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes]
+    bundles: Mapping[str, Bundle], backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes]
 ) -> list[Candidate]:
     """Return a candidate for each of the given counts, or one with the count that is measured to be its best."""
     if threads is not None:
@@ -33,14 +31,13 @@ def candidates_by_threads(
 
 def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
     """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it."""
-    with open_field([candidate]) as (single, _):
+    with open_side_by_side([candidate]) as (single, _):
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
-        with open_field([replace(candidate, threads=count) for count in counts(cores())[1:]]) as (more, _):
+        with open_side_by_side([replace(candidate, threads=count) for count in counts(cores())[1:]]) as (more, _):
             opened = [*single, *more]
-            taken = take_turns([path for _, path in opened], frames, samples=SAMPLES)
-    times = zip(opened, taken, strict=True)
-    medians_ms = {rival.threads: float(np.median(samples.frame_ms)) for (rival, _), samples in times}
+            taken = take_turns([one for _, one in opened], frames, samples=SAMPLES)
+    medians_ms = {rival.threads: latency.frame_ms.p50 for (rival, _), latency in zip(opened, taken, strict=True)}
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
     log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")
     return replace(candidate, threads=best_count(medians_ms))

@@ -130,9 +130,9 @@ def report(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     machine = describe_machine()
     asked = {"size_px": options.size, "epochs": options.epochs, "recipe": options.recipe, "seed": options.seed}
     body = {"data": options.data.name, **asked, "machine": machine, "rows": rows}
-    load = ", ".join(map(str, machine["load_average"]))
+    load = ", ".join(map(str, machine.load_average))
     lines = [
-        f"{machine['cpu']}, {machine['cores']} of its cores; load average {load}: above the number of cores, others"
+        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, others"
         " were at work, and seconds and frame times are theirs too, while CPU s are ours. Train images/s includes"
         " validation. A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported"
         f" file. Every row is one seed, {options.seed}.",

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.measure.accuracy import predict
 from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at
 from benchmarks.peers.job import run, time_frames, time_training
 from core.bundle.contract import open_bundle
@@ -36,7 +36,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     precision = "int8" if "int8" in bundle.precisions else "fp32"
     epochs = len(read_history(network / "history.csv")["epoch"])
     pack = open_run(folder).open_pack()
-    with open_field([Candidate(network.name, bundle, precision, "ort", 1)]) as (opened, _):
+    with open_side_by_side([Candidate(network.name, precision, "ort", 1, bundle)]) as (opened, _):
         processor, ids = opened[0][1], count()
         hits = predict(processor.classifier, pack).correct_n
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))

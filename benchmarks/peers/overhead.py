@@ -204,7 +204,7 @@ def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
     rows = [[row["view"], row["tool"], *cells] for row, cells in zip(result["rows"], figures, strict=True)]
     lines = [
         f"{result['frames']} frames of {result['video']} at 1280x720, {result['size_px']} px, in turns; medians."
-        f" {machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]}.",
+        f" {machine.cpu}, {machine.cores} cores, load {machine.load_average[0]}.",
         "",
         *as_table(["sees", "tool", *COLUMNS.values()], rows),
     ]

@@ -1,71 +1,74 @@
-"""The rows worth looking at: those the chosen model gets most wrong, and those that a precision flips."""
+"""Test rows worth looking at: those that the chosen model gets most wrong, and those that a precision flips."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.measure.accuracy import Predictions
+from benchmarks.results import Accuracy, ParityResult
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 
 WORST = 24
 FLIPPED = 12
 SIDE_PX = 112
-"""Pictures in the report are at most so large: it must stay under 5 MB."""
+"""Largest side of a picture in the report, which must stay under 5 MB."""
 
 
-def list_worst(predictions: Predictions, pack: Pack) -> list[dict[str, Any]]:
-    """Return the wrong test rows of which the model was surest, the surest first."""
-    rows, tops = pack.rows("test"), predictions.probs_nc.max(1)
-    wrong = np.flatnonzero(~predictions.correct_n)
-    ordered = wrong[np.argsort(-tops[wrong], kind="stable")][:WORST]
-    return [
-        {
-            "row": int(rows[i]),
-            "source": str(pack.sources_n[rows[i]]),
-            "label": pack.classes[predictions.labels_n[i]],
-            "said": pack.classes[predictions.predicted_n[i]],
-            "probability": float(tops[i]),
-        }
-        for i in ordered
-    ]
+@dataclass(frozen=True)
+class Example:
+    """A test row as the report shows it."""
+
+    row: int
+    source: str
+    label: str
+    answer: str
+    """The wrong answer, or which files flip it."""
+    picture: str
+    """A data URI."""
+    probability: float = 0.0
 
 
-def list_flipped(ladder: dict[str, list[dict[str, Any]]], pack: Pack) -> list[dict[str, Any]]:
+def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
+    """Return the wrong test rows with the highest probability, the highest first."""
+    rows = pack.rows("test")
+    wrong = np.flatnonzero(accuracy.predicted_n != pack.labels_n[rows])
+    ordered = wrong[np.argsort(-accuracy.top_n[wrong], kind="stable")][:WORST]
+    return [_show(int(rows[i]), pack, pack.classes[accuracy.predicted_n[i]], float(accuracy.top_n[i])) for i in ordered]
+
+
+def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> list[Example]:
     """Return test rows whose answer an exported file changed against torch, those of the most files first."""
     taken = pack.facts.get("taken_rows") or range(len(pack.labels_n))  # an archive for a device has the test rows alone
     place_of = {int(row): place for place, row in enumerate(taken)}
-    rungs_of: dict[int, list[str]] = {}
-    for arch, rungs in ladder.items():
-        for rung in rungs:
-            for row in rung["flipped"] if rung["split"] == "test" else ():
-                if row not in place_of:
-                    continue
-                rungs_of.setdefault(place_of[row], []).append(f"{arch} {rung['name']}{_say_flip(rung, row, pack)}")
-    ordered = sorted(rungs_of, key=lambda row: (-len(rungs_of[row]), row))[:FLIPPED]
-    label = {row: pack.classes[pack.labels_n[row]] for row in ordered}
-    return [
-        {"row": row, "source": str(pack.sources_n[row]), "label": label[row], "flipped_by": rungs_of[row]}
-        for row in ordered
-    ]
+    files_of: dict[int, list[str]] = {}
+    for arch, parities in reports.items():
+        for parity in parities:
+            for row in parity.flipped if parity.split == "test" else ():
+                if row in place_of:
+                    files_of.setdefault(place_of[row], []).append(f"{arch} {parity.name}{_say_flip(parity, row, pack)}")
+    ordered = sorted(files_of, key=lambda row: (-len(files_of[row]), row))[:FLIPPED]
+    return [_show(row, pack, ", ".join(files_of[row])) for row in ordered]
 
 
-def _say_flip(rung: dict[str, Any], row: int, pack: Pack) -> str:
+def _say_flip(parity: ParityResult, row: int, pack: Pack) -> str:
     """Return what either side answered, " (car 52% -> bus 55%)"; nothing where an older export kept no answers."""
-    flip = next((flip for flip in rung.get("flips", ()) if flip["row"] == row), None)
+    flips: Any = parity.flips
+    flip = next((flip for flip in flips if flip["row"] == row), None)
     if flip is None:
         return ""
     sides = [f"{pack.classes[side['class']]} {side['probability'] or 0:.0%}" for side in (flip["torch"], flip["file"])]
     return f" ({' -> '.join(sides)})"
 
 
-def draw_rows(listed: list[dict[str, Any]], pack: Pack) -> dict[int, str]:
-    """Return {row: its picture as a data URI}."""
-    return {item["row"]: as_data_uri(pack.images_nhwc[item["row"]]) for item in listed}
+def _show(row: int, pack: Pack, answer: str, probability: float = 0.0) -> Example:
+    label, picture = pack.classes[pack.labels_n[row]], as_data_uri(pack.images_nhwc[row])
+    return Example(row, str(pack.sources_n[row]), label, answer, picture, probability)
 
 
 def as_data_uri(image: Bytes) -> str:

@@ -37,4 +37,4 @@ def _section(name: str, one: FramesAccuracy) -> str:
 
 def _row(name: str, counts: Counts) -> str:
     rest = " | ".join(str(counts.outcomes[outcome.value]) for outcome in ORDER)
-    return f"| {name} | {counts.n} | {as_percent(counts.recall)} ({as_range([*counts.interval])}) | {rest} |"
+    return f"| {name} | {counts.n} | {as_percent(counts.recall)} ({as_range(counts.interval)}) | {rest} |"

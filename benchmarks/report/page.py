@@ -1,75 +1,144 @@
-"""What report.html draws and says, from results of one device or several."""
+"""What report.html draws, as the one object that report.js reads; and the choices of rows that the templates share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.results import CURVE
+from benchmarks.report.results_file import DeviceReport
+from benchmarks.results import Accuracy, CandidateResult, Sustained, measured
+from core.stats import Bin, Floats, Ints
 
-Results = dict[str, Any]
 MOST_IN_MATRIX = 30
 """With more classes a matrix of all pairs is not read: the commonest mistakes are listed."""
 MOST_LISTED = 24
 """Mistakes of a candidate, and classes of a table in Markdown."""
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
 """What the meters are, by their names in results.json."""
+PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
+"""What the latency curves are drawn through."""
 
 
-def describe_page(devices: Sequence[Results]) -> dict[str, Any]:
-    """Return the object that report.js reads. devices: results.json of each device, one at least."""
-    rows = [row for results in devices for row in _rows(results, several=len(devices) > 1)]
-    budgets = {results["policy"]["p99_ms"] for results in devices}
-    return {
-        "rows": rows,
-        "archs": _in_order(row["arch"] for row in rows),
-        "precisions": _in_order(row["precision"] for row in rows),
-        "backends": _in_order(row["backend"] for row in rows),
-        "devices": _in_order(row["device"] for row in rows),
-        "budget": budgets.pop() if len(budgets) == 1 else None,
-        "curve": CURVE,
-        "learning": draw_learning(devices[0]["learning"]),
-        "lines": {key: body for i, results in enumerate(devices) for key, body in draw_sustained(results, i).items()},
+@dataclass(frozen=True)
+class Row:
+    """A candidate in the charts."""
+
+    name: str
+    device: str
+    arch: str
+    precision: str
+    backend: str
+    role: str
+    shown: bool
+    """Whether it has charts of its own."""
+    p50: float
+    p90: float | None
+    p99: float | None
+    n: int
+    tail: float
+    """The p99, the maximum where it cannot be claimed."""
+    engine: float
+    age: float | None
+    mb: float
+    curve: Floats
+    """Milliseconds at each of PERCENTILES."""
+    top1: float | None
+    """Accuracy and its interval in per cent."""
+    low: float | None
+    high: float | None
+    bins: tuple[Bin, ...]
+    risk: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart. points: (x, y)."""
+
+    name: str
+    arch: str | None
+    points: tuple[tuple[float, float], ...]
+    precision: str = "fp32"
+    dash: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over the minutes of sustained load. y: what its axis is."""
+
+    y: str
+    log: bool
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All charts of a report."""
+
+    rows: tuple[Row, ...]
+    archs: tuple[str, ...]
+    precisions: tuple[str, ...]
+    backends: tuple[str, ...]
+    devices: tuple[str, ...]
+    budget: float | None
+    """The p99 budget, where all devices have the same."""
+    curve: tuple[float, ...]
+    learning: dict[str, list[Line]]
+    lines: dict[str, Chart]
+    """{NUMBER OF THE DEVICE/figure: its chart}."""
+
+
+def describe_page(devices: Sequence[DeviceReport]) -> Page:
+    """Return what report.js reads. devices: one at least."""
+    rows = [row for device in devices for row in _rows(device, several=len(devices) > 1)]
+    budgets = {device.choice.policy.p99_ms for device in devices}
+    charts = {
+        f"{number}/{name}": chart
+        for number, device in enumerate(devices)
+        for name, chart in draw_sustained(device).items()
     }
+    return Page(
+        rows=tuple(rows),
+        archs=_in_order(row.arch for row in rows),
+        precisions=_in_order(row.precision for row in rows),
+        backends=_in_order(row.backend for row in rows),
+        devices=_in_order(row.device for row in rows),
+        budget=budgets.pop() if len(budgets) == 1 else None,
+        curve=PERCENTILES,
+        learning=draw_learning(devices[0].results.artifacts.learning),
+        lines=charts,
+    )
 
 
-def draw_sustained(results: Results, number: int) -> dict[str, dict[str, Any]]:
-    """Return {"NUMBER/what": {"y", "log", "lines"}} over the minutes of sustained load; {} where there was none."""
-    if not results["sustained"]:
+def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
+    """Return the median times and each meter over the minutes of sustained load; nothing where there was none."""
+    sustained, rows = device.results.sustained, device.results.by_name
+    if not isinstance(sustained, Sustained):
         return {}
-    windows, rows = results["sustained"]["windows"], {row["name"]: row for row in results["candidates"]}
-    names = results["sustained"]["order"]["first"]
+    windows = sustained.windows
     times = [
-        {
-            "name": name,
-            **{key: rows[name][key] for key in ("arch", "precision")},
-            "points": [[w["minute"], w["p50_ms"][name]] for w in windows],
-        }
-        for name in names
+        Line(name, rows[name].arch, tuple((w.minute, w.p50_ms[name]) for w in windows), rows[name].precision)
+        for name in windows[0].p50_ms
     ]
-    figures: dict[str, dict[str, Any]] = {f"{number}/p50_ms": {"y": "ms per frame (log)", "log": True, "lines": times}}
-    for meter in results["sustained"]["meters"]:
-        points = [[w["minute"], w["meters"][meter]] for w in windows if meter in w["meters"]]
-        line = {"name": METERS[meter], "arch": None, "precision": "fp32", "points": points}
-        figures[f"{number}/{meter}"] = {"y": METERS[meter], "log": False, "lines": [line]}
-    return figures
+    charts = {"p50_ms": Chart("ms per frame (log)", True, tuple(times))}
+    for meter in sustained.meters:
+        points = tuple((w.minute, w.meters[meter]) for w in windows if meter in w.meters)
+        charts[meter] = Chart(METERS[meter], False, (Line(METERS[meter], None, points),))
+    return charts
 
 
-def draw_learning(learning: dict[str, dict[str, list[float | None]]]) -> dict[str, list[dict[str, Any]]]:
+def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[Line]]:
     """Return {figure: lines} of accuracy, loss and learning rate over epochs; val is solid, train is dashed."""
-    figures: dict[str, list[dict[str, Any]]] = {}
+    figures: dict[str, list[Line]] = {}
     for arch, columns in learning.items():
-        epochs = columns.get("epoch") or list(range(1, 1 + max(map(len, columns.values()))))
+        epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
         for name, values in columns.items():
-            figure = figure_of(name)
-            points = [p for p in zip(epochs, values, strict=True) if None not in p]
-            if figure is None or not points:
-                continue
-            dash = "4 3" if "train" in name else ""
-            line = {"name": f"{arch} {name.replace('_', ' ')}", "arch": arch, "dash": dash, "points": points}
-            figures.setdefault(figure, []).append(line)
+            figure, dash = figure_of(name), "4 3" if "train" in name else ""
+            points = [(x, y) for x, y in zip(epochs, values, strict=True) if x is not None and y is not None]
+            if figure is not None and points:
+                line = Line(f"{arch} {name.replace('_', ' ')}", arch, tuple(points), dash=dash)
+                figures.setdefault(figure, []).append(line)
     return figures
 
 
@@ -80,69 +149,76 @@ def figure_of(column: str) -> str | None:
     return next((what for what in ("accuracy", "loss") if column.endswith(what)), None)
 
 
-def pick_shown(results: Results) -> list[str]:
-    """Return the candidates that get pictures of their own: the chosen one and the most accurate of each network."""
-    best: dict[str, Results] = {}
-    for row in results["candidates"]:
-        if row["accuracy"] and row["accuracy"]["top1"] > best.get(row["arch"], row)["accuracy"]["top1"]:
-            best[row["arch"]] = row
-        elif row["accuracy"]:
-            best.setdefault(row["arch"], row)
-    chosen = results["choice"]["chosen"]
-    return _in_order([*([chosen] if chosen else []), *(row["name"] for row in best.values())])
+def pick_shown(device: DeviceReport) -> tuple[str, ...]:
+    """Return the candidates that get charts of their own: the chosen one and the most accurate of each network."""
+    best: dict[str, tuple[float, str]] = {}
+    for row in device.results.candidates:
+        if (accuracy := measured(row.accuracy)) and accuracy.top1 > best.get(row.arch, (-1.0, ""))[0]:
+            best[row.arch] = accuracy.top1, row.name
+    chosen = device.choice.chosen
+    return _in_order([*([chosen] if chosen else []), *(name for _, name in best.values())])
 
 
-def list_confused(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the commonest mistakes, {"true", "said", "rows", "part" of the class's rows}, the commonest first."""
-    counts = np.array(confusion)
-    of_class = counts.sum(1)
+@dataclass(frozen=True)
+class Mistake:
+    """A class that is taken for another one. part: of the true class's rows."""
+
+    true: str
+    answer: str
+    rows: int
+    part: float
+
+
+def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
+    """Return the commonest mistakes, the commonest first."""
+    counts = confusion.copy()
     np.fill_diagonal(counts, 0)
     commonest = np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]
     pairs = [divmod(int(at), len(classes)) for at in commonest if counts.flat[at]]
-    return [
-        {"true": classes[i], "said": classes[j], "rows": int(counts[i, j]), "part": counts[i, j] / of_class[i]}
-        for i, j in pairs
-    ]
+    return [Mistake(classes[i], classes[j], int(counts[i, j]), counts[i, j] / confusion[i].sum()) for i, j in pairs]
 
 
-def worst_classes(accuracy: dict[str, Any]) -> list[str]:
+def worst_classes(accuracy: Accuracy) -> list[str]:
     """Return the classes that a table in Markdown names: all of few, else those with the lowest recall, worst first."""
-    recalls = accuracy["recalls"]
-    if len(recalls) <= MOST_IN_MATRIX:
-        return list(recalls)
-    seen = [name for name in recalls if recalls[name]["n"]]
-    return sorted(seen, key=lambda name: recalls[name]["recall"])[:MOST_LISTED]
+    recalls = {name: value for name, r in accuracy.recalls.items() if (value := measured(r.recall)) is not None}
+    if len(accuracy.recalls) <= MOST_IN_MATRIX:
+        return list(accuracy.recalls)
+    return sorted(recalls, key=lambda name: recalls[name])[:MOST_LISTED]
 
 
-def _rows(results: Results, several: bool) -> list[dict[str, Any]]:
-    shown, device = pick_shown(results), results["machine"]["name"]
-    verdicts = {v["name"]: v["role"] for v in results["choice"]["candidates"]}
-    return [_row(row, device, several, row["name"] in shown, verdicts[row["name"]]) for row in results["candidates"]]
+def _rows(device: DeviceReport, several: bool) -> list[Row]:
+    shown, name = pick_shown(device), device.results.machine.name
+    pairs = zip(device.results.candidates, device.choice.candidates, strict=True)
+    return [_row(row, name, several, row.name in shown, verdict.role) for row, verdict in pairs]
 
 
-def _row(row: Results, device: str, several: bool, shown: bool, role: str) -> dict[str, Any]:
-    frame, accuracy = row["latency"]["frame_ms"], row["accuracy"]
-    body = {
-        "name": f"{row['name']} on {device}" if several else row["name"],
-        "device": device,
-        **{key: row[key] for key in ("arch", "precision", "backend")},
-        **{key: frame[key] for key in ("p50", "p90", "p99", "n")},
-        "tail": frame["p99"] or frame["max"],
-        "engine": row["latency"]["engine_ms"]["p50"],
-        "age": row["age_ms"]["p50"] if row["age_ms"] else None,
-        "mb": row["bytes"] / 1e6,
-        "role": role,
-        "shown": shown,
-        "curve": row["latency"]["curve_ms"],
-        "top1": None,
-    }
-    if accuracy:
-        low, high = accuracy["interval"]
-        body |= {"top1": 100 * accuracy["top1"], "low": 100 * low, "high": 100 * high}
-        body |= {"bins": accuracy["bins"], "risk": accuracy["risk_coverage"]} if shown else {}
-    return body
+def _row(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> Row:
+    frame, accuracy, age = row.latency.frame_ms, measured(row.accuracy), measured(row.age_ms)
+    return Row(
+        name=f"{row.name} on {device}" if several else row.name,
+        device=device,
+        arch=row.arch,
+        precision=row.precision,
+        backend=row.backend,
+        role=role,
+        shown=shown,
+        p50=frame.p50,
+        p90=frame.p90,
+        p99=frame.p99,
+        n=frame.n,
+        tail=frame.p99 or frame.max,
+        engine=row.latency.engine_ms.p50,
+        age=age.p50 if age else None,
+        mb=row.bytes / 1e6,
+        curve=np.percentile(row.latency.rounds_ms, PERCENTILES).round(5),
+        top1=100 * accuracy.top1 if accuracy else None,
+        low=100 * accuracy.interval.low if accuracy else None,
+        high=100 * accuracy.interval.high if accuracy else None,
+        bins=accuracy.bins if accuracy and shown else (),
+        risk=accuracy.risk_coverage if accuracy and shown else (),
+    )
 
 
-def _in_order(names: Any) -> list[str]:
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the different names, in the order they come."""
-    return list(dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))

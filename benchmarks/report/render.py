@@ -5,44 +5,59 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from benchmarks.report import page
+from benchmarks.report.comparisons import compare_with_fp32
+from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.plots import draw_pareto
+from benchmarks.report.results_file import DeviceReport, write_reports
 from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, say_noise
-from core.files import replacing_folder, write_json, write_text
+from benchmarks.results import Accuracy, NotMeasured, measured
+from core.bundle.contract import Bundle
+from core.codec import to_json
+from core.data.pack import Pack
+from core.files import replacing_folder, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path, devices: Sequence[dict[str, Any]], pictures: dict[int, str] | None = None) -> None:
-    """Write report.html, report.md, results.json and the pictures.
+def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = None) -> None:
+    """Write report.html, report.md, results.json with its schema, and the plots. Without a pack no row is shown.
 
-    devices: results.json of each device, one at least. pictures: {row: data URI} of the rows that are shown.
+    devices: one at least.
     """
     first, body = devices[0], page.describe_page(devices)
+    accuracy = _shown_accuracy(first)
     known = {
-        "r": first,
+        "first": first,
         "devices": devices,
-        "synthetic": any(results["synthetic"] for results in devices),
-        "pictures": pictures or {},
-        "page": page,
-        "archs": body["archs"],
-        "learning": body["learning"],
-        "data": _script(json.dumps(body, allow_nan=False)),
+        "synthetic": any(device.results.synthetic for device in devices),
+        "worst": list_worst(accuracy, pack) if pack and accuracy else [],
+        "flipped": list_flipped(first.results.artifacts.precision_reports, pack) if pack else [],
+        "against_fp32": compare_with_fp32(first.results),
+        "archs": body.archs,
+        "learning": body.learning,
+        "data": _script(json.dumps(to_json(body), allow_nan=False)),
         "css": Markup(_read("report.css")),
         "js": Markup(_read("report.js")),
     }
-    pages = environment()
     with replacing_folder(folder) as new:
-        write_json(new / "results.json", first if len(devices) == 1 else {"merged": list(devices)})
-        for i, results in enumerate(devices):
-            draw_pareto(new / f"pareto{i or ''}.png", results, results["choice"]["chosen"])
+        write_reports(new, devices)
+        for i, device in enumerate(devices):
+            draw_pareto(new / f"pareto{i or ''}.png", device)
         for name in ("report.html", "report.md"):
-            write_text(new / name, pages.get_template(f"{name}.j2").render(known))
+            write_text(new / name, environment().get_template(f"{name}.j2").render(known))
+
+
+def render_card(device: DeviceReport, bundle: Bundle) -> str:
+    """Return MODEL_CARD.md of the chosen candidate: what it is, what it is for, and what was measured of it."""
+    row = device.results.by_name[str(device.choice.chosen)]
+    sha256 = bundle.files.get(str(row.opened["file"]), {}).get("sha256", "see its manifest")
+    template = environment().get_template("model_card.md.j2")
+    return template.render(r=device.results, c=device.choice, row=row, b=bundle, sha256=sha256)
 
 
 def environment() -> jinja2.Environment:
@@ -63,8 +78,16 @@ def environment() -> jinja2.Environment:
         "p": as_p,
         "range": as_range,
         "noise": say_noise,
+        "json": to_json,
     }
+    pages.tests["measured"] = lambda figure: not isinstance(figure, NotMeasured)
+    pages.globals["page"] = page
     return pages
+
+
+def _shown_accuracy(device: DeviceReport) -> Accuracy | None:
+    name = device.choice.chosen or device.choice.reference
+    return measured(device.results.by_name[name].accuracy) if name else None
 
 
 def _read(name: str) -> str:

@@ -1,20 +1,20 @@
-"""A study's result, dated: its figures as JSON, its table in Markdown."""
+"""The dated result of a study: its figures as JSON, its table in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+from core.codec import to_json
 from core.files import write_json, write_text
 
 
-def write_dated(folder: Path, name: str, body: dict[str, Any], title: str, lines: Sequence[str]) -> None:
+def write_dated(folder: Path, name: str, body: Mapping[str, object], title: str, lines: Sequence[str]) -> None:
     """Write NAME-DAY.json with `body` and NAME-DAY.md with the lines under the title; print the text."""
     day = datetime.now(timezone.utc).date().isoformat()
     text = "\n".join([f"# {title}, {day}", "", *lines, ""])
-    write_json(folder / f"{name}-{day}.json", {"made": day, **body})
+    write_json(folder / f"{name}-{day}.json", to_json({"made": day, **body}))
     write_text(folder / f"{name}-{day}.md", text)
     print(text)
 

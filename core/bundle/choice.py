@@ -1,4 +1,4 @@
-"""The production choice: what the benchmark writes into the bundle's `choice`, and the runner reads."""
+"""What was chosen for production: the benchmark writes it into `choice` of bundle.json, the runner reads it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def this_machine() -> Machine:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ProductionChoice:
     """One precision on one backend, and the thread count that was measured with them."""
 
     precision: str
@@ -34,7 +34,7 @@ class Choice:
     """Where the benchmark ran."""
 
     @classmethod
-    def from_json(cls, body: dict[str, Any], file: Path) -> Choice:
+    def from_json(cls, body: dict[str, Any], file: Path) -> ProductionChoice:
         """Read the value of `choice` in `file`. Raises InputError when a key is missing or unknown."""
         try:
             return cls(**{**body, "machine": Machine(**body["machine"])})

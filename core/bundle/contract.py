@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.choice import Choice
+from core.bundle.choice import ProductionChoice
 from core.errors import InputError
 from core.files import read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.preprocess import Geometry
@@ -49,7 +49,7 @@ class Bundle:
     """{file name: {"sha256", "bytes"}} of everything but engines/."""
     gates: dict[str, dict[str, Any]]
     """{precision: {"passed": bool, "checks": [{"name", "value", "limit", "passed"}], ...}}."""
-    choice: Choice | None = None
+    choice: ProductionChoice | None = None
     """In production, what `benchmarks` chose; else None."""
 
     def __post_init__(self) -> None:
@@ -144,7 +144,7 @@ def open_bundle(path: Path) -> Bundle:
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
-        values["choice"] = Choice.from_json(body["choice"], file) if body["choice"] else None
+        values["choice"] = ProductionChoice.from_json(body["choice"], file) if body["choice"] else None
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None

@@ -10,9 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from benchmarks.measure.speed.latency import describe_latency
+from benchmarks.results import (
+    Artifacts,
+    CandidateResult,
+    MachineFacts,
+    Noise,
+    NotMeasured,
+    PackFacts,
+    Protocol,
+    RunResults,
+)
 from core.data.pack import COLUMNS
 from core.files import write_json
 from core.geometry.preprocess import Geometry
+from core.stats import Interval
 from tests.bundles import CLASSES, make_bundle
 
 settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
@@ -101,3 +113,23 @@ def measured_run(tmp_path_factory):
     path = make_run(tmp_path_factory.mktemp("measured") / "runs" / "tiny")
     assert measure.main([str(path), "--backends", "ort", "--quick", *BUSY]) == 0
     return path
+
+
+def result_of(arch="a", precision="fp32", backend="ort", threads=1, *, times_ms=None, **figures):
+    """A row of the results with these times of a frame, whose figures were not measured unless they are given."""
+    times_ms = np.ones((4, 8)) if times_ms is None else times_ms
+    figures = {"accuracy": NotMeasured("not asked"), "why_not": "", **figures}
+    latency = describe_latency(times_ms, times_ms)
+    opened = {"file": f"model.{precision}.onnx"}
+    return CandidateResult(arch, precision, backend, threads, 32, 1000, opened, latency, **figures)
+
+
+def results_of(*rows, labels_n=(0, 1, 2), **parts):
+    """The results of a run with these rows."""
+    machine = MachineFacts("box", "cpu", 1, 1.0, "Linux", "x86_64", "3.11", {}, "", (0.0, 0.0, 0.0))
+    noise = Noise("a", Interval(1, 1), Interval(1, 1), 0.0)
+    parts = {"seeds": NotMeasured("one"), "sustained": NotMeasured("no"), "artifacts": Artifacts({}, {}, ()), **parts}
+    return RunResults(
+        "2026-01-01", "run", True, machine, PackFacts("f", CLASSES, None), np.array(labels_n),
+        Protocol("synthetic://", 8, 1, (), {}), noise, tuple(rows), (), (), **parts,
+    )  # fmt: skip

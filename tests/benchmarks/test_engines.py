@@ -9,10 +9,13 @@ import pytest
 
 from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
-from benchmarks.measure import measured_set, session
+from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import list_candidates
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.profiles import EFFORTS, Effort
+from benchmarks.measure.profiles import PROFILES, Profile
+from benchmarks.measure.speed import runner_process
+from benchmarks.report.results_file import read_reports
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
 from core.errors import CheckError
@@ -22,16 +25,16 @@ from inference.proof import golden_run
 from tests.benchmarks.conftest import BUSY
 from tests.export import fake_trt
 
-SMALL = Effort(corrupted_rows=(3, 3), severities=(1,), strangers=2)
-CHEAP = [*BUSY, "--backends", "trt", "--thin"]
+SMALL = Profile(corrupted_rows=(3, 3), severities=(1,), ood_images=2)
+CHEAP = [*BUSY, "--backends", "trt", "--demo"]
 
 
 @pytest.fixture
 def runtime(monkeypatch):
     """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
-    monkeypatch.setitem(EFFORTS, "thin", SMALL)
-    monkeypatch.setattr(session, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(session, "measure_ages", lambda *_: np.ones(662))
+    monkeypatch.setitem(PROFILES, "demo", SMALL)
+    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_process, "measure_ages", lambda *_: np.ones(662))
     return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
 
 
@@ -40,7 +43,7 @@ def engines_in(folder):
 
 
 def why_not(run):
-    return read_json(run / "report" / "results.json")["candidates"][0]["why_not"]
+    return read_reports(run / "report" / "results.json")[0].results.candidates[0].why_not
 
 
 def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runtime, monkeypatch):
@@ -90,11 +93,9 @@ def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypa
 
 def test_an_engine_that_cannot_be_built_is_listed_with_its_reason(small_run, runtime, monkeypatch):
     monkeypatch.setattr(fake_trt.Builder, "build_serialized_network", lambda *_: None)
-    assert measure.main([str(small_run), *BUSY, "--backends", "ort", "trt", "--thin"]) == 0
-    rows = read_json(small_run / "report" / "results.json")["unmeasured"]
-    assert [(r["arch"], r["precision"], r["backend"]) for r in rows if "cannot build" in r["reason"]] == [
-        ("tiny_a", "fp32", "trt")
-    ]
+    assert measure.main([str(small_run), *BUSY, "--backends", "ort", "trt", "--demo"]) == 0
+    rows = read_reports(small_run / "report" / "results.json")[0].results.unmeasured
+    assert [(r.arch, r.precision, r.backend) for r in rows if "cannot build" in r.reason] == [("tiny_a", "fp32", "trt")]
 
 
 def test_engines_of_other_seeds_are_built_before_anything_is_measured(small_run, runtime, monkeypatch):
@@ -125,9 +126,9 @@ def test_an_engine_that_fits_is_not_built_again_and_batches_add_up(small_run, ru
 def test_production_takes_no_engine_that_is_not_proved(small_run, runtime):
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     candidate = list_candidates({"tiny_a": bundle}, ["trt"], [1])[0]
-    engine = trt.build(bundle, "fp32")
+    engine, choice = trt.build(bundle, "fp32"), ProductionChoice("fp32", "trt", 1, this_machine())
     with pytest.raises(CheckError, match="is not proved: run `python -m inference verify"):
-        write_production(small_run / "production", candidate, {"synthetic": True}, "", measured=engine.name)
+        write_production(small_run / "production", candidate.bundle, choice, engine.name, {})
     assert not [path for path in small_run.iterdir() if "production" in path.name]
 
 

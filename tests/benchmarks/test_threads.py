@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.choose.policy import Policy
 from benchmarks.commands import measure
 from benchmarks.measure import threads
 from benchmarks.measure.candidates import open_bundles
-from benchmarks.measure.speed.latency import Samples
+from benchmarks.measure.speed.latency import describe_latency
 from benchmarks.measure.threads import best_count, candidates_by_threads, counts
-from benchmarks.results import compare_precisions
 from core.data.run_dir import open_run
 
 
@@ -25,7 +23,7 @@ def timed(monkeypatch):
     def take_turns(paths, frames, *, samples):
         opened = [path.classifier.backend.describe()["threads"] for path in paths]
         timed.append(opened)
-        return [Samples(ms := np.full((1, 8), {1: 3.0, 2: 1.0, 4: 2.0}[count]), ms) for count in opened]
+        return [describe_latency(ms := np.full((1, 8), {1: 3.0, 2: 1.0, 4: 2.0}[count]), ms) for count in opened]
 
     monkeypatch.setattr(threads, "cores", lambda: 4)
     monkeypatch.setattr(threads, "take_turns", take_turns)
@@ -33,14 +31,14 @@ def timed(monkeypatch):
 
 
 def test_without_a_count_each_candidate_gets_the_one_that_is_measured_to_be_its_best(small_run, timed):
-    asked = measure.request_of(measure.parse([str(small_run)]), Policy()).threads
+    asked = measure.request_of(measure.parse([str(small_run)])).threads
     found = candidates_by_threads(open_bundles(open_run(small_run)), ["ort", "openvino"], asked, [])
     assert [candidate.name for candidate in found] == ["tiny_a fp32 ort x2", "tiny_a fp32 openvino x2"]
     assert timed == [[1, 2, 4], [1, 2, 4]]
 
 
 def test_given_counts_are_candidates_each_and_nothing_is_timed_for_them(small_run, timed):
-    asked = measure.request_of(measure.parse([str(small_run), "--threads", "1", "4"]), Policy()).threads
+    asked = measure.request_of(measure.parse([str(small_run), "--threads", "1", "4"])).threads
     found = candidates_by_threads(open_bundles(open_run(small_run)), ["ort"], asked, [])
     assert [candidate.threads for candidate in found] == [1, 4]
     assert not timed
@@ -50,19 +48,6 @@ def test_a_device_that_is_no_cpu_has_no_count_to_measure(small_run, timed, monke
     monkeypatch.setattr("inference.backends.null.NullBackend.describe", lambda self: {"device": "a GPU"})
     (found,) = candidates_by_threads(open_bundles(open_run(small_run)), ["null"], None, [])
     assert (found.threads, timed) == (1, [])
-
-
-def test_int8_is_compared_with_fp32_where_their_best_counts_differ():
-    rows = [
-        {"name": name, "arch": "a", "backend": "ort", "precision": precision, "threads": count, "predicted": None}
-        for name, precision, count in (("full", "fp32", 2), ("small", "int8", 1))
-    ]
-    times = np.ones((4, 8))
-    compare_precisions(
-        {"test": {"labels": ""}, "candidates": rows},
-        {"full": Samples(2 * times, times), "small": Samples(times, times)},
-    )
-    assert rows[1]["against_fp32"]["time_ratio"] == 0.5
 
 
 @given(st.dictionaries(st.integers(1, 64), st.floats(0.01, 100), min_size=1, max_size=7))

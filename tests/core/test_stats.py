@@ -24,7 +24,7 @@ from core.stats import (
     pick_balanced,
     poisson_interval,
     risk_coverage,
-    summarise,
+    summarize,
     tango_score,
     wilson,
 )
@@ -188,9 +188,9 @@ def test_the_bound_is_the_highest_rank_that_scipys_binomial_allows(percentile, n
 
 
 def test_percentiles_are_not_claimed_from_too_few_samples():
-    few = summarise(np.arange(63.0))
-    assert (few["p90"], few["p99"], few["p99_9"]) == (None, None, None)
-    assert summarise(np.arange(662.0))["p99"] == pytest.approx(np.quantile(np.arange(662.0), 0.99))
+    few = summarize(np.arange(63.0))
+    assert (few.p90, few.p99, few.p99_9) == (None, None, None)
+    assert summarize(np.arange(662.0)).p99 == pytest.approx(np.quantile(np.arange(662.0), 0.99))
 
 
 def test_the_bootstrap_interval_of_a_ratio_covers_it():

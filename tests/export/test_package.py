@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.bundle.choice import Choice, this_machine
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import onnx_name, open_bundle
 from core.data.run_dir import open_run
 from core.errors import InputError
@@ -29,7 +29,7 @@ def produced(exported, tmp_path_factory):
     shutil.copytree(exported, path)
     shutil.copytree(path / runs.ARCH / "bundle", path / "production")
     bundle = open_bundle(path / "production")
-    replace(bundle, choice=Choice("int8", "ort", 1, this_machine())).save()
+    replace(bundle, choice=ProductionChoice("int8", "ort", 1, this_machine())).save()
     return path
 
 

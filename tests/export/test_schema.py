@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from core.bundle import contract
-from core.bundle.choice import Choice, this_machine
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import INPUT, PRECISIONS, SCHEMA, Bundle
 from core.geometry.preprocess import KERNELS, SIZE_RANGE_PX
 from tests.bundles import make_bundle
@@ -37,7 +37,7 @@ def test_a_bundle_without_gates_facts_is_valid(tmp_path, schema):
 
 
 def test_a_chosen_bundle_is_valid(tmp_path, schema):
-    chosen = replace(make_bundle(tmp_path / "bundle"), choice=Choice("int8", "ort", 2, this_machine()))
+    chosen = replace(make_bundle(tmp_path / "bundle"), choice=ProductionChoice("int8", "ort", 2, this_machine()))
     Draft202012Validator(schema).validate(chosen.as_json())
 
 

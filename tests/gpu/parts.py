@@ -107,7 +107,8 @@ def try_backends(work: Work) -> Figures:
         raise CheckError(f"no bundle was exported: {exported['failed'][0]}")
     report = run / "report" / "results.json"
     run_module("benchmarks", run, "--quick", "--threads", 1, codes=(0, 1), leaves=report)  # 1: none fits the policy
-    results = json.loads(report.read_text(encoding="utf-8"))
+    (device,) = json.loads(report.read_text(encoding="utf-8"))["devices"]
+    results = device["results"]
     names = ("frame_ms", "engine_ms")
     yield "latency", {row["name"]: {name: row["latency"][name] for name in names} for row in results["candidates"]}
     yield (

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.measure.candidates import list_unmeasured, runnable
-from core.bundle.choice import Choice, this_machine
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.engine_manifest import load
 from core.errors import DeviceError, InputError
 from inference import backends
@@ -85,7 +85,7 @@ def test_the_benchmark_lists_it_and_goes_on_with_those_that_run(bundle, hopper, 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, "ort"), ("fp32", "ort")])
 def test_run_without_a_backend_takes_the_next_when_the_chosen_one_is_not_here(bundle, hopper, capsys, asked, taken):
-    chosen = replace(bundle, choice=Choice("fp32", "trt", 1, this_machine()))
+    chosen = replace(bundle, choice=ProductionChoice("fp32", "trt", 1, this_machine()))
     assert pick_backend_and_precision(chosen, None, asked) == (taken, "fp32")
     assert "the backend trt is not available (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
     assert pick_backend_and_precision(chosen, "trt", None) == ("trt", "fp32"), "who names one gets that one"

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from core.geometry.frame import Bytes
 
-SEVERITIES = (1, 2, 3, 4, 5)
 Floats = NDArray[np.float32]
 Picture = Any
 """An array of whatever type of number came out; `corrupt` rounds it."""

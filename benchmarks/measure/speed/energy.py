@@ -1,4 +1,4 @@
-"""Energy of a frame, where the machine counts joules or meters watts; else it is not measured."""
+"""The energy of a frame, where the machine counts joules or meters watts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METER_EVERY_S = 0.1
 def measure_energies(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Return {name: millijoules a frame} of the whole machine under each load, back to back; {} without a meter.
+    """Return {name: millijoules a frame} of the whole machine under each one's load, back to back; {} without a meter.
 
     A counter of joules is read before and after; else the watts are averaged over the time.
     """

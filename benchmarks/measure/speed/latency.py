@@ -1,9 +1,8 @@
-"""Latency of candidates, interleaved: each takes its turn in every round, so that heat and neighbours are shared."""
+"""Latency of candidates, interleaved: each takes its turn in every round, so that heat and neighbors are shared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, cycle, islice
 from time import monotonic_ns, perf_counter_ns
@@ -11,9 +10,10 @@ from time import monotonic_ns, perf_counter_ns
 import numpy as np
 
 from benchmarks.measure.frames import EGO
+from benchmarks.results import Latency, Noise
 from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes, Frame, Relative
-from core.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count
+from core.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count, summarize
 from core.timing import interleave
 from inference.backends import Backend
 from inference.frame.processor import FrameProcessor
@@ -21,35 +21,10 @@ from inference.frame.regions import Zones
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
-"""Untimed: a neighbour's turn has just emptied the caches, a camera's stream has not."""
+"""Untimed calls before: the turn of another has just emptied the caches, which a camera's stream does not do."""
 SAMPLES = early_stopping_count(0.99)
 FRAME_NS = 33_333_333
 """Of the clock that smoothing goes by: a camera of 30 frames/s."""
-SAME_WITHIN = 0.025
-"""Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Durations of one candidate in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
-
-    frame_ms: Floats
-    """All that the runner does with a frame between its source and its sinks."""
-    engine_ms: Floats
-    """The engine's call alone."""
-
-    @property
-    def rounds_ms(self) -> Floats:
-        """The median frame time of each round."""
-        return np.asarray(np.median(self.frame_ms, axis=1), np.float64)
-
-    @property
-    def undisturbed_ms(self) -> Floats:
-        """The lower quartile of each round's frame times: a neighbour only ever adds time, so it is the least touched.
-
-        On a core that four others use, its interval of a ratio is a tenth as wide as that of medians.
-        """
-        return np.asarray(np.quantile(self.frame_ms, 0.25, axis=1), np.float64)
 
 
 def zone_processor(bundle: Bundle, backend: Backend, zones: Mapping[str, Relative] = EGO) -> FrameProcessor:
@@ -69,14 +44,14 @@ def take_turns(
     samples: int = SAMPLES,
     seed: int = 0,
     on_round: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Samples]:
+) -> list[Latency]:
     """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
     rounds = -(-samples // CALLS_PER_TURN)
     taken: list[Floats] = []
     for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first warms up
         taken.append(times_ms)
         on_round(len(taken), rounds)
-    return [Samples(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
+    return [describe_latency(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
 
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
@@ -100,49 +75,18 @@ def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
     return times_ms
 
 
-@dataclass(frozen=True)
-class Noise:
-    """What the run says of itself: an A/A pair's verdict and the spread between rounds."""
-
-    ratio: Interval
-    """Bootstrap interval of the undisturbed time of a candidate's twin over the candidate's own: the verdict."""
-    median_ratio: Interval
-    """The same of their medians, which candidates are ranked by: the floor."""
-    spread: float
-    """The largest coefficient of variation of a candidate's round medians."""
-
-    @property
-    def same(self) -> bool:
-        """Whether the A/A pair was found to be the same: false only when its interval is wholly outside."""
-        return is_same(self.ratio)
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the whole table is marked."""
-        return not self.same or self.spread > SAME_WITHIN
-
-    @property
-    def floor(self) -> float:
-        """The relative difference that this run cannot tell from nothing."""
-        return max(floor_of(self.ratio), floor_of(self.median_ratio))
+def describe_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
+    """Return the latency of times in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
+    return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), np.round(frame_ms, 5))
 
 
-def floor_of(ratio: Interval) -> float:
-    """Return the relative difference that an A/A pair of this interval cannot tell from nothing."""
-    return max(ratio.high - 1, 1 - ratio.low, SAME_WITHIN)
-
-
-def is_same(ratio: Interval) -> bool:
-    """Say whether an interval of a ratio touches 1 +- SAME_WITHIN."""
-    return ratio.low <= 1 + SAME_WITHIN and ratio.high >= 1 / (1 + SAME_WITHIN)
-
-
-def compare(reference: Samples, rival: Samples) -> Interval:
+def compare(reference: Latency, rival: Latency) -> Interval:
     """Return the interval of the rival's undisturbed frame time over the reference's, paired by round."""
     return bootstrap_ratio(reference.undisturbed_ms, rival.undisturbed_ms)
 
 
-def judge_noise(reference: Samples, twin: Samples, everyone: Sequence[Samples]) -> Noise:
-    """Judge the run by its A/A pair and by the spread of its rounds."""
-    spread = max(coefficient_of_variation(samples.rounds_ms) for samples in everyone)
-    return Noise(compare(reference, twin), bootstrap_ratio(reference.rounds_ms, twin.rounds_ms), spread)
+def measure_noise(control: str, first: Latency, second: Latency, everyone: Sequence[Latency]) -> Noise:
+    """Measure the noise of a run by its A/A control (the candidate `control`, opened twice) and by its rounds."""
+    first_ms, second_ms = (np.median(one.rounds_ms, axis=1) for one in (first, second))
+    spread = max(coefficient_of_variation(np.median(one.rounds_ms, axis=1)) for one in everyone)
+    return Noise(control, compare(first, second), bootstrap_ratio(first_ms, second_ms), spread)

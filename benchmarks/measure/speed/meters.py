@@ -29,10 +29,10 @@ def read_meters() -> dict[str, float]:
     return {name: round(value, 3) for name, value in {**_cpu(), **_jetson(), **_nvidia()}.items()}
 
 
-def describe_meters(meters: dict[str, float]) -> str | None:
-    """Return the readings in words, or None without one."""
+def describe_meters(meters: dict[str, float]) -> str:
+    """Return the readings in words, nothing without one."""
     units = {"clock_mhz": "MHz", "temperature_c": "°C", "power_w": "W"}
-    return ", ".join(f"{value:g} {units[name]}" for name, value in meters.items()) or None
+    return ", ".join(f"{value:g} {units[name]}" for name, value in meters.items())
 
 
 def _cpu() -> dict[str, float]:

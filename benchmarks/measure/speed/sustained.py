@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from benchmarks.measure.speed.latency import time_rounds
 from benchmarks.measure.speed.meters import read_meters
+from benchmarks.results import RankChange, Sustained, Window
 from core.geometry.frame import Bytes
 from core.stats import Floats
 from inference.frame.processor import FrameProcessor
@@ -22,17 +22,11 @@ WINDOWS = 24
 """Points of a curve; at 10 minutes one is 25 s."""
 METER_EVERY_S = 1.0
 
-Window = dict[str, Any]
-
 
 def sustain(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], minutes: float, *, windows: int = WINDOWS
-) -> dict[str, Any]:
-    """Time the processors, interleaved, for so many minutes.
-
-    Returns {"minutes", "meters": the names of what has a meter, "windows": [{"minute": its end, "p50_ms": {name},
-    "meters": {name: mean}}]}. A window holds one round at least.
-    """
+) -> tuple[Window, ...]:
+    """Time the processors, interleaved, for so many minutes, window by window. A window holds one round at least."""
     turns = time_rounds(list(processors.values()), frames)
     rows: list[Window] = []
     started = last_read = perf_counter()
@@ -45,12 +39,12 @@ def sustain(
             if perf_counter() - last_read >= METER_EVERY_S:
                 readings.append(read_meters())
                 last_read = perf_counter()
-        medians = np.median(np.concatenate(rounds, axis=1), axis=1)
-        p50_ms = {name: float(value) for name, value in zip(processors, medians, strict=True)}
-        rows.append({"minute": (perf_counter() - started) / 60, "p50_ms": p50_ms, "meters": average(readings)})
+        medians = np.median(np.concatenate(rounds, axis=1), axis=1).tolist()
+        p50_ms = dict(zip(processors, medians, strict=True))
+        rows.append(Window((perf_counter() - started) / 60, p50_ms, average(readings)))
         readings = readings[-1:]
-        log.info(f"sustained: minute {rows[-1]['minute']:.1f} of {minutes:g}")
-    return {"minutes": minutes, "meters": sorted({name for row in rows for name in row["meters"]}), "windows": rows}
+        log.info(f"sustained: minute {rows[-1].minute:.1f} of {minutes:g}")
+    return tuple(rows)
 
 
 def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -59,20 +53,17 @@ def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([r[name] for r in readings if name in r])) for name in names}
 
 
-def find_overtakings(windows: Sequence[Window], noise_floor: float) -> list[dict[str, Any]]:
-    """Return each first time that two candidates changed places by more than the noise, {"minute", "faster", "slower"}.
-
-    "faster" was the slower of the two in the first window.
-    """
+def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[RankChange, ...]:
+    """Return each first time that two candidates changed places by more than the noise."""
     found = []
-    first = windows[0]["p50_ms"]
+    first = windows[0].p50_ms
     for one, other in combinations(sorted(first, key=lambda name: (first[name], name)), 2):
         if first[one] * (1 + noise_floor) >= first[other]:
             continue
-        late = (w for w in windows[1:] if w["p50_ms"][other] * (1 + noise_floor) < w["p50_ms"][one])
+        late = (w for w in windows[1:] if w.p50_ms[other] * (1 + noise_floor) < w.p50_ms[one])
         if (window := next(late, None)) is not None:
-            found.append({"minute": window["minute"], "faster": other, "slower": one})
-    return sorted(found, key=lambda event: event["minute"])
+            found.append(RankChange(window.minute, other, one))
+    return tuple(sorted(found, key=lambda change: change.minute))
 
 
 def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
@@ -80,31 +71,23 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
     quarter = max(1, len(windows) // 4)
 
     def level(part: Sequence[Window], name: str) -> float:
-        return float(np.median([window["p50_ms"][name] for window in part]))
+        return float(np.median([window.p50_ms[name] for window in part]))
 
-    return {name: level(windows[-quarter:], name) / level(windows[:quarter], name) for name in windows[0]["p50_ms"]}
+    return {name: level(windows[-quarter:], name) / level(windows[:quarter], name) for name in windows[0].p50_ms}
 
 
-def describe_sustained(body: dict[str, Any], noise_floor: float) -> dict[str, Any]:
-    """Return results.json's part: the windows with the drift, the overtakings and one sentence on them."""
-    windows = body["windows"]
-    drift, events = measure_drift(windows), find_overtakings(windows, noise_floor)
+def describe_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
+    """Return the windows with the drift, the changes of rank and one sentence on them."""
+    drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
     most = max(drift, key=lambda name: drift[name])
-    first, last = (sorted(w["p50_ms"], key=lambda n: w["p50_ms"][n]) for w in (windows[0], windows[-1]))
     order = (
-        f"{len(events)} pair{'s' * (len(events) > 1)} changed places by more than the noise, first"
-        f" {events[0]['faster']} before {events[0]['slower']} at minute {events[0]['minute']:.1f}"
-        if events
+        f"{len(changes)} pair{'s' * (len(changes) > 1)} changed places by more than the noise, first"
+        f" {changes[0].faster} before {changes[0].slower} at minute {changes[0].minute:.1f}"
+        if changes
         else "no two changed places by more than the noise"
     )
     sentence = (
-        f"Over {body['minutes']:g} minutes of load {order}; from the first quarter to the last {most} changed most, to"
+        f"Over {minutes:g} minutes of load {order}; from the first quarter to the last {most} changed most, to"
         f" {drift[most]:.3f} of its time."
     )
-    return {
-        **body,
-        "drift": drift,
-        "overtakings": events,
-        "order": {"first": first, "last": last},
-        "sentence": sentence,
-    }
+    return Sustained(minutes, windows, drift, changes, sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ import numpy as np
 from benchmarks.measure.frames import SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import show_progress
-from benchmarks.measure.speed.latency import Samples, compare, take_turns, zone_processor
+from benchmarks.measure.speed.latency import compare, take_turns, zone_processor
+from benchmarks.results import Latency
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
+from core.codec import to_json
 from core.errors import check_positive
 from core.geometry.frame import Relative
 from core.geometry.preprocess import KERNELS
+from core.stats import Interval
 from core.synthetic import ZONES
 from inference.backends import open_backend
 from inference.frame.processor import FrameProcessor
@@ -39,21 +42,35 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--samples", type=int, default=480, help="frames of each row and number of zones")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    check_positive(samples=options.samples, threads=min(options.threads))
-    bundle = by_kernel(open_bundle(options.bundle), options.kernel)
-    rows = measure(bundle, options.backends, options.precision, options.threads, options.samples)
-    if options.json:
+    args = parser.parse_args(arguments)
+    check_positive(samples=args.samples, threads=min(args.threads))
+    bundle = by_kernel(open_bundle(args.bundle), args.kernel)
+    rows = measure(bundle, args.backends, args.precision, args.threads, args.samples)
+    if args.json:
         facts = {"size_px": SIZE_PX, "kernel": bundle.geometry.kernel, "zones": [1, len(ZONES)]}
-        print(json.dumps({**facts, "machine": describe_machine(), "rows": rows}))
+        print(json.dumps(to_json({**facts, "machine": describe_machine(), "rows": rows})))
         return
     print("backend    precision  threads  frames/s  1 zone ms  3 zones ms  ratio (95%)")
     for row in rows:
-        low, high = row["ratio_interval"]
         print(
-            f"{row['backend']:10} {row['precision']:10} {row['threads']:7}  {row['frames_per_s']:8.0f}"
-            f"  {row['one_ms']:9.3f}  {row['three_ms']:10.3f}  {row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+            f"{row.backend:10} {row.precision:10} {row.threads:7}  {row.frames_per_s:8.0f}"
+            f"  {row.one_ms:9.3f}  {row.three_ms:10.3f}  {row.ratio:.2f} ({row.ratio_interval.low:.2f} to"
+            f" {row.ratio_interval.high:.2f})"
         )
+
+
+@dataclass(frozen=True)
+class HotPath:
+    """The medians of one zone and of three, and the ratio of their undisturbed times with its interval."""
+
+    backend: str
+    precision: str
+    threads: int
+    frames_per_s: float
+    one_ms: float
+    three_ms: float
+    ratio: float
+    ratio_interval: Interval
 
 
 def by_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
@@ -63,24 +80,23 @@ def by_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
 
 def measure(
     bundle: Bundle, backends: list[str], precision: str | None, threads: list[int], samples: int
-) -> list[dict[str, Any]]:
+) -> list[HotPath]:
     """Return a row for the null backend and one a backend and thread count; all take turns, one and three zones too."""
-    facts, processors = list[dict[str, Any]](), list[FrameProcessor]()
+    opened, processors = list[dict[str, Any]](), list[FrameProcessor]()
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
             for zones in (ONE, ZONES):
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 processors.append(zone_processor(bundle, backend, zones))
-            facts.append({key: backend.describe()[key] for key in ("backend", "precision", "threads")})
+            opened.append(backend.describe())
         taken = take_turns(processors, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
-    pairs = zip(facts, taken[::2], taken[1::2], strict=True)
-    return [fact | describe(one, three) for fact, one, three in pairs]
+    return [describe(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
 
 
-def describe(one: Samples, three: Samples) -> dict[str, Any]:
-    """Return the medians, and the ratio of the undisturbed times with its interval."""
-    one_ms, three_ms = float(np.median(one.frame_ms)), float(np.median(three.frame_ms))
+def describe(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
+    """Return the row of an open backend, from the times of one zone and of three."""
+    one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
     ratio = float(np.median(three.undisturbed_ms / one.undisturbed_ms))
-    times = {"frames_per_s": 1000 / one_ms, "one_ms": one_ms, "three_ms": three_ms}
-    return {**times, "ratio": ratio, "ratio_interval": list(compare(one, three))}
+    named = facts["backend"], facts["precision"], facts["threads"]
+    return HotPath(*named, 1000 / one_ms, one_ms, three_ms, ratio, compare(one, three))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,38 +10,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from benchmarks.choose.choice import choose
 from benchmarks.choose.gate import compare_results
+from benchmarks.choose.policy import Policy
 from benchmarks.commands import gate
-from benchmarks.results import decode_classes, encode_classes
+from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
 from core.errors import CheckError
-from core.files import read_json, write_json
-from core.stats import difference_interval
+from core.stats import Interval, difference_interval
 
 
 @pytest.fixture(scope="module")
 def results(measured_run):
-    return read_json(measured_run / "report" / "results.json")
+    return read_reports(measured_run / "report" / "results.json")[0].results
 
 
 def failures(before, now):
     return [case.name for case in compare_results(before, now) if case.failure]
 
 
-def spoil(results, part, name="tiny_a fp32 ort x1"):
-    """Return results in which `name` has another `part` of its right rows wrong."""
-    body = copy.deepcopy(results)
-    row = next(row for row in body["candidates"] if row["name"] == name)
-    labels, said = decode_classes(body["test"]["labels"]), decode_classes(row["predicted"])
-    right = np.flatnonzero(labels == said)[: round(part * len(labels))]
-    said[right] = (labels[right] + 1) % len(body["pack"]["classes"])
-    row["predicted"], hits = encode_classes(said), int((said == labels).sum())
-    row["accuracy"] |= {"hits": hits, "top1": hits / len(labels)}
-    return body
+def with_row(results, number, **figures):
+    """Return the results with other figures of one candidate."""
+    rows = list(results.candidates)
+    rows[number] = replace(rows[number], **figures)
+    return replace(results, candidates=tuple(rows))
+
+
+def spoil(results, part):
+    """Return results in which the first candidate has another `part` of its right rows wrong."""
+    labels, accuracy = results.labels_n, results.candidates[0].accuracy
+    answers = accuracy.predicted_n.copy()
+    right = np.flatnonzero(labels == answers)[: round(part * len(labels))]
+    answers[right] = (labels[right] + 1) % len(results.pack.classes)
+    hits = int((answers == labels).sum())
+    worse = replace(accuracy, predicted_n=answers, hits=hits, top1=hits / len(labels))
+    return with_row(results, 0, accuracy=worse)
+
+
+def slowed(results, factor):
+    latency = results.candidates[0].latency
+    p50 = factor * latency.frame_ms.p50
+    return with_row(results, 0, latency=replace(latency, frame_ms=replace(latency.frame_ms, p50=p50)))
 
 
 def test_the_same_results_pass(results):
     cases = compare_results(results, results)
-    assert len(cases) == 2 * len(results["candidates"])
+    assert len(cases) == 2 * len(results.candidates)
     assert not [case for case in cases if case.failure or case.skipped]
 
 
@@ -52,7 +65,7 @@ def test_a_significant_loss_fails_and_one_row_does_not(results):
 
 
 def test_other_rows_are_compared_as_independent(results):
-    other = {**spoil(results, 0.3), "pack": {**results["pack"], "fingerprint": "another"}}
+    other = replace(spoil(results, 0.3), pack=replace(results.pack, fingerprint="another"))
     case = next(c for c in compare_results(results, other) if c.name == "tiny_a fp32 ort x1 accuracy")
     assert "other rows" in case.said
     assert case.failure
@@ -60,30 +73,27 @@ def test_other_rows_are_compared_as_independent(results):
 
 @pytest.mark.parametrize(("factor", "fails"), [(0.5, False), (1.05, False), (1.3, True)])
 def test_time_fails_only_beyond_the_noise_of_both(results, factor, fails):
-    before, now = copy.deepcopy(results), copy.deepcopy(results)
-    before["noise"]["floor"] = now["noise"]["floor"] = 0.05
-    now["candidates"][0]["latency"]["frame_ms"]["p50"] *= factor
-    assert bool(failures(before, now)) is fails
+    noise = replace(results.noise, ratio=Interval(0.96, 1.05), median_ratio=Interval(1.0, 1.0))
+    before = replace(results, noise=noise)
+    assert bool(failures(before, slowed(before, factor))) is fails
 
 
 def test_another_machine_is_not_compared_in_time(results):
-    now = copy.deepcopy(results)
-    now["machine"]["name"] = "the other box"
-    now["candidates"][0]["latency"]["frame_ms"]["p50"] *= 10
+    now = slowed(replace(results, machine=replace(results.machine, name="the other box")), 10)
     cases = compare_results(results, now)
     assert [c.name for c in cases if c.failure] == []
-    assert len([c for c in cases if c.skipped]) == len(results["candidates"])
+    assert len([c for c in cases if c.skipped]) == len(results.candidates)
 
 
 def test_a_candidate_that_is_gone_fails(results):
-    now = {**results, "candidates": results["candidates"][1:]}
-    assert failures(results, now) == [results["candidates"][0]["name"]]
+    now = replace(results, candidates=results.candidates[1:])
+    assert failures(results, now) == [results.candidates[0].name]
 
 
 def test_a_loss_is_exit_1_and_said(results, measured_run, tmp_path, capsys):
-    write_json(tmp_path / "now.json", spoil(results, 0.3))
+    write_reports(tmp_path, [DeviceReport(spoil(results, 0.3), choose(results, Policy()))])
     with pytest.raises(CheckError, match="tiny_a fp32 ort x1 accuracy: loss"):
-        gate.main([str(tmp_path / "now.json"), "--baseline", str(measured_run)])
+        gate.main([str(tmp_path / "results.json"), "--baseline", str(measured_run)])
     assert "FAILED" in capsys.readouterr().out
     gate.main([str(measured_run), "--baseline", str(measured_run)])
 

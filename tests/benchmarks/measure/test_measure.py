@@ -1,4 +1,4 @@
-"""The whole judge on a tiny run: rows, report, production, and what is refused."""
+"""The whole benchmark on a tiny run: rows, report, production, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.choose.policy import Policy
 from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
-from benchmarks.measure import session
 from benchmarks.measure.accuracy import check_same_data, classify_rows, predict, score
 from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
-from benchmarks.measure.profiles import Effort
-from benchmarks.results import decode_classes, encode_classes
-from core.bundle.choice import Choice, this_machine
+from benchmarks.measure.profiles import Profile
+from benchmarks.measure.speed import runner_process
+from benchmarks.report.results_file import read_reports
+from benchmarks.results import NotMeasured
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
@@ -59,12 +61,12 @@ def test_accuracy_is_that_of_the_plain_count(classifier, pack):
     predictions = predict(classifier, pack)
     body = score(predictions, pack.classes)
     labels, said = predictions.labels_n.tolist(), predictions.predicted_n.tolist()
-    assert body["top1"] == sum(a == b for a, b in zip(labels, said, strict=True)) / len(labels)
-    assert np.sum(body["confusion"]) == len(labels) == len(pack.rows("test"))
+    assert body.top1 == sum(a == b for a, b in zip(labels, said, strict=True)) / len(labels)
+    assert np.sum(body.confusion) == len(labels) == len(pack.rows("test"))
     for i, name in enumerate(pack.classes):
-        assert body["recalls"][name]["n"] == labels.count(i)
-        assert body["confusion"][i][i] == sum(a == b == i for a, b in zip(labels, said, strict=True))
-    assert 1 / 3 < body["top1"] < 1, "the tiny pack must leave something to choose"
+        assert body.recalls[name].n == labels.count(i)
+        assert body.confusion[i, i] == sum(a == b == i for a, b in zip(labels, said, strict=True))
+    assert 1 / 3 < body.top1 < 1, "the tiny pack must leave something to choose"
 
 
 def test_another_pack_is_refused(run_folder, pack):
@@ -86,50 +88,92 @@ def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder)
     facts = {"runtime": "tensorrt_rtx", "precision": "int8", "target": "sm86", "state": "built"}
     write_json(bundle / "engines" / "int8.tensorrt_rtx.sm86.engine.json", facts)
     rows = list_unmeasured(open_bundles(open_run(run_folder)), ["ort"])
-    assert [(r.arch, r.precision, r.backend) for r in rows if r.facts] == [("tiny_a", "int8", "trt")]
-    assert not [r for r in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"]) if r.facts]
+    assert [(r.arch, r.precision, r.reason.split(";")[0]) for r in rows if r.backend == "trt"] == [
+        ("tiny_a", "int8", "its engine is built by tensorrt_rtx None for sm86")
+    ]
+    assert "trt" not in {row.backend for row in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"])}
 
 
-@pytest.mark.parametrize("known", [None, {"p50": 1.0}])
-def test_what_goes_to_the_car_has_its_ages_and_is_driven_once(run_folder, monkeypatch, known):
-    candidate = list_candidates(open_bundles(open_run(run_folder)), ["ort"], [1])[0]
-    results = {"protocol": {"source": "synthetic://"}, "candidates": [{"name": candidate.name, "age_ms": known}]}
-    drives = []
-    monkeypatch.setattr(session, "measure_ages", lambda *asked: (drives.append(asked), np.ones(662))[1])
-    session.add_age_of_chosen(results, candidate, Effort())
-    assert len(drives) == (known is None)
-    assert results["candidates"][0]["age_ms"]["p50"] == 1.0
+@pytest.fixture
+def driven(monkeypatch):
+    """The candidates that the car's own command ran at camera rate; it ran none."""
+    driven = []
+    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_process, "measure_ages", lambda candidate, *_: (driven.append(candidate.name), AGES)[1])
+    return driven
+
+
+AGES = np.full(662, 40.0)
+ASKED = ["--backends", "ort", "--threads", "1"]
+PACED = Profile(paced_frames=662, corrupted_rows=(0, 0), other_size_samples=0)
+
+
+def measure_tiny(run_folder, policy):
+    request = replace(measure.request_of(measure.parse([str(run_folder), *ASKED])), profile=PACED)
+    return measure.measure_and_choose(open_run(run_folder), request, policy)
+
+
+def test_the_front_and_the_winner_are_driven_once_at_camera_rate(run_folder, driven):
+    results, choice = measure_tiny(run_folder, Policy(p99_ms=None))
+    assert sorted(driven) == sorted({*choice.front, choice.chosen})
+    aged = {row.name for row in results.candidates if not isinstance(row.age_ms, NotMeasured)}
+    assert aged == set(driven)
+    assert results.by_name[choice.chosen].age_ms.p50 == 40.0
+
+
+def test_a_policy_that_asks_for_ages_gets_everyones(run_folder, driven):
+    results, choice = measure_tiny(run_folder, Policy(p99_ms=None, age_ms=100))
+    assert sorted(driven) == sorted(results.by_name)
+    assert choice.chosen
+    assert measure_tiny(run_folder, Policy(p99_ms=None, age_ms=30))[1].chosen is None
+
+
+def test_a_winner_that_the_runner_refuses_at_camera_rate_is_replaced(run_folder, driven, monkeypatch):
+    refused = []
+
+    def refuse_the_first(candidate, *_):
+        if not refused:
+            refused.append(candidate.name)
+            raise CheckError("does not run in the car's runner")
+        return AGES
+
+    monkeypatch.setattr(runner_process, "measure_ages", refuse_the_first)
+    results, choice = measure_tiny(run_folder, Policy(p99_ms=None, age_ms=100))
+    assert results.by_name[refused[0]].why_not == "does not run in the car's runner"
+    assert choice.chosen not in (None, refused[0])
 
 
 def test_the_report_has_a_row_a_candidate_and_says_synthetic(measured_run):
     report = measured_run / "report"
-    results = read_json(report / "results.json")
-    assert [row["name"] for row in results["candidates"]] == [
+    ((results, choice),) = [(one.results, one.choice) for one in read_reports(report / "results.json")]
+    assert [row.name for row in results.candidates] == [
         f"{arch} {precision} ort x1" for arch in ("tiny_a", "tiny_b") for precision in ("fp32", "int8")
     ]
-    for row in results["candidates"]:
-        assert row["latency"]["frame_ms"]["n"] >= 662
-        assert row["latency"]["frame_ms"]["p50"] >= row["latency"]["engine_ms"]["p50"] > 0
+    for row in results.candidates:
+        assert row.latency.frame_ms.n == row.latency.rounds_ms.size >= 662
+        assert row.latency.frame_ms.p50 >= row.latency.engine_ms.p50 > 0
     assert (report / "pareto.png").stat().st_size > 5_000
     for page in ("report.html", "report.md"):
         text = (report / page).read_text()
-        assert results["choice"]["sentence"] in text
+        assert choice.sentence in text
         assert "ynthetic data" in text
 
 
 def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
     production = open_bundle(measured_run / "production")
     choice = read_json(measured_run / "production" / "choice.json")
-    row = next(r for r in choice["candidates"] if r["role"] == "chosen")
-    assert production.precisions == (row["precision"],)
-    assert production.choice == Choice(row["precision"], "ort", 1, this_machine())
-    assert production.contract == open_bundle(measured_run / row["arch"] / "bundle").contract
+    chosen = next(r["name"] for r in choice["candidates"] if r["role"] == "chosen")
+    assert chosen == choice["chosen"]
+    arch, precision, *_ = chosen.split()
+    assert production.precisions == (precision,)
+    assert production.choice == ProductionChoice(precision, "ort", 1, this_machine())
+    assert production.contract == open_bundle(measured_run / arch / "bundle").contract
     assert {p.name for p in production.path.iterdir()} == {*production.files, "bundle.json"}
     for name in production.files:
         production.check_file(name)
     assert choice["synthetic"] is True
     assert all(r["why"] for r in choice["candidates"])
-    backend = open_backend("ort", production, row["precision"], threads=1)
+    backend = open_backend("ort", production, precision, threads=1)
     backend.close()
 
 
@@ -165,8 +209,7 @@ def test_nothing_fits_is_exit_1_with_a_report_and_no_production(small_run):
     with pytest.raises(CheckError, match=r"no candidate can go to production.*over the budget of 0\.0001 ms"):
         measure.main([str(small_run), "--backends", "ort", "--quick", "--budget-ms", "0.0001"])
     assert not [p for p in small_run.iterdir() if "production" in p.name]
-    results = read_json(small_run / "report" / "results.json")
-    assert results["choice"]["chosen"] is None
+    assert read_reports(small_run / "report" / "results.json")[0].choice.chosen is None
     assert "no candidate can go to production" in (small_run / "report" / "report.html").read_text()
 
 
@@ -177,8 +220,9 @@ def test_a_damaged_model_never_reaches_production(run_folder):
     damaged = bytearray(file.read_bytes())
     damaged[100] ^= 1
     file.write_bytes(damaged)
+    choice = ProductionChoice("fp32", "ort", 1, this_machine())
     with pytest.raises(InputError, match="not the file that was proved"):
-        write_production(run_folder / "production", candidate, {"synthetic": True}, "")
+        write_production(run_folder / "production", candidate.bundle, choice, file.name, {})
     assert not [p for p in run_folder.iterdir() if "production" in p.name]
 
 
@@ -207,8 +251,3 @@ def test_a_run_without_bundles_says_what_to_do(run_folder):
     shutil.rmtree(run_folder / "tiny_b")
     with pytest.raises(InputError, match="export it first"):
         measure.main([str(run_folder)])
-
-
-def test_predictions_survive_the_json():
-    classes = np.arange(60)
-    np.testing.assert_array_equal(decode_classes(json.loads(json.dumps(encode_classes(classes)))), classes)

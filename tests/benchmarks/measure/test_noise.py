@@ -1,4 +1,4 @@
-"""The judge against itself, twenty times over: twins agree, and a tenth more time is found (`make prove`)."""
+"""The benchmark against itself, twenty times: an A/A control agrees, a tenth more time is found (`make prove`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from time import sleep
 import pytest
 
 from benchmarks.measure.frames import frames_of, synthetic_frames
-from benchmarks.measure.measured_set import open_field
-from benchmarks.measure.speed.latency import SAMPLES, compare, is_same, take_turns, zone_processor
-from benchmarks.studies.loadgen import measure_single, open_front
+from benchmarks.measure.measured_set import open_side_by_side
+from benchmarks.measure.speed.latency import SAMPLES, compare, take_turns, zone_processor
+from benchmarks.results import is_same
+from benchmarks.studies.commands.loadgen import measure_single, open_front
 from core.data.run_dir import open_run
 from inference.backends import open_backend
 from tests.bundles import make_bundle
@@ -41,7 +42,7 @@ def series(bundle, factor):
 
 
 @pytest.mark.prove
-def test_twins_are_found_to_be_the_same(tmp_path):
+def test_a_control_is_found_to_be_the_same(tmp_path):
     same = series(make_bundle(tmp_path / "bundle"), 1.0)
     print(f"A/A: the same in {same} of {RUNS}")
     assert same >= NEEDED
@@ -62,11 +63,9 @@ def test_loadgens_p90_is_ours_within_the_noise():
         pytest.skip("name a measured run: RUN=name")
     run = open_run(Path("runs") / name)
     agreed = []
-    with open_field(open_front(run)) as (opened, _):
+    with open_side_by_side(open_front(run)) as (opened, _):
         for candidate, path in opened:
-            row = measure_single(path, run.open_pack(), frames_of(None))
-            low, high = row["ratio_interval"]
-            print(f"{candidate.name}: LoadGen p90 {row['single_p90_ms']:.3f} ms, ours {row['own_p90_ms']:.3f} ms;")
-            print(f"  ratio {row['ratio']:.3f} ({low:.3f} to {high:.3f}), ours over ours {row['own_interval']}")
-            agreed.append(row["agrees"])
+            row = measure_single(candidate.name, path, frames_of(None))
+            print(row)
+            agreed.append(row.agrees)
     assert all(agreed)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import Policy
 from benchmarks.commands import measure
+from benchmarks.measure.candidates import list_candidates
 from benchmarks.measure.frames import synthetic_frames
-from benchmarks.measure.seeds import find_seeds, judge_seeds
+from benchmarks.measure.seeds import find_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
+from benchmarks.report.results_file import read_reports
+from benchmarks.results import NotMeasured
+from core.codec import to_json
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import read_json, write_json
@@ -46,11 +52,16 @@ def seeded(tmp_path_factory):
             for arch in weights:
                 write_json(folder / name / arch / "metrics.json", {"test": {"accuracy": 0.5 + seed / 10}})
     make_bundle(folder / "mine" / "tiny_a" / "bundle_48", size_px=48, precisions=("fp32",))
-    write_json(folder / "policy.json", SURE.as_json())
+    write_json(folder / "policy.json", to_json(SURE))
     policy = ["--policy", str(folder / "policy.json")]
     load = ["--sustained", "0.005"]
     assert measure.main([str(folder / "mine"), "--backends", "ort", "--quick", *policy, *load]) == 0
     return folder / "mine"
+
+
+@pytest.fixture
+def device(seeded):
+    return read_reports(seeded / "report" / "results.json")[0]
 
 
 def test_runs_beside_it_that_differ_in_the_seed_alone_are_found(seeded):
@@ -63,50 +74,42 @@ def test_runs_beside_it_that_differ_in_the_seed_alone_are_found(seeded):
     assert beside == ["mine1", "mine2"], "what is broken or only begun is passed over"
 
 
-def test_mean_and_sd_are_of_the_very_files_of_every_seed(seeded):
-    results = read_json(seeded / "report" / "results.json")
-    body = results["seeds"]["accuracy"]["tiny_a fp32 ort x1"]
-    own = next(row for row in results["candidates"] if row["name"] == "tiny_a fp32 ort x1")
-    assert body["n"] == 3
-    assert body["values"][0] == body["values"][1] == own["accuracy"]["top1"]
-    assert body["values"][2] < 0.5
-    assert body["sd"] > 0.1
-    assert results["seeds"]["accuracy"]["tiny_b fp32 ort x1"]["sd"] == 0
+def test_mean_and_sd_are_of_the_very_files_of_every_seed(seeded, device):
+    spread = device.choice.seeds.accuracy["tiny_a fp32 ort x1"]
+    own = device.results.by_name["tiny_a fp32 ort x1"]
+    assert spread.n == 3
+    assert spread.values[0] == spread.values[1] == own.accuracy.top1
+    assert spread.values[2] < 0.5
+    assert spread.sd > 0.1
+    assert device.choice.seeds.accuracy["tiny_b fp32 ort x1"].sd == 0
     assert "3 seeds:" in (seeded / "report" / "report.html").read_text()
 
 
-def test_the_choice_that_another_seed_would_not_make_is_said(seeded):
-    results = read_json(seeded / "report" / "results.json")
-    assert results["choice"]["chosen"] == "tiny_a fp32 ort x1"
-    assert [other["chosen"] for other in results["seeds"]["others"]] == ["tiny_a fp32 ort x1", "tiny_b fp32 ort x1"]
-    said = results["seeds"]["sentence"]
+def test_the_choice_that_another_seed_would_not_make_is_said(seeded, device):
+    assert device.choice.chosen == "tiny_a fp32 ort x1"
+    assert [other.chosen for other in device.choice.seeds.choices] == ["tiny_a fp32 ort x1", "tiny_b fp32 ort x1"]
+    said = device.choice.seeds.sentence
     assert "may not hold for another seed" in said
     assert "1 of 2 other seeds (seed 2: tiny_b fp32 ort x1)" in said
     assert said in (seeded / "report" / "report.md").read_text()
-    results["seeds"]["others"].pop()
-    judge_seeds(results, SURE)
-    assert "The choice holds for another seed" in results["seeds"]["sentence"]
+    seeds = replace(device.results.seeds, others=device.results.seeds.others[:1])
+    assert "The choice holds for another seed" in choose(replace(device.results, seeds=seeds), SURE).seeds.sentence
 
 
-def test_the_sustained_run_is_written_and_reported(seeded):
-    body = read_json(seeded / "report" / "results.json")
-    assert body["sustained"]["minutes"] == 0.005
-    assert {name for window in body["sustained"]["windows"] for name in window["p50_ms"]} == {
-        "tiny_a fp32 ort x1",
-        "tiny_b fp32 ort x1",
-    }
-    assert body["sustained"]["sentence"] in (seeded / "report" / "report.html").read_text()
+def test_the_sustained_run_is_written_and_reported(seeded, device):
+    sustained = device.results.sustained
+    assert sustained.minutes == 0.005
+    assert {name for window in sustained.windows for name in window.p50_ms} == set(device.results.by_name)
+    assert sustained.sentence in (seeded / "report" / "report.html").read_text()
 
 
-def test_seeds_without_bundles_still_give_the_spread_of_the_networks(seeded):
-    results = read_json(seeded / "report" / "results.json")
-    results["seeds"]["trained"] = {"tiny_a": 0.5}
-    for other in results["seeds"]["others"]:
-        other["predicted"] = {}
-    judge_seeds(results, SURE)
-    assert results["seeds"]["accuracy"] == {}
-    assert "tiny_a as trained has 60.0 ± 10.0% of the test rows right over 3 seeds" in results["seeds"]["sentence"]
-    assert "export those runs" in results["seeds"]["sentence"]
+def test_seeds_without_bundles_still_give_the_spread_of_the_networks(device):
+    others = tuple(replace(other, predicted_n={}) for other in device.results.seeds.others)
+    seeds = replace(device.results.seeds, trained={"tiny_a": 0.5}, others=others)
+    found = choose(replace(device.results, seeds=seeds), SURE).seeds
+    assert found.accuracy == {}
+    assert "tiny_a as trained has 60.0 ± 10.0% of the test rows right over 3 seeds" in found.sentence
+    assert "export those runs" in found.sentence
 
 
 def test_one_seed_says_that_it_is_one(measured_run):
@@ -126,13 +129,13 @@ def test_a_named_run_that_is_no_other_seed_is_refused(seeded, tmp_path, facts, s
         find_seeds(open_run(seeded), [other])
 
 
-def test_a_bundle_of_another_size_is_timed_and_never_chosen(seeded):
-    assert set(open_other_sizes(open_run(seeded))) == {"tiny_a@48"}
-    assert read_json(seeded / "report" / "results.json")["other_sizes"] == [], "quick leaves them out"
-    frames = synthetic_frames(2, (160, 96))
-    row = measure_other_sizes(open_run(seeded), ["ort"], [1], frames, samples=64)[0]
-    assert (row["name"], row["size_px"], row["selectable"]) == ("tiny_a@48 fp32 ort x1", 48, False)
-    assert "for latency only" in row["why_not"]
-    assert row["accuracy"] is None
-    assert row["latency"]["frame_ms"]["p90"] > 0
-    assert row["latency"]["frame_ms"]["p99"] is None
+def test_a_bundle_of_another_size_is_timed_and_never_chosen(seeded, device):
+    sizes = open_other_sizes(open_run(seeded))
+    assert set(sizes) == {"tiny_a@48"}
+    assert device.results.other_sizes == (), "quick leaves them out"
+    (row,) = measure_other_sizes(list_candidates(sizes, ["ort"], [1]), synthetic_frames(2, (160, 96)), samples=64)
+    assert (row.name, row.size_px, row.selectable) == ("tiny_a@48 fp32 ort x1", 48, False)
+    assert "for latency only" in row.why_not
+    assert isinstance(row.accuracy, NotMeasured)
+    assert row.latency.frame_ms.p90 > 0
+    assert row.latency.frame_ms.p99 is None

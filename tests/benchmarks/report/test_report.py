@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 
-from benchmarks.choose.policy import Policy
+from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
 from benchmarks.measure.accuracy import Predictions, score
 from benchmarks.measure.artifacts import read_history
-from benchmarks.measure.seeds import judge_seeds
 from benchmarks.measure.speed.sustained import describe_sustained
 from benchmarks.report import page
-from benchmarks.report.examples import as_data_uri, list_flipped, list_worst
-from benchmarks.report.render import write_report
-from benchmarks.results import read_results
+from benchmarks.report.examples import list_flipped, list_worst
+from benchmarks.report.render import render
+from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
+from benchmarks.results import (
+    Artifacts,
+    EngineRow,
+    LossInterval,
+    NotMeasured,
+    OutOfDistribution,
+    ParityResult,
+    Robustness,
+    SeedResult,
+    Seeds,
+    Window,
+)
+from core.codec import to_json
 from core.data.pack import open_pack
 from core.errors import InputError
 from core.files import read_json, write_json
+from core.stats import Interval
 from tests.benchmarks.report.browser import CHROMIUM, browse
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -31,62 +44,57 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: insta
 
 
 @pytest.fixture(scope="module")
-def results(measured_run):
-    return read_json(measured_run / "report" / "results.json")
+def device(measured_run):
+    (read,) = read_reports(measured_run / "report" / "results.json")
+    return read
 
 
 @pytest.fixture(scope="module")
-def rich(results, measured_run):
-    """The results of the tiny run with every part that a large run has: curves, ladder, engines, weather, ages."""
-    body = copy.deepcopy(results)
-    body["learning"] = {
-        "tiny_a": {"epoch": [1, 2], "val_accuracy": [0.5, 0.8], "train_loss": [1.0, None], "rate": [1, 0]}
-    }
-    interval = {"value": 0.0, "low_95": -0.01, "high_95": 0.01}
-    rung = {"name": "int8", "split": "test", "rows": 54, "max_dprob": 0.1, "p99_dprob": 0.05, "top1_agreement": 0.98}
-    body["ladder"] = {"tiny_a": [{**rung, "accuracy": 0.8, "accuracy_loss": interval, "flipped": [1]}]}
-    facts = {"precision": "int8", "runtime": "tensorrt_rtx", "version": "1.7", "target": "sm86", "state": "built"}
-    manifest = {**facts, "proved_on": None, "engine_bytes": 9_000_000, "build_seconds": 1.5, "onnx_sha256": "ab" * 32}
-    body["passports"] = [{"arch": "tiny_a", **manifest, "measured": False}]
-    cells = {"fog": [0.9, 0.5], "glare": [0.8, 0.2]}
-    strangers = {"noise": {"auroc": 0.9, "abstained": 0.5, "n": 9}, "known": {"auroc": None, "abstained": 0.1, "n": 9}}
-    for row in body["candidates"]:
-        row["age_ms"] = row["latency"]["frame_ms"]
-        row["robustness"] = {
-            "measured_on": "ort", "rows": 54, "severities": [1, 5], "clean": 0.9, "clean_interval": [0.8, 0.95],
-            "mean": 0.6, "relative": 0.66, "worst_class": {"name": "car", "recall": 0.4}, "cells": cells,
-            "strangers": strangers,
-        }  # fmt: skip
-        row["energy_mj"] = 12.5
-    windows = [
-        {
-            "minute": float(i),
-            "p50_ms": {row["name"]: 1.0 + i / (2 + k) for k, row in enumerate(body["candidates"])},
-            "meters": {"temperature_c": 50.0 + i},
-        }
+def pack(measured_run):
+    """The pack of the tiny run, with a source in its test rows that must not become a tag."""
+    pack = open_pack(measured_run / "pack")
+    return replace(pack, sources_n=np.array([EVIL] * len(pack.labels_n)))
+
+
+def with_rows(device, **figures):
+    """Return the report with these figures of every candidate."""
+    rows = tuple(replace(row, **figures) for row in device.results.candidates)
+    return replace(device, results=replace(device.results, candidates=rows))
+
+
+@pytest.fixture(scope="module")
+def rich(device):
+    """The report of the tiny run with every part that a large run has: curves, engines, corruptions, ages, seeds."""
+    names = [row.name for row in device.results.candidates]
+    flips = ParityResult("int8", "test", 54, 0.1, 0.05, 0.98, 0.8, LossInterval(0.0, -0.01, 0.01), (1,))
+    engine = EngineRow("tiny_a", False, "int8", "tensorrt_rtx", "1.7", "sm86", "built", None, 9_000_000, 1.5, "ab" * 32)
+    curves = {"epoch": (1.0, 2.0), "val_accuracy": (0.5, 0.8), "train_loss": (1.0, None), "rate": (1.0, 0.0)}
+    robustness = Robustness(
+        "ort", 54, (1, 5), 0.9, Interval(0.8, 0.95), 0.6, "car", 0.4, {"fog": (0.9, 0.5), "glare": (0.8, 0.2)},
+        {"noise": OutOfDistribution(9, 0.5, 0.9)}, 0.1,
+    )  # fmt: skip
+    windows = tuple(
+        Window(float(i), {name: 1.0 + i / (2 + k) for k, name in enumerate(names)}, {"temperature_c": 50.0 + i})
         for i in range(8)
-    ]
-    body["sustained"] = describe_sustained(
-        {"minutes": 8.0, "meters": ["temperature_c"], "windows": windows}, noise_floor=0.01
     )
-    body["other_sizes"] = [{**body["candidates"][0], "name": "tiny_a@64 fp32 ort x1", "why_not": "for latency only"}]
-    others = {row["name"]: row["predicted"] for row in body["candidates"]}
-    body["seeds"] = {
-        "seed": 0,
-        "trained": {"tiny_a": 0.8},
-        "others": [{"run": "other", "seed": 1, "predicted": others, "trained": {"tiny_a": 0.7}}],
-    }
-    judge_seeds(body, Policy.from_json(body["policy"]))
-    body["flipped"] = [{"row": 1, "source": EVIL, "label": "car", "flipped_by": ["tiny_a int8"]}]
-    return body
+    answers = {row.name: row.accuracy.predicted_n for row in device.results.candidates}
+    ages = device.results.candidates[0].latency.frame_ms
+    body = with_rows(device, age_ms=ages, robustness=robustness, energy_mj=12.5).results
+    other_size = replace(body.candidates[0], arch="tiny_a@64", why_not="for latency only")
+    body = replace(
+        body,
+        artifacts=Artifacts({"tiny_a": curves}, {"tiny_a": (flips,)}, (engine,)),
+        sustained=describe_sustained(8.0, windows, noise_floor=0.01),
+        other_sizes=(other_size,),
+        seeds=Seeds({"tiny_a": 0.8}, (SeedResult("other", 1, answers, {"tiny_a": 0.7}),)),
+    )
+    return DeviceReport(body, choose(body, device.choice.policy))
 
 
 @pytest.fixture(scope="module")
-def rich_report(rich, tmp_path_factory):
+def rich_report(rich, pack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rich") / "report"
-    image = np.zeros((32, 32, 3), np.uint8)
-    rows = {item["row"] for item in [*rich["worst"], *rich["flipped"]]}
-    write_report(folder, [rich], {row: as_data_uri(image) for row in rows})
+    render(folder, [rich], pack)
     return folder
 
 
@@ -115,41 +123,47 @@ def test_the_page_holds_no_address_and_is_small(rich_report):
         for url in re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", text)
         if not url.startswith(("data:", "#"))
     ]
-    assert outside in ([], ["x"])  # the x is EVIL's, escaped
+    assert set(outside) <= {"x"}  # EVIL's, escaped
     assert not [url for url in re.findall(r"https?://[^\s\"<]+", text) if "w3.org" not in url]
     assert len(text) < 5_000_000
 
 
-def test_no_name_of_a_file_or_class_can_become_a_tag(rich, tmp_path):
-    body = copy.deepcopy(rich)
-    body["run"] = body["pack"]["classes"][0] = body["candidates"][0]["arch"] = EVIL
-    for row in body["candidates"]:
-        row["accuracy"]["recalls"] = {EVIL if k == "car" else k: v for k, v in row["accuracy"]["recalls"].items()}
-    write_report(tmp_path / "report", [body])
+def test_no_name_of_a_file_or_class_can_become_a_tag(rich, pack, tmp_path):
+    classes = (EVIL, *rich.results.pack.classes[1:])
+    rows = tuple(
+        replace(row, arch=f"{EVIL}{row.arch}", accuracy=renamed(row.accuracy, classes))
+        for row in rich.results.candidates
+    )
+    body = replace(rich.results, run=EVIL, pack=replace(rich.results.pack, classes=classes), candidates=rows)
+    body = replace(body, seeds=NotMeasured("no"), sustained=NotMeasured("no"))
+    render(tmp_path / "report", [DeviceReport(body, choose(body, rich.choice.policy))], pack)
     assert EVIL not in (tmp_path / "report" / "report.html").read_text()
 
 
-def with_classes(results, n):
-    """The same results as if they were of n classes with two test rows each, of which the second is wrong."""
+def renamed(accuracy, classes):
+    return replace(accuracy, recalls=dict(zip(classes, accuracy.recalls.values(), strict=True)))
+
+
+def with_classes(device, n):
+    """The same report as if it were of n classes with two test rows each, of which the second is wrong."""
     names, labels = tuple(f"class {i:04d}" for i in range(n)), np.arange(n).repeat(2)
-    said = labels.copy()
-    said[1::2] = (said[1::2] + 1) % n
-    body, accuracy = copy.deepcopy(results), score(Predictions(labels, np.eye(n, dtype=np.float32)[said]), names)
-    body["pack"]["classes"] = list(names)
-    for row in body["candidates"]:
-        row["accuracy"] = accuracy
-    return body
+    answers = labels.copy()
+    answers[1::2] = (answers[1::2] + 1) % n
+    accuracy = score(Predictions(labels, np.eye(n, dtype=np.float32)[answers]), names)
+    body = with_rows(device, accuracy=accuracy).results
+    body = replace(body, labels_n=labels, pack=replace(body.pack, classes=names))
+    return DeviceReport(body, replace(device.choice, seeds=NotMeasured("no")))
 
 
-def test_sixteen_classes_stand_in_every_matrix(results, tmp_path):
-    write_report(tmp_path / "report", [with_classes(results, 16)])
+def test_sixteen_classes_stand_in_every_matrix(device, tmp_path):
+    render(tmp_path / "report", [with_classes(device, 16)])
     text = (tmp_path / "report" / "report.html").read_text()
     assert text.count('<div class="small-multiples matrices">') == 1  # one below the other, as wide as the page
     assert text.count("<td>class 0015</td>") == 1 + text.count('class="confusion"') > 1
 
 
-def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(results, tmp_path):
-    write_report(tmp_path / "report", [with_classes(results, 1000)])
+def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(device, tmp_path):
+    render(tmp_path / "report", [with_classes(device, 1000)])
     html, text = ((tmp_path / "report" / name).read_text() for name in ("report.html", "report.md"))
     assert 'class="confusion"' not in html
     assert html.count("<td>class 0999</td>") == 1
@@ -160,22 +174,22 @@ def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(results, tmp_pa
 
 
 def test_the_commonest_mistakes_come_first():
-    listed = page.list_confused([[5, 3, 0], [0, 9, 1], [0, 0, 2]], ["bus", "car", "van"])
-    assert [(one["true"], one["said"], one["rows"]) for one in listed] == [("bus", "car", 3), ("car", "van", 1)]
-    assert listed[0]["part"] == 3 / 8
+    listed = page.list_confused(np.array([[5, 3, 0], [0, 9, 1], [0, 0, 2]]), ["bus", "car", "van"])
+    assert [(one.true, one.answer, one.rows) for one in listed] == [("bus", "car", 3), ("car", "van", 1)]
+    assert listed[0].part == 3 / 8
 
 
-def test_what_was_not_measured_says_so(rich_report, results, tmp_path):
+def test_what_was_not_measured_says_so(rich_report, device, tmp_path):
     assert "not measured" in (rich_report / "report.html").read_text()
-    write_report(tmp_path / "report", [results])
+    render(tmp_path / "report", [device])
     assert "Robustness: not measured" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_what_was_cut_is_said_on_both_pages(results, measured_run):
-    assert results["protocol"]["cut"]
+def test_what_was_cut_is_said_on_both_pages(device, measured_run):
+    assert device.results.protocol.cut
     for name in ("report.html", "report.md"):
         text = (measured_run / "report" / name).read_text()
-        assert all(cut in text for cut in results["protocol"]["cut"])
+        assert all(cut in text for cut in device.results.protocol.cut)
 
 
 @needs_chromium
@@ -211,96 +225,113 @@ def test_every_chart_is_drawn_offline_without_a_complaint(rich_report):
     assert "p50" in charts["said"], "a mark says its figures to a screen reader"
 
 
-def test_merged_devices_keep_their_own_choice(results, tmp_path, capsys):
-    other = copy.deepcopy(results)
-    other["machine"]["name"] = "the other box"
-    for row in other["candidates"]:  # there, only one is within the budget
-        row["latency"]["frame_ms"]["p99"] = 40.0 if row["name"] != "tiny_b fp32 ort x1" else 20.0
-    write_json(tmp_path / "a.json", results)
-    write_json(tmp_path / "b.json", other)
+def slow_but_one(device):
+    """The report of another machine, on which only one candidate is within the budget."""
+    rows = []
+    for row in device.results.candidates:
+        p99 = 20.0 if row.name == "tiny_b fp32 ort x1" else 40.0
+        rows.append(replace(row, latency=replace(row.latency, frame_ms=replace(row.latency.frame_ms, p99=p99))))
+    machine = replace(device.results.machine, name="the other box")
+    return replace(device, results=replace(device.results, machine=machine, candidates=tuple(rows)))
+
+
+def test_merged_devices_keep_their_own_choice(device, tmp_path, capsys):
+    write_reports(tmp_path / "a", [device])
+    write_reports(tmp_path / "b", [slow_but_one(device)])
     write_json(tmp_path / "policy.json", {"p99_ms": 30})
-    arguments = [str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--out", str(tmp_path / "both")]
+    arguments = [*(str(tmp_path / name / "results.json") for name in "ab"), "--out", str(tmp_path / "both")]
     merge.main([*arguments, "--policy", str(tmp_path / "policy.json")])
-    said = capsys.readouterr().out
-    assert "the other box: tiny_b fp32 ort x1 goes to production" in said
-    one, two = read_results(tmp_path / "both" / "results.json")
-    assert two["choice"]["chosen"] == "tiny_b fp32 ort x1"
-    assert one["choice"]["policy"]["p99_ms"] == 30
+    assert "the other box: tiny_b fp32 ort x1 goes to production" in capsys.readouterr().out
+    one, two = read_reports(tmp_path / "both" / "results.json")
+    assert two.choice.chosen == "tiny_b fp32 ort x1"
+    assert one.choice.policy.p99_ms == 30
     text = (tmp_path / "both" / "report.html").read_text()
-    assert one["choice"]["sentence"] in text
-    assert two["choice"]["sentence"] in text
+    assert one.choice.sentence in text
+    assert two.choice.sentence in text
     merge.main(arguments)
-    assert read_results(tmp_path / "both" / "results.json")[0]["choice"] == results["choice"]
+    assert to_json(read_reports(tmp_path / "both" / "results.json")[0].choice) == to_json(device.choice)
 
 
-def test_two_of_one_machine_get_different_names(results, tmp_path):
-    for name in ("a.json", "b.json"):
-        write_json(tmp_path / name, results)
-    names = [body["machine"]["name"] for body in merge.merge([tmp_path / "a.json", tmp_path / "b.json"])]
+def test_two_of_one_machine_get_different_names(device, tmp_path):
+    write_reports(tmp_path, [device])
+    names = [body.results.machine.name for body in merge.merge([tmp_path / "results.json"] * 2)]
     assert len(set(names)) == 2
 
 
-def test_results_of_other_classes_are_not_merged(results, tmp_path):
-    other = {**results, "pack": {**results["pack"], "classes": ["a", "b", "c"]}}
-    write_json(tmp_path / "a.json", results)
-    write_json(tmp_path / "b.json", other)
-    with pytest.raises(InputError, match=r"b\.json has the classes"):
-        merge.merge([tmp_path / "a.json", tmp_path / "b.json"])
+def test_results_of_other_classes_are_not_merged(device, tmp_path):
+    pack = replace(device.results.pack, classes=("a", "b", "c"))
+    write_reports(tmp_path / "a", [device])
+    write_reports(tmp_path / "b", [replace(device, results=replace(device.results, pack=pack))])
+    with pytest.raises(InputError, match=r"results\.json has the classes"):
+        merge.merge([tmp_path / name / "results.json" for name in "ab"])
 
 
-@pytest.mark.parametrize("body", [[], {}, {"schema": 1}, {"merged": [3]}, {"schema": 99}])
-def test_a_file_that_is_no_result_is_refused(tmp_path, body):
+def test_what_is_read_is_what_was_written(rich, tmp_path):
+    write_reports(tmp_path, [rich])
+    body = read_json(tmp_path / "results.json")
+    assert to_json(read_reports(tmp_path / "results.json")[0]) == body["devices"][0] == to_json(rich)
+    jsonschema.validate(body, read_json(tmp_path / "results.schema.json"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ([], "is not a JSON object"),
+        ({"schema": 1, "candidates": []}, "has schema 1, this version reads 2: measure the run again"),
+        ({"schema": 2}, "it lacks the key 'devices'"),
+        ({"schema": 2, "devices": []}, "holds no device"),
+        ({"schema": 2, "devices": [{"results": 3, "choice": {}}]}, r"devices\[0\]\.results is 3, expected: object"),
+    ],
+)
+def test_a_file_that_is_no_result_of_this_schema_is_refused(tmp_path, body, said):
     write_json(tmp_path / "x.json", body)
-    with pytest.raises(InputError, match=r"x\.json is not results\.json"):
-        read_results(tmp_path / "x.json")
+    with pytest.raises(InputError, match=rf"x\.json.* {said}"):
+        read_reports(tmp_path / "x.json")
 
 
-def test_the_surest_mistakes_come_first(results, measured_run):
-    pack = open_pack(measured_run / "pack")
-    chances = [item["probability"] for item in results["worst"]]
+def test_the_most_probable_mistakes_come_first(device, pack):
+    accuracy = device.results.by_name[device.choice.chosen].accuracy
+    listed = list_worst(accuracy, pack)
+    chances = [item.probability for item in listed]
     assert chances == sorted(chances, reverse=True)
     assert chances
-    for item in results["worst"]:
-        assert pack.classes[pack.labels_n[item["row"]]] == item["label"] != item["said"]
+    for item in listed:
+        assert pack.classes[pack.labels_n[item.row]] == item.label != item.answer
 
 
-def test_nothing_wrong_is_an_empty_gallery(measured_run):
-    from benchmarks.measure.accuracy import Predictions
-
-    pack = open_pack(measured_run / "pack")
-    labels = pack.labels_n[pack.rows("test")]
-    assert list_worst(Predictions(labels, np.eye(3, dtype=np.float32)[labels]), pack) == []
+def test_nothing_wrong_is_no_example(device, pack):
+    accuracy = device.results.candidates[0].accuracy
+    assert list_worst(replace(accuracy, predicted_n=device.results.labels_n), pack) == []
 
 
-def test_the_row_that_most_files_flip_comes_first(measured_run):
-    pack = open_pack(measured_run / "pack")
-    rungs = [
-        {"name": "int8", "split": "test", "flipped": [5, 7]},
-        {"name": "int8 ort", "split": "test", "flipped": [7]},
-    ]
-    val = [{"name": "int8", "split": "val", "flipped": [1]}]
-    listed = list_flipped({"a": rungs, "b": val}, pack)
-    assert [item["row"] for item in listed] == [7, 5]
-    assert listed[0]["flipped_by"] == ["a int8", "a int8 ort"]
+def flipping(name, split, *rows, flips=()):
+    return ParityResult(name, split, 54, 0.1, 0.05, 0.98, 0.8, LossInterval(0.0, -0.01, 0.01), rows, flips)
 
 
-def test_a_flipped_row_says_what_either_side_answered(measured_run):
-    pack = open_pack(measured_run / "pack")
+def test_the_row_that_most_files_flip_comes_first(pack):
+    reports = {
+        "a": [flipping("int8", "test", 5, 7), flipping("int8 ort", "test", 7)],
+        "b": [flipping("int8", "val", 1)],
+    }
+    listed = list_flipped(reports, pack)
+    assert [item.row for item in listed] == [7, 5]
+    assert listed[0].answer == "a int8, a int8 ort"
+
+
+def test_a_flipped_row_says_what_either_side_answered(pack):
     flip = {"row": 7, "torch": {"class": 0, "probability": 0.52}, "file": {"class": 1, "probability": 0.55}}
-    (listed,) = list_flipped({"a": [{"name": "int8", "split": "test", "flipped": [7], "flips": [flip]}]}, pack)
-    assert listed["flipped_by"] == [f"a int8 ({pack.classes[0]} 52% -> {pack.classes[1]} 55%)"]
+    (listed,) = list_flipped({"a": [flipping("int8", "test", 7, flips=(flip,))]}, pack)
+    assert listed.answer == f"a int8 ({pack.classes[0]} 52% -> {pack.classes[1]} 55%)"
 
 
-def test_of_an_archives_test_rows_the_flipped_ones_are_found_by_their_old_number(measured_run):
-    pack = open_pack(measured_run / "pack")
+def test_of_an_archives_test_rows_the_flipped_ones_are_found_by_their_old_number(pack):
     part = replace(pack, facts={**pack.facts, "taken_rows": [*range(1000, 1000 + len(pack.labels_n))]})
-    listed = list_flipped({"a": [{"name": "int8", "split": "test", "flipped": [1007, 7]}]}, part)
-    assert [item["row"] for item in listed] == [7]
+    assert [item.row for item in list_flipped({"a": [flipping("int8", "test", 1007, 7)]}, part)] == [7]
 
 
 def test_a_history_with_a_hole_is_read(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,val_loss,note\n1,0.5,x\n2,nan,\n")
-    assert read_history(tmp_path / "history.csv") == {"epoch": [1, 2], "val_loss": [0.5, None], "note": [None, None]}
+    assert read_history(tmp_path / "history.csv") == {"epoch": (1, 2), "val_loss": (0.5, None), "note": (None, None)}
     assert read_history(tmp_path / "none.csv") == {}
 
 
@@ -318,9 +349,9 @@ def test_a_column_finds_its_figure(column, figure):
     assert page.figure_of(column) == figure
 
 
-def test_the_chosen_one_and_the_best_of_each_network_get_pictures(results):
-    shown = page.pick_shown(results)
-    assert results["choice"]["chosen"] in shown
+def test_the_chosen_one_and_the_best_of_each_network_get_charts(device):
+    shown = page.pick_shown(device)
+    assert device.choice.chosen in shown
     assert {name.split()[0] for name in shown} == {"tiny_a", "tiny_b"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from core.bundle.choice import Choice, this_machine
+from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.bundle.golden_file import NAME
 from core.errors import CheckError, InputError
@@ -152,7 +152,7 @@ def test_boxes_of_a_detector_need_no_background_class(crops, video, tmp_path, ca
     [
         (None, {"fp32": True, "int8": True}, ("ort", "int8")),
         (None, {"fp32": True, "int8": False}, ("ort", "fp32")),
-        (Choice("fp32", "null", 1, this_machine()), {"fp32": True, "int8": True}, ("null", "fp32")),
+        (ProductionChoice("fp32", "null", 1, this_machine()), {"fp32": True, "int8": True}, ("null", "fp32")),
     ],
 )
 def test_the_choice_then_int8_then_fp32_is_what_runs(bundle, choice, gates, expected):

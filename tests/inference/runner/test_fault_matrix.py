@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measure.machine import describe_machine
+from core.codec import to_json
 from core.files import write_json, write_text
 from inference.frame.states import State
 from tests.inference.runner.faults import FAULTS, drive, measure
@@ -84,7 +85,7 @@ def test_every_fault_is_within_its_limits(tmp_path):
 
 def write(rows):
     """Write the table with the machine and the day."""
-    day, machine = datetime.now(timezone.utc).date().isoformat(), describe_machine()
+    day, machine = datetime.now(timezone.utc).date().isoformat(), to_json(describe_machine())
     write_json(RESULTS / f"faults-{day}.json", {"made": day, "machine": machine, "rows": rows})
     lines = [
         "| fault | must say | after, ms | limit | back to OK after, ms | limit | |",

@@ -18,6 +18,7 @@ import pytest
 import statsmodels.api as sm
 
 from benchmarks.measure.machine import describe_machine
+from core.codec import to_json
 from core.files import write_json
 from tests.bundles import make_bundle
 
@@ -102,7 +103,7 @@ def keep(name, figures):
     today = dt.date.today().isoformat()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     facts = {"schema": 1, "soak": name, "date": today, "commit": commit.stdout.strip() or None}
-    facts |= {"machine": describe_machine(), "figures": figures}
+    facts |= {"machine": to_json(describe_machine()), "figures": figures}
     write_json(ROOT / "docs" / "results" / f"soak-{name}-{today}.json", facts)
 
 

@@ -1,4 +1,4 @@
-"""Corruptions, strangers, calibration and the confidence in the choice."""
+"""Corruptions, out-of-distribution pictures, calibration and the sensitivity of the choice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import apply_rule
-from benchmarks.choose.sensitivity import redraw, say_changes, step_over_budgets, without_winner
-from benchmarks.measure.accuracy import calibrate
+from benchmarks.choose.sensitivity import Step, redraw, say_changes, step_over_budgets
+from benchmarks.measure.accuracy import Predictions, score
 from benchmarks.measure.candidates import list_candidates, open_bundles
-from benchmarks.measure.profiles import EFFORTS, Effort
-from benchmarks.measure.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from benchmarks.measure.profiles import PROFILES, SEVERITIES, Profile
+from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
 from benchmarks.measure.robustness.measure import measure_robustness, pick_rows
-from benchmarks.measure.robustness.strangers import auroc, make_strangers
+from benchmarks.measure.robustness.ood import auroc, make_ood
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.geometry.preprocess import Geometry
 from core.synthetic import Scene
-from tests.benchmarks.choose.test_choose import evidence
+from tests.benchmarks.choose.test_choose import metrics
 
 
 @pytest.fixture(scope="module")
@@ -49,61 +49,60 @@ def test_auroc_is_that_of_scikit_learn(known, strange):
     assert auroc(np.array(known, float), np.array(strange, float)) == pytest.approx(expected)
 
 
-def test_an_empty_road_is_a_stranger_only_without_a_background():
-    with_road = make_strangers(Geometry(32), None, None, 3)
-    without = make_strangers(Geometry(32), "clear", None, 3)
+def test_an_empty_road_is_out_of_distribution_only_without_a_background():
+    with_road = make_ood(Geometry(32), None, None, 3)
+    without = make_ood(Geometry(32), "clear", None, 3)
     assert set(with_road) - set(without) == {"empty road (synthetic)"}
     assert all(images.shape == (3, 32, 32, 3) and images.dtype == np.uint8 for images in with_road.values())
 
 
-def test_a_folder_of_strangers_without_a_picture_is_refused(tmp_path):
+def test_a_folder_without_a_picture_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no picture"):
-        make_strangers(Geometry(32), "clear", tmp_path, 3)
+        make_ood(Geometry(32), "clear", tmp_path, 3)
 
 
 def test_rows_are_drawn_from_every_class_in_proportion(run_folder):
     pack = open_pack(run_folder / "pack")
-    rows = pick_rows(pack, 0.001, Effort(corrupted_rows=(12, 12)))
+    rows = pick_rows(pack, 0.001, Profile(corrupted_rows=(12, 12)))
     assert np.bincount(rows.labels_n).tolist() == [4, 4, 4]
 
 
 def test_robustness_is_measured_once_for_a_precision(run_folder):
     run = open_run(run_folder)
     candidates = [*list_candidates(open_bundles(run), ["ort"], [1])]
-    effort = Effort(corrupted_rows=(9, 9), severities=(1, 5))
-    found = measure_robustness(candidates, {c.name: 1.0 for c in candidates}, run.open_pack(), None, effort)
+    profile = Profile(corrupted_rows=(9, 9), severities=(1, 5))
+    found = measure_robustness(candidates, {c.name: 1.0 for c in candidates}, run.open_pack(), None, profile)
     assert set(found) == {(a, p) for a in ("tiny_a", "tiny_b") for p in ("fp32", "int8")}
     for body in found.values():
-        assert body["rows"] == 9
-        assert {len(cells) for cells in body["cells"].values()} == {2}
-        assert body["mean"] == pytest.approx(np.mean(list(body["cells"].values())))
+        assert body.rows == 9
+        assert {len(cells) for cells in body.cells.values()} == {2}
+        assert body.mean == pytest.approx(np.mean(list(body.cells.values())))
 
 
 def test_the_last_step_of_risk_and_coverage_accepts_all():
     rng = np.random.default_rng(0)
     correct = rng.random(500) < 0.7
-    body = calibrate(rng.uniform(0.3, 1, 500).astype(np.float32), correct)
-    assert body["risk_coverage"][-1] == pytest.approx([1.0, 1 - correct.mean()])
+    probs = np.stack([tops := rng.uniform(0.5, 1, 500), 1 - tops], axis=1).astype(np.float32)
+    body = score(Predictions((~correct).astype(np.int64), probs), ("a", "b"))
+    assert body.risk_coverage[-1] == pytest.approx([1.0, 1 - correct.mean()])
 
 
 def test_the_sensitivity_is_what_the_rule_says_at_each_budget():
-    field = [evidence("a", range(50), 10), evidence("b", range(1, 52), 2), evidence("c", range(300), 0.5)]
-    steps = step_over_budgets(field, Policy(), 0.0)
-    assert steps == [(0.6, "c"), (2.4, "b")]
-    assert without_winner(field, Policy(), 0.0, "b") == "a"
-    said = say_changes(field, Policy(), 0.0, "b", "a")
+    candidates = [metrics("a", range(50), 10), metrics("b", range(1, 52), 2), metrics("c", range(300), 0.5)]
+    steps = step_over_budgets(candidates, Policy(), 0.0)
+    assert steps == (Step(0.6, "c"), Step(2.4, "b"))
+    said = say_changes(candidates, Policy(), 0.0, "b")
     assert said == ["At a 1 ms budget: c.", "At a 2 ms budget: c.", "Without b: a."]
 
 
 def test_a_clear_choice_is_repeated_and_a_tie_is_not():
     times = [np.full((20, 8), 10.0), np.full((20, 8), 2.0)]
-    clear = [evidence("a", range(10), 10), evidence("b", range(200), 2)]
-    drawn = redraw(clear, times, Policy(), 0.0, redraws=50)
-    assert drawn["chosen"] == {"a": 1.0}
-    tie = [evidence("a", range(0, 100), 10), evidence("b", range(100, 200), 10)]
-    drawn = redraw(tie, [times[0], times[0]], Policy(), 0.0, redraws=100)
-    assert 0.2 < drawn["chosen"]["a"] < 0.8
-    assert drawn["optimism"] > 0, "the winner of a tie is flattered"
+    clear = [metrics("a", range(10), 10), metrics("b", range(200), 2)]
+    assert redraw(clear, times, Policy(), 0.0, redraws=50)[0] == {"a": 1.0}
+    tie = [metrics("a", range(0, 100), 10), metrics("b", range(100, 200), 10)]
+    parts, optimism = redraw(tie, [times[0], times[0]], Policy(), 0.0, redraws=100)
+    assert 0.2 < parts["a"] < 0.8
+    assert optimism > 0, "the winner of a tie is flattered"
     assert apply_rule(tie, Policy()).chosen is not None
 
 
@@ -112,21 +111,21 @@ def test_the_correction_covers_the_flattery_of_choosing_among_equals():
     rng = np.random.default_rng(0)
     raw, corrected = [], []
     for seed in range(8):
-        field = [evidence(f"c{i}", np.flatnonzero(rng.random(300) < 0.2), 1.0, n=300) for i in range(10)]
-        drawn = redraw(field, [np.ones((4, 8))] * 10, Policy(), 0.0, redraws=40, seed=seed)
-        best = max(e.figure("accuracy") for e in field)
+        candidates = [metrics(f"c{i}", np.flatnonzero(rng.random(300) < 0.2), 1.0, n=300) for i in range(10)]
+        _, optimism = redraw(candidates, [np.ones((4, 8))] * 10, Policy(), 0.0, redraws=40, seed=seed)
+        best = max(e.figure("accuracy") for e in candidates)
         raw.append(best)
-        corrected.append(best - drawn["optimism"])
+        corrected.append(best - optimism)
     assert np.mean(raw) > 0.82
     assert abs(np.mean(corrected) - 0.8) < abs(np.mean(raw) - 0.8)
 
 
-def test_a_thinner_effort_says_what_it_cuts():
-    assert Effort().describe_cuts() == EFFORTS["long"].describe_cuts() == []
-    assert EFFORTS["quick"].describe_cuts() == [
-        "1 cold start a candidate instead of 3",
+def test_a_smaller_profile_says_what_it_cuts():
+    assert Profile().describe_cuts() == PROFILES["long"].describe_cuts() == ()
+    assert list(PROFILES["quick"].describe_cuts()) == [
+        "1 cold start of each candidate instead of 3",
         "no paced run",
         "no robustness",
         "no other input sizes",
     ]
-    assert len(EFFORTS["thin"].describe_cuts()) == 4
+    assert len(PROFILES["demo"].describe_cuts()) == 4

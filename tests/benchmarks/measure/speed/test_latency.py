@@ -11,17 +11,17 @@ import pytest
 
 from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles, runnable
 from benchmarks.measure.frames import synthetic_frames
-from benchmarks.measure.measured_set import open_field
+from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import (
     CALLS_PER_TURN,
-    Samples,
     compare,
+    describe_latency,
     frame_at,
-    is_same,
-    judge_noise,
+    measure_noise,
     take_turns,
     zone_processor,
 )
+from benchmarks.results import is_same
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.stats import Interval
@@ -54,7 +54,7 @@ CASES = [pytest.param(c, id=c.name.replace(" ", "-")) for c in candidates_of_run
 @pytest.mark.parametrize("candidate", CASES)
 def test_frame(benchmark, candidate):
     frame = synthetic_frames(1)[0]
-    with open_field([candidate]) as (opened, refused):
+    with open_side_by_side([candidate]) as (opened, refused):
         assert not refused
         benchmark(lambda: opened[0][1].process(frame_at(0, frame)))
 
@@ -82,8 +82,8 @@ def test_every_round_holds_one_turn_of_everyone():
     rounds = [starts[i : i + 3] for i in range(0, len(starts), 3)]
     assert all(sorted(r) == ["a", "b", "c"] for r in rounds)
     assert len({tuple(r) for r in rounds}) > 1, "the order must change from round to round"
-    assert [s.frame_ms.size for s in taken] == [40, 40, 40]
-    assert (taken[0].engine_ms == 500 / 1e6).all()
+    assert [s.rounds_ms.size for s in taken] == [40, 40, 40]
+    assert taken[0].engine_ms.mean == taken[0].engine_ms.max == 500 / 1e6
 
 
 def test_a_frame_was_just_written_as_a_camera_writes_it():
@@ -127,27 +127,27 @@ def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_pat
     bundle = make_bundle(tmp_path / "bundle")
     processor = zone_processor(bundle, open_backend("null", bundle, "fp32"))
     (samples,) = take_turns([processor], synthetic_frames(2, (160, 96)), samples=1)
-    assert (samples.frame_ms == 1 + 2 + 4).all()
+    assert (samples.rounds_ms == 1 + 2 + 4).all()
 
 
 def rounds(scale, rng, drift):
     times = drift[:, None] * scale * rng.lognormal(0, 0.01, (len(drift), CALLS_PER_TURN))
-    return Samples(times, times * 0.9)
+    return describe_latency(times, times * 0.9)
 
 
 def test_a_shared_drift_does_not_make_a_pair_differ():
     rng = np.random.default_rng(0)
     drift = np.linspace(1, 3, 83)  # the machine becomes three times as slow during the run
-    noise = judge_noise(rounds(1, rng, drift), rounds(1, rng, drift), [rounds(1, rng, drift)])
+    noise = measure_noise("a", rounds(1, rng, drift), rounds(1, rng, drift), [rounds(1, rng, drift)])
     assert noise.same
     assert noise.floor < 0.05
     assert noise.noisy, "a spread this large marks the table even though the pair agrees"
 
 
-def test_a_slower_twin_is_found():
+def test_a_slower_control_is_found():
     rng = np.random.default_rng(0)
     drift = np.ones(83)
-    noise = judge_noise(rounds(1, rng, drift), rounds(1.1, rng, drift), [rounds(1, rng, drift)])
+    noise = measure_noise("a", rounds(1, rng, drift), rounds(1.1, rng, drift), [rounds(1, rng, drift)])
     assert not noise.same
     assert noise.noisy
     assert noise.floor == pytest.approx(0.1, abs=0.02)
@@ -159,12 +159,14 @@ def test_neighbours_that_disturb_half_of_the_calls_do_not_hide_a_tenth_more_time
 
     def disturbed(scale):
         times = scale * rng.lognormal(0, 0.005, (83, CALLS_PER_TURN))
-        return Samples(times * np.where(rng.random(times.shape) < 0.5, rng.uniform(1, 3, times.shape), 1), times)
+        return describe_latency(
+            times * np.where(rng.random(times.shape) < 0.5, rng.uniform(1, 3, times.shape), 1), times
+        )
 
-    one, twin, slower = disturbed(1), disturbed(1), disturbed(1.1)
-    assert is_same(compare(one, twin))
+    one, again, slower = disturbed(1), disturbed(1), disturbed(1.1)
+    assert is_same(compare(one, again))
     assert not is_same(compare(one, slower))
-    noise = judge_noise(one, twin, [one])
+    noise = measure_noise("a", one, again, [one])
     assert noise.floor >= noise.median_ratio.high - 1, "what is ranked by medians keeps the noise of medians"
 
 

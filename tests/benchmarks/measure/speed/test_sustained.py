@@ -1,4 +1,4 @@
-"""Load for minutes, and the energy of a frame: windows, overtakings, and what has no meter."""
+"""Load for minutes, and the energy of a frame: windows, changes of rank, and what has no meter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.speed import energy, sustained
 from benchmarks.measure.speed.energy import measure_energies
-from benchmarks.measure.speed.sustained import describe_sustained, find_overtakings, measure_drift, sustain
+from benchmarks.measure.speed.sustained import describe_sustained, find_rank_changes, measure_drift, sustain
+from benchmarks.results import RankChange, Window
 from tests.benchmarks.measure.speed.test_latency import Recorder
 
 
 def windows_of(times):
-    return [
-        {"minute": float(i), "p50_ms": dict(zip("abc", row, strict=False)), "meters": {}} for i, row in enumerate(times)
-    ]
+    return tuple(Window(float(i), dict(zip("abc", row, strict=False)), {}) for i, row in enumerate(times))
 
 
 @pytest.fixture
@@ -37,43 +36,42 @@ def test_the_load_lasts_as_long_as_asked_and_reads_the_meters(meter, monkeypatch
     now, degrees = count(), count(40)
     meter(lambda: {"temperature_c": float(next(degrees))})
     monkeypatch.setattr(sustained, "perf_counter", lambda: float(next(now)))
-    body = sustain({name: Recorder(name, []) for name in "ab"}, synthetic_frames(2, (160, 96)), minutes=1, windows=4)
-    minutes = [window["minute"] for window in body["windows"]]
+    windows = sustain({name: Recorder(name, []) for name in "ab"}, synthetic_frames(2, (160, 96)), minutes=1, windows=4)
+    minutes = [window.minute for window in windows]
     assert len(minutes) == 4
     assert minutes == sorted(minutes)
     assert minutes[-1] == pytest.approx(1, abs=0.1)
-    heat = [window["meters"]["temperature_c"] for window in body["windows"]]
+    heat = [window.meters["temperature_c"] for window in windows]
     assert heat == sorted(heat)
     assert heat[-1] > heat[0]
-    assert all(set(window["p50_ms"]) == {"a", "b"} for window in body["windows"])
+    assert all(set(window.p50_ms) == {"a", "b"} for window in windows)
 
 
 def test_a_window_holds_a_round_however_short_it_is(meter):
     meter()
-    body = sustain({"a": Recorder("a", [])}, synthetic_frames(1, (160, 96)), 1e-9, windows=3)
-    assert len(body["windows"]) == 3
-    assert body["meters"] == []
+    windows = sustain({"a": Recorder("a", [])}, synthetic_frames(1, (160, 96)), 1e-9, windows=3)
+    assert len(windows) == 3
+    assert not any(window.meters for window in windows)
 
 
 def test_who_changes_places_is_found_once_and_noise_is_not():
     windows = windows_of([(1.0, 1.2, 5.0), (1.1, 1.2, 5.0), (1.3, 1.2, 5.0), (1.4, 1.2, 5.0)])
-    assert find_overtakings(windows, 0.05) == [{"minute": 2.0, "faster": "b", "slower": "a"}]
-    assert find_overtakings(windows, 0.3) == []
-    said = describe_sustained({"minutes": 4.0, "windows": windows}, 0.05)
-    assert "1 pair changed places by more than the noise, first b before a at minute 2.0" in said["sentence"]
-    assert said["order"] == {"first": ["a", "b", "c"], "last": ["b", "a", "c"]}
-    assert said["drift"]["a"] == pytest.approx(1.4)
+    assert find_rank_changes(windows, 0.05) == (RankChange(2.0, "b", "a"),)
+    assert find_rank_changes(windows, 0.3) == ()
+    said = describe_sustained(4.0, windows, 0.05)
+    assert "1 pair changed places by more than the noise, first b before a at minute 2.0" in said.sentence
+    assert said.drift["a"] == pytest.approx(1.4)
 
 
 @given(st.lists(st.tuples(*[st.floats(0.1, 10)] * 3), min_size=2, max_size=8), st.floats(0.001, 0.5))
-def test_an_overtaking_is_a_pair_whose_order_turned(times, floor):
+def test_a_change_of_rank_is_a_pair_whose_order_turned(times, floor):
     windows = windows_of(times)
-    found = {(event["faster"], event["slower"]) for event in find_overtakings(windows, floor)}
-    first = windows[0]["p50_ms"]
+    found = {(event.faster, event.slower) for event in find_rank_changes(windows, floor)}
+    first = windows[0].p50_ms
     for one in "abc":
         for other in "abc":
             turned = first[other] * (1 + floor) < first[one] and any(
-                w["p50_ms"][one] * (1 + floor) < w["p50_ms"][other] for w in windows[1:]
+                w.p50_ms[one] * (1 + floor) < w.p50_ms[other] for w in windows[1:]
             )
             assert ((one, other) in found) == turned
 

@@ -1,11 +1,13 @@
-"""The car's own command in a process of its own: cold start, and the age of frames at camera rate."""
+"""The car's own command, `python -m inference run`, in its own process: cold start, and frame ages at camera rate."""
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,19 @@ import numpy as np
 
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.frames import EGO
+from benchmarks.results import CandidateResult
 from core.errors import CheckError
 from core.files import write_json
-from core.stats import Floats
+from core.stats import Floats, summarize
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 120.0
-COLD_STARTS = 3
 DEFAULT_SOURCE = "synthetic://?frames=0"
 
 
-def run_car(candidate: Candidate, source: str, frames: int, *more: str) -> dict[str, Any]:
+def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> dict[str, Any]:
     """Run `python -m inference run` on the ego zone; return its summary. Raises CheckError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         camera = Path(folder) / "camera.json"
@@ -44,14 +48,32 @@ def run_car(candidate: Candidate, source: str, frames: int, *more: str) -> dict[
     return summary
 
 
-def measure_cold_start(candidate: Candidate, source: str, times: int = COLD_STARTS) -> float:
+def with_cold_start(row: CandidateResult, candidate: Candidate, source: str, times: int) -> CandidateResult:
+    """Return the row with the cold start of its candidate; one that the runner refuses may not be chosen."""
+    log.info(f"cold start: {row.name}")
+    try:
+        return replace(row, cold_start_ms=measure_cold_start(candidate, source, times))
+    except CheckError as error:
+        return replace(row, why_not=str(error))
+
+
+def with_ages(row: CandidateResult, candidate: Candidate, source: str, frames: int) -> CandidateResult:
+    """Return the row with the ages of frames in a paced run; a candidate that the runner refuses may not be chosen."""
+    log.info(f"paced run: {row.name}")
+    try:
+        return replace(row, age_ms=summarize(measure_ages(candidate, source, frames)))
+    except CheckError as error:
+        return replace(row, why_not=str(error))
+
+
+def measure_cold_start(candidate: Candidate, source: str, times: int) -> float:
     """Return the median milliseconds from the start of a process to its first decision."""
-    return float(np.median([run_car(candidate, source, 1)["cold_start_ms"] for _ in range(times)]))
+    return float(np.median([run_runner(candidate, source, 1)["cold_start_ms"] for _ in range(times)]))
 
 
 def measure_ages(candidate: Candidate, source: str, frames: int) -> Floats:
     """Return the ages of the decisions of a paced run in milliseconds, float64 (frames,): idle gaps are included."""
     with tempfile.TemporaryDirectory() as folder:
-        run_car(candidate, source, frames, "--realtime", "--no-overlay", "--out", folder)
+        run_runner(candidate, source, frames, "--realtime", "--no-overlay", "--out", folder)
         lines = (Path(folder) / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
     return np.array([json.loads(line)["age_ms"] for line in lines], np.float64)

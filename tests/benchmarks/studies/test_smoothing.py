@@ -1,4 +1,4 @@
-"""Steadiness: what counts as a false switch, as a time to decision; and the command that draws the curve."""
+"""The smoothing study: what counts as a false switch, as a time to decision; and the command that draws the curve."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.studies.commands import steadiness as command
-from benchmarks.studies.steadiness import count_false_switches, times_to_decision
+from benchmarks.studies.commands import smoothing as command
+from benchmarks.studies.commands.smoothing import count_false_switches, times_to_decision
 from inference.frame.smoothing import SmoothingConfig
 from tests.bundles import make_bundle
 
@@ -47,7 +47,7 @@ def test_the_command_tries_every_setting_and_writes_table_and_plot(tmp_path, cap
     bundle = make_bundle(tmp_path / "bundle", precisions=("fp32",))
     command.main([str(bundle.path), "--seconds", "0.2", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png")])
     assert (tmp_path / "curve.png").stat().st_size > 1000
-    body = json.loads(next(tmp_path.glob("steadiness-*.json")).read_text())
+    body = json.loads(next(tmp_path.glob("smoothing-*.json")).read_text())
     assert [row["smooth_ms"] for row in body["rows"]].count(SmoothingConfig.smooth_ms) >= 5
     assert all(row["frames"] == 4 * 6 * 3 for row in body["rows"])
     assert "**150**" in capsys.readouterr().out

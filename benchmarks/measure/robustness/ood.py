@@ -1,4 +1,4 @@
-"""Pictures that are of no class: a blocked lens, noise, other textures, other data sets. The runner should abstain."""
+"""Out-of-distribution pictures (ood): a blocked lens, noise, textures, other data. The runner should abstain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from core.stats import Floats
 from core.synthetic import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 
 
-def make_strangers(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
-    """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is a stranger to networks without a background class."""
+def make_ood(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
+    """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is one to networks without a background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px
     made = {
@@ -32,21 +32,21 @@ def make_strangers(geometry: Geometry, background: str | None, folder: Path | No
     return made
 
 
-def auroc(known_n: Floats, strange_n: Floats) -> float:
-    """Return the probability that a known row scores above a strange one; ties count half. Mann and Whitney's U."""
-    u = stats.mannwhitneyu(known_n, strange_n, method="asymptotic").statistic
-    return float(u / (len(known_n) * len(strange_n)))
+def auroc(known_n: Floats, ood_n: Floats) -> float:
+    """Return the probability that a known row scores above such a picture; ties count half. Mann and Whitney's U."""
+    u = stats.mannwhitneyu(known_n, ood_n, method="asymptotic").statistic
+    return float(u / (len(known_n) * len(ood_n)))
 
 
 def _blocked(size: int, random: np.random.Generator) -> Bytes:
-    """Mud, a leaf or tape on the lens: one dark colour, uneven light, sensor noise."""
-    colour = random.uniform(0, 90) + random.normal(0, 8, 3)
+    """Mud, a leaf or tape on the lens: one dark color, uneven light, sensor noise."""
+    color = random.uniform(0, 90) + random.normal(0, 8, 3)
     light = cv2.resize(random.uniform(0.6, 1.4, (3, 3)), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
-    return np.asarray(np.clip(colour * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
+    return np.asarray(np.clip(color * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
 
 
 def _texture(size: int, random: np.random.Generator) -> Bytes:
-    """Stripes, checks or cells, in two random colours."""
+    """Stripes, checks or cells, in two random colors."""
     y, x = np.mgrid[:size, :size] / size
     angle, cells = random.uniform(0, np.pi), random.uniform(3, 14)
     along = np.cos(angle) * x + np.sin(angle) * y
@@ -68,7 +68,7 @@ def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
     step = max(1, len(files) // count)
     pictures = [p for f in files[::step][:count] if not isinstance(p := read_picture(f), str)]
     if not pictures:
-        raise InputError(f"{folder} holds no picture that can be read: give --strangers a folder of images")
+        raise InputError(f"{folder} holds no picture that can be read: give --ood a folder of images")
     out = geometry.empty(len(pictures))
     for i, picture in enumerate(pictures):
         fill(out[i : i + 1], picture, [whole(picture)], geometry)

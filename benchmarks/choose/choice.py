@@ -1,0 +1,125 @@
+"""The choice of a run under a policy, pure: which candidate goes to production, and why each other one does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.choose.explain import explain, explain_rule, role, say_choice
+from benchmarks.choose.policy import Policy
+from benchmarks.choose.rule import CandidateMetrics, Loss, apply_rule, metrics_of, pareto
+from benchmarks.choose.seeds import SeedComparison, compare_seeds
+from benchmarks.choose.sensitivity import Sensitivity, measure_sensitivity
+from benchmarks.results import NotMeasured, RunResults, Seeds
+from core.bundle.choice import Machine, ProductionChoice
+from core.stats import Pairs, mcnemar_p, pair
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """McNemar's test of a candidate against another one on the same rows."""
+
+    pairs: Pairs
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class CandidateVerdict:
+    """What the rule made of one candidate."""
+
+    name: str
+    role: str
+    """chosen, reference or rejected."""
+    why: str
+    """The one reason."""
+    accuracy: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    loss: Loss | None
+    """Against the reference; None for itself, or where there is none."""
+    against_chosen: Comparison | None
+    """None for itself, or where one of both has no answers."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """choice.json: the candidate that goes to production, and why."""
+
+    schema: int
+    run: str
+    made_at: str
+    synthetic: bool
+    device: str
+    policy: Policy
+    rule: str
+    """The policy in words."""
+    sentence: str
+    """The choice in words."""
+    chosen: str | None
+    """None: nothing fits."""
+    reference: str | None
+    production: ProductionChoice | None
+    """What the bundle in production says of it."""
+    front: tuple[str, ...]
+    """Those that may be chosen and that no other beats in both accuracy and median time, the fastest first."""
+    candidates: tuple[CandidateVerdict, ...]
+    sensitivity: Sensitivity
+    seeds: SeedComparison | NotMeasured
+
+
+def choose(results: RunResults, policy: Policy) -> Choice:
+    """Apply the rule to what was measured."""
+    candidates, floor = metrics_of(results), results.noise.floor
+    ranking = apply_rule(candidates, policy, floor)
+    chosen, reference = ranking.chosen, ranking.reference
+    verdicts = [
+        CandidateVerdict(
+            name=c.name,
+            role=role(c, ranking),
+            why=explain(c, ranking, policy),
+            accuracy=c.figure("accuracy") if _is_answered(c) else None,
+            p50_ms=c.figure("p50_ms"),
+            p99_ms=c.figure("p99_ms"),
+            loss=ranking.losses.get(c.name) if _is_answered(c) else None,
+            against_chosen=compare_with_chosen(chosen, c),
+        )
+        for c in candidates
+    ]
+    name = chosen.name if chosen else None
+    seeds = results.seeds
+    return Choice(
+        schema=SCHEMA,
+        run=results.run,
+        made_at=results.made_at,
+        synthetic=results.synthetic,
+        device=results.machine.name,
+        policy=policy,
+        rule=explain_rule(policy),
+        sentence=say_choice(ranking, candidates, policy),
+        chosen=name,
+        reference=reference.name if reference else None,
+        production=describe_production(results, name) if name else None,
+        front=tuple(c.name for c in pareto([c for c in candidates if not c.why_not])),
+        candidates=tuple(verdicts),
+        sensitivity=measure_sensitivity(candidates, [r.latency.rounds_ms for r in results.candidates], policy, floor),
+        seeds=compare_seeds(results, seeds, policy, name) if isinstance(seeds, Seeds) else seeds,
+    )
+
+
+def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics) -> Comparison | None:
+    """Return McNemar's test of a rival against the chosen one; None for itself, or where one has no answers."""
+    if chosen is None or rival is chosen or not _is_answered(rival):
+        return None
+    pairs = pair(chosen.correct_n, rival.correct_n)
+    return Comparison(pairs, mcnemar_p(pairs))
+
+
+def describe_production(results: RunResults, name: str) -> ProductionChoice:
+    """Return what the runner needs to know of a candidate."""
+    row, machine = results.by_name[name], results.machine
+    return ProductionChoice(row.precision, row.backend, row.threads, Machine(machine.cpu, machine.cores))
+
+
+def _is_answered(candidate: CandidateMetrics) -> bool:
+    return bool((candidate.predicted_n >= 0).all())

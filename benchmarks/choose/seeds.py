@@ -1,0 +1,106 @@
+"""Other seeds of the same training: how far accuracy varies between them, and whether the choice would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.choose.policy import Policy
+from benchmarks.choose.rule import apply_rule, metrics_of
+from benchmarks.results import RunResults, SeedResult, Seeds, measured
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An accuracy over seeds. sd: the sample standard deviation."""
+
+    n: int
+    mean: float
+    sd: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SeedChoice:
+    """What the rule chooses at another seed; judged: whether that run was exported, so that it can be told."""
+
+    run: str
+    seed: int | None
+    judged: bool
+    chosen: str | None
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    """What the other seeds say of the choice."""
+
+    accuracy: dict[str, Spread]
+    """By candidate: of the very files of every seed."""
+    networks: dict[str, Spread]
+    """By architecture: of the networks as trained."""
+    choices: tuple[SeedChoice, ...]
+    sentence: str
+
+
+def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str | None) -> SeedComparison:
+    """Compare the accuracies, and choose again with the answers of every other seed."""
+    own = {row.name: found.top1 for row in results.candidates if (found := measured(row.accuracy))}
+    exported = [
+        {name: float((said == results.labels_n).mean()) for name, said in other.predicted_n.items()}
+        for other in seeds.others
+    ]
+    accuracy = spread_of([own, *exported])
+    networks = spread_of([seeds.trained, *(other.trained for other in seeds.others)])
+    choices = tuple(choose_at(results, other, policy) for other in seeds.others)
+    said = [*_say_spread(accuracy, networks, chosen), _say_choices(choices, chosen)]
+    return SeedComparison(accuracy, networks, choices, " ".join(said))
+
+
+def choose_at(results: RunResults, other: SeedResult, policy: Policy) -> SeedChoice:
+    """Choose with another seed's answers; times and sizes are this run's, since no seed changes them."""
+    answered = [c for c in metrics_of(results) if c.name in other.predicted_n]
+    candidates = [replace(c, predicted_n=other.predicted_n[c.name]) for c in answered]
+    chosen = apply_rule(candidates, policy, results.noise.floor).chosen
+    return SeedChoice(other.run, other.seed, bool(candidates), chosen.name if chosen else None)
+
+
+def spread_of(seeds: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Return the spread of each accuracy that more than one seed has."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name, value in seed.items():
+            found.setdefault(name, []).append(value)
+    return {
+        name: Spread(len(v), float(np.mean(v)), float(np.std(v, ddof=1)), tuple(v))
+        for name, v in found.items()
+        if len(v) > 1
+    }
+
+
+def _say_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen: str | None) -> list[str]:
+    arch = chosen.split()[0] if chosen else ""
+    if spread := accuracy.get(chosen or ""):
+        return [f"{chosen} has {_plus_minus(spread)} of the test rows right over {spread.n} seeds."]
+    if spread := networks.get(arch):
+        return [f"{arch} as trained has {_plus_minus(spread)} of the test rows right over {spread.n} seeds."]
+    return []
+
+
+def _say_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
+    """Say whether the choice would hold for another seed."""
+    judged = [other for other in choices if other.judged]
+    others = [other for other in judged if other.chosen != chosen]
+    if not judged:
+        return "Whether the choice would hold for another seed was not measured: export those runs."
+    if not others:
+        times = "with the one other seed" if len(judged) == 1 else f"with each of {len(judged)} other seeds"
+        return f"The choice holds for another seed: {times} the rule chooses the same."
+    wins = "; ".join(f"seed {o.seed}: {o.chosen or 'nothing fits'}" for o in others)
+    held = f"the rule chooses the same in {len(judged) - len(others)} of {len(judged)} other seeds"
+    return f"The choice may not hold for another seed: {held} ({wins})."
+
+
+def _plus_minus(spread: Spread) -> str:
+    return f"{100 * spread.mean:.1f} ± {100 * spread.sd:.1f}%"

@@ -1,0 +1,51 @@
+"""Each precision beside fp32 of the same network and backend: its time and its loss, paired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.results import CandidateResult, RunResults, measured
+from core.stats import Interval, Pairs, bootstrap_ratio, mcnemar_p, pair, paired_interval
+
+
+@dataclass(frozen=True)
+class PairedLoss:
+    """The accuracy that a candidate loses against fp32 on the same rows."""
+
+    pairs: Pairs
+    interval: Interval
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class AgainstFp32:
+    """A candidate beside fp32."""
+
+    name: str
+    time_ratio: float
+    time_interval: Interval
+    loss: PairedLoss | None
+    """None where one of the two has no accuracy."""
+
+
+def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
+    """Compare every candidate with fp32: at the same thread count where that was measured, else at its own best."""
+    found = []
+    for row in results.candidates:
+        rivals = [r for r in results.candidates if (r.arch, r.backend, r.precision) == (row.arch, row.backend, "fp32")]
+        base = min(rivals, key=lambda r: r.threads != row.threads, default=row)
+        if base is not row:
+            times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
+            ratio = float(np.exp(np.median(np.log(times[1] / times[0]))))
+            found.append(AgainstFp32(row.name, ratio, bootstrap_ratio(*times), _compare_rows(results, base, row)))
+    return found
+
+
+def _compare_rows(results: RunResults, base: CandidateResult, row: CandidateResult) -> PairedLoss | None:
+    a, b = measured(base.accuracy), measured(row.accuracy)
+    if a is None or b is None:
+        return None
+    pairs = pair(results.correct_n(a), results.correct_n(b))
+    return PairedLoss(pairs, paired_interval(pairs), mcnemar_p(pairs))

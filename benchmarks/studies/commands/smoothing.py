@@ -1,0 +1,227 @@
+"""Measure what the smoothing of decision.json costs and gives, on synthetic scenes whose truth is known.
+
+The network answers every frame once; each setting is then tried on the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure.machine import describe_machine
+from benchmarks.studies.dated import as_table, write_dated
+from core.bundle.contract import Bundle, open_bundle
+from core.cli import Parser
+from core.synthetic import ZONES, Scene
+from inference.backends import open_backend
+from inference.frame.abstain import AbstainRule
+from inference.frame.classifier import RegionClassifier
+from inference.frame.decider import Decider
+from inference.frame.quality import QualityReport
+from inference.frame.regions import Regions, Zones
+from inference.frame.smoothing import SmoothingConfig, TemporalSmoother
+from inference.runner.selection import pick_backend_and_precision
+
+SCENARIOS = ("day", "dusk", "night", "rain")
+FIRST_SEED = 900_001
+"""Far from the scenes that synthetic packs are made of."""
+SIZE_PX, FPS = (1280, 720), 30.0
+SHORTEST_S = 0.5
+"""A class that is there for less is not asked to be found in time."""
+RAW = SmoothingConfig(smooth_ms=0, margin=0, hold_ms=0)
+SMOOTH_MS = (0, 50, 100, 150, 200, 300, 500, 800)
+MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4)
+HOLDS_MS = (0, 200, 400, 800)
+COLUMNS = (
+    "threshold", "smooth_ms", "margin", "hold_ms", "labeled", "right of labeled", "right", "time p50 ms", "p90",
+    "missed", "false/min",
+)  # fmt: skip
+Labels = Sequence[str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneAnswers:
+    """The network's answers to one scene. probs_fzc: float32 (frames, zones, classes); truth: frame, then zone."""
+
+    probs_fzc: NDArray[np.float32]
+    truth: list[list[str]]
+
+
+@dataclass(frozen=True)
+class SmoothingOutcome:
+    """What one setting comes to, over all zones of all scenes."""
+
+    smooth_ms: float
+    margin: float
+    hold_ms: float
+    threshold: float
+    """Under this probability no class is shown."""
+    frames: int
+    """Zones times frames."""
+    labeled: float
+    """The part of frames in which a class was shown."""
+    right_of_labeled: float
+    right: float
+    """The part of all frames in which the right class was shown."""
+    time_p50_ms: float | None
+    """From a change of the truth to the first time the new class is shown; None where it never is."""
+    time_p90_ms: float | None
+    missed: float
+    """The part of changes after which the new class was never shown."""
+    false_switches_per_minute: float
+    """Changes to a wrong class, a zone."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run `python -m benchmarks.studies smoothing BUNDLE`; print the table, write it and its plot."""
+    parser = Parser(prog="python -m benchmarks.studies smoothing", description=__doc__)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of each scenario")
+    parser.add_argument("--backend")
+    parser.add_argument("--precision")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="receives the curve, .svg or .png")
+    args = parser.parse_args(arguments)
+    bundle = open_bundle(args.bundle)
+    name, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
+    with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
+        scenes = list(answer_scenes(RegionClassifier(bundle, backend), args.seconds))
+    thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
+    bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
+    outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
+    facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
+    body = {"synthetic": True, **facts, "seconds": args.seconds, "machine": describe_machine(), "rows": outcomes}
+    lines = [
+        f"{bundle.arch} {precision}, which abstains under {bundle.abstain_threshold:.2f}, and as if it never did;"
+        f" {args.seconds:g} s each of {', '.join(SCENARIOS)} (synthetic), 30 frames/s, three zones. Right: the right"
+        " class was shown, of all frames. Time: from a change of the truth to the new class. False: changes to a wrong"
+        " class, a zone and minute.",
+        "",
+        *as_table(COLUMNS, map(as_row, outcomes)),
+    ]
+    write_dated(args.out, "smoothing", body, "Smoothing", lines)
+    if args.plot:
+        plot(outcomes, args.plot)
+
+
+def list_settings() -> list[SmoothingConfig]:
+    """Return what is tried: the time constants alone and with the margin; then margins and holds, alone."""
+    plain = [replace(RAW, smooth_ms=ms) for ms in SMOOTH_MS]
+    default = [replace(SmoothingConfig(), smooth_ms=ms) for ms in SMOOTH_MS]
+    margins = [replace(SmoothingConfig(), margin=margin) for margin in MARGINS]
+    holds = [replace(SmoothingConfig(), margin=0, hold_ms=ms) for ms in HOLDS_MS]
+    return list(dict.fromkeys([*plain, *default, *margins, *holds]))
+
+
+def answer_scenes(classifier: RegionClassifier, seconds: float) -> Iterator[SceneAnswers]:
+    """Yield the network's answers to one scene of each scenario."""
+    zones = Zones(ZONES)
+    rects = zones.rects(*SIZE_PX)
+    for number, scenario in enumerate(SCENARIOS):
+        scene = Scene(FIRST_SEED + number, *SIZE_PX, scenario, FPS)
+        probs, truth = [], []
+        for index in range(round(seconds * FPS)):
+            frame, labels = scene.render(index)
+            probs.append(classifier.classify(frame, rects).copy())
+            truth.append([labels[name] for name in zones.names])
+        yield SceneAnswers(np.stack(probs), truth)
+
+
+def labels_of(bundle: Bundle, answers: SceneAnswers, smoothing: SmoothingConfig) -> list[list[str | None]]:
+    """Return the label of each frame, zone by zone, by the runner's own decider: only the pictures are left out."""
+    rule = AbstainRule(bundle.abstain_threshold)
+    decider = Decider(bundle.classes, rule, TemporalSmoother(smoothing, rule))
+    regions, good = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {}), QualityReport([None] * len(ZONES), False)
+    labels = []
+    for index, probs_zc in enumerate(answers.probs_fzc):
+        verdicts, _, _ = decider.decide(regions, probs_zc, good, index * 1000 / FPS)
+        labels.append([v.label for v in verdicts])
+    return labels
+
+
+def evaluate(bundle: Bundle, scenes: Sequence[SceneAnswers], smoothing: SmoothingConfig) -> SmoothingOutcome:
+    """Try one setting on all scenes."""
+    labels = [labels_of(bundle, answers, smoothing) for answers in scenes]
+    pairs = [
+        ([row[zone] for row in answers.truth], [row[zone] for row in shown])
+        for answers, shown in zip(scenes, labels, strict=True)
+        for zone in range(len(ZONES))
+    ]
+    frames = sum(len(truth) for truth, _ in pairs)
+    labeled = sum(label is not None for _, shown in pairs for label in shown)
+    right = sum(a == b for truth, shown in pairs for a, b in zip(truth, shown, strict=True))
+    times = [time for truth, shown in pairs for time in times_to_decision(truth, shown, FPS)]
+    found = [time for time in times if time is not None]
+    p50, p90 = np.percentile(found, (50, 90)).tolist() if found else (None, None)
+    return SmoothingOutcome(
+        smooth_ms=smoothing.smooth_ms,
+        margin=smoothing.margin,
+        hold_ms=smoothing.hold_ms,
+        threshold=bundle.abstain_threshold,
+        frames=frames,
+        labeled=labeled / frames,
+        right_of_labeled=right / max(labeled, 1),
+        right=right / frames,
+        time_p50_ms=p50,
+        time_p90_ms=p90,
+        missed=1 - len(found) / max(len(times), 1),
+        false_switches_per_minute=sum(count_false_switches(*pair) for pair in pairs) / (frames / FPS / 60),
+    )
+
+
+def count_false_switches(truth: Sequence[str], shown: Labels) -> int:
+    """Count the changes of the label to a class that is not there; no label in between changes nothing."""
+    count, last = 0, None
+    for label, fact in zip(shown, truth, strict=True):
+        if label is not None and label != last:
+            count += last is not None and label != fact
+            last = label
+    return count
+
+
+def times_to_decision(truth: Sequence[str], shown: Labels, fps: float) -> list[float | None]:
+    """Return the milliseconds from each change of the truth to the first time it is shown; None for never."""
+    starts = [i for i in range(1, len(truth)) if truth[i] != truth[i - 1]]
+    times: list[float | None] = []
+    for start, end in zip(starts, [*starts[1:], len(truth)], strict=False):
+        if (end - start) / fps >= SHORTEST_S:
+            hit = next((i for i in range(start, end) if shown[i] == truth[start]), None)
+            times.append(None if hit is None else (hit - start) * 1000 / fps)
+    return times
+
+
+def as_row(one: SmoothingOutcome) -> list[str]:
+    """Return one line of the table; the defaults are set in bold."""
+    cells = [f"{one.threshold:.2f}", f"{one.smooth_ms:g}", f"{one.margin:g}", f"{one.hold_ms:g}"]
+    cells += [f"{100 * value:.1f}%" for value in (one.labeled, one.right_of_labeled, one.right)]
+    cells += ["-" if ms is None else f"{ms:.0f}" for ms in (one.time_p50_ms, one.time_p90_ms)]
+    cells += [f"{100 * one.missed:.1f}%", f"{one.false_switches_per_minute:.2f}"]
+    default = SmoothingConfig(one.smooth_ms, one.margin, one.hold_ms) == SmoothingConfig()
+    return [f"**{cell}**" if default else cell for cell in cells]
+
+
+def plot(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
+    """Draw false switches against the time to decision, over the time constants, without the margin and with it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for threshold, margin in dict.fromkeys((one.threshold, one.margin) for one in outcomes):
+        line = [o for o in outcomes if (o.threshold, o.margin, o.hold_ms) == (threshold, margin, 0) and o.time_p50_ms]
+        if margin not in (0.0, SmoothingConfig.margin):
+            continue
+        line.sort(key=lambda one: one.smooth_ms)
+        places = [(one.time_p50_ms, one.false_switches_per_minute) for one in line]
+        axes.plot(*zip(*places, strict=True), "o-", label=f"shown from {threshold:.2f} on, margin {margin:g}")
+        for one, at in zip(line, places, strict=True):
+            axes.annotate(f"{one.smooth_ms:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)
+    axes.set_xlabel("time to decision, median, ms (synthetic scenes; labels: smooth_ms)")
+    axes.set_ylabel("false switches a zone and minute")
+    axes.set_yscale("log")
+    axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
