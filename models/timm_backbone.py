@@ -13,6 +13,7 @@ from timm.models import load_state_dict
 from torch import nn
 
 from core.errors import InputError
+from models.layers import start_near_zero
 
 RGB = tuple[float, ...]
 
@@ -75,9 +76,7 @@ def _begin_small(network: nn.Module) -> None:
     for part in head if isinstance(head, tuple) else (head,):
         for layer in part.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                nn.init.normal_(layer.weight, std=0.01)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+                start_near_zero(layer)
 
 
 def _check_fit(name: str, network: nn.Module, file: str) -> None:

@@ -7,18 +7,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, classifier, convolution
+
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
 LAYOUT = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 """Output channels and stride of each block."""
-
-
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Return convolution, batch normalisation and ReLU6."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True)]
 
 
 class Separable(nn.Module):
@@ -27,7 +21,8 @@ class Separable(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *convolution(inputs, inputs, 3, stride, groups=inputs), *convolution(inputs, outputs, 1)
+            *convolution(inputs, inputs, 3, stride, groups=inputs, activation=nn.ReLU6(inplace=True)),
+            *convolution(inputs, outputs, 1, activation=nn.ReLU6(inplace=True)),
         )
         self.shortcut = stride == 1 and inputs == outputs
 
@@ -38,14 +33,10 @@ class Separable(nn.Module):
 
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
-    """Build the network; dropout stands before the last layer, 0.4 unless told."""
-    blocks: list[nn.Module] = convolution(3, 32, 3, 2)
+    """Build the network. Dropout before the last layer (default 0.4)."""
+    layers = convolution(3, 32, 3, 2, activation=nn.ReLU6(inplace=True))
     inputs = 32
     for outputs, stride in LAYOUT:
-        blocks.append(Separable(inputs, outputs, stride))
+        layers.append(Separable(inputs, outputs, stride))
         inputs = outputs
-    head = nn.Linear(inputs, classes)
-    nn.init.normal_(head.weight, std=0.01)
-    nn.init.zeros_(head.bias)
-    p = 0.4 if dropout is None else dropout
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Dropout(p), head)
+    return nn.Sequential(*layers, *classifier(inputs, classes, 0.4 if dropout is None else dropout))

@@ -2,7 +2,7 @@
 
 Source: Iandola et al. 2016, "SqueezeNet", version 1.1. From a plain start at a rate of 1e-3 that network stays at
 chance. What was needed: no ReLU after the last convolution (it dies, and its gradient with it), Kaiming weights,
-and batch normalisation in the fire modules (folded into the convolutions at export, so free in the car).
+and batch normalization in the fire modules (folded into the convolutions at export, so free in the car).
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, convolution, start_near_zero
+
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
 LAYOUT = ((16, 64), (16, 64), None, (32, 128), (32, 128), None, (48, 192), (48, 192), (64, 256), (64, 256))
 """Squeezed channels and channels of each expansion of a fire module; None is a pool that halves the picture."""
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return convolution, batch normalisation and ReLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+def rectified(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Return convolution, batch normalization and ReLU."""
+    return nn.Sequential(*convolution(inputs, outputs, kernel, stride, activation=nn.ReLU(inplace=True)))
 
 
 class Fire(nn.Module):
@@ -29,9 +28,9 @@ class Fire(nn.Module):
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
         super().__init__()
-        self.squeeze = convolution(inputs, squeezed, 1)
-        self.expand1 = convolution(squeezed, expanded, 1)
-        self.expand3 = convolution(squeezed, expanded, 3)
+        self.squeeze = rectified(inputs, squeezed, 1)
+        self.expand1 = rectified(squeezed, expanded, 1)
+        self.expand3 = rectified(squeezed, expanded, 3)
         self.shortcut = inputs == 2 * expanded
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,8 +41,8 @@ class Fire(nn.Module):
 
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
-    """Build the network; dropout stands in the classifier, 0.5 unless told."""
-    layers: list[nn.Module] = [convolution(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
+    """Build the network. Dropout before the last layer (default 0.5)."""
+    layers: list[nn.Module] = [rectified(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for item in LAYOUT:
         if item is None:
@@ -52,8 +51,6 @@ def build(classes: int, dropout: float | None = None) -> nn.Module:
             layers.append(Fire(inputs, *item))
             inputs = 2 * item[1]
     head = nn.Conv2d(inputs, classes, 1)
-    nn.init.normal_(head.weight, std=0.01)
-    assert head.bias is not None
-    nn.init.zeros_(head.bias)
+    start_near_zero(head)
     p = 0.5 if dropout is None else dropout
     return nn.Sequential(*layers, nn.Dropout(p), head, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))

@@ -11,8 +11,8 @@ PARAMETERS_M = {"mobilenet_inspired": (3.1, 3.3), "squeezenet_inspired": (0.7, 1
 DROPOUT = {"mobilenet_inspired": 0.4, "squeezenet_inspired": 0.5, "resnet_inspired": 0.5}
 
 
-def test_the_folder_holds_the_three_by_name():
-    assert tuple(models.names()) == OURS
+def test_the_published_three_are_found_by_name():
+    assert set(OURS) <= set(models.names())
 
 
 @pytest.mark.parametrize("arch", OURS)
