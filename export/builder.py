@@ -1,4 +1,4 @@
-"""Checkpoint in, verified bundle out: every rung of the ladder measured on the file that ships."""
+"""Checkpoint in, verified bundle out: every precision is measured on the file that ships."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from export.latency_only import resized
 from export.precision import fp16, int8
 from export.precision.fp32 import stamp, to_onnx
 from export.quantize import calibration
-from export.quantize.search import Evidence, search
+from export.quantize.search import EvalSet, search
 from export.verify import golden_frames
-from export.verify.assembly import SPLITS, Assembly
-from export.verify.parity import breach, run_onnx, run_torch
+from export.verify.bundle_builder import SPLITS, BundleBuilder
+from export.verify.parity import first_failure, run_onnx, run_torch
 from models.checkpoint import Checkpoint, Facts
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,10 @@ def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
             )
 
 
-def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int) -> Assembly:
-    """Start the bundle of a checkpoint in `folder`: its contract, its rows, and torch's word on them."""
+def begin(
+    path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int
+) -> BundleBuilder:
+    """Start the bundle of a checkpoint in `folder`: its contract, its rows, and torch's probabilities of them."""
     facts = checkpoint.facts
     geometry = Geometry(size_px, facts.geometry.kernel)
     bundle = Bundle(
@@ -72,13 +74,12 @@ def begin(path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, fo
     drawn = resized(pack, geometry)
     golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
     rows = {split: drawn.rows(split) for split in SPLITS}
-    return Assembly(
+    return BundleBuilder(
         bundle=bundle,
         pack=drawn,
         rows=rows,
         reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
         golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_rows]), geometry),
-        rungs=[],
         latency_only=geometry != facts.geometry,
     )
 
@@ -92,23 +93,23 @@ def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
     }
 
 
-def add_fp32(made: Assembly, network: nn.Module) -> onnx.ModelProto:
-    """Export fp32 and hold it against torch. Raises CheckError when it is not the network that was trained."""
+def add_fp32(made: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
+    """Export fp32 and compare it with torch. Raises CheckError when it is not the network that was trained."""
     model = to_onnx(network, made.bundle.geometry.size_px)
     stamp(model, made.bundle, "fp32")
-    gates = made.judge("fp32", [made.climb("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
+    gates = made.gate("fp32", [made.evaluate("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
     if not gates["passed"]:
-        raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({breach(gates)})")
+        reason = first_failure(gates)
+        raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({reason})")
     regions = np.arange(len(made.golden.geometry_rhwc))
-    probs = run_torch(network, made.golden.geometry_rhwc, regions)
-    made.golden = replace(made.golden, probs={"fp32": probs})
+    made.golden = replace(made.golden, probs={"fp32": run_torch(network, made.golden.geometry_rhwc, regions)})
     made.write(onnx_name("fp32"), model)
     return model
 
 
-def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
+def attempt(made: BundleBuilder, precision: str, add: Callable[[], None]) -> None:
     """Add a precision. One that cannot be made is refused with the reason, so that the others ship."""
-    golden_before, rungs_before = made.golden, list(made.rungs)
+    golden_before, results_before = made.golden, list(made.results)
     try:
         add()
     except (InputError, OSError):
@@ -116,46 +117,45 @@ def attempt(made: Assembly, precision: str, add: Callable[[], None]) -> None:
     except Exception as error:  # a graph that we, onnx or the runtime cannot handle: each has exceptions of its own
         reason = " ".join(str(error).split())[:200]
         refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
-        made.golden, made.rungs = golden_before, rungs_before
+        made.golden, made.results = golden_before, results_before
         made.record(precision, refused)
 
 
-def add_fp16(made: Assembly, fp32: onnx.ModelProto) -> None:
+def add_fp16(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
     """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
-    rows = calibration.calibration_rows(made.pack)
-    tensors = [name for node in fp32.graph.node for name in node.output]
-    amax = calibration.peaks(calibration.Observer(fp32, tensors), made.pack.images_nhwc, rows)
+    images = made.pack.images_nhwc
+    observer = calibration.Observer(fp32, [name for node in fp32.graph.node for name in node.output])
+    amax = calibration.peaks(observer, images, calibration.calibration_rows(made.pack))
     kept = fp16.overflowing(fp32, amax)
     if kept:
         log.info(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
     model = fp16.to_fp16(fp32, kept)
     stamp(model, made.bundle, "fp16")
-    rung = made.climb("fp16", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))
-    if made.judge("fp16", [rung], {"kept_float": kept})["passed"]:
-        made.expect("fp16", model)
+    result = made.evaluate("fp16", lambda rows: run_onnx(model, images, rows))
+    if made.gate("fp16", [result], {"kept_float": kept})["passed"]:
+        made.add_golden("fp16", model)
         made.write(onnx_name("fp16"), model)
 
 
-def add_int8(made: Assembly, fp32: onnx.ModelProto) -> None:
+def add_int8(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
     """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
-    rows, val = calibration.calibration_rows(made.pack), made.rows["val"]
-    images = made.pack.images_nhwc
-    evidence = Evidence(images, rows, val, made.reference["val"], made.pack.labels_n[val],
-                        made.golden.geometry_rhwc)  # fmt: skip
-    found = search(fp32, evidence, repair=not made.latency_only)
+    images, rows, val = made.pack.images_nhwc, calibration.calibration_rows(made.pack), made.rows["val"]
+    labels = made.pack.labels_n[val]
+    data = EvalSet(images, rows, val, made.reference["val"], labels, made.golden.geometry_rhwc)
+    found = search(fp32, data, repair=not made.latency_only)
     for model in found.forms.values():
         stamp(model, made.bundle, "int8")
     signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
-    rungs = [
-        made.climb("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
-        made.climb("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
+    results = [
+        made.evaluate("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
+        made.evaluate("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
     ]
     facts = found.facts()
     facts["calibration_rows"] = len(rows)
     facts["calibration"] = sha256_of_json([made.pack.fingerprint, rows.tolist(), facts])
     facts["float_layers"] = int8.float_layers(signed, found.kept_float)
-    if made.judge("int8", rungs, facts)["passed"]:
-        made.expect("int8", signed)
-        made.expect(f"int8{golden_file.ORT_FORM}", unsigned)
+    if made.gate("int8", results, facts)["passed"]:
+        made.add_golden("int8", signed)
+        made.add_golden(f"int8{golden_file.ORT_FORM}", unsigned)
         made.write(onnx_name("int8"), signed)
         made.write(onnx_name("int8", ort_form=True), unsigned)

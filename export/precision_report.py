@@ -1,4 +1,4 @@
-"""The ladder in words: every rung that was climbed, what was refused and why, every engine or what stopped it."""
+"""The precision report: how far each exported file is from torch, what was refused and why, and every engine."""
 
 from __future__ import annotations
 
@@ -6,103 +6,86 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from export.verify.parity import breach
+from export.verify.parity import first_failure
 
 Result = dict[str, Any]
 """What `python -m export --json` prints of one architecture."""
-
-
-def as_table(results: Sequence[Result]) -> str:
-    """Return one line a rung and an engine, for a terminal."""
-    lines = [
-        f"{'architecture':24} {'rung':14} {'split':6} {'max |dp|':>9} {'p99':>8} {'mean':>8} {'top-1 =':>8} "
-        f"{'accuracy':>8}  loss, points [95%]"
-    ]
-    for result in results:
-        for rung in result.get("rungs", []):
-            lines.append(
-                f"{result['arch']:24} {rung['name']:14} {rung['split']:6} {_number(rung['max_dprob']):9.2e} "
-                f"{_number(rung['p99_dprob']):8.1e} {_number(rung['mean_dprob']):8.1e} {rung['top1_agreement']:8.2%} "
-                f"{rung['accuracy']:8.2%}  {_points(rung)}"
-            )
-        lines += [_engine_line(result["arch"], row) for row in result["engines"]]
-        lines.append(f"{result['arch']:24} -> {result['bundle'] or 'no bundle'}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _points(rung: dict[str, Any]) -> str:
-    loss = rung["accuracy_loss"]
-    return f"{100 * loss['value']:+.2f} [{100 * loss['low_95']:+.2f}, {100 * loss['high_95']:+.2f}]"
-
-
-def _engine_line(arch: str, row: dict[str, Any]) -> str:
-    what = f"{arch:24} engine {row['precision']} {row['runtime']} {row['target']}: {row['state']}"
-    if row["state"] == "not built":
-        return what
-    return f"{what}, {row['bytes'] / 2**20:.1f} MiB in {row['seconds']:.1f} s"
+Cells = list[str]
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """Return the rungs on val, the fate of each precision, and the engines, as three Markdown tables."""
-    parts = [
-        _markdown(
-            ["architecture", "rung", "max dprob", "p99", "mean", "top-1 equal", "accuracy", "loss, points [95%]"],
-            [_rung_cells(r["arch"], rung) for r in results for rung in r.get("rungs", []) if rung["split"] == "val"],
-        ),
-        _markdown(["architecture", "precision", "fate"], [cells for result in results for cells in _fates(result)]),
+    """Return three Markdown tables: every file against torch, the outcome of each precision, and the engines."""
+    parity = [
+        "architecture",
+        "file",
+        "split",
+        "max dprob",
+        "p99",
+        "mean",
+        "top-1 equal",
+        "accuracy",
+        "loss, points [95%]",
     ]
-    engines = [_engine_cells(result["arch"], row) for result in results for row in result["engines"]]
-    if engines:
-        parts.append(_markdown(["architecture", "precision", "runtime", "target", "MiB", "seconds"], engines))
-    return "\n".join(parts)
+    tables = [
+        _table(parity, [_parity_row(r["arch"], rung) for r in results for rung in r.get("rungs", ())]),
+        _table(["architecture", "precision", "outcome"], [row for result in results for row in _outcomes(result)]),
+    ]
+    if engines := [_engine_row(result["arch"], engine) for result in results for engine in result["engines"]]:
+        tables.append(_table(["architecture", "precision", "runtime", "target", "MiB", "seconds"], engines))
+    return "\n".join(tables)
 
 
-def _rung_cells(arch: str, rung: dict[str, Any]) -> list[str]:
-    distances = [f"{_number(rung[name]):.1e}" for name in ("max_dprob", "p99_dprob", "mean_dprob")]
-    shares = [f"{rung[name]:.2%}" for name in ("top1_agreement", "accuracy")]
-    return [arch, rung["name"], *distances, *shares, _points(rung)]
-
-
-def _fates(result: Result) -> list[list[str]]:
-    """Return a row a precision: passed and how, or refused and why."""
-    if not result["bundle"]:
-        return [[result["arch"], "all", f"refused: {result['failed'][0]}"]]
+def _parity_row(arch: str, rung: dict[str, Any]) -> Cells:
+    distances = [math.nan if rung[name] is None else rung[name] for name in ("max_dprob", "p99_dprob", "mean_dprob")]
+    low, value, high = (100 * rung["accuracy_loss"][name] for name in ("low_95", "value", "high_95"))
     return [
-        [result["arch"], precision, _how(gates) if gates["passed"] else f"refused: {breach(gates)}{_tried(gates)}"]
-        for precision, gates in result["gates"].items()
+        arch,
+        rung["name"],
+        rung["split"],
+        *(f"{distance:.1e}" for distance in distances),
+        *(f"{rung[name]:.2%}" for name in ("top1_agreement", "accuracy")),
+        f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
     ]
 
 
-def _tried(gates: dict[str, Any]) -> str:
-    """Say what the search tried before it gave up; nothing where there was none."""
+def _outcomes(result: Result) -> list[Cells]:
+    """Return a row for each precision, and one for the bundle."""
+    arch = result["arch"]
+    if not result["bundle"]:
+        return [[arch, "all", f"refused: {result['failed'][0]}"]]
+    rows = [[arch, p, _made_of(g) if g["passed"] else _refused(g)] for p, g in result["gates"].items()]
+    return [*rows, [arch, "bundle", result["bundle"]]]
+
+
+def _refused(gates: dict[str, Any]) -> str:
+    """Say which check failed, and what the search tried where there was one."""
     steps = [step["tried"] for step in gates.get("search", ())]
-    return f"; tried {'; '.join(steps)}" if steps else ""
+    return f"refused: {first_failure(gates)}" + (f"; tried {'; '.join(steps)}" if steps else "")
 
 
-def _how(gates: dict[str, Any]) -> str:
+def _made_of(gates: dict[str, Any]) -> str:
     """Say what a passed precision is made of."""
-    told = ["passed"]
+    said = ["passed"]
     if "method" in gates:
-        told.append(f"ranges by {gates['method']}")
-    for key, words in (("equalised", "layers equalised"), ("kept_float", "given back to float"),
-                       ("float_layers", "layers compute in float")):  # fmt: skip
-        if gates.get(key):
-            few = ", ".join(list(gates[key])[:6])
-            told.append(f"{len(gates[key])} {words}" + ("" if key == "equalised" else f" ({few})"))
-    return "; ".join(told)
+        said.append(f"ranges by {gates['method']}")
+    if equalized := gates.get("equalised"):
+        said.append(f"{len(equalized)} layers equalized")
+    for key, what in (("kept_float", "given back to float"), ("float_layers", "layers compute in float")):
+        if names := list(gates.get(key, ())):
+            said.append(f"{len(names)} {what} ({', '.join(names[:6])})")
+    return "; ".join(said)
 
 
-def _engine_cells(arch: str, row: dict[str, Any]) -> list[str]:
-    known = [arch, row["precision"], row["runtime"], row["target"]]
-    if row["state"] == "not built":
-        return [*known, "not built", row["reason"]]
-    return [*known, f"{row['bytes'] / 2**20:.2f}", f"{row['seconds']:.1f}"]
+def _engine_row(arch: str, row: dict[str, Any]) -> Cells:
+    built = row["state"] != "not built"
+    made = [f"{row['bytes'] / 2**20:.2f}", f"{row['seconds']:.1f}"] if built else ["not built", row["reason"]]
+    return [arch, row["precision"], row["runtime"], row["target"], *made]
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines) + "\n"
+def _table(heads: Cells, rows: Sequence[Cells]) -> str:
+    """Return a Markdown table whose columns are aligned, for a terminal too."""
+    rows = [[cell.replace("|", "/") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded) + "\n"

@@ -18,10 +18,10 @@ from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
 from export.builder import add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
-from export.precision_report import as_markdown, as_table
-from export.verify.assembly import Assembly
-from export.verify.parity import breach
-from export.verify.proof import finish
+from export.precision_report import as_markdown
+from export.verify.bundle_builder import BundleBuilder
+from export.verify.parity import first_failure
+from export.verify.proof import prove_and_seal
 from inference.backends import trt
 from inference.backends.trt import RUNTIMES, build, importable
 from inference.backends.trt import Options as Build
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line."""
+    """What the command line asks for."""
 
     precisions: tuple[str, ...]
     engines: tuple[str, ...]
@@ -66,25 +66,26 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--unfinished", action="store_true", help="export the best so far of a training that goes on")
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write the ladder into a Markdown file too")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the report into a Markdown file too")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    engines = tuple(asked.engines) if asked.engines is not None else _default_engines()
+    args = parser.parse_args(arguments)
+    engines = tuple(args.engines) if args.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
-    precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(asked.precisions or PRECISIONS)})
-    options = Options(precisions, engines, tuple(asked.sm), asked.size, Build(tuple(asked.batch)))
-    run = open_run(asked.run)
-    checkpoints = _checkpoints(run, asked.models, asked.unfinished)
-    if asked.dry_run:
+    precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(args.precisions or PRECISIONS)})
+    options = Options(precisions, engines, tuple(args.sm), args.size, Build(tuple(args.batch)))
+    run = open_run(args.run)
+    checkpoints = _checkpoints(run, args.models, args.unfinished)
+    if args.dry_run:
         items = [item for path in checkpoints.values() for item in _plan(path, options)]
         lines = [f"{item['arch']:24} {item['what']:32} -> {item['target']}" for item in items]
-        print(json.dumps(items, indent=1) if asked.json else "\n".join([*lines, "nothing was made"]))
+        print(json.dumps(items, indent=1) if args.json else "\n".join([*lines, "nothing was made"]))
         return 0
-    pack = run.open_pack(asked.pack)
+    pack = run.open_pack(args.pack)
     results = [_export(path, pack, options) for path in checkpoints.values()]
-    print(json.dumps(results, indent=1) if asked.json else as_table(results))
-    if asked.table:
-        write_text(asked.table, as_markdown(results))
+    report = as_markdown(results)
+    print(json.dumps(results, indent=1) if args.json else report)
+    if args.table:
+        write_text(args.table, report)
     for result in results:
         for sentence in result["failed"]:
             log.error(f"failed: {sentence}")
@@ -144,9 +145,9 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
     try:
         with replacing_folder(target) as folder:
             made = _assemble(path, checkpoint, pack, folder, size_px, options)
-            bundle = finish(made)
+            bundle = prove_and_seal(made)
             result["failed"] += [
-                f"{bundle.arch}: the bundle goes without {precision} ({breach(gates)})"
+                f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gates)})"
                 for precision, gates in bundle.gates.items()
                 if not gates["passed"]
             ]
@@ -156,13 +157,15 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
         return result
     result["bundle"] = str(target)
     result["gates"] = bundle.gates
-    result["rungs"] = [rung.as_json() for rung in made.rungs]
+    result["rungs"] = [measured.as_json() for measured in made.results]
     result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
     log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
     return result
 
 
-def _assemble(path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: Options) -> Assembly:
+def _assemble(
+    path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: Options
+) -> BundleBuilder:
     facts = checkpoint.facts
     if size_px != facts.geometry.size_px and models.has_fixed_size(facts.arch):
         raise CheckError(
@@ -182,7 +185,7 @@ def _assemble(path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size
 
 
 def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
-    """Build every engine that was asked for; what a target cannot serve is a row with its reason, not an end."""
+    """Build the requested engines. One that a target cannot serve is a row with its reason; the others are built."""
     rows = []
     for runtime, sm in options.targets:
         for precision in [p for p in bundle.precisions if p in trt.PRECISIONS]:

@@ -106,3 +106,18 @@ def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
         if item.name == name:
             return int(item.i)
     return default
+
+
+def output_axis(node: onnx.NodeProto) -> int:
+    """Return the axis of a layer's weights that counts its output channels."""
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
+
+
+def input_axis(node: onnx.NodeProto) -> int:
+    """Return the axis of a layer's weights that counts its input channels; of a Conv those of one group."""
+    return 1 - output_axis(node)
+
+
+def per_channel(values_c: NDArray[np.float32], axis: int, ndim: int) -> NDArray[np.float32]:
+    """Return one value per channel in the shape that broadcasts along `axis` of an array of `ndim` axes."""
+    return np.expand_dims(values_c, [other for other in range(ndim) if other != axis])

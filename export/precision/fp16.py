@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.nodes import Graph, attribute, copied, drop_unread
+from export.graph.nodes import Graph, copied, drop_unread, replace_nodes
 
 HIGHEST = 65504.0
 """The largest finite fp16 number."""
@@ -36,31 +35,29 @@ def overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
 
 
 def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
+    peak = amax.get(name, 0.0)
     if name in graph.constants:
         value = graph.array(name)
-        return bool(value.dtype == np.float32 and value.size and _finite_peak(value) * ROOM > HIGHEST)
-    return amax.get(name, 0.0) * ROOM > HIGHEST
-
-
-def _finite_peak(value: NDArray[np.generic]) -> float:
-    magnitudes = np.abs(np.asarray(value, np.float64))
-    magnitudes = magnitudes[magnitudes < np.finfo(np.float32).max]  # a Clip without an upper bound
-    return float(magnitudes.max()) if magnitudes.size else 0.0
+        if value.dtype != np.float32:
+            return False
+        magnitudes = np.abs(value.astype(np.float64))
+        # a Clip without an upper bound has the largest float32 there
+        peak = magnitudes.max(initial=0.0, where=magnitudes < np.finfo(np.float32).max)
+    return bool(peak * ROOM > HIGHEST)
 
 
 def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
     """Return the fp16 graph. keep_float: names of nodes that stay in fp32, by the range check."""
-    graph = Graph(model)
-    halved = _halved(graph, frozenset(keep_float))
-    half_tensors = {name for node in halved for name in node.output}
     converted = copied(model)
+    graph = Graph(converted)
+    halved = _halved(graph, frozenset(keep_float))
+    half_nodes = {node.name for node in halved}
+    half_tensors = {name for node in halved for name in node.output}
     casts: dict[str, onnx.NodeProto] = {}
     constants: dict[str, onnx.TensorProto] = {}
     nodes: list[onnx.NodeProto] = []
-    names = {node.name for node in halved}
-    for source in graph.nodes:
-        node = onnx.NodeProto.FromString(source.SerializeToString())
-        half = node.name in names
+    for node in graph.nodes:
+        half = node.name in half_nodes
         for i, name in enumerate(node.input):
             if half and name in graph.constants:
                 node.input[i] = _half_constant(graph, node, name, constants)
@@ -69,8 +66,8 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
         if half:
             _halve_attributes(node)
         nodes.append(node)
-    del converted.graph.node[:], converted.graph.value_info[:]
-    converted.graph.node.extend(nodes)
+    replace_nodes(converted, nodes)
+    del converted.graph.value_info[:]
     converted.graph.initializer.extend(constants.values())
     drop_unread(converted)
     onnx.checker.check_model(converted, full_check=True)
@@ -102,16 +99,8 @@ def _tail(graph: Graph) -> set[str]:
 
 def _is_float(graph: Graph, name: str) -> bool:
     """Say whether a tensor holds numbers of the network and not a shape."""
-    if name in graph.constants:
-        return bool(graph.constants[name].data_type == TensorProto.FLOAT)
-    node = graph.producer.get(name)
-    if node is None or node.op_type in {"Shape", "Size", "ArgMax", "NonZero"}:
-        return False
-    if node.op_type == "Cast":
-        return attribute(node, "to", 0) == TensorProto.FLOAT
-    if node.op_type in {"Gather", "Concat", "Slice", "Unsqueeze", "Squeeze", "Reshape", "Identity"}:
-        return _is_float(graph, node.input[0])
-    return True
+    constant = graph.constants.get(name)
+    return constant.data_type == TensorProto.FLOAT if constant is not None else name in graph.floats
 
 
 def _half_constant(graph: Graph, node: onnx.NodeProto, name: str, constants: dict[str, onnx.TensorProto]) -> str:

@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.graph.nodes import RECTIFIERS, WEIGHTED, Graph, attribute, copied, drop_unread, replace_nodes
+from export.graph.nodes import (
+    RECTIFIERS,
+    WEIGHTED,
+    Graph,
+    attribute,
+    copied,
+    drop_unread,
+    output_axis,
+    per_channel,
+    replace_nodes,
+)
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
@@ -57,16 +68,12 @@ def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
         for name in graph.activations(node)
         if name in useful and name in graph.floats
     }
-    return Plan(_groups(graph, tensors), {n.input[1]: _channel_axis(n) for n in quantised}, kept)
+    return Plan(_groups(graph, tensors), {n.input[1]: output_axis(n) for n in quantised}, kept)
 
 
 def _arity(node: onnx.NodeProto) -> int:
     """Return how many activations a quantised node must have: the Add of the normalisation has a constant."""
     return 2 if node.op_type == "Add" else len(node.input)
-
-
-def _channel_axis(node: onnx.NodeProto) -> int:
-    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
@@ -89,14 +96,15 @@ def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> o
     constants: list[onnx.TensorProto] = []
     for name in sorted(plan.tensors):
         constants += _parameters(name, np.float32(scales[name]))
-        before[name] = [_node("QuantizeLinear", name, f"{name}_q"), _node("DequantizeLinear", name, f"{name}_dq")]
-        before[name][1].input[0] = f"{name}_q"
+        before[name] = [
+            _linear("QuantizeLinear", name, name, f"{name}_q"),
+            _linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq"),
+        ]
     graph = Graph(model)
     first: list[onnx.NodeProto] = []
     for name, axis in sorted(plan.weights.items()):
         constants += _quantised_weights(name, np.asarray(graph.array(name), np.float32), axis)
-        first.append(_node("DequantizeLinear", name, f"{name}_dq", axis))
-        first[-1].input[0] = f"{name}_q"
+        first.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
     _rewire(quantised, plan, before, first)
     quantised.graph.initializer.extend(constants)
     drop_unread(quantised)
@@ -112,10 +120,10 @@ def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
 
 
 def _quantised_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
-    other = tuple(i for i in range(weights.ndim) if i != axis)
-    scales = (np.maximum(np.abs(weights).max(other), TINY) / LEVELS).astype(np.float32)
-    shape = [-1 if i == axis else 1 for i in range(weights.ndim)]
-    levels = np.clip(np.rint(weights / scales.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    peaks = np.abs(weights).max(tuple(other for other in range(weights.ndim) if other != axis))
+    scales = (np.maximum(peaks, TINY) / LEVELS).astype(np.float32)
+    levels = np.rint(weights / per_channel(scales, axis, weights.ndim))
+    levels = np.clip(levels, -LEVELS, LEVELS).astype(np.int8)
     return [
         numpy_helper.from_array(levels, f"{name}_q"),
         numpy_helper.from_array(scales, f"{name}_scale"),
@@ -123,12 +131,10 @@ def _quantised_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.T
     ]
 
 
-def _node(op_type: str, name: str, output: str, axis: int | None = None) -> onnx.NodeProto:
-    inputs = [name, f"{name}_scale", f"{name}_zero"]
-    node = helper.make_node(op_type, inputs, [output], name=f"{op_type}_{name}")
-    if axis is not None:
-        node.attribute.append(helper.make_attribute("axis", axis))
-    return node
+def _linear(op_type: str, tensor: str, source: str, output: str, **axis: Any) -> onnx.NodeProto:
+    """Return a QuantizeLinear or DequantizeLinear with the scale and the zero point of `tensor`."""
+    inputs = [source, f"{tensor}_scale", f"{tensor}_zero"]
+    return helper.make_node(op_type, inputs, [output], name=f"{op_type}_{tensor}", **axis)
 
 
 def _rewire(

@@ -1,1 +1,1 @@
-"""int8: calibration, equalisation, and the search for a file that holds its gate."""
+"""int8: calibration, equalization, and the search for a file that holds its gate."""

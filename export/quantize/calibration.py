@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from core.data.pack import Pack
 from core.geometry.frame import Bytes
 from core.stats import pick_balanced
 from export.graph.nodes import copied
-from export.verify.parity import batches
+from export.verify.parity import batches, cpu_session
 
 ROWS = 500
 """How many rows are observed, where the slice holds as many."""
@@ -43,15 +43,14 @@ class Histogram:
         Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017: the smallest Kullback-Leibler divergence
         between the clipped distribution and its LEVELS-level version.
         """
-        counts = self.counts.astype(np.float64)
-        best, best_divergence = BINS, np.inf
-        for end in range(LEVELS, BINS + 1, LEVELS // 8):
+
+        def divergence_at(end: int) -> float:
             clipped = counts[:end].copy()
             clipped[-1] += counts[end:].sum()
-            divergence = _divergence(clipped, _coarse(counts[:end]))
-            if divergence < best_divergence:
-                best, best_divergence = end, divergence
-        return best / BINS * self.amax
+            return _divergence(clipped, _coarse(counts[:end]))
+
+        counts = self.counts.astype(np.float64)
+        return min(range(LEVELS, BINS + 1, LEVELS // 8), key=divergence_at) / BINS * self.amax
 
 
 METHODS: dict[str, Callable[[Histogram], float]] = {
@@ -59,7 +58,7 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
     "percentile": lambda histogram: histogram.percentile(PERCENTILE),
     "entropy": Histogram.entropy,
 }
-"""How the magnitude to represent is taken from a histogram."""
+"""Each returns the magnitude to represent, from a histogram."""
 
 
 def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,7 +72,7 @@ def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     p, q = p / max(p.sum(), 1), q / max(q.sum(), 1)
     both = (p > 0) & (q > 0)
-    missed = p[(p > 0) & (q == 0)].sum()  # what the coarse version gives no chance at all
+    missed = p[(p > 0) & (q == 0)].sum()  # values to which the coarse version gives no probability
     return float((p[both] * np.log(p[both] / q[both])).sum() + missed * np.log(1e12))
 
 
@@ -89,36 +88,28 @@ def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
 
 
 class Observer:
-    """Runs an fp32 graph with its inner tensors as outputs."""
+    """Runs an fp32 graph on rows of a pack and gives its inner tensors."""
 
-    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str], threads: int = 0) -> None:
-        import onnxruntime as ort
-
+    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str]) -> None:
         self.tensors = sorted(tensors)
         watched = copied(model)
         watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self.tensors)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = ort.InferenceSession(watched.SerializeToString(), options, ["CPUExecutionProvider"])
+        self._session = cpu_session(watched, exact=True)
 
-    def run(self, frames_nhwc: Bytes) -> dict[str, NDArray[np.float32]]:
-        """Return every watched tensor for one batch."""
-        if not self.tensors:  # to the runtime an empty list means every output
-            return {}
-        values = self._session.run(self.tensors, {INPUT["name"]: frames_nhwc})
-        return dict(zip(self.tensors, values, strict=True))
+    def run(self, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield the name and the values of every watched tensor, batch after batch."""
+        for frames_nhwc in batches(images_nhwc, rows, BATCH):
+            if self.tensors:  # to the runtime an empty list means every output
+                yield from zip(self.tensors, self._session.run(self.tensors, {INPUT["name"]: frames_nhwc}), strict=True)
 
 
 def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
     """Return the largest magnitude of each watched tensor; NaN counts as infinity."""
     amax = dict.fromkeys(observer.tensors, 0.0)
-    for frames in batches(images_nhwc, rows, BATCH):
-        for name, values in observer.run(frames).items():
-            if np.issubdtype(values.dtype, np.floating) and values.size:
-                peak = float(np.abs(values).max())
-                amax[name] = max(amax[name], peak if np.isfinite(peak) else float("inf"))
+    for name, values in observer.run(images_nhwc, rows):
+        if np.issubdtype(values.dtype, np.floating) and values.size:
+            peak = float(np.abs(values).max())
+            amax[name] = max(amax[name], peak if np.isfinite(peak) else float("inf"))
     return amax
 
 
@@ -126,11 +117,10 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
     """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
     amax = peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
-    for frames in batches(images_nhwc, rows, BATCH):
-        for name, values in observer.run(frames).items():
-            if amax[name] > 0:
-                bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
-                counts[name] += np.bincount(bins, minlength=BINS)
+    for name, values in observer.run(images_nhwc, rows):
+        if amax[name] > 0:
+            bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
+            counts[name] += np.bincount(bins, minlength=BINS)
     return {name: Histogram(amax[name], counts[name]) for name in amax}
 
 
@@ -143,10 +133,8 @@ def channel_ranges(
     model: onnx.ModelProto, tensors: Iterable[str], images_nhwc: Bytes, rows: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
     """Return the largest magnitude of each channel (axis 1) of the tensors, float32 (channels,)."""
-    observer = Observer(model, tensors)
     highest: dict[str, NDArray[np.float32]] = {}
-    for frames in batches(images_nhwc, rows, BATCH):
-        for name, values in observer.run(frames).items():
-            peak = np.abs(values).max(tuple(i for i in range(values.ndim) if i != 1))
-            highest[name] = np.maximum(highest.get(name, peak), peak)
+    for name, values in Observer(model, tensors).run(images_nhwc, rows):
+        peak = np.abs(np.moveaxis(values, 1, 0)).reshape(values.shape[1], -1).max(1)
+        highest[name] = np.maximum(highest.get(name, peak), peak)
     return highest

@@ -1,4 +1,4 @@
-"""Measure how far a rung of the ladder (an exported file in a runtime) is from torch, and gate it."""
+"""Measure how far an exported file in a runtime is from torch, and gate it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import nn
 
 from core.bundle.contract import INPUT
@@ -27,7 +28,7 @@ P99_DPROB = {"fp16": 0.02, "int8": 0.25}
 
 
 @dataclass(frozen=True)
-class Rung:
+class ParityResult:
     """One exported file against torch, on the rows of one split."""
 
     name: str
@@ -37,10 +38,8 @@ class Rung:
     mean_dprob: float
     p99_dprob: float
     top1_agreement: float
-    flipped: tuple[int, ...]
-    """Row numbers of the pack whose top-1 differs from torch's."""
     flips: tuple[dict[str, Any], ...]
-    """Of each of them {"row", "torch", "file"}: the class and the probability that either side gave."""
+    """{"row", "torch", "file"} of each row whose top-1 differs: its number, class and probability of either side."""
     accuracy: float
     pairs: Pairs
     """Rows that torch alone, and that the file alone, has right."""
@@ -54,18 +53,18 @@ class Rung:
         """Return the object that stands in parity.json."""
         body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "pairs"}
         loss = {"value": self.pairs.loss, **self.interval}
-        return {**body, "flipped": list(self.flipped), "flips": list(self.flips), "accuracy_loss": loss}
+        return {**body, "flipped": [flip["row"] for flip in self.flips], "accuracy_loss": loss}
 
 
 def measure(
     name: str, split: str, rows: NDArray[np.int64], probs: Probs, reference: Probs, labels: NDArray[np.int64]
-) -> Rung:
+) -> ParityResult:
     """Compare the probabilities of the same rows. Raises ValueError when the shapes differ."""
     if probs.shape != reference.shape or len(probs) != len(rows):
         raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
     dprob = np.abs(probs - reference).max(1)
     top, top_reference = probs.argmax(1), reference.argmax(1)
-    return Rung(
+    return ParityResult(
         name=name,
         split=split,
         rows=len(rows),
@@ -73,7 +72,6 @@ def measure(
         mean_dprob=float(dprob.mean()),
         p99_dprob=float(np.percentile(dprob, 99)),
         top1_agreement=float((top == top_reference).mean()),
-        flipped=tuple(int(row) for row in rows[top != top_reference]),
         flips=tuple(
             {"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])}
             for i in np.flatnonzero(top != top_reference)
@@ -88,29 +86,27 @@ def _answer(probs_c: Probs) -> dict[str, Any]:
     return {"class": top, "probability": finite(round(float(probs_c[top]), 6))}
 
 
-def gate(precision: str, rungs: list[Rung]) -> dict[str, Any]:
-    """Return {"passed", "checks"} of a precision from its rungs on val. NaN fails."""
+def gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
+    """Return {"passed", "checks"} of a precision from its results on val. NaN fails."""
     checks: list[dict[str, Any]] = []
-    for rung in rungs:
+    for result in results:
         if precision == "fp32":
-            limits = [("max |dprob|", rung.max_dprob, FP32_MAX_DPROB)]
-        else:
-            limits = [
-                ("accuracy loss", rung.pairs.loss, max(ACCURACY_LOSS[precision], 1 / rung.rows)),
-                ("p99 |dprob|", rung.p99_dprob, P99_DPROB[precision]),
-            ]
-        for what, value, limit in limits:
-            passed = bool(value <= limit)
-            name = f"{rung.name}: {what}"
-            checks.append({"name": name, "value": finite(value), "limit": limit, "passed": passed})
-        if precision != "fp32":
-            checks[-2] |= rung.interval
-    return {"passed": all(check["passed"] for check in checks), "checks": checks}
+            checks.append(check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
+            continue
+        loss_limit = max(ACCURACY_LOSS[precision], 1 / result.rows)
+        checks.append(check(f"{result.name}: accuracy loss", result.pairs.loss, loss_limit) | result.interval)
+        checks.append(check(f"{result.name}: p99 |dprob|", result.p99_dprob, P99_DPROB[precision]))
+    return {"passed": all(one["passed"] for one in checks), "checks": checks}
 
 
-def breach(gates: dict[str, Any]) -> str:
+def check(name: str, value: float, limit: float) -> dict[str, Any]:
+    """Return one check of a gate: passed where the value is a number within the limit."""
+    return {"name": name, "value": finite(value), "limit": limit, "passed": bool(value <= limit)}
+
+
+def first_failure(gates: dict[str, Any]) -> str:
     """Return the sentence of the first check that failed, or why there is nothing to check."""
-    failed = next((check for check in gates["checks"] if not check["passed"]), None)
+    failed = next((one for one in gates["checks"] if not one["passed"]), None)
     if failed is None:
         return str(gates["note"])
     value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"
@@ -135,14 +131,17 @@ def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -
     return np.concatenate(parts)
 
 
-def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64], *, exact: bool = False) -> Probs:
-    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as written, nothing fused."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
+def cpu_session(model: onnx.ModelProto, *, exact: bool = False) -> InferenceSession:
+    """Open a graph in ONNX Runtime on the CPU. exact: as written, nothing fused."""
+    options = SessionOptions()
     options.log_severity_level = 3
     if exact:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    return InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64], *, exact: bool = False) -> Probs:
+    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as written, nothing fused."""
+    session = cpu_session(model, exact=exact)
     parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows)]
     return np.concatenate(parts)

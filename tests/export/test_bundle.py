@@ -90,7 +90,7 @@ def test_the_golden_file_is_small_and_reaches_over_the_edge(exported):
 def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys):
     real = int8.quantise
     monkeypatch.setattr(int8, "quantise", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
-    monkeypatch.setattr(search._Attempts, "give_back", lambda self: None)
+    monkeypatch.setattr(search._Quantizer, "fall_back_to_float", lambda self: None)
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)
@@ -101,8 +101,8 @@ def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys)
 
 def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch, capsys):
     """As OpenVINO did with the signed form: right in ONNX Runtime, wrong where it will be driven."""
-    real = proof.drive
-    monkeypatch.setattr(proof, "drive", lambda opened, made, rows: np.roll(real(opened, made, rows), 1, axis=1)
+    real = proof.predict_rows
+    monkeypatch.setattr(proof, "predict_rows", lambda opened, made, rows: np.roll(real(opened, made, rows), 1, axis=1)
                         if opened.describe()["precision"] == "int8" else real(opened, made, rows))  # fmt: skip
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")

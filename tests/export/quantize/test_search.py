@@ -12,8 +12,8 @@ from export.graph.nodes import Graph
 from export.precision.fp32 import to_onnx
 from export.precision.int8 import float_layers
 from export.quantize import calibration, search
-from export.quantize.equalise import equalise, pairs
-from export.quantize.search import Evidence
+from export.quantize.equalize import equalize, pairs
+from export.quantize.search import EvalSet
 from export.verify.parity import run_onnx, run_torch
 
 FACTOR = 1000.0
@@ -33,35 +33,35 @@ def hard(checkpoint, pack):
     rows = pack.rows("val")
     reference = run_torch(network, pack.images_nhwc, rows)
     assert np.abs(reference - run_torch(checkpoint.network(), pack.images_nhwc, rows)).max() < 1e-4
-    evidence = Evidence(pack.images_nhwc, calibration.calibration_rows(pack), rows, reference, pack.labels_n[rows])
-    return to_onnx(network, 32), evidence
+    data = EvalSet(pack.images_nhwc, calibration.calibration_rows(pack), rows, reference, pack.labels_n[rows])
+    return to_onnx(network, 32), data
 
 
-def ranges(evidence):
-    return search._ranges(evidence)
+def equalized(fp32, data):
+    return equalize(fp32, data.images_nhwc, data.calibration_rows[:64])
 
 
 def test_the_plain_network_passes_as_it_is(fp32, hard, checkpoint, pack):
     rows = pack.rows("val")
     reference = run_torch(checkpoint.network(), pack.images_nhwc, rows)
-    evidence = Evidence(pack.images_nhwc, hard[1].calibration_rows, rows, reference, pack.labels_n[rows])
-    found = search.search(fp32, evidence)
+    data = EvalSet(pack.images_nhwc, hard[1].calibration_rows, rows, reference, pack.labels_n[rows])
+    found = search.search(fp32, data)
     assert found.passed
-    assert (found.kept_float, found.equalised, len(found.steps)) == ([], [], 1)
+    assert (found.kept_float, found.equalized, len(found.steps)) == ([], [], 1)
 
 
-def test_equalisation_repairs_it(hard, caplog):
+def test_equalization_repairs_it(hard, caplog):
     found = search.search(*hard)
     assert found.passed
     assert found.kept_float == []
-    assert len(found.equalised) > 0
+    assert len(found.equalized) > 0
     assert [step.outcome == "passed" for step in found.steps] == [False, True]
     assert "accuracy loss" in caplog.messages[0]
     assert "layers equalised: passed" in caplog.messages[1]
 
 
 def test_the_layer_search_gives_back_the_two_readers_and_no_more(hard, monkeypatch):
-    monkeypatch.setattr(search, "equalise", lambda model, ranges: (model, []))
+    monkeypatch.setattr(search, "equalize", lambda model, *_: (model, []))
     found = search.search(*hard)
     graph = Graph(hard[0])
     squeezed = graph.weighted[1]
@@ -78,14 +78,15 @@ def test_without_repair_a_failure_stays_one(hard):
     assert len(found.steps) == 1
 
 
-def test_equalising_keeps_the_function_and_balances_the_channels(hard):
-    fp32, evidence = hard
-    balanced, names = equalise(fp32, ranges(evidence))
-    rows = evidence.val_rows
-    assert np.abs(run_onnx(balanced, evidence.images_nhwc, rows) - evidence.reference).max() < 1e-4
+def test_equalizing_keeps_the_function_and_balances_the_channels(hard):
+    fp32, data = hard
+    balanced, names = equalized(fp32, data)
+    rows = data.val_rows
+    assert np.abs(run_onnx(balanced, data.images_nhwc, rows) - data.reference).max() < 1e-4
     squeezed = Graph(fp32).weighted[1]
     assert squeezed.name in names
-    before, after = (ranges(evidence)(m, [squeezed.output[0]])[squeezed.output[0]] for m in (fp32, balanced))
+    name, rows = squeezed.output[0], data.calibration_rows[:64]
+    before, after = (calibration.channel_ranges(m, [name], data.images_nhwc, rows)[name] for m in (fp32, balanced))
     assert before.max() / np.median(before) > 100
     assert after.max() / np.median(after) < 50
 
@@ -104,8 +105,8 @@ def test_a_file_whose_answers_move_when_it_is_fused_is_searched_on(hard, monkeyp
     went_on = []
     monkeypatch.setattr(search, "TOLERANCE", {"int8": -1.0})
     monkeypatch.setattr(search, "gate", lambda precision, rungs: {"passed": True, "checks": []})
-    monkeypatch.setattr(search, "equalise", lambda model, ranges: (model, []))
-    monkeypatch.setattr(search._Attempts, "give_back", lambda self: went_on.append(self))
+    monkeypatch.setattr(search, "equalize", lambda model, *_: (model, []))
+    monkeypatch.setattr(search._Quantizer, "fall_back_to_float", lambda self: went_on.append(self))
     images = hard[1].images_nhwc
     found = search.search(hard[0], replace(hard[1], golden_rhwc=np.asarray(images[:4]), val_rows=hard[1].val_rows[:12],
                                            reference=hard[1].reference[:12], labels=hard[1].labels[:12]))  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from export.verify.parity import breach, gate, measure
+from export.verify.parity import first_failure, gate, measure
 
 LABELS = np.array([0, 1, 0, 1])
 REFERENCE = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.6, 0.4]], np.float32)
@@ -19,7 +19,7 @@ def rung(probs, name="int8"):
 
 def test_a_perfect_copy_has_no_difference():
     same = rung(REFERENCE)
-    assert (same.max_dprob, same.top1_agreement, same.flipped, same.pairs.loss) == (0, 1, (), 0)
+    assert (same.max_dprob, same.top1_agreement, same.flips, same.pairs.loss) == (0, 1, (), 0)
     assert same.accuracy == 0.75
 
 
@@ -27,9 +27,9 @@ def test_flipped_rows_are_named_by_their_number_in_the_pack():
     other = REFERENCE.copy()
     other[2] = [0.3, 0.7]
     flipped = rung(other)
-    assert flipped.flipped == (12,)
     sides = {"torch": {"class": 0, "probability": 0.6}, "file": {"class": 1, "probability": 0.7}}
-    assert flipped.as_json()["flips"] == [{"row": 12, **sides}]
+    body = flipped.as_json()
+    assert (body["flipped"], list(body["flips"])) == ([12], [{"row": 12, **sides}])
     assert flipped.pairs.loss == pytest.approx(0.25)
     assert flipped.max_dprob == pytest.approx(0.3)
 
@@ -41,7 +41,7 @@ def test_the_gate_fails_on_lost_accuracy_and_on_distance_and_on_nan():
     assert gate("int8", [near])["passed"]
     assert not gate("int8", [near, lost])["passed"]
     assert not gate("int8", [nan])["passed"]
-    assert "p99 |dprob| is not a number" in breach({"checks": gate("int8", [nan])["checks"][1:]})
+    assert "p99 |dprob| is not a number" in first_failure({"checks": gate("int8", [nan])["checks"][1:]})
     json.dumps([gate("fp16", [nan]), nan.as_json()], allow_nan=False)
     assert not gate("fp32", [near])["passed"]
 

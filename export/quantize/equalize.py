@@ -1,12 +1,11 @@
-"""Cross-layer equalisation: move scale between a layer and the next, so that no channel drowns the others in int8.
+"""Cross-layer equalization: move scale between a layer and the next, so that no channel drowns the others in int8.
 
 Source: M. Nagel et al., "Data-free quantization through weight equalization and bias correction" (2019), with the
-ranges of activations in place of the first layer's weights: those are quantised per channel, activations are not.
+ranges of activations in place of the first layer's weights: those are quantized per channel, activations are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +13,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.graph.nodes import Graph, attribute, copied
+from core.geometry.frame import Bytes
+from export.graph.nodes import Graph, attribute, copied, input_axis, output_axis, per_channel
+from export.quantize.calibration import channel_ranges
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
 """What lets a positive factor per channel through. ReLU6 does not: its bound would have to be scaled too."""
 PASSES = 2
 LIMIT = 1e4
 """The largest factor: a channel that is nearly dead needs none."""
-Ranges = Callable[[onnx.ModelProto, Iterable[str]], dict[str, NDArray[np.float32]]]
-"""Observe the largest magnitude per channel of tensors of a graph."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +61,30 @@ def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
     constants = [name for node in (first, reader) for name in node.input[1:] if name]
     if any(name not in graph.constants or len(graph.consumers[name]) > 1 for name in constants):
         return False
-    group = attribute(reader, "group", 1)
-    return _outputs(graph, first) == _inputs(graph, reader) and group in {1, _outputs(graph, reader)}
+
+    def outputs(node: onnx.NodeProto) -> int:
+        return int(graph.array(node.input[1]).shape[output_axis(node)])
+
+    groups = attribute(reader, "group", 1)
+    inputs = graph.array(reader.input[1]).shape[input_axis(reader)] * groups
+    return outputs(first) == inputs and groups in {1, outputs(reader)}
 
 
-def _outputs(graph: Graph, node: onnx.NodeProto) -> int:
-    return int(graph.array(node.input[1]).shape[_output_axis(node)])
-
-
-def _inputs(graph: Graph, node: onnx.NodeProto) -> int:
-    return int(graph.array(node.input[1]).shape[_input_axis(node)] * attribute(node, "group", 1))
-
-
-def equalise(model: onnx.ModelProto, ranges: Ranges) -> tuple[onnx.ModelProto, list[str]]:
+def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]) -> tuple[onnx.ModelProto, list[str]]:
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
     balanced = copied(model)
     found = pairs(balanced)
     if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
         return balanced, []
     for _ in range(PASSES):
-        seen = ranges(balanced, [pair.first.output[0] for pair in found])
+        activations = channel_ranges(balanced, [pair.first.output[0] for pair in found], images_nhwc, rows)
         for pair in found:
-            _balance(balanced, pair, seen[pair.first.output[0]])
+            _balance(balanced, pair, activations[pair.first.output[0]])
     return balanced, [pair.first.name for pair in found]
 
 
 def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float32]) -> None:
     """Scale one pair in place: afterwards a channel's activation and its weights in the next layer weigh the same."""
-    values = {item.name: item for item in model.graph.initializer}
     graph = Graph(model)
     weights_c = np.max([_input_peaks(graph, reader) for reader in pair.readers], axis=0)
     alive = (activation_c > 0) & (weights_c > 0)
@@ -100,36 +95,26 @@ def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float3
     factors[alive] /= np.exp(np.log(factors[alive]).mean())  # the layer as a whole keeps its scale
     factors = np.clip(factors, 1 / LIMIT, LIMIT)
     inverse = (1 / factors).astype(np.float32)
-    _scale(values, pair.first.input[1], inverse, _output_axis(pair.first))
+    _scale(graph, pair.first.input[1], inverse, output_axis(pair.first))
     if len(pair.first.input) > 2 and pair.first.input[2]:
-        _scale(values, pair.first.input[2], inverse, 0)
+        _scale(graph, pair.first.input[2], inverse, 0)
     for reader in pair.readers:
-        _scale(values, reader.input[1], factors, 0 if _is_depthwise(reader) else _input_axis(reader))
+        _scale(graph, reader.input[1], factors, _scaled_axis(reader))
 
 
-def _is_depthwise(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Conv" and attribute(node, "group", 1) > 1
-
-
-def _output_axis(node: onnx.NodeProto) -> int:
-    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else -1
-
-
-def _input_axis(node: onnx.NodeProto) -> int:
-    return 1 if node.op_type == "Conv" or attribute(node, "transB", 0) else -2
+def _scaled_axis(reader: onnx.NodeProto) -> int:
+    """Return the axis of a layer's weights that follows its input channels: of a depthwise one the first."""
+    depthwise = reader.op_type == "Conv" and attribute(reader, "group", 1) > 1
+    return 0 if depthwise else input_axis(reader)
 
 
 def _input_peaks(graph: Graph, reader: onnx.NodeProto) -> NDArray[np.float32]:
     """Return the largest weight that reads each input channel."""
-    weights = np.abs(np.asarray(graph.array(reader.input[1]), np.float32))
-    if _is_depthwise(reader):
-        return np.asarray(weights.reshape(weights.shape[0], -1).max(1))
-    axis = _input_axis(reader) % weights.ndim
-    return np.asarray(weights.max(tuple(i for i in range(weights.ndim) if i != axis)))
+    weights = np.moveaxis(np.abs(np.asarray(graph.array(reader.input[1]), np.float32)), _scaled_axis(reader), 0)
+    return np.asarray(weights.reshape(len(weights), -1).max(1))
 
 
-def _scale(values: dict[str, onnx.TensorProto], name: str, factors: NDArray[np.float32], axis: int) -> None:
-    array = numpy_helper.to_array(values[name])
-    shape = [1] * array.ndim
-    shape[axis] = len(factors)
-    values[name].CopyFrom(numpy_helper.from_array(array * factors.reshape(shape), name))
+def _scale(graph: Graph, name: str, factors: NDArray[np.float32], axis: int) -> None:
+    """Multiply a constant by a factor per channel, in place."""
+    array = np.asarray(graph.array(name), np.float32)
+    graph.constants[name].CopyFrom(numpy_helper.from_array(array * per_channel(factors, axis, array.ndim), name))
