@@ -100,7 +100,7 @@ def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path |
 
 def build_hint(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
     """Return the command that builds an engine, as the hint of an error."""
-    asked = f" --batch {' '.join(map(str, batches))}" if batches else ""
+    asked = f" --backend-option batches={','.join(map(str, batches))}" if batches else ""
     command = f"python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}{asked}"
     return f"build it: {command}"
 

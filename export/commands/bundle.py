@@ -23,8 +23,8 @@ from export.verify.bundle_builder import BundleBuilder
 from export.verify.parity import first_failure
 from export.verify.proof import prove_and_seal
 from inference.backends import trt
-from inference.backends.trt import RUNTIMES, build, importable
-from inference.backends.trt import Options as Build
+from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
+from inference.backends.trt import BuildOptions as Build
 from models.checkpoint import Checkpoint, Facts, load
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         choices=(*RUNTIMES, "openvino"),
         help="default: tensorrt_rtx where it is installed; openvino opens the ONNX file itself and needs none",
     )
-    parser.add_argument("--sm", nargs="+", type=int, default=[86], help="compute capabilities of ahead-of-time engines")
+    parser.add_argument("--sm", nargs="+", type=int, default=[86], help=f"of ahead-of-time engines: {RTX_TARGETS}")
     parser.add_argument("--size", type=int, metavar="N", help="another input size, into bundle_N: for latency only")
     parser.add_argument("--pack", type=Path, help="the pack it was trained on, where it is not in its place any more")
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from core.plugins import names_in
+from core.plugins import Options, describe_options, names_in, parse_options
 
 
 class UnavailableError(InputError):
@@ -37,7 +37,10 @@ class Backend(ABC):
 
     @abstractmethod
     def infer(self, n: int) -> Probs:
-        """Run the first `n` rows of `input_nhwc`; return float32 (n, classes), overwritten by the next call."""
+        """Run the first `n` rows of `input_nhwc`; return float32 (n, classes), overwritten by the next call.
+
+        Raises DeviceError when the runtime or its device fails.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -76,8 +79,8 @@ def names() -> list[str]:
 def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
-    Each module has `PRECISIONS: tuple[str, ...]`, `availability() -> Availability` and
-    `open_backend(bundle, precision, *, batch=1, threads=None) -> Backend`; where engines are built,
+    Each module has `PRECISIONS: tuple[str, ...]`, `Options` (a dataclass), `availability() -> Availability` and
+    `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
     `build_missing(bundle, precision, batches)` too.
     Raises InputError naming the backends there are.
     """
@@ -97,12 +100,21 @@ def availability(name: str) -> Availability:
     return found
 
 
-def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> Backend:
+def open_backend(
+    name: str,
+    bundle: Bundle,
+    precision: str,
+    *,
+    batch: int = 1,
+    threads: int | None = None,
+    options: Sequence[str] = (),
+) -> Backend:
     """Open `precision` of `bundle` on the backend `name`. Nothing is built and nothing is written.
 
+    threads: of a backend that has this option, all cores without; others ignore it. options: `name=value` texts.
     Raises UnavailableError when the backend is unavailable or its engine is missing, InputError when it is not able.
     """
-    module, found = find(name), availability(name)
+    module, chosen, found = find(name), _options(name, options, threads), availability(name)
     if not found.available:
         raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
     if precision not in module.PRECISIONS:
@@ -111,8 +123,40 @@ def open_backend(name: str, bundle: Bundle, precision: str, *, batch: int = 1, t
         )
     if precision not in bundle.precisions:
         raise InputError(f"{bundle.path} has no {precision} model: choose from {', '.join(bundle.precisions)}")
-    opened: Backend = module.open_backend(bundle, precision, batch=batch, threads=threads)
+    opened: Backend = module.open_backend(bundle, precision, batch, chosen)
     return opened
+
+
+def _options(name: str, texts: Sequence[str], threads: int | None) -> Options:
+    kind: type[Options] = find(name).Options
+    if threads is not None and "threads" in _names(kind):
+        texts = [*texts, f"threads={threads}"]
+    return parse_options(kind, texts, f"the backend {name}")
+
+
+def _names(kind: type[Options]) -> list[str]:
+    return [item.name for item in fields(kind)]
+
+
+def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return for each of several backends those of the texts that it has an option for.
+
+    Raises InputError when none of them has it.
+    """
+    known = {name: _names(find(name).Options) for name in backends}
+    shared = {name: [text for text in texts if text.partition("=")[0] in known[name]] for name in backends}
+    for text in texts:
+        if not any(text in kept for kept in shared.values()):
+            there = "; ".join(f"{name}: {', '.join(options)}" for name, options in known.items() if options)
+            raise InputError(f"no backend has an option {text.partition('=')[0]!r}: choose from {there or 'none'}")
+    return shared
+
+
+def option_help(attribute: str = "Options") -> str:
+    """Return the options of every backend for people. attribute: BuildOptions for those that engines are built with."""
+    kinds = {name: getattr(find(name), attribute, None) for name in names()}
+    lines = {name: describe_options(kind) for name, kind in kinds.items() if kind}
+    return "\n".join(f"  {name} {line}" for name, of_one in lines.items() for line in of_one)
 
 
 def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[int]) -> None:

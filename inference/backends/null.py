@@ -8,6 +8,7 @@ import numpy as np
 
 from core.bundle.contract import PRECISIONS as PRECISIONS
 from core.bundle.contract import Bundle, Probs
+from core.plugins import Options as Options
 from inference.backends import Availability, Backend
 
 
@@ -16,7 +17,7 @@ def availability() -> Availability:
     return Availability(available=True, version=np.__version__)
 
 
-def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> NullBackend:
+def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> NullBackend:
     """Open nothing: answers the uniform distribution over the bundle's classes."""
     return NullBackend(bundle, precision, batch)
 

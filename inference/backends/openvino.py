@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from core import plugins
 from core.bundle.contract import Bundle, Probs, onnx_name
-from core.errors import InputError
+from core.errors import InputError, as_device_error, check_positive
 from core.machine import cores
 from inference.backends import Availability, Backend
 
 PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Options(plugins.Options):
+    """How OpenVINO uses the processor."""
+
+    threads: int | None = None
+    """Cores that a frame is shared among; all cores of this process unless set."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            check_positive(threads=self.threads)
 
 
 def availability() -> Availability:
@@ -33,19 +47,19 @@ def file_name(precision: str) -> str:
     return onnx_name(precision, ort_form=precision == "int8")
 
 
-def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> OpenvinoBackend:
+def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> OpenvinoBackend:
     """Open the hash-checked ONNX file of `precision`. Raises InputError when it is damaged or not loadable."""
-    return OpenvinoBackend(bundle, precision, batch, threads)
+    return OpenvinoBackend(bundle, precision, batch, options.threads or cores())
 
 
 class OpenvinoBackend(Backend):
     """One compiled static-shape model and request per batch size, bound to the same buffers."""
 
-    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int) -> None:
         import openvino as ov
 
         path = bundle.check_file(file_name(precision))
-        self._threads = threads or cores()
+        self._threads = threads
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
@@ -75,7 +89,11 @@ class OpenvinoBackend(Backend):
 
     def infer(self, n: int) -> Probs:
         """Run the first `n` rows; return a view, float32 (n, classes)."""
-        self._requests[n].infer(share_outputs=True)
+        request = self._requests[n]
+        try:
+            request.infer(share_outputs=True)
+        except RuntimeError as error:
+            raise as_device_error(error, "openvino") from None
         return self._probs_nc[:n]
 
     def describe(self) -> dict[str, Any]:

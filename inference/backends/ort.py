@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
-from core.errors import InputError
+from core.errors import InputError, as_device_error, check_positive
 from core.machine import cores
 from inference.backends import Availability, Backend
 
 PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Options(plugins.Options):
+    """How ONNX Runtime uses the processor."""
+
+    threads: int | None = None
+    """Cores that a frame is shared among; all cores of this process unless set."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            check_positive(threads=self.threads)
 
 
 def availability() -> Availability:
@@ -24,21 +38,21 @@ def availability() -> Availability:
     return Availability(available=True, version=onnxruntime.__version__)
 
 
-def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> OrtBackend:
+def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> OrtBackend:
     """Open the hash-checked ONNX file of `precision`. Raises InputError when it is damaged or not loadable."""
-    return OrtBackend(bundle, precision, batch, threads)
+    return OrtBackend(bundle, precision, batch, options.threads or cores())
 
 
 class OrtBackend(Backend):
     """A session whose input and output buffers are bound once per batch size: no copy and no allocation a call."""
 
-    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int) -> None:
         import onnxruntime as ort
 
         path = bundle.check_file(onnx_name(precision, ort_form=precision == "int8"))
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads or cores()
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -60,7 +74,11 @@ class OrtBackend(Backend):
 
     def infer(self, n: int) -> Probs:
         """Run the first `n` rows; return a view, float32 (n, classes)."""
-        self._session.run_with_iobinding(self._bindings[n])
+        binding = self._bindings[n]
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise as_device_error(error, "onnxruntime") from None
         return self._probs_nc[:n]
 
     def describe(self) -> dict[str, Any]:

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import json
 import logging
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
 from core.cli import Parser
 from core.errors import CheckError, InputError
-from inference.backends.trt import LEVELS, PRECISIONS, RUNTIMES, Options, build
+from core.plugins import parse_options
+from inference.backends import option_help
+from inference.backends.trt import PRECISIONS, RTX_TARGETS, RUNTIMES, BuildOptions, build
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
     """Build engines; return 1 when none could be built."""
-    parser = Parser(prog="python -m inference build", description=__doc__)
+    parser = Parser(
+        prog="python -m inference build",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog=f"options of the backends, with their defaults:\n{option_help('BuildOptions')}",
+    )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backend", choices=["trt"], default="trt")
     parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first that is installed")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: every one that passed its gates")
-    parser.add_argument("--sm", nargs="+", type=int, help="compute capabilities, 86 for 8.6; default: this device")
-    sizes = list(Options.batches)
+    parser.add_argument("--sm", nargs="+", type=int, help=f"default: this device; ahead of time {RTX_TARGETS}")
     parser.add_argument(
-        "--batch", nargs="+", type=int, default=sizes, help=f"regions at a time, a profile each ({sizes})"
+        "--backend-option", action="append", default=[], metavar="NAME=VALUE", help="such as batches=1,4; see below"
     )
-    parser.add_argument("--tf32", action="store_true", help="let the GPU round fp32 products to TF32")
-    parser.add_argument("--level", type=int, choices=LEVELS, help="how long to look for fast kernels")
-    parser.add_argument("--workspace", type=int, default=1024, metavar="MIB", help="device memory for kernels (1024)")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     bundle = open_bundle(asked.bundle)
-    options = Options(tuple(asked.batch), asked.tf32, asked.level, asked.workspace)
+    options = parse_options(BuildOptions, asked.backend_option, f"a build for {asked.backend}")
     for precision in asked.precision or ():
         if precision not in bundle.precisions:
             held = ", ".join(bundle.precisions) or "none"

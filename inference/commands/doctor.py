@@ -84,10 +84,10 @@ def _backends() -> list[Row]:
 def _cuda_device() -> Row:
     """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
     from core.errors import DeviceError, InputError
-    from inference.backends.trt import device_memory
+    from inference import cuda_device
 
     try:
-        device = device_memory.device()
+        device = cuda_device.device()
     except (InputError, DeviceError) as error:
         reason = str(error).split(": ", 1)[-1]
     else:

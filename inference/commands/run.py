@@ -14,7 +14,13 @@ from inference.runner.supervisor import ALONE, Limits, Supervisor, Worker, is_li
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = Parser(prog="python -m inference run", times=True, description=__doc__)
+    parser = Parser(
+        prog="python -m inference run",
+        times=True,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_describe_options() if {"-h", "--help"} & set(arguments) else None,
+    )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
         "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, replay://DIR, synthetic://"
@@ -22,6 +28,13 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
     parser.add_argument("--threads", type=int, help="default: as benchmarked on this machine; on another, all cores")
+    parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the backend, see below",
+    )
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
         "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"
@@ -46,6 +59,12 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         help="start the runner again when it dies or hangs; default: for cameras, whose pictures cannot be read again",
     )
     return parser.parse_args(arguments)
+
+
+def _describe_options() -> str:
+    from inference.backends import option_help  # the backends' packages, which a supervisor does not need
+
+    return f"options of the backends, with their defaults:\n{option_help()}"
 
 
 def main(arguments: list[str]) -> int | None:

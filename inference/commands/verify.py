@@ -19,9 +19,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--backends", nargs="+", choices=names(), help="default: all")
     parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument(
+        "--backend-option", action="append", default=[], metavar="NAME=VALUE", help="of the backends that have it"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    lines = verify(open_bundle(asked.bundle), asked.backends, asked.threads)
+    lines = verify(open_bundle(asked.bundle), asked.backends, asked.threads, asked.backend_option)
     if asked.json:
         print(json.dumps([asdict(line) for line in lines], indent=1))
     else:

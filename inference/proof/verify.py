@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.bundle.engine_manifest import check_engine, engines_of
 from core.errors import InputError, as_device_error
-from inference.backends import Backend, UnavailableError, availability, find, names, open_backend
+from inference.backends import Backend, UnavailableError, availability, find, names, open_backend, share_options
 from inference.proof import golden_run
 
 
@@ -23,14 +24,17 @@ class Line:
     detail: str = ""
 
 
-def verify(bundle: Bundle, backends: list[str] | None = None, threads: int | None = None) -> list[Line]:
-    """Check everything that can be checked on this machine.
+def verify(
+    bundle: Bundle, backends: list[str] | None = None, threads: int | None = None, options: Sequence[str] = ()
+) -> list[Line]:
+    """Check everything that can be checked on this machine. options: `name=value`, for the backends that have it.
 
     Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
     """
+    shared = share_options(backends or names(), options)
     bundle.check_files()
     lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
-    lines += [line for name in backends or names() for line in _backend_lines(bundle, name, threads)]
+    lines += [line for name, of_one in shared.items() for line in _backend_lines(bundle, name, threads, of_one)]
     # last, since a proof that was just written changes what a manifest says
     lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
     return lines
@@ -69,19 +73,19 @@ def _engine_line(bundle: Bundle, engine: Path) -> Line:
     return Line(engine.name, "passed", detail)
 
 
-def _backend_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
+def _backend_lines(bundle: Bundle, name: str, threads: int | None, options: list[str]) -> list[Line]:
     found = availability(name)
     if not found.available:
         return [Line(name, "unavailable", f"{found.reason}: {found.hint}")]
     able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
-    return [line for precision in able for line in _golden_lines(bundle, name, precision, threads)]
+    return [line for precision in able for line in _golden_lines(bundle, name, precision, threads, options)]
 
 
-def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None) -> list[Line]:
+def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None, options: list[str]) -> list[Line]:
     """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
     what = f"{name} {precision}"
     try:
-        with open_backend(name, bundle, precision, threads=threads) as backend:
+        with open_backend(name, bundle, precision, threads=threads, options=options) as backend:
             rows = prove(bundle, name, backend, precision)
     except UnavailableError as error:
         return [Line(what, "unavailable", str(error))]

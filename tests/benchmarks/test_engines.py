@@ -20,7 +20,7 @@ from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
 from core.errors import CheckError
 from core.files import read_json, sha256_of_file, write_json
-from inference.backends import trt
+from inference.backends import open_backend, trt
 from inference.proof import golden_run
 from tests.benchmarks.conftest import BUSY
 from tests.export import fake_trt
@@ -65,13 +65,13 @@ def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runt
 
 def test_an_engine_that_is_wrong_at_one_batch_size_alone_is_not_chosen(small_run, runtime, monkeypatch):
     """Each batch size has kernels of its own: sixteen regions are wrong here, one and four are right."""
-    execute = fake_trt.Context.execute_async_v3
+    compute = fake_trt.Context.compute
 
-    def fail_at_sixteen(context, stream):
+    def fail_at_sixteen(context):
         runtime.drift = 0.2 if context.batch == 16 else 0.0
-        return execute(context, stream)
+        compute(context)
 
-    monkeypatch.setattr(fake_trt.Context, "execute_async_v3", fail_at_sixteen)
+    monkeypatch.setattr(fake_trt.Context, "compute", fail_at_sixteen)
     with pytest.raises(CheckError, match="no candidate can go to production"):
         measure.main([str(small_run), *CHEAP])
     assert why_not(small_run).startswith("its golden frames do not hold on this device: max |dprob|, batch 16 is 0.2")
@@ -116,7 +116,7 @@ def stop():
 
 def test_an_engine_that_fits_is_not_built_again_and_batches_add_up(small_run, runtime):
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
-    trt.build(bundle, "fp32", options=trt.Options((1, 3)))
+    trt.build(bundle, "fp32", options=trt.BuildOptions((1, 3)))
     for _ in range(2):
         assert build_engines({"tiny_a": bundle}, ["trt", "ort"]) == []
     assert runtime.builds == ["1,3", "1,3,4,16"]
@@ -135,7 +135,7 @@ def test_production_takes_no_engine_that_is_not_proved(small_run, runtime):
 def test_golden_frames_fill_a_batch_exactly(small_run, runtime):
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     trt.build(bundle, "fp32")
-    backend = trt.open_backend(bundle, "fp32")
+    backend = open_backend("trt", bundle, "fp32")
     for size in backend.batch_sizes:
         runtime.ran.clear()
         assert all(row.passed for row in golden_run.check(bundle, "trt", backend, "fp32", batch=size))

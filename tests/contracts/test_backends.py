@@ -1,33 +1,42 @@
-"""What every backend holds, found as the product finds it; TensorRT is a fake one, run by ONNX Runtime."""
+"""What every backend holds, found as the product finds it; those of a GPU run on a fake one, by ONNX Runtime's CPU."""
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
+import openvino
 import pytest
 
 from core.bundle.contract import open_bundle
-from core.errors import InputError
+from core.errors import DeviceError, InputError
 from inference import backends
 from inference.backends import UnavailableError, open_backend
 from inference.proof import golden_run
-from tests.bundles import make_bundle
+from tests.bundles import make_bundle, tiny_graph
 from tests.export import fake_trt
+from tests.inference import fake_cuda, fake_ort_cuda
 
 ROWS = 3
-OURS = {"core", "inference", "numpy", "cv2"}
 FACTS = {"backend", "runtime", "version", "device", "precision", "file", "threads"}
 
 
-@pytest.fixture(params=backends.names())
-def name(request, monkeypatch):
+@pytest.fixture
+def cuda(monkeypatch):
+    """A device, a TensorRT and a CUDA provider."""
     fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
-    if not backends.availability(request.param).available:
-        pytest.skip(backends.availability(request.param).reason)
+    fake_ort_cuda.put_provider(monkeypatch, fake_cuda.Buffer.cuda)
+    return fake_cuda.Buffer.cuda
+
+
+@pytest.fixture(params=backends.names())
+def name(request, cuda):
+    assert backends.availability(request.param).available, "its runtime is a package that the tests need"
     return request.param
 
 
@@ -106,10 +115,52 @@ def test_what_runs_is_said_in_full(name, opened, bundle):
     assert json.loads(json.dumps(facts)) == facts
 
 
-def test_closed_twice_is_closed_once(name, bundle):
-    with open_backend(name, bundle, "fp32") as backend:
+def test_closed_twice_is_closed_once_and_leaves_nothing_on_the_device(name, bundle, cuda):
+    with open_backend(name, bundle, "fp32", batch=ROWS) as backend:
         backend.close()
     backend.close()
+    assert (cuda.open, fake_cuda.Buffer.at) == (0, {})
+
+
+def failing(*_, **__):
+    raise RuntimeError("device lost")
+
+
+RUNS = {
+    "openvino": (openvino.InferRequest, "infer"),
+    "ort": (onnxruntime.capi.onnxruntime_inference_collection.InferenceSession, "run_with_iobinding"),
+    "ort_cuda": (fake_ort_cuda.Session, "run_with_iobinding"),
+    "trt": (fake_cuda.Cuda, "cudaGraphLaunch"),
+}
+"""What each runtime runs a network by."""
+
+
+def test_a_runtime_that_fails_while_it_runs_is_a_device_error(name, opened, monkeypatch):
+    if name == "null":
+        pytest.skip("it runs nothing")
+    monkeypatch.setattr(*RUNS[name], failing if name != "trt" else lambda *_: cuda_failure())
+    with pytest.raises(DeviceError, match="device lost") as failed:
+        opened.infer(1)
+    assert "\n" not in str(failed.value)
+    assert opened.describe()["device"]
+
+
+def cuda_failure():
+    """What `inference.cuda_device.call` makes of an error of CUDA."""
+    raise DeviceError("CUDA's cudaGraphLaunch failed (device lost): run `nvidia-smi` to see why")
+
+
+def test_its_options_are_typed_and_told_and_a_wrong_one_is_refused_with_those_there_are(name, bundle):
+    kind = backends.find(name).Options
+    there = [item.name for item in fields(kind)]
+    told = backends.option_help().splitlines()
+    assert [line.split("=")[0].split() for line in told if line.split()[0] == name] == [[name, one] for one in there]
+    assert all(len(line.split("  ", 2)[-1]) > 20 for line in told), "a field lacks its docstring"
+    with pytest.raises(InputError, match=f"the backend {name} has no option 'colour': .*{'.*'.join(there)}"):
+        open_backend(name, bundle, "fp32", options=["colour=red"])
+    for one in there:
+        with pytest.raises(InputError, match=f"the backend {name}: the option {one} is 'red', give"):
+            open_backend(name, bundle, "fp32", options=[f"{one}=red"])
 
 
 def test_an_error_inside_closes_it(name, bundle, monkeypatch):
@@ -156,7 +207,12 @@ def cut(file):
     file.write_bytes(file.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize("damage", [bit, cut, Path.unlink])
+def other(file):
+    """A model that loads: only its hash is not the one that was proved."""
+    onnx.save(tiny_graph(3, scale=-0.05), file)
+
+
+@pytest.mark.parametrize("damage", [bit, cut, other, Path.unlink])
 def test_a_damaged_file_is_refused_by_name(name, bundle, damage):
     with open_backend(name, bundle, "fp32") as backend:
         file = backend.describe()["file"]
@@ -181,24 +237,14 @@ def test_a_file_that_is_no_model_is_refused_by_name(name, bundle):
     assert "\n" not in str(refused.value)
 
 
-def imports_of(name):
-    """Return the packages that a plug-in imports beside ours and the standard library, from its source."""
-    module = Path(backends.find(name).__file__)
-    files = module.parent.rglob("*.py") if module.name == "__init__.py" else [module]
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
-    named = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
-    named += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-    return {one.split(".")[0] for one in named} - OURS - set(sys.stdlib_module_names)
-
-
 @pytest.mark.parametrize("name", backends.names())
-def test_without_its_runtime_it_is_unavailable_and_says_what_helps(name, tmp_path, monkeypatch):
-    bundle, needs = make_bundle(tmp_path / "bundle"), imports_of(name)
-    for package in needs:
+def test_without_any_runtime_it_is_unavailable_and_says_what_helps(name, tmp_path, monkeypatch):
+    bundle = make_bundle(tmp_path / "bundle")
+    for package in ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"):
         monkeypatch.setitem(sys.modules, package, None)
     found = backends.availability(name)
-    assert found.available == (not needs)
-    if needs:
+    assert found.available == (name == "null")
+    if name != "null":
         assert found.reason
         assert found.hint
         with pytest.raises(UnavailableError, match=f"the backend {name} is not available"):

@@ -5,27 +5,25 @@
 
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
-from typing import ClassVar
 
-import numpy as np
 import onnxruntime
 
 from inference.backends import trt
-from inference.backends.trt import build_progress, device_memory, engine_build
+from inference.backends.trt import build_progress, engine_build
+from tests.inference.fake_cuda import STREAM, Buffer, put_device
 
 HEADER = b"engine "
+WHOLE = "whole graph capture"
 
 
 def put_here(monkeypatch, *modules, sm=87):
     """Put these fake runtimes and a device of one compute capability here."""
     there = {module.__name__: module for module in modules}
     monkeypatch.setattr(build_progress, "_loggers", {})
-    monkeypatch.setattr(device_memory, "absence", lambda: None)
-    monkeypatch.setattr(device_memory, "device", lambda: device_memory.Device("Fake Orin", sm, "runtime 12.6"))
-    monkeypatch.setattr(device_memory, "call", lambda *_: 0)
-    monkeypatch.setattr(device_memory, "Buffer", Buffer)
+    cuda = put_device(monkeypatch, sm)
+    for module in modules:
+        module.cuda = cuda
     for place in (engine_build, trt):
         monkeypatch.setattr(place, "module_of", there.__getitem__)
         monkeypatch.setattr(place, "importable", lambda: list(there))
@@ -80,6 +78,8 @@ class Profile:
 
 
 class RuntimeConfig:
+    cuda_graph_strategy = "disabled"
+
     def create_runtime_cache(self):
         return Cache()
 
@@ -90,8 +90,9 @@ class RuntimeConfig:
 class Context:
     """Runs the rows of a whole profile, as a static shape does."""
 
-    def __init__(self, engine):
-        self.engine, self.buffers = engine, {}
+    def __init__(self, engine, config):
+        self.engine, self.buffers, self.warm = engine, {}, False
+        self.replays_itself = config is not None and config.cuda_graph_strategy == WHOLE
 
     def set_optimization_profile_async(self, profile, stream):
         self.batch = self.engine.batches[profile]
@@ -100,13 +101,22 @@ class Context:
         assert shape[0] == self.batch
 
     def set_tensor_address(self, name, address):
-        self.buffers[name] = Buffer.at[address].array
+        self.buffers[name] = Buffer.at[address].memory
 
     def execute_async_v3(self, stream):
+        module = self.engine.module
+        assert stream == STREAM
+        capturing = module.cuda.recorded is not None
+        if module.fails or (capturing and (module.compiles_late or not self.warm or self.batch in module.uncapturable)):
+            return False
+        self.warm = True
+        module.cuda.submit(self.compute)
+        return True
+
+    def compute(self):
         self.engine.module.ran.append(self.batch)
         rows = {"frames": self.buffers["frames"][: self.batch]}
         self.buffers["probs"][: self.batch] = self.engine.session.run(None, rows)[0] + self.engine.module.drift
-        return True
 
 
 class Engine:
@@ -123,7 +133,7 @@ class Engine:
 
     def create_execution_context(self, *config):
         self.contexts.append(config)
-        return Context(self)
+        return Context(self, *config or (None,))
 
 
 class Builder:
@@ -160,6 +170,9 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
         contexts=[],
         builds=[],
         ran=[],
+        fails=False,
+        uncapturable=(),
+        CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE=WHOLE),
         drift=0.0,
         ILogger=type("ILogger", (), {"Severity": SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)}),
         IProgressMonitor=object,
@@ -182,25 +195,3 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
     module.Builder = lambda log: Builder(module, log)
     module.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: Engine(module, data))
     return module
-
-
-class Buffer:
-    """Host memory alone, found by its address."""
-
-    at: ClassVar[dict[int, Buffer]] = {}
-    addresses = itertools.count(1)
-
-    def __init__(self, shape, dtype):
-        self.array = np.zeros(shape, dtype)
-        self.device = next(Buffer.addresses)
-        Buffer.at[self.device] = self
-
-    def upload(self, rows, stream):
-        pass
-
-    def download(self, rows, stream):
-        pass
-
-    def free(self):
-        del Buffer.at[self.device]
-        self.array = None

@@ -6,7 +6,7 @@ import pytest
 
 from core.bundle.engine_manifest import load
 from core.errors import InputError
-from inference.backends import trt
+from inference.backends import open_backend, trt
 from inference.backends.trt import build_progress, engine_build
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, timing_file, write_cache
 from tests.bundles import make_bundle
@@ -50,7 +50,7 @@ def test_a_damaged_cache_is_not_given_to_the_runtime(tmp_path):
 @pytest.mark.parametrize(("typed_flag", "flags"), [(True, 2), (False, 0)])
 def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, typed_flag, flags):
     module = put(fake_trt.make("11.0.0", typed_flag=typed_flag))
-    engine = trt.build(bundle, "fp32", options=trt.Options((1, 3), level=5, workspace_mib=64))
+    engine = trt.build(bundle, "fp32", options=trt.BuildOptions((1, 3), level=5, workspace_mib=64))
     size = bundle.geometry.size_px
     assert module.network_flags == flags
     assert module.config.builder_optimization_level == 5
@@ -87,20 +87,20 @@ def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle,
 def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, capsys):
     module = put(fake_trt.make("1.7.1", "tensorrt_rtx", compiles_late=True))
     engine = trt.build(bundle, "fp32", runtime="tensorrt_rtx")
-    with trt.open_backend(bundle, "fp32") as backend:
+    with open_backend("trt", bundle, "fp32") as backend:
         assert "kernels compiled" in capsys.readouterr().err
         assert not runtime_file(engine).exists()
         backend.mark_proved()
     assert read_cache(runtime_file(engine), load(engine, "").engine_sha256) == b"+timed"
-    trt.open_backend(bundle, "fp32").close()
+    open_backend("trt", bundle, "fp32").close()
     assert module.contexts[-1][0].cache.kept == b"+timed"
     assert "kernels found in" in capsys.readouterr().err
 
 
 def test_tensorrt_is_asked_for_no_runtime_cache(bundle, put):
     module = put(fake_trt.make("10.3.0"))
-    engine = trt.build(bundle, "fp32", options=trt.Options((1,)))
-    with trt.open_backend(bundle, "fp32") as backend:
+    engine = trt.build(bundle, "fp32", options=trt.BuildOptions((1,)))
+    with open_backend("trt", bundle, "fp32") as backend:
         backend.mark_proved()
     assert module.contexts == [()]
     assert not runtime_file(engine).exists()
@@ -109,4 +109,4 @@ def test_tensorrt_is_asked_for_no_runtime_cache(bundle, put):
 @pytest.mark.parametrize("options", [{"level": 6}, {"workspace_mib": 0}, {"batches": ()}, {"batches": (1, 1)}])
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
-        trt.Options(**options)
+        trt.BuildOptions(**options)

@@ -19,7 +19,7 @@ from export.precision import int8 as to_int8
 from export.precision.fp16 import to_fp16
 from export.precision.fp32 import to_onnx
 from export.quantize import calibration
-from inference.backends.trt import Options, build
+from inference.backends.trt import BuildOptions, build
 from models.deployed import Deployed
 from tests.bundles import make_bundle
 
@@ -67,7 +67,7 @@ def test_an_int8_file_with_a_float_layer_is_refused_unless_the_search_gave_it_ba
 
 
 def test_zones_get_their_own_profile(bundle):
-    engine = build(bundle, "fp32", runtime="tensorrt_rtx", sm=86, options=Options(batches=(1, 3)))
+    engine = build(bundle, "fp32", runtime="tensorrt_rtx", sm=86, options=BuildOptions(batches=(1, 3)))
     assert load(engine, "").batches == (1, 3)
 
 

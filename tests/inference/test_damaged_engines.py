@@ -12,8 +12,8 @@ from core.bundle.engine_manifest import engines_of, load
 from core.errors import CheckError, InputError
 from core.files import write_json
 from export.commands import package
+from inference import cuda_device
 from inference.backends import trt
-from inference.backends.trt import device_memory
 from inference.commands import verify
 from tests.bundles import make_bundle
 from tests.export import fake_trt
@@ -33,7 +33,7 @@ def built(tmp_path_factory):
 @pytest.fixture
 def bundle(built, tmp_path, monkeypatch):
     """A copy of it, on a machine without a device."""
-    monkeypatch.setattr(device_memory, "absence", lambda: "there is no CUDA device or no driver for it")
+    monkeypatch.setattr(cuda_device, "absence", lambda: "there is no CUDA device or no driver for it")
     return replace(built, path=shutil.copytree(built.path, tmp_path / "runs" / "tiny" / "production"))
 
 

@@ -1,6 +1,7 @@
 """TensorRT (10 and later) and TensorRT-RTX on CUDA device 0, through one code path. Opens engines, never ONNX files.
 
-An engine is deserialised only after its manifest agrees with the bundle, the runtime and the device.
+An engine is deserialised only after its manifest agrees with the bundle, the runtime and the device. Each batch size is
+replayed as one CUDA graph: TensorRT-RTX captures it itself, TensorRT's stream is captured here.
 """
 
 from __future__ import annotations
@@ -8,28 +9,47 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs
 from core.bundle.engine_manifest import EngineManifest, build_hint, check, find_engine, load
 from core.errors import DeviceError, InputError
+from inference import cuda_device
 from inference.backends import Availability, Backend, UnavailableError
-from inference.backends.trt import device_memory
 from inference.backends.trt.build_progress import logger
-from inference.backends.trt.engine_build import LEVELS, RUNTIMES, Options, build, importable, module_of, serving
+from inference.backends.trt.engine_build import (
+    RTX_TARGETS,
+    RUNTIMES,
+    BuildOptions,
+    build,
+    importable,
+    module_of,
+    serving,
+)
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, write_cache
 
 log = logging.getLogger(__name__)
 
-__all__ = ["LEVELS", "PRECISIONS", "RUNTIMES", "Options", "build", "importable"]
+__all__ = ["PRECISIONS", "RTX_TARGETS", "RUNTIMES", "BuildOptions", "Options", "build", "importable"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CPU = "python -m inference run BUNDLE --backend ort"
+
+
+@dataclass(frozen=True)
+class Options(plugins.Options):
+    """How an engine is run."""
+
+    cuda_graph: bool = True
+    """Replay the engine as one CUDA graph for each batch size; else the host starts every kernel of every frame."""
 
 
 def availability() -> Availability:
@@ -37,9 +57,9 @@ def availability() -> Availability:
     if not importable():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
         return Availability(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
-    if reason := device_memory.absence() or "":
+    if reason := cuda_device.absence() or "":
         return Availability(False, _versions(importable()), reason, CPU)
-    device = device_memory.device()
+    device = cuda_device.device()
     if able := serving(device.sm):
         return Availability(available=True, version=_versions(able))
     return Availability(False, "", f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name})", CPU)
@@ -49,15 +69,15 @@ def _versions(names: Sequence[str]) -> str:
     return ", ".join(f"{name} {module_of(name).__version__}" for name in names)
 
 
-def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None) -> TrtBackend:
+def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> TrtBackend:
     """Open the engine of `precision` for this device. Nothing is built and nothing is written.
 
     Raises UnavailableError that names the command which builds it, when there is none that fits.
     """
-    device = device_memory.device()
+    device = cuda_device.device()
     runtime, path = _find(bundle, precision, device)
     if path is None:
-        again = build_hint(bundle, precision, device.sm, (batch,) if batch > max(Options.batches) else ())
+        again = build_hint(bundle, precision, device.sm, (batch,) if batch > max(BuildOptions.batches) else ())
         raise UnavailableError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
     trt = module_of(runtime)
     try:
@@ -67,7 +87,7 @@ def open_backend(bundle: Bundle, precision: str, *, batch: int = 1, threads: int
     if max(manifest.batches) < batch:
         again = build_hint(bundle, precision, device.sm, (*manifest.batches, batch))
         raise UnavailableError(f"{path} holds {max(manifest.batches)} regions at most, {batch} are needed: {again}")
-    return TrtBackend(bundle, path, manifest, trt, device)
+    return TrtBackend(bundle, path, manifest, trt, options)
 
 
 def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> None:
@@ -75,9 +95,9 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
 
     Raises InputError or CheckError as `build` does.
     """
-    device = device_memory.device()
+    device = cuda_device.device()
     runtime, path = _find(bundle, precision, device)
-    wanted = {*batches, *Options.batches}
+    wanted = {*batches, *BuildOptions.batches}
     if path is not None:
         with suppress(InputError):
             wanted |= set(load(path, "").batches)
@@ -85,10 +105,10 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
             fit = check(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
             if set(batches) <= set(fit.batches):
                 return
-    build(bundle, precision, runtime=runtime, sm=device.sm, options=Options(tuple(sorted(wanted))))
+    build(bundle, precision, runtime=runtime, sm=device.sm, options=BuildOptions(tuple(sorted(wanted))))
 
 
-def _find(bundle: Bundle, precision: str, device: device_memory.Device) -> tuple[str, Path | None]:
+def _find(bundle: Bundle, precision: str, device: cuda_device.Device) -> tuple[str, Path | None]:
     """Return the runtime for this device and its engine: the first runtime that has one, else the first that serves."""
     able = serving(device.sm)
     if not able:
@@ -100,43 +120,61 @@ def _find(bundle: Bundle, precision: str, device: device_memory.Device) -> tuple
 class TrtBackend(Backend):
     """One execution context a batch size, pinned buffers, its own stream."""
 
-    def __init__(
-        self, bundle: Bundle, path: Path, manifest: EngineManifest, trt: Any, device: device_memory.Device
-    ) -> None:
-        self._manifest, self._device = manifest, device
-        log = logger(trt)
-        self._runtime = trt.Runtime(log)
+    def __init__(self, bundle: Bundle, path: Path, manifest: EngineManifest, trt: Any, options: Options) -> None:
+        self._manifest, self._device, self._path = manifest, cuda_device.device(), path
+        heard = logger(trt)
+        self._runtime = trt.Runtime(heard)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise InputError(f"{path} does not load ({(log.errors or ['no reason given'])[0]}): remove it")
-        self._stream = device_memory.call("cudaStreamCreate")
+            raise InputError(f"{path} does not load ({(heard.errors or ['no reason given'])[0]}): remove it")
+        self._stream = cuda_device.open_stream()
         rows = max(manifest.batches)
         size = bundle.geometry.size_px
-        self._frames = device_memory.Buffer((rows, size, size, 3), np.uint8)
-        self._probs = device_memory.Buffer((rows, len(bundle.classes)), np.float32)
+        self._frames = cuda_device.Buffer((rows, size, size, 3), np.uint8)
+        self._probs = cuda_device.Buffer((rows, len(bundle.classes)), np.float32)
         self.input_nhwc = self._frames.array
-        self._contexts = self._make_contexts(path)
+        self._contexts = self._make_contexts(trt, options.cuda_graph)
+        by_stream = options.cuda_graph and not hasattr(self._config, "cuda_graph_strategy")
+        self._graphs = self._capture_all() if by_stream else {}
         # every count of regions runs on the smallest profile that holds it
         self._batch_of = {n: min(b for b in manifest.batches if b >= n) for n in range(1, rows + 1)}
 
-    def _make_contexts(self, path: Path) -> dict[int, Any]:
+    def _make_contexts(self, trt: Any, graph: bool) -> dict[int, Any]:
         """Make a context a batch size. TensorRT-RTX compiles its kernels here, unless it finds those of last time."""
         started = perf_counter()
-        self._config, kernels, kept = None, None, read_cache(runtime_file(path), self._manifest.engine_sha256)
+        self._config: Any = None
+        self._kernels: Any = None
+        self._kept = read_cache(runtime_file(self._path), self._manifest.engine_sha256)
         if hasattr(self._engine, "create_runtime_config"):
-            config = self._engine.create_runtime_config()
-            if hasattr(config, "create_runtime_cache"):  # TensorRT's own config has none: its engine holds the kernels
-                kernels = config.create_runtime_cache()
-                if kept:
-                    kernels.deserialize(kept)
-                config.set_runtime_cache(kernels)
-                self._config = config
+            self._configure(trt, self._engine.create_runtime_config(), graph)
         contexts = {n: self._context(profile, n) for profile, n in enumerate(self._manifest.batches)}
-        self._kernels, self._kept, self._path = kernels, kept, path
-        if kernels is not None:
-            how = "found" if kept else "compiled (`python -m inference verify` keeps them)"
-            log.info(f"{path.name}: kernels {how} in {perf_counter() - started:.2f} s")
+        if self._kernels is not None:
+            how = "found" if self._kept else "compiled (`python -m inference verify` keeps them)"
+            log.info(f"{self._path.name}: kernels {how} in {perf_counter() - started:.2f} s")
         return contexts
+
+    def _configure(self, trt: Any, config: Any, graph: bool) -> None:
+        """Fill the runtime configuration. TensorRT's own has no kernel cache and no graphs: it is left unused."""
+        if not hasattr(config, "create_runtime_cache"):
+            return
+        self._config, self._kernels = config, config.create_runtime_cache()
+        if self._kept:
+            self._kernels.deserialize(self._kept)
+        config.set_runtime_cache(self._kernels)
+        if graph and hasattr(config, "cuda_graph_strategy"):
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+
+    def _capture_all(self) -> dict[int, Any]:
+        """Capture the work of each batch size; one that cannot be captured is run kernel by kernel, with a warning."""
+        graphs = {}
+        for batch, context in self._contexts.items():
+            self._enqueue(context)
+            cuda_device.call("cudaStreamSynchronize", self._stream)
+            try:
+                graphs[batch] = cuda_device.capture(self._stream, partial(context.execute_async_v3, int(self._stream)))
+            except DeviceError as error:
+                log.warning(f"{self._path.name}: no CUDA graph at batch {batch} ({error})")
+        return graphs
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -181,12 +219,19 @@ class TrtBackend(Backend):
     def infer(self, n: int) -> Probs:
         """Run the first `n` rows; return a view, float32 (n, classes)."""
         self._frames.upload(n, self._stream)
-        if not self._contexts[self._batch_of[n]].execute_async_v3(int(self._stream)):
-            raise DeviceError(f"{self._manifest.engine} failed to run: build it again for this device")
+        batch = self._batch_of[n]
+        if graph := self._graphs.get(batch):
+            cuda_device.call("cudaGraphLaunch", graph, self._stream)
+        else:
+            self._enqueue(self._contexts[batch])
         self._probs.download(n, self._stream)
-        device_memory.call("cudaStreamSynchronize", self._stream)
+        cuda_device.call("cudaStreamSynchronize", self._stream)
         probs: Probs = self._probs.array[:n]
         return probs
+
+    def _enqueue(self, context: Any) -> None:
+        if not context.execute_async_v3(int(self._stream)):
+            raise DeviceError(f"{self._manifest.engine} failed to run: build it again for this device")
 
     def describe(self) -> dict[str, Any]:
         """Say which engine runs on which device."""
@@ -202,12 +247,15 @@ class TrtBackend(Backend):
         }
 
     def close(self) -> None:
-        """Free contexts, engine, buffers and stream, in that order."""
+        """Free graphs, contexts, engine, buffers and stream, in that order."""
         if self._engine is None:
             return
+        for graph in self._graphs.values():
+            cuda_device.call("cudaGraphExecDestroy", graph)
+        self._graphs.clear()
         self._contexts.clear()
         self._kernels = self._config = None
         self._engine = self._runtime = None
         self._frames.free()
         self._probs.free()
-        device_memory.call("cudaStreamDestroy", self._stream)
+        cuda_device.call("cudaStreamDestroy", self._stream)

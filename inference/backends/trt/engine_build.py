@@ -6,41 +6,46 @@ TensorRT builds for the device it runs on. TensorRT-RTX builds ahead of time, on
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from core import plugins
 from core.bundle.contract import INPUT, Bundle, onnx_name
 from core.bundle.engine_manifest import FOLDER, EngineManifest, engine_name
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file, write_text
-from inference.backends.trt import device_memory
+from inference import cuda_device
 from inference.backends.trt.build_progress import logger, monitor, show
 from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
+
+log = logging.getLogger(__name__)
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
 LEVELS = range(6)
 MIB = 1 << 20
+RTX_TARGETS = "compute capabilities, 86 for 8.6, of SM75 to SM121 without SM87 (Orin) and SM90 (Hopper)"
+"""What TensorRT-RTX builds for. Source: its support matrices; a version names its own when it refuses one."""
+RTX_INT8 = "TensorRT-RTX documents int8 as weight-only; whether it is faster was not measured"
+"""Source: the support matrix of TensorRT-RTX 1.5, column "INT8 WoQ GEMM"."""
 INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
 
 
 @dataclass(frozen=True)
-class Options:
+class BuildOptions(plugins.Options):
     """What decides an engine besides its ONNX file and its target."""
 
     batches: tuple[int, ...] = (1, 4, 16)
-    """One static profile each: one region, a camera's zones, a detector's boxes and the benchmark's robustness.
-
-    A frame's regions run on the smallest one that holds them.
-    """
+    """Regions at a time, with a profile for each; a frame's regions run on the smallest profile that holds them."""
     tf32: bool = False
-    """Let a GPU round fp32 products to TF32. Off, so that fp32 is fp32."""
+    """Let the GPU round fp32 products to TF32, a mantissa of 10 bits."""
     level: int | None = None
-    """How long to look for fast kernels, 0 to 5; None: the runtime's own default."""
+    """How long to look for fast kernels, 0 to 5; the runtime's own default unless set."""
     workspace_mib: int = 1024
-    """The most device memory that kernels may use between them while they are chosen and run."""
+    """The most device memory, in MiB, that kernels may use between them while they are chosen and run."""
 
     def __post_init__(self) -> None:
         if self.level is not None and self.level not in LEVELS:
@@ -79,7 +84,7 @@ def module_of(runtime: str) -> Any:
     return importlib.import_module(runtime)
 
 
-def _default_runtime(sm: int | None, device: device_memory.Device | None) -> str:
+def _default_runtime(sm: int | None, device: cuda_device.Device | None) -> str:
     """Return the first installed runtime that builds for the target: TensorRT itself builds on its device alone."""
     able = [name for name in importable() if device or name != "tensorrt"] or importable()
     if not able:
@@ -94,22 +99,21 @@ def build(
     *,
     runtime: str | None = None,
     sm: int | None = None,
-    options: Options | None = None,
+    options: BuildOptions | None = None,
 ) -> Path:
     """Build the engine of one precision for one compute capability; write it with its manifest; return its path.
 
     sm: 86 for 8.6; None for the device that is here. On a device the layers that were built stand beside the engine.
     Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
     """
-    options = options or Options()
+    options = options or BuildOptions()
     onnx = bundle.check_file(onnx_name(precision))
-    device = None if device_memory.absence() else device_memory.device()
+    device = None if cuda_device.absence() else cuda_device.device()
     name = runtime or _default_runtime(sm, device)
     trt = module_of(name)
     target = _target(name, trt, sm, device)
     started = perf_counter()
-    log = logger(trt)
-    builder = trt.Builder(log)
+    builder = trt.Builder(logger(trt))
     network, _parser = _parse(trt, builder, onnx)
     if precision == "int8":
         _check_int8(trt, network, bundle, onnx)
@@ -143,6 +147,8 @@ def build(
         build_seconds=round(perf_counter() - started, 3),
     ).save(path.parent)
     _remove_older(path)
+    if (name, precision) == ("tensorrt_rtx", "int8"):
+        log.warning(f"{path.name}: {RTX_INT8}")
     if device:
         write_layers(trt, path)
     return path
@@ -156,17 +162,17 @@ def _remove_older(engine: Path) -> None:
             file.unlink()
 
 
-def _target(name: str, trt: Any, sm: int | None, device: device_memory.Device | None) -> int:
+def _target(name: str, trt: Any, sm: int | None, device: cuda_device.Device | None) -> int:
     """Return the compute capability to build for."""
     if name == "tensorrt":
         if device is None:
-            raise InputError(f"tensorrt builds only on a device: {device_memory.absence()}; use --runtime tensorrt_rtx")
+            raise InputError(f"tensorrt builds only on a device: {cuda_device.absence()}; use --runtime tensorrt_rtx")
         if sm not in (None, device.sm):
             raise InputError(f"tensorrt builds for the device that is here (sm{device.sm}), not for sm{sm}")
         return device.sm
     if sm is None:
         if device is None:
-            raise InputError(f"{device_memory.absence()}: name the target of the engine, for example --sm 86")
+            raise InputError(f"{cuda_device.absence()}: name the target of the engine, for example --sm 86")
         sm = device.sm
     if not serves(name, trt, sm):
         known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))
@@ -179,10 +185,10 @@ def _parse(trt: Any, builder: Any, onnx: Path) -> tuple[Any, Any]:
     # TensorRT 11 knows only strongly typed networks and may drop the flag
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
-    log = logger(trt)
-    parser = trt.OnnxParser(network, log)
+    heard = logger(trt)
+    parser = trt.OnnxParser(network, heard)
     if not parser.parse_from_file(str(onnx)):
-        reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or log.errors
+        reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or heard.errors
         raise CheckError(f"{onnx} does not parse in {trt.__name__} {trt.__version__} ({_first(reasons)})")
     return network, parser
 
@@ -194,7 +200,7 @@ def _check_int8(trt: Any, network: Any, bundle: Bundle, onnx: Path) -> None:
         raise CheckError(f"{onnx}: the layers {', '.join(floats[:5])} would run in float ({len(floats)} in all)")
 
 
-def _configure(trt: Any, builder: Any, bundle: Bundle, options: Options) -> Any:
+def _configure(trt: Any, builder: Any, bundle: Bundle, options: BuildOptions) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector knows layers by name alone
@@ -221,10 +227,10 @@ def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, tim
     if timed:
         cache = config.create_timing_cache(read_cache(timing, bound_to))
         config.set_timing_cache(cache, False)
-    log = logger(trt)
+    heard = logger(trt)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise CheckError(f"{bound_to} cannot build {what} ({_first(log.errors)})")
+        raise CheckError(f"{bound_to} cannot build {what} ({_first(heard.errors)})")
     if timed:
         write_cache(timing, bound_to, bytes(config.get_timing_cache().serialize()))
     return engine

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from core.errors import DeviceError, InputError
-from inference.backends.trt import device_memory
+from inference import cuda_device
 from inference.capture import v4l2
 from inference.commands import doctor
 
@@ -90,7 +90,7 @@ def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, hi
         def exists(self):
             return self._here
 
-    monkeypatch.setattr(device_memory, "device", absent)
+    monkeypatch.setattr(cuda_device, "device", absent)
     monkeypatch.setattr(doctor, "JETSON", tmp_path / "none")
     monkeypatch.setattr(doctor, "_has_nvidia_card", lambda: card)
     monkeypatch.setattr(doctor, "Path", Nodes)
@@ -109,5 +109,5 @@ def test_a_card_that_answers_with_an_error_is_a_row_of_the_table(monkeypatch):
     def failing():
         raise DeviceError("CUDA's cudaGetDeviceProperties failed (700): run `nvidia-smi` to see why")
 
-    monkeypatch.setattr(device_memory, "device", failing)
+    monkeypatch.setattr(cuda_device, "device", failing)
     assert not doctor._cuda_device()["available"]

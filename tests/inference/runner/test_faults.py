@@ -19,9 +19,9 @@ import pytest
 
 from core.cli import run_command
 from core.errors import CheckError, DeviceError, InputError
+from inference import cuda_device
 from inference.backends import open_backend
 from inference.backends.null import NullBackend
-from inference.backends.trt import device_memory
 from inference.capture import reader as capture
 from inference.capture.base import SourceLost
 from inference.capture.reader import CaptureReader
@@ -148,7 +148,7 @@ class OwnError(Exception):
 
 
 def cuda_error():
-    return device_memory.call("cudaStreamSynchronize", 0)
+    return cuda_device.call("cudaStreamSynchronize", 0)
 
 
 def unbound(bundle):
@@ -194,12 +194,12 @@ def failing(error):
         (failing(Panic("a panic of Rust")), "Panic: a panic of Rust"),
         (failing(SystemExit(0)), "SystemExit"),
         (failing(cuda_error), "cudaStreamSynchronize failed (700)"),
-        (unbound, "the network failed"),
-        (misshapen, "the network failed"),
+        (unbound, "onnxruntime failed (RuntimeError: "),
+        (misshapen, "openvino failed (RuntimeError: "),
     ],
 )
 def test_a_network_that_raises_anything_has_failed_and_everyone_hears_it(tmp_path, broken, said, monkeypatch):
-    monkeypatch.setattr(device_memory, "runtime", lambda: SimpleNamespace(cudaStreamSynchronize=lambda stream: (700,)))
+    monkeypatch.setattr(cuda_device, "runtime", lambda: SimpleNamespace(cudaStreamSynchronize=lambda stream: (700,)))
     journal, page = JsonlSink(tmp_path / "decisions.jsonl"), opened()
     done = drive(tmp_path, good(3), backend=broken(make_bundle(tmp_path / "b")), sinks=[journal, page])
     assert isinstance(done.error, DeviceError)

@@ -1,9 +1,10 @@
-"""The CUDA calls that the trt backend needs, through cuda-python: a device, pinned and device buffers, one stream."""
+"""The CUDA calls that the backends of a GPU share, through cuda-python: device, buffers, stream and graphs."""
 
 from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -77,6 +78,30 @@ def call(name: str, *arguments: Any) -> Any:
     if int(status) != 0:
         raise DeviceError(f"CUDA's {name} failed ({getattr(status, 'name', status)}): run `nvidia-smi` to see why")
     return values[0] if values else None
+
+
+def open_stream() -> Any:
+    """Return a new stream that does not wait for the default one, which a capture would not allow."""
+    return call("cudaStreamCreateWithFlags", runtime().cudaStreamNonBlocking)
+
+
+def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
+    """Return what `enqueue` puts on the stream as a graph for `cudaGraphLaunch`; nothing of it runs yet.
+
+    enqueue: says whether it worked; it must have run once before, since a first run allocates, which no capture allows.
+    Raises DeviceError when this cannot be captured; the stream can then be used as before.
+    """
+    call("cudaStreamBeginCapture", stream, runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+    try:
+        worked = enqueue()
+    finally:
+        graph = call("cudaStreamEndCapture", stream)
+    try:
+        if not worked:
+            raise DeviceError("it refuses to be captured")
+        return call("cudaGraphInstantiate", graph, 0)
+    finally:
+        call("cudaGraphDestroy", graph)
 
 
 class Buffer:
