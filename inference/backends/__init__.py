@@ -111,7 +111,7 @@ def open_backend(
 ) -> Backend:
     """Open `precision` of `bundle` on the backend `name`. Nothing is built and nothing is written.
 
-    threads: of a backend that has this option, all cores without; others ignore it. options: `name=value` texts.
+    options: `name=value` texts. threads: for a backend that has this option, where `options` does not name it.
     Raises UnavailableError when the backend is unavailable or its engine is missing, InputError when it is not able.
     """
     module, chosen, found = find(name), _options(name, options, threads), availability(name)
@@ -129,7 +129,7 @@ def open_backend(
 
 def _options(name: str, texts: Sequence[str], threads: int | None) -> Options:
     kind: type[Options] = find(name).Options
-    if threads is not None and "threads" in _names(kind):
+    if threads is not None and "threads" in set(_names(kind)) - {text.partition("=")[0] for text in texts}:
         texts = [*texts, f"threads={threads}"]
     return parse_options(kind, texts, f"the backend {name}")
 

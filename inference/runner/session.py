@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,8 @@ class SessionConfig:
     """None: the production choice, else ort; for `precision` and `threads` likewise."""
     precision: str | None = None
     threads: int | None = None
+    backend_option: Sequence[str] = ()
+    """Options of the backend, as `name=value` texts."""
     camera: Path | None = None
     """camera.json: zones and mounting."""
     boxes: Path | None = None
@@ -127,7 +129,7 @@ def open_tested(config: SessionConfig, bundle: Bundle, most: int, process: Worke
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
     process.beat(BUILDING)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
-    backend = open_backend(name, bundle, precision, batch=most, threads=threads)
+    backend = open_backend(name, bundle, precision, batch=most, threads=threads, options=config.backend_option)
     process.beat(OPENING)
     try:
         tested = self_test(bundle, name, backend, precision)
