@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, Policy
 from benchmarks.choose.rule import CandidateMetrics, Ranking
 
-UNITS = {"p50_ms": "ms", "p99_ms": "ms", "age_ms": "ms", "size_mb": "MB"}
-
 
 def explain_rule(policy: Policy) -> str:
     """Return the rule as this policy makes it."""
@@ -132,7 +130,8 @@ def _comparative(policy: Policy) -> str:
 
 
 def _both(one: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
-    return f"{_value(one, name):.3g} against {_value(other, name):.3g} {UNITS[name]}"
+    unit = "MB" if name == "size_mb" else "ms"
+    return f"{_value(one, name):.3g} against {_value(other, name):.3g} {unit}"
 
 
 def _accuracy(candidate: CandidateMetrics) -> float:

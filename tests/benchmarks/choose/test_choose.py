@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.choose.explain import explain, explain_rule, role, say_choice
-from benchmarks.choose.policy import Policy, read_policy
+from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
 from benchmarks.choose.rule import CandidateMetrics, apply_rule, measure_loss, pareto
 from core.codec import from_json, to_json
 from core.errors import InputError
@@ -221,6 +221,20 @@ def test_the_best_of_all_is_not_said_of_one_that_another_outdoes():
     assert "the most accurate of those that may be chosen (out, 99.0%, may not: bf16 was not proved)" in why["best"]
     _, why = choose([best, metrics("out", range(30), 9, why_not="bf16 was not proved")])
     assert why["best"].startswith("it is the most accurate, and")
+
+
+@pytest.mark.parametrize("name", TIE_BREAKERS)
+def test_a_tie_is_explained_by_the_figure_that_breaks_it(name):
+    reference, loser = metrics("reference", range(40), 10), metrics("loser", range(1, 51), 2)
+    better = {"accuracy": {}, "p50_ms": {"p50_ms": 1.99}}.get(name, {name: 0.5})
+    wrong = range(1, 50) if name == "accuracy" else range(1, 51)
+    winner = replace(metrics("winner", wrong, 2), figures={**loser.figures, "cold_start_ms": 9.0, **better})
+    loser = replace(loser, figures={**loser.figures, "cold_start_ms": 9.0})
+    policy = Policy(margin=0.05, tie_breakers=(name,))
+    ranking = apply_rule([reference, loser, winner], policy, 0.025)
+    assert ranking.chosen is winner
+    why = explain(loser, ranking, policy)
+    assert "more accurate by 0.10 points" in why if name == "accuracy" else f"better in {name}" in why
 
 
 def test_the_rule_in_words_names_every_limit():
