@@ -151,7 +151,7 @@ class CandidateResult(CandidateKey):
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
     accuracy: Accuracy | NotMeasured
     cold_start_ms: float | NotMeasured = NotMeasured("it may not be chosen")
-    age_ms: Summary | NotMeasured = NotMeasured("it is neither on the front nor the winner")
+    age_ms: Summary | NotMeasured = NotMeasured("no paced run was made with it")
     robustness: Robustness | NotMeasured = NotMeasured("this profile leaves it out")
     energy_mj: float | NotMeasured = NotMeasured("nothing here meters power")
 
