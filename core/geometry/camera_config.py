@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,6 @@ from core.geometry.frame import Relative
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
-KEYS = ("zones", "rotation", "crop", "mirror_for_people", "mirror_for_network")
-HINT = (
-    'write {"zones": {"ego": [0.3, 0.4, 0.7, 1.0]}}, optionally rotation, crop, mirror_for_people, mirror_for_network'
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,10 @@ class Camera:
         for name in ("mirror_for_people", "mirror_for_network"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
+
+
+KEYS = tuple(item.name for item in fields(Camera))
+HINT = f'write {{"zones": {{"ego": [0.3, 0.4, 0.7, 1.0]}}}}; the keys are {", ".join(KEYS)}'
 
 
 def read_camera(path: Path) -> Camera:
