@@ -13,7 +13,7 @@ from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import rect_of
 from core.synthetic.drawing import View, draw_background, draw_dashes
 from core.synthetic.figures import box_of, draw_actor
-from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, truth_at
+from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, seeded, truth_at
 
 SCENARIOS = ("mixed", "day", "dusk", "night", "rain")
 SEGMENT_S = 12.0
@@ -60,6 +60,24 @@ def _noise_bank(width: int, height: int) -> Bytes:
     return np.asarray(bank.clip(0, 255).astype(np.uint8))
 
 
+@lru_cache(maxsize=8)
+def _background(width: int, height: int, condition: str, variant: int) -> Bytes:
+    return draw_background(View.of(width, height, condition, 1.0), variant)
+
+
+@lru_cache(maxsize=4)
+def _lens_dirt(width: int, height: int, seed: int, kind: int) -> Bytes:
+    """Draw what the drops on the lens take from each pixel, uint8 (H, W, 3)."""
+    random = seeded(seed, 14, kind)
+    mask = np.zeros((height, width, 3), np.uint8)
+    for _ in range(int(random.integers(4, 14))):
+        center = (int(random.uniform(0, width)), int(random.uniform(0.1, 0.8) * height))
+        radius = max(2, int(random.uniform(0.008, 0.05) * width))
+        depth = int(random.uniform(40, 150))
+        cv2.circle(mask, center, radius, (depth, depth, depth), -1)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), width / 110), np.uint8)
+
+
 class Scene:
     """A synthetic rear camera. Frames are a pure function of the arguments and the index, in any order of calls."""
 
@@ -73,8 +91,6 @@ class Scene:
         if not 0.1 <= fps <= 1000:
             raise InputError(f"the scene's fps is {fps}: give 0.1 to 1000")
         self.seed, self.width, self.height, self.scenario, self.fps = seed, width, height, scenario, fps
-        self._backgrounds: dict[tuple[str, int], Bytes] = {}
-        self._dirt: dict[int, Bytes] = {}
 
     def truth(self, index: int) -> dict[str, str]:
         """Return the class of every zone in a frame, without drawing it."""
@@ -97,23 +113,24 @@ class Scene:
         time_s = index / self.fps
         look = self.look(time_s)
         view = View.of(self.width, self.height, look.condition, look.gain)
-        frame = self._background(look, view).copy()
+        background = _background(self.width, self.height, look.condition, look.variant)
+        scales = abs(look.gain - 1) >= 0.01
+        frame = np.asarray(cv2.convertScaleAbs(background, alpha=look.gain), np.uint8) if scales else background.copy()
         draw_dashes(frame, view, time_s)
         for actor in actors_at(self.seed, time_s):
             draw_actor(frame, view, actor, actor.distance_m(time_s))
-        random = np.random.default_rng((self.seed & 0xFFFFFFFF, 13, index & 0xFFFFFFFF))
+        random = seeded(self.seed, 13, index)
         if look.condition == "rain":
             self._rain(frame, random)
         if look.dirt:
-            cv2.subtract(frame, self._lens_dirt(look.dirt), dst=frame)
+            cv2.subtract(frame, _lens_dirt(self.width, self.height, self.seed, look.dirt), dst=frame)
         if look.blur_px > 0.3:
             cv2.GaussianBlur(frame, (0, 0), look.blur_px * self.width / 1280, dst=frame)
         return self._with_noise(frame, look.noise, random), truth_at(self.seed, time_s)
 
     def look(self, time_s: float) -> Look:
         """Return light, weather and lens at a time."""
-        segment = int(time_s // SEGMENT_S)
-        random = np.random.default_rng((self.seed & 0xFFFFFFFF, 12, segment & 0xFFFFFFFF))
+        random = seeded(self.seed, 12, int(time_s // SEGMENT_S))
         drawn = SCENARIOS[1 + int(random.choice(4, p=(0.4, 0.2, 0.22, 0.18)))]
         condition = drawn if self.scenario == "mixed" else self.scenario
         dark = {"day": 1.0, "dusk": 1.3, "night": 1.8, "rain": 1.3}[condition]
@@ -126,36 +143,12 @@ class Scene:
             dirt=int(random.integers(1, 5)) if random.random() < 0.3 else 0,
         )
 
-    def _background(self, look: Look, view: View) -> Bytes:
-        key = (look.condition, look.variant)
-        if key not in self._backgrounds:
-            if len(self._backgrounds) >= 8:
-                self._backgrounds.clear()
-            self._backgrounds[key] = draw_background(
-                View.of(self.width, self.height, look.condition, 1.0), look.variant
-            )
-        if abs(view.gain - 1) < 0.01:
-            return self._backgrounds[key]
-        return cv2.convertScaleAbs(self._backgrounds[key], alpha=view.gain)  # type: ignore[return-value]
-
     def _rain(self, frame: Bytes, random: np.random.Generator) -> None:
         n, unit = 140, self.width / 1280
         starts = random.uniform((0, 0), (self.width, self.height), (n, 2))
         ends = starts + np.stack([random.uniform(-2, 6, n), random.uniform(12, 34, n)], 1) * unit
         lines = np.stack([starts, ends], 1).round().astype(np.int32)
         cv2.polylines(frame, list(lines), False, (178, 172, 168), max(1, round(unit)))
-
-    def _lens_dirt(self, kind: int) -> Bytes:
-        if kind not in self._dirt:
-            random = np.random.default_rng((self.seed & 0xFFFFFFFF, 14, kind))
-            mask = np.zeros((self.height, self.width, 3), np.uint8)
-            for _ in range(int(random.integers(4, 14))):
-                centre = (int(random.uniform(0, self.width)), int(random.uniform(0.1, 0.8) * self.height))
-                radius = max(2, int(random.uniform(0.008, 0.05) * self.width))
-                depth = int(random.uniform(40, 150))
-                cv2.circle(mask, centre, radius, (depth, depth, depth), -1)
-            self._dirt[kind] = np.asarray(cv2.GaussianBlur(mask, (0, 0), self.width / 110), np.uint8)
-        return self._dirt[kind]
 
     def _with_noise(self, frame: Bytes, level: float, random: np.random.Generator) -> Bytes:
         """Add sensor noise: one bank of it, at a random offset, since 2.8 M fresh normals take 20 ms a frame."""

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, fill
 from core.synthetic.camera import Scene, zone_rects
-from core.synthetic.traffic import CLASSES
+from core.synthetic.traffic import CLASSES, seeded
 
 CROPS_PER_SCENE = 12
 MIN_SCENES = 60
@@ -41,7 +39,7 @@ def group_name(scene_seed: int) -> str:
 
 def plan_frames(n: int, seed: int = 0) -> list[tuple[int, int]]:
     """Choose `n` frames, (scene seed, index), spread over scenes as `plan_crops` spreads its crops."""
-    random = np.random.default_rng((seed & 0xFFFFFFFF, 18))
+    random = seeded(seed, 18)
     per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
     scenes = ((seed & 0xFFFF) * 100_003 + scene for scene in range(-(-n // per_scene)))
     plan = [(scene, int(index)) for scene in scenes for index in random.permutation(FRAMES_PER_SCENE)[:per_scene]]
@@ -50,7 +48,7 @@ def plan_frames(n: int, seed: int = 0) -> list[tuple[int, int]]:
 
 def plan_crops(n: int, seed: int = 0) -> list[Crop]:
     """Choose `n` crops, equally many of each class (give or take one), without drawing a frame. Sorted by frame."""
-    random = np.random.default_rng((seed & 0xFFFFFFFF, 16))
+    random = seeded(seed, 16)
     wanted = {label: n // len(CLASSES) + (i < n % len(CLASSES)) for i, label in enumerate(CLASSES)}
     per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
     plan: list[Crop] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.frame import Bytes
-from core.synthetic.traffic import CAMERA_M, FOCAL, HORIZON, Actor
+from core.synthetic.traffic import CAMERA_M, FOCAL, HORIZON, Actor, seeded
 
 Colour = tuple[float, float, float]
 """Blue, green, red, 0-255."""
@@ -45,8 +46,12 @@ class View:
 
     def point(self, x_m: float, up_m: float, away_m: float) -> tuple[float, float]:
         """Project a point: metres right of the axis, above the road, away from the camera -> pixels."""
-        scale = FOCAL * self.width / away_m
+        scale = self.px_per_m(away_m)
         return self.width / 2 + x_m * scale, HORIZON * self.height + (CAMERA_M - up_m) * scale
+
+    def px_per_m(self, away_m: float) -> float:
+        """Return how many pixels a metre across measures at a distance."""
+        return FOCAL * self.width / away_m
 
     def lit(self, colour: Colour, away_m: float, shade: float = 1.0) -> Colour:
         """Return a body's colour under this light, behind `away_m` of haze."""
@@ -55,11 +60,6 @@ class View:
             min(255.0, c * self.light * shade * clear + h * (1 - clear))
             for c, h in zip(colour, self.haze_colour, strict=True)
         )
-
-    @property
-    def lamps(self) -> bool:
-        """Say whether vehicles have their lamps on."""
-        return self.condition != "day"
 
 
 def scaled(colour: Colour, by: float) -> Colour:
@@ -76,7 +76,7 @@ def polygon(frame: Bytes, points: list[tuple[float, float]], colour: Colour) -> 
 def draw_background(view: View, variant: int) -> Bytes:
     """Return sky, land, skyline and road: uint8 (H, W, 3)."""
     zenith, horizon, land, road, _, _ = _LIGHT[view.condition]
-    random = np.random.default_rng((17, variant))
+    random = seeded(17, variant)
     frame = np.empty((view.height, view.width, 3), np.uint8)
     split = round(HORIZON * view.height)
     blend = np.linspace(0, 1, split)[:, None, None]
@@ -85,16 +85,7 @@ def draw_background(view: View, variant: int) -> Bytes:
     _draw_skyline(frame, view, random, scaled(land, 0.8))
     edge_m = float(random.uniform(6.6, 9.0))
     near, far = 1.0, 400.0
-    polygon(
-        frame,
-        [
-            view.point(-edge_m, 0, far),
-            view.point(edge_m, 0, far),
-            view.point(edge_m, 0, near),
-            view.point(-edge_m, 0, near),
-        ],
-        scaled(road, float(random.uniform(0.8, 1.2))),
-    )
+    _draw_band(frame, view, 0.0, edge_m, near, far, scaled(road, float(random.uniform(0.8, 1.2))))
     for side in (-1, 1):
         _draw_band(frame, view, side * (edge_m - 0.5), 0.14, near, far, scaled((215, 220, 220), view.light))
     if variant % 3 == 0:
@@ -152,39 +143,42 @@ class Body:
         actor = self.actor
         return self.view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, self.away_m + back_m)
 
-    def shape(self, points: list[tuple[float, float]], colour: Colour, shade: float = 1.0) -> None:
-        """Fill a convex polygon of the front with a lit colour."""
-        polygon(self.frame, [self.at(x, up) for x, up in points], self.view.lit(colour, self.away_m, shade))
+    def shape(self, points: Sequence[tuple[float, ...]], colour: Colour, shade: float = 1.0) -> None:
+        """Fill a convex polygon with a lit colour. points: (x, up) of the front, or (x, up, metres behind it)."""
+        polygon(self.frame, [self.at(*point) for point in points], self.view.lit(colour, self.away_m, shade))
+
+    def trapezoid(self, half0: float, up0: float, half1: float, up1: float, colour: Colour, shade: float = 1.0) -> None:
+        """Fill what is symmetric about the middle: `half0` wide to either side at `up0`, `half1` at `up1`."""
+        self.shape([(-half0, up0), (half0, up0), (half1, up1), (-half1, up1)], colour, shade)
 
     def panel(self, x0: float, x1: float, up0: float, up1: float, colour: Colour, shade: float = 1.0) -> None:
         """Fill a rectangle of the front."""
         self.shape([(x0, up0), (x1, up0), (x1, up1), (x0, up1)], colour, shade)
 
-    def disc(
-        self, x: float, up: float, radius_m: float, colour: Colour, *, lit: bool = True, stretch: float = 1
-    ) -> None:
-        """Fill a circle, or an ellipse `stretch` times as high, of the front."""
-        cx, cy = self.at(x, up)
-        radius = max(0.6, radius_m * FOCAL * self.view.width / self.away_m)
+    def disc(self, x: float, up: float, radius_m: float, colour: Colour, stretch: float = 1) -> None:
+        """Fill a circle of the front, or an ellipse `stretch` times as high, with a lit colour."""
+        self._ellipse(x, up, radius_m, self.view.lit(colour, self.away_m), stretch)
+
+    def _ellipse(self, x: float, up: float, radius_m: float, colour: Colour, stretch: float = 1) -> None:
+        center_x, center_y = self.at(x, up)
+        radius = max(0.6, radius_m * self.view.px_per_m(self.away_m))
         axes = (max(1, round(radius)), max(1, round(radius * stretch)))
-        shade = self.view.lit(colour, self.away_m) if lit else colour
-        cv2.ellipse(self.frame, (round(cx), round(cy)), axes, 0, 0, 360, shade, -1)
+        cv2.ellipse(self.frame, (round(center_x), round(center_y)), axes, 0, 0, 360, colour, -1)
 
     def shadow(self) -> None:
         """Darken the road under the actor."""
-        corners = [(-0.6, 0.0, -0.25), (0.6, 0.0, -0.25), (0.58, 0.0, 1.2), (-0.58, 0.0, 1.2)]
-        polygon(self.frame, [self.at(*c) for c in corners], self.view.lit((38, 38, 38), self.away_m))
+        self.shape([(-0.6, 0.0, -0.25), (0.6, 0.0, -0.25), (0.58, 0.0, 1.2), (-0.58, 0.0, 1.2)], (38, 38, 38))
 
     def lamp(self, x: float, up: float, radius_m: float) -> None:
         """Draw a head lamp: a pale disc, or a glow when lamps are on."""
-        if not self.view.lamps:
+        if self.view.condition == "day":
             self.disc(x, up, radius_m, (215, 220, 220))
             return
-        cx, cy = self.at(x, up)
-        radius = max(2, round(radius_m * FOCAL * self.view.width / self.away_m))
-        self.disc(x, up, radius_m, (225, 245, 250), lit=False)
-        if self.view.condition in ("night", "dusk"):
-            add_glow(self.frame, round(cx), round(cy), min(radius * 4, self.view.width // 12))
+        self._ellipse(x, up, radius_m, (225, 245, 250))
+        if self.view.condition != "rain":
+            center_x, center_y = self.at(x, up)
+            radius = max(2, round(radius_m * self.view.px_per_m(self.away_m)))
+            add_glow(self.frame, round(center_x), round(center_y), min(radius * 4, self.view.width // 12))
 
 
 _GLOW: NDArray[np.float32] = np.exp(-(np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]).astype(np.float32) ** 2) * 5)

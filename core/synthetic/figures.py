@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.geometry.frame import Bytes, Rect
-from core.synthetic.drawing import Body, View, polygon, scaled
+from core.synthetic.drawing import Body, Colour, View, scaled
 from core.synthetic.traffic import BACKGROUND, Actor
 
 
@@ -55,8 +55,8 @@ def draw_vehicle(body: Body) -> None:
     if actor.label == "car":
         waist, lean = 0.52 + (style % 5) * 0.03, 0.06 + (style >> 3) % 4 * 0.03
         body.panel(-0.5, 0.5, 0.1, waist, body.paint)
-        body.shape([(-0.48, waist), (0.48, waist), (0.48 - lean, 1.0), (-0.48 + lean, 1.0)], body.paint, 1.08)
-        body.shape([(-0.42, waist), (0.42, waist), (0.40 - lean, 0.95), (-0.40 + lean, 0.95)], glass)
+        body.trapezoid(0.48, waist, 0.48 - lean, 1.0, body.paint, 1.08)
+        body.trapezoid(0.42, waist, 0.40 - lean, 0.95, glass)
         lamp_up, grille = waist - 0.13, (0.18, 0.32)
     elif actor.label == "truck":
         box = (style >> 2) % 3 > 0  # a box behind the cab, or a bare cab that looks like a tall car
@@ -75,7 +75,7 @@ def draw_vehicle(body: Body) -> None:
     body.panel(-0.3, 0.3, *grille, (45, 45, 45))
     body.panel(-0.12, 0.12, 0.12, 0.17, (215, 215, 215))
     for side in (-1, 1):
-        body.panel(side * 0.47 - 0.08, side * 0.47 + 0.08 - 0.0, 0.0, 0.12, (24, 24, 24))
+        body.panel(side * 0.47 - 0.08, side * 0.47 + 0.08, 0.0, 0.12, (24, 24, 24))
         body.lamp(side * 0.4, lamp_up, 0.1)
 
 
@@ -87,19 +87,12 @@ def _draw_side(body: Body) -> None:
     x = _inner_edge(actor)
     rear = actor.length_m
     top = 1.0 if actor.label != "car" else 0.62
-    face = [body.at(x, 0.08), body.at(x, top), body.at(x, top, rear), body.at(x, 0.08, rear)]
-    polygon(body.frame, face, body.view.lit(body.paint, body.away_m, 0.72))
+    body.shape([(x, 0.08), (x, top), (x, top, rear), (x, 0.08, rear)], body.paint, 0.72)
+    glass: Colour = (80, 70, 62)
     if actor.label == "car":
-        cabin = [
-            body.at(x, 0.6, 0.2 * rear),
-            body.at(x, 0.98, 0.35 * rear),
-            body.at(x, 0.98, 0.8 * rear),
-            body.at(x, 0.6, rear),
-        ]
-        polygon(body.frame, cabin, body.view.lit((80, 70, 62), body.away_m))
+        body.shape([(x, 0.6, 0.2 * rear), (x, 0.98, 0.35 * rear), (x, 0.98, 0.8 * rear), (x, 0.6, rear)], glass)
     elif actor.label == "bus" or actor.style % 4 == 0:
-        strip = [body.at(x, 0.5), body.at(x, 0.85), body.at(x, 0.85, rear), body.at(x, 0.5, rear)]
-        polygon(body.frame, strip, body.view.lit((80, 70, 62), body.away_m))
+        body.shape([(x, 0.5), (x, 0.85), (x, 0.85, rear), (x, 0.5, rear)], glass)
 
 
 def draw_two_wheeler(body: Body) -> None:
@@ -107,11 +100,11 @@ def draw_two_wheeler(body: Body) -> None:
     style = body.actor.style
     body.panel(-0.11, 0.11, 0.0, 0.4, (28, 28, 28))
     if style % 5:
-        body.shape([(-0.28, 0.25), (0.28, 0.25), (0.2, 0.55), (-0.2, 0.55)], body.paint)
+        body.trapezoid(0.28, 0.25, 0.2, 0.55, body.paint)
         body.lamp(0, 0.45, 0.08)
     body.panel(-0.5, 0.5, 0.56, 0.6, (50, 50, 50))
     coat = scaled((90, 80, 75), 0.4 + (style >> 4) % 9 / 6)
-    body.shape([(-0.24, 0.5), (0.24, 0.5), (0.38, 0.8), (-0.38, 0.8)], coat)
+    body.trapezoid(0.24, 0.5, 0.38, 0.8, coat)
     body.disc(0, 0.9, 0.13, body.paint if style % 2 else (60, 60, 60), stretch=1.15)
 
 
@@ -121,16 +114,9 @@ def draw_person(body: Body) -> None:
     step = 0.1 * ((style >> 2) % 4)
     trousers = scaled((80, 66, 60), 0.4 + style % 6 / 5)
     for side in (-1, 1):
-        body.shape(
-            [
-                (side * 0.2 - 0.13, 0.5),
-                (side * 0.2 + 0.13, 0.5),
-                (side * (0.2 + step), 0.0),
-                (side * (0.2 + step) - 0.18, 0.0),
-            ],
-            trousers,
-        )
-    body.shape([(-0.3, 0.45), (0.3, 0.45), (0.42, 0.82), (-0.42, 0.82)], body.paint)
+        hip, foot = side * 0.2, side * (0.2 + step)
+        body.shape([(hip - 0.13, 0.5), (hip + 0.13, 0.5), (foot, 0.0), (foot - 0.18, 0.0)], trousers)
+    body.trapezoid(0.3, 0.45, 0.42, 0.82, body.paint)
     for side in (-1, 1):
         body.panel(side * 0.46 - 0.07, side * 0.46 + 0.07, 0.42, 0.8, body.paint, 0.85)
     body.disc(0, 0.92, 0.105, (120, 150, 195) if style % 5 else (50, 50, 55), stretch=1.2)
@@ -144,7 +130,7 @@ def draw_distractor(body: Body) -> None:
         body.disc(0, 1.0, 0.35, body.paint)
     elif kind == 1:
         body.shadow()
-        body.shape([(-0.4, 0), (0.4, 0), (0.5, 0.8), (-0.5, 0.8)], body.paint)
+        body.trapezoid(0.4, 0, 0.5, 0.8, body.paint)
         body.panel(-0.52, 0.52, 0.8, 0.9, scaled(body.paint, 0.6))
     elif kind == 2:
         body.shadow()
@@ -152,5 +138,4 @@ def draw_distractor(body: Body) -> None:
         body.panel(-0.4, 0.3, 0.5, 1.0, (80, 125, 165))
     else:
         spots = [(-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.7, 0.0, 3.0), (-0.9, 0.0, 2.5)]
-        shade = (30.0, 30.0, 30.0) if kind == 3 else (150.0, 150.0, 150.0)
-        polygon(body.frame, [body.at(*s) for s in spots], body.view.lit(shade, body.away_m))
+        body.shape(spots, (30.0, 30.0, 30.0) if kind == 3 else (150.0, 150.0, 150.0))

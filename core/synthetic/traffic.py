@@ -69,11 +69,16 @@ class Actor:
         return self.label != BACKGROUND and self.distance_m(time_s) <= FAR_M
 
 
+def seeded(*key: int) -> np.random.Generator:
+    """Return a generator that depends on these numbers alone; of each the lower 32 bits count."""
+    return np.random.default_rng([part & 0xFFFFFFFF for part in key])
+
+
 @lru_cache(maxsize=4096)
 def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     """Return who holds the zone's lane in a slot; None for an empty lane. Equal arguments give equal actors."""
     lane = list(ZONES).index(zone)
-    random = np.random.default_rng((seed & 0xFFFFFFFF, 11, lane, slot & 0xFFFFFFFF))
+    random = seeded(seed, 11, lane, slot)
     kind = random.random()
     if kind > 0.82:
         return None
