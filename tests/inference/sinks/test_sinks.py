@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import cv2
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.plugins import names_in
 from inference import sinks
 from inference.commands.run import read_arguments
 from inference.frame.annotate import annotate
@@ -169,10 +167,3 @@ def test_the_overlay_says_the_reason_within_the_picture(size):
 
 def test_nothing_is_opened_that_nobody_asked_for():
     assert open_sinks(CONTEXT, vars(read_arguments(["bundle", "--source", "0"]))) == []
-
-
-def test_the_options_of_every_sink_are_options_of_the_command():
-    given = set(vars(read_arguments(["bundle", "--source", "0"])))
-    for name in names_in(sinks.__path__):
-        options = importlib.import_module(f"inference.sinks.{name}").Options
-        assert {item.name for item in fields(options)} <= given, name
