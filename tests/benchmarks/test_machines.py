@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks.commands import measure
-from benchmarks.measure import session
-from benchmarks.measure.profiles import EFFORTS, Effort
+from benchmarks.measure.profiles import PROFILES
+from benchmarks.measure.speed import runner_process
+from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.cli import dispatch
-from core.files import read_json
 from inference import backends
 from inference.backends import ort_cuda
 from inference.commands import doctor
 from inference.commands import verify as command
 from tests.benchmarks.conftest import BUSY
+from tests.benchmarks.test_engines import SMALL
 from tests.export import fake_trt
 from tests.inference import fake_cuda, fake_ort_cuda
 
@@ -51,9 +52,9 @@ def test_a_machine_lists_what_it_lacks_and_does_what_it_can(kind, lacking, small
     """The four commands, their reasons, hints and exit codes."""
     put_machine(monkeypatch, kind)
     # the car's own command runs in a process that has no fakes
-    monkeypatch.setattr(session, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(session, "measure_ages", lambda *_: np.ones(662))
-    monkeypatch.setitem(EFFORTS, "thin", Effort(corrupted_rows=(3, 3), severities=(1,), strangers=2))
+    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_process, "measure_ages", lambda *_: np.ones(662))
+    monkeypatch.setitem(PROFILES, "demo", SMALL)
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     able = {"ort", "openvino", "trt", "ort_cuda"} - set(lacking)
 
@@ -74,10 +75,10 @@ def test_a_machine_lists_what_it_lacks_and_does_what_it_can(kind, lacking, small
     proved = {line["what"].split()[0] for line in lines if line["result"] == "passed" and "|dprob|" in line["what"]}
     assert proved == able
 
-    assert measure.main([str(small_run), *BUSY, "--thin"]) == 0
-    results = read_json(small_run / "report" / "results.json")
-    assert {row["backend"] for row in results["candidates"]} == able
-    assert {row["backend"] for row in results["unmeasured"]} == set(lacking)
+    assert measure.main([str(small_run), *BUSY, "--demo"]) == 0
+    results = read_reports(small_run / "report" / "results.json")[0].results
+    assert {row.backend for row in results.candidates} == able
+    assert {row.backend for row in results.unmeasured} == set(lacking)
 
     frames = ["--source", "synthetic://?frames=2", "--no-overlay"]
     for name in ("trt", "ort_cuda"):
