@@ -1,4 +1,4 @@
-"""The recipes, one file each with its `RECIPE`, found by file name. What each is worth: docs/RECIPES.md."""
+"""The recipes, one file each with its `RECIPE`, found by file name. What each is worth: docs/recipes.md."""
 
 import difflib
 import importlib

@@ -1,6 +1,6 @@
 """Ours: a high rate, one cosine that ends annealed, averaged weights, light augmentation, small images first.
 
-See docs/RECIPES.md for what each is worth.
+See docs/recipes.md for what each is worth.
 """
 
 from dataclasses import replace

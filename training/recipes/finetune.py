@@ -1,4 +1,4 @@
-"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See docs/LOOP.md."""
+"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See docs/training.md."""
 
 from dataclasses import replace
 

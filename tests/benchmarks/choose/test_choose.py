@@ -285,7 +285,7 @@ def test_a_figure_is_taken_from_the_rows():
 
 
 def test_the_page_on_the_policy_names_every_field_and_its_default():
-    page = (Path(__file__).parents[3] / "docs" / "POLICY.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "benchmark.md").read_text()
     said = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page, re.M))
     assert {name: json.loads(text) for name, text in said.items()} == to_json(Policy())
-    from_json(Policy, json.loads(re.search(r"```json\n(.*?)```", page, re.S)[1]), "POLICY.md")
+    from_json(Policy, json.loads(re.search(r"```json\n(.*?)```", page, re.S)[1]), "benchmark.md")

@@ -12,7 +12,7 @@ from inference.backends import option_help
 from inference.commands import build, run, verify
 from tests.bundles import make_bundle
 
-PAGE = Path(__file__).parents[3] / "docs" / "BACKENDS.md"
+PAGE = Path(__file__).parents[3] / "docs" / "backends.md"
 
 
 def test_the_documentation_holds_the_options_of_the_code():
