@@ -33,7 +33,7 @@ class Camera:
     def __post_init__(self) -> None:
         if self.rotation not in (0, *ROTATIONS):
             raise InputError(f"rotation is {self.rotation!r}: give 0, 90, 180 or 270")
-        for name in ("mirror_for_people", "mirror_for_network"):
+        for name in [item.name for item in fields(self) if item.type == "bool"]:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
 
