@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.cli import Parser
-from inference.runner.supervisor import ALONE, Limits, Supervisor, Worker, is_live
+from inference.runner.supervisor import SINGLE_PROCESS, RunnerProcess, Supervisor, SupervisorLimits, is_live
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -72,21 +72,21 @@ def main(arguments: list[str]) -> int | None:
     options = read_arguments(arguments)
     camera = is_live(options.source)
     if not (camera if options.supervise is None else options.supervise):
-        work(options, ALONE)
+        work(options, SINGLE_PROCESS)
         return None
     # a recorded source waits for its sinks, which is no hang
-    limits = Limits() if camera or options.realtime else Limits(hang_s=Limits.ending_s)
+    limits = SupervisorLimits() if camera or options.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
     journal = options.out / "decisions.jsonl" if options.out else None
     return Supervisor(lambda worker: work(options, worker), limits, journal).run()
 
 
-def work(options: argparse.Namespace, worker: Worker) -> None:
+def work(options: argparse.Namespace, worker: RunnerProcess) -> None:
     """Run a session; print its summary."""
     summary = run_session(options, worker)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
 
-def run_session(options: argparse.Namespace, worker: Worker = ALONE) -> dict[str, Any]:
+def run_session(options: argparse.Namespace, worker: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
     """Run a session; return its summary. Everything heavy is imported here, in the worker."""
     from inference.runner import session
 

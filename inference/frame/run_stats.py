@@ -1,4 +1,4 @@
-"""summary.json: what a drive was, in numbers that can be compared."""
+"""The counts and times of a run, for summary.json, the page and Prometheus."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from inference.frame.decision import Decision
 
 WINDOW = 65_536
-"""Percentiles are of the last so many frames: a drive of any length costs the same memory."""
+"""Percentiles cover the last WINDOW frames: a run of any length needs the same memory."""
 
 
-class Series:
+class LatencySeries:
     """Durations in milliseconds in a ring; percentiles of the window, the maximum of all."""
 
     def __init__(self) -> None:
-        # written now, so that the kernel gives its pages at the start: a drive's memory does not grow as it fills
+        # written now, so that the kernel gives its pages at the start: a run's memory does not grow as it fills
         self._ring = np.full(WINDOW, np.nan, np.float32)
         self.n = 0
         self._max = 0.0
 
     def add(self, value_ms: float) -> None:
-        """Take one duration."""
+        """Add one duration."""
         self._ring[self.n % WINDOW] = value_ms
         self.n += 1
         self._max = max(self._max, value_ms)
@@ -41,30 +41,30 @@ class Series:
         }
 
 
-class Tally:
-    """Counts and times of the decisions of a drive."""
+class RunStats:
+    """Counts and times of the decisions of a run."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self._classes = frozenset(classes)
         self.frames = 0
         self.drops = 0
-        self.age = Series()
-        self.stages: dict[str, Series] = {}
+        self.age = LatencySeries()
+        self.stages: dict[str, LatencySeries] = {}
         self.age_bases: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
         self._scored: Counter[str] = Counter()
-        self.foreign_truth: set[str] = set()
+        self.unknown_labels: set[str] = set()
 
     def add(self, decision: Decision) -> None:
-        """Take one decision."""
+        """Add one decision."""
         self.frames += 1
         self.drops += decision.drops
         self.age.add(decision.age_ms)
         self.age_bases[decision.age_basis.value] += 1
         for name, value in decision.stages_ms.items():
             if name not in self.stages:
-                self.stages[name] = Series()
+                self.stages[name] = LatencySeries()
             self.stages[name].add(value)
         self.states[decision.state.value] += 1
         for verdict in decision.verdicts:
@@ -72,7 +72,7 @@ class Tally:
             if verdict.truth is None:
                 continue
             if verdict.truth not in self._classes:
-                self.foreign_truth.add(verdict.truth)
+                self.unknown_labels.add(verdict.truth)
                 continue
             self._scored["regions"] += 1
             self._scored["raw_right"] += verdict.raw == verdict.truth
@@ -93,7 +93,7 @@ class Tally:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """Return the part of summary.json that is counted."""
+        """Return the counts and times as they stand in summary.json."""
         return {
             "frames": self.frames,
             "drops": self.drops,
@@ -103,5 +103,5 @@ class Tally:
             "states": dict(self.states),
             "said": dict(self.said),
             "accuracy": self.accuracy(),
-            "truth_not_among_the_classes": sorted(self.foreign_truth),
+            "truth_not_among_the_classes": sorted(self.unknown_labels),
         }

@@ -15,11 +15,11 @@ from core.redact import public_text
 from inference.capture.base import EndOfStream, NotReopenable, Source, SourceLost
 from inference.frame.decision import Decision, SinkStatus
 from inference.frame.processor import FrameProcessor, FrameResult
-from inference.frame.run_stats import Tally
+from inference.frame.run_stats import RunStats
 from inference.frame.states import State
 from inference.runner.camera_health import CameraHealth, HealthTimeouts
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import ALONE, Worker
+from inference.runner.supervisor import SINGLE_PROCESS, RunnerProcess
 
 RECORDED_TIMEOUT_S = 2.0
 REPEAT_NS = 1_000_000_000
@@ -35,8 +35,8 @@ class RunnerConfig:
     stamps: tuple[str, ...] = ()
     """Marks that every decision carries: synthetic, unproved_regions."""
     timeouts: HealthTimeouts = field(default_factory=HealthTimeouts)
-    worker: Worker = ALONE
-    """The process this is, as its supervisor knows it."""
+    process: RunnerProcess = SINGLE_PROCESS
+    """This process, as its supervisor knows it."""
 
 
 class Runner:
@@ -55,7 +55,7 @@ class Runner:
         self._last_id = -1
         self._said_ns = monotonic_ns()
         self.stop = Event()
-        self.tally = Tally(processor.classes)
+        self.stats = RunStats(processor.classes)
         self.cold_start_ms: float | None = None
 
     def run(self, frames: int | None = None) -> None:
@@ -71,8 +71,8 @@ class Runner:
             self._fail(error)
 
     def _run(self, frames: int | None) -> None:
-        while not self.stop.is_set() and (frames is None or self.tally.frames < frames):
-            self._config.worker.say(self._health.state)
+        while not self.stop.is_set() and (frames is None or self.stats.frames < frames):
+            self._config.process.emit_status(self._health.state)
             started = perf_counter_ns()
             try:
                 frame = self._source.read(self._timeout_s())
@@ -94,10 +94,10 @@ class Runner:
         result = self._processor.process(frame)
         decision = self._decision_of(result, read_ns)
         if self.cold_start_ms is None:
-            self.cold_start_ms = ms_since_start(self._config.worker.born_pid)
+            self.cold_start_ms = ms_since_start(self._config.process.start_pid)
         self._health.change(decision.state, decision.cause, monotonic_ns())
         self._post(decision, result.picture_bgr)
-        self.tally.add(decision)
+        self.stats.add(decision)
 
     def _decision_of(self, result: FrameResult, read_ns: int) -> Decision:
         frame, timings = result.frame, result.timings
@@ -154,7 +154,7 @@ class Runner:
         """Wait, with heartbeats; return whether the end was asked for."""
         until = monotonic_ns() + round(pause_s * 1e9)
         while (left_s := (until - monotonic_ns()) / 1e9) > 0 and not self.stop.is_set():
-            self._config.worker.say(self._health.state)
+            self._config.process.emit_status(self._health.state)
             self.stop.wait(min(left_s, HEARTBEAT_S))
         return self.stop.is_set()
 
@@ -162,7 +162,7 @@ class Runner:
         """Report FAILED to the sinks and to the supervisor, then raise DeviceError."""
         failure = as_device_error(error, "the runner")
         self._say(State.FAILED, str(failure))
-        self._config.worker.say(State.FAILED)
+        self._config.process.emit_status(State.FAILED)
         raise failure from error
 
     def _say(self, state: State, reason: str) -> None:
@@ -197,7 +197,7 @@ class Runner:
         """Return the part of summary.json that the runner knows."""
         cold = None if self.cold_start_ms is None else round(self.cold_start_ms, 1)
         return {
-            **self.tally.as_json(),
+            **self.stats.as_json(),
             "events": self._health.events,
             "cold_start_ms": cold,
             "resident_mb": round(resident_mb(), 1),

@@ -28,7 +28,7 @@ from inference.proof.self_test import self_test
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import BUILDING, ENDING, OPENING, Worker
+from inference.runner.supervisor import BUILDING, ENDING, OPENING, RunnerProcess
 from inference.sinks import SinkContext, open_sinks
 from inference.sources import open_source
 
@@ -72,7 +72,7 @@ class SessionConfig:
                 raise InputError(f"--{name} is {value}: give 1 or more")
 
 
-def run_session(config: SessionConfig, process: Worker) -> dict[str, Any]:
+def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
     bundle = open_bundle(config.bundle)
     camera = read_camera(config.camera) if config.camera else Camera()
@@ -94,13 +94,13 @@ def run_session(config: SessionConfig, process: Worker) -> dict[str, Any]:
         workers = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
         how = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, how)
-        runner = Runner(processor, source, workers, RunnerConfig(stamps, worker=process))
+        runner = Runner(processor, source, workers, RunnerConfig(stamps, process=process))
         runs_on, zones = f"{facts['backend']} {facts['precision']}", " ".join(regions.names)
         log.info(f"running {public_uri(config.source)} on {runs_on}, zones {zones}")
         with stopping(runner.stop.set):
             runner.run(config.frames)
     finally:
-        process.beat(ENDING)
+        process.heartbeat(ENDING)
         close_all(source, *workers, *([backend] if backend else []))
     check_frames(runner, config.source)
     if boxes and (unmet := boxes.unmet()):
@@ -124,13 +124,15 @@ def run_session(config: SessionConfig, process: Worker) -> dict[str, Any]:
     return summary
 
 
-def open_tested(config: SessionConfig, bundle: Bundle, most: int, process: Worker) -> tuple[Backend, dict[str, Any]]:
+def open_tested(
+    config: SessionConfig, bundle: Bundle, most: int, process: RunnerProcess
+) -> tuple[Backend, dict[str, Any]]:
     """Open the backend for `most` regions a frame and run its power-on self-test; return both."""
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
-    process.beat(BUILDING)
+    process.heartbeat(BUILDING)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     backend = open_backend(name, bundle, precision, batch=most, threads=threads, options=config.backend_option)
-    process.beat(OPENING)
+    process.heartbeat(OPENING)
     try:
         tested = self_test(bundle, name, backend, precision)
     except BaseException:
@@ -173,7 +175,7 @@ def close_all(*parts: Source | SinkWorker | Backend) -> None:
 
 def check_frames(runner: Runner, uri: str) -> None:
     """Raise CheckError when the session was ended before a frame came, InputError when the source gave none."""
-    if runner.tally.frames:
+    if runner.stats.frames:
         return
     if runner.stop.is_set():
         raise CheckError("stopped by SIGTERM before the first frame")

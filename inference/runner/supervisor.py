@@ -1,4 +1,4 @@
-"""A small process that keeps the runner alive: the worker does the work, its beats say so, its death is not the end.
+"""A small process that keeps the runner alive: it starts it again when it dies or when its heartbeats stop.
 
 The supervisor imports nothing but the standard library and never touches the camera or a runtime, so that a worker
 forked from it starts clean: an error that sticks to a CUDA context dies with the process that had it.
@@ -32,23 +32,22 @@ log = logging.getLogger(__name__)
 RECORDED = ("replay", "synthetic")
 """The schemes that can be read again from their start; all others are cameras."""
 STATES = tuple(State)
-SEEN = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
-"""States that are said of a frame."""
+FRAME_STATES = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
+"""The states of a frame, in contrast to those of a camera without one."""
 OPENING, BUILDING, ENDING = b"\xf0", b"\xf1", b"\xf2"
-"""Beats of a worker that is busy with something that takes its time; every other beat is the rank of a state."""
+"""Heartbeats of a worker that does something slow; every other heartbeat is the rank of a state."""
 TICK_S = 0.1
-ENDS = (signal.SIGTERM, signal.SIGINT)
-"""What asks for the end."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
 """Source: prctl(2)."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How long a worker may be silent, how often it may die. Seconds of the monotonic clock."""
+class SupervisorLimits:
+    """How long a worker may be silent and how often it may fail. Seconds of the monotonic clock."""
 
     hang_s: float = 2.0
-    """Without a beat for so long the worker hangs: it is killed and another is started."""
+    """After this long without a heartbeat the worker hangs: it is killed and another is started."""
     opening_s: float = 20.0
     """The same, from its start to its first turn."""
     building_s: float = 1800.0
@@ -56,9 +55,9 @@ class Limits:
     ending_s: float = 40.0
     """The same, while it ends: each sink may finish what waits."""
     restarts: int = 5
-    """So many deaths are forgiven; the next one is FAILED."""
-    forgiven_s: float = 60.0
-    """A worker that has seen frames for so long gets the whole budget again."""
+    """Restarts allowed before the state becomes FAILED."""
+    reset_after_s: float = 60.0
+    """After this long with frames a worker has the whole budget again."""
     backoff_s: float = 0.05
     """The pause before the first restart; each further one is twice as long."""
     longest_backoff_s: float = 5.0
@@ -68,83 +67,85 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """What a worker knows of itself: which one it is, since when it counts, and how to say that it is alive."""
+class RunnerProcess:
+    """The process that runs a session: its number, its start, and its heartbeats to the supervisor."""
 
     number: int = 0
-    """How many there were before it."""
-    born_pid: int = 0
+    """How many workers there were before it."""
+    start_pid: int = 0
     """The process whose start is the cold start's: the supervisor for the first worker, else the worker itself."""
     pipe: int = -1
 
-    def beat(self, kind: bytes) -> None:
-        """Say that the main loop turns. Costs one write of one byte; a full pipe is not waited for."""
+    def heartbeat(self, kind: bytes) -> None:
+        """Tell the supervisor that the main loop runs: one write of one byte; a full pipe is not waited for."""
         if self.pipe >= 0:
             with suppress(BlockingIOError):
                 os.write(self.pipe, kind)
 
-    def say(self, state: State) -> None:
-        """Beat with the state of this turn."""
-        self.beat(BEATS[state])
+    def emit_status(self, state: State) -> None:
+        """Send a heartbeat with the state of this turn."""
+        self.heartbeat(HEARTBEATS[state])
 
 
-BEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
-ALONE = Worker()
+HEARTBEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
+SINGLE_PROCESS = RunnerProcess()
 """A runner without a supervisor."""
 
 
 def is_live(uri: str) -> bool:
-    """Say whether a source is a camera, which cannot be read again from its start."""
+    """Return whether a source is a camera, which cannot be read again from its start."""
     if "://" in uri:
         return uri.split("://", 1)[0].lower() not in RECORDED
     return device_of(uri) is not None
 
 
 class Supervisor:
-    """Runs workers one after the other until one ends well, or is wrong from the start, or the budget is spent."""
+    """Runs workers one after the other until one ends well, fails from the start, or the budget is spent."""
 
-    def __init__(self, work: Callable[[Worker], int | None], limits: Limits, journal: Path | None = None) -> None:
+    def __init__(
+        self, work: Callable[[RunnerProcess], int | None], limits: SupervisorLimits, journal: Path | None = None
+    ) -> None:
         self._work, self.limits, self._journal = work, limits, journal
         self._systemd = Systemd()
         self._pid, self._pipe = 0, -1
         self._state: State | None = None
-        """What the worker said last; None before its first turn."""
-        self._seen_at: float | None = None
+        """The worker's last state; None before its first turn."""
+        self._frames_since: float | None = None
         self._allowed_s = self._due = self._notify_at = 0.0
-        self._why = ""
-        """Why this supervisor killed the worker, if it did."""
-        self._told: int | None = None
+        self._kill_reason = ""
+        """The reason why the supervisor killed the worker; empty where it did not."""
+        self._stop_signal: int | None = None
         """The signal that asked for the end."""
         self._ready = False
 
     def run(self) -> int:
         """Return the exit code of the last worker. Raises CheckError once the budget is spent."""
-        for told in ENDS:
-            signal.signal(told, self._stop)
-        deaths, number = 0, 0
+        for one in STOP_SIGNALS:
+            signal.signal(one, self._stop)
+        failures, number = 0, 0
         while True:
             self._spawn(number)
             code = self._watch()
-            why = self._why or _cause(code)
-            if self._told is not None:
+            why = self._kill_reason or _cause(code)
+            if self._stop_signal is not None:
                 return self._code_when_told(code)
-            early = self._state is None or (code == 2 and self._seen_at is None)
+            early = self._state is None or (code == 2 and self._frames_since is None)
             if code == 0 or (code in (1, 2, 130) and number == 0 and early):
                 return code  # what was wrong before the first frame is still wrong after a restart
-            deaths = 1 if self._is_forgiven() else deaths + 1
-            if deaths > self.limits.restarts:
-                self._record(State.FAILED, why)
-                self._systemd.say(f"STATUS=FAILED: {why}")
-                raise CheckError(f"the runner died {deaths} times, the last time since {why}: see the lines above")
-            pause_s = min(self.limits.backoff_s * 2.0 ** (deaths - 1), self.limits.longest_backoff_s)
+            failures = 1 if self._is_reset() else failures + 1
+            if failures > self.limits.restarts:
+                self._journal_state(State.FAILED, why)
+                self._systemd.notify(f"STATUS=FAILED: {why}")
+                raise CheckError(f"the runner died {failures} times, the last time since {why}: see the lines above")
+            pause_s = min(self.limits.backoff_s * 2.0 ** (failures - 1), self.limits.longest_backoff_s)
             number += 1
-            self._record(State.STARTING, f"{why}; restart {deaths} of {self.limits.restarts} in {pause_s:g} s")
+            self._journal_state(State.STARTING, f"{why}; restart {failures} of {self.limits.restarts} in {pause_s:g} s")
             self._rest(pause_s)
-            if self._told is not None:
+            if self._stop_signal is not None:
                 return self._code_when_told(0)
 
     def _code_when_told(self, code: int) -> int:
-        if self._told == signal.SIGINT:
+        if self._stop_signal == signal.SIGINT:
             return 130
         return code if code >= 0 else 1
 
@@ -152,35 +153,36 @@ class Supervisor:
         readable, writable = os.pipe()
         for end in (readable, writable):
             os.set_blocking(end, False)
-        self._state, self._seen_at, self._why = None, None, ""
+        self._state, self._frames_since, self._kill_reason = None, None, ""
         self._allowed_s = self.limits.opening_s
         self._due = time.monotonic() + self._allowed_s
         parent = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # whoever is told to end must know whom to tell
+        # until the child's pid is stored, so that a signal can be forwarded to it
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         self._pid = os.fork()
         if self._pid == 0:
             os.close(readable)
-            self._be_worker(parent, Worker(number, 0 if number else parent, writable))
+            self._child_main(parent, RunnerProcess(number, 0 if number else parent, writable))
         self._pipe = readable
         log.debug(f"supervisor  process {self._pid} is worker {number}")
-        if self._told is not None:  # just before
+        if self._stop_signal is not None:  # just before
             os.kill(self._pid, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.close(writable)
 
-    def _be_worker(self, parent: int, worker: Worker) -> NoReturn:
+    def _child_main(self, parent: int, worker: RunnerProcess) -> NoReturn:
         code = 1
         try:
-            # killed, since a worker that hangs would outlive a polite word; lines that were said are in the file
+            # SIGKILL, since a worker that hangs would outlive SIGTERM; the lines it wrote are in the file
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
             if os.getppid() != parent:
                 os._exit(1)
-            os.setpgid(0, 0)  # Ctrl-C is the supervisor's to hear, who passes it on once
+            os.setpgid(0, 0)  # Ctrl-C reaches the supervisor alone, which passes it on once
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             code = run_command(lambda: self._work(worker))
-        except BaseException:  # whatever it is, the supervisor hears of it by the exit code
+        except BaseException:  # the supervisor learns of it by the exit code
             log.critical("the worker ended by:", exc_info=True)
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -189,52 +191,52 @@ class Supervisor:
             os._exit(code)  # no atexit, no joining of threads that hang in a driver
 
     def _watch(self) -> int:
-        """Follow the worker's beats until it ends, or is ended; return its exit code, negative for a signal."""
+        """Receive the worker's heartbeats until it ends or hangs; return its exit code, negative for a signal."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         while True:
             poll.poll(TICK_S * 1000)
             with suppress(BlockingIOError):
-                beats = os.read(self._pipe, 65536)
-                if not beats:  # the only other end is closed: it is dead
+                heartbeats = os.read(self._pipe, 65536)
+                if not heartbeats:  # the only other end is closed: it is dead
                     break
-                self._hear(beats)
+                self._receive(heartbeats)
             self._notify()
             if time.monotonic() > self._due:
-                self._why = f"it hung for {self._allowed_s:g} s"
+                self._kill_reason = f"it hung for {self._allowed_s:g} s"
                 break
         os.close(self._pipe)
-        return self._bury()
+        return self._reap()
 
-    def _hear(self, beats: bytes) -> None:
-        for beat, _ in groupby(beats):  # in order: FAILED is followed at once by the beat of the end
-            self._hear_one(bytes([beat]))
+    def _receive(self, heartbeats: bytes) -> None:
+        for heartbeat, _ in groupby(heartbeats):  # in order: FAILED is followed at once by the heartbeat of the end
+            self._receive_one(bytes([heartbeat]))
 
-    def _hear_one(self, beat: bytes) -> None:
+    def _receive_one(self, heartbeat: bytes) -> None:
         limits = self.limits
         busy = {OPENING: limits.opening_s, BUILDING: limits.building_s, ENDING: limits.ending_s}
-        if self._told is None:  # else the time to end is running, whatever it still says
-            self._allowed_s = busy.get(beat, limits.hang_s)
+        if self._stop_signal is None:  # else the time to end is running, whatever it still sends
+            self._allowed_s = busy.get(heartbeat, limits.hang_s)
             self._due = time.monotonic() + self._allowed_s
-        if beat in busy:
-            self._systemd.say(f"EXTEND_TIMEOUT_USEC={busy[beat] * 1e6:.0f}")
+        if heartbeat in busy:
+            self._systemd.notify(f"EXTEND_TIMEOUT_USEC={busy[heartbeat] * 1e6:.0f}")
             return
-        state = STATES[beat[0]]
-        if state in SEEN and self._seen_at is None:
-            self._seen_at = time.monotonic()
+        state = STATES[heartbeat[0]]
+        if state in FRAME_STATES and self._frames_since is None:
+            self._frames_since = time.monotonic()
         if state is not self._state:
-            self._systemd.say(f"STATUS={state}" if self._ready else f"READY=1\nSTATUS={state}")
+            self._systemd.notify(f"STATUS={state}" if self._ready else f"READY=1\nSTATUS={state}")
             self._state, self._ready = state, True
 
     def _notify(self) -> None:
         now = time.monotonic()
         if now >= self._notify_at:
-            self._systemd.say("WATCHDOG=1")
+            self._systemd.notify("WATCHDOG=1")
             self._notify_at = now + self._systemd.every_s
 
-    def _bury(self) -> int:
-        """Make sure that the worker is gone; return its exit code."""
-        if self._why:
+    def _reap(self) -> int:
+        """Kill the worker if it hangs; wait for it and return its exit code."""
+        if self._kill_reason:
             os.kill(self._pid, signal.SIGKILL)
         until = time.monotonic() + self.limits.opening_s
         while time.monotonic() < until:
@@ -246,28 +248,28 @@ class Supervisor:
             self._notify()
         raise CheckError(f"process {self._pid} hangs in the kernel and cannot be killed: restart the machine")
 
-    def _is_forgiven(self) -> bool:
-        return self._seen_at is not None and time.monotonic() - self._seen_at >= self.limits.forgiven_s
+    def _is_reset(self) -> bool:
+        return self._frames_since is not None and time.monotonic() - self._frames_since >= self.limits.reset_after_s
 
     def _rest(self, pause_s: float) -> None:
         until = time.monotonic() + pause_s
-        while self._told is None and (left := until - time.monotonic()) > 0:
+        while self._stop_signal is None and (left := until - time.monotonic()) > 0:
             self._notify()
             time.sleep(min(left, TICK_S))
 
     def _stop(self, number: int, frame: Any) -> None:
-        """End the worker as a person would; one that does not end is killed when its time is over."""
-        if self._told is not None:
+        """Ask the worker to end; one that does not is killed when its time is over."""
+        if self._stop_signal is not None:
             return
-        self._told = number
-        self._systemd.say("STOPPING=1")
+        self._stop_signal = number
+        self._systemd.notify("STOPPING=1")
         self._allowed_s = self.limits.ending_s
         self._due = time.monotonic() + self._allowed_s
         if self._pid:  # 0 would be everyone in our group
-            os.kill(self._pid, signal.SIGTERM)  # a zombie until it is buried, so never someone else's number
+            os.kill(self._pid, signal.SIGTERM)  # a zombie until it is reaped, so never another process
 
-    def _record(self, state: State, why: str) -> None:
-        """Say on stderr and in the decisions' file what no worker is there to say."""
+    def _journal_state(self, state: State, why: str) -> None:
+        """Log a state that no worker can report, and append it to the decisions' file."""
         log.error(f"supervisor  {state}: {why}")
         if self._journal is None:
             return

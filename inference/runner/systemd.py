@@ -1,4 +1,4 @@
-"""Words to systemd: ready, alive, what is going on. Without systemd nothing is said."""
+"""Messages to systemd: ready, alive, the state. Without systemd nothing is sent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Systemd:
         pid, usec = environment.get("WATCHDOG_PID"), environment.get("WATCHDOG_USEC", "")
         watched = usec.isdigit() and pid in (None, str(os.getpid()))
         self.every_s = int(usec) / 2e6 if watched else float("inf")
-        """How often `alive` must be said: half of what systemd allows."""
+        """How often WATCHDOG=1 must be sent: half of what systemd allows."""
 
-    def say(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """Send one message, such as READY=1; a manager that does not listen changes nothing here."""
         if self._socket is not None:
             with suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.machine import resident_mb
 from inference.frame.decision import Decision, SinkStatus, Verdict
-from inference.frame.run_stats import Tally
+from inference.frame.run_stats import RunStats
 from inference.frame.states import State
 
 BUCKET_NS = 500_000_000
@@ -61,7 +61,7 @@ class LiveStatus:
         restarts: int = 0,
     ) -> None:
         self.about, self.fixed_zones, self.mirror, self.restarts = about, fixed_zones, mirror, restarts
-        self.tally = Tally(classes)
+        self.stats = RunStats(classes)
         self.changes: Counter[State] = Counter()
         self.age_sum_ms = self.infer_sum_ms = 0.0
         self.last: Decision | None = None
@@ -107,7 +107,7 @@ class LiveStatus:
                 self.changes[decision.state] += 1
             self.last = decision
             if decision.fresh:
-                self.tally.add(decision)
+                self.stats.add(decision)
                 self.age_sum_ms += decision.age_ms
                 self.infer_sum_ms += decision.stages_ms.get("infer", 0.0)
             at = (self._last_ns - self._started_ns) // BUCKET_NS
@@ -141,7 +141,7 @@ class LiveStatus:
 
     def _facts(self, now_ns: int) -> dict[str, Any]:
         last, snapshot = self.last, self._snapshots[-1] if self._snapshots else None
-        tally = self.tally
+        stats = self.stats
         return {
             "schema": 1,
             "about": self.about,
@@ -154,8 +154,8 @@ class LiveStatus:
             "silent_ms": round((now_ns - self._last_ns) / 1e6, 1),
             "zones": [] if last is None else [_zone(v) for v in last.verdicts],
             "picture": None if snapshot is None else self._snapshot_json(snapshot),
-            "frames": tally.frames,
-            "drops": tally.drops,
+            "frames": stats.frames,
+            "drops": stats.drops,
             "percentiles": self._percentiles(now_ns),
             "spark": self._spark(now_ns),
             "sinks": [{"name": s.name, "dropped": s.dropped, "error": s.error} for s in self.sinks],
@@ -167,8 +167,8 @@ class LiveStatus:
     def _percentiles(self, now_ns: int) -> dict[str, Any]:
         """Return the percentiles, at most a second old: of 65,536 numbers each, they take longer than all the rest."""
         if self._percentiles_cache is None or now_ns - self._percentiles_cache[0] > PERCENTILES_NS:
-            infer = self.tally.stages.get("infer")
-            found = {"age_ms": self.tally.age.as_json(), "infer_ms": None if infer is None else infer.as_json()}
+            infer = self.stats.stages.get("infer")
+            found = {"age_ms": self.stats.age.as_json(), "infer_ms": None if infer is None else infer.as_json()}
             self._percentiles_cache = (now_ns, found)
         return self._percentiles_cache[1]
 

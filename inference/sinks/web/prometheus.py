@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from core.geometry.frame import AgeBasis
 from core.machine import descriptors, resident_mb, threads
-from inference.frame.run_stats import Series
+from inference.frame.run_stats import LatencySeries
 from inference.frame.states import State
 from inference.sinks.web.live_status import LiveStatus
 
@@ -28,27 +28,27 @@ def metrics(status: LiveStatus) -> bytes:
 
 
 def _metrics(status: LiveStatus) -> Iterable[list[str]]:
-    tally, last = status.tally, status.last
+    stats, last = status.stats, status.last
     yield _metric("info", "gauge", "What runs.", [("", status.about, 1)])
     states = [("", {"state": s.value}, float(s is status.state)) for s in State]
     yield _metric("state", "gauge", "1 for the state that was said last, 0 for every other.", states)
     changes = [("", {"state": s.value}, status.changes[s]) for s in State]
     yield _metric("state_changes_total", "counter", "How often a state began.", changes)
     yield _metric("silent_seconds", "gauge", "Since anything was said.", [("", {}, status.silent_ms / 1e3)])
-    yield _metric("frames_total", "counter", "Frames that were decided.", [("", {}, tally.frames)])
-    yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, tally.drops)])
-    decided = [("", {"state": s.value}, tally.states[s.value]) for s in State]
+    yield _metric("frames_total", "counter", "Frames that were decided.", [("", {}, stats.frames)])
+    yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, stats.drops)])
+    decided = [("", {"state": s.value}, stats.states[s.value]) for s in State]
     yield _metric("decisions_total", "counter", "Decided frames by what was said of them.", decided)
     yield from _summary(
         "age",
         "From capture or arrival, as age_basis says, to decision.",
-        tally.age.as_json(),
+        stats.age.as_json(),
         status.age_sum_ms,
-        tally.frames,
+        stats.frames,
     )
-    bases = [("", {"basis": b.value}, tally.age_bases[b.value]) for b in AgeBasis]
+    bases = [("", {"basis": b.value}, stats.age_bases[b.value]) for b in AgeBasis]
     yield _metric("age_basis_total", "counter", "Decided frames by what their age counts from.", bases)
-    infer = tally.stages.get("infer", Series())
+    infer = stats.stages.get("infer", LatencySeries())
     yield from _summary("infer", "The network alone.", infer.as_json(), status.infer_sum_ms, infer.n)
     if status.fixed_zones and last is not None:
         probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]

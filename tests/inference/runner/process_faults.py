@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.bundle.contract import open_bundle
-from inference.runner.supervisor import Limits
+from inference.runner.supervisor import SupervisorLimits
 from tests.bundles import make_bundle
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +110,7 @@ def replace_bundle(drive: Drive) -> None:
     shutil.rmtree(old)
 
 
-HANG_MS = Limits.hang_s * 1000 + 500
+HANG_MS = SupervisorLimits.hang_s * 1000 + 500
 PROCESS_FAULTS = [
     ProcessFault("kill -9 of the worker", "STARTING", 500, STARTS_MS, signalled(signal.SIGKILL)),
     ProcessFault("worker stopped (SIGSTOP)", "STARTING", HANG_MS, STARTS_MS, signalled(signal.SIGSTOP)),

@@ -66,7 +66,7 @@ def step(request, bundle, frames):
     runner = Runner(FrameProcessor(bundle, backend, zones), Ring(frames))
 
     def decide():
-        runner.run(runner.tally.frames + 1)
+        runner.run(runner.stats.frames + 1)
 
     for _ in range(20):
         decide()

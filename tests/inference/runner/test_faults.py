@@ -29,7 +29,7 @@ from inference.commands.run import read_arguments, work
 from inference.frame.states import State
 from inference.proof.self_test import self_test
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import Limits, Supervisor, Worker
+from inference.runner.supervisor import RunnerProcess, Supervisor, SupervisorLimits
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from tests.bundles import make_bundle
@@ -222,9 +222,9 @@ def test_a_device_that_cannot_even_be_closed_keeps_its_own_error_and_the_files_a
     assert "Traceback" not in errors
     last = json.loads((tmp_path / "out" / "decisions.jsonl").read_text().splitlines()[-1])
     assert (last["state"], last["zones"], last["fresh"]) == ("FAILED", {}, False)
-    told, supervisor = [], Supervisor(lambda worker: 0, Limits())
-    supervisor._systemd = SimpleNamespace(say=told.append)
-    supervisor._hear(beats)  # all at once: the end follows the failure within microseconds
+    told, supervisor = [], Supervisor(lambda worker: 0, SupervisorLimits())
+    supervisor._systemd = SimpleNamespace(notify=told.append)
+    supervisor._receive(beats)  # all at once: the end follows the failure within microseconds
     assert [line for word in told for line in word.splitlines() if "STATUS" in line][-1] == "STATUS=FAILED"
 
 
@@ -247,7 +247,7 @@ def run_once(folder, monkeypatch, error):
     source = "synthetic://?frames=5&width=160&height=90"
     arguments = [str(bundle.path), "--source", source, "--backend", "null", "--no-overlay", "--out"]
     readable, writable = os.pipe()
-    code = run_command(lambda: work(read_arguments([*arguments, str(folder / "out")]), Worker(pipe=writable)))
+    code = run_command(lambda: work(read_arguments([*arguments, str(folder / "out")]), RunnerProcess(pipe=writable)))
     os.close(writable)
     with open(readable, "rb") as beats:
         return code, beats.read()

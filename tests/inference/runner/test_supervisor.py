@@ -17,7 +17,7 @@ import pytest
 
 from core.errors import InputError
 from inference.frame.states import State
-from inference.runner.supervisor import BEATS, TICK_S, Limits, Supervisor, is_live
+from inference.runner.supervisor import HEARTBEATS, TICK_S, Supervisor, SupervisorLimits, is_live
 from inference.runner.systemd import Systemd
 
 ROOT = Path(__file__).parents[3]
@@ -94,8 +94,8 @@ def test_when_the_budget_is_spent_it_has_failed_and_the_pauses_grew(tmp_path):
 
 
 def test_a_worker_that_saw_frames_for_long_enough_gets_the_whole_budget_again(tmp_path):
-    assert supervise("fails_each_time_after_a_while", tmp_path, "forgiven_s=0.1")[0] == 0
-    assert supervise("fails_each_time_after_a_while", tmp_path, "forgiven_s=30")[0] == 1
+    assert supervise("fails_each_time_after_a_while", tmp_path, "reset_after_s=0.1")[0] == 0
+    assert supervise("fails_each_time_after_a_while", tmp_path, "reset_after_s=30")[0] == 1
 
 
 def test_what_is_wrong_from_the_start_is_not_tried_again(tmp_path):
@@ -125,15 +125,16 @@ def test_a_signal_ends_the_worker_as_a_person_would(tmp_path, number, code):
 def test_a_signal_while_there_is_no_worker_goes_to_nobody(monkeypatch):
     sent = []
     monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
-    supervisor = Supervisor(lambda worker: 0, Limits())
+    supervisor = Supervisor(lambda worker: 0, SupervisorLimits())
     supervisor._stop(signal.SIGTERM, None)
     assert sent == []
 
 
 def test_a_signal_just_before_a_start_ends_it(tmp_path):
     code = (
-        "import signal, time; from inference.runner.supervisor import Limits, Supervisor;"
-        "s = Supervisor(lambda worker: time.sleep(60), Limits()); s._told = signal.SIGTERM; raise SystemExit(s.run())"
+        "import signal, time; from inference.runner.supervisor import SupervisorLimits, Supervisor;"
+        "s = Supervisor(lambda worker: time.sleep(60), SupervisorLimits()); s._stop_signal = signal.SIGTERM;"
+        "raise SystemExit(s.run())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30, check=False)
     assert done.returncode == 1  # it had not begun: nothing was finished
@@ -202,9 +203,9 @@ def test_systemd_hears_of_readiness_life_and_the_end(tmp_path, manager):
 
 @pytest.mark.parametrize(("state", "seen"), [(State.UNPROVED, True), (State.BLIND, True), (State.LOST, False)])
 def test_a_worker_that_decides_frames_has_seen_them_whatever_it_says_of_them(state, seen):
-    supervisor = Supervisor(lambda worker: 0, Limits())
-    supervisor._hear(BEATS[state])
-    assert (supervisor._seen_at is not None) == seen
+    supervisor = Supervisor(lambda worker: 0, SupervisorLimits())
+    supervisor._receive(HEARTBEATS[state])
+    assert (supervisor._frames_since is not None) == seen
 
 
 def test_the_unit_waits_for_the_word_and_watches():
@@ -212,7 +213,7 @@ def test_the_unit_waits_for_the_word_and_watches():
     unit.read(ROOT / "export" / "device" / "rearguard.service")
     assert (unit["Service"]["Type"], unit["Service"]["Restart"]) == ("notify", "always")
     assert float(unit["Service"]["WatchdogSec"]) > 20 * TICK_S
-    assert float(unit["Service"]["TimeoutStopSec"]) > Limits().ending_s
+    assert float(unit["Service"]["TimeoutStopSec"]) > SupervisorLimits().ending_s
 
 
 def test_the_watchdog_of_another_process_is_not_ours():
@@ -226,14 +227,14 @@ def test_an_abstract_socket_is_heard():
     name = f"rearguard-test-{os.getpid()}"
     listening.bind(f"\0{name}")
     listening.settimeout(5)
-    Systemd({"NOTIFY_SOCKET": f"@{name}"}).say("READY=1")
+    Systemd({"NOTIFY_SOCKET": f"@{name}"}).notify("READY=1")
     assert listening.recv(64) == b"READY=1"
     listening.close()
 
 
 def test_a_manager_that_is_gone_changes_nothing(tmp_path):
-    Systemd({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).say("READY=1")
-    Systemd({}).say("READY=1")
+    Systemd({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).notify("READY=1")
+    Systemd({}).notify("READY=1")
 
 
 def test_the_supervisor_holds_neither_numpy_nor_opencv_nor_a_thread():
@@ -258,4 +259,4 @@ def test_what_can_be_read_again_is_not(uri):
 @pytest.mark.parametrize("field", ["hang_s", "restarts", "backoff_s"])
 def test_limits_refuse_nonsense(field):
     with pytest.raises(InputError, match=field):
-        Limits(**{field: 0})
+        SupervisorLimits(**{field: 0})

@@ -14,10 +14,10 @@ from pathlib import Path
 from core.cli import run_command
 from core.errors import CheckError, InputError
 from inference.frame.states import State
-from inference.runner.supervisor import ENDING, Limits, Supervisor
+from inference.runner.supervisor import ENDING, Supervisor, SupervisorLimits
 
 LIMITS = {
-    "hang_s": 0.4, "opening_s": 20.0, "ending_s": 20.0, "restarts": 2, "forgiven_s": 60.0, "backoff_s": 0.01,
+    "hang_s": 0.4, "opening_s": 20.0, "ending_s": 20.0, "restarts": 2, "reset_after_s": 60.0, "backoff_s": 0.01,
     "longest_backoff_s": 0.015,
 }  # fmt: skip
 
@@ -25,9 +25,9 @@ LIMITS = {
 def turn(worker, seconds=0.0, state=State.OK):
     """Beat as the runner does, for a time."""
     until = time.monotonic() + seconds
-    worker.say(state)
+    worker.emit_status(state)
     while time.monotonic() < until:
-        worker.say(state)
+        worker.emit_status(state)
         time.sleep(0.01)
 
 
@@ -86,7 +86,7 @@ def until_told(worker, folder):
     (folder / "pid").write_text(str(os.getpid()))
     while not told:
         turn(worker, 0.05)
-    worker.beat(ENDING)
+    worker.heartbeat(ENDING)
     (folder / "ended").write_text("cleanly")
 
 
@@ -111,7 +111,7 @@ def looks_for_long(worker, folder):
 if __name__ == "__main__":
     name, folder = sys.argv[1], Path(sys.argv[2])
     given = dict(pair.split("=") for pair in sys.argv[3:])
-    limits = Limits(**(LIMITS | {key: type(LIMITS[key])(value) for key, value in given.items()}))
+    limits = SupervisorLimits(**(LIMITS | {key: type(LIMITS[key])(value) for key, value in given.items()}))
     print(os.getpid(), flush=True)
 
     def work(worker):
