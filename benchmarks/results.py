@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.frame_results import FramesAccuracy
 from core.errors import InputError
 from core.stats import Bin, Bools, Floats, Interval, Ints, Summary
 
@@ -154,6 +155,7 @@ class CandidateResult(CandidateKey):
     age_ms: Summary | NotMeasured = NotMeasured("no paced run was made with it")
     robustness: Robustness | NotMeasured = NotMeasured("this profile leaves it out")
     energy_mj: float | NotMeasured = NotMeasured("nothing here meters power")
+    frames: FramesAccuracy | NotMeasured = NotMeasured("the pack holds no labeled frames")
 
     @property
     def selectable(self) -> bool:

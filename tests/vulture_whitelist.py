@@ -2,7 +2,14 @@
 # ruff: noqa: B018, F821
 
 # read by name from the fields of their dataclass: the policy's limits and the columns of a JSON file
-p99_ms, size_mb, ece, worst_recall, corruption_accuracy  # benchmarks.choose.policy: getattr(policy, limit)
+(
+    p99_ms,
+    size_mb,
+    ece,
+    worst_recall,
+    corruption_accuracy,
+    frame_recall,
+)  # benchmarks.choose.policy: getattr(policy, limit)
 built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
 dropout_mobilenet, dropout_squeezenet, dropout_resnet  # training.recipe: getattr(recipe, f"dropout_{arch}")

@@ -17,12 +17,14 @@ BUDGETS = {
     "energy_mj": ("the energy of a frame", "mJ"),
     "cold_start_ms": ("the time to its first decision", "ms"),
     "ece": ("its calibration error", ""),
+    "false_alarms_per_100": ("its false alarms in 100 frames", "alarms"),
 }
 """Figures with an upper limit: what they are, and their unit."""
 FLOORS = {
     "accuracy": "its test accuracy",
     "worst_recall": "the recall of its worst class",
     "corruption_accuracy": "its accuracy under corruption",
+    "frame_recall": "the part of the objects of frames that it names rightly",
 }
 """Figures with a lower limit, parts of 1."""
 OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest in the tail", "age_ms": "freshest", "size_mb": "smallest"}
@@ -46,6 +48,8 @@ class Policy:
     accuracy: float | None = None
     worst_recall: float | None = None
     corruption_accuracy: float | None = None
+    false_alarms_per_100: float | None = None
+    frame_recall: float | None = None
     miss_costs: dict[str, float] = field(default_factory=dict)
     """What missing a row of a class costs; 1 where not named."""
     objective: str = "p50_ms"

@@ -73,6 +73,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
     found = []
     for row in results.candidates:
         accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
+        frames = measured(row.frames)
         figures = {
             "p50_ms": row.latency.frame_ms.p50,
             "p99_ms": row.latency.frame_ms.p99,
@@ -82,6 +83,8 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
             "cold_start_ms": measured(row.cold_start_ms),
             "ece": accuracy.ece if accuracy else None,
             "corruption_accuracy": robustness.mean if robustness else None,
+            "false_alarms_per_100": frames.false_alarms_per_100 if frames else None,
+            "frame_recall": frames.objects.recall if frames and frames.objects.n else None,
         }
         predicted_n = accuracy.predicted_n if accuracy else np.full(len(results.labels_n), -1)
         found.append(

@@ -83,6 +83,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     profile.add_argument("--demo", action="store_true", help="the time of a demo: the report says what was cut")
     profile.add_argument("--quick", action="store_true", help="no paced run and no robustness")
     parser.add_argument("--ood", type=Path, metavar="DIR", help="out-of-distribution images, of no class")
+    parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones of the labeled frames")
     parser.add_argument(
         "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
     )
@@ -109,6 +111,8 @@ def request_of(args: argparse.Namespace) -> Request:
         source=args.source,
         pack=args.pack,
         ood=args.ood,
+        frames_of=args.frames_of,
+        camera=args.camera,
         sustained_min=args.sustained,
         seeds=args.seeds,
     )

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from core.data.frames import LabeledFrame, LabeledObject, load_frame
-from core.data.pack import Pack
+from benchmarks.frame_results import Counts, FramesAccuracy, Outcome
+from benchmarks.measure.candidates import Candidate
+from benchmarks.measure.robustness.measure import pick_fastest
+from benchmarks.results import NotMeasured
+from core.bundle.contract import Bundle
+from core.data.frames import LabeledFrame, load_frame, read_frames, read_zones
+from core.data.pack import Pack, open_pack
 from core.errors import InputError
+from core.geometry.camera_config import read_camera
 from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
 from core.geometry.preprocess import crop_rect
-from core.stats import Interval, poisson_interval, wilson
+from core.stats import Interval, poisson_interval
+from inference.backends import open_backend
 from inference.frame.boxes import Box, Boxes
 from inference.frame.decision import Verdict
-from inference.frame.processor import FrameProcessor
+from inference.frame.processor import FrameConfig, FrameProcessor
+from inference.frame.regions import RegionSource, Zones
+
+log = logging.getLogger(__name__)
 
 SMALL_PX, LARGE_PX = 32, 96
 """The side of the square of an object's area. Source: COCO's size classes."""
 EDGE_PX, NEAR_EDGE = 2, 0.1
 """An object is at the edge within so many pixels of it, and near it within this part of the frame's sides."""
-
-
-class Outcome(str, Enum):
-    """What became of one object, from best to worst."""
-
-    RIGHT = "right"
-    SILENT = "silent"
-    """The region that shows it gave no class: unsure, or it could not be seen."""
-    NO_REGION = "no_region"
-    """No region shows it."""
-    WRONG = "wrong"
-    BACKGROUND = "background"
-    """The region that shows it was said to be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,46 +77,6 @@ class ScoredFrame:
     took_ms: float
 
 
-@dataclass(frozen=True)
-class Counts:
-    """The outcomes of some objects."""
-
-    n: int
-    outcomes: dict[str, int]
-    recall: float | None
-    """The share that was named rightly; None without an object."""
-    interval: Interval
-
-    @classmethod
-    def of(cls, objects: Iterable[ScoredObject]) -> Counts:
-        """Count the outcomes."""
-        found = Counter(one.outcome.value for one in objects)
-        n, right = found.total(), found[Outcome.RIGHT.value]
-        return cls(n, {o.value: found[o.value] for o in Outcome}, right / n if n else None, wilson(right, n))
-
-
-@dataclass(frozen=True)
-class FramesAccuracy:
-    """The accuracy of one processor on the labeled frames of a pack."""
-
-    split: str
-    regions: str
-    """Where the regions came from."""
-    frames: int
-    unreadable: int
-    objects: Counts
-    by_class: dict[str, Counts]
-    by_size: dict[str, Counts]
-    by_place: dict[str, Counts]
-    empty_regions: int
-    false_alarms: int
-    false_alarms_per_100: float
-    """Of 100 frames."""
-    false_alarms_interval: Interval
-    frame_ms: dict[str, float] = field(default_factory=dict)
-    """p50 and p99 of the whole step."""
-
-
 def score_frame(
     frame: LabeledFrame, verdicts: Sequence[Verdict], background: str | None, *, fixed: bool, took_ms: float = 0.0
 ) -> ScoredFrame:
@@ -159,41 +117,39 @@ def _score_object(
 
 
 def score_frames(
-    processor: FrameProcessor,
-    pack: Pack,
-    frames: Sequence[LabeledFrame],
-    background: str | None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[ScoredFrame | str]:
-    """Yield the score of each frame as the car would process it, or the reason why it cannot be read."""
+    processors: Sequence[tuple[Bundle, FrameProcessor]], pack: Pack, frames: Sequence[LabeledFrame]
+) -> list[list[ScoredFrame | str]]:
+    """Return the score of each frame by each processor, as the car would process it, or why it cannot be read."""
+    scores: list[list[ScoredFrame | str]] = [[] for _ in processors]
     for number, frame in enumerate(frames):
         pixels = load_frame(pack, frame)
-        progress(number + 1, len(frames))
-        if isinstance(pixels, str):
-            yield pixels
-            continue
-        result = processor.process(Frame(number, 0, pixels, name=frame.source))
-        fixed, took_ms = processor.regions.fixed, result.timings.total_ns / 1e6
-        yield score_frame(frame, result.verdicts, background, fixed=fixed, took_ms=took_ms)
+        for of_one, (bundle, processor) in zip(scores, processors, strict=True):
+            if isinstance(pixels, str):
+                of_one.append(pixels)
+                continue
+            result = processor.process(Frame(number, 0, pixels, name=frame.source))
+            fixed, took_ms = processor.regions.fixed, result.timings.total_ns / 1e6
+            of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
+    return scores
 
 
-def summarize(split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
+def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
     """Count the scores of all frames. Raises InputError when no frame could be read."""
     scored = [one for one in scores if isinstance(one, ScoredFrame)]
     if not scored:
-        raise InputError(
-            f"none of the {len(scores)} labeled frames of {split} can be read: {scores[0] if scores else ''}"
-        )
+        reason = f": {scores[0]}" if scores else ""
+        raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
     objects = [one for frame in scored for one in frame.objects]
     alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
     low, high = poisson_interval(alarms)
-    times_ms = np.array([frame.took_ms for frame in scored])
+    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
     return FramesAccuracy(
+        measured_on=backend,
         split=split,
         regions=regions,
         frames=len(scored),
         unreadable=len(scores) - len(scored),
-        objects=Counts.of(objects),
+        objects=Counts.of(one.outcome for one in objects),
         by_class=_grouped(objects, lambda one: one.label),
         by_size=_grouped(objects, lambda one: one.size),
         by_place=_grouped(objects, lambda one: one.place),
@@ -201,23 +157,89 @@ def summarize(split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> 
         false_alarms=alarms,
         false_alarms_per_100=alarms * per_100,
         false_alarms_interval=Interval(low * per_100, high * per_100),
-        frame_ms={name: float(np.quantile(times_ms, q)) for name, q in (("p50", 0.5), ("p99", 0.99))},
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
     )
 
 
 def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
-    return {name: Counts.of(one for one in objects if key(one) == name) for name in sorted(set(map(key, objects)))}
+    names = sorted(set(map(key, objects)))
+    return {name: Counts.of(one.outcome for one in objects if key(one) == name) for name in names}
+
+
+@dataclass(frozen=True)
+class FramesRequest:
+    """Which labeled frames are measured, and with which regions."""
+
+    pack: Path | None = None
+    """None: the run's own pack."""
+    split: str = "test"
+    camera: Path | None = None
+    """A camera.json, whose zones are the regions; None: the zones that the pack's rows are, else its boxes."""
+    labeled: bool = False
+    """Take the labeled boxes as regions, as of a detector that finds every object."""
+    most: int | None = None
+    """The most frames; None for all."""
+
+    def frames(self, pack: Pack) -> list[LabeledFrame]:
+        """Return the frames, a random part of the split where it has too many. Raises InputError where it has none."""
+        frames = read_frames(pack, self.split)
+        if not frames:
+            raise InputError(f"{pack.path} has no labeled frame in {self.split}: choose another split")
+        order = np.random.default_rng(0).permutation(len(frames))[: self.most]
+        return [frames[at] for at in sorted(order.tolist())]
+
+    def regions(self, pack: Pack, frames: Sequence[LabeledFrame]) -> tuple[str, RegionSource]:
+        """Return what the regions are, in a few words, and the regions."""
+        if self.camera:
+            zones, what = read_camera(self.camera).zones, f"the zones of {self.camera.name}"
+            if not zones:
+                raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
+        else:
+            zones, what = read_zones(pack), "the zones of the pack"
+        if zones and not self.labeled:
+            return what, Zones(zones)
+        return "the labeled boxes", labeled_boxes(frames, float(pack.facts["options"]["margin"]))
+
+
+def measure_frames(
+    candidates: Sequence[Candidate], ms_of: Mapping[str, float], pack: Pack, request: FramesRequest
+) -> dict[tuple[str, str], FramesAccuracy | NotMeasured]:
+    """Return {(architecture, precision): accuracy on frames}, each on its fastest backend, of all the same frames.
+
+    ms_of: each candidate's median milliseconds a row.
+    """
+    pack = open_pack(request.pack) if request.pack else pack
+    frames = request.frames(pack)
+    what, regions = request.regions(pack, frames)
+    fastest = pick_fastest(candidates, ms_of)
+    for arch, bundle in {c.arch: c.bundle for c in fastest}.items():
+        if other := sorted({*bundle.classes} ^ {*pack.classes}):
+            log.warning(f"{arch} and {pack.path} differ in the classes {', '.join(other)}: none of these can be right")
+    log.info(f"{len(frames)} labeled frames of {pack.path}, {what}")
+    results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {}
+    opened: list[tuple[Candidate, FrameProcessor]] = []
+    with ExitStack() as stack:
+        for c in fastest:
+            try:
+                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.most, threads=c.threads)
+            except InputError as error:
+                results[c.arch, c.precision] = NotMeasured(str(error))
+                continue
+            processor = FrameProcessor(c.bundle, stack.enter_context(backend), regions, FrameConfig(sequence=False))
+            opened.append((c, processor))
+        scores = score_frames([(c.bundle, processor) for c, processor in opened], pack, frames)
+    for (c, _), of_one in zip(opened, scores, strict=True):
+        results[c.arch, c.precision] = summarize(c.backend, request.split, what, of_one)
+    return results
 
 
 def labeled_boxes(frames: Iterable[LabeledFrame], margin: float) -> Boxes:
     """Return the labeled boxes with their context as regions, in place of a detector that finds every object."""
-    return Boxes({frame.source: tuple(_as_box(frame, at, margin) for at in _counted(frame)) for frame in frames})
+    return Boxes({frame.source: tuple(_boxes_of(frame, margin)) for frame in frames})
 
 
-def _counted(frame: LabeledFrame) -> Iterator[int]:
-    return (at for at, one in enumerate(frame.objects) if one.ignored is None)
-
-
-def _as_box(frame: LabeledFrame, at: int, margin: float) -> Box:
-    one: LabeledObject = frame.objects[at]
-    return Box(crop_rect(one.box, margin, *frame.size_px), f"object{at}", one.label)
+def _boxes_of(frame: LabeledFrame, margin: float) -> Iterator[Box]:
+    for number, one in enumerate(frame.objects):
+        if one.ignored is None:
+            yield Box(crop_rect(one.box, margin, *frame.size_px), f"object{number}", one.label)

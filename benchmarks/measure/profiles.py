@@ -24,6 +24,8 @@ class Profile:
     severities: tuple[int, ...] = SEVERITIES
     ood_images: int = 100
     """Out-of-distribution pictures of each kind."""
+    labeled_frames: int = 500
+    """The most labeled frames that are measured; 0 for none."""
     other_size_samples: int = early_stopping_count(0.9)
     """Frames of each bundle of another input size, for latency only; 0 for none."""
 
@@ -42,6 +44,9 @@ class Profile:
         elif rows < full.corrupted_rows[1]:
             severities, ood = ", ".join(map(str, self.severities)), "out-of-distribution pictures of each kind"
             cuts.append(f"robustness on {rows} rows at the severities {severities} and {self.ood_images} {ood}")
+        if self.labeled_frames < full.labeled_frames:
+            few = f"{self.labeled_frames} labeled frames at most instead of {full.labeled_frames}"
+            cuts.append(few if self.labeled_frames else "no labeled frames")
         if not self.other_size_samples:
             cuts.append("no other input sizes")
         return tuple(cuts)
@@ -56,8 +61,9 @@ PROFILES = {
         corrupted_rows=(60, 60),
         severities=(1, 3, 5),
         ood_images=30,
+        labeled_frames=60,
         other_size_samples=0,
     ),
-    "quick": Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0),
+    "quick": Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), labeled_frames=0, other_size_samples=0),
 }
 """By the name of the flag that asks for it; the full one without a flag."""

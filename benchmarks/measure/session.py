@@ -13,6 +13,7 @@ from benchmarks.measure.artifacts import gather_artifacts
 from benchmarks.measure.candidates import Candidate, candidate_of, list_unmeasured, open_bundles, runnable
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.frames import frames_of
+from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
 from benchmarks.measure.profiles import Profile
@@ -59,6 +60,10 @@ class Request:
     """Where the pack is now; None: where run.json says."""
     ood: Path | None = None
     """A folder of out-of-distribution images."""
+    frames_of: Path | None = None
+    """A pack with labeled frames; None: the run's own pack, where it holds some."""
+    camera: Path | None = None
+    """A camera.json, whose zones are measured on labeled frames; None: the pack's zones or boxes."""
     sustained_min: float = 0.0
     """Minutes of sustained load; 0 for none."""
     seeds: Sequence[Path] | None = None
@@ -93,6 +98,8 @@ def measure(run: Run, request: Request) -> RunResults:
         rows = add_cold_starts(found.rows, session, request)
     with _timed(seconds, "robustness"):
         rows = add_robustness(rows, session, request)
+    with _timed(seconds, "labeled frames"):
+        rows = add_frames(rows, session, request)
     with _timed(seconds, "energy and sustained load"):
         rows, sustained = add_load(rows, session, request.sustained_min, found.noise.floor)
     with _timed(seconds, "other sizes"):
@@ -161,6 +168,20 @@ def add_robustness(rows: Rows, session: Session, request: Request) -> Rows:
     found = measure_robustness(candidates, ms_of, session.pack, request.ood, profile)
     other = NotMeasured("it was exported at another size")
     return tuple(replace(row, robustness=found.get((row.arch, row.precision), other)) for row in rows)
+
+
+def add_frames(rows: Rows, session: Session, request: Request) -> Rows:
+    """Measure each network and precision on labeled frames, those that are asked for or those of the pack."""
+    most = request.profile.labeled_frames
+    if not most and not request.frames_of:
+        return tuple(replace(row, frames=NotMeasured("this profile leaves it out")) for row in rows)
+    if not request.frames_of and not session.pack.facts.get("frames"):
+        return rows
+    ms_of = {row.name: row.latency.engine_ms.p50 for row in rows}
+    candidates = [candidate_of(row, session.bundles) for row in rows]
+    asked = FramesRequest(request.frames_of, camera=request.camera, most=most or None)
+    found = measure_frames(candidates, ms_of, session.pack, asked)
+    return tuple(replace(row, frames=found[row.arch, row.precision]) for row in rows)
 
 
 def add_load(rows: Rows, session: Session, minutes: float, noise_floor: float) -> tuple[Rows, Sustained | NotMeasured]:

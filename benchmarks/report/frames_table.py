@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.measure.frames_accuracy import Counts, FramesAccuracy, Outcome
+from benchmarks.frame_results import Counts, FramesAccuracy, Outcome
 from benchmarks.report.tables import as_ms, as_percent, as_range
 
 HEADER = (
@@ -30,7 +30,7 @@ def _section(name: str, one: FramesAccuracy) -> str:
             "",
             f"False alarms: {one.false_alarms_per_100:.1f} ({low:.1f}-{high:.1f}) in 100 frames, {one.false_alarms} "
             f"of {one.empty_regions} regions without an object.",
-            f"Time of a frame: p50 {as_ms(one.frame_ms['p50'])} ms, p99 {as_ms(one.frame_ms['p99'])} ms.",
+            f"Time of a frame: p50 {as_ms(one.p50_ms)} ms, p99 {as_ms(one.p99_ms)} ms.",
         ]
     )
 

@@ -17,7 +17,8 @@ from core.data.images import read_picture
 from core.data.pack import HINT, SPLITS, Pack
 from core.errors import InputError
 from core.files import write_text
-from core.geometry.frame import Bytes, Rect
+from core.geometry.camera_config import read_relative
+from core.geometry.frame import Bytes, Rect, Relative
 from core.synthetic import draw_frame
 
 SCHEMA = 1
@@ -87,6 +88,14 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(f"{file}, line {number}, is not a labeled frame ({error}); {HINT}") from None
     return [frame for frame in frames if frame.split == split]
+
+
+def read_zones(pack: Pack) -> dict[str, Relative]:
+    """Return the zones that the pack's rows are; empty where they are boxes or whole pictures."""
+    zones = pack.facts.get("zones") or {}
+    if not isinstance(zones, dict):
+        raise InputError(f"{pack.path}: zones in pack.json is not an object of rectangles; {HINT}")
+    return {name: read_relative(rect, f"{pack.path}: zones.{name}") for name, rect in zones.items()}
 
 
 def _read_frame(value: dict[str, Any]) -> LabeledFrame:

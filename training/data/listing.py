@@ -10,7 +10,7 @@ from typing import Any
 
 from core.data.frames import LabeledFrame
 from core.errors import InputError
-from core.geometry.frame import Bytes, Rect
+from core.geometry.frame import Bytes, Rect, Relative
 from core.geometry.preprocess import DEFAULT_KERNEL, Geometry
 
 Load = Callable[[str], "Bytes | str"]
@@ -126,6 +126,8 @@ class Listing:
     """{"source", "box", "reason"} of images that the importer itself could not read."""
     frames: list[LabeledFrame] = field(default_factory=list)
     """The images in which every object is annotated, with all their objects."""
+    zones: dict[str, Relative] = field(default_factory=dict)
+    """The zones that the rows are, where they are zones."""
 
     def describe_skipped(self) -> str:
         """Return what was left out, and where the first of each kind stands, in one line."""

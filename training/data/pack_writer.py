@@ -267,6 +267,7 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
         "rows": len(rows),
         "shard_rows": content.store.shard_rows,
         "frames": describe_frames(content.frames),
+        "zones": {name: list(zone) for name, zone in listing.zones.items()},
         "groups": len({row.sample.group for row in rows}),
         "counts": {split: {name: counts[split, name] for name in listing.classes} for split in SPLITS},
         "rejected": sorted(listing.rejected + rejected, key=lambda r: (str(r["source"]), str(r["box"]))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,16 +13,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.choose.policy import Policy
+from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import frames as command
+from benchmarks.commands import measure
+from benchmarks.frame_results import Counts, Outcome
 from benchmarks.measure import frames_accuracy
-from benchmarks.measure.frames_accuracy import Counts, Outcome, ScoredObject, score_frame, score_frames, summarize
+from benchmarks.measure.candidates import Candidate, open_bundles
+from benchmarks.measure.frames_accuracy import (
+    FramesRequest,
+    ScoredObject,
+    measure_frames,
+    score_frame,
+    score_frames,
+    summarize,
+)
+from benchmarks.report.results_file import read_reports
+from benchmarks.results import NotMeasured
 from core.data.frames import LabeledFrame, LabeledObject
+from core.data.pack import open_pack
+from core.data.run_dir import open_run
 from core.errors import InputError
 from core.geometry.occupancy import is_empty, occupant
 from core.stats import wilson
 from inference.frame.decision import Verdict
 from inference.frame.states import State
-from tests.benchmarks.conftest import make_run, make_tiny_bundle
+from tests.benchmarks.conftest import BUSY, make_run, make_tiny_bundle, result_of, results_of
 from tests.bundles import CLASSES
 from tests.training.data.detection_sets import write_kitti
 from training.data.listing import Options
@@ -116,7 +133,7 @@ def test_size_and_place_of_an_object(box, size, place):
 
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     frames = [score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, "bus")]) for label in ("car", "car", None)]
-    found = summarize("test", "zones", [*frames, "unreadable"])
+    found = summarize("ort", "test", "zones", [*frames, "unreadable"])
     assert (found.frames, found.unreadable, found.empty_regions, found.false_alarms) == (3, 1, 3, 3)
     assert found.false_alarms_per_100 == 100
     assert found.false_alarms_interval.low < 100 < found.false_alarms_interval.high
@@ -124,11 +141,11 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
         found.objects
         == found.by_class["car"]
         == found.by_size["medium"]
-        == Counts.of(one for frame in frames for one in frame.objects)
+        == Counts.of(one.outcome for frame in frames for one in frame.objects)
     )
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
-        summarize("test", "zones", ["empty file"])
+        summarize("ort", "test", "zones", ["empty file"])
 
 
 @pytest.mark.parametrize(("fixed", "outcome"), [(True, Outcome.NO_REGION), (False, Outcome.SILENT)])
@@ -137,7 +154,8 @@ def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed
     result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
     processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
     objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)
-    (scored,) = score_frames(processor, None, [LabeledFrame("a.png", "a", "test", SIZE, objects)], "clear")
+    bundle, frame = SimpleNamespace(background="clear"), LabeledFrame("a.png", "a", "test", SIZE, objects)
+    ((scored,),) = score_frames([(bundle, processor)], None, [frame])
     assert scored.objects[1].outcome == outcome
     assert scored.took_ms == 2.0
 
@@ -176,9 +194,9 @@ def test_frames_are_measured_through_the_cars_own_processor(packed, tmp_path, ca
     assert by_zone["empty_regions"] == 2 * by_zone["frames"] - by_zone["objects"]["n"]
     assert by_box["empty_regions"] == 0
     assert f"| all | {by_box['objects']['n']} |" in capsys.readouterr().out
-    assert by_box["objects"]["recall"] == 1.0
-    assert by_zone["objects"]["recall"] == 1.0
-    assert by_zone["false_alarms"] == 0
+    for found in (by_zone, by_box):
+        assert found["objects"]["outcomes"]["right"] == found["objects"]["n"]
+        assert found["false_alarms"] == 0
 
 
 def test_a_run_is_measured_on_a_pack_with_frames_alone(packed, tmp_path):
@@ -190,3 +208,61 @@ def test_a_run_is_measured_on_a_pack_with_frames_alone(packed, tmp_path):
     with pytest.raises(InputError, match="has no zones"):
         (tmp_path / "camera.json").write_text("{}")
         command.main([str(run), "--frames-of", str(packed), "--camera", str(tmp_path / "camera.json")])
+
+
+def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed, tmp_path):
+    camera = tmp_path / "camera.json"
+    camera.write_text('{"zones": {"left": [0, 0, 0.5, 1]}}')
+    boxes = open_pack(packed)
+    zones = replace(boxes, facts=boxes.facts | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
+    frames = FramesRequest().frames(boxes)
+    names = [
+        tuple(request.regions(pack, frames)[1].names)
+        for request, pack in (
+            (FramesRequest(camera=camera), zones),
+            (FramesRequest(), zones),
+            (FramesRequest(labeled=True), zones),
+            (FramesRequest(), boxes),
+        )
+    ]
+    assert names == [("left",), ("a", "b"), ("boxes",), ("boxes",)]
+
+
+def test_too_many_frames_are_a_random_part_in_their_order(packed):
+    every, some = (FramesRequest(split="train", most=most).frames(open_pack(packed)) for most in (None, 5))
+    assert len(some) == 5
+    assert some == [frame for frame in every if frame in some] != every[:5]
+
+
+def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_the_policy_can_ask(packed, tmp_path):
+    run = make_run(tmp_path / "run", ("tiny_a",))
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"frame_recall": 1.0, "false_alarms_per_100": 1}')
+    arguments = [str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed), "--policy", str(policy)]
+    assert measure.main(arguments) == 0
+    (device,) = read_reports(run / "report" / "results.json")
+    assert [row.frames.objects.recall for row in device.results.candidates] == [1.0, 1.0]
+    assert "labeled frames of test, in the labeled boxes" in (run / "report" / "report.md").read_text()
+    assert "at least 100%" in device.choice.rule
+    metrics = {m.name: m for m in metrics_of(device.results)}
+    assert {m.figure("frame_recall") for m in metrics.values()} == {1.0}
+    assert {m.figure("false_alarms_per_100") for m in metrics.values()} == {0.0}
+
+
+def test_frames_that_were_not_measured_do_not_meet_a_floor():
+    metrics = metrics_of(results_of(result_of(accuracy=NotMeasured("not asked"))))
+    assert "was not measured" in reason_infeasible(metrics[0], Policy(frame_recall=0.5))
+    assert "was not measured" in reason_infeasible(metrics[0], Policy(false_alarms_per_100=5))
+
+
+def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed, tmp_path, monkeypatch):
+    run = open_run(make_run(tmp_path / "run", ("tiny_a",), ("fp32",)))
+
+    def refuse(*_, **__):
+        raise InputError("there is no engine of batch 2")
+
+    monkeypatch.setattr(frames_accuracy, "open_backend", refuse)
+    (bundle,) = open_bundles(run).values()
+    candidate = Candidate("tiny_a", "fp32", "ort", 1, bundle)
+    found = measure_frames([candidate], {candidate.name: 1.0}, open_pack(packed), FramesRequest())
+    assert found == {("tiny_a", "fp32"): NotMeasured("there is no engine of batch 2")}

@@ -74,10 +74,12 @@ def list_crops(found: Annotated, options: Options) -> Listing:
     complete = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
-    if options.as_zones is None:
-        samples, short = _box_rows(found, frames, background, options)
-    else:
-        samples, short = zone_rows(complete, read_zones(options.as_zones), background, options), []
+    zones = read_zones(options.as_zones) if options.as_zones else {}
+    samples, short = (
+        (zone_rows(complete, zones, background, options), list[str]())
+        if zones
+        else _box_rows(found, frames, background, options)
+    )
     used = {sample.label for sample in samples if not sample.drawn}
     classes = [name for name in names if name in used]
     if background not in classes and any(sample.drawn for sample in samples):
@@ -96,6 +98,7 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *short],
         rejected=_unreadable(root, found.pictures),
         frames=complete,
+        zones=zones,
     )
 
 

@@ -12,6 +12,7 @@ from core.synthetic import (
     BACKGROUND,
     CLASSES,
     SCENARIOS,
+    ZONES,
     Scene,
     draw_frame,
     frame_name,
@@ -86,6 +87,7 @@ def read(source: str, options: Options) -> Listing:
         synthetic=True,
         load=draw_frame,
         frames=label_frames(found, read_class_map(None), Options(), LeftOut()),
+        zones=ZONES,
     )
 
 

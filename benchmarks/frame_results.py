@@ -1,0 +1,72 @@
+"""What was measured on labeled frames: the outcome of every object, and false alarms where nothing is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from core.stats import Interval, wilson
+
+
+class Outcome(str, Enum):
+    """What became of one object, from best to worst."""
+
+    RIGHT = "right"
+    SILENT = "silent"
+    """The region that shows it gave no class: unsure, or it could not be seen."""
+    NO_REGION = "no_region"
+    """No region shows it."""
+    WRONG = "wrong"
+    BACKGROUND = "background"
+    """The region that shows it was said to be empty."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The outcomes of some objects."""
+
+    n: int
+    outcomes: dict[str, int]
+    interval: Interval
+    """Of the recall."""
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Counts:
+        """Count the outcomes."""
+        found = Counter(outcomes)
+        return cls(found.total(), {o.value: found[o] for o in Outcome}, wilson(found[Outcome.RIGHT], found.total()))
+
+    @property
+    def recall(self) -> float:
+        """The part of the objects that was named rightly; 0 where there is none."""
+        return self.outcomes[Outcome.RIGHT.value] / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True)
+class FramesAccuracy:
+    """The accuracy of one file on the labeled frames of a pack, through the car's own FrameProcessor."""
+
+    measured_on: str
+    """The backend. It is measured once for each network and precision."""
+    split: str
+    regions: str
+    """Where the regions came from."""
+    frames: int
+    unreadable: int
+    """More frames, which cannot be read."""
+    objects: Counts
+    by_class: dict[str, Counts]
+    by_size: dict[str, Counts]
+    by_place: dict[str, Counts]
+    empty_regions: int
+    """Regions without an object."""
+    false_alarms: int
+    """Those of which a class was said."""
+    false_alarms_per_100: float
+    """Of 100 frames."""
+    false_alarms_interval: Interval
+    p50_ms: float
+    """Of the whole step of a frame."""
+    p99_ms: float
