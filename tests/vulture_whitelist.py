@@ -12,7 +12,6 @@
 )  # benchmarks.choose.policy: getattr(policy, limit)
 built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
-dropout_mobilenet, dropout_squeezenet, dropout_resnet  # training.recipe: getattr(recipe, f"dropout_{arch}")
 
 # read by the templates of the report, by report.js or by whoever reads results.json and choice.json
 list_confused, worst_classes, mb, true  # benchmarks.report.page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -21,6 +22,11 @@ def _word(*choices: str, help: str) -> Any:
 def _extra(default: float | int | bool, low: float, high: float, help: str) -> Any:
     """A field that the published recipes do not have: its default leaves it out."""
     return field(default=default, metadata={"low": low, "high": high, "help": help})
+
+
+DEFAULT = "default"
+"""The key of a mapping that holds the value of every architecture it does not name."""
+MAPPING = "dict[str, float]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +56,9 @@ class Recipe:
     stop_patience: int = _number(0, 10_000, "early stopping after so many epochs without a better one; 0: never")
     label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
     clip_norm: float = _number(0, 1e9, "largest norm of the gradient; 0: not clipped")
-    dropout_mobilenet: float = _number(0, 0.99, "dropout of mobilenet_inspired")
-    dropout_squeezenet: float = _number(0, 0.99, "dropout of squeezenet_inspired")
-    dropout_resnet: float = _number(0, 0.99, "dropout of resnet_inspired")
-    dropout_other: float = _extra(0.2, 0, 0.99, "dropout of any other architecture")
+    dropout: dict[str, float] = field(
+        metadata={"low": 0, "high": 0.99, "help": "of every network, or resnet_inspired=0.5+default=0.2"}
+    )
     flip_p: float = _number(0, 1, "chance of a horizontal flip")
     rotation_deg: float = _number(0, 180, "rotation by up to this, either way")
     brightness: float = _number(0, 1, "colour jitter")
@@ -83,15 +88,18 @@ class Recipe:
         for item in fields(self):
             if not _fits(item, value := getattr(self, item.name)):
                 raise _refusal(item, value)
+        # recipes that mean the same are equal: what a network has by default is not listed
+        default = self.dropout[DEFAULT]
+        own = {name: value for name, value in self.dropout.items() if value != default}
+        object.__setattr__(self, "dropout", own | {DEFAULT: default})
         if self.min_learning_rate > self.learning_rate:
             raise InputError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
         if self.erase_area_min > self.erase_area_max:
             raise InputError(f"erase_area_min {self.erase_area_min} is above erase_area_max {self.erase_area_max}")
 
-    def dropout(self, arch: str) -> float:
-        """Return the dropout of an architecture."""
-        value: float = getattr(self, f"dropout_{arch.removesuffix('_inspired')}", self.dropout_other)
-        return value
+    def dropout_of(self, arch: str) -> float:
+        """Return the dropout of an architecture: its own, or else the default."""
+        return self.dropout.get(arch, self.dropout[DEFAULT])
 
     def as_json(self) -> dict[str, Any]:
         """Return every field."""
@@ -122,12 +130,16 @@ def overridable() -> list[dataclasses.Field[Any]]:
 
 def _fits(item: dataclasses.Field[Any], value: Any) -> bool:
     """Tell whether `value` is of the field's type and in its range."""
+    low, high = item.metadata.get("low", -math.inf), item.metadata.get("high", math.inf)
+    if item.type == MAPPING:
+        numbers = isinstance(value, dict) and DEFAULT in value and all(type(v) in (int, float) for v in value.values())
+        return numbers and all(low <= v <= high for v in value.values())
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
     if not isinstance(value, kinds[str(item.type)]) or (isinstance(value, bool) and item.type != "bool"):
         return False
     if choices := item.metadata.get("choices"):
         return value in choices
-    return "low" not in item.metadata or item.metadata["low"] <= value <= item.metadata["high"]  # NaN is not
+    return isinstance(value, str) or low <= value <= high  # NaN is not
 
 
 def _refusal(item: dataclasses.Field[Any], said: Any) -> InputError:
@@ -138,7 +150,8 @@ def _parse(item: dataclasses.Field[Any], text: str) -> Any:
     try:
         if item.type == "bool":
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-        value = {"int": int, "float": float, "str": str}[str(item.type)](text)
+        parsers: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, MAPPING: _parse_mapping}
+        value = parsers[str(item.type)](text)
     except (ValueError, KeyError):
         raise _refusal(item, text) from None
     if not _fits(item, value):
@@ -146,10 +159,33 @@ def _parse(item: dataclasses.Field[Any], text: str) -> Any:
     return value
 
 
+def _parse_mapping(text: str) -> dict[str, float]:
+    """Parse `0.3`, a value for every network, or `resnet_inspired=0.5+default=0.2`."""
+    if "=" not in text:
+        return {DEFAULT: float(text)}
+    pairs = (part.partition("=") for part in text.split("+"))
+    return {name: float(number) for name, _, number in pairs}
+
+
+def as_text(value: str | float | bool | dict[str, float]) -> str:
+    """Return the value of a field as the command line takes it."""
+    return "+".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def read_older(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run.json of schema 1, with one key for the dropout of each architecture, as it is now."""
+    rest = {name: value for name, value in facts.items() if not name.startswith("dropout_")}
+    own = {f"{name}_inspired": facts[f"dropout_{name}"] for name in ("mobilenet", "squeezenet", "resnet")}
+    recipe = Recipe(**rest, dropout=own | {DEFAULT: facts["dropout_other"]})
+    return recipe.as_json()
+
+
 def _describe(item: dataclasses.Field[Any]) -> str:
     if item.type == "bool":
         return "true or false"
     if choices := item.metadata.get("choices"):
         return f"one of {', '.join(choices)}"
+    if item.type == MAPPING:
+        return "a number from 0 to 0.99 for every network, or one for each as in resnet_inspired=0.5+default=0.2"
     what = "a whole number" if item.type == "int" else "a number"
     return f"{what} from {item.metadata['low']:g} to {item.metadata['high']:g}" if "low" in item.metadata else "a text"

@@ -75,7 +75,7 @@ def start(
 ) -> tuple[TrainState, Objective]:
     """Return the state before the first step, with weights drawn by `seed`, and the objective of its steps."""
     torch.manual_seed(seed)
-    dropout = recipe.dropout(spec.arch)
+    dropout = recipe.dropout_of(spec.arch)
     network = models.build(spec.arch, spec.classes, size_px=spec.size_px, dropout=dropout, pretrained=spec.pretrained)
     if compute.dist.size > 1 and compute.on_gpu:
         from models.sync_norm import synchronise  # timm takes seconds to import

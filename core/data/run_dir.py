@@ -11,7 +11,9 @@ from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.files import read_object
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Schema 1 differs in the recipe alone, which training reads: it has a dropout key for each architecture."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,11 @@ def open_run(path: Path) -> Run:
         there = f"; there is {', '.join(near)}" if near else f"; {path.parent} holds no run yet"
         raise InputError(f"{path} is not a run: it has no run.json{there}")
     file = path / "run.json"
-    facts = read_object(file, "train the run again", SCHEMA)
+    facts = read_object(file, "train the run again")
+    if facts.get("schema") not in READABLE:
+        raise InputError(
+            f"{file} has schema {facts.get('schema')!r}, this version reads {READABLE}: train the run again"
+        )
     pack = facts.get("pack")
     if not isinstance(pack, dict) or not {"path", "fingerprint"} <= set(pack):
         raise InputError(f"{file} names no pack with its path and fingerprint: train the run again")

@@ -10,7 +10,7 @@ import pytest
 import models
 from core.errors import InputError
 from training import recipes
-from training.recipe import Recipe, overridable
+from training.recipe import Recipe, as_text, overridable
 from training.recipes import named
 from training.schedule import Plateau, rate, side_px
 
@@ -34,7 +34,9 @@ def test_json_restores_it(recipe):
 
 
 def test_the_command_line_can_set_each_field_to_its_own_value(recipe):
-    assert recipe.with_overrides({field.name: str(getattr(recipe, field.name)) for field in overridable()}) == recipe
+    assert (
+        recipe.with_overrides({field.name: as_text(getattr(recipe, field.name)) for field in overridable()}) == recipe
+    )
 
 
 def test_a_field_out_of_range_is_refused_by_name(recipe):
@@ -51,7 +53,7 @@ def test_rate_and_size_are_usable_at_every_epoch(recipe):
 
 def test_it_has_a_dropout_for_every_architecture(recipe):
     for arch in (*models.names(), "timm/resnet18"):
-        assert 0 <= recipe.dropout(arch) < 1
+        assert 0 <= recipe.dropout_of(arch) < 1
 
 
 def test_it_can_be_scaled_to_fewer_epochs(recipe):

@@ -77,7 +77,7 @@ def test_a_pack_on_the_device_gives_the_batches_of_the_host(device, pack, reside
 
 
 def test_a_step_is_that_of_the_cpu(device, batch):
-    recipe = dataclasses.replace(RECIPE, dropout_squeezenet=0.0, optimizer="sgd")
+    recipe = dataclasses.replace(RECIPE, dropout={"default": 0.0}, optimizer="sgd")
     totals, weights = [], []
     for where in (device, "cpu"):
         learner = Learner(ARCH, 3, recipe, ComputeMode("fp32", "channels_last"), device=where)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from training.recipe import Recipe, overridable
+from training.recipe import Recipe, overridable, read_older
 from training.recipes import named
 from training.schedule import Plateau, rate, side_px
 
@@ -16,14 +16,14 @@ TABLE = {
     "before": dict(
         batch=32, epochs=50, optimizer="adam", weight_decay=1e-4, learning_rate=1e-3, schedule="plateau",
         plateau_factor=0.5, plateau_patience=5, stop_patience=10, stop_metric="loss", label_smoothing=0, clip_norm=0,
-        dropout_mobilenet=0.2, dropout_squeezenet=0.5, dropout_resnet=0, flip_p=0.5, rotation_deg=15, brightness=0.3,
+        flip_p=0.5, rotation_deg=15, brightness=0.3,
         contrast=0.3, saturation=0.2, hue=0.1, translate=0.1, scale_min=0.9, scale_max=1.1, perspective_p=0,
         grayscale_p=0, erase_p=0,
     ),
     "after": dict(
         batch=128, epochs=100, optimizer="adamw", weight_decay=1e-4, learning_rate=1e-3, min_learning_rate=1e-6,
         schedule="restarts", restart_epochs=10, restart_factor=2, stop_patience=15, stop_metric="accuracy",
-        label_smoothing=0.1, clip_norm=1, dropout_mobilenet=0.4, dropout_squeezenet=0.5, dropout_resnet=0.5,
+        label_smoothing=0.1, clip_norm=1,
         flip_p=0.5, rotation_deg=20, brightness=0.4, contrast=0.4, saturation=0.3, hue=0.15, translate=0.15,
         scale_min=0.85, scale_max=1.15, perspective=0.2, perspective_p=0.3, grayscale_p=0.1, erase_p=0.3,
         erase_area_min=0.02, erase_area_max=0.15,
@@ -34,6 +34,12 @@ TABLE = {
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in TABLE for field in TABLE[name]])
 def test_published_recipes_are_to_the_letter(name, field):
     assert getattr(named(name), field) == TABLE[name][field]
+
+
+@pytest.mark.parametrize(("name", "dropouts"), [("before", [0.2, 0.5, 0.0]), ("after", [0.4, 0.5, 0.5])])
+def test_the_published_dropouts_are_to_the_letter(name, dropouts):
+    archs = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
+    assert [named(name).dropout_of(arch) for arch in archs] == dropouts
 
 
 def test_an_unknown_recipe_names_the_nearest():
@@ -130,3 +136,22 @@ def test_images_grow_to_the_packs_size_and_stay_there(start, at, epochs, full_px
 def test_the_first_images_have_the_side_asked_for():
     recipe = dataclasses.replace(named("edge"), start_size=0.5, full_size_at=0.5, epochs=30)
     assert [side_px(recipe, epoch, 64) for epoch in (0, 7, 15)] == [32, 48, 64]
+
+
+def test_an_architecture_takes_its_own_dropout_or_the_default():
+    recipe = named("after").with_overrides({"dropout": "resnet_inspired=0.3+default=0.1"})
+    assert [recipe.dropout_of(arch) for arch in ("resnet_inspired", "new_arch")] == [0.3, 0.1]
+    assert named("after").with_overrides({"dropout": "0.3"}).dropout_of("resnet_inspired") == 0.3
+
+
+@pytest.mark.parametrize("text", ["resnet_inspired=0.3", "default=1.5", "default=", "=", "many"])
+def test_a_dropout_without_a_default_or_out_of_range_is_refused(text):
+    with pytest.raises(InputError, match=r"dropout is .*: give a number from 0 to 0\.99"):
+        named("after").with_overrides({"dropout": text})
+
+
+def test_the_recipe_of_a_run_of_schema_1_is_read():
+    facts = named("after").as_json()
+    del facts["dropout"]
+    old = {"dropout_mobilenet": 0.4, "dropout_squeezenet": 0.5, "dropout_resnet": 0.5, "dropout_other": 0.2}
+    assert read_older(facts | old) == named("after").as_json()

@@ -88,6 +88,6 @@ def test_a_clipped_step_is_counted():
 
 
 def test_a_batch_is_learned_by_heart():
-    one = learner(dataclasses.replace(EDGE, label_smoothing=0.0, dropout_squeezenet=0.0))
+    one = learner(dataclasses.replace(EDGE, label_smoothing=0.0, dropout={"default": 0.0}))
     losses = [float(one.step(FRAMES, LABELS, 1e-3, step)[0]) for step in range(60)]
     assert losses[-1] < 0.1 * losses[0]

@@ -61,7 +61,7 @@ def test_a_pupil_that_says_the_same_has_nothing_to_learn(pack, teacher):
 
 def test_a_step_s_loss_is_the_labels_share_and_the_teacher_s(pack, teacher):
     frames, labels = batch(pack)
-    recipe = replace(named("edge"), dropout_squeezenet=0.0, distill=0.25, label_smoothing=0.0)
+    recipe = replace(named("edge"), dropout={"default": 0.0}, distill=0.25, label_smoothing=0.0)
     pupil = Learner(ARCH, 3, recipe, MODE, teacher=teacher)
     logits = MODE.logits(pupil.state.network, pupil.objective.deployed.normalise(frames))
     hard, soft = cross_entropy(logits, labels), teacher.divergence(frames, logits, recipe.distill_temperature)

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import resource
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
@@ -113,7 +114,7 @@ def test_another_seed_gives_another_run(run, pack, tmp_path):
 
 
 def test_mode_from_takes_the_modes_of_another_run_untimed(run, pack, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.commands.train.choose_mode", lambda *a, **k: pytest.fail("timed"))
+    monkeypatch.setattr("training.run.choose_mode", lambda *a, **k: pytest.fail("timed"))
     settings = [*SETTINGS[:-6], "--epochs", "1", "--batch", "32", "--threads", "1"]
     assert not main([str(pack), "--out", str(tmp_path / "x"), *settings, "--mode-from", str(run)])
     assert open_run(tmp_path / "x").facts["modes"] == open_run(run).facts["modes"]
@@ -316,3 +317,19 @@ def test_a_network_that_cannot_take_the_size_is_refused_before_the_run_is_there(
     with pytest.raises(InputError, match=wanted):
         main(arguments(pack, tmp_path / "run", "--models", "timm/inception_next_atto"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_begun_before_the_dropout_was_a_mapping_is_resumed(run, pack, tmp_path):
+    """run.json of schema 1 has a key for each architecture; a different dropout is refused by name."""
+    shutil.copytree(run, tmp_path / "old")
+    facts = json.loads((tmp_path / "old" / "run.json").read_text())
+    del facts["recipe"]["dropout"]
+    old = {f"dropout_{name}": 0.2 for name in ("mobilenet", "squeezenet", "resnet", "other")}
+    for schema_1 in (old, old | {"dropout_resnet": 0.5}):
+        facts |= {"schema": 1, "recipe": facts["recipe"] | schema_1}
+        (tmp_path / "old" / "run.json").write_text(json.dumps(facts))
+        if schema_1 == old:
+            assert arguments_end(pack, tmp_path / "old", "--resume") == 0
+        else:
+            with pytest.raises(InputError, match="begun with dropout"):
+                arguments_end(pack, tmp_path / "old", "--resume")

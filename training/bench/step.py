@@ -124,7 +124,7 @@ def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[ComputeM
 
 def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, Callable[[], object]]:
     recipe = named("after")
-    network = models.build(arch, CLASSES, dropout=recipe.dropout(arch)).train()
+    network = models.build(arch, CLASSES, dropout=recipe.dropout_of(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
     inputs, labels = torch.randn(batch, 3, size_px, size_px), torch.arange(batch) % CLASSES
 

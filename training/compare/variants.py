@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.errors import InputError
 from training import recipes
-from training.recipe import Recipe, overridable
+from training.recipe import Recipe, as_text, overridable
 
 CHANGES: dict[str, tuple[str, ...]] = {
     "optimizer": ("optimizer",),
@@ -21,7 +21,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "stopping": ("stop_metric", "stop_patience"),
     "smoothing": ("label_smoothing",),
     "clipping": ("clip_norm",),
-    "dropout": ("dropout_mobilenet", "dropout_squeezenet", "dropout_resnet", "dropout_other"),
+    "dropout": ("dropout",),
     "geometry": (
         "flip_p", "rotation_deg", "translate", "scale_min", "scale_max", "perspective", "perspective_p",
     ),
@@ -80,10 +80,10 @@ def one_change(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
     """Return `start`, then `start` with each single change by which `end` differs from it for one of these networks."""
     first, last = recipes.named(start), recipes.named(end)
     before, after = first.as_json(), last.as_json()
-    same_dropout = all(first.dropout(arch) == last.dropout(arch) for arch in archs)
+    same_dropout = all(first.dropout_of(arch) == last.dropout_of(arch) for arch in archs)
     variants = [Variant(start, start)]
     for change, names in CHANGES.items():
-        differing = tuple((name, str(after[name])) for name in names if before[name] != after[name])
+        differing = tuple((name, as_text(after[name])) for name in names if before[name] != after[name])
         if differing and not (change == "dropout" and same_dropout):
             variants.append(Variant(f"{start} + {change} of {end}", start, differing))
     return variants

@@ -20,10 +20,11 @@ from models.sync_norm import synchronise
 from tests.export.runs import write_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
 from training.batches import Batches
-from training.commands.train import _prepare, main
+from training.commands.train import main, parse
 from training.compute.distribution import DistContext
 from training.prepare import open_preparer
 from training.recipes import named
+from training.run import prepare
 from training.state import read_state
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,7 +32,7 @@ FOLDER = ARCH.replace("/", "_")
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "3", "--batch", "32", "--precision", "fp32",
             "--memory-format", "channels_last", "--threads", "1", "--start-size", "1",
             "--optimizer", "sgd", "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
-NO_DROPOUT = ["--dropout-other", "0"]
+NO_DROPOUT = ["--dropout", "0"]
 """Dropout draws in each process for itself: without it the trainings of one and of two are the same."""
 
 
@@ -118,7 +119,7 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence():
 def test_batch_normalisation_is_refused_on_several_cpus_before_anything_is_written(pack, tmp_path):
     asked = [str(pack), "--out", str(tmp_path / "run"), "--device", "cpu", "--models", ARCH, "squeezenet_inspired"]
     with pytest.raises(InputError, match=r"squeezenet_inspired has batch normalisation.*without torchrun"):
-        _prepare(asked, DistContext(0, 2))
+        prepare(parse(asked), DistContext(0, 2))
     assert not (tmp_path / "run").exists()
 
 

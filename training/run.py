@@ -1,0 +1,245 @@
+"""A run: several architectures, one recipe, one pack; checked, and recorded in run.json, before the first step."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from core.data.pack import Pack, open_pack
+from core.data.run_dir import SCHEMA, folder_name, open_run
+from core.errors import InputError
+from core.files import read_json, sha256_of_file, write_json
+from training.compute.distribution import DistContext
+from training.compute.mode import Compute, ComputeMode, choose_mode, is_compiled
+from training.data.listing import Options
+from training.data.pack_writer import pack as write_pack
+from training.job import Job
+from training.prepare import choose_place
+from training.recipe import Recipe, read_older
+from training.reports.leaderboard import collect
+from training.reports.machine import check_device, commit, describe_machine
+from training.reports.pack_table import summary
+from training.schedule import side_px
+from training.teacher import Teacher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a person decides of a run."""
+
+    source: str
+    """A pack, or a data set, which is packed into `out`/pack first."""
+    out: Path
+    recipe: Recipe
+    archs: tuple[str, ...]
+    pack_options: Options
+    seed: int = 0
+    resume: bool = False
+    pretrained: bool | str = False
+    teacher: Path | None = None
+    abstain_risk: float = 0.05
+    device: str = "cpu"
+    augment_on: str = "auto"
+    precision: str | None = None
+    memory_format: str | None = None
+    mode_from: Path | None = None
+    """A run whose precision and memory format are taken."""
+    compiling: str = "auto"
+    threads: int | None = None
+    as_json: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.archs)) < len(self.archs):
+            raise InputError("--models names an architecture twice: name each once")
+        for arch in self.archs:
+            models.check_name(arch)
+
+    @property
+    def pack_path(self) -> Path:
+        """The pack that is trained on: the source, or what is made of it."""
+        return Path(self.source) if (Path(self.source) / "pack.json").is_file() else self.out / "pack"
+
+    def recipe_of(self, arch: str) -> Recipe:
+        """Return the recipe of one network: one that takes a single size starts with it."""
+        return replace(self.recipe, start_size=1.0) if models.has_fixed_size(arch) else self.recipe
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What run.json fixes for every later start of the same run."""
+
+    modes: dict[str, ComputeMode]
+    augment_on: str
+    commit: str
+    threads: int
+
+
+def prepare(config: RunConfig, dist: DistContext) -> RunFacts:
+    """Check everything, pack when needed, and write run.json, or read that of the run to resume."""
+    dist.check_batch(config.recipe.batch)
+    if config.pretrained:  # weights that are missing or do not fit are refused before anything is written
+        for arch in config.archs:
+            models.build(arch, 2, pretrained=config.pretrained)  # at its own size: that of the pack is not known yet
+    check_device(config.device)
+    if dist.size > 1 and not config.device.startswith("cuda"):
+        _check_norms(config.archs)
+    _check_out(config.out, config.resume)
+    pack = _open_pack(config)
+    if config.teacher:
+        _check_teacher(config.teacher, config.recipe, pack)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    return _begin(config, pack, dist)
+
+
+def jobs(config: RunConfig, facts: RunFacts, dist: DistContext) -> list[Job]:
+    """Return the job of each architecture."""
+    pack, device = open_pack(config.pack_path), dist.device(config.device)
+    return [
+        Job(
+            pack=pack,
+            arch=arch,
+            recipe=config.recipe_of(arch),
+            compute=Compute(facts.modes[arch], device, dist),
+            folder=config.out / folder_name(arch),
+            seed=config.seed,
+            pretrained=config.pretrained,
+            teacher=config.teacher,
+            augment_on=facts.augment_on,
+            abstain_risk=config.abstain_risk,
+            commit=facts.commit,
+            as_json=config.as_json,
+        )
+        for arch in config.archs
+    ]
+
+
+def record_speed(out: Path) -> None:
+    """Put each network's time, rate and memory into run.json."""
+    facts = read_json(out / "run.json")
+    names = ("seconds", "images_per_s", "peak_memory_mb")
+    facts["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(out)}
+    write_json(out / "run.json", facts)
+
+
+def _check_norms(archs: tuple[str, ...]) -> None:
+    """Refuse a network with batch normalization on CPUs, where each process would normalize by its own images."""
+    from models.sync_norm import has_batch_norm  # timm takes seconds to import
+
+    for arch in archs:
+        if has_batch_norm(models.build(arch, 2)):
+            raise InputError(
+                f"{arch} has batch normalisation, which several processes share on GPUs alone: start one process, "
+                "without torchrun, or give --device cuda"
+            )
+
+
+def _check_teacher(teacher: Path, recipe: Recipe, pack: Pack) -> None:
+    """Refuse a teacher that cannot be read or knows other classes, and mixed images, which it cannot judge."""
+    Teacher(teacher, pack.classes, Compute(ComputeMode()))
+    if recipe.mixup_alpha or recipe.cutmix_alpha:
+        raise InputError("--teacher cannot judge mixed pictures: set --mixup-alpha and --cutmix-alpha to 0")
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless it is to be resumed, or anything that is not ours."""
+    if (out / "run.json").is_file():
+        if not resume:
+            raise InputError(f"{out} is a run already: go on with it by --resume, or name another --out")
+    elif out.exists() and (not out.is_dir() or any(not f.name.startswith((".", "pack")) for f in out.iterdir())):
+        raise InputError(f"{out} exists and is not a run: name another --out")
+
+
+def _open_pack(config: RunConfig) -> Pack:
+    if config.pack_path == Path(config.source):
+        return open_pack(config.pack_path)
+    made = write_pack(config.source, config.pack_path, config.pack_options)
+    log.info(summary(made))
+    return made
+
+
+def _begin(config: RunConfig, pack: Pack, dist: DistContext) -> RunFacts:
+    """Write run.json before the first step, or read that of the run to resume and check that it is the same run."""
+    inside = pack.path.resolve().is_relative_to(config.out.resolve())
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        "pack": {
+            "path": pack.path.name if inside else str(pack.path.resolve()),
+            "fingerprint": pack.fingerprint,
+            "synthetic": pack.synthetic,
+        },
+        "recipe": config.recipe.as_json(),
+        "models": list(config.archs),
+        "seed": config.seed,
+        "pretrained": config.pretrained,
+        "teacher": sha256_of_file(config.teacher) if config.teacher else None,
+    }
+    if (config.out / "run.json").is_file():
+        before = open_run(config.out).facts
+        _check_same(config.out, before, facts)
+        return _facts_of(before)
+    _check_sizes(config, pack)
+    head, dirty = commit()
+    facts |= {
+        "modes": _modes(config, pack, dist),
+        "augment_on": choose_place(config.augment_on, config.device),
+        "commit": head,
+        "dirty": dirty,
+        "processes": dist.size,
+        "machine": describe_machine(config.device),
+    }
+    write_json(config.out / "run.json", facts)
+    return _facts_of(facts)
+
+
+def _facts_of(run: dict[str, Any]) -> RunFacts:
+    modes = {arch: ComputeMode.from_json(mode) for arch, mode in run["modes"].items()}
+    return RunFacts(modes, run.get("augment_on", "host"), run["commit"], run["machine"]["threads"])
+
+
+def _check_sizes(config: RunConfig, pack: Pack) -> None:
+    """Refuse a network that cannot take the images of the first epoch."""
+    for arch in config.archs:
+        recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
+        models.check_size(arch, len(pack.classes), size_px, side_px(recipe, 0, size_px))
+        if recipe != config.recipe:
+            log.info(f"{arch} takes images of one size only: they are of full size from the first epoch")
+
+
+def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
+    """Return the mode of each network, from another run or by timing, as it stands in run.json."""
+    known = open_run(config.mode_from).facts.get("modes", {}) if config.mode_from else {}
+    modes = {}
+    for arch in config.archs:
+        modes[arch] = known.get(arch) or _choose_mode(config, pack, arch, dist)
+        log.info(f"{arch} trains in {ComputeMode.from_json(modes[arch])}")
+    return modes
+
+
+def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
+    """Time a few steps of a process's part of a batch."""
+    batch = config.recipe.batch
+    mode, timed_ms = choose_mode(
+        arch, len(pack.classes), pack.geometry.size_px, batch // dist.size, dist.device(config.device),
+        (config.precision, config.memory_format),
+    )  # fmt: skip
+    steps = config.recipe.epochs * len(pack.rows("train")) // batch
+    mode = replace(mode, compiled=is_compiled(config.compiling, config.device, steps))
+    return mode.as_json() | {"timed_ms": timed_ms}
+
+
+def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError naming the first thing in which a resumed run would differ."""
+    if before["schema"] == 1:
+        before = before | {"recipe": read_older(before["recipe"])}
+    names = ("models", "seed", "pretrained", "teacher")
+    was, asked = (run["recipe"] | {k: run.get(k) for k in names} | run["pack"] for run in (before, now))
+    for name in asked:
+        if name not in {"path"} and was.get(name) != asked[name]:
+            raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
