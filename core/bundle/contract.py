@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from core.bundle.choice import ProductionChoice
 from core.errors import InputError
-from core.files import read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
+from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
+from core.geometry.detector_config import DetectorConfig
 from core.geometry.preprocess import Geometry
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of a bundle with a detector; one without is written as schema 1, which has no key `detector`, and both are read."""
+DETECTOR = "detector.onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 """Largest |dprob| allowed between a golden frame's stored and recomputed probabilities. Source: design.md."""
@@ -51,6 +54,8 @@ class Bundle:
     """{precision: {"passed": bool, "checks": [{"name", "value", "limit", "passed"}], ...}}."""
     choice: ProductionChoice | None = None
     """In production, what `benchmarks` chose; else None."""
+    detector: DetectorConfig | None = None
+    """How the detector in front, `detector.onnx`, is driven, everything resolved; None without one."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
@@ -92,11 +97,14 @@ class Bundle:
 
     def as_json(self) -> dict[str, Any]:
         """Return the whole of bundle.json, `contract` and `digest` last."""
-        body: dict[str, Any] = {"schema": SCHEMA}
+        body: dict[str, Any] = {"schema": SCHEMA if self.detector else 1}
         for item in fields(self)[1:]:
             body[item.name] = getattr(self, item.name)
         body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
         body["choice"] = asdict(self.choice) if self.choice else None
+        del body["detector"]
+        if self.detector:
+            body["detector"] = self.detector.as_json()
         return sealed({**body, "contract": self.contract})
 
     def save(self) -> None:
@@ -138,13 +146,17 @@ def open_bundle(path: Path) -> Bundle:
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
     names = [item.name for item in fields(Bundle)[1:]]
-    body = read_sealed(file, [*names, "input", "contract"], SCHEMA, HINT)
+    older = read_object(file, HINT).get("schema") == 1
+    names = [name for name in names if not (older and name == "detector")]
+    body = read_sealed(file, [*names, "input", "contract"], 1 if older else SCHEMA, HINT)
     if body["input"] != INPUT:
         raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {HINT}")
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
         values["choice"] = ProductionChoice.from_json(body["choice"], file) if body["choice"] else None
+        if not older:
+            values["detector"] = DetectorConfig.from_json(body["detector"])
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None

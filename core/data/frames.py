@@ -17,8 +17,7 @@ from core.data.images import read_picture
 from core.data.pack import HINT, SPLITS, Pack
 from core.errors import InputError
 from core.files import write_text
-from core.geometry.camera_config import read_relative
-from core.geometry.frame import Bytes, Rect, Relative
+from core.geometry.frame import Bytes, Rect, Relative, read_relative
 from core.synthetic import draw_frame
 
 SCHEMA = 1

@@ -10,7 +10,8 @@ import cv2
 
 from core.errors import InputError
 from core.files import read_object
-from core.geometry.frame import Relative
+from core.geometry.detector_config import DetectorFile
+from core.geometry.frame import Relative, read_relative
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
@@ -29,10 +30,14 @@ class Camera:
     """Flip the overlay and the page left to right, as a mirror shows it; labels stay readable."""
     mirror_for_network: bool = False
     """Flip what is classified: only for a camera that mirrors by itself, or a network trained so."""
+    regions: DetectorFile | None = None
+    """A detector whose boxes are classified, in place of zones."""
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, *ROTATIONS):
             raise InputError(f"rotation is {self.rotation!r}: give 0, 90, 180 or 270")
+        if self.zones and self.regions:
+            raise InputError("there are zones and regions: give one of the two")
         for name in [item.name for item in fields(self) if item.type == "bool"]:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
@@ -53,20 +58,9 @@ def read_camera(path: Path) -> Camera:
     values: dict[str, Any] = dict(body)
     try:
         values["zones"] = {name: read_relative(rect, f"zones.{name}") for name, rect in zones.items()}
+        if "regions" in body:
+            values["regions"] = DetectorFile.from_json(body["regions"], path.parent)
         values["crop"] = read_relative(body.get("crop", WHOLE_PICTURE), "crop")
         return Camera(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def read_relative(value: Any, field: str) -> Relative:
-    """Return `value` as x0, y0, x1, y1 in 0..1 with x0 < x1 and y0 < y1. Raises InputError naming the field."""
-    numbers = isinstance(value, (list, tuple)) and all(
-        isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
-    )
-    if not numbers or len(value) != 4:
-        raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
-    x0, y0, x1, y1 = (float(part) for part in value)
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
-    return x0, y0, x1, y1

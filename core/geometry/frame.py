@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.errors import InputError
 
 
 class AgeBasis(str, Enum):
@@ -51,3 +54,22 @@ class Frame:
     drops: int | None = None
     """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL
+
+
+def read_relative(value: Any, field: str) -> Relative:
+    """Return `value` as x0, y0, x1, y1 in 0..1 with x0 < x1 and y0 < y1. Raises InputError naming the field."""
+    numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
+    )
+    if not numbers or len(value) != 4:
+        raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
+    x0, y0, x1, y1 = (float(part) for part in value)
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    return x0, y0, x1, y1
+
+
+def pixels(relative: Relative, width: int, height: int) -> Rect:
+    """Return a relative rectangle in pixels of a frame of this size."""
+    x0, y0, x1, y1 = relative
+    return round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)

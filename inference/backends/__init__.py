@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError
@@ -65,6 +68,43 @@ class Backend(ABC):
         """Free the runtime's resources; the backend cannot be used afterwards. A second call does nothing."""
 
     def __enter__(self) -> Backend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a network. shape: None where a side is not fixed."""
+
+    name: str
+    dtype: str
+    """numpy's name of it, such as float32."""
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} ({', '.join('?' if n is None else str(n) for n in self.shape)})"
+
+
+class Network(ABC):
+    """An ONNX file of any inputs and outputs, open, such as a detector's. Not thread-safe; a context manager."""
+
+    file: Path
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
+    """What the exporter wrote into the file."""
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output by name, owned by the caller. feeds: an array for each input."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the runtime's resources. A second call does nothing."""
+
+    def __enter__(self) -> Network:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,3 +207,19 @@ def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[i
     module = find(name)
     if hasattr(module, "build_missing"):
         module.build_missing(bundle, precision, batches)
+
+
+def open_network(name: str, path: Path, *, threads: int | None = None) -> Network:
+    """Open an ONNX file of any inputs and outputs on the backend `name`.
+
+    Raises UnavailableError when the backend is unavailable, InputError when it opens only bundles or the file does not
+    load.
+    """
+    module, found = find(name), availability(name)
+    if not found.available:
+        raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
+    if not hasattr(module, "open_network"):
+        able = ", ".join(other for other in names() if hasattr(find(other), "open_network"))
+        raise InputError(f"the backend {name} does not run a detector: choose from {able}")
+    opened: Network = module.open_network(path, threads=threads)
+    return opened

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core import plugins
 from core.bundle.contract import Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error, check_positive
 from core.machine import cores
-from inference.backends import Availability, Backend
+from inference.backends import Availability, Backend, Network, Tensor
 
 PRECISIONS = ("fp32", "int8")
 
@@ -60,12 +63,7 @@ class OpenvinoBackend(Backend):
 
         path = bundle.check_file(file_name(precision))
         self._threads = threads
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": self._threads,
-            "NUM_STREAMS": 1,
-        }
+        config = _config(threads)
         self.input_nhwc = bundle.geometry.empty(batch)
         self._probs_nc = np.empty((batch, len(bundle.classes)), np.float32)
         self._version = str(ov.__version__)
@@ -74,8 +72,7 @@ class OpenvinoBackend(Backend):
         try:
             self._requests = {n: self._request(core, path, config, n) for n in range(1, batch + 1)}
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[-200:]
-            raise InputError(f"{path} does not load in openvino {self._version} ({reason})") from None
+            raise _not_loadable(path, error) from None
 
     def _request(self, core: Any, path: Any, config: dict[str, Any], n: int) -> Any:
         import openvino as ov
@@ -104,3 +101,57 @@ class OpenvinoBackend(Backend):
     def close(self) -> None:
         """Drop the requests and with them the compiled models."""
         self._requests.clear()
+
+
+def open_network(path: Path, *, threads: int | None = None) -> OpenvinoNetwork:
+    """Open any ONNX file. Raises InputError when it does not load."""
+    return OpenvinoNetwork(path, threads)
+
+
+class OpenvinoNetwork(Network):
+    """A compiled model over arrays of its caller."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        try:
+            model = core.read_model(str(path))
+            self._request = core.compile_model(model, "CPU", _config(threads or cores())).create_infer_request()
+        except RuntimeError as error:
+            raise _not_loadable(path, error) from None
+        self.file = path
+        self.inputs = tuple(_tensor(port) for port in model.inputs)
+        self.outputs = tuple(_tensor(port) for port in model.outputs)
+        told = dict(model.get_rt_info()).get("framework", {})
+        self.metadata = {key: str(value.astype(str)) for key, value in told.items()}
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output by name."""
+        results = self._request.infer(dict(feeds), share_inputs=True)
+        return {tensor.name: results[i] for i, tensor in enumerate(self.outputs)}
+
+    def close(self) -> None:
+        """Drop the compiled model."""
+        self._request = None
+
+
+def _tensor(port: Any) -> Tensor:
+    sides = tuple(side.get_length() if side.is_static else None for side in port.partial_shape)
+    return Tensor(port.any_name, port.element_type.to_dtype().name, sides)
+
+
+def _config(threads: int) -> dict[str, Any]:
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+
+
+def _not_loadable(path: Path, error: RuntimeError) -> InputError:
+    import openvino as ov
+
+    reason = " ".join(str(error).split())[-200:]
+    return InputError(f"{path} does not load in openvino {ov.__version__} ({reason})")

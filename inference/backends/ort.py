@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error, check_positive
 from core.machine import cores
-from inference.backends import Availability, Backend
+from inference.backends import Availability, Backend, Network, Tensor
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -50,16 +53,12 @@ class OrtBackend(Backend):
         import onnxruntime as ort
 
         path = bundle.check_file(onnx_name(precision, ort_form=precision == "int8"))
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no public base
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({reason})") from None
-        self._facts = {"precision": precision, "file": path.name, "threads": options.intra_op_num_threads}
+        self._session = _open_session(path, threads)
+        self._facts = {
+            "precision": precision,
+            "file": path.name,
+            "threads": self._session.get_session_options().intra_op_num_threads,
+        }
         self._version = ort.__version__
         self.input_nhwc = bundle.geometry.empty(batch)
         self._probs_nc = np.empty((batch, len(bundle.classes)), np.float32)
@@ -89,3 +88,48 @@ class OrtBackend(Backend):
         """Drop the session."""
         self._bindings.clear()
         self._session = None
+
+
+def open_network(path: Path, *, threads: int | None = None) -> OrtNetwork:
+    """Open any ONNX file. Raises InputError when it does not load."""
+    return OrtNetwork(path, threads)
+
+
+class OrtNetwork(Network):
+    """A session over arrays of its caller."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        self.file = path
+        self._session = _open_session(path, threads or cores())
+        self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._names = [tensor.name for tensor in self.outputs]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output by name."""
+        return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
+
+
+def _tensor(value: Any) -> Tensor:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+    return Tensor(value.name, dtype, tuple(n if isinstance(n, int) else None for n in value.shape))
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({reason})") from None

@@ -40,6 +40,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"
     )
     parser.add_argument(
+        "--detector", type=Path, metavar="FILE", help="an ONNX file: its boxes, tracked, are the regions"
+    )
+    parser.add_argument(
         "--allow-unproved", action="store_true", help="name classes in fixed zones without a background class, stamped"
     )
     parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")

@@ -46,6 +46,8 @@ class Decider:
             leader, label = self._classes[top], self._classes[top] if state is State.OK else None
             truth = regions.truth.get(name)
             verdicts.append(Verdict(name, rect, state, label, leader, prob, self._classes[raw], truth, blind))
+        if quality.blind is not None:
+            return (), State.BLIND, f"the picture is {quality.blind}"
         if frozen:
             self.reset()
             return tuple(verdicts), State.STALE, FROZEN

@@ -57,7 +57,7 @@ class Decision:
     media_ms: float = 0.0
     name: str = ""
     stamps: tuple[str, ...] = ()
-    """What a reader must know of every line: synthetic, unproved_regions."""
+    """What a reader must know of every line: synthetic, unproved_regions, unproved_detector."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     """Why the state is what it is, where that is the camera's or this program's doing."""

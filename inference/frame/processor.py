@@ -49,6 +49,8 @@ class FrameConfig:
 class Timings:
     """Durations of the stages of one frame."""
 
+    detect_ns: int
+    """Finding the regions; 0 for fixed zones."""
     pre_ns: int
     """Crops and their resizing; 0 without a region."""
     infer_ns: int
@@ -57,8 +59,8 @@ class Timings:
 
     @property
     def rest_ns(self) -> int:
-        """Everything else: orientation, regions, quality, smoothing, verdicts."""
-        return self.total_ns - self.pre_ns - self.infer_ns
+        """Everything else: orientation, zones, quality, smoothing, verdicts."""
+        return self.total_ns - self.detect_ns - self.pre_ns - self.infer_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,19 @@ class FrameProcessor:
         """Return the result of one frame. Raises DeviceError when the network fails."""
         started = perf_counter_ns()
         picture_bgr = self._orientation.upright(frame.image_bgr)
+        upright = perf_counter_ns()
         regions = self.regions.regions_of(frame, picture_bgr)
+        detect_ns = 0 if self.regions.fixed else perf_counter_ns() - upright
         quality = self._quality.analyze(picture_bgr, regions, frame.media_ns)
         probs_nc, pre_ns, infer_ns = self._classify(picture_bgr, regions.rects)
         verdicts, state, reason = self._decider.decide(regions, probs_nc, quality, frame.media_ns / 1e6)
-        timings = Timings(pre_ns, infer_ns, perf_counter_ns() - started)
+        timings = Timings(detect_ns, pre_ns, infer_ns, perf_counter_ns() - started)
         return FrameResult(frame, picture_bgr, verdicts, state, reason, timings)
 
     def reset(self) -> None:
         """Forget what was smoothed so far: the frames before a gap say nothing about those after it."""
         self._decider.reset()
+        self.regions.reset()
 
     def _classify(self, picture_bgr: Bytes, rects: Sequence[Rect]) -> tuple[Probs, int, int]:
         """Return the probabilities, then the nanoseconds of the geometry and of the network."""

@@ -48,6 +48,8 @@ class QualityReport:
     """For each region, why nothing can be seen in it; None where it can be classified."""
     frozen: bool
     """The picture has been the same to the bit for too long: a sensor's noise never repeats itself."""
+    blind: str | None = None
+    """Why nothing can be seen in the whole frame, where it has no region that would say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class FrameQuality:
             "outside the frame" if name in outside else self._blind_reason(rect, findings)
             for name, rect in zip(regions.names, regions.rects, strict=True)
         ]
-        return QualityReport(blind_n, frozen)
+        blind = None if blind_n else self._blind_reason((0, 0, frame_bgr.shape[1], frame_bgr.shape[0]), findings)
+        return QualityReport(blind_n, frozen, blind)
 
     def _inspect(self, frame_bgr: Bytes) -> PatchFindings:
         if frame_bgr.shape[:2] != self._size:

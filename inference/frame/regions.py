@@ -43,6 +43,14 @@ class RegionSource(ABC):
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the regions of a frame. picture_bgr: the frame upright, uint8 (H, W, 3), in whose pixels they are."""
 
+    def close(self) -> None:
+        """Free what it opened."""
+        return
+
+    def reset(self) -> None:
+        """Forget earlier frames: there was a gap. Nothing to do where no frame depends on another."""
+        return
+
 
 class Zones(RegionSource):
     """Fixed zones, in pixels of whatever size the frames have: computed once per size."""

@@ -33,7 +33,7 @@ class RunnerConfig:
     """What a runner is told, beside the frames it reads and the sinks it serves."""
 
     stamps: tuple[str, ...] = ()
-    """Marks that every decision carries: synthetic, unproved_regions."""
+    """Marks that every decision carries: synthetic, unproved_regions, unproved_detector."""
     timeouts: HealthTimeouts = field(default_factory=HealthTimeouts)
     process: RunnerProcess = SINGLE_PROCESS
     """This process, as its supervisor knows it."""
@@ -105,7 +105,9 @@ class Runner:
         if drops is None:
             drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
         self._last_id = frame.frame_id
-        stages_ns = {"read": read_ns, "pre": timings.pre_ns, "infer": timings.infer_ns, "rest": timings.rest_ns}
+        detect_ns = {"detect": timings.detect_ns} if timings.detect_ns else {}
+        stages_ns = {"read": read_ns, **detect_ns, "pre": timings.pre_ns, "infer": timings.infer_ns}
+        stages_ns["rest"] = timings.rest_ns
         return Decision(
             frame_id=frame.frame_id,
             captured_ns=frame.captured_ns,

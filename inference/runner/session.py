@@ -22,9 +22,10 @@ from inference.capture.live import play_in_real_time
 from inference.frame.boxes import read_boxes
 from inference.frame.decider import UNPROVED
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
-from inference.frame.regions import RegionSource, Zones, whole_frame
+from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import self_test
+from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import SinkWorker
@@ -53,6 +54,8 @@ class SessionConfig:
     """camera.json: zones and mounting."""
     boxes: Path | None = None
     """boxes.jsonl, or a pack: the regions of each frame."""
+    detector: Path | None = None
+    """An ONNX file whose boxes are the regions of each frame."""
     decision: Path | None = None
     """decision.json: smoothing."""
     allow_unproved: bool = False
@@ -76,20 +79,29 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     """Open everything, run, close everything; return the summary and write it to --out."""
     bundle = open_bundle(config.bundle)
     camera = read_camera(config.camera) if config.camera else Camera()
-    if config.boxes and camera.zones:
-        raise InputError(f"{config.camera} has zones and there is --boxes: give one of the two")
+    if config.boxes and (camera.zones or camera.regions or config.detector):
+        raise InputError("there is --boxes beside zones or a detector: give one of them")
+    given = pick_detector(camera, config.detector)
+    name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
+    threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
     boxes = read_boxes(config.boxes) if config.boxes else None
     source = opened = open_source(config.source)
     backend: Backend | None = None
+    regions: RegionSource | None = None
     workers: list[SinkWorker] = []
     try:
-        regions = boxes or pick_zones(camera, source)
-        backend, tested = open_tested(config, bundle, regions.most, process)
+        process.heartbeat(BUILDING)
+        regions = boxes or open_regions(bundle, camera, given, source, name, threads)
+        backend = open_backend(
+            name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option
+        )
+        process.heartbeat(OPENING)
+        tested = power_on_test(bundle, name, backend, precision)
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
-        stamps = stamps_of(bundle, source, regions, config.allow_unproved)
+        stamps = stamps_of(bundle, source, regions, config.allow_unproved, unproved_detector=given is not None)
         context = SinkContext(bundle, source, camera, regions, stamps, process.number)
         workers = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
         how = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
@@ -101,7 +113,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
             runner.run(config.frames)
     finally:
         process.heartbeat(ENDING)
-        close_all(source, *workers, *([backend] if backend else []))
+        close_all(source, *workers, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
     if boxes and (unmet := boxes.unmet()):
         log.warning(f"{config.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
@@ -124,35 +136,22 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     return summary
 
 
-def open_tested(
-    config: SessionConfig, bundle: Bundle, most: int, process: RunnerProcess
-) -> tuple[Backend, dict[str, Any]]:
-    """Open the backend for `most` regions a frame and run its power-on self-test; return both."""
-    name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
-    process.heartbeat(BUILDING)
-    threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
-    backend = open_backend(name, bundle, precision, batch=most, threads=threads, options=config.backend_option)
-    process.heartbeat(OPENING)
-    try:
-        tested = self_test(bundle, name, backend, precision)
-    except BaseException:
-        close_all(backend)
-        raise
+def power_on_test(bundle: Bundle, name: str, backend: Backend, precision: str) -> dict[str, Any]:
+    """Run the power-on self-test; return its facts. Warns where the bundle has nothing to test with."""
+    tested = self_test(bundle, name, backend, precision)
     if tested["passed"] is None:
         log.warning(f"no power-on self-test: {tested['why']}")
-    return backend, tested
+    return tested
 
 
-def pick_zones(camera: Camera, source: Source) -> Zones:
-    """Return the zones of camera.json, else those of the source, else the whole frame."""
-    if camera.zones:
-        return Zones(camera.zones)
-    return Zones(source.zones) if source.zones else whole_frame()
-
-
-def stamps_of(bundle: Bundle, source: Source, regions: RegionSource, allow_unproved: bool) -> tuple[str, ...]:
-    """Return the marks of every decision. Warns where fixed zones are not proved."""
+def stamps_of(
+    bundle: Bundle, source: Source, regions: RegionSource, allow_unproved: bool, *, unproved_detector: bool = False
+) -> tuple[str, ...]:
+    """Return the marks of every decision. Warns where fixed zones or the detector are not proved."""
     stamps = []
+    if unproved_detector:
+        stamps.append("unproved_detector")
+        log.warning("the detector is not the bundle's, so nothing proves it: python -m export add-detector adds it")
     if is_unproved(bundle, regions):
         stamps.append("unproved_regions")
         told = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
@@ -162,7 +161,7 @@ def stamps_of(bundle: Bundle, source: Source, regions: RegionSource, allow_unpro
     return tuple(stamps)
 
 
-def close_all(*parts: Source | SinkWorker | Backend) -> None:
+def close_all(*parts: Source | SinkWorker | Backend | RegionSource) -> None:
     """Close each part. A failure is a warning: the other parts are closed too, and the session's error is kept."""
     for part in parts:
         try:

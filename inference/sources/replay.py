@@ -10,8 +10,7 @@ from time import monotonic_ns
 from typing import Any
 
 from core.errors import InputError
-from core.geometry.camera_config import read_relative
-from core.geometry.frame import Frame
+from core.geometry.frame import Frame, read_relative
 from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
 from inference.capture.recording import FACTS, Line, read_facts, read_lines

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from core.bundle import contract
 from core.bundle.choice import ProductionChoice, this_machine
-from core.bundle.contract import INPUT, PRECISIONS, SCHEMA, Bundle
+from core.bundle.contract import INPUT, PRECISIONS, SCHEMA, Bundle, open_bundle
+from core.geometry.detector_config import DetectorConfig, DetectorInput
 from core.geometry.preprocess import KERNELS, SIZE_RANGE_PX
 from tests.bundles import make_bundle
 from tests.export import runs
@@ -41,11 +42,28 @@ def test_a_chosen_bundle_is_valid(tmp_path, schema):
     Draft202012Validator(schema).validate(chosen.as_json())
 
 
+def test_a_bundle_with_a_detector_is_valid_and_read_back(tmp_path, schema):
+    detector = DetectorConfig("yolox", DetectorInput("top_left", size_hw=(416, 416)), counts=("2",), every=3)
+    made = replace(make_bundle(tmp_path / "bundle"), detector=detector)
+    made.save()
+    assert open_bundle(made.path) == made
+    Draft202012Validator(schema).validate(made.as_json())
+    assert not Draft202012Validator(schema).is_valid({**made.as_json(), "schema": 1})
+
+
+def test_a_detector_leaves_the_contract_of_engines_as_it_was(tmp_path):
+    made = make_bundle(tmp_path / "bundle")
+    assert replace(made, detector=DetectorConfig("yolox")).contract == made.contract
+
+
 def test_it_names_the_keys_and_constants_of_the_reader(schema):
     keys = {item.name for item in fields(Bundle)} - {"path"}
-    assert set(schema["properties"]) == set(schema["required"]) == keys | {"schema", "input", "contract", "digest"}
+    written = keys | {"schema", "input", "contract", "digest"}
+    assert set(schema["properties"]) == {*schema["required"], "detector"} == written
     properties = schema["properties"]
-    assert properties["schema"]["const"] == SCHEMA
+    assert properties["schema"]["enum"] == [1, SCHEMA]
+    detector = {item.name for item in fields(DetectorConfig)}
+    assert set(properties["detector"]["required"]) == detector
     assert properties["input"]["const"] == INPUT
     assert set(properties["gates"]["propertyNames"]["enum"]) == set(PRECISIONS)
     geometry = properties["geometry"]["properties"]

@@ -20,8 +20,8 @@ from inference.capture.base import SourceLost
 from inference.capture.live import LiveSource, Reader
 from inference.frame.processor import FrameProcessor
 from inference.runner.camera_health import HealthTimeouts
+from inference.runner.region_choice import pick_zones
 from inference.runner.runner import Runner, RunnerConfig
-from inference.runner.session import pick_zones
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink, SinkContext, open_sinks
 

@@ -68,7 +68,7 @@ class Recorder:
     def process(self, frame):
         self.log.append(self.name)
         self.seen.append(frame.image_bgr)
-        return SimpleNamespace(timings=Timings(0, 500, 0))
+        return SimpleNamespace(timings=Timings(0, 0, 500, 0))
 
 
 def test_every_round_holds_one_turn_of_everyone():

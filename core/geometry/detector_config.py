@@ -1,0 +1,145 @@
+"""How a detector in front of the classifier is driven: what a bundle's `detector` and camera.json's `regions` hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import InputError
+from core.geometry.frame import Relative, read_relative
+
+WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
+MOST = 32
+"""The largest number of boxes of one frame: each costs a row of the classifier's batch."""
+FITS = ("center", "top_left", "stretch")
+COLORS = ("rgb", "bgr")
+
+
+@dataclass(frozen=True)
+class DetectorInput:
+    """How a frame becomes a detector's input: fitted, padded, and (pixel - mean) / std."""
+
+    fit: str = "center"
+    """center and top_left keep the aspect ratio and pad; stretch does not."""
+    color: str = "rgb"
+    pad: int = 114
+    """Grey level of the padding."""
+    mean: float | list[float] = 0.0
+    """In grey levels, one for all channels or one for each."""
+    std: float | list[float] = 255.0
+    size_hw: tuple[int, int] | None = None
+    """Height and width in pixels; None: as the file says."""
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise InputError(f"input.fit is {self.fit!r}: give one of {', '.join(FITS)}")
+        if self.color not in COLORS:
+            raise InputError(f"input.color is {self.color!r}: give one of {', '.join(COLORS)}")
+        _check_number("input.pad", self.pad, 0, 255)
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            numbers = value if isinstance(value, list) else [value]
+            if len(numbers) not in (1, 3):
+                raise InputError(f"input.{name} is {value!r}: give one number, or three")
+            for number in numbers:
+                _check_number(f"input.{name}", number, 0 if name == "mean" else 1e-6, 1e6)
+        if self.size_hw is not None:
+            if not isinstance(self.size_hw, (list, tuple)) or len(self.size_hw) != 2:
+                raise InputError(f"input.size_hw is {self.size_hw!r}: give [height, width]")
+            for side in self.size_hw:
+                _check_number("input.size_hw", side, 32, 4096, whole=True)
+            object.__setattr__(self, "size_hw", tuple(self.size_hw))
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """How a detector is driven."""
+
+    layout: str = ""
+    """What its outputs mean: a file of inference/detectors; empty: recognized by the outputs."""
+    input: DetectorInput | None = None
+    """None: as its family prepares frames."""
+    names: tuple[str, ...] = ()
+    """Its classes, in order; empty: as its metadata says, or COCO's where it has 80 or 91."""
+    counts: tuple[str, ...] = ()
+    """The classes whose boxes are classified; empty: the road users of COCO that it knows, else all."""
+    threshold: float = 0.3
+    """A box with a lower score is left out."""
+    overlap: float = 0.5
+    """Of two boxes with a larger intersection over union the one with the higher score stays."""
+    agnostic: bool = True
+    """Boxes of different classes suppress each other too: one object, one box."""
+    most: int = 16
+    """The boxes of one frame with the highest scores, at most this many, are classified."""
+    look_at: Relative = WHOLE_FRAME
+    """The part of the frame that the detector sees."""
+    every: int = 1
+    """The detector runs on each n-th frame; tracks carry its boxes on in between."""
+    threads: int | None = None
+    """None: as many as the classifier has."""
+
+    def __post_init__(self) -> None:
+        _check_number("threshold", self.threshold, 0, 1)
+        _check_number("overlap", self.overlap, 0, 1)
+        _check_number("most", self.most, 1, MOST, whole=True)
+        _check_number("every", self.every, 1, 100, whole=True)
+        if self.threads is not None:
+            _check_number("threads", self.threads, 1, 1024, whole=True)
+        if not isinstance(self.agnostic, bool):
+            raise InputError(f"agnostic is {self.agnostic!r}: give true or false")
+        if not isinstance(self.layout, str):
+            raise InputError(f"layout is {self.layout!r}: give a name")
+        for name in ("names", "counts"):
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+                raise InputError(f"{name} is {value!r}: give a list of names")
+            object.__setattr__(self, name, tuple(value))
+        object.__setattr__(self, "look_at", read_relative(self.look_at, "look_at"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `from_json` reads."""
+        body = asdict(self)
+        body |= {"names": list(self.names), "counts": list(self.counts), "look_at": list(self.look_at)}
+        if self.input is not None and self.input.size_hw is not None:
+            body["input"]["size_hw"] = list(self.input.size_hw)
+        return body
+
+    @classmethod
+    def from_json(cls, body: Any) -> DetectorConfig:
+        """Read an object of any of the fields. Raises InputError naming the field."""
+        values = _known(cls, body, "the detector")
+        if (given := values.get("input")) is not None:
+            values["input"] = DetectorInput(**_known(DetectorInput, given, "input"))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class DetectorFile:
+    """A detector's ONNX file and how it is driven."""
+
+    path: Path
+    config: DetectorConfig = field(default_factory=DetectorConfig)
+
+    @classmethod
+    def from_json(cls, body: Any, folder: Path) -> DetectorFile:
+        """Read camera.json's `regions`: `detector`, a file beside it, and any fields of DetectorConfig."""
+        if not isinstance(body, dict) or not isinstance(body.get("detector"), str):
+            raise InputError(f'regions is {body!r}: give {{"detector": "FILE.onnx"}}')
+        rest = {key: value for key, value in body.items() if key != "detector"}
+        return cls(folder / body["detector"], DetectorConfig.from_json(rest))
+
+
+def _known(kind: type, body: Any, what: str) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InputError(f"{what} is {body!r}: give an object")
+    names = [item.name for item in fields(kind)]
+    if unknown := sorted(set(body) - set(names)):
+        raise InputError(f"{what} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")
+    return dict(body)
+
+
+def _check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")

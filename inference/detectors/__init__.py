@@ -1,0 +1,137 @@
+"""Detector layouts: one file for each form of a detector's outputs, found by its name. A layout makes boxes of them.
+
+Each module has `INPUT`, how its family prepares a frame; `SUPPRESSED`, whether overlapping boxes were removed inside
+the graph; `matches(network) -> bool`, whether these are its outputs; `classes(network) -> int | None`, how many classes
+they have, where the shapes say so; and `decode(outputs, size_hw, threshold) -> Detections`, those with a score over the
+threshold, in pixels of the network's input.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+from core.plugins import names_in
+from inference.backends import Network, Tensor
+
+Floats = NDArray[np.float32]
+Outputs = Mapping[str, NDArray[Any]]
+"""A network's outputs by name."""
+COCO = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck")
+"""The first of COCO's 80 classes; the others are no road users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Boxes of one image. boxes_n4: float32 x0, y0, x1, y1 in pixels; scores_n: float32, 0 to 1."""
+
+    boxes_n4: Floats
+    scores_n: Floats
+    classes_n: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores_n)
+
+    def at(self, chosen: Any) -> Detections:
+        """Return the rows that an index or a mask chooses."""
+        return Detections(self.boxes_n4[chosen], self.scores_n[chosen], self.classes_n[chosen])
+
+
+def names() -> list[str]:
+    """Return the layouts there are, by file name."""
+    return names_in(__path__)
+
+
+def find(name: str) -> ModuleType:
+    """Import the layout `name`. Raises InputError naming the layouts there are."""
+    if name not in names():
+        raise InputError(f"there is no detector layout {name!r}: choose from {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def recognize(network: Network) -> str:
+    """Return the one layout that a network's outputs fit. Raises InputError showing what was found."""
+    fitting = [name for name in names() if _fits(name, network)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = f"fit the layouts {' and '.join(fitting)}" if fitting else "are those of no known detector"
+    raise InputError(
+        f"the outputs of {network.file} {problem} ({describe(network)}): "
+        f"state one as the detector's layout: {', '.join(names())}"
+    )
+
+
+def describe(network: Network) -> str:
+    """Return a network's inputs, outputs and metadata in one line."""
+    told = "; ".join(f"{key}: {value[:60]}" for key, value in sorted(network.metadata.items())) or "none"
+    sides = [", ".join(str(tensor) for tensor in side) for side in (network.inputs, network.outputs)]
+    return f"inputs {sides[0]}; outputs {sides[1]}; metadata {told}"
+
+
+def image_input(network: Network) -> Tensor:
+    """Return the input that takes the picture: the first of three or four axes. Raises InputError without one."""
+    for tensor in network.inputs:
+        if len(tensor.shape) in (3, 4):
+            return tensor
+    raise InputError(f"{network.file} has no input for a picture ({describe(network)})")
+
+
+def channels_last(tensor: Tensor) -> bool:
+    """Return whether the channels of an image input come last."""
+    return tensor.shape[-1] == 3 and tensor.shape[-3] != 3
+
+
+def size_of(network: Network) -> tuple[int, int] | None:
+    """Return the height and width of the image input; None where neither its shape nor the metadata says them."""
+    tensor = image_input(network)
+    height, width = tensor.shape[-3:-1] if channels_last(tensor) else tensor.shape[-2:]
+    if height and width:
+        return height, width
+    try:
+        height, width = ast.literal_eval(network.metadata.get("imgsz", ""))
+        return int(height), int(width)
+    except (ValueError, SyntaxError, TypeError):
+        return None
+
+
+def _fits(name: str, network: Network) -> bool:
+    """Return whether outputs and metadata, where there is any, are those of a layout."""
+    layout = find(name)
+    if network.metadata.get("task", "detect") != "detect" or not layout.matches(network):
+        return False
+    told, classes = _told_names(network), layout.classes(network)
+    return not told or classes in (None, len(told))
+
+
+def class_names(network: Network, layout: str) -> tuple[str, ...]:
+    """Return the names of the classes: as the metadata has them, COCO's first for 80 classes, else none."""
+    told = _told_names(network)
+    return told or (COCO if find(layout).classes(network) == 80 else ())
+
+
+def _told_names(network: Network) -> tuple[str, ...]:
+    """Return Ultralytics' `names`, such as {0: 'person', 1: 'car'}; empty without."""
+    try:
+        told = ast.literal_eval(network.metadata.get("names", "{}"))
+        return tuple(str(told[i]) for i in range(len(told)))
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
+        return ()
+
+
+def cells(size_hw: tuple[int, int], strides: tuple[int, ...] = (8, 16, 32)) -> int:
+    """Return how many cells the grids of these strides have together."""
+    return sum((size_hw[0] // stride) * (size_hw[1] // stride) for stride in strides)
+
+
+def corners(centered_n4: Floats) -> Floats:
+    """Return x0, y0, x1, y1 of boxes that are given by center, width and height."""
+    half = centered_n4[:, 2:] / 2
+    return np.concatenate([centered_n4[:, :2] - half, centered_n4[:, :2] + half], 1)

@@ -1,0 +1,109 @@
+"""A detector, open: a frame in, the boxes of what counts out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from core.errors import InputError, as_device_error
+from core.geometry.detector_config import DetectorConfig
+from core.geometry.frame import Bytes, pixels
+from inference import detectors
+from inference.backends import Network
+from inference.detectors import Detections
+from inference.frame.letterbox import Letterbox, to_picture
+
+CANDIDATES = 1000
+"""Before overlapping boxes are removed only this many stay: a detector that finds everything must not take seconds."""
+ORIGINAL_SIZE = "orig_target_sizes"
+"""A second input of RT-DETR's own export: the width and height that its boxes are scaled to."""
+ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+
+
+def resolve(network: Network, config: DetectorConfig) -> DetectorConfig:
+    """Return `config` with everything filled in that the network's outputs and metadata say.
+
+    Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there.
+    """
+    layout = config.layout or detectors.recognize(network)
+    asked = config.input or detectors.find(layout).INPUT
+    size_hw = asked.size_hw or detectors.size_of(network)
+    if size_hw is None:
+        raise InputError(f"{network.file} takes pictures of any size: state one as the detector's input.size_hw")
+    names = config.names or detectors.class_names(network, layout)
+    counts = config.counts or tuple(name for name in ROAD_USERS if name in names)
+    if unknown := [name for name in counts if not name.isdigit() and name not in names]:
+        known = ", ".join(names) or "none: give their numbers, or state names"
+        raise InputError(f"{network.file} has no class {unknown[0]!r} that could count: it has {known}")
+    return replace(config, layout=layout, input=replace(asked, size_hw=size_hw), names=names, counts=counts)
+
+
+class Detector:
+    """An open network and how its outputs become boxes. Not thread-safe."""
+
+    def __init__(self, network: Network, config: DetectorConfig) -> None:
+        """config: as `resolve` gave it."""
+        if config.input is None or config.input.size_hw is None:
+            raise InputError(f"{network.file}: the detector's layout and input are not resolved")
+        self._network, self.config = network, config
+        self._layout = detectors.find(config.layout)
+        self._size_hw = config.input.size_hw
+        tensor = detectors.image_input(network)
+        self._letterbox = Letterbox(config.input, self._size_hw, tensor.dtype, detectors.channels_last(tensor))
+        image = self._letterbox.input if len(tensor.shape) == 4 else self._letterbox.input[0]
+        sizes = {t.name: np.array([self._size_hw[::-1]], t.dtype) for t in network.inputs if t.name == ORIGINAL_SIZE}
+        self._feeds = {tensor.name: image, **sizes}
+        numbers = [int(name) if name.isdigit() else config.names.index(name) for name in config.counts]
+        self._counted = np.array(numbers, np.int64)
+
+    def detect(self, frame_bgr: Bytes) -> Detections:
+        """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.
+
+        frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises.
+        """
+        x0, y0, x1, y1 = pixels(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
+        picture = frame_bgr[y0:y1, x0:x1]
+        placed = self._letterbox.fill(picture)
+        try:
+            outputs = self._network.run(self._feeds)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
+            raise as_device_error(error, "the detector") from error
+        found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
+        boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
+        inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
+        corner = np.array([x0, y0, x0, y0], np.float32)
+        return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).at(inside)
+
+    def _chosen(self, found: Detections) -> Detections:
+        """Return what counts, without boxes that overlap a better one, the best first, at most `most`."""
+        usable = np.isfinite(found.boxes_n4).all(1) & np.isfinite(found.scores_n)
+        usable &= (found.boxes_n4[:, 2:] > found.boxes_n4[:, :2]).all(1)
+        if len(self._counted):
+            usable &= np.isin(found.classes_n, self._counted)
+        found = found.at(usable)
+        found = found.at(np.argsort(-found.scores_n, kind="stable")[:CANDIDATES])
+        if self.config.agnostic or not self._layout.SUPPRESSED:
+            found = found.at(suppress(found, self.config.overlap, agnostic=self.config.agnostic))
+        return found.at(slice(self.config.most))
+
+    def close(self) -> None:
+        """Free the network."""
+        self._network.close()
+
+
+def suppress(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
+    """Return the rows, best first, that no better one overlaps by more. found: the best first."""
+    if not len(found):
+        return []
+    xywh = found.boxes_n4.copy()
+    xywh[:, 2:] -= xywh[:, :2]
+    boxes, scores = xywh.tolist(), found.scores_n.tolist()
+    if agnostic:
+        kept = cv2.dnn.NMSBoxes(boxes, scores, 0.0, overlap)
+    else:
+        kept = cv2.dnn.NMSBoxesBatched(boxes, scores, found.classes_n.tolist(), 0.0, overlap)
+    return sorted(int(row) for row in np.ravel(kept))

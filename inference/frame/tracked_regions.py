@@ -1,0 +1,56 @@
+"""The regions of a frame from a detector in front: its boxes, tracked, so that each object keeps its name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.geometry.frame import Bytes, Frame, Rect
+from core.geometry.preprocess import clip_rect
+from inference.frame.detection import Detector
+from inference.frame.regions import Regions, RegionSource
+from inference.frame.tracking import Tracker
+
+
+class TrackedRegions(RegionSource):
+    """Runs a detector on every n-th frame; in between the tracks carry its boxes on."""
+
+    fixed = False
+
+    def __init__(self, detector: Detector, *, sequence: bool = True) -> None:
+        """sequence: whether frames follow each other; unrelated pictures are each detected and never tracked."""
+        self.names = ("tracks",)
+        self.most = detector.config.most
+        self.persistent = sequence
+        self._detector = detector
+        self._every = detector.config.every if sequence else 1
+        self._tracker = Tracker()
+        self._frames = 0
+
+    def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
+        """Return a region for each track, named by its number. Raises DeviceError when the detector fails."""
+        now_ms = frame.media_ns / 1e6
+        if not self.persistent:
+            self._tracker.reset()
+        if self._frames % self._every == 0:
+            tracks = self._tracker.update(self._detector.detect(picture_bgr), now_ms)
+        else:
+            tracks = self._tracker.carried()
+        self._frames += 1
+        height, width = picture_bgr.shape[:2]
+        names: list[str] = []
+        rects: list[Rect] = []
+        for track in tracks:
+            x0, y0, x1, y1 = np.rint(track.predict(now_ms)).astype(int).tolist()
+            if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
+                names.append(f"track{track.number}")
+                rects.append(clip_rect((x0, y0, x1, y1), width, height))
+        return Regions(names, rects, {})
+
+    def close(self) -> None:
+        """Close the detector."""
+        self._detector.close()
+
+    def reset(self) -> None:
+        """Forget all tracks, and detect on the next frame."""
+        self._tracker.reset()
+        self._frames = 0

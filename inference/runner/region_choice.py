@@ -1,0 +1,65 @@
+"""Which regions a session classifies: boxes, a detector in front, zones, or the whole frame."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from core.bundle.contract import DETECTOR, Bundle
+from core.errors import InputError
+from core.geometry.camera_config import Camera
+from core.geometry.detector_config import DetectorFile
+from inference import backends
+from inference.capture.base import Source
+from inference.frame.detection import Detector, resolve
+from inference.frame.regions import RegionSource, Zones, whole_frame
+from inference.frame.tracked_regions import TrackedRegions
+
+log = logging.getLogger(__name__)
+
+
+def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
+    """Return the detector in front: the command line's file, driven as camera.json says, else camera.json's."""
+    if file is None:
+        return camera.regions
+    if camera.zones:
+        raise InputError("there are zones in camera.json and there is --detector: give one of the two")
+    return replace(camera.regions, path=file) if camera.regions else DetectorFile(file)
+
+
+def open_regions(
+    bundle: Bundle, camera: Camera, given: DetectorFile | None, source: Source, backend: str, threads: int | None
+) -> RegionSource:
+    """Return the boxes of a detector that is given, else camera.json's zones, else the boxes of the bundle's detector.
+
+    Without any of them, the source's own zones or the whole frame. `backend` and `threads` are the classifier's.
+    """
+    if given is None and bundle.detector is not None and not camera.zones:
+        given = DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
+    if given is None:
+        return pick_zones(camera, source)
+    return TrackedRegions(open_detector(given, backend, threads), sequence=source.sequence)
+
+
+def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Detector:
+    """Open a detector on the classifier's backend, where that runs detectors, else on ort.
+
+    Raises InputError when the file does not load or its outputs are those of no known detector.
+    """
+    if not hasattr(backends.find(backend), "open_network"):
+        log.info(f"the backend {backend} does not run a detector: it runs on ort")
+        backend = "ort"
+    network = backends.open_network(backend, file.path, threads=file.config.threads or threads)
+    try:
+        return Detector(network, resolve(network, file.config))
+    except BaseException:
+        network.close()
+        raise
+
+
+def pick_zones(camera: Camera, source: Source) -> Zones:
+    """Return the zones of camera.json, else those of the source, else the whole frame."""
+    if camera.zones:
+        return Zones(camera.zones)
+    return Zones(source.zones) if source.zones else whole_frame()
