@@ -17,16 +17,21 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
+from benchmarks.peers.job import Job, PeerRow
+from benchmarks.report.tables import as_ms
 from benchmarks.studies.dated import as_table, write_dated
 from core.cli import Parser, run_command
+from core.codec import from_json, to_json
 from core.errors import InputError
+from core.files import read_json
 from core.machine import cores
 from core.stats import wilson
 from inference.frame.regions import Zones
@@ -35,41 +40,60 @@ log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "docs" / "results"
-COLUMNS = {
-    "tool": "tool", "network": "network", "budget": "budget", "epochs": "epochs", "train_seconds": "train s",
-    "cpu_seconds": "CPU s", "images_per_s": "train images/s", "images_per_cpu_s": "a CPU s",
-    "accuracy": "test accuracy % (95%)", "frame_p50_ms": "frame ms p50", "frame_p99_ms": "p99",
-    "frame_cpu_ms": "CPU ms a frame", "agreement": "exported = trained %", "max_dprob": "max dprob",
-}  # fmt: skip
+COLUMNS = (
+    "tool", "network", "budget", "epochs", "train s", "CPU s", "train images/s", "a CPU s", "test accuracy % (95%)",
+    "frame ms p50", "p99", "CPU ms a frame", "exported = trained %", "max dprob",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """The row of a tool under a budget of training."""
+
+    tool: str
+    budget: str
+    row: PeerRow
 
 
 def main() -> None:
     """Run every job one after the other; print the table and write it into docs/results."""
-    options = parse()
-    if not (options.data / "train").is_dir():
-        raise InputError(f"{options.data} holds no train folder: give a data set of the form split/class/*.jpg")
+    args = parse()
+    if not (args.data / "train").is_dir():
+        raise InputError(f"{args.data} holds no train folder: give a data set of the form split/class/*.jpg")
     with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
+        work = args.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        np.save(work / "frames.npy", np.stack(synthetic_frames()))
-        rect = [int(edge) for edge in Zones(EGO).rects(*SIZE_PX)[0]]
-        base = {"data": str(options.data.resolve()), "size": options.size, "epochs": options.epochs, "rect": rect}
-        base |= {"frames": str((work / "frames.npy").resolve()), "recipe": options.recipe, "group": options.group}
-        base |= {"seed": options.seed, "workers": 0 if cores() == 1 else 2}
-        ours = [sys.executable, "-m", "benchmarks.peers.ours"]
-        rows = [run_job(work, "Rearguard", ours, {**base, "arch": arch}, "equal epochs") for arch in options.models]
-        budget_s = max(row["cpu_seconds"] for row in rows)
-        ultralytics = make_environment(work / "venv")
-        peers = {
-            "Ultralytics": [str(ultralytics), "-m", "benchmarks.peers.ultralytics_classify"],
-            "timm + ORT": [sys.executable, "-m", "benchmarks.peers.timm_ort"],
-        }
-        for tool, command in peers.items():
-            rows.append(run_job(work, tool, command, base, "equal epochs"))
-            epochs = max(1, round(options.epochs * budget_s / rows[-1]["cpu_seconds"]))
-            again = {**base, "epochs": epochs}
-            rows.append(run_job(work, tool, command, again, f"equal time, {budget_s:.0f} CPU s"))
-    report(options, rows)
+        frames = (work / "frames.npy").resolve()
+        np.save(frames, np.stack(synthetic_frames()))
+        job = Job(
+            data=str(args.data.resolve()),
+            frames=str(frames),
+            size=args.size,
+            epochs=args.epochs,
+            seed=args.seed,
+            workers=0 if cores() == 1 else 2,
+            rect=Zones(EGO).rects(*SIZE_PX)[0],
+            recipe=args.recipe,
+            group=args.group,
+        )
+        report(args, run_all(work, job, args.models))
+
+
+def run_all(work: Path, job: Job, archs: Sequence[str]) -> list[Result]:
+    """Run ours; then each peer with as many epochs, and with as much time as our slowest network."""
+    ours = [sys.executable, "-m", "benchmarks.peers.ours"]
+    rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
+    budget_s = max(one.row.training.cpu_seconds for one in rows)
+    ultralytics = make_environment(work / "venv")
+    peers = {
+        "Ultralytics": [str(ultralytics), "-m", "benchmarks.peers.ultralytics_classify"],
+        "timm + ORT": [sys.executable, "-m", "benchmarks.peers.timm_ort"],
+    }
+    for tool, command in peers.items():
+        rows.append(run_job(work, tool, command, job, "equal epochs"))
+        again = replace(job, epochs=max(1, round(job.epochs * budget_s / rows[-1].row.training.cpu_seconds)))
+        rows.append(run_job(work, tool, command, again, f"equal time, {budget_s:.0f} CPU s"))
+    return rows
 
 
 def parse() -> argparse.Namespace:
@@ -99,21 +123,19 @@ def make_environment(path: Path) -> Path:
     return python
 
 
-def run_job(work: Path, tool: str, command: list[str], job: dict[str, Any], budget: str) -> dict[str, Any]:
+def run_job(work: Path, tool: str, command: list[str], job: Job, budget: str) -> Result:
     """Run one script in its own process and folder; return its row. What is there of the same job is taken as it is.
 
     Raises InputError when it fails.
     """
-    words = [tool, job.get("arch", ""), budget.split(",")[0]]
-    out = (work / re.sub(r"\W+", "_", " ".join(words))).resolve()
-    job = {**job, "out": str(out), "result": str(out / "result.json")}
-    told = json.dumps(job)
-    if not ((out / "result.json").is_file() and (out / "job.json").read_text() == told):
+    out = (work / re.sub(r"\W+", "_", f"{tool} {job.arch} {budget.split(',')[0]}")).resolve()
+    result, file, text = out / "result.json", out / "job.json", json.dumps(to_json(replace(job, out=str(out))))
+    if not (result.is_file() and file.read_text() == text):
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        (out / "job.json").write_text(told)
-        run_script(tool, budget, [*command, str(out / "job.json")], out)
-    return {"tool": tool, "budget": budget, **json.loads((out / "result.json").read_text())}
+        file.write_text(text)
+        run_script(tool, budget, [*command, str(file)], out)
+    return Result(tool, budget, from_json(PeerRow, read_json(result), str(result)))
 
 
 def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
@@ -125,34 +147,36 @@ def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
         raise InputError(f"{tool} failed with {done.returncode}: what it said stands above")
 
 
-def report(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+def report(args: argparse.Namespace, rows: Sequence[Result]) -> None:
     """Print the table; write it with the machine into the results folder."""
     machine = describe_machine()
-    asked = {"size_px": options.size, "epochs": options.epochs, "recipe": options.recipe, "seed": options.seed}
-    body = {"data": options.data.name, **asked, "machine": machine, "rows": rows}
+    asked = {"size_px": args.size, "epochs": args.epochs, "recipe": args.recipe, "seed": args.seed}
+    body = {"data": args.data.name, **asked, "machine": machine, "rows": rows}
     load = ", ".join(map(str, machine.load_average))
     lines = [
-        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, others"
-        " were at work, and seconds and frame times are theirs too, while CPU s are ours. Train images/s includes"
-        " validation. A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported"
-        f" file. Every row is one seed, {options.seed}.",
+        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, others were at"
+        " work, and seconds and frame times are theirs too, while CPU s are ours. Train images/s includes validation."
+        " A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported file."
+        f" Every row is one seed, {args.seed}.",
         "",
-        *as_table([*COLUMNS.values()], [[cell(name, row) for name in COLUMNS] for row in rows]),
+        *as_table(COLUMNS, map(as_cells, rows)),
     ]
-    write_dated(options.out, "peers", body, f"Peers on {options.data.name}, {options.size} px", lines)
+    write_dated(args.out, "peers", body, f"Peers on {args.data.name}, {args.size} px", lines)
 
 
-def cell(name: str, row: dict[str, Any]) -> str:
-    """Write one figure."""
-    value = row["images_per_s"] * row["train_seconds"] / row["cpu_seconds"] if name == "images_per_cpu_s" else row[name]
-    if name == "accuracy":
-        low, high = wilson(round(value * row["n"]), row["n"])
-        return f"{100 * value:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-    if name == "agreement":
-        return f"{100 * value:.1f}"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def as_cells(one: Result) -> list[str]:
+    """Return a row of the table."""
+    row, spent, files, frame = one.row, one.row.training, one.row.files, one.row.frame_ms
+    low, high = wilson(round(files.accuracy * files.n), files.n)
+    rates = spent.seconds, spent.cpu_seconds, row.images / spent.seconds, row.images / spent.cpu_seconds
+    return [
+        *(one.tool, row.network, one.budget, str(row.epochs)),
+        *map(as_ms, rates),
+        f"{100 * files.accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})",
+        *map(as_ms, (frame.p50, frame.p99, frame.cpu)),
+        f"{100 * files.agreement:.1f}",
+        as_ms(files.max_dprob),
+    ]
 
 
 if __name__ == "__main__":

@@ -2,47 +2,108 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
+
+from core.bundle.contract import Probs
+from core.codec import from_json, to_json
+from core.files import read_json, write_json
+from core.geometry.frame import Bytes, Rect
+from core.stats import Ints
 
 WARM_UPS, FRAMES = 20, 300
 Trained = TypeVar("Trained")
 
 
-def run(main: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Run the job whose file the command line names; write the row to the job's `result`."""
-    job = json.loads(Path(sys.argv[1]).read_text())
-    Path(job["result"]).write_text(json.dumps(main(job)))
+@dataclass(frozen=True)
+class Job:
+    """What a tool is asked for. Paths are absolute; recipe, group and arch are of ours."""
+
+    data: str
+    frames: str
+    size: int
+    epochs: int
+    seed: int
+    workers: int
+    rect: Rect
+    recipe: str
+    group: str | None
+    arch: str = ""
+    out: str = ""
+    """The folder that the tool may write into."""
 
 
-def time_training(train: Callable[[], Trained]) -> tuple[Trained, dict[str, float]]:
-    """Train; return what came of it, and the seconds on the clock and of the processor, those of its processes too."""
+@dataclass(frozen=True)
+class TrainingTime:
+    """Seconds on the clock, and of the processor, those of its processes too."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """The exported file on the test rows: its accuracy, and how far it is from the network as trained."""
+
+    n: int
+    accuracy: float
+    agreement: float
+    max_dprob: float
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Milliseconds of a frame."""
+
+    p50: float
+    p99: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    """What came of a job."""
+
+    network: str
+    epochs: int
+    images: int
+    """Images that were trained on, all epochs together."""
+    training: TrainingTime
+    files: FileComparison
+    frame_ms: FrameTimes
+
+
+def run(main: Callable[[Job], PeerRow]) -> None:
+    """Run the job whose file the command line names; write the row into its folder."""
+    job = from_json(Job, read_json(Path(sys.argv[1])), sys.argv[1])
+    write_json(Path(job.out) / "result.json", to_json(main(job)))
+
+
+def time_training(train: Callable[[], Trained]) -> tuple[Trained, TrainingTime]:
+    """Train; return what came of it, and what it took."""
     started, spent = perf_counter(), sum(os.times()[:4])
     trained = train()
-    return trained, {"train_seconds": perf_counter() - started, "cpu_seconds": sum(os.times()[:4]) - spent}
+    return trained, TrainingTime(perf_counter() - started, sum(os.times()[:4]) - spent)
 
 
-def compare_files(labels_n: Any, trained_nc: Any, exported_nc: Any) -> dict[str, Any]:
-    """Return the accuracy of the exported file on the test rows, and how far it is from the network as trained."""
-    said_n = exported_nc.argmax(1)
-    return {
-        "n": len(labels_n),
-        "accuracy": float((said_n == labels_n).mean()),
-        "agreement": float((said_n == trained_nc.argmax(1)).mean()),
-        "max_dprob": float(np.abs(exported_nc - trained_nc).max()),
-    }
+def compare_files(labels_n: Ints, trained_nc: Probs, exported_nc: Probs) -> FileComparison:
+    """Compare the answers of the exported file with those of the network as trained."""
+    answers_n = exported_nc.argmax(1)
+    agreement = float((answers_n == trained_nc.argmax(1)).mean())
+    largest = float(np.abs(exported_nc - trained_nc).max())
+    return FileComparison(len(labels_n), float((answers_n == labels_n).mean()), agreement, largest)
 
 
-def time_frames(job: dict[str, Any], answer: Callable[[Any], Any]) -> dict[str, float]:
-    """Answer the job's frames one by one; return milliseconds of a frame, the first ones not counted."""
-    frames, times_ms, started_cpu_s = np.load(job["frames"]), [], 0.0
+def time_frames(job: Job, answer: Callable[[Bytes], object]) -> FrameTimes:
+    """Answer the job's frames one by one; the first ones are not counted."""
+    frames, times_ms, started_cpu_s = np.load(job.frames), [], 0.0
     for i in range(-WARM_UPS, FRAMES):
         if i == 0:
             started_cpu_s = process_time()
@@ -51,4 +112,4 @@ def time_frames(job: dict[str, Any], answer: Callable[[Any], Any]) -> dict[str, 
         times_ms.append((perf_counter() - before) * 1000)
     cpu_ms = (process_time() - started_cpu_s) * 1000
     p50, p99 = np.quantile(times_ms[WARM_UPS:], (0.5, 0.99)).tolist()
-    return {"frame_p50_ms": p50, "frame_p99_ms": p99, "frame_cpu_ms": cpu_ms / FRAMES}
+    return FrameTimes(p50, p99, cpu_ms / FRAMES)

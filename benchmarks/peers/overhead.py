@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -35,9 +35,11 @@ from benchmarks.studies.commands.hotpath import ONE, by_kernel
 from benchmarks.studies.dated import as_table, write_dated
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser, run_command
+from core.codec import from_json, to_json
 from core.errors import InputError
-from core.files import write_json
+from core.files import read_json, write_json
 from core.geometry.frame import Bytes, Relative
+from core.stats import Floats
 from core.timing import interleave
 from inference.backends import open_backend
 from inference.frame.processor import FrameResult
@@ -49,10 +51,35 @@ ROOT = HERE.parents[1]
 WARM_UPS = 20
 ARCH = "yolov8n-cls.yaml"
 VIEWS: Mapping[str, Mapping[str, Relative]] = {"the frame": ONE, "one zone": EGO}
-COLUMNS = {
-    "wall_ms": "overhead, wall ms", "cpu_ms": "processor ms", "cpu_p10_ms": "its p10",
-    "frame_ms": "whole frame, wall ms", "of_theirs": "overhead of theirs", "of_their_frame": "of their whole frame",
-}  # fmt: skip
+COLUMNS = (
+    "sees", "tool", "overhead, wall ms", "processor ms", "its p10", "whole frame, wall ms", "overhead of theirs",
+    "of their whole frame",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Medians of a tool in milliseconds; what is not known of the program itself is None."""
+
+    view: str
+    tool: str
+    wall_ms: float
+    cpu_ms: float | None
+    cpu_p10_ms: float | None
+    """Of the frames whose caches no neighbor emptied."""
+    frame_ms: float
+
+
+@dataclass(frozen=True)
+class Overheads:
+    """All rows of a measurement."""
+
+    video: str
+    frames: int
+    size_px: int
+    ultralytics: str
+    """Its version."""
+    rows: tuple[Overhead, ...]
 
 
 class Clock:
@@ -132,55 +159,54 @@ def theirs(folder: Path, view: str, size_px: int) -> Tool:
     return Tool("ultralytics", view, predict, network)
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> Overheads:
     """Run all in turns; return the medians. Runs in the environment that has Ultralytics."""
     cv2.setNumThreads(1)
-    frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in frames_of(options.video, options.frames)]
-    bundle = open_bundle(options.bundle)
+    frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in frames_of(args.video, args.frames)]
+    bundle = open_bundle(args.bundle)
     kernel, size_px = bundle.geometry.kernel, bundle.geometry.size_px
     tools = [ours(bundle, view, k) for view in VIEWS for k in sorted({kernel, "linear"})]
     with tempfile.TemporaryDirectory() as folder:
         tools += [theirs(Path(folder) / str(i), view, size_px) for i, view in enumerate(VIEWS)]
         turns = interleave([partial(tool.time, cycle(frames)) for tool in tools])
-        taken = list(islice(turns, WARM_UPS, WARM_UPS + options.rounds * len(frames)))
+        taken = list(islice(turns, WARM_UPS, WARM_UPS + args.rounds * len(frames)))
     import ultralytics
 
-    facts = {"frames": len(taken), "size_px": size_px, "video": Path(options.video).name}
-    rows: list[dict[str, Any]] = [
-        {"tool": tool.name, "view": tool.view, **describe(np.array(times))}
-        for tool, times in zip(tools, zip(*taken, strict=True), strict=True)
-    ]
-    for row in rows:
-        peer = next(r for r in rows if r["view"] == row["view"] and r["tool"] == "ultralytics")
-        row["of_theirs"] = row["wall_ms"] / peer["wall_ms"]
-        row["of_their_frame"] = row["wall_ms"] / peer["frame_ms"]
-    return {**facts, "ultralytics": ultralytics.__version__, "rows": rows}
+    rows = [describe(tool, np.array(times)) for tool, times in zip(tools, zip(*taken, strict=True), strict=True)]
+    return Overheads(Path(args.video).name, len(taken), size_px, ultralytics.__version__, tuple(rows))
 
 
-def drive(options: argparse.Namespace) -> list[dict[str, Any]]:
+def describe(tool: Tool, times: Floats) -> Overhead:
+    """Return the medians of float64 (frames, 3): overhead in wall and processor ms, the whole frame in wall ms."""
+    wall, cpu, frame = np.median(times, axis=0).tolist()
+    return Overhead(tool.view, tool.name, wall, cpu, float(np.percentile(times[:, 1], 10)), frame)
+
+
+def run_program(args: argparse.Namespace) -> list[Overhead]:
     """Run the runner itself on the scaled video; return a row a view, of the stages that its decisions name."""
-    rows: list[dict[str, Any]] = []
+    rows = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         writer = cv2.VideoWriter(str(folder / "road.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 30, SIZE_PX)
-        for frame in frames_of(options.video, options.frames):
+        for frame in frames_of(args.video, args.frames):
             writer.write(cv2.resize(frame, SIZE_PX, interpolation=cv2.INTER_AREA))
         writer.release()
         for view, zones in VIEWS.items():
             write_json(folder / "camera.json", {"zones": zones})
             command = [
-                sys.executable, "-m", "inference", "run", str(options.bundle), "--source", str(folder / "road.mp4"),
+                sys.executable, "-m", "inference", "run", str(args.bundle), "--source", str(folder / "road.mp4"),
                 "--camera", str(folder / "camera.json"), "--backend", "ort", "--threads", "1", "--no-overlay",
             ]  # fmt: skip
             stages = []
-            for turn in range(options.rounds):
+            for turn in range(args.rounds):
                 out = folder / f"{view} {turn}"
                 call([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
                 lines = (out / "decisions.jsonl").read_text().splitlines()
                 stages += [json.loads(line)["stages_ms"] for line in lines[WARM_UPS:]]
-            beside = float(np.median([stage["pre"] + stage["rest"] for stage in stages]))
-            frame_ms = float(np.median([stage["pre"] + stage["rest"] + stage["infer"] for stage in stages]))
-            rows.append({"tool": "ours, inference run", "view": view, "wall_ms": beside, "frame_ms": frame_ms})
+            beside = np.array([stage["pre"] + stage["rest"] for stage in stages])
+            whole = beside + [stage["infer"] for stage in stages]
+            medians = float(np.median(beside)), None, None, float(np.median(whole))
+            rows.append(Overhead(view, "ours, inference run", *medians))
     return rows
 
 
@@ -190,26 +216,23 @@ def call(command: list[str], **named: Any) -> None:
         raise InputError("the measurement failed: what it said stands above")
 
 
-def describe(times: NDArray[np.float64]) -> dict[str, float]:
-    """Return the medians of float64 (frames, 3): overhead in wall and processor ms, the whole frame in wall ms."""
-    wall, cpu, frame = np.median(times, axis=0).tolist()
-    fast = float(np.percentile(times[:, 1], 10))  # the frames whose caches no neighbour emptied
-    return {"wall_ms": wall, "cpu_ms": cpu, "cpu_p10_ms": fast, "frame_ms": frame}
-
-
-def report(options: argparse.Namespace, result: dict[str, Any]) -> None:
+def report(folder: Path, found: Overheads) -> None:
     """Print the table; write it with the machine."""
-    machine = describe_machine()
-    figures = [[f"{row[name]:.3f}" if name in row else "-" for name in COLUMNS] for row in result["rows"]]
-    rows = [[row["view"], row["tool"], *cells] for row, cells in zip(result["rows"], figures, strict=True)]
+    machine, peers = describe_machine(), {row.view: row for row in found.rows if row.tool == "ultralytics"}
+    cells = []
+    for row in found.rows:
+        peer = peers.get(row.view)
+        ratios = (row.wall_ms / peer.wall_ms, row.wall_ms / peer.frame_ms) if peer else (None, None)
+        figures = (row.wall_ms, row.cpu_ms, row.cpu_p10_ms, row.frame_ms, *ratios)
+        cells.append([row.view, row.tool, *("-" if value is None else f"{value:.3f}" for value in figures)])
     lines = [
-        f"{result['frames']} frames of {result['video']} at 1280x720, {result['size_px']} px, in turns; medians."
+        f"{found.frames} frames of {found.video} at 1280x720, {found.size_px} px, in turns; medians."
         f" {machine.cpu}, {machine.cores} cores, load {machine.load_average[0]}.",
         "",
-        *as_table(["sees", "tool", *COLUMNS.values()], rows),
+        *as_table(COLUMNS, cells),
     ]
-    title = f"Overhead beside Ultralytics {result['ultralytics']}"
-    write_dated(options.out, "overhead", {"machine": machine, **result}, title, lines)
+    body = {"machine": machine, **to_json(found)}
+    write_dated(folder, "overhead", body, f"Overhead beside Ultralytics {found.ultralytics}", lines)
 
 
 def main() -> None:
@@ -221,9 +244,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.inside:
-        write_json(options.inside, measure(options))
+    args = parser.parse_args()
+    if args.inside:
+        write_json(args.inside, to_json(measure(args)))
         return
     from benchmarks.peers.__main__ import make_environment
 
@@ -232,9 +255,8 @@ def main() -> None:
         command = [str(python), "-m", "benchmarks.peers.overhead", *sys.argv[1:], "--inside", str(result)]
         quiet = {"YOLO_CONFIG_DIR": folder, "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         call(command, stdout=sys.stderr, env=os.environ | quiet)
-        found = json.loads(result.read_text())
-        found["rows"] += drive(options)
-        report(options, found)
+        found = from_json(Overheads, read_json(result), str(result))
+        report(args.out, replace(found, rows=(*found.rows, *run_program(args))))
 
 
 if __name__ == "__main__":

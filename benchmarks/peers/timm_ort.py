@@ -1,12 +1,11 @@
-"""timm with torchvision's loader, and ONNX Runtime after it: the usual hand-made road.
+"""timm with torchvision's loader, and ONNX Runtime after it: the usual hand-made pipeline.
 
-Usage: python -m benchmarks.peers.timm_ort JOB.json; writes the row of the table to the job's `result`.
+Usage: python -m benchmarks.peers.timm_ort JOB.json; writes the row of the table into the job's folder.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -17,60 +16,57 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from benchmarks.peers.job import compare_files, run, time_frames, time_training
+from benchmarks.peers.job import Job, PeerRow, compare_files, run, time_frames, time_training
+from core.bundle.contract import Probs
+from core.geometry.frame import Bytes
 
 ARCH, BATCH, RATE = "resnet18", 64, 1e-3
 
 
-def main(job: dict[str, Any]) -> dict[str, Any]:
+def main(job: Job) -> PeerRow:
     """Train from scratch, export, and classify the test pictures with torch and with ONNX Runtime."""
-    torch.manual_seed(job["seed"])
-    data, size, file = Path(job["data"]), job["size"], Path(job["out"]) / "model.onnx"
-    network, spent = time_training(lambda: train(data, size, job["epochs"], job["workers"]))
+    torch.manual_seed(job.seed)
+    data, file = Path(job.data), Path(job.out) / "model.onnx"
+    network, spent = time_training(lambda: train(data, job))
     network.eval()
-    torch.onnx.export(network, (torch.zeros(1, 3, size, size),), str(file), input_names=["x"], dynamo=True)
+    torch.onnx.export(network, (torch.zeros(1, 3, job.size, job.size),), str(file), input_names=["x"], dynamo=True)
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    transform = create_transform(size, is_training=False, crop_pct=1.0)
+    transform = create_transform(job.size, is_training=False, crop_pct=1.0)
     test = ImageFolder(str(data / "test"), transform)
     inputs = [test[i][0][None] for i in range(len(test))]
     with torch.inference_mode():
         trained = np.concatenate([network(x).softmax(1).numpy() for x in inputs])
-    exported = np.concatenate([say(session, x) for x in inputs])
-    x0, y0, x1, y1 = job["rect"]
+    exported = np.concatenate([classify(session, x) for x in inputs])
+    x0, y0, x1, y1 = job.rect
 
-    def answer(frame_bgr: Any) -> Any:
+    def answer(frame_bgr: Bytes) -> Probs:
         picture = Image.fromarray(np.ascontiguousarray(frame_bgr[y0:y1, x0:x1, ::-1]))
-        return say(session, transform(picture)[None])
+        return classify(session, transform(picture)[None])
 
-    return {
-        "network": ARCH,
-        "epochs": job["epochs"],
-        **spent,
-        "images_per_s": job["epochs"] * len(ImageFolder(str(data / "train"))) / spent["train_seconds"],
-        **compare_files(np.array(test.targets), trained, exported),
-        **time_frames(job, answer),
-    }
+    images = job.epochs * len(ImageFolder(str(data / "train")))
+    files = compare_files(np.array(test.targets), trained, exported)
+    return PeerRow(ARCH, job.epochs, images, spent, files, time_frames(job, answer))
 
 
-def train(data: Path, size: int, epochs: int, workers: int) -> Any:
+def train(data: Path, job: Job) -> torch.nn.Module:
     """Train with timm's own augmentation, AdamW and a cosine; return the network that was best on val."""
-    folder = ImageFolder(str(data / "train"), create_transform(size, is_training=True, auto_augment=None))
-    held = ImageFolder(str(data / "val"), create_transform(size, is_training=False, crop_pct=1.0))
+    folder = ImageFolder(str(data / "train"), create_transform(job.size, is_training=True, auto_augment=None))
+    held = ImageFolder(str(data / "val"), create_transform(job.size, is_training=False, crop_pct=1.0))
     loader = DataLoader(
-        folder, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        folder, BATCH, shuffle=True, drop_last=True, num_workers=job.workers, persistent_workers=job.workers > 0
     )
     network = timm.create_model(ARCH, pretrained=False, num_classes=len(folder.classes))
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
     best, weights = -1.0, network.state_dict()
-    for done in range(epochs):
+    for done in range(job.epochs):
         network.train()
         for step, (x, y) in enumerate(loader):
-            part = (done + step / len(loader)) / epochs
-            optimiser.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * float(np.cos(np.pi * part)))
+            part = (done + step / len(loader)) / job.epochs
+            optimizer.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * float(np.cos(np.pi * part)))
             loss = torch.nn.functional.cross_entropy(network(x), y, label_smoothing=0.1)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(loss)
-            optimiser.step()
+            optimizer.step()
         accuracy = score(network, held)
         if accuracy > best:
             best, weights = accuracy, {k: v.clone() for k, v in network.state_dict().items()}
@@ -78,18 +74,18 @@ def train(data: Path, size: int, epochs: int, workers: int) -> Any:
     return network
 
 
-def score(network: Any, held: Any) -> float:
+def score(network: torch.nn.Module, held: ImageFolder) -> float:
     """Return the accuracy on a split."""
     network.eval()
     with torch.inference_mode():
         return float(np.mean([(network(x).argmax(1) == y).float().mean() for x, y in DataLoader(held, BATCH)]))
 
 
-def say(session: Any, inputs: Any) -> Any:
+def classify(session: ort.InferenceSession, inputs: torch.Tensor) -> Probs:
     """Return the probabilities of a batch by the exported file, (n, classes)."""
     logits = session.run(None, {"x": inputs.numpy()})[0]
     parts = np.exp(logits - logits.max(1, keepdims=True))
-    return parts / parts.sum(1, keepdims=True)
+    return np.asarray(parts / parts.sum(1, keepdims=True), np.float32)
 
 
 if __name__ == "__main__":
