@@ -300,9 +300,11 @@ class EngineRow:
     """An engine beside a bundle, as its manifest says."""
 
     arch: str
-    measured: bool
+    engine: str
+    """Its file name."""
+    measured: bool = False
     precision: str = ""
-    runtime: str = ""
+    runtime: str = "tensorrt"
     version: str = ""
     target: str = ""
     state: str = "built"
@@ -310,6 +312,11 @@ class EngineRow:
     engine_bytes: int | None = None
     build_seconds: float | None = None
     onnx_sha256: str = ""
+
+    @property
+    def backend(self) -> str:
+        """The backend that opens it."""
+        return "trt" if self.runtime.startswith("tensorrt") else self.runtime
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ def from_json(kind: type[T], body: Any, where: str) -> T:
     return value
 
 
+def known_keys(kind: Any, body: Any) -> Any:
+    """Return the keys of an object that are fields of the dataclass `kind`: a file may hold more than is read."""
+    return {name: body[name] for name in _hints(kind) if name in body} if isinstance(body, dict) else body
+
+
 def schema_of(kind: Any) -> dict[str, Any]:
     """Return the JSON Schema of what `from_json` reads as `kind`."""
     if kind is object:

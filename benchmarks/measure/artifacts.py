@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure.candidates import read_manifests
-from benchmarks.results import Artifacts, CandidateResult, EngineRow, ParityResult
+from benchmarks.measure.candidates import read_engines
+from benchmarks.results import Artifacts, CandidateResult, ParityResult
 from core.bundle.contract import HINT, Bundle
-from core.codec import from_json
+from core.codec import from_json, known_keys
 from core.errors import InputError
 from core.files import read_object
 
@@ -25,9 +25,9 @@ def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[Candidate
     reports = {arch: read_precision_report(bundle) for arch, bundle in bundles.items()}
     files = {(row.arch, row.opened["file"]) for row in measured}
     engines = [
-        _read(EngineRow, {**facts, "arch": arch, "measured": (arch, name) in files}, bundle.path / "engines" / name)
+        replace(engine, measured=(arch, engine.engine) in files)
         for arch, bundle in bundles.items()
-        for name, facts in read_manifests(bundle.path)
+        for engine in read_engines(arch, bundle)
     ]
     return Artifacts(
         {arch: curves for arch, curves in learning.items() if curves},
@@ -54,13 +54,7 @@ def read_precision_report(bundle: Bundle) -> tuple[ParityResult, ...]:
     rows = read_object(file, HINT).get("rungs")
     if not isinstance(rows, list):
         raise InputError(f"{file} holds no rungs: {HINT}")
-    return tuple(_read(ParityResult, row, file) for row in rows)
-
-
-def _read(kind: Any, body: Any, file: Path) -> Any:
-    """Read the keys that the report shows; the file has more. Raises InputError naming the file and the key."""
-    known = {name: body[name] for name in kind.__dataclass_fields__ if name in body} if isinstance(body, dict) else body
-    return from_json(kind, known, str(file))
+    return tuple(from_json(ParityResult, known_keys(ParityResult, row), str(file)) for row in rows)
 
 
 def _number(text: str | None) -> float | None:

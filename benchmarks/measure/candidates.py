@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from benchmarks.results import CandidateKey, Unmeasured
+from benchmarks.results import CandidateKey, EngineRow, Unmeasured
 from core.bundle.contract import PRECISIONS, Bundle, open_bundle
 from core.bundle.engine_manifest import FOLDER
+from core.codec import from_json, known_keys
 from core.data.run_dir import Run
 from core.errors import InputError
 from core.files import read_json
@@ -79,10 +78,10 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
     """Return the engines of the bundles that cannot run here, and the backends that are not here."""
     absent = {name: backends.availability(name) for name in backends.names() if name not in {*measured, "null"}}
     rows = [
-        Unmeasured(arch, str(facts.get("precision")), _backend_of(facts), _why(facts, absent))
+        Unmeasured(arch, engine.precision, engine.backend, _why(engine, absent))
         for arch, bundle in bundles.items()
-        for _, facts in read_manifests(bundle.path)
-        if _backend_of(facts) not in measured
+        for engine in read_engines(arch, bundle)
+        if engine.backend not in measured
     ]
     engines = {row.backend for row in rows}
     return rows + [
@@ -92,19 +91,15 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
     ]
 
 
-def read_manifests(bundle: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (file name of the engine, its manifest as JSON) of the engines of a bundle folder, by file name."""
-    files = sorted((bundle / FOLDER).glob("*.json"))
-    return [(file.stem, read_json(file, "build the engine again")) for file in files]
+def read_engines(arch: str, bundle: Bundle) -> list[EngineRow]:
+    """Return the engines of a bundle as their manifests say, by file name, whether or not they fit this device."""
+    files = sorted((bundle.path / FOLDER).glob("*.json"))
+    bodies = [(file, known_keys(EngineRow, read_json(file, "build the engine again"))) for file in files]
+    return [from_json(EngineRow, {**body, "arch": arch, "engine": file.stem}, str(file)) for file, body in bodies]
 
 
-def _backend_of(manifest: dict[str, Any]) -> str:
-    runtime = str(manifest.get("runtime", "trt"))
-    return "trt" if runtime.startswith("tensorrt") else runtime
-
-
-def _why(manifest: dict[str, Any], absent: dict[str, backends.Availability]) -> str:
-    built = f"its engine is {manifest.get('state')} by {manifest.get('runtime')} {manifest.get('version')}"
-    found = absent.get(_backend_of(manifest))
+def _why(engine: EngineRow, absent: Mapping[str, backends.Availability]) -> str:
+    found = absent.get(engine.backend)
     reason = found.reason if found and found.reason else "it was not asked for"
-    return f"{built} for {manifest.get('target')}; {reason}"
+    built = f"its engine is {engine.state} by {engine.runtime} {engine.version}"
+    return f"{built} for {engine.target}; {reason}"

@@ -85,11 +85,11 @@ def test_every_precision_and_backend_that_can_run_is_a_candidate(run_folder):
 def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder):
     bundle = run_folder / "tiny_a" / "bundle"
     (bundle / "engines").mkdir()
-    facts = {"runtime": "tensorrt_rtx", "precision": "int8", "target": "sm86", "state": "built"}
+    facts = {"runtime": "tensorrt_rtx", "version": "1.7", "precision": "int8", "target": "sm86", "state": "built"}
     write_json(bundle / "engines" / "int8.tensorrt_rtx.sm86.engine.json", facts)
     rows = list_unmeasured(open_bundles(open_run(run_folder)), ["ort"])
     assert [(r.arch, r.precision, r.reason.split(";")[0]) for r in rows if r.backend == "trt"] == [
-        ("tiny_a", "int8", "its engine is built by tensorrt_rtx None for sm86")
+        ("tiny_a", "int8", "its engine is built by tensorrt_rtx 1.7 for sm86")
     ]
     assert "trt" not in {row.backend for row in list_unmeasured(open_bundles(open_run(run_folder)), ["ort", "trt"])}
 

@@ -67,7 +67,9 @@ def rich(device):
     """The report of the tiny run with every part that a large run has: curves, engines, corruptions, ages, seeds."""
     names = [row.name for row in device.results.candidates]
     flips = ParityResult("int8", "test", 54, 0.1, 0.05, 0.98, 0.8, LossInterval(0.0, -0.01, 0.01), (1,))
-    engine = EngineRow("tiny_a", False, "int8", "tensorrt_rtx", "1.7", "sm86", "built", None, 9_000_000, 1.5, "ab" * 32)
+    engine = EngineRow(
+        "tiny_a", "int8.engine", False, "int8", "tensorrt_rtx", "1.7", "sm86", "built", None, 9_000_000, 1.5, "ab" * 32
+    )
     curves = {"epoch": (1.0, 2.0), "val_accuracy": (0.5, 0.8), "train_loss": (1.0, None), "rate": (1.0, 0.0)}
     robustness = Robustness(
         "ort", 54, (1, 5), 0.9, Interval(0.8, 0.95), 0.6, "car", 0.4, {"fog": (0.9, 0.5), "glare": (0.8, 0.2)},
