@@ -42,8 +42,9 @@ def runtime(request, monkeypatch, bundle):
     return module
 
 
-def test_ort_cuda_replays_one_graph_for_each_batch_size(bundle, provider):
-    with open_backend("ort_cuda", bundle, "fp32", batch=5) as backend:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_ort_cuda_replays_one_graph_for_each_batch_size(bundle, provider, precision):
+    with open_backend("ort_cuda", bundle, precision, batch=5) as backend:
         assert backend.batch_sizes == (1, 2, 4, 5)
         assert provider.replays == 0
         for n in (1, 2, 3, 5, 1):
