@@ -220,8 +220,8 @@ class TrtBackend(Backend):
         """Run the first `n` rows; return a view, float32 (n, classes)."""
         self._frames.upload(n, self._stream)
         batch = self._batch_of[n]
-        if graph := self._graphs.get(batch):
-            cuda_device.call("cudaGraphLaunch", graph, self._stream)
+        if batch in self._graphs:
+            cuda_device.call("cudaGraphLaunch", self._graphs[batch], self._stream)
         else:
             self._enqueue(self._contexts[batch])
         self._probs.download(n, self._stream)
