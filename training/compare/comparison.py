@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from core.data.run_dir import folder_name
-from core.errors import CheckError
+from core.data.pack import open_pack
+from core.data.run_dir import folder_name, open_run
+from core.errors import CheckError, InputError
 from core.files import read_json
 from training.compare.variants import Variant
 
@@ -47,7 +48,50 @@ class Trial:
         return all((self.run / folder_name(arch) / "metrics.json").is_file() for arch in archs)
 
 
-def carry_out(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: variants of a recipe on one pack, each trained with every seed."""
+
+    variants: tuple[Variant, ...]
+    archs: tuple[str, ...]
+    pack: Path
+    out: Path
+    seeds: int = 5
+    epochs: int | None = None
+    """The epochs of every variant that does not set its own."""
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"--seeds is {self.seeds}: give 1 or more")
+
+    def trials(self) -> list[Trial]:
+        """Return the trials, seed by seed, so that a comparison cut short holds whole seeds.
+
+        All take precision and memory format from one run: the first that has them for every network, or the first.
+        """
+        runs = [self.out / v.folder / f"seed{seed}" for seed in range(self.seeds) for v in self.variants]
+        modes_from = next((run for run in runs if self._has_modes(run)), runs[0])
+        pairs = [(seed, variant) for seed in range(self.seeds) for variant in self.variants]
+        return [
+            self._trial(variant, seed, run, modes_from if run != modes_from else None)
+            for (seed, variant), run in zip(pairs, runs, strict=True)
+        ]
+
+    def _trial(self, variant: Variant, seed: int, run: Path, modes_from: Path | None) -> Trial:
+        pack = str(open_pack(self.pack).path.resolve())
+        threads = ("--threads", str(self.threads)) if self.threads else ()
+        modes = ("--mode-from", str(modes_from)) if modes_from else ()
+        command = (sys.executable, "-m", "training", "train", pack, "--out", str(run), "--resume", "--json",
+                   "--seed", str(seed), "--models", *self.archs,
+                   *variant.flags(self.epochs), *threads, *modes)  # fmt: skip
+        return Trial(variant, seed, run, command, modes_from)
+
+    def _has_modes(self, run: Path) -> bool:
+        return (run / "run.json").is_file() and set(self.archs) <= set(open_run(run).facts.get("modes", {}))
+
+
+def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     """Train what is not finished, `jobs` processes at a time; what a kill left is gone on with.
 
     A trial that takes its precision and memory format from another waits for that one's run.json, so that no clock's

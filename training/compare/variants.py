@@ -76,7 +76,7 @@ def parse(text: str) -> Variant:
     return variant
 
 
-def one_change(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
+def ablations(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
     """Return `start`, then `start` with each single change by which `end` differs from it for one of these networks."""
     first, last = recipes.named(start), recipes.named(end)
     before, after = first.as_json(), last.as_json()

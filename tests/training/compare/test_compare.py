@@ -16,29 +16,29 @@ from tests.export.runs import write_pack
 from training import recipes
 from training.commands.compare import main
 from training.commands.train import OURS
-from training.compare.comparison import Trial, carry_out, interval, summarize
+from training.compare.comparison import Trial, interval, run_trials, summarize
 from training.compare.page import difference
-from training.compare.variants import CHANGES, Variant, one_change, parse
+from training.compare.variants import CHANGES, Variant, ablations, parse
 from training.recipe import Recipe
 
 ARCH = "squeezenet_inspired"
 
 
-def test_every_field_of_a_recipe_belongs_to_one_change():
+def test_every_field_of_a_recipe_belongs_to_ablations():
     grouped = [name for names in CHANGES.values() for name in names]
     assert sorted(grouped) == sorted({f.name for f in fields(Recipe)} - {"name", "epochs"})
 
 
 @pytest.mark.parametrize(("start", "end"), [("before", "after"), ("edge", "after")])
 def test_all_changes_together_lead_from_one_recipe_to_the_other(start, end):
-    changes = {name: text for variant in one_change(start, end, OURS) for name, text in variant.fields}
+    changes = {name: text for variant in ablations(start, end, OURS) for name, text in variant.fields}
     arrived = recipes.named(start).with_overrides(changes).as_json()
     wanted = recipes.named(end).as_json()
     assert arrived | {"name": 0, "epochs": 0} == wanted | {"name": 0, "epochs": 0}
 
 
-def test_each_variant_of_an_ablation_differs_by_one_change():
-    first, *others = one_change("before", "after", OURS)
+def test_each_variant_of_an_ablation_differs_by_ablations():
+    first, *others = ablations("before", "after", OURS)
     assert first.resolve() == recipes.named("before")
     for variant in others:
         changed = {name for name, _ in variant.fields}
@@ -48,7 +48,7 @@ def test_each_variant_of_an_ablation_differs_by_one_change():
 
 @pytest.mark.parametrize(("archs", "is_one"), [([ARCH], False), ([ARCH, "mobilenet_inspired"], True)])
 def test_a_dropout_that_no_compared_network_has_is_no_change(archs, is_one):
-    assert any("dropout" in variant.name for variant in one_change("before", "after", archs)) is is_one
+    assert any("dropout" in variant.name for variant in ablations("before", "after", archs)) is is_one
 
 
 def test_a_variant_is_a_recipe_with_fields_set():
@@ -58,7 +58,7 @@ def test_a_variant_is_a_recipe_with_fields_set():
 
 
 def test_folders_of_different_variants_differ():
-    variants = [*one_change("before", "after", OURS), parse("edge:batch=16"), parse("edge")]
+    variants = [*ablations("before", "after", OURS), parse("edge:batch=16"), parse("edge")]
     names = [variant.folder for variant in variants]
     assert len(set(names)) == len(names)
     assert not any(set(name) & set(" :=,/") for name in names)
@@ -125,15 +125,15 @@ FINISH = "(r/'a').mkdir(exist_ok=True); (r/'run.json').touch(); (r/'a'/'metrics.
 def test_what_is_finished_is_not_trained_again(tmp_path):
     count = "(r/'count').open('a').write('x'); "
     trials = [trial(tmp_path, name, count + FINISH) for name in ("p", "q", "r")]
-    carry_out(trials, ["a"], 2)
-    carry_out(trials, ["a"], 2)
+    run_trials(trials, ["a"], 2)
+    run_trials(trials, ["a"], 2)
     assert [(t.run / "count").read_text() for t in trials] == ["x"] * 3
 
 
 def test_a_trial_that_fails_is_named_with_its_log(tmp_path):
     trials = [trial(tmp_path, "p", FINISH), trial(tmp_path, "q", "raise SystemExit('out of paper')")]
     with pytest.raises(CheckError, match=r"q\.log says why"):
-        carry_out(trials, ["a"], 1)
+        run_trials(trials, ["a"], 1)
     assert "out of paper" in (tmp_path / "q.log").read_text()
 
 
@@ -145,7 +145,7 @@ def test_what_is_told_to_end_ends_its_trials_too(tmp_path):
     )
     command = (sys.executable, "-S", "-c", script, str(tmp_path / "told"))
     with pytest.raises(SystemExit) as ended:
-        carry_out([Trial(Variant("edge", "edge"), 0, tmp_path / "run", command)], ["a"], 1)
+        run_trials([Trial(Variant("edge", "edge"), 0, tmp_path / "run", command)], ["a"], 1)
     assert ended.value.code == 128 + signal.SIGTERM
     assert (tmp_path / "told").exists()
 
@@ -205,7 +205,7 @@ def test_a_new_variant_takes_the_modes_of_the_runs_that_are_there(folder, tmp_pa
 def test_a_trial_waits_for_the_run_whose_modes_it_takes(tmp_path):
     first = trial(tmp_path, "p", "import time; time.sleep(1); " + FINISH)
     other = trial(tmp_path, "q", f"assert pathlib.Path({str(first.run / 'run.json')!r}).exists(); " + FINISH)
-    carry_out([replace(other, modes_from=first.run), first], ["a"], 2)
+    run_trials([replace(other, modes_from=first.run), first], ["a"], 2)
     assert other.finished(["a"])
 
 
