@@ -70,13 +70,15 @@ def _libraries() -> list[Row]:
 def _backends() -> list[Row]:
     from inference import backends
 
+    # the packages that the backends name are not made for a Jetson
+    on_jetson = {"trt": "sudo apt install nvidia-jetpack", "ort_cuda": ORT} if JETSON.exists() else {}
     rows = []
     for name in backends.names():
         availability = backends.availability(name)
         found = availability.version if availability.available else availability.reason
         if not availability.available and availability.version:
             found = f"{availability.version}, but {availability.reason}"
-        hint = "sudo apt install nvidia-jetpack" if name == "trt" and JETSON.exists() else availability.hint
+        hint = on_jetson.get(name, availability.hint)
         rows.append(_row(f"backend {name}", availability.available, found, hint))
     return rows
 

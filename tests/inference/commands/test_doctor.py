@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from core.errors import DeviceError, InputError
-from inference import cuda_device
+from inference import backends, cuda_device
 from inference.capture import v4l2
 from inference.commands import doctor
 
@@ -111,3 +111,15 @@ def test_a_card_that_answers_with_an_error_is_a_row_of_the_table(monkeypatch):
 
     monkeypatch.setattr(cuda_device, "device", failing)
     assert not doctor._cuda_device()["available"]
+
+
+def test_on_a_jetson_no_hint_names_a_package_that_is_not_made_for_it(monkeypatch, tmp_path):
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36 (release), REVISION: 4.3")
+    monkeypatch.setattr(doctor, "JETSON", release)
+    missing = backends.Availability(False, "", "it is not installed", "pip install it")
+    monkeypatch.setattr(backends, "availability", lambda name: missing)
+    hints = {row["part"]: row["hint"] for row in doctor.examine() if row["part"].startswith("backend")}
+    assert hints["backend trt"] == "sudo apt install nvidia-jetpack"
+    assert hints["backend ort_cuda"] == doctor.ORT
+    assert hints["backend ort"] == "pip install it"
