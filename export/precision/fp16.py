@@ -6,12 +6,13 @@ Input and output stay as they are (uint8 in, float32 out): a caller sees no diff
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph.nodes import Graph, copied, drop_unread, replace_nodes
+from export.graph.nodes import Graph, drop_unread, replace_nodes
 
 HIGHEST = 65504.0
 """The largest finite fp16 number."""
@@ -48,7 +49,7 @@ def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
 
 def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
     """Return the fp16 graph. keep_float: names of nodes that stay in fp32, by the range check."""
-    converted = copied(model)
+    converted = deepcopy(model)
     graph = Graph(converted)
     halved = _halved(graph, frozenset(keep_float))
     half_nodes = {node.name for node in halved}

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import nn
 
 from core.bundle.contract import INPUT, Bundle
 from core.errors import CheckError
-from export.graph.nodes import Graph, attribute, copied, drop_unread, replace_nodes
+from export.graph.nodes import Graph, attribute, drop_unread, replace_nodes
 
 OPSET = 18
 """The lowest runtime we support is JetPack 6's TensorRT 10.3, whose parser knows opsets 9 to 20; torch writes 18."""
@@ -124,7 +125,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Nodes are numbered.
     """
-    cleaned = copied(model)
+    cleaned = deepcopy(model)
     cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
     cleaned.ir_version = IR_VERSION
     graph = cleaned.graph

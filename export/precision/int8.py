@@ -8,6 +8,7 @@ temperature and softmax stay in float.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,6 @@ from export.graph.nodes import (
     WEIGHTED,
     Graph,
     attribute,
-    copied,
     drop_unread,
     output_axis,
     per_channel,
@@ -78,17 +78,27 @@ def _arity(node: onnx.NodeProto) -> int:
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
     """Join the tensors on both sides of every SAME_RANGE node. Sorted, so that the graph's bytes are the same."""
-    group_of = {name: {name} for name in tensors}
-    for node in graph.nodes:
-        if node.op_type in SAME_RANGE:
-            joined = set().union(*(group_of[t] for t in [*graph.activations(node), *node.output] if t in tensors))
-            group_of |= dict.fromkeys(joined, joined)
-    return tuple(sorted({frozenset(group) for group in group_of.values()}, key=sorted))
+    sides = [
+        tensors.intersection([*graph.activations(node), *node.output])
+        for node in graph.nodes
+        if node.op_type in SAME_RANGE
+    ]
+    joined = _join([*({name} for name in tensors), *sides])
+    return tuple(sorted(map(frozenset, joined), key=sorted))
+
+
+def _join(sets: Iterable[set[str]]) -> list[set[str]]:
+    """Merge the sets that have a member in common; empty ones go."""
+    joined: list[set[str]] = []
+    for names in filter(None, sets):
+        apart = [other for other in joined if not other & names]
+        joined = [*apart, names.union(*(other for other in joined if other & names))]
+    return joined
 
 
 def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
     """Return TensorRT's form. amax: the largest magnitude to represent, per tensor of the plan."""
-    quantised = copied(model)
+    quantised = deepcopy(model)
     scales = {
         name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
     }
@@ -160,7 +170,7 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
     The scales stay, so the numbers do, but where int8 would have clipped. One exception: below an upper bound (ReLU6)
     the scale shrinks to reach the bound at 255, for only then does the runtime fold the bound into the convolution.
     """
-    derived = copied(model)
+    derived = deepcopy(model)
     graph = Graph(derived)
     bounds = _bounds(graph)
     values = {item.name: item for item in derived.graph.initializer}
@@ -233,17 +243,15 @@ def _one_zero_per_scale(
 ) -> dict[str, tuple[float, float]]:
     """Widen the bounds of tensors on both sides of a SAME_RANGE node to one, so that they keep one zero point."""
     shared = {node.output[0]: bounds[node.output[0]] for node in quantisers}
-    pairs = []
+    sides = []
     for node in graph.nodes:
         if node.op_type in SAME_RANGE:
             made = [reader.output[0] for name in node.output for reader in graph.consumers[name]]
             read = [graph.producer[name].input[0] for name in node.input if name in graph.producer]
-            pairs.append([name for name in {*made, *read} if name in shared])
-    for _ in range(len(pairs)):  # each pass carries a bound one node further
-        for names in pairs:
-            if names:
-                widest = (min(shared[n][0] for n in names), max(shared[n][1] for n in names))
-                shared |= dict.fromkeys(names, widest)
+            sides.append({*made, *read} & shared.keys())
+    for names in _join(sides):
+        widest = (min(shared[name][0] for name in names), max(shared[name][1] for name in names))
+        shared |= dict.fromkeys(names, widest)
     return shared
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ from core.bundle.contract import INPUT
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 from core.stats import pick_balanced
-from export.graph.nodes import copied
 from export.verify.parity import batches, cpu_session
 
 ROWS = 500
@@ -92,7 +92,7 @@ class Observer:
 
     def __init__(self, model: onnx.ModelProto, tensors: Iterable[str]) -> None:
         self.tensors = sorted(tensors)
-        watched = copied(model)
+        watched = deepcopy(model)
         watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self.tensors)
         self._session = cpu_session(watched, exact=True)
 

@@ -6,6 +6,7 @@ ranges of activations in place of the first layer's weights: those are quantized
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from core.geometry.frame import Bytes
-from export.graph.nodes import Graph, attribute, copied, input_axis, output_axis, per_channel
+from export.graph.nodes import Graph, attribute, input_axis, output_axis, per_channel
 from export.quantize.calibration import channel_ranges
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
@@ -72,7 +73,7 @@ def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
 
 def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]) -> tuple[onnx.ModelProto, list[str]]:
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
-    balanced = copied(model)
+    balanced = deepcopy(model)
     found = pairs(balanced)
     if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
         return balanced, []
