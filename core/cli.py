@@ -52,7 +52,7 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
 
     def command() -> int | None:
         arguments = sys.argv[1:]
-        names = names_in(importlib.import_module(package).__path__)
+        names = [name.replace("_", "-") for name in names_in(importlib.import_module(package).__path__)]
         if arguments and arguments[0] in names:
             name = arguments.pop(0)
         elif default is not None and arguments:
@@ -67,7 +67,7 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
         else:
             near = difflib.get_close_matches(arguments[0], names, n=1, cutoff=0.0)
             raise InputError(f"{room} has no command {arguments[0]!r}: did you mean {near[0]}?")
-        code: int | None = importlib.import_module(f"{package}.{name}").main(arguments)
+        code: int | None = importlib.import_module(f"{package}.{name.replace('-', '_')}").main(arguments)
         return code
 
     return run_command(command)

@@ -95,7 +95,7 @@ def load(path: Path) -> Golden:
     """Read golden.npz. Raises InputError when it is missing, damaged, or claims more than LIMIT_BYTES."""
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = _read_arrays(archive)
+            arrays = read_arrays(archive)
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(sum(name.startswith("frame_") for name in arrays) - 1))
         probs = {name.removeprefix("probs_"): arrays.pop(name) for name in list(arrays) if name.startswith("probs_")}
         return Golden(frames=frames, probs=probs, **arrays)
@@ -105,7 +105,8 @@ def load(path: Path) -> Golden:
         raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {HINT}") from None
 
 
-def _read_arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+def read_arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Return the arrays of an .npz file by name. Raises ValueError when they claim more than LIMIT_BYTES."""
     claimed = sum(info.file_size for info in archive.infolist())
     if claimed > LIMIT_BYTES:
         raise ValueError(f"it claims {claimed} bytes, at most {LIMIT_BYTES} are read")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from core.errors import InputError, as_device_error
-from core.geometry.detector_config import DetectorConfig
+from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes, pixels
-from inference import detectors
+from inference import backends, detectors
 from inference.backends import Network
 from inference.detectors import Detections
 from inference.frame.letterbox import Letterbox, to_picture
+
+log = logging.getLogger(__name__)
 
 CANDIDATES = 1000
 """Before overlapping boxes are removed only this many stay: a detector that finds everything must not take seconds."""
@@ -107,3 +110,19 @@ def suppress(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
     else:
         kept = cv2.dnn.NMSBoxesBatched(boxes, scores, found.classes_n.tolist(), 0.0, overlap)
     return sorted(int(row) for row in np.ravel(kept))
+
+
+def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Detector:
+    """Open a detector on the classifier's backend, where that runs detectors, else on ort.
+
+    Raises InputError when the file does not load or its outputs are those of no known detector.
+    """
+    if not hasattr(backends.find(backend), "open_network"):
+        log.info(f"the backend {backend} does not run a detector: it runs on ort")
+        backend = "ort"
+    network = backends.open_network(backend, file.path, threads=file.config.threads or threads)
+    try:
+        return Detector(network, resolve(network, file.config))
+    except BaseException:
+        network.close()
+        raise

@@ -21,7 +21,7 @@ class TrackedRegions(RegionSource):
         self.names = ("tracks",)
         self.most = detector.config.most
         self.persistent = sequence
-        self._detector = detector
+        self.detector = detector
         self._every = detector.config.every if sequence else 1
         self._tracker = Tracker()
         self._frames = 0
@@ -32,7 +32,7 @@ class TrackedRegions(RegionSource):
         if not self.persistent:
             self._tracker.reset()
         if self._frames % self._every == 0:
-            tracks = self._tracker.update(self._detector.detect(picture_bgr), now_ms)
+            tracks = self._tracker.update(self.detector.detect(picture_bgr), now_ms)
         else:
             tracks = self._tracker.carried()
         self._frames += 1
@@ -48,7 +48,7 @@ class TrackedRegions(RegionSource):
 
     def close(self) -> None:
         """Close the detector."""
-        self._detector.close()
+        self.detector.close()
 
     def reset(self) -> None:
         """Forget all tracks, and detect on the next frame."""

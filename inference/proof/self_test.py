@@ -9,14 +9,19 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.errors import CheckError
 from inference.backends import Backend
-from inference.proof import golden_run
+from inference.frame.detection import Detector
+from inference.proof import detector_run, golden_run
 
 EVERY = 2
 """At power-on each second region is driven, of all frames: under 100 ms at 224 px. `verify` drives them all."""
 
 
-def self_test(bundle: Bundle, backend_name: str, backend: Backend, precision: str) -> dict[str, Any]:
+def self_test(
+    bundle: Bundle, backend_name: str, backend: Backend, precision: str, detector: Detector | None = None
+) -> dict[str, Any]:
     """Drive the golden frames; return {"passed", "ms", "checks"} or {"passed": None, "why"} without any.
+
+    detector: the bundle's own, open, where it runs.
 
     Raises CheckError naming the first check that failed.
     """
@@ -24,11 +29,12 @@ def self_test(bundle: Bundle, backend_name: str, backend: Backend, precision: st
         return {"passed": None, "why": f"the bundle holds no {golden_file.NAME}"}
     started = perf_counter_ns()
     rows = golden_run.check(bundle, backend_name, backend, precision, every=EVERY)
+    rows += detector_run.check(bundle, backend_name, detector) if detector else ()
     took_ms = (perf_counter_ns() - started) / 1e6
     for row in rows:
         if not row.passed:
             raise CheckError(
-                f"the power-on self-test of {bundle.path} ({precision} on {backend_name}): "
+                f"the power-on self-test of {bundle.path} ({row.precision} on {backend_name}): "
                 f"{row.check} is {row.value:.4g}, the limit is {row.limit:g}; export the run again"
             )
     checks = [{"check": row.check, "value": row.value, "limit": row.limit} for row in rows]

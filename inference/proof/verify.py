@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from core.bundle.contract import Bundle
 from core.bundle.engine_manifest import check_engine, engines_of
 from core.errors import InputError, as_device_error
 from inference.backends import Backend, UnavailableError, availability, find, names, open_backend, share_options
-from inference.proof import golden_run
+from inference.proof import detector_run, golden_run
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,25 @@ def _backend_lines(bundle: Bundle, name: str, threads: int | None, options: list
     if not found.available:
         return [Line(name, "unavailable", f"{found.reason}: {found.hint}")]
     able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
-    return [line for precision in able for line in _golden_lines(bundle, name, precision, threads, options)]
+    lines = [line for precision in able for line in _golden_lines(bundle, name, precision, threads, options)]
+    return lines + _detector_lines(bundle, name, threads)
+
+
+def _detector_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
+    """Return a line a check of the bundle's detector, on a backend that runs detectors."""
+    if bundle.detector is None or not hasattr(find(name), "open_network"):
+        return []
+    try:
+        return _lines(f"{name} detector", detector_run.check_file(bundle, name, threads))
+    except Exception as error:  # a runtime may raise anything
+        return [Line(f"{name} detector", "failed", str(as_device_error(error, f"{name} detector")))]
+
+
+def _lines(what: str, rows: Iterable[golden_file.Row]) -> list[Line]:
+    return [
+        Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
+        for row in rows
+    ]
 
 
 def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None, options: list[str]) -> list[Line]:
@@ -91,7 +109,4 @@ def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None
         return [Line(what, "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything
         return [Line(what, "failed", str(as_device_error(error, what)))]
-    return [
-        Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
-        for row in rows
-    ]
+    return _lines(what, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,10 @@ from core.bundle.contract import DETECTOR, Bundle
 from core.errors import InputError
 from core.geometry.camera_config import Camera
 from core.geometry.detector_config import DetectorFile
-from inference import backends
 from inference.capture.base import Source
-from inference.frame.detection import Detector, resolve
+from inference.frame.detection import open_detector
 from inference.frame.regions import RegionSource, Zones, whole_frame
 from inference.frame.tracked_regions import TrackedRegions
-
-log = logging.getLogger(__name__)
 
 
 def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
@@ -40,22 +36,6 @@ def open_regions(
     if given is None:
         return pick_zones(camera, source)
     return TrackedRegions(open_detector(given, backend, threads), sequence=source.sequence)
-
-
-def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Detector:
-    """Open a detector on the classifier's backend, where that runs detectors, else on ort.
-
-    Raises InputError when the file does not load or its outputs are those of no known detector.
-    """
-    if not hasattr(backends.find(backend), "open_network"):
-        log.info(f"the backend {backend} does not run a detector: it runs on ort")
-        backend = "ort"
-    network = backends.open_network(backend, file.path, threads=file.config.threads or threads)
-    try:
-        return Detector(network, resolve(network, file.config))
-    except BaseException:
-        network.close()
-        raise
 
 
 def pick_zones(camera: Camera, source: Source) -> Zones:

@@ -21,9 +21,11 @@ from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
 from inference.frame.boxes import read_boxes
 from inference.frame.decider import UNPROVED
+from inference.frame.detection import Detector
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
+from inference.frame.tracked_regions import TrackedRegions
 from inference.proof.self_test import self_test
 from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
@@ -97,7 +99,8 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
             name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
-        tested = power_on_test(bundle, name, backend, precision)
+        own = regions.detector if given is None and isinstance(regions, TrackedRegions) else None
+        tested = power_on_test(bundle, name, backend, precision, own)
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
@@ -136,9 +139,11 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     return summary
 
 
-def power_on_test(bundle: Bundle, name: str, backend: Backend, precision: str) -> dict[str, Any]:
+def power_on_test(
+    bundle: Bundle, name: str, backend: Backend, precision: str, detector: Detector | None
+) -> dict[str, Any]:
     """Run the power-on self-test; return its facts. Warns where the bundle has nothing to test with."""
-    tested = self_test(bundle, name, backend, precision)
+    tested = self_test(bundle, name, backend, precision, detector)
     if tested["passed"] is None:
         log.warning(f"no power-on self-test: {tested['why']}")
     return tested

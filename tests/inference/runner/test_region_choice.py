@@ -14,8 +14,9 @@ from core.errors import InputError
 from core.geometry.camera_config import Camera, read_camera
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from inference.commands.run import read_arguments, run_session
+from inference.frame.detection import open_detector
 from inference.frame.tracked_regions import TrackedRegions
-from inference.runner.region_choice import open_detector, open_regions, pick_detector
+from inference.runner.region_choice import open_regions, pick_detector
 from tests.bundles import make_bundle
 
 SOURCE = SimpleNamespace(zones={}, sequence=True)

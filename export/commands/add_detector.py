@@ -1,0 +1,93 @@
+"""Put a detector in front into the bundles of a run: its file, how it is driven, and golden frames that prove it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+from core.cli import Parser
+from core.data.frames import load_frame, read_frames
+from core.data.run_dir import Run, folder_name, open_run
+from core.errors import InputError
+from core.files import read_object
+from core.geometry.detector_config import DetectorConfig, DetectorFile
+from core.geometry.frame import Bytes
+from export.detector import add, prepare, spread
+from inference.capture.base import EndOfStream
+from inference.sources import open_source
+
+MOST_FRAMES = 60
+"""Golden frames are chosen among this many."""
+TIMEOUT_S = 5.0
+
+
+def main(arguments: list[str]) -> int:
+    """Add the detector to every bundle; print its checks."""
+    parser = Parser(prog="python -m export add-detector", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="runs/NAME")
+    parser.add_argument("detector", type=Path, metavar="FILE.onnx")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="detector.json: threshold, counts, every, ...")
+    parser.add_argument("--frames", metavar="URI", help="a video or folder for golden frames; default: the pack's")
+    parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures; default: and production")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(arguments)
+    run = open_run(asked.run)
+    folders = _bundles(run, asked.models)
+    file = DetectorFile(asked.detector, _read_config(asked.config) if asked.config else DetectorConfig())
+    detector = prepare(file, _frames_of(asked.frames) if asked.frames else _frames_of_pack(run))
+    checks = {str(folder): add(folder, detector) for folder in folders}
+    lines = [{"bundle": folder, **asdict(row)} for folder, rows in checks.items() for row in rows]
+    if asked.json:
+        print(json.dumps({"detector": detector.config.as_json(), "checks": lines}, indent=1))
+    else:
+        for line in lines:
+            print("{bundle}  {backend:10} {check}: {value:.3g}, limit {limit:g}".format(**line))
+    return 0
+
+
+def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:
+    there = run.bundles()
+    production = run.path / "production"
+    if wanted:
+        names = [folder_name(name) for name in wanted]
+        if unknown := [name for name in names if name not in there]:
+            raise InputError(f"{run.path} holds no bundle of {unknown[0]}: it has {', '.join(there) or 'none'}")
+        return [there[name] for name in names]
+    folders = [*there.values(), *([production] if (production / "bundle.json").is_file() else [])]
+    if not folders:
+        raise InputError(f"{run.path} holds no bundle: export it first with `python -m export {run.path}`")
+    return folders
+
+
+def _read_config(path: Path) -> DetectorConfig:
+    body = read_object(path, 'write {"threshold": 0.3, "every": 1}, any field of the detector')
+    try:
+        return DetectorConfig.from_json(body)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _frames_of(uri: str) -> list[Bytes]:
+    """Return frames of a video or a folder, spread over up to ten times as many."""
+    source, frames = open_source(uri), list[Bytes]()
+    try:
+        while len(frames) < 10 * MOST_FRAMES and (frame := source.read(TIMEOUT_S)) is not None:
+            frames.append(frame.image_bgr.copy())
+    except EndOfStream:
+        pass
+    finally:
+        source.close()
+    return spread(frames, MOST_FRAMES)
+
+
+def _frames_of_pack(run: Run) -> list[Bytes]:
+    """Return labeled val frames of the run's pack. Raises InputError when it has none."""
+    pack = run.open_pack()
+    try:
+        labeled = read_frames(pack, "val")
+    except InputError as error:
+        raise InputError(f"{error}; or give --frames, a video or folder for the golden frames") from None
+    loaded = (load_frame(pack, frame) for frame in islice(labeled, MOST_FRAMES))
+    return [frame for frame in loaded if not isinstance(frame, str)]

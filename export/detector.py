@@ -1,0 +1,103 @@
+"""Put a detector into a bundle: its file, how it is driven, and golden frames, proved on every backend that runs it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from core.bundle import golden_detections
+from core.bundle.contract import DETECTOR, Bundle, open_bundle
+from core.bundle.golden_detections import GoldenDetections
+from core.bundle.golden_file import Row
+from core.errors import CheckError, InputError
+from core.files import replacing_folder
+from core.geometry.detector_config import DetectorConfig, DetectorFile
+from core.geometry.frame import Bytes
+from inference import backends
+from inference.frame.detection import open_detector
+from inference.proof import detector_run
+
+T = TypeVar("T")
+REFERENCE = "ort"
+"""Its answer is what the golden frames expect."""
+WIDTH_PX = 640
+"""Golden frames are at most this wide: three of them are about 2 MB."""
+GOLDEN_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class PreparedDetector:
+    """A detector whose layout is known, with its golden frames."""
+
+    path: Path
+    config: DetectorConfig
+    golden: GoldenDetections
+
+
+def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
+    """Open a detector and choose golden frames, spread over those in which it finds something.
+
+    Raises InputError when it cannot be decoded, or finds nothing in any frame.
+    """
+    detector = open_detector(file, REFERENCE, None)
+    try:
+        smaller = [_at_most_wide(frame) for frame in frames]
+        found = [(frame, detector_run.find(detector, frame)) for frame in smaller]
+        config = detector.config
+    finally:
+        detector.close()
+    sure = config.threshold + 2 * golden_detections.SCORE_MARGIN
+    chosen = spread([(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()], GOLDEN_FRAMES)
+    if not chosen:
+        raise InputError(f"{file.path} is sure of nothing in {len(frames)} frames: give --frames with what it finds")
+    numbers = np.repeat(np.arange(len(chosen)), [len(rows) for _, rows in chosen]).astype(np.int32)
+    boxes_n6 = np.concatenate([rows for _, rows in chosen])
+    return PreparedDetector(file.path, config, GoldenDetections(tuple(frame for frame, _ in chosen), boxes_n6, numbers))
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Return at most so many items, evenly over all of them."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))] if items else []
+
+
+def _at_most_wide(frame: Bytes) -> Bytes:
+    height, width = frame.shape[:2]
+    if width <= WIDTH_PX:
+        return frame.copy()
+    size = (WIDTH_PX, round(height * WIDTH_PX / width))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def add(folder: Path, detector: PreparedDetector) -> list[Row]:
+    """Put a detector into a bundle, in place of one that is there; return the checks on every backend that runs it.
+
+    Raises CheckError when one does not hold: the bundle is then as it was.
+    """
+    open_bundle(folder).check_files()
+    with replacing_folder(folder) as made:
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+        shutil.copyfile(detector.path, made / DETECTOR)
+        detector.golden.save(made / golden_detections.NAME)
+        old = open_bundle(made)
+        names = sorted({*old.files, DETECTOR, golden_detections.NAME})
+        bundle = replace(old, detector=detector.config).with_files(names)
+        bundle.save()
+        return prove(bundle)
+
+
+def prove(bundle: Bundle) -> list[Row]:
+    """Return the checks of a bundle's detector on every backend here. Raises CheckError naming the first failure."""
+    able = [name for name in backends.names() if hasattr(backends.find(name), "open_network")]
+    here = [name for name in able if backends.availability(name).available]
+    rows = [row for name in here for row in detector_run.check_file(bundle, name, None)]
+    for row in rows:
+        if not row.passed:
+            what = f"{row.check} is {row.value:.3g}, the limit is {row.limit:g}"
+            raise CheckError(f"{bundle.path}: the detector on {row.backend}: {what}")
+    return rows

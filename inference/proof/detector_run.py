@@ -1,0 +1,37 @@
+"""Run the golden frames of a bundle's detector through an open one and compare."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.bundle import golden_detections
+from core.bundle.contract import DETECTOR, Bundle
+from core.bundle.golden_file import Row
+from core.geometry.detector_config import DetectorFile
+from core.geometry.frame import Bytes
+from inference.frame.detection import Detector, open_detector
+
+
+def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[Row, ...]:
+    """Return one row a check. Raises InputError when the golden file is missing or not the one that was proved."""
+    golden = golden_detections.load(bundle.check_file(golden_detections.NAME))
+    found = [find(detector, frame) for frame in golden.frames]
+    return golden_detections.compare(backend, found, golden, detector.config.threshold)
+
+
+def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
+    """Return the detections in a frame, float32 (n, 6): x0, y0, x1, y1, score, class."""
+    found = detector.detect(frame_bgr)
+    return np.column_stack([found.boxes_n4, found.scores_n, found.classes_n]).astype(np.float32)
+
+
+def check_file(bundle: Bundle, backend: str, threads: int | None) -> tuple[Row, ...]:
+    """Open the bundle's detector on a backend and check it; no row for a bundle without one."""
+    if bundle.detector is None:
+        return ()
+    detector = open_detector(DetectorFile(bundle.check_file(DETECTOR), bundle.detector), backend, threads)
+    try:
+        return check(bundle, backend, detector)
+    finally:
+        detector.close()

@@ -1,0 +1,144 @@
+"""add-detector: what goes into the bundle, and who holds it there."""
+
+import json
+import re
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from core.bundle.contract import DETECTOR, open_bundle
+from core.bundle.golden_detections import NAME
+from core.errors import CheckError, InputError
+from core.files import write_json
+from core.geometry.detector_config import DetectorConfig
+from export.commands.add_detector import main
+from export.package import device_files
+from inference.commands.run import read_arguments, run_session
+from inference.proof.verify import verify
+from tests.bundles import make_bundle
+from tests.inference.runner.test_region_choice import write_detector
+
+CONFIG = {"every": 3, "threshold": 0.4}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of one bundle, a detector, and a folder of frames."""
+    path = tmp_path / "run"
+    make_bundle(path / "tiny" / "bundle", background=None)
+    write_json(path / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": "0"}})
+    write_detector(tmp_path / "d.onnx")
+    write_json(tmp_path / "detector.json", CONFIG)
+    (tmp_path / "frames").mkdir()
+    for i in range(5):
+        noise = np.random.default_rng(i).integers(60, 200, (128, 192, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), noise)
+    return path
+
+
+def add(run, *arguments: str) -> int:
+    frames, config = str(run.parent / "frames"), str(run.parent / "detector.json")
+    return main([str(run), str(run.parent / "d.onnx"), "--config", config, "--frames", frames, *arguments])
+
+
+def bundle_of(run):
+    return open_bundle(run / "tiny" / "bundle")
+
+
+def test_file_decoding_and_golden_frames_are_bound(run, capsys):
+    before = bundle_of(run)
+    assert add(run, "--json") == 0
+    bundle = bundle_of(run)
+    assert {DETECTOR, NAME} <= set(bundle.files)
+    assert (bundle.detector.layout, bundle.detector.every, bundle.detector.counts) == ("yolo_end2end", 3, ("car",))
+    assert bundle.detector.input.size_hw == (64, 96)
+    assert bundle.contract == before.contract
+    assert {line["backend"] for line in json.loads(capsys.readouterr().out)["checks"]} == {"ort", "openvino"}
+
+
+def test_a_second_one_takes_the_place_of_the_first(run):
+    add(run)
+    write_detector(run.parent / "d.onnx", (20, 20, 50, 50, 0.9, 0))
+    add(run)
+    assert not [line for line in verify(bundle_of(run)) if line.result == "failed"]
+
+
+def test_verify_holds_the_detector_on_every_backend(run):
+    add(run)
+    lines = [line for line in verify(bundle_of(run)) if "detector" in line.what]
+    assert {line.what.split()[0] for line in lines} == {"ort", "openvino"}
+    assert {line.result for line in lines} == {"passed"}
+
+
+def swap_detector(run):
+    """Put another detector into the bundle, with its hash: as if a runtime answered something else."""
+    add(run)
+    bundle = bundle_of(run)
+    write_detector(bundle.path / DETECTOR, (20, 20, 50, 50, 0.9, 0))
+    bundle.with_files(list(bundle.files)).save()
+    return bundle_of(run)
+
+
+def test_verify_fails_where_other_boxes_come(run):
+    failed = [line.what for line in verify(swap_detector(run)) if line.result == "failed"]
+    assert failed == ["openvino detector: boxes without a match", "ort detector: boxes without a match"]
+
+
+def session(bundle) -> dict:
+    return run_session(read_arguments([str(bundle.path), "--source", "synthetic://?frames=4&width=320&height=180"]))
+
+
+def test_the_power_on_self_test_refuses_where_other_boxes_come(run):
+    with pytest.raises(CheckError, match=r"self-test .*detector on ort.*boxes without a match is \d"):
+        session(swap_detector(run))
+
+
+def test_a_run_uses_the_proved_detector_and_is_not_stamped(run):
+    add(run)
+    summary = session(bundle_of(run))
+    assert summary["zones"] == ["tracks"]
+    assert "unproved_detector" not in summary["stamps"]
+    assert any("boxes" in check["check"] for check in summary["self_test"]["checks"])
+
+
+def test_the_archive_carries_it(run):
+    add(run)
+    files = device_files(bundle_of(run).path)
+    assert {f"bundle/{DETECTOR}", f"bundle/{NAME}", "inference/detectors/yolox.py"} <= set(files)
+
+
+def test_a_detector_that_finds_nothing_is_refused_and_the_bundle_stays(run):
+    before = bundle_of(run)
+    write_detector(run.parent / "d.onnx", (10, 10, 40, 40, 0.1, 0))
+    with pytest.raises(InputError, match="sure of nothing in 5 frames"):
+        add(run)
+    assert bundle_of(run) == before
+
+
+def test_a_run_without_frames_names_the_way_out(run):
+    with pytest.raises(InputError, match=re.escape(str(run / "pack"))):
+        main([str(run), str(run.parent / "d.onnx")])
+
+
+def test_a_proof_that_fails_leaves_the_bundle_as_it_was(run, monkeypatch):
+    before = bundle_of(run)
+    monkeypatch.setattr("core.bundle.golden_detections.SIDE_PX", -1.0)
+    with pytest.raises(CheckError, match="boxes without a match"):
+        add(run)
+    assert bundle_of(run) == before
+
+
+def test_a_bundle_of_schema_1_is_read_and_gets_schema_2(run):
+    file = bundle_of(run).file
+    assert json.loads(file.read_text())["schema"] == 1
+    add(run)
+    assert json.loads(file.read_text())["schema"] == 2
+
+
+def test_a_detector_without_its_file_is_refused(run):
+    made = replace(bundle_of(run), detector=DetectorConfig("yolox"))
+    made.save()
+    with pytest.raises(InputError, match=r"detector\.onnx is not bound"):
+        session(made)
