@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.choose.explain import explain, explain_rule, role, say_choice
+from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import CandidateMetrics, Loss, apply_rule, metrics_of, pareto
 from benchmarks.choose.seeds import SeedComparison, compare_seeds
@@ -96,7 +96,7 @@ def choose(results: RunResults, policy: Policy) -> Choice:
         device=results.machine.name,
         policy=policy,
         rule=explain_rule(policy),
-        sentence=say_choice(ranking, candidates, policy),
+        sentence=describe_choice(ranking, candidates, policy),
         chosen=name,
         reference=reference.name if reference else None,
         production=describe_production(results, name) if name else None,

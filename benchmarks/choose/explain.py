@@ -33,10 +33,10 @@ def explain_rule(policy: Policy) -> str:
     )
 
 
-def say_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
+def describe_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
     """Return the choice in one sentence, or that there is none and what came nearest."""
     if ranking.chosen is None:
-        return _say_nothing_fits(ranking, candidates, policy)
+        return _describe_failure(ranking, candidates, policy)
     won = ranking.chosen
     times = f"p50 {_value(won, 'p50_ms'):.2f} ms, p99 {_value(won, 'p99_ms'):.2f} ms"
     figures = f"{100 * _accuracy(won):.1f}% of the test rows, {times}"
@@ -62,7 +62,7 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
         return _explain_winner(chosen, ranking, policy, short)
     if candidate is reference:
         won = f"{chosen.name} is {_comparative(policy)} and shown not to be worse by the margin"
-        return f"it is {_say_best(ranking, policy, short)}, but {won}"
+        return f"it is {_describe_best(ranking, policy, short)}, but {won}"
     if candidate.name not in ranking.faster:
         return (
             f"it is not {_comparative(policy)} than {reference.name} ({_both(candidate, reference, policy.objective)})"
@@ -74,13 +74,15 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
             f"it is {_comparative(policy)}, but may lose up to {100 * loss.bound:.2f} points against {reference.name}"
             f" ({seen}), which is not under the margin of {_points(policy.margin)}"
         )
-    return f"{chosen.name} is sound by the same rule, and {_say_better(chosen, candidate, policy)}"
+    return f"{chosen.name} is not inferior by the same rule, and {_describe_advantage(chosen, candidate, policy)}"
 
 
 def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, short: bool) -> str:
     reference = ranking.reference
     if reference is None or chosen is reference:
-        return f"it is {_say_best(ranking, policy, short)}, and no {_comparative(policy)} one is shown to be as good"
+        return (
+            f"it is {_describe_best(ranking, policy, short)}, and no {_comparative(policy)} one is shown to be as good"
+        )
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
     return (
         f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and its loss is at most"
@@ -93,7 +95,7 @@ def _points(part: float) -> str:
     return f"{100 * part:g} point{'' if part == 0.01 else 's'}"
 
 
-def _say_best(ranking: Ranking, policy: Policy, short: bool) -> str:
+def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
     """Say that the reference is the best, and of whom: never of everyone where one that is out did better."""
     best = "least costly" if policy.miss_costs else "most accurate"
     if (out := ranking.best_infeasible) is None:
@@ -104,7 +106,7 @@ def _say_best(ranking: Ranking, policy: Policy, short: bool) -> str:
     return f"the {best} of those that may be chosen ({out.name}, {100 * _accuracy(out):.1f}%, may not: {reason})"
 
 
-def _say_nothing_fits(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
+def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
     able = [e for e in candidates if not e.why_not and e.figure(policy.objective) is not None]
     if not able:
         why = f", for the first {candidates[0].why_not}" if candidates and candidates[0].why_not else ""
@@ -113,7 +115,7 @@ def _say_nothing_fits(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
     return f"no candidate can go to production: of the nearest, {nearest.name}, {ranking.infeasible[nearest.name]}"
 
 
-def _say_better(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
+def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
     for name in (policy.objective, *policy.tie_breakers):
         mine, other = winner.figure(name), loser.figure(name)
         if mine is None or other is None or mine == other:

@@ -17,7 +17,7 @@ class Case:
     name: str
     failure: str = ""
     skipped: str = ""
-    said: str = ""
+    detail: str = ""
 
 
 def compare_results(before: RunResults, now: RunResults) -> list[Case]:
@@ -44,8 +44,8 @@ def compare_accuracy(before: RunResults, old: CandidateResult, now: RunResults, 
         interval = difference_interval(a.hits, a.n, b.hits, b.n)
     how = "on the same rows" if same_rows else "on other rows than the baseline's"
     low, high = (100 * edge for edge in interval)
-    said = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {how}"
-    return Case(name, failure=said if interval.low > 0 else "", said=said)
+    detail = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {how}"
+    return Case(name, failure=detail if interval.low > 0 else "", detail=detail)
 
 
 def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult) -> Case:
@@ -55,5 +55,5 @@ def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new:
         return Case(name, skipped=f"measured on {a.name} and on {b.name}")
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
     limit = (1 + before.noise.floor) * (1 + now.noise.floor)
-    said = f"{ratio:.3f} of the baseline's median, the noise of both runs reaches to {limit:.3f}"
-    return Case(name, failure=said if ratio > limit else "", said=said)
+    detail = f"{ratio:.3f} of the baseline's median, the noise of both runs reaches to {limit:.3f}"
+    return Case(name, failure=detail if ratio > limit else "", detail=detail)

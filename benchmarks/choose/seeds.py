@@ -24,11 +24,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """What the rule chooses at another seed; judged: whether that run was exported, so that it can be told."""
+    """What the rule chooses at another seed; None, too, where that run was not exported."""
 
     run: str
     seed: int | None
-    judged: bool
+    exported: bool
     chosen: str | None
 
 
@@ -54,7 +54,7 @@ def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str
     accuracy = spread_of([own, *exported])
     networks = spread_of([seeds.trained, *(other.trained for other in seeds.others)])
     choices = tuple(choose_at(results, other, policy) for other in seeds.others)
-    said = [*_say_spread(accuracy, networks, chosen), _say_choices(choices, chosen)]
+    said = [*_describe_spread(accuracy, networks, chosen), _describe_choices(choices, chosen)]
     return SeedComparison(accuracy, networks, choices, " ".join(said))
 
 
@@ -79,7 +79,7 @@ def spread_of(seeds: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     }
 
 
-def _say_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen: str | None) -> list[str]:
+def _describe_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen: str | None) -> list[str]:
     arch = chosen.split()[0] if chosen else ""
     if spread := accuracy.get(chosen or ""):
         return [f"{chosen} has {_plus_minus(spread)} of the test rows right over {spread.n} seeds."]
@@ -88,17 +88,17 @@ def _say_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen
     return []
 
 
-def _say_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
+def _describe_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
     """Say whether the choice would hold for another seed."""
-    judged = [other for other in choices if other.judged]
-    others = [other for other in judged if other.chosen != chosen]
-    if not judged:
+    exported = [other for other in choices if other.exported]
+    others = [other for other in exported if other.chosen != chosen]
+    if not exported:
         return "Whether the choice would hold for another seed was not measured: export those runs."
     if not others:
-        times = "with the one other seed" if len(judged) == 1 else f"with each of {len(judged)} other seeds"
+        times = "with the one other seed" if len(exported) == 1 else f"with each of {len(exported)} other seeds"
         return f"The choice holds for another seed: {times} the rule chooses the same."
     wins = "; ".join(f"seed {o.seed}: {o.chosen or 'nothing fits'}" for o in others)
-    held = f"the rule chooses the same in {len(judged) - len(others)} of {len(judged)} other seeds"
+    held = f"the rule chooses the same in {len(exported) - len(others)} of {len(exported)} other seeds"
     return f"The choice may not hold for another seed: {held} ({wins})."
 
 

@@ -60,7 +60,7 @@ def measure_sensitivity(
         corrected_accuracy=None if accuracy is None or optimism is None else accuracy - optimism,
         budgets=step_over_budgets(candidates, policy, noise_floor),
         margins=step_over_margins(candidates, policy, noise_floor),
-        sentences=tuple(say_changes(candidates, policy, noise_floor, chosen)),
+        sentences=tuple(describe_changes(candidates, policy, noise_floor, chosen)),
     )
 
 
@@ -106,7 +106,7 @@ def redraw(
     return parts, float(np.mean(optimism)) if optimism else None
 
 
-def say_changes(
+def describe_changes(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float, chosen: str | None
 ) -> list[str]:
     """Return what would be chosen at other budgets, and without the winner, a sentence each."""

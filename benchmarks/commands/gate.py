@@ -34,4 +34,4 @@ def find(path: Path) -> Path:
 def describe(case: Case) -> str:
     """Return a case in one line."""
     verdict = "FAILED " if case.failure else "skipped" if case.skipped else "ok     "
-    return f"{verdict} {case.name}: {case.failure or case.skipped or case.said}"
+    return f"{verdict} {case.name}: {case.failure or case.skipped or case.detail}"

@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.peers.overhead VIDEO --bundle BUNDLE [--out DIR]. The video is scaled to 1280x720; both see
 the whole frame and one zone of it, we by the kernel of the bundle and by `linear`; one thread each, ONNX Runtime under
 both. Overhead is a frame's time less the call of the network, of which each tool's own is timed: in wall time, and in
-processor time of the one thread that does it, which neighbours on the machine do not stretch and threads of a runtime
+processor time of the one thread that does it, which neighbors on the machine do not stretch and threads of a runtime
 that spin do not count in. In turns, the other tool has emptied the caches before each frame; what ours costs in the
 program itself stands in a row of its own: `inference run` on the scaled video, as its decisions.jsonl tells.
 """

@@ -51,12 +51,14 @@ def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> l
         for parity in parities:
             for row in parity.flipped if parity.split == "test" else ():
                 if row in place_of:
-                    files_of.setdefault(place_of[row], []).append(f"{arch} {parity.name}{_say_flip(parity, row, pack)}")
+                    files_of.setdefault(place_of[row], []).append(
+                        f"{arch} {parity.name}{_describe_flip(parity, row, pack)}"
+                    )
     ordered = sorted(files_of, key=lambda row: (-len(files_of[row]), row))[:FLIPPED]
     return [_show(row, pack, ", ".join(files_of[row])) for row in ordered]
 
 
-def _say_flip(parity: ParityResult, row: int, pack: Pack) -> str:
+def _describe_flip(parity: ParityResult, row: int, pack: Pack) -> str:
     """Return what either side answered, " (car 52% -> bus 55%)"; nothing where an older export kept no answers."""
     flips: Any = parity.flips
     flip = next((flip for flip in flips if flip["row"] == row), None)

@@ -14,7 +14,7 @@ from benchmarks.report.comparisons import compare_with_fp32
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
-from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, say_noise
+from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, describe_noise
 from benchmarks.results import Accuracy, NotMeasured, measured
 from core.bundle.contract import Bundle
 from core.codec import to_json
@@ -77,7 +77,7 @@ def environment() -> jinja2.Environment:
         "mb": as_mb,
         "p": as_p,
         "range": as_range,
-        "noise": say_noise,
+        "noise": describe_noise,
         "json": to_json,
     }
     pages.tests["measured"] = lambda figure: not isinstance(figure, NotMeasured)

@@ -40,7 +40,7 @@ def as_range(interval: Interval) -> str:
     return f"{as_percent(interval.low)}-{as_percent(interval.high)}"
 
 
-def say_noise(noise: Noise) -> str:
+def describe_noise(noise: Noise) -> str:
     """Say what the A/A control and the spread say of the run."""
     control = f"{noise.control}, opened twice: {noise.ratio.low:.3f} to {noise.ratio.high:.3f} of its own time"
     verdict = "the two are the same" if noise.same else "the two were not found to be the same"
@@ -64,7 +64,7 @@ def as_table(results: RunResults, choice: Choice) -> str:
         lines.append(f"{row.name:42} {'not measured':>18} {times}  not selectable: {row.why_not}")
     for gap in results.unmeasured:
         lines.append(f"{gap.arch} {gap.precision} {gap.backend}: not measured ({gap.reason})")
-    lines.append(say_noise(results.noise))
+    lines.append(describe_noise(results.noise))
     lines += [
         part.sentence for part in (choice.seeds, results.sustained) if isinstance(part, SeedComparison | Sustained)
     ]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.choose.explain import explain, explain_rule, role, say_choice
+from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
 from benchmarks.choose.rule import CandidateMetrics, apply_rule, measure_loss, pareto
 from core.codec import from_json, to_json
@@ -129,7 +129,7 @@ def test_every_candidate_is_told_why_and_no_infeasible_one_wins(field, policy):
     for e in chosen:
         assert not e.why_not
         assert e.figures["p99_ms"] <= policy.p99_ms
-    assert say_choice(ranking, field, policy).startswith(chosen[0].name if chosen else "no candidate can go")
+    assert describe_choice(ranking, field, policy).startswith(chosen[0].name if chosen else "no candidate can go")
 
 
 @settings(max_examples=60)
@@ -199,7 +199,7 @@ def test_nothing_fits_is_said_with_the_nearest():
     field = [metrics("a", [], 50), metrics("b", [], 40)]
     ranking, _ = choose(field)
     assert ranking.chosen is None
-    sentence = say_choice(ranking, field, Policy())
+    sentence = describe_choice(ranking, field, Policy())
     assert "b, the p99 of a frame, 48 ms, is over the budget of 33 ms" in sentence
 
 

@@ -67,7 +67,7 @@ def test_a_significant_loss_fails_and_one_row_does_not(results):
 def test_other_rows_are_compared_as_independent(results):
     other = replace(spoil(results, 0.3), pack=replace(results.pack, fingerprint="another"))
     case = next(c for c in compare_results(results, other) if c.name == "tiny_a fp32 ort x1 accuracy")
-    assert "other rows" in case.said
+    assert "other rows" in case.detail
     assert case.failure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from core.files import read_json, sha256_of_json, write_json
 from inference.backends import open_backend
 from inference.commands.run import read_arguments, run_session
 from inference.frame.classifier import RegionClassifier
-from tests.benchmarks.conftest import BUSY
+from tests.benchmarks.conftest import BUSY, result_of, results_of
 
 
 @pytest.fixture
@@ -119,6 +120,13 @@ def test_the_front_and_the_winner_are_driven_once_at_camera_rate(run_folder, dri
     aged = {row.name for row in results.candidates if not isinstance(row.age_ms, NotMeasured)}
     assert aged == set(driven)
     assert results.by_name[choice.chosen].age_ms.p50 == 40.0
+
+
+def test_a_winner_off_the_front_needs_its_ages_too():
+    ages = result_of().latency.frame_ms
+    rows = result_of("front"), result_of("winner"), result_of("other"), result_of("known", age_ms=ages)
+    choice = SimpleNamespace(front=(rows[0].name, rows[3].name), chosen=rows[1].name, policy=Policy())
+    assert measure.names_without_ages(results_of(*rows), choice) == {rows[0].name, rows[1].name}
 
 
 def test_a_policy_that_asks_for_ages_gets_everyones(run_folder, driven):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import apply_rule
-from benchmarks.choose.sensitivity import Step, redraw, say_changes, step_over_budgets
+from benchmarks.choose.sensitivity import Step, describe_changes, redraw, step_over_budgets
 from benchmarks.measure.accuracy import Predictions, score
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.profiles import PROFILES, SEVERITIES, Profile
@@ -91,7 +91,7 @@ def test_the_sensitivity_is_what_the_rule_says_at_each_budget():
     candidates = [metrics("a", range(50), 10), metrics("b", range(1, 52), 2), metrics("c", range(300), 0.5)]
     steps = step_over_budgets(candidates, Policy(), 0.0)
     assert steps == (Step(0.6, "c"), Step(2.4, "b"))
-    said = say_changes(candidates, Policy(), 0.0, "b")
+    said = describe_changes(candidates, Policy(), 0.0, "b")
     assert said == ["At a 1 ms budget: c.", "At a 2 ms budget: c.", "Without b: a."]
 
 
@@ -126,6 +126,7 @@ def test_a_smaller_profile_says_what_it_cuts():
         "1 cold start of each candidate instead of 3",
         "no paced run",
         "no robustness",
+        "no labeled frames",
         "no other input sizes",
     ]
-    assert len(PROFILES["demo"].describe_cuts()) == 4
+    assert len(PROFILES["demo"].describe_cuts()) == 5
