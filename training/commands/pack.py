@@ -71,6 +71,8 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     add("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
     add("--background-from-unlabelled", action="store_true", help="cut it also where no label file is")
     add("--background-class", metavar="NAME", help="the class that means nothing is there")
+    add("--background-from", type=Path, metavar="FRAMES", help="your camera: a folder or a video without objects")
+    add("--background-model", type=Path, metavar="FILE", help="best.safetensors: cut nothing it is sure of")
     add("--as-zones", type=Path, metavar="FILE", help="camera.json: a row is a zone of a frame, not a box")
     add("--allow-leaks", action="store_true", help="keep a picture that stands in two splits")
     add("--format", choices=names(), help="the importer (default: by the source's layout)")

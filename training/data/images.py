@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from core.data.images import read_picture
+from core.errors import InputError
 from core.geometry.frame import Bytes
+
+FRAME = re.compile(r"(.+\.(?:mp4|avi|mkv|mov|m4v|webm|mpg|mpeg|ts))#(\d+)", re.IGNORECASE)
+"""A frame of a video, by its number: no picture has such a suffix."""
 
 
 def load_file(root: str, name: str) -> Bytes | str:
-    """Return the decoded frame of a file, uint8 (H, W, 3) BGR, or the reason why there is none."""
+    """Return the decoded picture of a file or a video's frame, uint8 (H, W, 3) BGR, or why there is none."""
+    if frame := FRAME.fullmatch(name):
+        return _read_video_frame(Path(root, frame[1]), int(frame[2]))
     return read_picture(Path(root, name))
+
+
+def file_of(name: str) -> str:
+    """Return the file that a source stands in: the video of a frame."""
+    frame = FRAME.fullmatch(name)
+    return frame[1] if frame else name
+
+
+def frame_name(video: str, number: int) -> str:
+    """Return the source of a frame of a video. Raises InputError for a file without a video's suffix."""
+    name = f"{video}#{number}"
+    if not FRAME.fullmatch(name):
+        raise InputError(
+            f"{video} is no video by its suffix: give .mp4, .avi, .mkv, .mov, .webm, or a folder of pictures"
+        )
+    return name
+
+
+def video_frames(video: Path) -> tuple[int, float]:
+    """Return the number of frames of a video and its rate. Raises InputError when it cannot be opened."""
+    capture = cv2.VideoCapture(str(video))
+    count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    if count < 1:
+        raise InputError(f"{video} cannot be opened as a video: give one that FFmpeg reads, or a folder of pictures")
+    return count, fps if fps > 0 else 30.0
+
+
+@lru_cache(maxsize=1)
+def _open_video(video: Path) -> cv2.VideoCapture:
+    return cv2.VideoCapture(str(video))
+
+
+def _read_video_frame(video: Path, number: int) -> Bytes | str:
+    capture = _open_video(video)
+    if int(capture.get(cv2.CAP_PROP_POS_FRAMES)) != number:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+    read, frame = capture.read()
+    return np.asarray(frame, np.uint8) if read else f"frame {number} cannot be read"
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

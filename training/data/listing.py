@@ -46,6 +46,10 @@ class Options:
     """Cut background also from pictures without a label file; without it they may hold objects nobody labelled."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
+    background_from: Path | None = None
+    """Frames of one's own camera, a folder of pictures or a video, that a folder data set gets background from."""
+    background_model: Path | None = None
+    """A checkpoint: no crop of which it is sure that it shows an object becomes background."""
     as_zones: Path | None = None
     """A camera.json: each of its zones in each labeled frame is a row, in place of each box."""
     allow_leaks: bool = False
@@ -67,6 +71,8 @@ class Options:
                 raise InputError(f"{name} is {value}: give {low} to {high}")
         if self.processes is not None and self.processes < 1:
             raise InputError(f"processes is {self.processes}: give at least 1")
+        if self.background_model is not None and self.background_from is None:
+            raise InputError("a background model is given and no frames: name them with --background-from")
         if self.group is not None and self.group_csv is not None:
             raise InputError("give either a group pattern or a group CSV, not both")
         try:
@@ -82,8 +88,7 @@ class Options:
     def as_json(self) -> dict[str, Any]:
         """Return what decides the pack, for pack.json."""
         value: dict[str, Any] = asdict(self) | {
-            name: None if file is None else file.name
-            for name, file in (("group_csv", self.group_csv), ("as_zones", self.as_zones))
+            name: file.name for name, file in vars(self).items() if isinstance(file, Path)
         }
         del value["processes"], value["allow_leaks"]  # neither changes a row
         return value

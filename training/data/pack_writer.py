@@ -25,6 +25,7 @@ from training.data.decode import DecodeResult, DecodeTask, PackRow, SourceImage,
 from training.data.health import Health, examine
 from training.data.health_page import write_page
 from training.data.image_store import ImageStore, plan_images
+from training.data.images import file_of
 from training.data.importers import read
 from training.data.listing import Listing, Options, Sample
 from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_frames, split_samples
@@ -127,7 +128,9 @@ def _in_part(listing: Listing, samples: list[Sample]) -> list[str]:
     if listing.synthetic:
         return []
     root = Path(listing.root)
-    files = (root / name for name in sorted({sample.source for sample in samples}))
+    files = (
+        root / name for name in sorted({sample.source for sample in samples if file_of(sample.source) == sample.source})
+    )
     return say_first_alone(filter(holds_several, files), root)
 
 
@@ -155,7 +158,7 @@ def _request(listing: Listing, options: dict[str, Any]) -> str:
             return []
         return [state.st_size, state.st_mtime_ns]
 
-    names = sorted({sample.source for sample in listing.samples})
+    names = sorted({file_of(sample.source) for sample in listing.samples})
     stamps = [] if listing.synthetic else [stamp(name) for name in names]
     rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
     return sha256_of_json([SCHEMA, listing.importer, options, names, stamps, rows, cv2.__version__])

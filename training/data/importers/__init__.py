@@ -14,6 +14,7 @@ from types import ModuleType
 from core.data.images import listed, printable
 from core.errors import InputError
 from core.plugins import names_in
+from training.data.background_frames import add_background
 from training.data.class_map import alike
 from training.data.listing import Listing, Options
 
@@ -94,6 +95,10 @@ def read(source: str, options: Options) -> Listing:
         listing = _writable(module.read(source, options))
     except InputError as error:
         raise InputError(f"{error}{unknown}") from None
+    if options.background_from is not None:
+        if module.__name__ != f"{__name__}.folder":
+            raise InputError(f"{source} has background of its own: --background-from is for a folder data set")
+        listing = add_background(listing, options)
     if options.as_zones is not None and not listing.frames:
         raise InputError(f"{source} holds no labeled frames to cut the zones of {options.as_zones} from: give boxes")
     if unknown and len(listing.classes) == 1:  # a folder `images` beside its annotations is no class
