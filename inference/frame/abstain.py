@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-    """The class that leads in a region."""
+    """The leading class of a region."""
 
-    top: int
+    leader: int
     """Its index among the classes."""
     prob: float
     accepted: bool
@@ -19,11 +19,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class AbstainRule:
-    """Accepts a class whose probability reaches the bundle's threshold. The only place where this is decided."""
+    """Accepts a class whose probability reaches the bundle's threshold. This comparison stands nowhere else."""
 
     threshold: float
 
-    def estimate(self, probs_c: Sequence[float], top: int) -> Estimate:
-        """Return the class `top` with its probability and whether it may be reported."""
-        prob = probs_c[top]
-        return Estimate(top, prob, 0.0 < prob >= self.threshold)
+    def estimate(self, probs_c: Sequence[float], leader: int) -> Estimate:
+        """Return the class `leader` with its probability and whether it may be reported."""
+        prob = probs_c[leader]
+        # a probability of 0 is never accepted, even where the threshold is 0
+        return Estimate(leader, prob, prob >= self.threshold and prob > 0.0)

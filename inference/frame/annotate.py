@@ -1,4 +1,4 @@
-"""A decision drawn on its frame, for people: the overlay video and the web page."""
+"""Draws a decision on its frame, for the overlay video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""boxes.jsonl: the regions of each frame from someone else's detector, in place of fixed zones.
+"""Reads boxes.jsonl: the regions of each frame from any other detector, in place of fixed zones.
 
 One line a frame: {"frame": 12, "boxes": [{"rect": [x0, y0, x1, y1], "name": "track7", "truth": "car"}]}, in pixels
 of the upright picture; {"file": "a.jpg", ...} for a folder of images. name and truth may be left out; a frame without
@@ -41,7 +41,7 @@ class Boxes(RegionSource):
         self._boxes = boxes
         self.names = ("boxes",)
         self.most = max((len(b) for b in boxes.values()), default=0) or 1
-        """How many rows a batch must have."""
+        """The most boxes of one frame."""
         self._met: set[int | str] = set()
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
@@ -55,8 +55,12 @@ class Boxes(RegionSource):
         return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes}, outside)
 
     def unmet(self) -> list[int | str]:
-        """Return the frames and files that have boxes and did not come."""
-        return [key for key, boxes in self._boxes.items() if boxes and key not in self._met]
+        """Return the frame ids and file names that have boxes and did not come."""
+        keys = []
+        for key, boxes in self._boxes.items():
+            if boxes and key not in self._met:
+                keys.append(key)
+        return keys
 
 
 def _touches(rect: Rect, width: int, height: int) -> bool:

@@ -1,4 +1,4 @@
-"""The network on a frame: rectangles in, probabilities out, straight into the backend's own buffers."""
+"""Classifies rectangles of a frame; crops are written straight into the backend's own input buffer."""
 
 from __future__ import annotations
 

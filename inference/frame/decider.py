@@ -1,4 +1,8 @@
-"""From probabilities to verdicts, and from verdicts to the state of the frame: both are decided here alone."""
+"""Makes verdicts from probabilities, and the state of a frame from its verdicts.
+
+Every state of a frame is decided here. The states without a frame are decided by the runner: STARTING, STALE and LOST
+in inference/runner/camera_health.py, FAILED in inference/runner/runner.py.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,7 @@ class Decider:
     ) -> None:
         """unproved: no class may be reported for these regions."""
         self._classes, self._rule, self._unproved = tuple(classes), rule, unproved
+        # no class is reported, so there is nothing that could flicker
         self._smoother = None if unproved else smoother
 
     def decide(
@@ -41,11 +46,13 @@ class Decider:
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
         for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
             raw = row_c.index(max(row_c))
-            top, prob, accepted = self._estimate(name, row_c, raw, blind is None, now_ms)
+            leader, prob, accepted = self._estimate(name, row_c, raw, blind is None, now_ms)
             state = self._state(accepted, blind, frozen)
-            leader, label = self._classes[top], self._classes[top] if state is State.OK else None
+            top = self._classes[leader]
+            label = top if state is State.OK else None
             truth = regions.truth.get(name)
-            verdicts.append(Verdict(name, rect, state, label, leader, prob, self._classes[raw], truth, blind))
+            verdicts.append(Verdict(name, rect, state, label, top, prob, self._classes[raw], truth, blind))
+        # set only for a frame without regions, which has no verdict that could say it
         if quality.blind is not None:
             return (), State.BLIND, f"the picture is {quality.blind}"
         if frozen:
@@ -70,11 +77,11 @@ class Decider:
         return State.OK if accepted else State.UNKNOWN
 
     def _estimate(self, name: str, row_c: list[float], raw: int, visible: bool, now_ms: float) -> Estimate:
-        """Return the class that leads in a region, over time where that is smoothed."""
+        """Return the leading class of a region, over time where that is smoothed."""
         finite = math.isfinite(sum(row_c))
         if self._smoother is not None:
             if visible and finite:
                 return self._smoother.update(name, row_c, now_ms)
             self._smoother.forget(name)
-        # a network that returns NaN is sure of nothing
+        # NaN or infinity from the network: nothing is accepted
         return self._rule.estimate(row_c, raw) if finite else Estimate(raw, 0.0, False)

@@ -14,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for one region. `label` is None unless the state is OK; `top` is the class that leads regardless."""
+    """The result for one region. `label` is the leading class where the state is OK, else None; `top` is it always."""
 
     name: str
     rect: Rect
@@ -24,10 +24,10 @@ class Verdict:
     prob: float
     """The probability of `top`: of this frame alone where nothing is smoothed."""
     raw: str
-    """The class that leads in this frame alone."""
+    """The class with the highest probability in this frame alone."""
     truth: str | None = None
     why: str | None = None
-    """Why nothing can be seen, where the state is BLIND."""
+    """The reason that nothing can be seen, where the state is BLIND."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class SinkStatus:
     written: int
     dropped: int
     error: str | None
-    """Why the sink is off; None while it works."""
+    """The reason that the sink is off; None while it works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +48,28 @@ class Decision:
     frame_id: int
     captured_ns: int
     age_ms: float
-    """From capture or arrival, as age_basis says, to the decision."""
+    """Time from capture or arrival, as age_basis says, to the decision."""
     drops: int
     """Frames that the camera made since the last decision and that were not processed."""
     state: State
-    """Of the worst region."""
+    """The worst state among the regions, or the state of the camera."""
     verdicts: tuple[Verdict, ...]
     media_ms: float = 0.0
     name: str = ""
     stamps: tuple[str, ...] = ()
-    """What a reader must know of every line: synthetic, unproved_regions, unproved_detector."""
+    """Marks of the whole run: synthetic, unproved_regions, unproved_detector."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
-    """Why the state is what it is, where that is the camera's or this program's doing."""
+    """The cause of the state, where it lies in the camera or in this program."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL
     fresh: bool = True
-    """A new frame was processed; else the line says only that there is none, and repeats the last frame's id."""
+    """A new frame was processed; if not, the decision says only that there is none, and repeats the last frame's id."""
     sinks: tuple[SinkStatus, ...] = ()
     """All sinks as they were when the decision was posted; not part of its JSON."""
 
     @property
     def cause(self) -> str:
-        """Why the state is what it is, in a few words for the log."""
+        """The cause of the state in a few words, for the log."""
         blind = sorted({f"{v.name} is {v.why}" for v in self.verdicts if v.why})
         return self.reason or ", ".join(blind) or "frames come and can be looked at"
 

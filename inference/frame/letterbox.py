@@ -1,4 +1,4 @@
-"""A frame made a detector's input, and the detector's boxes brought back into the frame."""
+"""Fits a frame into a detector's input, and maps the detector's boxes back into the frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inference.detectors import Floats
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies in the input: resized to width x height, at left, top."""
+    """The place of a picture in the input: resized to width x height, at left, top."""
 
     width: int
     height: int
@@ -36,31 +36,32 @@ def place(fit: str, size_hw: tuple[int, int], picture_hw: tuple[int, int]) -> Pl
         height, width = (max(int(side * gain), 1) for side in picture_hw)
         return Placement(width, height, 0, 0)
     height, width = (max(round(side * gain), 1) for side in picture_hw)
+    # the 0.1 is theirs: of an odd padding the smaller half goes left and above
     return Placement(width, height, round((size_hw[1] - width) / 2 - 0.1), round((size_hw[0] - height) / 2 - 0.1))
 
 
 class Letterbox:
     """Fits pictures into one input, through buffers that every picture uses again."""
 
-    def __init__(self, asked: DetectorInput, size_hw: tuple[int, int], dtype: str, channels_last: bool) -> None:
-        self._asked, self._size_hw = asked, size_hw
-        self._canvas: Bytes = np.full((*size_hw, 3), asked.pad, np.uint8)
+    def __init__(self, config: DetectorInput, size_hw: tuple[int, int], dtype: str, channels_last: bool) -> None:
+        self._config, self._size_hw = config, size_hw
+        self._canvas: Bytes = np.full((*size_hw, 3), config.pad, np.uint8)
         shape = (*size_hw, 3) if channels_last else (3, *size_hw)
         self.input: NDArray[Any] = np.empty((1, *shape), dtype)
         """The last picture as the network takes it, with a batch axis; overwritten by the next."""
         along = (3,) if channels_last else (3, 1, 1)
-        std = np.broadcast_to(np.array(asked.std, np.float32), 3).reshape(along)
+        std = np.broadcast_to(np.array(config.std, np.float32), 3).reshape(along)
         self._scale = 1 / std
-        self._shift = -np.broadcast_to(np.array(asked.mean, np.float32), 3).reshape(along) / std
-        colors = self._canvas[..., ::-1] if asked.color == "rgb" else self._canvas
+        self._shift = -np.broadcast_to(np.array(config.mean, np.float32), 3).reshape(along) / std
+        colors = self._canvas[..., ::-1] if config.color == "rgb" else self._canvas
         self._canvas_as_input = colors if channels_last else colors.transpose(2, 0, 1)
         self._placed: Placement | None = None
 
     def fill(self, picture_bgr: Bytes) -> Placement:
         """Write a picture, uint8 (H, W, 3), into `input`; return where it lies there."""
-        placed = place(self._asked.fit, self._size_hw, (picture_bgr.shape[0], picture_bgr.shape[1]))
+        placed = place(self._config.fit, self._size_hw, (picture_bgr.shape[0], picture_bgr.shape[1]))
         if placed != self._placed:  # only another size leaves padding of the last one to be cleared
-            self._canvas[:] = self._asked.pad
+            self._canvas[:] = self._config.pad
             self._placed = placed
         inside = self._canvas[placed.top : placed.top + placed.height, placed.left : placed.left + placed.width]
         cv2.resize(picture_bgr, (placed.width, placed.height), dst=inside, interpolation=cv2.INTER_LINEAR)

@@ -18,7 +18,7 @@ class FrameOrientation:
         self._flipped: Bytes | None = None
 
     def upright(self, frame_bgr: Bytes) -> Bytes:
-        """Return the picture the zones speak of: `frame_bgr` itself, a view of it, or a buffer reused by the next."""
+        """Return the upright picture: `frame_bgr` itself, a view of it, or a buffer that the next call overwrites."""
         camera = self._camera
         if camera.rotation:
             self._turned = np.asarray(cv2.rotate(frame_bgr, ROTATIONS[camera.rotation], dst=self._turned), np.uint8)

@@ -1,4 +1,4 @@
-"""One frame from the source to its result. The car, the benchmark and the studies all call this object."""
+"""Processes one frame: orientation, regions, quality, classification, decision. The car and the benchmark share it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NO_PROBS = np.zeros((0, 1), np.float32)
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """How frames are processed, beside what the bundle says."""
+    """The settings of the frame step that are not in the bundle."""
 
     camera: Camera = field(default_factory=Camera)
     """Rotation, crop and mirror of the camera."""
     smoothing: SmoothingConfig | None = field(default_factory=SmoothingConfig)
-    """How probabilities are smoothed over time; None for each frame by itself."""
+    """The smoothing of probabilities over time; None takes each frame by itself."""
     sequence: bool = True
-    """Frames follow each other; False for unrelated pictures, which are neither smoothed nor found frozen."""
+    """Frames follow each other; unrelated pictures (False) are neither smoothed nor found frozen."""
     frozen_s: float = 0.3
-    """The picture is frozen when it has repeated to the bit for this long, in three frames or more."""
+    """The picture is frozen when it has been bit-identical for this long, in three frames or more."""
     allow_unproved: bool = False
     """Name classes in fixed zones although the model has no background class."""
 
@@ -73,12 +73,15 @@ class FrameResult:
     verdicts: tuple[Verdict, ...]
     state: State
     reason: str
-    """The cause of the state; empty where the verdicts say it."""
+    """The cause of the state; empty where the verdicts show it."""
     timings: Timings
 
 
 class FrameProcessor:
-    """Turns a frame upright, finds its regions, checks its quality, classifies the regions and decides."""
+    """Turns a frame upright, finds its regions, checks its quality, classifies the regions and decides.
+
+    One thread; buffers are reused from frame to frame.
+    """
 
     def __init__(
         self, bundle: Bundle, backend: Backend, regions: RegionSource, config: FrameConfig | None = None
@@ -86,8 +89,9 @@ class FrameProcessor:
         config = config or FrameConfig()
         self.classes, self.regions = bundle.classes, regions
         self.classifier = RegionClassifier(bundle, backend)
+        # a name must mean the same object in the next frame, or probabilities of different objects would be mixed
         self.smoothing = config.smoothing if config.sequence and regions.persistent else None
-        """How probabilities are smoothed over time; None where each frame is taken by itself."""
+        """The smoothing that is in effect; None where each frame is taken by itself."""
         self._orientation = FrameOrientation(config.camera)
         self._quality = FrameQuality(frozen_s=config.frozen_s if config.sequence else None)
         rule = AbstainRule(bundle.abstain_threshold)
@@ -114,7 +118,7 @@ class FrameProcessor:
         self.regions.reset()
 
     def _classify(self, picture_bgr: Bytes, rects: Sequence[Rect]) -> tuple[Probs, int, int]:
-        """Return the probabilities, then the nanoseconds of the geometry and of the network."""
+        """Return the probabilities, and how many nanoseconds the geometry and the network took."""
         if not rects:
             return NO_PROBS, 0, 0
         started = perf_counter_ns()
@@ -125,5 +129,5 @@ class FrameProcessor:
 
 
 def is_unproved(bundle: Bundle, regions: RegionSource) -> bool:
-    """Return whether nothing proves that an object is there: fixed zones, and a model without a background class."""
+    """Return whether nothing shows that a region holds an object: fixed zones and a model without background class."""
     return bundle.background is None and regions.fixed

@@ -1,8 +1,7 @@
 """Finds regions that show nothing (black, saturated, covered or blurred) and pictures that are frozen.
 
 A grid of small patches at full resolution stands for the frame (27,648 of 921,600 pixels at 1280x720), so that the
-analysis takes about 0.1 ms, 0.2 after a network's call; its buffers are reused. Contrast and sharpness are measured on
-means of 4x4 pixels.
+analysis takes about 0.1 ms, 0.2 after a network's call; its buffers are reused.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from inference.frame.regions import Regions
 ROWS, COLUMNS, PATCH_PX = 6, 8, 24
 PATCHES = ROWS * COLUMNS
 COARSE_PX = 4
-"""Contrast is measured on means of 4x4 pixels: sensor noise is a quarter there, what the lens shows is not."""
+"""Contrast and sharpness are measured on means of 4x4 pixels, in which sensor noise is a quarter."""
 BGR = 3
 
 
@@ -33,11 +32,11 @@ class QualityThresholds:
     saturated: float = 250.0
     """A patch whose mean is over this is saturated."""
     flat: float = 1.6
-    """A patch whose coarse standard deviation is under this shows nothing."""
+    """A patch whose coarse standard deviation is under this is flat; a frame of flat patches is covered."""
     blurred: float = 0.5
     """A frame whose sharpness is under this is blurred: real frames have over 1, a blur of 1% of the width 0.4."""
     fraction: float = 0.9
-    """The fraction of a region's patches that must be bad."""
+    """The fraction of a region's patches that must be bad for the region to be blind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,11 @@ class QualityReport:
     """The quality of one frame."""
 
     blind_n: Sequence[str | None]
-    """For each region, why nothing can be seen in it; None where it can be classified."""
+    """For each region, the reason that nothing can be seen in it; None where it can be classified."""
     frozen: bool
     """The picture has been the same to the bit for too long: a sensor's noise never repeats itself."""
     blind: str | None = None
-    """Why nothing can be seen in the whole frame, where it has no region that would say so."""
+    """The reason that nothing can be seen in the whole frame; set only for a frame without regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,11 @@ class PatchFindings:
     bad: dict[str, set[int]]
     """The bad patches, by what is wrong with them."""
     sharpness: float
-    """The second derivative of the richest patches over their contrast, noise subtracted."""
+    """The root of the squared second derivative of the richest patches, less noise, over their variance."""
 
 
 class FrameQuality:
-    """Analyzes one frame after the other."""
+    """Analyzes the frames of one camera in order: whether a picture is frozen depends on the one before."""
 
     def __init__(self, *, frozen_s: float | None = None) -> None:
         """frozen_s: how long a picture must repeat to be frozen, three frames at least; None: it never is."""
@@ -77,15 +76,17 @@ class FrameQuality:
         self._previous = np.zeros_like(self._patches)
         self._grey = np.zeros((rows, columns), np.uint8)
         self._coarse = np.zeros((rows // COARSE_PX, columns // COARSE_PX), np.uint8)
-        # one below the other, so that one call squares two planes and one call takes the means of three
+        # detail, coarse, detail squared, coarse squared, one below the other in one array: the slices overlap, so that
+        # one call squares the first two planes and one call takes the means of the last three
         high, wide = self._coarse.shape
         planes = np.zeros((4 * high, wide), np.float32)
         self._detail32, self._coarse32 = planes[:high], planes[high : 2 * high]
         self._plain, self._squares, self._measured = planes[: 2 * high], planes[2 * high :], planes[high:]
         self._means = np.zeros((3, PATCHES), np.float32)
-        """Of each patch: its coarse pixels, their squared second derivative, their square."""
+        """Three means of each patch: its coarse pixels, their squared second derivative, their squares."""
         self._means_rc = self._means.reshape(3 * ROWS, COLUMNS)
-        # each patch without its border, whose derivative sees the neighbour; weighed so that a mean is that of the rest
+        # leaves out the border of each patch, whose derivative sees the next patch; the weight makes up for it in the
+        # mean over the patch
         inner = np.zeros((edge, edge), np.float32)
         inner[1:-1, 1:-1] = edge / (edge - 2)
         self._inner = np.tile(inner, (ROWS, COLUMNS))
@@ -107,14 +108,15 @@ class FrameQuality:
             self._size, self._members = frame_bgr.shape[:2], {}
         self._patches, self._previous = self._previous, self._patches
         self._take_patches(frame_bgr)
-        return self._find_bad(*self._measure())
+        mean_p, detail_p, square_p = self._measure()
+        return self._find_bad(mean_p, detail_p, square_p)
 
     def _is_frozen(self, media_ns: int) -> bool:
         if self._frozen_s is None:
             return False
-        # the first row tells nearly always, and to compare it takes a third of the time
-        first = self._patches[0].data == self._previous[0].data
-        if not first or cv2.norm(self._patches, self._previous, cv2.NORM_INF) > 0:
+        # the first row alone tells most pictures apart, in a third of the time
+        same_start = self._patches[0].data == self._previous[0].data
+        if not same_start or cv2.norm(self._patches, self._previous, cv2.NORM_INF) > 0:
             self._repeats, self._repeated_since_ns = 0, media_ns
             return False
         self._repeats += 1
@@ -128,7 +130,7 @@ class FrameQuality:
             return
         step_y, step_x = height // ROWS, width // COLUMNS
         y, x = (step_y - PATCH_PX) // 2, (step_x - PATCH_PX) // 2
-        # to split an axis makes a view, never a copy
+        # splitting an axis makes a view, never a copy
         tiles = frame_bgr[: ROWS * step_y, : COLUMNS * step_x].reshape(ROWS, step_y, COLUMNS, step_x, BGR)
         view = tiles[:, y : y + PATCH_PX, :, x : x + PATCH_PX]
         np.copyto(self._patches.reshape(view.shape), view)
@@ -146,22 +148,24 @@ class FrameQuality:
         return means
 
     def _find_bad(self, mean_p: list[float], detail_p: list[float], square_p: list[float]) -> PatchFindings:
-        """Return what is wrong with which patch, and the sharpness. For so few numbers arrays are the slower way."""
+        """Return which patches are bad, and the sharpness. Plain floats are faster than arrays for 48 patches."""
         limits, flat = self._thresholds, self._thresholds.flat**2
         black, saturated = limits.black, limits.saturated
         bad: dict[str, set[int]] = {"black": set(), "saturated": set(), "covered": set()}
         variance_p = []
         for i, mean in enumerate(mean_p):
-            variance_p.append(variance := square_p[i] - mean * mean)
+            variance = square_p[i] - mean * mean
+            variance_p.append(variance)
             if mean < black:
                 bad["black"].add(i)
             if mean > saturated:
                 bad["saturated"].add(i)
             if variance < flat:
                 bad["covered"].add(i)
+        # deciles, each list by itself: from here on it does not matter which patch a value came from. The ninth is the
+        # richest texture, which a blur takes away; the first is sensor noise, which every patch has and a blur leaves
         detail_p.sort()
         variance_p.sort()
-        # the ninth decile is the richest texture; the first is sensor noise, which every patch has
         tenth = PATCHES // 10
         noise, detail, contrast = detail_p[tenth], detail_p[-1 - tenth], variance_p[-1 - tenth]
         return PatchFindings(bad, math.sqrt(max(detail - noise, 0.0) / max(contrast, 1e-6)))
@@ -171,7 +175,7 @@ class FrameQuality:
         for reason, bad in findings.bad.items():
             if len(bad & members) < fraction * len(members):
                 continue
-            # covered must be the whole frame: one region alone may be flat, of sky or of new asphalt
+            # only a whole frame is covered: one region may show nothing but sky or new asphalt
             if reason != "covered" or len(bad) >= fraction * PATCHES:
                 return reason
         return "blurred" if findings.sharpness < self._thresholds.blurred else None
@@ -186,7 +190,7 @@ class FrameQuality:
             inside = ((ys >= y0) & (ys < y1))[:, None] & ((xs >= x0) & (xs < x1))[None, :]
             distance = np.abs(ys - (y0 + y1) / 2)[:, None] * width + np.abs(xs - (x0 + x1) / 2)[None, :] * height
             members = frozenset(np.flatnonzero(inside).tolist() or [int(distance.argmin())])
-            if len(self._members) >= 64:  # boxes of a detector come and go
+            if len(self._members) >= 64:  # a detector gives new rectangles all the time
                 self._members.clear()
             self._members[rect] = members
         return members

@@ -10,14 +10,14 @@ import numpy as np
 from inference.frame.decision import Decision
 
 WINDOW = 65_536
-"""Percentiles cover the last WINDOW frames: a run of any length needs the same memory."""
+"""Percentiles cover the last WINDOW frames, so that a run of any length needs the same memory."""
 
 
 class LatencySeries:
     """Durations in milliseconds in a ring; percentiles of the window, the maximum of all."""
 
     def __init__(self) -> None:
-        # written now, so that the kernel gives its pages at the start: a run's memory does not grow as it fills
+        # filled now, so that the kernel allocates its pages at the start and memory does not grow during a run
         self._ring = np.full(WINDOW, np.nan, np.float32)
         self.n = 0
         self._max = 0.0

@@ -60,14 +60,15 @@ class _Region:
     at_ms: float
     leader: int
     accepted_ms: float | None = None
-    """Since when the leader may be reported; None where it may not, so that another class replaces it at once."""
+    """The time from which the leader may be reported; None where it may not, and another class replaces it at once."""
 
 
 class TemporalSmoother:
     """Smooths the probabilities of each region by name, a zone or a tracked object.
 
-    The leader is the class that is reported, if the abstain rule accepts it. Another class replaces it once the leader
-    was held for the minimum time and falls behind by the margin; until then, a leader that is not accepted is UNKNOWN.
+    The leader is the class that is reported if the abstain rule accepts it. It need not have the highest probability:
+    another class replaces it only after the minimum hold and with the margin. A leader that was not accepted yet is
+    replaced at once; one that no longer is stays the leader and shows as UNKNOWN.
     """
 
     def __init__(self, config: SmoothingConfig, rule: AbstainRule) -> None:
@@ -107,6 +108,7 @@ class TemporalSmoother:
             self._regions[name] = region = _Region(probs_c, now_ms, probs_c.index(max(probs_c)))
             return region
         smooth_ms = self._config.smooth_ms
+        # 1 - exp(-elapsed / smooth_ms): the same smoothing at any frame rate
         weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - region.at_ms) / smooth_ms)
         region.probs_c = [old + weight * (new - old) for old, new in zip(region.probs_c, probs_c, strict=True)]
         region.at_ms = now_ms

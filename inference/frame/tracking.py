@@ -1,4 +1,4 @@
-"""Boxes of one object over frames get one number: matched by overlap, after each was moved on at its own velocity."""
+"""Tracks objects over frames: a box gets the number of the track whose predicted box it overlaps most."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from core.errors import InputError, check_positive
 from inference.detectors import Detections
 
 POSITION_GAIN, VELOCITY_GAIN = 0.8, 0.4
-"""Part of the error of a prediction that corrects the box, and its velocity (an alpha-beta filter)."""
+"""The shares of a prediction's error that correct the box and its velocity: an alpha-beta filter."""
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """When a box belongs to a track."""
+    """The rule by which a box belongs to a track."""
 
     overlap: float = 0.1
-    """Least intersection over union of a detection with the box that its track predicts.
+    """Minimum intersection over union of a detection with the box that its track predicts.
 
     On the synthetic camera (6 seeds x 24 s, sides off by 4%, 15% missed) 0.1 switches 3 of 6,139 boxes at 30 Hz, 13 of
     2,068 at 10 Hz, 26 of 1,254 at 6 Hz; 0.2 switches 0, 16 and 65.
     """
     forget_ms: float = 500.0
-    """A track that was not detected for longer than this ends; its number is not used again."""
+    """A track ends when it was not detected for longer than this; its number is not used again."""
 
     def __post_init__(self) -> None:
         check_positive(overlap=self.overlap, forget_ms=self.forget_ms)
@@ -41,16 +41,16 @@ class Track:
     box: NDArray[np.float64]
     at_ms: float
     velocity: NDArray[np.float64] | None = None
-    """Of the four sides, in pixels a millisecond; None until it was detected twice."""
+    """The velocity of the four sides, in pixels a millisecond; None until the object was detected twice."""
 
     def predict(self, now_ms: float) -> NDArray[np.float64]:
-        """Return where the box is at a time, at its velocity."""
+        """Return the box moved on to a time at its velocity."""
         return self.box if self.velocity is None else self.box + self.velocity * (now_ms - self.at_ms)
 
     def correct(self, box: NDArray[np.float64], now_ms: float) -> None:
-        """Take the box that was detected at a time."""
+        """Move the box and its velocity toward the box that was detected at a time."""
         elapsed_ms = now_ms - self.at_ms
-        if self.velocity is None:
+        if self.velocity is None:  # the second detection: there is no prediction yet whose error could correct it
             self.velocity = (box - self.box) / elapsed_ms
             self.box, self.at_ms = box, now_ms
             return
@@ -72,7 +72,7 @@ class Tracker:
 
     def update(self, found: Detections, now_ms: float) -> list[Track]:
         """Take the detections of a frame; return the track of each, in their order. now_ms must grow."""
-        if now_ms <= self._detected_ms:
+        if now_ms <= self._detected_ms:  # a film that was joined or began again: a velocity needs time that passes
             self.reset()
         self._detected_ms = now_ms
         self._tracks = [t for t in self._tracks if now_ms - t.at_ms <= self._config.forget_ms]
@@ -88,8 +88,9 @@ class Tracker:
                 track = Track(self._next, box, now_ms)
                 self._next += 1
             tracks.append(track)
-        seen = {track.number for track in tracks}
-        self._tracks = tracks + [t for t in self._tracks if t.number not in seen]
+        # those that were missed now stay until forget_ms, and are matched by where they should be
+        detected = {track.number for track in tracks}
+        self._tracks = tracks + [t for t in self._tracks if t.number not in detected]
         return tracks
 
     def carried(self) -> list[Track]:
@@ -116,6 +117,7 @@ def match(overlap_mn: NDArray[np.float64], least: float) -> dict[int, int]:
     """Return {column: row} of the pairs with the largest overlaps, each row and column once, none under `least`."""
     matched: dict[int, int] = {}
     taken: set[int] = set()
+    # greedy, from the largest overlap down
     for flat in np.argsort(-overlap_mn, axis=None, kind="stable").tolist():
         row, column = divmod(flat, overlap_mn.shape[1])
         if overlap_mn[row, column] < least:

@@ -111,7 +111,7 @@ def test_a_track_that_goes_on_keeps_its_class_when_others_are_dropped():
         now_ms = i * 500.0
         smoother.update(f"track{i}", list(TRUCK), now_ms)
         smoother.update("mine", list(CAR), now_ms)
-    assert smoother.update("mine", [0.4, 0.5, 0.1], now_ms + 33).top == 0
+    assert smoother.update("mine", [0.4, 0.5, 0.1], now_ms + 33).leader == 0
 
 
 def test_a_gap_begins_anew():
