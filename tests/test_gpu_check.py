@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from core.errors import CheckError, InputError
 from tests.gpu import check, parts
 from tests.gpu.machine import examine
-from tests.gpu.parts import DRY, ROOT, Work, run_module
+from tests.gpu.parts import DRY, ROOT, Prototype, Work, run_module
 
 MACHINE = {"device": "cpu", "commit": "0" * 40, "dirty": False, "missing": []}
 WITHOUT_RICH_AND_IMAGEHASH = """
@@ -30,6 +31,27 @@ import runpy, sys
 sys.modules["torch"] = None
 sys.argv[1:] = ["cuda"]
 runpy.run_module("tests.gpu.machine", run_name="__main__")
+"""
+PROTOTYPE = """
+import os, time, torch
+from collections import namedtuple
+named = lambda name: Recipe(name, 1)
+from dataclasses import dataclass
+@dataclass
+class Recipe: name: str; batch: int
+class Data:
+    def __init__(self, images, labels, splits, classes): assert len(images) == len(labels) and classes == 6
+def aug2(): pass
+class Trainer:
+    def __init__(self, data, arch, recipe, seed, compiled, aug):
+        assert (recipe.batch, compiled, os.environ["PROJECT"]) == (8, True, PROJECT)
+        self.net, self.lr = torch.nn.Identity(), torch.zeros(())
+        self.idx, self.P = torch.zeros(8, dtype=torch.int64), torch.zeros(8, 61)
+    def feeder(self, epoch, queue):
+        for _ in range(3): queue.put((torch.zeros(8, dtype=torch.int64), torch.zeros(8, 61)))
+        queue.put(None)
+    def graph(self, side): return self
+    def replay(self): time.sleep(SLEEP)
 """
 PLAIN_TESTS = """
 import os
@@ -94,9 +116,11 @@ def test_what_was_measured_is_in_the_file_before_the_next_part_begins(fakes, tmp
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (["--only", "tests,sped"], "there is no part 'sped': choose from tests, speed, train, backends"),
+        (["--only", "tests,sped"], "there is no part 'sped': choose from tests, speed, prototype, train, backends"),
         (["--data", "/nowhere/photos"], "/nowhere/photos does not exist"),
         (["--epochs", "0"], "epochs is 0"),
+        (["--prototype", "p.py"], "--prototype and --project belong together"),
+        (["--prototype", "/nowhere/p.py", "--project", "."], "/nowhere/p.py does not exist"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(wrong, sentence):
@@ -150,6 +174,23 @@ def test_the_tests_run_without_plugins_and_a_failure_is_named(tmp_path, monkeypa
     assert part["reason"] == "1 of 2 tests failed, first test_bad: assert 1 == 2"
 
 
+def test_without_a_prototype_its_part_says_not_measured_and_passes(tmp_path):
+    part = check.run_part("prototype", Work("cpu", tmp_path, DRY))
+    assert (part["passed"], list(part["figures"])) == (True, ["not measured"])
+
+
+@pytest.mark.parametrize(("sleep_s", "reason"), [(0.1, ""), (0.0, "of the prototype's images/s: 85% are wanted")])
+def test_the_loop_is_compared_with_a_prototype_in_turns(tmp_path, monkeypatch, sleep_s, reason):
+    file = tmp_path / "prototype.py"
+    file.write_text(f"PROJECT, SLEEP = {str(tmp_path)!r}, {sleep_s}\n{PROTOTYPE}")
+    monkeypatch.setattr(parts, "_bench", lambda *_: {"images_per_s": {DRY.archs[0]: 100.0}})
+    part = check.run_part("prototype", Work("cpu", tmp_path, replace(DRY, rounds=2), Prototype(file, tmp_path)))
+    (figures,) = part["figures"].values()
+    assert len(figures["images_per_s, ours and prototype"]) == 2
+    assert reason in part["reason"]
+    assert bool(reason) != part["passed"]
+
+
 def test_a_missing_package_is_a_sentence_and_the_bench_needs_none_of_those_for_packing_and_drawing():
     command = [sys.executable, "-c", WITHOUT_RICH_AND_IMAGEHASH]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -165,7 +206,7 @@ def test_all_parts_run_dry_on_the_cpu(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True)
     (file,) = tmp_path.iterdir()
     figures = {name: part["figures"] for name, part in json.loads(file.read_text())["parts"].items()}
-    assert figures["speed"]["32 px"]["rows"][0]["step_alone"]["8"] > 0
+    assert figures["speed"]["32 px"]["rows"][0]["step_alone"] > 0
     assert figures["train"][DRY.archs[0]]["images_per_s"] > 0
     assert any(name.endswith("fp32 ort x1") for name in figures["backends"]["latency"])
     assert {line["result"] for line in figures["backends"]["verify"]} <= {"passed", "unavailable"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.data.pack import Pack
-from training.augment.params import AugmentParams, sample_params
+from training.augment.params import sample_params
 from training.compute.distribution import SINGLE_PROCESS, DistContext
 from training.prepare import BatchPreparer, shrink
 from training.recipe import Recipe
@@ -28,6 +28,41 @@ ORDER, PIXELS, NETWORK = 0, 1, 2
 """What a random number is for: each use has its own stream, so that none shifts another."""
 
 
+class HostBatch(NamedTuple):
+    """What a thread prepared for one step: `Batches.finish` makes the images, on the device."""
+
+    prepared: tuple[Tensor, ...]
+    """What the preparer's `finish` takes."""
+    labels_n: Tensor
+    """int64 (n,)."""
+    images: int
+    """The images of the step over all processes."""
+    side_px: int
+    """The side of the images that the network gets."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors of the batch."""
+        return *self.prepared, self.labels_n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of images and their side."""
+        return self.images, self.side_px
+
+    def copied_to(self, device: str) -> HostBatch:
+        """Return the batch on a device, without waiting for the copies."""
+        return self._with(tensor.to(device, non_blocking=True) for tensor in self.tensors)
+
+    def pinned(self) -> HostBatch:
+        """Return the batch in pinned memory, from which a copy to a GPU need not be waited for."""
+        return self._with(tensor.pin_memory() for tensor in self.tensors)
+
+    def _with(self, tensors: Iterable[Tensor]) -> HostBatch:
+        *prepared, labels = tensors
+        return self._replace(prepared=tuple(prepared), labels_n=labels)
+
+
 class Batch(NamedTuple):
     """One step's images and labels, this process's part of them."""
 
@@ -37,10 +72,6 @@ class Batch(NamedTuple):
     """int64 (n,)."""
     images: int
     """The images of the step over all processes."""
-
-    def to(self, device: str) -> tuple[Tensor, Tensor]:
-        """Return frames and labels on the device, without waiting for them."""
-        return self.frames_nhwc.to(device, non_blocking=True), self.labels_n.to(device, non_blocking=True)
 
 
 def generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.Generator:
@@ -80,7 +111,7 @@ class Batches:
         return int(generator(self.seed, NETWORK, epoch, step).integers(2**63, size=self.dist.rank + 1)[-1])
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the pack rows of an epoch in its order: a full shuffle, or equally many draws of each class."""
+        """Return the pack rows of an epoch in its order: a full shuffle, or equally many params of each class."""
         random, rows = generator(self.seed, ORDER, epoch), self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
@@ -89,26 +120,33 @@ class Batches:
         drawn = [random.permutation(np.resize(random.permutation(rows[labels == c]), each)) for c in range(classes)]
         return random.permutation(np.concatenate(drawn))[: len(rows)]
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of this process from `first_step` on; `side_px` gives the side of their images."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[HostBatch]:
+        """Yield what `finish` makes the batches of this process from, from `first_step` on."""
         order, size_px = self.order(epoch), self.pack.geometry.size_px
         side, batch = side_px(self.recipe, epoch, size_px), self.recipe.batch
 
-        def prepare(step: int) -> tuple[Tensor, AugmentParams, Tensor]:
+        def prepare(step: int) -> HostBatch:
             rows = order[batch * step : batch * (step + 1)]
             part = self.dist.shard(len(rows))
-            params = sample_params(self.recipe, len(rows), size_px, generator(self.seed, PIXELS, epoch, step)).of(part)
-            return self.preparer.prepare(rows[part], params), params, torch.from_numpy(self.pack.labels_n[rows[part]])
+            random = generator(self.seed, PIXELS, epoch, step)
+            prepared = self.preparer.prepare(
+                rows[part], sample_params(self.recipe, len(rows), size_px, random).of(part)
+            )
+            host = HostBatch(prepared, torch.from_numpy(self.pack.labels_n[rows[part]]), len(rows), side)
+            return host.pinned() if self.preparer.pinned else host
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ready: deque[Future[tuple[Tensor, AugmentParams, Tensor]]] = deque()
+            ready: deque[Future[HostBatch]] = deque()
             try:
                 for step in range(first_step, self.steps):
                     while len(ready) < AHEAD and step + len(ready) < self.steps:
                         ready.append(thread.submit(prepare, step + len(ready)))
-                    prepared, params, labels = ready.popleft().result()
-                    frames = shrink(self.preparer.finish(prepared, params), side)
-                    yield Batch(frames, labels, min(batch, len(order) - batch * step))
+                    yield ready.popleft().result()
             finally:
                 for future in ready:
                     future.cancel()
+
+    def finish(self, host: HostBatch) -> Batch:
+        """Return the batch whose tensors lie on the device, its images augmented and at their side."""
+        frames = shrink(self.preparer.finish(*host.prepared), host.side_px)
+        return Batch(frames, host.labels_n, host.images)

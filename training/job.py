@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import models
 from core.data.pack import Pack
+from training.augment import gpu
 from training.batches import Batches
 from training.compute.mode import Compute
 from training.prepare import open_preparer
@@ -14,6 +16,8 @@ from training.recipe import Recipe
 from training.state import TrainState
 from training.step import NetworkSpec, Objective, start
 from training.teacher import Teacher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,5 +63,8 @@ class Job:
     def batches(self) -> Batches:
         """Return the batches of this process."""
         mean, _ = models.normalisation(self.arch)
-        preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on)
+        apply = self.compute.mode.compile_or_eager(gpu.augment)
+        preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on, apply)
+        if self.is_main:
+            log.info(f"{self.arch}: images are {preparer.place}")
         return Batches(self.pack, self.recipe, self.seed, preparer, self.compute.dist)

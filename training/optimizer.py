@@ -11,17 +11,23 @@ from torch import Tensor, nn
 from training.recipe import Recipe
 
 
-def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the recipe's optimizer; without `decay_norm_bias`, parameters of one dimension are not decayed."""
+def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) -> torch.optim.Optimizer:
+    """Build the recipe's optimizer; without `decay_norm_bias`, parameters of one dimension are not decayed.
+
+    captured: its steps go into a CUDA graph, so the rate is a tensor, which the graph reads again in each step.
+    """
     parameters = [p for p in network.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1 or recipe.decay_norm_bias]
     spared = [p for p in parameters if p.ndim <= 1 and not recipe.decay_norm_bias]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    rate = torch.zeros((), device=parameters[0].device) if captured else recipe.learning_rate
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.learning_rate, momentum=0.9, nesterov=True, fused=True)
+        return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, recipe.learning_rate, fused=True)
+    optimizer = kind(groups, rate, fused=True, capturable=captured)
+    optimizer._warned_capturable_if_run_uncaptured = True  # a warm-up is meant to run without a capture
+    return optimizer
 
 
 class Average:
@@ -30,21 +36,33 @@ class Average:
     Source: the moving average of TensorFlow's tf.train.ExponentialMovingAverage with num_updates.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: nn.Module, decay: float, captured: bool = False) -> None:
+        """captured: the updates go into a CUDA graph, so the weight is a tensor, which it reads again in each."""
         self.network, self.decay = copy.deepcopy(network), decay
-        self.updates, self.weight = 0, 1.0
-        """Steps averaged so far, and the share of the new values in the last of them; the first copies them."""
+        self.updates = 0
+        """Steps averaged so far."""
+        self.weight: float | Tensor = torch.ones((), device=next(network.parameters()).device) if captured else 1.0
+        """The share of the new values in the next update; the first copies them."""
         self._averages, self._values = _tensors(self.network, True), _tensors(network, True)
         self._counters, self._counts = _tensors(self.network, False), _tensors(network, False)
 
     def begin_step(self) -> None:
         """Set the weight of the next update. The host counts the steps: nothing is read back from the device."""
         n, self.updates = self.updates, self.updates + 1
-        self.weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
+        weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
+        if isinstance(self.weight, Tensor):
+            self.weight.fill_(weight)
+        else:
+            self.weight = weight
 
     def update(self) -> None:
         """Move the averaged values towards the network's, and copy its counters of seen batches."""
-        torch._foreach_lerp_(self._averages, self._values, self.weight)
+        if isinstance(self.weight, Tensor):  # lerp takes a number, or a weight for each element
+            moves = torch._foreach_sub(self._values, self._averages)
+            torch._foreach_mul_(moves, self.weight)
+            torch._foreach_add_(self._averages, moves)
+        else:
+            torch._foreach_lerp_(self._averages, self._values, self.weight)
         if self._counters:
             torch._foreach_copy_(self._counters, self._counts)
 

@@ -1,7 +1,8 @@
-"""Where the pictures of a batch are augmented: on the host, or on the device, from a resident pack or pinned memory."""
+"""Where the images of a batch are augmented: on the host, or on the device, from a resident pack or pinned memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -20,60 +21,89 @@ RESIDENT_SHARE = 0.5
 """A pack may take this share of the free memory of a GPU; the rest is the network's."""
 COPIED_AT_ONCE = 1024
 Rows = NDArray[np.int64]
+DeviceFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class BatchPreparer(Protocol):
-    """Two halves: what a thread prepares on the host, and what is left to do when the step asks for the batch."""
+    """Two halves: what a thread prepares on the host, and what the step makes images of."""
 
-    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
-        """Return what the host has to do for these rows of the pack."""
+    place: str
+    """Where images are augmented and where they come from, in words for the log."""
+    pinned: bool
+    """Whether batches go to a GPU, through pinned memory."""
+    streams: bool
+    """Whether whole frames, and not row numbers, go there."""
 
-    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
-        """Return the augmented frames, uint8 (n, S, S, 3)."""
+    def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
+        """Return what `finish` needs for these rows of the pack, on the host."""
+
+    def finish(self, *prepared: Tensor) -> Tensor:
+        """Return the augmented frames, uint8 (n, S, S, 3), from tensors on the device, without a branch on data."""
 
 
 class HostAugment:
-    """The thread does everything; for a GPU the frames lie in pinned memory: nobody waits for their way there."""
+    """The thread augments; the device gets the images."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
-        self.pack, self.pinned = pack, pinned
+        self.pack, self.pinned, self.streams = pack, pinned, pinned
         self.erased_rgb = np.round(np.array(mean) * 255).astype(np.uint8)
+        self.place = "augmented by a thread on the host"
 
-    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
+    def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return the augmented frames."""
-        frames = torch.from_numpy(augment.augment(gather(self.pack, rows), params, self.erased_rgb))
-        return frames.pin_memory() if self.pinned else frames
+        return (torch.from_numpy(augment.augment(gather(self.pack, rows), params, self.erased_rgb)),)
 
-    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
-        """Return them."""
-        return prepared
+    def finish(self, *prepared: Tensor) -> Tensor:
+        """Return the frames as they are."""
+        return prepared[0]
 
 
 class DeviceAugment:
     """The device augments; `resident_nhwc`, where there is one, holds the pack there already."""
 
-    def __init__(self, pack: Pack, mean: tuple[float, ...], device: str, resident_nhwc: Tensor | None = None) -> None:
-        self.pack, self.device, self.resident_nhwc = pack, device, resident_nhwc
+    def __init__(
+        self,
+        pack: Pack,
+        mean: tuple[float, ...],
+        device: str,
+        resident_nhwc: Tensor | None = None,
+        apply: DeviceFunction = gpu.augment,
+    ) -> None:
+        self.pack, self.pinned, self.resident_nhwc, self.apply = pack, device.startswith("cuda"), resident_nhwc, apply
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
+        self.streams = self.pinned and resident_nhwc is None
+        self.place = "augmented on the device, " + (
+            "which holds the pack: the step is the bound"
+            if resident_nhwc is not None
+            else "which gets frames from the memory-mapped pack: one thread that reads them, or the step, is the bound"
+        )
 
-    def prepare(self, rows: Rows, params: AugmentParams) -> Tensor:
-        """Return the row numbers of a resident pack, or else the frames as they are stored."""
-        host = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
-        return host.pin_memory() if self.device.startswith("cuda") else host
+    def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
+        """Return the row numbers of a resident pack, or else the frames as they are stored; and the parameters."""
+        source = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
+        return source, torch.from_numpy(gpu.pack_params(params))
 
-    def finish(self, prepared: Tensor, params: AugmentParams) -> Tensor:
+    def finish(self, *prepared: Tensor) -> Tensor:
         """Augment on the device."""
-        here = prepared.to(self.device, non_blocking=True)
-        frames = self.resident_nhwc[here] if self.resident_nhwc is not None else here
-        packed = torch.from_numpy(gpu.pack_params(params)).to(self.device, non_blocking=True)
-        return gpu.augment(frames, packed, self.erased_rgb)
+        source, packed = prepared
+        frames = self.resident_nhwc[source] if self.resident_nhwc is not None else source
+        return self.apply(frames, packed, self.erased_rgb)
 
 
-def open_preparer(pack: Pack, mean: tuple[float, ...], device: str = "cpu", place: str = "host") -> BatchPreparer:
-    """Return what prepares the batches; on a GPU the pack is resident when it fits. `place`: `host` or `device`."""
+def open_preparer(
+    pack: Pack,
+    mean: tuple[float, ...],
+    device: str = "cpu",
+    place: str = "host",
+    apply: DeviceFunction = gpu.augment,
+) -> BatchPreparer:
+    """Return what prepares the batches; on a GPU the pack is resident when it fits.
+
+    place: `host` or `device`; apply: `gpu.augment`, or what torch.compile made of it.
+    """
     if place == "host":
         return HostAugment(pack, mean, pinned=device.startswith("cuda"))
-    return DeviceAugment(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None)
+    return DeviceAugment(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None, apply)
 
 
 def choose_place(asked: str, device: str) -> str:

@@ -15,7 +15,8 @@ from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
 from core.files import read_json, sha256_of_file, write_json
 from training.compute.distribution import DistContext
-from training.compute.mode import Compute, ComputeMode, choose_mode, is_compiled
+from training.compute.mode import Compute, ComputeMode, choose_mode
+from training.compute.rules import GpuOptions, captured_if_possible, complete, explain_compile
 from training.data.listing import Options
 from training.data.pack_writer import pack as write_pack
 from training.job import Job
@@ -28,6 +29,8 @@ from training.schedule import side_px
 from training.teacher import Teacher
 
 log = logging.getLogger(__name__)
+
+DEFAULTS = GpuOptions()
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class RunConfig:
     memory_format: str | None = None
     mode_from: Path | None = None
     """A run whose precision and memory format are taken."""
-    compiling: str = "auto"
+    gpu: GpuOptions = DEFAULTS
     threads: int | None = None
     as_json: bool = False
 
@@ -106,7 +109,7 @@ def jobs(config: RunConfig, facts: RunFacts, dist: DistContext) -> list[Job]:
             pack=pack,
             arch=arch,
             recipe=config.recipe_of(arch),
-            compute=Compute(facts.modes[arch], device, dist),
+            compute=captured_if_possible(Compute(facts.modes[arch], device, dist), config.recipe_of(arch)),
             folder=config.out / folder_name(arch),
             seed=config.seed,
             pretrained=config.pretrained,
@@ -223,15 +226,15 @@ def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
 
 
 def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
-    """Time a few steps of a process's part of a batch."""
-    batch = config.recipe.batch
-    mode, timed_ms = choose_mode(
-        arch, len(pack.classes), pack.geometry.size_px, batch // dist.size, dist.device(config.device),
-        (config.precision, config.memory_format),
-    )  # fmt: skip
-    steps = config.recipe.epochs * len(pack.rows("train")) // batch
-    mode = replace(mode, compiled=is_compiled(config.compiling, config.device, steps))
-    return mode.as_json() | {"timed_ms": timed_ms}
+    """Choose by rules on a GPU, and on a CPU by timing a few steps of a process's part of a batch."""
+    recipe, classes, size_px = config.recipe_of(arch), len(pack.classes), pack.geometry.size_px
+    device, asked = dist.device(config.device), (config.precision, config.memory_format)
+    mode, timed_ms = choose_mode(arch, classes, size_px, recipe.batch // dist.size, device, asked)
+    network, rows = models.build(arch, classes, size_px=size_px), len(pack.rows("train"))
+    compute = complete(Compute(mode, device, dist), config.gpu, recipe, rows, size_px, network)
+    if compute.on_gpu and config.gpu.compile == "auto":
+        log.info(f"{arch}: {explain_compile(recipe, rows, size_px)}")
+    return compute.mode.as_json() | {"timed_ms": timed_ms}
 
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

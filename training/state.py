@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,10 @@ class TrainState:
     def begin_step(self, rate: float) -> None:
         """Set the two numbers of the next step that the host knows: the rate, and how far the average moves."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         if self.average:
             self.average.begin_step()
 
@@ -126,6 +130,13 @@ class TrainState:
             self.totals.copy_(torch.tensor(self.progress.totals, dtype=torch.float64))
             self.restore(tensors)
 
+    def changed(self) -> list[Tensor]:
+        """Return the tensors that a step writes into, themselves and not copies."""
+        networks = [self.network, *([self.average.network] if self.average else [])]
+        tensors = [tensor for network in networks for tensor in chain(network.parameters(), network.buffers())]
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*tensors, *states, self.totals]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return a copy on the CPU of every tensor that a step changes, by name."""
         everything = {f"network.{name}": value for name, value in self.network.state_dict().items()}
@@ -146,7 +157,11 @@ class TrainState:
         for i, parameter in enumerate(self._parameters()):
             state = {}
             for name, value in _below(f"optimizer.{i}.", tensors).items():
-                like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                like = (
+                    torch.empty_like(parameter)
+                    if value.shape == parameter.shape
+                    else torch.empty_like(value, device=parameter.device)
+                )
                 state[name] = like.detach().copy_(value)
             if state:
                 self.optimizer.state[parameter] = state

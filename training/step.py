@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +12,15 @@ from torch.nn.functional import cross_entropy
 
 import models
 from models.deployed import Deployed
-from training.batches import Batch
+from training.batches import Batch, Batches, HostBatch
+from training.compute.capture import CapturedStep
 from training.compute.mode import Compute, Forward
 from training.optimizer import Average, build_optimizer
 from training.recipe import Recipe
 from training.state import TrainState
 from training.teacher import Teacher
+
+StepFunction = Callable[[HostBatch], None]
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def start(
     spec: NetworkSpec, recipe: Recipe, compute: Compute, seed: int = 0, teacher: Teacher | None = None
 ) -> tuple[TrainState, Objective]:
     """Return the state before the first step, with weights drawn by `seed`, and the objective of its steps."""
+    compute.configure()
+    captured = compute.mode.captured
     torch.manual_seed(seed)
     dropout = recipe.dropout_of(spec.arch)
     network = models.build(spec.arch, spec.classes, size_px=spec.size_px, dropout=dropout, pretrained=spec.pretrained)
@@ -85,8 +91,8 @@ def start(
     network = compute.mode.prepare(deployed.network)
     state = TrainState(
         network=network,
-        optimizer=build_optimizer(network, recipe),
-        average=Average(network, recipe.average_decay) if recipe.average_decay else None,
+        optimizer=build_optimizer(network, recipe, captured),
+        average=Average(network, recipe.average_decay, captured) if recipe.average_decay else None,
         scaler=compute.mode.scaler(compute.device),
         totals=torch.zeros(4, dtype=torch.float64, device=compute.device),
     )
@@ -98,17 +104,18 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     """Take one step on a batch; change the weights, the optimizer, the average and the totals.
 
     The caller sets the rate (`state.begin_step`) and torch's random seed, from which all randomness in the step
-    (dropout, mixing) comes, so that no generator's state needs to be saved. Nothing is read back from the device.
+    (dropout, mixing) comes, so that no generator's state needs to be saved. Nothing is read back from the device, and
+    but for mixing nothing is sent there: the step can be captured as a CUDA graph.
     """
     recipe, dist = objective.recipe, objective.compute.dist
-    frames, labels = batch.to(objective.compute.device)
+    frames, labels, images = batch
     inputs, targets = objective.mix(objective.deployed.normalise(frames), labels)
     logits = objective.forward(inputs)
     loss = objective.loss(logits, targets, frames)
     state.optimizer.zero_grad(set_to_none=True)
     n = len(labels)
     # gradients are averaged over processes: a process with a larger part of the batch weighs more
-    state.scaler.scale(loss * (n * dist.size / batch.images)).backward()  # type: ignore[no-untyped-call]
+    state.scaler.scale(loss * (n * dist.size / images)).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimizer)
     limit = recipe.clip_norm or math.inf
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit)
@@ -116,6 +123,16 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     state.scaler.update()
     if state.average:
         state.average.update()
-    correct, images = (logits.argmax(1) == labels).sum(), torch.tensor(n, device=loss.device)
-    totals = torch.stack([loss.detach() * n, correct, (norm > limit) / dist.size, images])
+    correct, own = (logits.argmax(1) == labels).sum(), torch.full((), n, device=loss.device)
+    totals = torch.stack([loss.detach() * n, correct, (norm > limit) / dist.size, own])
     state.totals += dist.add(totals.double())
+
+
+def step_function(state: TrainState, objective: Objective, batches: Batches) -> StepFunction:
+    """Return what takes a step on a batch from the host: `train_step` itself, or its capture, replayed."""
+    compute = objective.compute
+
+    def step(host: HostBatch) -> None:
+        train_step(state, objective, batches.finish(host.copied_to(compute.device)))
+
+    return CapturedStep(step, state.changed, compute.device) if compute.mode.captured else step

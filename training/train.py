@@ -11,12 +11,13 @@ import torch
 from core.errors import CheckError
 from training import results
 from training.batches import Batches
+from training.compute.capture import upload
 from training.interrupt import Interrupt
 from training.job import Job
 from training.reports.progress import ProgressReporter
 from training.schedule import rate
 from training.state import HistoryRow, StepTotals, TrainState
-from training.step import Objective, train_step
+from training.step import Objective, StepFunction, step_function
 
 LOWER_RATE = 0.5
 """After a loss that is not a number, training continues from the last good state at this share of the rate, once."""
@@ -34,11 +35,13 @@ def train(job: Job, interrupt: Interrupt) -> None:
         results.remove_leftovers(job.folder)
     state, objective = job.resume()
     batches, pack_files = job.batches(), results.file_versions(job.pack)
+    take_step = step_function(state, objective, batches)
     with ProgressReporter(job, batches.steps, state.progress) as reporter:
         while not state.progress.finished(job.recipe):
-            row = train_epoch(job, state, objective, batches, reporter, interrupt)
+            row = train_epoch(job, state, take_step, batches, reporter, interrupt)
             if not math.isfinite(row["train_loss"]):
                 state, objective = _roll_back(job, state)
+                take_step = step_function(state, objective, batches)
                 continue
             evaluated = results.evaluate(job, state)
             state.end_epoch(row | evaluated.figures, job.recipe)
@@ -57,7 +60,7 @@ def train(job: Job, interrupt: Interrupt) -> None:
 def train_epoch(
     job: Job,
     state: TrainState,
-    objective: Objective,
+    take_step: StepFunction,
     batches: Batches,
     reporter: ProgressReporter,
     interrupt: Interrupt,
@@ -67,11 +70,14 @@ def train_epoch(
     state.network.train()
     started = saved = perf_counter()
     done = 0
-    for step, batch in enumerate(batches.epoch(progress.epoch, progress.step), progress.step):
+    host_batches = batches.epoch(progress.epoch, progress.step)
+    if batches.preparer.streams:
+        host_batches = upload(host_batches, job.compute.device)
+    for step, batch in enumerate(host_batches, progress.step):
         epochs_done = progress.epoch + step / batches.steps
         state.begin_step(rate(job.recipe, epochs_done, progress.plateau) * progress.rate_scale)
         torch.manual_seed(batches.network_seed(progress.epoch, step))
-        train_step(state, objective, batch)
+        take_step(batch)
         state.progress = replace(progress, step=step + 1)
         done += batch.images
         reporter.step_ended(done / (perf_counter() - started))

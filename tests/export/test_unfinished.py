@@ -8,7 +8,7 @@ import pytest
 from core.errors import InputError
 from export.commands.bundle import main as export
 from tests.export.runs import ARCH
-from training import train as loop
+from training import step as steps_of
 from training.commands.train import main as train
 
 SETTINGS = ["--models", ARCH, "--precision", "fp32", "--memory-format", "channels_last", "--threads", "1"]
@@ -18,7 +18,7 @@ SETTINGS = ["--models", ARCH, "--precision", "fp32", "--memory-format", "channel
 def stopped(pack_path, tmp_path, monkeypatch):
     """The arguments of a training that was told to end in its second epoch."""
     arguments = [str(pack_path), "--out", str(tmp_path / "run"), *SETTINGS, "--epochs", "2", "--batch", "32"]
-    step, steps = loop.train_step, []
+    step, steps = steps_of.train_step, []
 
     def hearing(*values):
         steps.append(1)
@@ -27,7 +27,7 @@ def stopped(pack_path, tmp_path, monkeypatch):
         step(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_step", hearing)
+        patch.setattr(steps_of, "train_step", hearing)
         assert train(arguments) == 128 + signal.SIGTERM
     return arguments
 

@@ -21,7 +21,7 @@ from typing import Any
 from core.cli import Parser
 from core.errors import CheckError, InputError, check_positive
 from core.files import write_json
-from tests.gpu.parts import DRY, PARTS, ROOT, WHOLE, Extent, Work
+from tests.gpu.parts import DRY, PARTS, ROOT, WHOLE, Extent, Prototype, Work
 
 SCHEMA = 2
 RESULTS = ROOT / "docs" / "results"
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     }
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         for name in asked.only:
-            part = run_part(name, Work(asked.device, Path(folder), extent))
+            part = run_part(name, Work(asked.device, Path(folder), extent, asked.prototype))
             result["parts"][name] = part
             write_json(file, result)
             print(f"{name}: {'passed' if part['passed'] else part['reason']} ({part['seconds']} s)", flush=True)
@@ -61,10 +61,19 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     it.add_argument("--only", type=_parts, default=list(PARTS), metavar="PARTS", help=f"of {','.join(PARTS)} (all)")
     it.add_argument("--data", metavar="DIR", help="a data set to train on (default: synthetic)")
     it.add_argument("--epochs", type=int, help=f"of each training ({WHOLE.epochs})")
+    it.add_argument("--prototype", type=Path, metavar="FILE", help="a prototype of the training step to compare with")
+    it.add_argument("--project", type=Path, metavar="DIR", help="of --prototype: the project whose modules it imports")
     it.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a dry run: small, to prove the check")
     it.add_argument("--commit", metavar="ID", help="of this copy of the repository, where it has no .git")
     it.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR", help="of the result file")
     asked = it.parse_args(arguments)
+    if (asked.prototype is None) != (asked.project is None):
+        raise InputError("--prototype and --project belong together: give both or neither")
+    for path in filter(None, (asked.prototype, asked.project)):
+        if not path.exists():
+            raise InputError(f"{path} does not exist: name the prototype by --prototype, its project by --project")
+    if asked.prototype:
+        asked.prototype = Prototype(asked.prototype.resolve(), asked.project.resolve())
     if asked.epochs is not None:
         check_positive(epochs=asked.epochs)
     if asked.data and not asked.data.startswith("synthetic"):

@@ -6,7 +6,9 @@ What a part yielded before it failed stays in the result file; it fails by Check
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from core.errors import CheckError
 ROOT = Path(__file__).parents[2]
 HERE = "tests/gpu"
 Figures = Iterator[tuple[str, Any]]
+PROTOTYPE_SHARE = 0.85
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Extent:
     """Sides of the pictures whose training speed is measured."""
     batch: int
     steps: int
+    """Steps that are timed; the hours of the published job are extrapolated from them."""
+    rounds: int
+    """Times that each side is timed, in turns, where two are compared."""
     train_size_px: int
     epochs: int
     backends_size_px: int
@@ -41,9 +47,9 @@ class Extent:
 
 
 WHOLE = Extent(
-    "synthetic", ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired"), (64, 224), 128, 30, 64, 10, 224
+    "synthetic", ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired"), (64, 224), 128, 300, 2, 64, 30, 224
 )
-DRY = Extent("synthetic://?rows=300", ("squeezenet_inspired",), (32,), 8, 2, 32, 1, 32)
+DRY = Extent("synthetic://?rows=300", ("squeezenet_inspired",), (32,), 8, 2, 1, 32, 1, 32)
 """On the CPU: enough to prove the check, and no figure of it means anything."""
 
 
@@ -55,6 +61,15 @@ class Work:
     folder: Path
     """For what is made on the way; it is thrown away."""
     extent: Extent
+    prototype: Prototype | None = None
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A prototype of the training step, which the project does not ship, and the project whose modules it imports."""
+
+    file: Path
+    project: Path
 
 
 def run_tests(work: Work) -> Figures:
@@ -72,12 +87,31 @@ def run_tests(work: Work) -> Figures:
 
 
 def measure_speed(work: Work) -> Figures:
-    """Measure the training speed of the whole loop and of the step alone, images/s."""
-    extent = work.extent
-    for size_px in extent.bench_sizes_px:
-        asked = ["--size", size_px, "--batch", extent.batch, "--steps", extent.steps, "--models", *extent.archs]
-        printed = run_module("training", "bench", "--loop-only", "--json", "--device", work.device, *asked)
-        yield f"{size_px} px", json.loads(printed)["loop"]
+    """Measure the training speed of the whole loop and of the step alone, images/s, and the hours of a large job."""
+    for size_px in work.extent.bench_sizes_px:
+        yield f"{size_px} px", _bench(work, size_px)
+        if work.device != "cpu":
+            yield f"{size_px} px compiled", _bench(work, size_px, "--compile")
+
+
+def compare_with_prototype(work: Work) -> Figures:
+    """Measure the whole loop in turns with a prototype's; fail below PROTOTYPE_SHARE of its images/s."""
+    if work.prototype is None:
+        yield "not measured", "name the prototype by --prototype FILE and the project it imports by --project DIR"
+        return
+    lowest = math.inf
+    for size_px in work.extent.bench_sizes_px:
+        ours, theirs = [], []
+        for _ in range(work.extent.rounds):
+            ours.append(_bench(work, size_px, *(["--compile"] if work.device != "cpu" else []))["images_per_s"])
+            theirs.append(_time_prototype(work, work.prototype, size_px))
+        for arch in work.extent.archs:
+            pairs = [(mine[arch], other[arch]) for mine, other in zip(ours, theirs, strict=True)]
+            ratio = statistics.median(mine / other for mine, other in pairs)
+            yield f"{size_px} px {arch}", {"ratio": round(ratio, 3), "images_per_s, ours and prototype": pairs}
+            lowest = min(lowest, ratio)
+    if lowest < PROTOTYPE_SHARE:
+        raise CheckError(f"the loop reaches {lowest:.0%} of the prototype's images/s: {PROTOTYPE_SHARE:.0%} are wanted")
 
 
 def train(work: Work) -> Figures:
@@ -124,6 +158,7 @@ def try_backends(work: Work) -> Figures:
 PARTS: dict[str, Callable[[Work], Figures]] = {
     "tests": run_tests,
     "speed": measure_speed,
+    "prototype": compare_with_prototype,
     "train": train,
     "backends": try_backends,
 }
@@ -136,12 +171,12 @@ def run_module(
     leaves: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run `python -m MODULE ARGUMENTS` in the repository's root; return its stdout, and show its stderr as it comes.
+    """Run `python -m MODULE ARGUMENTS`, or a .py file, in the repository's root; return its stdout, show its stderr.
 
     Raises CheckError with the last line of its stderr when its exit code is none of `codes`; or when it is not 0 and
     there is no result: nothing on stdout, or with `leaves` no such file.
     """
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = [sys.executable, *([] if module.endswith(".py") else ["-m"]), module, *map(str, arguments)]
     said = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
         with subprocess.Popen(
@@ -157,6 +192,24 @@ def run_module(
     if process.returncode not in codes or (process.returncode and not result):
         raise CheckError(f"python -m {module} ended with {process.returncode}: {said or 'it said nothing'}")
     return printed
+
+
+def _bench(work: Work, size_px: int, *more: str) -> dict[str, Any]:
+    extent = work.extent
+    asked = ["--size", size_px, "--batch", extent.batch, "--steps", extent.steps, "--models", *extent.archs, *more]
+    printed = run_module("training", "bench", "--loop-only", "--json", "--device", work.device, *asked)
+    loop: dict[str, Any] = json.loads(printed)["loop"]
+    return loop
+
+
+def _time_prototype(work: Work, prototype: Prototype, size_px: int) -> dict[str, float]:
+    extent = work.extent
+    printed = run_module(
+        f"{HERE}/prototype.py", prototype.file, size_px, extent.batch, extent.steps, *extent.archs,
+        environment={"PROJECT": str(prototype.project)},
+    )  # fmt: skip
+    rates: dict[str, float] = json.loads(printed)
+    return rates
 
 
 def _train(work: Work, name: str, size_px: int, archs: tuple[str, ...], *more: str) -> Path:

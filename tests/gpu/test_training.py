@@ -19,13 +19,14 @@ from core.data.pack import open_pack
 from models.checkpoint import load
 from models.deployed import Deployed
 from tests.export.runs import write_pack
-from tests.training.learner import Learner
+from tests.training.learner import Learner, Training, finished, record_operations
 from training import prepare
-from training import train as loop
+from training import step as steps_of
 from training.augment import gpu
 from training.augment.params import sample_params
 from training.batches import Batches
 from training.commands.train import main
+from training.compute import capture
 from training.compute.mode import ComputeMode
 from training.recipes import named
 
@@ -69,8 +70,8 @@ def test_the_device_augments_as_the_cpu_does(device, batch, name):
 def test_a_pack_on_the_device_gives_the_batches_of_the_host(device, pack, resident, monkeypatch):
     """Resident where it fits; else read from the memory-mapped file and, for a GPU, sent from pinned memory."""
     monkeypatch.setattr(prepare, "_fits", lambda *_: resident)
-    ours = Batches(pack, RECIPE, 3, prepare.open_preparer(pack, MEAN, device, "device")).epoch(1)
-    theirs = Batches(pack, RECIPE, 3, prepare.HostAugment(pack, MEAN)).epoch(1)
+    ours = finished(Batches(pack, RECIPE, 3, prepare.open_preparer(pack, MEAN, device, "device")), 1, device)
+    theirs = finished(Batches(pack, RECIPE, 3, prepare.HostAugment(pack, MEAN)), 1)
     for (frames, labels, _), (same, expected, _) in zip(ours, theirs, strict=True):
         assert torch.equal(labels.cpu(), expected)
         assert mean_difference(frames, same) < 3
@@ -85,6 +86,44 @@ def test_a_step_is_that_of_the_cpu(device, batch):
         weights.append(torch.cat([p.detach().cpu().flatten() for p in learner.state.network.parameters()]))
     assert torch.allclose(torch.stack(totals[0])[:, 0], torch.stack(totals[1])[:, 0], rtol=1e-2)
     assert torch.allclose(*weights, atol=1e-2)
+
+
+@pytest.fixture
+def capture_anywhere(device, monkeypatch):
+    if device == "cpu":
+        monkeypatch.setattr(capture, "graph_recorder", lambda: record_operations)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_replayed_steps_are_plain_steps(device, pack, capture_anywhere, optimizer):
+    """Dropout, augmentation, two sides of the images and a smaller last batch of each: four graphs."""
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer, epochs=4)
+    captured, plain = (Training(pack, recipe, captured, device) for captured in (True, False))
+    ours, theirs = captured.losses([0, 3]).cpu(), plain.losses([0, 3]).cpu()
+    assert len(captured.take.recorded) == 4
+    assert torch.allclose(ours[:, 0], theirs[:, 0], rtol=2e-2)
+
+
+def test_a_captured_training_resumes(device, pack, capture_anywhere, tmp_path):
+    whole, resumed = (Training(pack, RECIPE, True, device) for _ in range(2))
+    whole.losses([0])
+    whole.state.save(tmp_path)
+    resumed.state.load(tmp_path)
+    assert torch.allclose(resumed.losses([1]), whole.losses([1]), rtol=2e-2)
+
+
+def test_uploaded_batches_are_those_of_the_host(device, pack, monkeypatch):
+    """Two are in use at a time: none is overwritten before its step has read it."""
+    if device == "cpu":
+        pytest.skip("there is no stream to copy on")
+    monkeypatch.setattr(prepare, "_fits", lambda *_: False)
+    preparer = prepare.open_preparer(pack, MEAN, device, "device")
+    assert preparer.streams
+    batches, kept = Batches(pack, RECIPE, 3, preparer), []
+    for batch in capture.upload(batches.epoch(1), device):
+        kept.append([tensor.clone() for tensor in batch.tensors])
+    for ours, theirs in zip(kept, batches.epoch(1), strict=True):
+        assert all(torch.equal(mine.cpu(), other) for mine, other in zip(ours, theirs.tensors, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -115,7 +154,7 @@ def losses(run):
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(device, pack, run, tmp_path, monkeypatch):
-    step, steps = loop.train_step, []
+    step, steps = steps_of.train_step, []
 
     def stopping(*values):
         steps.append(1)
@@ -123,7 +162,7 @@ def test_a_stopped_training_goes_on_to_the_same_end(device, pack, run, tmp_path,
             os.kill(os.getpid(), signal.SIGTERM)
         step(*values)
 
-    monkeypatch.setattr(loop, "train_step", stopping)
+    monkeypatch.setattr(steps_of, "train_step", stopping)
     arguments = [str(pack.path), "--out", str(tmp_path / "run"), *SETTINGS, "--device", device]
     assert main(arguments) == 128 + signal.SIGTERM
     assert not main([*arguments, "--resume"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from training import train as loop
+from training import step as steps_of
 from training.commands.train import main
 from training.state import TrainState
 
@@ -21,7 +21,7 @@ def die() -> None:
 
 def arm(moment: str, number: int) -> None:
     """Die at the `number`th step, inside the `number`th write of a file of weights, or after the best was written."""
-    step, save, save_state = loop.train_step, safetensors.torch.save_file, TrainState.save
+    step, save, save_state = steps_of.train_step, safetensors.torch.save_file, TrainState.save
     left = [number]
 
     def due() -> bool:
@@ -45,7 +45,7 @@ def arm(moment: str, number: int) -> None:
         save_state(*arguments)
 
     if moment == "step":
-        loop.train_step = dying_step
+        steps_of.train_step = dying_step
     elif moment == "write":
         safetensors.torch.save_file = dying_save
     else:

@@ -48,7 +48,7 @@ def begin_an_epoch(path):
     batches = Batches(pack, recipe, 0, open_preparer(pack, (0.5, 0.5, 0.5)))
     before, epoch = memory_mb("RssAnon"), batches.epoch(3)
     for _ in range(100):
-        next(epoch)
+        batches.finish(next(epoch))
     epoch.close()
     return memory_mb("RssAnon") - before
 

@@ -9,6 +9,7 @@ import torch
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from tests.export.runs import write_pack
+from tests.training.learner import finished
 from training import prepare
 from training.augment import cpu as augment
 from training.batches import Batches
@@ -28,7 +29,7 @@ def pack(tmp_path_factory):
 
 
 def batches(pack, feed):
-    return list(Batches(pack, RECIPE, 3, feed).epoch(2))
+    return finished(Batches(pack, RECIPE, 3, feed), 2)
 
 
 def test_the_device_makes_the_batches_of_the_host(pack):
@@ -77,8 +78,8 @@ def test_early_epochs_have_small_images_and_the_same_labels(pack):
     recipe = dataclasses.replace(RECIPE, start_size=0.5, full_size_at=0.5, epochs=4)
     size_px = pack.geometry.size_px
     for epoch, side in ((0, size_px // 2), (2, size_px)):
-        of = Batches(pack, recipe, 3, HostAugment(pack, MEAN)).epoch(epoch)
-        full = Batches(pack, RECIPE, 3, HostAugment(pack, MEAN)).epoch(epoch)
+        of = finished(Batches(pack, recipe, 3, HostAugment(pack, MEAN)), epoch)
+        full = finished(Batches(pack, RECIPE, 3, HostAugment(pack, MEAN)), epoch)
         for (frames, labels, _), (_, same, _) in zip(of, full, strict=True):
             assert frames.shape[1:] == (side, side, 3)
             assert torch.equal(labels, same)

@@ -18,7 +18,7 @@ from models.checkpoint import load
 from tests.export.runs import write_pack
 from tests.training.killed import kill
 from training import state
-from training import train as loop
+from training import step as steps_of
 from training.commands.train import main
 from training.interrupt import Interrupt
 from training.state import read_state
@@ -133,7 +133,7 @@ def test_resuming_without_a_checkpoint_starts(pack, tmp_path, run):
 
 @pytest.mark.parametrize("asked_after", [2, 8])
 def test_a_signal_saves_in_the_middle_and_resuming_ends_the_same(run, pack, tmp_path, monkeypatch, asked_after):
-    step, steps = loop.train_step, []
+    step, steps = steps_of.train_step, []
 
     def hearing(*values):
         steps.append(1)
@@ -141,7 +141,7 @@ def test_a_signal_saves_in_the_middle_and_resuming_ends_the_same(run, pack, tmp_
             os.kill(os.getpid(), signal.SIGTERM)
         step(*values)
 
-    monkeypatch.setattr(loop, "train_step", hearing)
+    monkeypatch.setattr(steps_of, "train_step", hearing)
     assert arguments_end(pack, tmp_path / "run") == 128 + signal.SIGTERM
     assert len(steps) == asked_after
     assert arguments_end(pack, tmp_path / "run", "--resume") == 0
@@ -179,7 +179,7 @@ def test_random_kills_never_change_the_end(run, pack, tmp_path, seed):
 
 
 def nan_at(monkeypatch, *numbers):
-    step, rates = loop.train_step, []
+    step, rates = steps_of.train_step, []
 
     def failing(state, *values):
         step(state, *values)
@@ -187,7 +187,7 @@ def nan_at(monkeypatch, *numbers):
         if len(rates) in numbers:
             state.totals[0] = float("nan")
 
-    monkeypatch.setattr(loop, "train_step", failing)
+    monkeypatch.setattr(steps_of, "train_step", failing)
     return rates
 
 
@@ -240,7 +240,7 @@ def test_a_write_that_breaks_off_is_one_sentence_and_the_run_goes_on(run, pack, 
 
 def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
     write_pack(tmp_path / "pack")
-    step = loop.train_step
+    step = steps_of.train_step
 
     def replacing_step(*values):
         images = np.load(tmp_path / "pack" / "images.npy")
@@ -248,7 +248,7 @@ def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
         os.replace(tmp_path / "new.npy", tmp_path / "pack" / "images.npy")
         step(*values)
 
-    monkeypatch.setattr(loop, "train_step", replacing_step)
+    monkeypatch.setattr(steps_of, "train_step", replacing_step)
     with pytest.raises(CheckError, match="was replaced while it was trained on"):
         arguments_end(tmp_path / "pack", tmp_path / "run")
 

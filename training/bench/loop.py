@@ -15,12 +15,15 @@ import torch
 import models
 from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
-from training.batches import Batch, Batches
-from training.compute.mode import Compute, ComputeMode, choose_mode
-from training.prepare import choose_place, open_preparer
+from training.augment import gpu
+from training.batches import Batches, HostBatch
+from training.compute.mode import Compute, choose_mode
+from training.compute.rules import GpuOptions, complete
+from training.prepare import HostAugment, choose_place, open_preparer
+from training.recipe import Recipe
 from training.recipes import named
 from training.state import TrainState
-from training.step import NetworkSpec, Objective, start, train_step
+from training.step import NetworkSpec, Objective, start, step_function
 
 CLASSES = 6
 IMAGES = 4096
@@ -28,68 +31,63 @@ IMAGES = 4096
 UVH26_ROWS = 252_723
 """Source: UVH-26's crops; the published runs take 100 epochs of them for each of three networks."""
 EPOCHS = 100
-TRIED_BATCHES = (128, 256, 512, 1024)
 
 
-def measure_loop(archs: tuple[str, ...], size_px: int, batch: int, steps: int, device: str) -> dict[str, Any]:
-    """Time `steps` of the loop on a synthetic pack, on a GPU resident there; add the hours of the published job.
-
-    On a GPU the step is bf16 channels_last, and larger batches are tried too; on a CPU it is the fastest.
-    """
+def measure_loop(
+    archs: tuple[str, ...], size_px: int, batch: int, steps: int, device: str, compiled: bool = False
+) -> dict[str, Any]:
+    """Time `steps` of the loop on a synthetic pack, on a GPU resident there; add the hours of the published job."""
     pack = _synthetic(IMAGES, size_px)
-    batches = tuple(b for b in TRIED_BATCHES if b > batch) if device.startswith("cuda") else ()
-    rows = [_measure(arch, pack, (batch, *batches), steps, device) for arch in archs]
+    rows = [_measure(arch, pack, batch, steps, device, compiled) for arch in archs]
+    rates = {row["arch"]: row["images_per_s"] for row in rows}
     return {
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "size_px": size_px,
         "batch": batch,
+        "steps": steps,
         "augment_on": choose_place("auto", device),
-        "images_per_s": {row["arch"]: row["by_batch"][str(batch)] for row in rows},
+        "images_per_s": rates,
         "rows": rows,
-        "hours_uvh26_100_epochs": _hours([row["by_batch"][str(batch)] for row in rows]),
-        "hours_at_best_batch": _hours([max(row["by_batch"].values()) for row in rows]),
+        "hours_uvh26_100_epochs": round(sum(UVH26_ROWS * EPOCHS / rate for rate in rates.values()) / 3600, 2),
     }
 
 
-def _measure(arch: str, pack: Pack, batches: tuple[int, ...], steps: int, device: str) -> dict[str, Any]:
-    if device.startswith("cuda"):
-        mode = ComputeMode("bf16", "channels_last")
-    else:
-        mode, _ = choose_mode(arch, CLASSES, pack.geometry.size_px, batches[0], device)
-    loop, step = {}, {}
-    for n in batches:
-        try:
-            rates = _images_per_s(arch, pack, n, steps, device, mode)
-        except torch.OutOfMemoryError:
-            break
-        loop[str(n)], step[str(n)] = (round(rate, 1) for rate in rates)
-    return {"arch": arch, "mode": mode.as_json(), "by_batch": loop, "step_alone": step}
+def _measure(arch: str, pack: Pack, batch: int, steps: int, device: str, compiled: bool) -> dict[str, Any]:
+    recipe, size_px = named("after").with_overrides({"batch": str(batch)}), pack.geometry.size_px
+    mode, _ = choose_mode(arch, CLASSES, size_px, batch, device)
+    options = GpuOptions(compile="yes" if compiled else "no")
+    compute = complete(Compute(mode, device), options, recipe, IMAGES, size_px, models.build(arch, CLASSES))
+    loop, step = (round(rate, 1) for rate in _images_per_s(arch, pack, recipe, compute, steps))
+    return {"arch": arch, "mode": compute.mode.as_json(), "images_per_s": loop, "step_alone": step}
 
 
-def _images_per_s(arch: str, pack: Pack, batch: int, steps: int, device: str, mode: ComputeMode) -> tuple[float, float]:
+def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps: int) -> tuple[float, float]:
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
-    recipe = named("after").with_overrides({"batch": str(batch)})
-    state, objective = start(NetworkSpec(arch, CLASSES), recipe, Compute(mode, device))
+    state, objective = start(NetworkSpec(arch, CLASSES), recipe, compute)
     state.network.train()
-    preparer = open_preparer(pack, models.normalisation(arch)[0], device, choose_place("auto", device))
-    with closing(_endless(Batches(pack, recipe, 0, preparer))) as stream:
-        loop = _rate(state, objective, stream, steps)
-        one_batch = Batch(*next(stream).to(device), batch)
-    return loop, _rate(state, objective, repeat(one_batch), steps)
+    mean, device = models.normalisation(arch)[0], compute.device
+    apply = compute.mode.compile_or_eager(gpu.augment)
+    batches = Batches(pack, recipe, 0, open_preparer(pack, mean, device, choose_place("auto", device), apply))
+    with closing(_endless(batches)) as stream:
+        loop = _rate(state, objective, batches, stream, steps)
+        frames, labels, n = batches.finish(next(stream).copied_to(device))
+    ready = HostBatch((frames,), labels, n, frames.shape[1])  # which a preparer of the host leaves as it is
+    return loop, _rate(state, objective, Batches(pack, recipe, 0, HostAugment(pack, mean)), repeat(ready), steps)
 
 
-def _rate(state: TrainState, objective: Objective, batches: Iterator[Batch], steps: int) -> float:
-    on_gpu = objective.compute.on_gpu
-    state.begin_step(1e-4)
+def _rate(state: TrainState, objective: Objective, batches: Batches, stream: Iterator[HostBatch], steps: int) -> float:
+    take_step, on_gpu = step_function(state, objective, batches), objective.compute.on_gpu
     for number in range(2 + steps):
         if number == 2:  # the first two are slower
             started = _now(on_gpu)
-        batch = next(batches)
-        train_step(state, objective, batch)
+        batch = next(stream)
+        state.begin_step(1e-4)
+        torch.manual_seed(batches.network_seed(0, number))
+        take_step(batch)
     return steps * batch.images / (_now(on_gpu) - started)
 
 
-def _endless(batches: Batches) -> Generator[Batch, None, None]:
+def _endless(batches: Batches) -> Generator[HostBatch, None, None]:
     for epoch in count():
         yield from (batch for batch in batches.epoch(epoch) if batch.images == batches.recipe.batch)
 
@@ -104,10 +102,6 @@ def _synthetic(images: int, size_px: int) -> Pack:
         labels_n=np.arange(images, dtype=np.int64) % CLASSES, splits_n=texts, groups_n=texts, sources_n=texts,
         boxes_n=(None,) * images, facts={},
     )  # fmt: skip
-
-
-def _hours(rates: list[float]) -> float:
-    return round(sum(UVH26_ROWS * EPOCHS / rate for rate in rates) / 3600, 2)
 
 
 def _now(on_gpu: bool) -> float:

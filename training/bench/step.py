@@ -148,7 +148,7 @@ def _serve(role: str, spec: list[Any]) -> None:
     for _ in range(2):  # the first are slower
         step()
     print(json.dumps(mode.as_json()), flush=True)
-    clock = step_clock("cpu")
+    clock = step_clock()
     for _ in sys.stdin:
         started = clock()
         step()

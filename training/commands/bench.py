@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int | None:
     it.add_argument("--batch", type=int, default=128)
     it.add_argument("--steps", type=int, default=30, help="of the loop (30)")
     it.add_argument("--threads", type=int, help="of the step, on both sides (default: one a core)")
-    it.add_argument("--compile", action="store_true", help="torch.compile of the step")
+    it.add_argument("--compile", action="store_true", help="torch.compile of the step and the loop")
     it.add_argument("--loop-only", action="store_true", help="leave the data path and the step out")
     it.add_argument("--json", action="store_true")
     given = it.parse_args(arguments)
@@ -44,7 +44,9 @@ def main(arguments: list[str]) -> int | None:
             ),
         }
     if given.device:
-        result["loop"] = bench_loop.measure_loop(archs, given.size or 224, given.batch, given.steps, given.device)
+        result["loop"] = bench_loop.measure_loop(
+            archs, given.size or 224, given.batch, given.steps, given.device, given.compile
+        )
     print(json.dumps(result, indent=1) if given.json else _table(result))
     return None
 
@@ -62,11 +64,8 @@ def _table(result: dict[str, Any]) -> str:
     if loop := result.get("loop"):
         lines.append(f"whole loop on {loop['device']}, {loop['size_px']} px, augmented on the {loop['augment_on']}")
         for row in loop["rows"]:
-            rates = ", ".join(f"{rate:.1f} images/s in batches of {n}" for n, rate in row["by_batch"].items())
-            alone = row["step_alone"].get(str(loop["batch"]))
-            lines.append(f"  {row['arch']:24}{rates} (the step alone: {alone}), {ComputeMode.from_json(row['mode'])}")
-        hours = (
-            f"{loop['hours_uvh26_100_epochs']} hours in batches of {loop['batch']}, {loop['hours_at_best_batch']} in"
-        )
-        lines.append(f"  {hours} the best, for these networks x 100 epochs x 252,723 images")
+            rates = f"{row['images_per_s']:9.1f} images/s (the step alone: {row['step_alone']:.1f})"
+            lines.append(f"  {row['arch']:24}{rates}, {ComputeMode.from_json(row['mode'])}")
+        hours = f"{loop['hours_uvh26_100_epochs']} hours in batches of {loop['batch']}"
+        lines.append(f"  {hours} for these networks x 100 epochs x 252,723 images, from {loop['steps']} steps each")
     return "\n".join(lines)

@@ -15,7 +15,8 @@ from core.cli import Parser
 from training import recipes
 from training.commands.pack import add_options, options_of
 from training.compute.distribution import init_distributed
-from training.compute.mode import COMPILING, FORMATS, PRECISIONS
+from training.compute.mode import FORMATS, PRECISIONS
+from training.compute.rules import CHOICES, COMPILE_STEPS, GpuOptions
 from training.interrupt import Interrupt
 from training.job import Job
 from training.prepare import PLACES
@@ -48,15 +49,25 @@ def parser() -> Parser:
     add("--abstain-risk", type=float, default=0.05, metavar="RISK", help="errors accepted on val (0.05)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
     add("--augment-on", default="auto", choices=PLACES, help="host or device (default: device, on a GPU)")
-    add("--precision", choices=PRECISIONS, help="of the step (default: the fastest, by timing)")
-    add("--memory-format", choices=FORMATS, help="of the step (default: the fastest, by timing)")
+    add("--precision", choices=PRECISIONS, help="of the step (default: bf16 on a GPU, the fastest on a CPU)")
+    add("--memory-format", choices=FORMATS, help="of the step (default: channels_last on a GPU, the fastest on a CPU)")
     add("--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json")
     add(
-        "--compile",
-        default="auto",
-        choices=COMPILING,
-        help="torch.compile (auto: on a GPU, in a run of 100,000 steps or more)",
-    )
+        "--compile", default="auto", choices=CHOICES,
+        help=f"torch.compile (auto: on a GPU, in a run of {COMPILE_STEPS:,} steps or more for each shape of a batch)",
+    )  # fmt: skip
+    add(
+        "--capture", default="auto", choices=CHOICES,
+        help="replay steps as CUDA graphs (auto: on one GPU, but in fp16, mixup or cutmix)",
+    )  # fmt: skip
+    add(
+        "--cudnn-benchmark", default="auto", choices=CHOICES,
+        help="have cuDNN time its kernels (auto: on a GPU, but for networks with depthwise convolutions)",
+    )  # fmt: skip
+    add(
+        "--deterministic", action="store_true",
+        help="the same bits in two runs on one GPU; without it cuDNN may add up gradients in any order",
+    )  # fmt: skip
     add("--threads", type=int, help="of the CPU (default: one a core)")
     add("--json", action="store_true", help="JSON lines on stdout")
     add_options(parser.add_argument_group("packing, when the source is not a pack"))
@@ -86,7 +97,7 @@ def parse(arguments: list[str]) -> RunConfig:
         precision=args.precision,
         memory_format=args.memory_format,
         mode_from=args.mode_from,
-        compiling=args.compile,
+        gpu=GpuOptions(args.compile, args.capture, args.cudnn_benchmark, args.deterministic),
         threads=args.threads,
         as_json=args.json,
     )

@@ -1,12 +1,12 @@
-"""How a step computes: precision and memory format, chosen once by timing, and compilation, by a rule; then kept."""
+"""How a step computes: precision and memory format, chosen on a CPU by timing and on a GPU by a rule; then kept."""
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,9 @@ from training.compute.distribution import SINGLE_PROCESS, DistContext
 from training.compute.weight_gradient import deepen
 
 Forward = Callable[[Tensor], Tensor]
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+P = ParamSpec("P")
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-COMPILING = ("auto", "yes", "no")
 BACKEND = "inductor"
 ROUNDS, LEAST_ROUNDS = 7, 3
 ENOUGH_S = 5.0
@@ -34,18 +34,23 @@ BEHIND = 2.0
 MOST_SHAPES = 1000
 """After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
 anew, would end otherwise than one that was not."""
-COMPILE_STEPS = 100_000
-"""A shorter run is not compiled by itself. Compiling takes about half a minute for each shape of a batch (25 to 37 s a
-network on an H200), minutes in all; that a step gains some 3 ms by it is assumed, and not measured."""
 
 
 @dataclass(frozen=True)
 class ComputeMode:
-    """A precision (of autocast; weights stay float32), a memory format, and whether torch.compile is used."""
+    """How a step computes; the weights stay float32 in every precision."""
 
     precision: str = "fp32"
+    """Of autocast. fp32 is IEEE's; tf32 rounds the factors of convolutions and products on a GPU to ten bits."""
     memory_format: str = "contiguous"
     compiled: bool = False
+    """By torch.compile: the network, and augmentation on the device."""
+    captured: bool = False
+    """Steps are replayed as CUDA graphs."""
+    cudnn_benchmark: bool = False
+    """cuDNN times its kernels for each shape."""
+    deterministic: bool = False
+    """Two runs give the same bits."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -54,7 +59,8 @@ class ComputeMode:
             raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(FORMATS)}")
 
     def __str__(self) -> str:
-        return f"{self.precision} {self.memory_format}{' compiled' * self.compiled}"
+        flags = [name for name in ("compiled", "captured", "cudnn_benchmark", "deterministic") if getattr(self, name)]
+        return " ".join([self.precision, self.memory_format, *flags])
 
     def as_json(self) -> dict[str, Any]:
         """Return every field."""
@@ -63,7 +69,7 @@ class ComputeMode:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ComputeMode:
         """Return the mode that stands in run.json."""
-        return cls(facts["precision"], facts["memory_format"], facts.get("compiled", False))
+        return cls(**{item.name: facts[item.name] for item in fields(cls) if item.name in facts})
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Lay the weights out in this memory format, and have bf16 find deep layers' gradients its way, in place."""
@@ -71,19 +77,19 @@ class ComputeMode:
             deepen(network)
         return network.to(memory_format=FORMATS[self.memory_format])
 
-    def compile_or_eager(self, network: nn.Module) -> Forward:
-        """Return the network as `logits` calls it: plain, or compiled by torch.compile at its first call."""
+    def compile_or_eager(self, function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+        """Return a network or a function of tensors as it is, or compiled by torch.compile at its first call."""
         if not self.compiled:
-            return network
+            return function
         limits = torch._dynamo.config
         limits.recompile_limit = limits.accumulated_recompile_limit = MOST_SHAPES
-        return torch.compile(network, backend=BACKEND, dynamic=False)
+        return torch.compile(function, backend=BACKEND, dynamic=False)
 
     def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
         """Run `network` on normalised inputs; return float32 (n, classes)."""
         inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
         kind = inputs.device.type
-        with torch.autocast(kind, PRECISIONS[self.precision], enabled=self.precision != "fp32"):
+        with torch.autocast(kind, PRECISIONS[self.precision], enabled=PRECISIONS[self.precision] != torch.float32):
             logits = network(inputs)
         return logits.float()
 
@@ -105,11 +111,18 @@ class Compute:
         """Tell whether the device is a GPU."""
         return self.device.startswith("cuda")
 
+    def configure(self) -> None:
+        """Set torch's global switches to the mode."""
+        mode = self.mode
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = mode.precision == "tf32"
+        torch.backends.cudnn.benchmark = mode.cudnn_benchmark
+        if mode.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Source: PyTorch, "Reproducibility"
+        torch.use_deterministic_algorithms(mode.deterministic)
 
-def precisions_here(device: str) -> tuple[str, ...]:
-    """Return the precisions that `device` computes in itself; the others it would imitate, ten times as slowly."""
-    if device.startswith("cuda"):
-        return ("fp32", *(("bf16",) if torch.cuda.is_bf16_supported() else ()), "fp16")
+
+def precisions_here() -> tuple[str, ...]:
+    """Return the precisions that the processor computes in itself; the others it would imitate, ten times as slowly."""
     known = torch.ops.mkldnn
     return (
         "fp32",
@@ -118,9 +131,9 @@ def precisions_here(device: str) -> tuple[str, ...]:
     )
 
 
-def step_clock(device: str) -> Callable[[], float]:
+def step_clock() -> Callable[[], float]:
     """Return what to time a step by: with one thread the processor's time, of which a neighbour takes none."""
-    return process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
+    return process_time if torch.get_num_threads() == 1 else perf_counter
 
 
 @dataclass
@@ -138,15 +151,13 @@ class _Candidate:
 
     def step(self, frames: Tensor, labels: Tensor) -> float:
         """Run one training step; return its milliseconds."""
-        clock = step_clock(frames.device.type)
+        clock = step_clock()
         started = clock()
         loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalise(frames)), labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if frames.is_cuda:
-            torch.cuda.synchronize()
         return (clock() - started) * 1e3
 
 
@@ -160,28 +171,24 @@ def choose_mode(
 ) -> tuple[ComputeMode, dict[str, float]]:
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
-    `only` fixes a precision or a memory format. One combination left is not timed. None is compiled.
+    `only` fixes a precision or a memory format. One combination left is not timed, nor is anything on a GPU: there a
+    captured step in bf16 and channels_last is the fastest, and what the host times is itself.
     """
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ComputeMode(only[0] or ("bf16" if native else "fp16"), only[1] or "channels_last"), {}
     modes = [
         ComputeMode(p, f)
-        for p in ((only[0],) if only[0] else precisions_here(device))
+        for p in ((only[0],) if only[0] else precisions_here())
         for f in ((only[1],) if only[1] else FORMATS)
     ]
     if len(modes) == 1:
         return modes[0], {}
-    frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8, device=device)
-    labels = torch.arange(batch, device=device) % classes
-    candidates = _timed([_candidate(arch, classes, one, device, size_px) for one in modes], frames, labels)
+    frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
+    labels = torch.arange(batch) % classes
+    candidates = _timed([_candidate(arch, classes, one, size_px) for one in modes], frames, labels)
     best = min(candidates, key=lambda one: one.best_ms)
     return best.mode, {str(one.mode): round(one.best_ms, 1) for one in candidates}
-
-
-def is_compiled(asked: str, device: str, steps: int) -> bool:
-    """Say whether torch.compile is used in a run of `steps`; `auto`: on a GPU, in a long run, where it can be."""
-    if asked != "auto":
-        return asked == "yes"
-    compiler = shutil.which("gcc") or shutil.which("clang")  # without one Triton cannot start
-    return device.startswith("cuda") and steps >= COMPILE_STEPS and compiler is not None
 
 
 def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
@@ -205,9 +212,9 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
     return tried
 
 
-def _candidate(arch: str, classes: int, mode: ComputeMode, device: str, size_px: int | None = None) -> _Candidate:
+def _candidate(arch: str, classes: int, mode: ComputeMode, size_px: int | None = None) -> _Candidate:
     network = models.build(arch, classes, size_px=size_px)
-    deployed = Deployed(network, *models.normalisation(arch)).to(device)
+    deployed = Deployed(network, *models.normalisation(arch))
     mode.prepare(deployed.network)
     optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
-    return _Candidate(mode, deployed, optimizer, mode.scaler(device))
+    return _Candidate(mode, deployed, optimizer, mode.scaler("cpu"))

@@ -2,7 +2,6 @@ import json
 import os
 
 import pytest
-import torch
 
 from training import prepare
 from training.__main__ import LAUNCH
@@ -34,7 +33,7 @@ def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
     result = json.loads(capsys.readouterr().out)
     assert (result["data_path"], result["step"]) == (DATA, STEP)
     assert result["loop"]["images_per_s"][ARCH] > 0
-    assert result["loop"]["rows"][0]["step_alone"]["8"] > 0
+    assert result["loop"]["rows"][0]["step_alone"] > 0
     assert result["loop"]["hours_uvh26_100_epochs"] > 0
     assert main(loop) is None
     said = capsys.readouterr().out
@@ -78,15 +77,3 @@ def test_the_loop_can_be_measured_with_the_devices_augmentation(monkeypatch):
     assert loop["augment_on"] == "device"
     assert finished[:4] == [True] * 4
     assert loop["rows"][0]["mode"]["precision"] == "bf16"
-
-
-def test_a_batch_too_large_for_the_gpu_ends_the_search_for_the_best(monkeypatch):
-    def images_per_s(arch, pack, batch, *_):
-        if batch > 512:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return {128: 4000.0, 256: 5000.0, 512: 4500.0}[batch], 2.0 * batch
-
-    monkeypatch.setattr(bench_loop, "_images_per_s", images_per_s)
-    row = bench_loop._measure(ARCH, None, (128, 256, 512, 1024), 2, "cuda")
-    assert row["by_batch"] == {"128": 4000.0, "256": 5000.0, "512": 4500.0}
-    assert row["step_alone"] == {"128": 256.0, "256": 512.0, "512": 1024.0}

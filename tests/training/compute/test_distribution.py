@@ -19,6 +19,7 @@ from models.checkpoint import load
 from models.sync_norm import synchronise
 from tests.export.runs import write_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
+from tests.training.learner import finished
 from training.batches import Batches
 from training.commands.train import main, parse
 from training.compute.distribution import DistContext
@@ -102,8 +103,8 @@ def test_parts_make_up_the_batch(n, size):
 def test_the_batch_is_the_same_for_any_number_of_processes(pack):
     opened, recipe = open_pack(pack), replace(named("after"), batch=30)
     preparer = open_preparer(opened, (0.5, 0.5, 0.5))
-    whole = list(Batches(opened, recipe, 0, preparer).epoch(1))
-    parts = [list(Batches(opened, recipe, 0, preparer, DistContext(rank, 4)).epoch(1)) for rank in range(4)]
+    whole = finished(Batches(opened, recipe, 0, preparer), 1)
+    parts = [finished(Batches(opened, recipe, 0, preparer, DistContext(rank, 4)), 1) for rank in range(4)]
     assert len(whole) == 4
     for step, batch in enumerate(whole):
         assert torch.equal(batch.frames_nhwc, torch.cat([part[step].frames_nhwc for part in parts]))

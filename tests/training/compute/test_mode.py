@@ -8,7 +8,7 @@ import torch
 
 from tests.training.learner import Learner
 from training.compute import mode
-from training.compute.mode import HOPELESS_BATCH, ComputeMode, choose_mode
+from training.compute.mode import HOPELESS_BATCH, Compute, ComputeMode, choose_mode
 from training.recipes import named
 
 ARCH = "squeezenet_inspired"
@@ -30,7 +30,7 @@ class Clock:
 def clock(monkeypatch):
     it = Clock()
     monkeypatch.setattr(mode._Candidate, "step", lambda self, frames, labels: it.step(self, frames, labels))
-    monkeypatch.setattr(mode, "precisions_here", lambda device: ("fp32", "bf16", "fp16"))
+    monkeypatch.setattr(mode, "precisions_here", lambda: ("fp32", "bf16", "fp16"))
     return it
 
 
@@ -59,25 +59,31 @@ def test_one_combination_left_is_not_timed(clock):
     assert not clock.steps
 
 
-@pytest.mark.parametrize(
-    ("asked", "device", "steps", "compiled"),
-    [
-        ("auto", "cuda", 100_000, True),
-        ("auto", "cuda:1", 99_999, False),
-        ("auto", "cpu", 10**9, False),
-        ("yes", "cpu", 1, True),
-        ("no", "cuda", 10**9, False),
-    ],
-)
-def test_whether_a_run_is_compiled_is_a_rule_and_not_a_timing(clock, monkeypatch, asked, device, steps, compiled):
-    monkeypatch.setattr(mode.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert mode.is_compiled(asked, device, steps) is compiled
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_on_a_gpu_nothing_is_timed(clock, monkeypatch, native, precision):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert choose_mode(ARCH, 3, 32, 64, "cuda:1") == (ComputeMode(precision, "channels_last"), {})
+    assert choose_mode(ARCH, 3, 32, 64, "cuda", ("tf32", None))[0] == ComputeMode("tf32", "channels_last")
     assert not clock.steps
 
 
-def test_a_gpu_run_is_not_compiled_by_itself_where_there_is_no_compiler(monkeypatch):
-    monkeypatch.setattr(mode.shutil, "which", lambda name: None)
-    assert mode.is_compiled("auto", "cuda", 10**9) is False
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_tf32_is_used_where_it_is_named_and_nowhere_else(precision):
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        Compute(ComputeMode(precision)).configure()
+        used = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        assert used == ((precision == "tf32"),) * 2
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_determinism_is_asked_of_torch_for_one_training_and_not_for_the_next(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    Compute(ComputeMode(deterministic=True)).configure()
+    asked = torch.are_deterministic_algorithms_enabled()
+    Compute(ComputeMode()).configure()
+    assert (asked, torch.are_deterministic_algorithms_enabled()) == (True, False)
 
 
 def test_a_compiled_step_is_the_plain_one(monkeypatch):
