@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     for arch, bundle in bundles.items():
         backend, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
         candidates.append(Candidate(arch, precision, backend, args.threads or cores(), bundle))
-    request = FramesRequest(None, args.split, args.camera, args.labeled_boxes)
+    request = FramesRequest(None, args.split, args.camera, args.labeled_boxes, args.jitter)
     found = measure_frames(candidates, {c.name: 0.0 for c in candidates}, pack, request)
     if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
         raise InputError(refused[0])
@@ -53,6 +53,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones that are classified")
     regions.add_argument("--labeled-boxes", action="store_true", help="classify the boxes, as of a perfect detector")
+    parser.add_argument("--jitter", type=float, default=0.0, help="move the edges of labeled boxes, such as 0.1 (0)")
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
     parser.add_argument("--threads", type=int, help="default: all cores")

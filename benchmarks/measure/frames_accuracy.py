@@ -178,8 +178,14 @@ class FramesRequest:
     """A camera.json, whose zones are the regions; None: the zones that the pack's rows are, else its boxes."""
     labeled: bool = False
     """Take the labeled boxes as regions, as of a detector that finds every object."""
+    jitter: float = 0.0
+    """Standard deviation by which each edge of a labeled box is moved, as a part of the box's side."""
     most: int | None = None
     """The most frames; None for all."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter <= 1:
+            raise InputError(f"jitter is {self.jitter}: give a part of a box's side, such as 0.1")
 
     def frames(self, pack: Pack) -> list[LabeledFrame]:
         """Return the frames, a random part of the split where it has too many. Raises InputError where it has none."""
@@ -199,7 +205,8 @@ class FramesRequest:
             zones, what = read_zones(pack), "the zones of the pack"
         if zones and not self.labeled:
             return what, Zones(zones)
-        return "the labeled boxes", labeled_boxes(frames, float(pack.facts["options"]["margin"]))
+        what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
+        return what, labeled_boxes(frames, float(pack.facts["options"]["margin"]), self.jitter)
 
 
 def measure_frames(
@@ -234,12 +241,24 @@ def measure_frames(
     return results
 
 
-def labeled_boxes(frames: Iterable[LabeledFrame], margin: float) -> Boxes:
+def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> Boxes:
     """Return the labeled boxes with their context as regions, in place of a detector that finds every object."""
-    return Boxes({frame.source: tuple(_boxes_of(frame, margin)) for frame in frames})
+    random = np.random.default_rng(0)
+    return Boxes({frame.source: tuple(_boxes_of(frame, margin, jitter, random)) for frame in frames})
 
 
-def _boxes_of(frame: LabeledFrame, margin: float) -> Iterator[Box]:
+def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.random.Generator) -> Iterator[Box]:
     for number, one in enumerate(frame.objects):
         if one.ignored is None:
-            yield Box(crop_rect(one.box, margin, *frame.size_px), f"object{number}", one.label)
+            box = jittered(one.box, jitter, random)
+            yield Box(crop_rect(box, margin, *frame.size_px), f"object{number}", one.label)
+
+
+def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:
+    """Return a box whose edges are moved, each by a normal deviate of `jitter` sides; at least a pixel is left."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    left, top, right, bottom = (
+        np.round(random.normal(0, jitter, 4) * (width, height, width, height)).astype(int).tolist()
+    )
+    x0, y0 = min(box[0] + left, box[2] - 1), min(box[1] + top, box[3] - 1)
+    return x0, y0, max(box[2] + right, x0 + 1), max(box[3] + bottom, y0 + 1)

@@ -23,6 +23,7 @@ from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames_accuracy import (
     FramesRequest,
     ScoredObject,
+    jittered,
     measure_frames,
     score_frame,
     score_frames,
@@ -266,3 +267,20 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
     candidate = Candidate("tiny_a", "fp32", "ort", 1, bundle)
     found = measure_frames([candidate], {candidate.name: 1.0}, open_pack(packed), FramesRequest())
     assert found == {("tiny_a", "fp32"): NotMeasured("there is no engine of batch 2")}
+
+
+@given(corners, st.floats(0, 1), st.integers(0, 99))
+def test_a_jittered_box_keeps_a_pixel_and_without_jitter_stays(box, jitter, seed):
+    x0, y0, x1, y1 = jittered(box, jitter, np.random.default_rng(seed))
+    assert x0 < x1
+    assert y0 < y1
+    assert jittered(box, 0.0, np.random.default_rng(seed)) == box
+
+
+def test_the_edges_of_many_jittered_boxes_deviate_as_asked():
+    random = np.random.default_rng(0)
+    moved = np.array([jittered((1000, 1000, 2000, 3000), 0.1, random) for _ in range(2000)])
+    assert moved.mean(0) == pytest.approx([1000, 1000, 2000, 3000], abs=15)
+    assert moved.std(0) == pytest.approx([100, 200, 100, 200], rel=0.05)
+    with pytest.raises(InputError, match="jitter is -1"):
+        FramesRequest(jitter=-1)
