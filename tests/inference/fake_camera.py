@@ -105,11 +105,14 @@ def drive(
     sinks=(),
     frames=None,
     background="clear",
+    regions=None,
 ):
     """Run a script through the runner; return its decisions, the events, and the error it ended with."""
     bundle = make_bundle(folder / "bundle", background=background)
-    zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None, frozen_s=0.2)
-    processor = FrameProcessor(bundle, backend or open_backend("null", bundle, "fp32"), zones, config)
+    regions = regions or Zones({"z": (0.0, 0.0, 1.0, 1.0)})
+    config = FrameConfig(smoothing=None, frozen_s=0.2)
+    backend = backend or open_backend("null", bundle, "fp32", batch=regions.most)
+    processor = FrameProcessor(bundle, backend, regions, config)
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
