@@ -19,7 +19,7 @@ from inference.frame.states import State, worst
 
 UNPROVED = (
     "the model has no background class, so in a fixed zone it would name a class of an empty road too: "
-    "train with a background class, or put a detector in front (--detector)"
+    "train with a background class, or give boxes from a detector (--detector)"
 )
 """The reason of the state UNPROVED, and the two ways out."""
 FROZEN = "the picture is frozen"
