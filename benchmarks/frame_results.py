@@ -1,4 +1,4 @@
-"""What was measured on labeled frames: the outcome of every object, and false alarms where nothing is."""
+"""The results on labeled frames: the outcome of every object, and the false alarms in empty regions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.stats import Interval, wilson
 
 
 class Outcome(str, Enum):
-    """What became of one object, from best to worst."""
+    """The outcome of one object, from best to worst."""
 
     RIGHT = "right"
     SILENT = "silent"
@@ -30,7 +30,7 @@ class Counts:
     n: int
     outcomes: dict[str, int]
     interval: Interval
-    """Of the recall."""
+    """The 95% interval of the recall."""
 
     @classmethod
     def of(cls, outcomes: Iterable[Outcome]) -> Counts:
@@ -49,13 +49,13 @@ class FramesAccuracy:
     """The accuracy of one file on the labeled frames of a pack, through the car's own FrameProcessor."""
 
     measured_on: str
-    """The backend. It is measured once for each network and precision."""
+    """The backend; each network and precision is measured once, on its fastest."""
     split: str
     regions: str
-    """Where the regions came from."""
+    """The origin of the regions, in words."""
     frames: int
     unreadable: int
-    """More frames, which cannot be read."""
+    """Further frames that cannot be read."""
     objects: Counts
     by_class: dict[str, Counts]
     by_size: dict[str, Counts]
@@ -63,10 +63,11 @@ class FramesAccuracy:
     empty_regions: int
     """Regions without an object."""
     false_alarms: int
-    """Those of which a class was said."""
+    """Empty regions that were given a class."""
     false_alarms_per_100: float
-    """Of 100 frames."""
+    """False alarms in 100 frames."""
     false_alarms_interval: Interval
+    """The 95% interval of false_alarms_per_100."""
     p50_ms: float
-    """Of the whole step of a frame."""
+    """Milliseconds of the whole frame step."""
     p99_ms: float

@@ -1,6 +1,6 @@
-"""What was measured: a frozen value for each candidate and one for the run. `measure` makes it, the rest reads it.
+"""The results of a run, as `measure` makes them: one frozen dataclass for each candidate and one for the whole run.
 
-A figure that was not measured is `NotMeasured(reason)`. Nothing here was chosen: `choose.choice` holds that.
+A figure that was not measured is `NotMeasured(reason)`. What was chosen from the results is in `choose.choice`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from core.errors import InputError
 from core.stats import Bin, Bools, Floats, Interval, Ints, Summary
 
 SAME_WITHIN = 0.025
-"""Two medians this close are the same. Source: the 2.5% coefficient of variation that issue and tools agree on."""
+"""Relative difference under which two medians count as the same, and spread of rounds that makes a run noisy."""
 Figure = TypeVar("Figure")
 
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """In place of a figure."""
+    """Stands in place of a figure that was not measured."""
 
     not_measured: str
     """The reason."""
@@ -35,7 +35,7 @@ def measured(figure: Figure | NotMeasured) -> Figure | None:
 
 @dataclass(frozen=True)
 class CandidateKey:
-    """What tells one candidate from the others of a run."""
+    """The four parts that name a candidate of a run."""
 
     arch: str
     """The folder of the architecture inside the run."""
@@ -55,7 +55,7 @@ class CandidateKey:
 
 @dataclass(frozen=True)
 class Recall:
-    """The part of a class's rows that is right."""
+    """The part of a class's test rows that is answered rightly."""
 
     n: int
     recall: float | NotMeasured
@@ -64,7 +64,7 @@ class Recall:
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """The answers to the test rows, and what they come to."""
+    """The answers to the test rows, and the figures computed from them."""
 
     predicted_n: Ints
     top_n: Floats
@@ -80,7 +80,7 @@ class Accuracy:
     ece: float
     bins: tuple[Bin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
-    """(coverage, error) as the threshold rises."""
+    """(coverage, error) points: the error among the surest answers, of ever more rows."""
     aurc: float
 
 
@@ -89,24 +89,25 @@ class Latency:
     """Times of a frame back to back, in milliseconds."""
 
     frame_ms: Summary
-    """All that the runner does with a frame between its source and its sinks."""
+    """The whole frame step of the runner, from the source's frame to the decision."""
     engine_ms: Summary
     """The engine's call alone."""
     rounds_ms: Floats
-    """Every frame that was timed, (rounds, calls of a turn)."""
+    """The time of every frame, float64 (rounds, calls of a turn)."""
 
     @property
     def undisturbed_ms(self) -> Floats:
-        """The lower quartile of each round's frame times: a neighbor only ever adds time, so it is the least touched.
+        """The lower quartile of each round's frame times, (rounds,).
 
-        On a core that four others use, its interval of a ratio is a tenth as wide as that of medians.
+        Other processes can only add time, so the quartile is disturbed less than the median: on a core shared with
+        four of them, the interval of a ratio of two candidates was a tenth as wide.
         """
         return np.asarray(np.quantile(self.rounds_ms, 0.25, axis=1), np.float64)
 
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """The answers to one kind of picture that is of no class."""
+    """The answers to one kind of pictures that show no class."""
 
     n: int
     abstained: float
@@ -119,7 +120,7 @@ class Robustness:
     """Accuracy under corruption, and on out-of-distribution pictures."""
 
     measured_on: str
-    """The backend. It is measured once for each network and precision."""
+    """The backend; each network and precision is measured once, on its fastest."""
     rows: int
     severities: tuple[int, ...]
     clean: float
@@ -128,10 +129,10 @@ class Robustness:
     worst_class: str
     worst_recall: float
     cells: dict[str, tuple[float, ...]]
-    """{corruption: accuracy at each severity}."""
+    """{corruption: its accuracy at each severity}."""
     ood: dict[str, OutOfDistribution]
     known_abstained: float
-    """The part of the clean rows that the runner abstains on."""
+    """The part of the clean rows on which the runner abstains."""
 
     @property
     def kept(self) -> float:
@@ -146,7 +147,7 @@ class CandidateResult(CandidateKey):
     size_px: int
     bytes: int
     opened: dict[str, object]
-    """What the open backend says of itself; `file` is what it runs."""
+    """What the open backend describes itself as; `file` is the file that it runs."""
     latency: Latency
     why_not: str
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
@@ -165,7 +166,7 @@ class CandidateResult(CandidateKey):
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """A precision on a backend that could not be measured here."""
+    """A precision on a backend that could not be measured on this machine, and the reason."""
 
     arch: str
     precision: str
@@ -175,25 +176,28 @@ class Unmeasured:
 
 @dataclass(frozen=True)
 class Noise:
-    """What the run says of itself: an A/A control (one candidate, opened twice) and the spread between rounds."""
+    """The noise of the timing: an A/A control and the spread between rounds.
+
+    The A/A control is one candidate that is opened twice and timed like two: any difference between the two is noise.
+    """
 
     control: str
     """The candidate that was opened twice."""
     ratio: Interval
-    """Bootstrap interval of the undisturbed time of the second over the first: the verdict."""
+    """Bootstrap interval of the second's undisturbed time over the first's; it decides whether they are the same."""
     median_ratio: Interval
-    """The same of their medians, which candidates are ranked by: the floor."""
+    """The same of their medians, by which candidates are ranked; it sets the noise floor."""
     spread: float
     """The largest coefficient of variation of a candidate's round medians."""
 
     @property
     def same(self) -> bool:
-        """Whether the two were found to be the same: false only when the interval is wholly outside."""
+        """Whether the two count as the same; false only where the whole interval is outside."""
         return is_same(self.ratio)
 
     @property
     def noisy(self) -> bool:
-        """Whether the whole table is marked."""
+        """Whether the report marks the whole table as noisy."""
         return not self.same or self.spread > SAME_WITHIN
 
     @property
@@ -214,7 +218,7 @@ def is_same(ratio: Interval) -> bool:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a sustained run. minute: its end; the rest by candidate and by meter."""
+    """A part of a sustained run: the minute at its end, each candidate's median, each meter's mean."""
 
     minute: float
     p50_ms: dict[str, float]
@@ -223,7 +227,7 @@ class Window:
 
 @dataclass(frozen=True)
 class RankChange:
-    """Two candidates that changed places by more than the noise, and when first."""
+    """Two candidates that changed places by more than the noise, and the first minute of it."""
 
     minute: float
     faster: str
@@ -233,7 +237,7 @@ class RankChange:
 
 @dataclass(frozen=True)
 class Sustained:
-    """Every candidate in turns for minutes."""
+    """Sustained load: every candidate in turns, for minutes."""
 
     minutes: float
     windows: tuple[Window, ...]
@@ -244,7 +248,7 @@ class Sustained:
 
     @property
     def meters(self) -> list[str]:
-        """The names of what has a meter."""
+        """The names of the meters that could be read."""
         return sorted({name for window in self.windows for name in window.meters})
 
 
@@ -255,7 +259,7 @@ class SeedResult:
     run: str
     seed: int | None
     predicted_n: dict[str, Ints]
-    """{candidate: its answers to the test rows}; empty where the run was not exported."""
+    """{candidate: its answers to the test rows}; empty where that run was not exported."""
     trained: dict[str, float]
     """{architecture: test accuracy of the network as trained}."""
 
@@ -279,7 +283,7 @@ class LossInterval:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """One exported file against the network as trained, on the rows of a split: a line of the precision report."""
+    """A line of the precision report: one exported file against the network as trained, on the rows of a split."""
 
     name: str
     split: str
@@ -292,12 +296,12 @@ class ParityResult:
     flipped: tuple[int, ...]
     """Rows of the pack whose answer changed."""
     flips: tuple[object, ...] = ()
-    """What either side answered; an older export kept none."""
+    """The answers of both sides to these rows; an older export kept none."""
 
 
 @dataclass(frozen=True)
 class EngineRow:
-    """An engine beside a bundle, as its manifest says."""
+    """An engine beside a bundle, as its manifest describes it."""
 
     arch: str
     engine: str
@@ -331,7 +335,7 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """The machine that the figures belong to."""
+    """The machine that the figures were measured on."""
 
     name: str
     cpu: str
@@ -348,7 +352,7 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class PackFacts:
-    """The pack that was tested on."""
+    """The pack whose test rows were answered."""
 
     fingerprint: str
     classes: tuple[str, ...]
@@ -357,16 +361,16 @@ class PackFacts:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How it was measured."""
+    """The settings of the measurement."""
 
     source: str
-    """Of the frames."""
+    """The source of the frames."""
     calls_per_turn: int
     warm_ups_per_turn: int
     cut: tuple[str, ...]
-    """What is less than the full profile, a phrase each."""
+    """What the profile cuts from the full one, a phrase each."""
     seconds: dict[str, float]
-    """{part of the measurement: what it took}."""
+    """{part of the measurement: its seconds}."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,5 +400,5 @@ class RunResults:
         return {row.name: row for row in self.candidates}
 
     def correct_n(self, accuracy: Accuracy) -> Bools:
-        """Return whether each test row was right."""
+        """Return whether each test row was answered rightly."""
         return np.asarray(accuracy.predicted_n == self.labels_n)

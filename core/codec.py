@@ -1,7 +1,7 @@
-"""JSON and back by type hints: dataclasses, tuples, mappings, arrays of numbers, and unions of them; and JSON Schema.
+"""Write dataclasses as JSON, read them back by their type hints, and make the JSON Schema of a type.
 
-A dataclass or a NamedTuple is an object, another tuple or an array a list. Reading is strict: an unknown key, a missing
-one without a default, or a value of another type is an InputError that names the key.
+A dataclass or a NamedTuple is an object in JSON; another tuple or an array is a list. Reading is strict: an unknown
+key, a missing key without a default, or a value of another type is an InputError that names the key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.errors import InputError
 
 T = TypeVar("T")
 PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
-"""Types that are JSON values, with the names that JSON Schema gives them."""
+"""{type of a plain JSON value: its name in JSON Schema}."""
 
 
 def to_json(value: Any) -> Any:
@@ -44,7 +44,7 @@ def from_json(kind: type[T], body: Any, where: str) -> T:
 
 
 def known_keys(kind: Any, body: Any) -> Any:
-    """Return the keys of an object that are fields of the dataclass `kind`: a file may hold more than is read."""
+    """Return only the keys of an object that are fields of the dataclass `kind`, for files that hold more."""
     return {name: body[name] for name in _hints(kind) if name in body} if isinstance(body, dict) else body
 
 
@@ -106,7 +106,10 @@ def _read_tuple(items: tuple[Any, ...], body: list[Any], key: str) -> tuple[Any,
 
 
 def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
-    """Read an object as the member that has its keys, else as the first member that takes it."""
+    """Read a value as one member of a union: an object as the member with most of its keys, else the first that fits.
+
+    Keys choose between dataclasses, so that an error is about the member that was meant.
+    """
     objects = [member for member in members if _is_record(member)]
     if isinstance(body, dict) and objects:
         return _read(max(objects, key=lambda member: len(set(_hints(member)) & set(body))), body, key)
@@ -120,7 +123,7 @@ def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
 
 
 def _read_plain(kind: Any, body: Any, key: str) -> Any:
-    """Read a JSON value; a whole number is a float too, but no bool is a number."""
+    """Read a plain JSON value. A whole number may stand for a float; a bool is not a number."""
     fits = type(body) is kind or (kind is float and type(body) is int)
     if not fits or (kind is float and not math.isfinite(body)):
         raise InputError(f"{key} is {body!r}, expected: {PLAIN[kind]}")

@@ -38,9 +38,9 @@ class Pairs(NamedTuple):
     """Counts of rows on which two candidates agree or differ."""
 
     only_reference: int
-    """Rows that only the reference has right."""
+    """Rows that only the reference answers rightly."""
     only_rival: int
-    """Rows that only the rival has right."""
+    """Rows that only the rival answers rightly."""
     n: int
 
     @property
@@ -107,6 +107,8 @@ def mcnemar_p(pairs: Pairs) -> float:
 def tango_score(pairs: Pairs, loss: float) -> float:
     """Return Tango's score statistic for the hypothesis that the true paired loss is `loss` (-1 < loss < 1).
 
+    It is the observed loss less `loss`, in standard deviations under that hypothesis. These do not vanish where no row
+    is discordant, as those of the observed loss do; so an interval of it has width there, too.
     Source: Tango, Statistics in Medicine 17 (1998) 891-908, equations 4 and 5. At loss 0 it is McNemar's z.
     """
     b, c, n = pairs
@@ -116,11 +118,12 @@ def tango_score(pairs: Pairs, loss: float) -> float:
     gap = b - c - n * loss
     if variance > 1e-12:
         return gap / math.sqrt(variance)
-    return math.copysign(math.inf, gap) if gap else 0.0  # at the edge of the parameter space both vanish
+    # at loss 1 or -1 the variance is 0: any other observed loss is impossible then
+    return math.copysign(math.inf, gap) if gap else 0.0
 
 
 def paired_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval:
-    """Return Tango's interval of the paired loss. It has width even where no row is discordant."""
+    """Return Tango's interval of the paired loss: every loss whose score is within the normal quantiles."""
     quantile = NORMAL.inv_cdf((1 + confidence) / 2)
     return Interval(_tango_root(pairs, quantile), _tango_root(pairs, -quantile))
 
@@ -133,7 +136,7 @@ def loss_bound(pairs: Pairs, confidence: float = CONFIDENCE) -> float:
 def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
     """Return the upper bound of a weighted sum of independent losses, from (weight, loss, upper bound) of each.
 
-    Source: MOVER, Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. Of one stratum it is its own bound.
+    Source: MOVER, Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. For one stratum it is that bound.
     """
     loss = sum(weight * observed for weight, observed, _ in strata)
     return loss + math.sqrt(sum((weight * (bound - observed)) ** 2 for weight, observed, bound in strata))
@@ -149,7 +152,7 @@ def _tango_root(pairs: Pairs, score: float) -> float:
 
 
 def _binomial_cdf(most: int, n: int, p: float) -> float:
-    """Return the probability of at most `most` successes in n trials; in logarithms, as (1 - p)^n underflows."""
+    """Return the probability of at most `most` successes in n trials; logarithms, since (1 - p)^n underflows."""
     k = np.arange(1, most + 1)
     log_ratios = np.log((n - k + 1) / k * (p / (1 - p)))  # of the probability of k to that of k - 1
     return float(np.exp(n * math.log1p(-p) + np.append(0, log_ratios.cumsum())).sum())
@@ -228,7 +231,7 @@ def percentile_bound(samples_n: Floats, percentile: float) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """Latency samples in a few figures; no sample is removed. A percentile is None where they are too few to claim it.
+    """Latency in a few figures, from all samples. A percentile is None where the samples are too few to claim it.
 
     A bound is MLPerf's early-stopping estimate of the percentile.
     """
@@ -246,7 +249,7 @@ class Summary:
 
 
 def summarize(samples_n: Floats) -> Summary:
-    """Return the summary of latency samples."""
+    """Return the figures of latency samples."""
 
     def claim(percentile: float) -> tuple[float | None, float | None]:
         bound = percentile_bound(samples_n, percentile)

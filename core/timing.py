@@ -1,4 +1,9 @@
-"""Interleaved timing: what is compared takes turns, so that heat and neighbors are shared."""
+"""Interleaved timing: what is compared takes turns, so that heat and other processes slow all of it alike.
+
+Timed one after the other, the later task would meet a warmer processor and whatever else runs by then, and the
+difference between two tasks would be that between two times. In rounds each task has a time in every round, and two
+tasks are compared round by round, so that what changes between rounds cancels.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,11 @@ Result = TypeVar("Result")
 
 
 def interleave(tasks: Sequence[Callable[[], Result]], seed: int = 0) -> Iterator[list[Result]]:
-    """Yield rounds without end: what each task returned, in the order of the tasks; each round calls in a new order."""
+    """Yield rounds without end: the results in the order of `tasks`, which each round calls in a new random order."""
     rng = np.random.default_rng(seed)
     gc.collect()
     while True:
-        gc.disable()  # a collection of ours would land on one task; between two rounds it disturbs none
+        gc.disable()  # a garbage collection within a round would be timed as a part of one task
         try:
             results = {i: tasks[i]() for i in rng.permutation(len(tasks))}
         finally:

@@ -1,4 +1,4 @@
-"""The choice of a run under a policy, pure: which candidate goes to production, and why each other one does not."""
+"""Choose from the results of a run: which candidate goes to production, and why each other one does not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from core.bundle.choice import Machine, ProductionChoice
 from core.stats import Pairs, mcnemar_p, pair
 
 SCHEMA = 2
+"""The version of choice.json and of results.json, which holds it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CandidateVerdict:
-    """What the rule made of one candidate."""
+    """The role of one candidate in the choice, and the reason."""
 
     name: str
     role: str
@@ -37,9 +38,9 @@ class CandidateVerdict:
     p50_ms: float | None
     p99_ms: float | None
     loss: Loss | None
-    """Against the reference; None for itself, or where there is none."""
+    """Against the reference; None for the reference itself, and where there is none."""
     against_chosen: Comparison | None
-    """None for itself, or where one of both has no answers."""
+    """None for the chosen one, and where one of the two has no answers."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Choice:
     sentence: str
     """The choice in words."""
     chosen: str | None
-    """None: nothing fits."""
+    """None where no candidate meets the policy."""
     reference: str | None
     production: ProductionChoice | None
-    """What the bundle in production says of it."""
+    """The part of the choice that the runner reads, from bundle.json."""
     front: tuple[str, ...]
-    """Those that may be chosen and that no other beats in both accuracy and median time, the fastest first."""
+    """Selectable candidates that no other beats in both accuracy and median time, the fastest first."""
     candidates: tuple[CandidateVerdict, ...]
     sensitivity: Sensitivity
     seeds: SeedComparison | NotMeasured

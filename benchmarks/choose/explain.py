@@ -9,26 +9,17 @@ from benchmarks.choose.rule import CandidateMetrics, Ranking
 
 
 def explain_rule(policy: Policy) -> str:
-    """Return the rule as this policy makes it."""
-    limits = [
-        f"{what} is within {limit:g} {unit}".rstrip()
-        for name, (what, unit) in BUDGETS.items()
-        if (limit := getattr(policy, name)) is not None
-    ]
-    limits += [
-        f"{what} is at least {100 * limit:g}%"
-        for name, what in FLOORS.items()
-        if (limit := getattr(policy, name)) is not None
-    ]
+    """Return the rule in words, with the limits, costs and margin of this policy."""
+    limits = [f"{BUDGETS[name][0]} at most {limit:g} {BUDGETS[name][1]}" for name, limit in policy.limits(BUDGETS)]
+    limits += [f"{FLOORS[name]} at least {100 * limit:g}%" for name, limit in policy.limits(FLOORS)]
     costs = ", ".join(f"{name} {cost:g}" for name, cost in policy.miss_costs.items())
-    best = (
-        f"the one with the least cost of misses ({costs}, others 1)" if costs else "the most accurate on the test split"
-    )
+    asked = f"Limits: {', '.join(map(str.rstrip, limits))}. " if limits else ""
+    best = f"candidate with the least cost of misses ({costs}, others 1)" if costs else "most accurate candidate"
     return (
-        f"Of the candidates {'of which ' + ' and '.join(limits) if limits else 'there are'}, {best} is the reference."
-        f" A {_comparative(policy)} one takes its place only if the upper 95% bound"
-        f" (one-sided, Tango's paired score) of its loss against the reference is under {_points(policy.margin)}:"
-        f" missing candidate is not equality. The {OBJECTIVES[policy.objective]} of those wins; among equals, by"
+        f"{asked}The {best} on the test split is the reference. A {_comparative(policy)} one replaces it only where the"
+        " data show that its loss against the reference is small: the upper 95% bound of the loss (one-sided, Tango's"
+        f" paired score) must be under {_points(policy.margin)}. Of these and the reference, the"
+        f" {OBJECTIVES[policy.objective]} goes to production; ties are broken by"
         f" {', then '.join(policy.tie_breakers) or 'name'}."
     )
 
@@ -52,16 +43,19 @@ def role(candidate: CandidateMetrics, ranking: Ranking) -> str:
 
 
 def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, short: bool = False) -> str:
-    """Return the one reason why a candidate won or lost; `short` leaves out what an unfit better one lacks."""
+    """Return the one reason why a candidate won or lost.
+
+    short: leave out why a more accurate candidate is infeasible.
+    """
     chosen, reference = ranking.chosen, ranking.reference
     if reason := ranking.infeasible.get(candidate.name):
         return reason
     if chosen is None or reference is None:
-        return "nothing fits"
+        return "no candidate meets the policy"
     if candidate is chosen:
         return _explain_winner(chosen, ranking, policy, short)
     if candidate is reference:
-        won = f"{chosen.name} is {_comparative(policy)} and shown not to be worse by the margin"
+        won = f"{chosen.name} is {_comparative(policy)}, and its loss is shown to be under the margin"
         return f"it is {_describe_best(ranking, policy, short)}, but {won}"
     if candidate.name not in ranking.faster:
         return (
@@ -69,19 +63,20 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
         )
     if candidate.name not in ranking.non_inferior:
         loss = ranking.losses[candidate.name]
-        seen = f"95% bound; {100 * loss.observed:.2f} seen"
         return (
             f"it is {_comparative(policy)}, but may lose up to {100 * loss.bound:.2f} points against {reference.name}"
-            f" ({seen}), which is not under the margin of {_points(policy.margin)}"
+            f" (upper 95% bound; {100 * loss.observed:.2f} observed), and the margin is {_points(policy.margin)}"
         )
-    return f"{chosen.name} is not inferior by the same rule, and {_describe_advantage(chosen, candidate, policy)}"
+    advantage = _describe_advantage(chosen, candidate, policy)
+    return f"it could replace {reference.name}, too, but {chosen.name} is {advantage}"
 
 
 def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, short: bool) -> str:
     reference = ranking.reference
     if reference is None or chosen is reference:
         return (
-            f"it is {_describe_best(ranking, policy, short)}, and no {_comparative(policy)} one is shown to be as good"
+            f"it is {_describe_best(ranking, policy, short)}, and of no {_comparative(policy)} one is it shown that the"
+            " loss is under the margin"
         )
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
     return (
@@ -96,7 +91,7 @@ def _points(part: float) -> str:
 
 
 def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
-    """Say that the reference is the best, and of whom: never of everyone where one that is out did better."""
+    """Say that the reference is the best; where an infeasible candidate did better, say among whom."""
     best = "least costly" if policy.miss_costs else "most accurate"
     if (out := ranking.best_infeasible) is None:
         return f"the {best}"
@@ -112,7 +107,7 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
         why = f", for the first {candidates[0].why_not}" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{why}"
     nearest = min(able, key=lambda e: _value(e, policy.objective))
-    return f"no candidate can go to production: of the nearest, {nearest.name}, {ranking.infeasible[nearest.name]}"
+    return f"no candidate can go to production: for the nearest, {nearest.name}, {ranking.infeasible[nearest.name]}"
 
 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
@@ -124,7 +119,7 @@ def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, polic
             return f"more accurate by {100 * (mine - other):.2f} points"
         if name != "accuracy" and mine < other:
             return f"better in {name} ({_both(winner, loser, name)})"
-    return "equal in all that the policy names; the first by name is taken"
+    return "equal in all that the policy names, and first by name"
 
 
 def _comparative(policy: Policy) -> str:

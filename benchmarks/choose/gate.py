@@ -12,7 +12,7 @@ from core.stats import difference_interval, pair, paired_interval
 
 @dataclass(frozen=True)
 class Case:
-    """One check: passed unless it says why it failed or was skipped."""
+    """One check; it passed where both `failure` and `skipped` are empty."""
 
     name: str
     failure: str = ""

@@ -1,8 +1,9 @@
-"""policy.json: what a candidate must keep to, and what decides between those that do."""
+"""policy.json: the limits that a candidate must keep to, and what decides between those that do."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,24 +20,24 @@ BUDGETS = {
     "ece": ("its calibration error", ""),
     "false_alarms_per_100": ("its false alarms in 100 frames", "alarms"),
 }
-"""Figures with an upper limit: what they are, and their unit."""
+"""Figures with an upper limit: each in words, and its unit."""
 FLOORS = {
     "accuracy": "its test accuracy",
     "worst_recall": "the recall of its worst class",
     "corruption_accuracy": "its accuracy under corruption",
     "frame_recall": "the part of the objects of frames that it names rightly",
 }
-"""Figures with a lower limit, parts of 1."""
+"""Figures with a lower limit, as parts of 1: each in words."""
 OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest in the tail", "age_ms": "freshest", "size_mb": "smallest"}
 TIE_BREAKERS = ("accuracy", "size_mb", "p50_ms", "cold_start_ms")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The default is for a 30 Hz rear camera: a frame must be answered before the next one comes.
+    """What a candidate must keep to. The default is for a 30 Hz rear camera: an answer before the next frame comes.
 
-    A limit of None is not asked. A limit on a figure that was not measured is not met: missing evidence is not
-    compliance. Every miss costs the same by default, so the reference is plainly the most accurate.
+    None is no limit. A candidate whose limited figure was not measured is infeasible. By default every miss costs the
+    same, so the reference is the most accurate candidate.
     """
 
     p99_ms: float | None = 33.0
@@ -51,17 +52,16 @@ class Policy:
     false_alarms_per_100: float | None = None
     frame_recall: float | None = None
     miss_costs: dict[str, float] = field(default_factory=dict)
-    """What missing a row of a class costs; 1 where not named."""
+    """The cost of missing a row of a class; 1 for a class without one."""
     objective: str = "p50_ms"
     margin: float = 0.01
-    """A better candidate by the objective wins only if the upper 95% bound of its loss stays under this."""
+    """Largest accuracy loss that a candidate better by the objective may have: its upper 95% bound is under this."""
     tie_breakers: tuple[str, ...] = ("accuracy", "size_mb")
-    """What wins among candidates that are equal in the objective, in this order."""
+    """Figures that decide between candidates that are equal in the objective, the first one first."""
 
     def __post_init__(self) -> None:
-        for name in (*BUDGETS, *FLOORS):
-            if (value := getattr(self, name)) is not None:
-                _check_limit(name, value, most=None if name in BUDGETS and name != "ece" else 1.0)
+        for name, value in self.limits((*BUDGETS, *FLOORS)):
+            _check_limit(name, value, most=1.0 if name in FLOORS or name == "ece" else None)
         for name, cost in self.miss_costs.items():
             _check_limit(f"miss_costs.{name}", cost)
         if self.objective not in OBJECTIVES:
@@ -76,8 +76,13 @@ class Policy:
         """Whether the age of a frame takes part in the choice, and so is needed of every candidate."""
         return self.age_ms is not None or self.objective == "age_ms"
 
+    def limits(self, names: Iterable[str]) -> list[tuple[str, float]]:
+        """Return (name, limit) of those of these figures that are limited."""
+        found = [(name, getattr(self, name)) for name in names]
+        return [(name, limit) for name, limit in found if limit is not None]
+
     def cost(self, label: str) -> float:
-        """Return what missing a row of a class costs."""
+        """Return the cost of missing a row of a class."""
         return self.miss_costs.get(label, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""The production folder: the chosen bundle with one precision and one backend, and the reason beside it."""
+"""The production folder: the chosen bundle with one precision and one backend, and the reasons for the choice."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.files import replacing_folder, write_text
 
 
 def write_production(
-    path: Path, source: Bundle, choice: ProductionChoice, measured: str, papers: dict[str, str]
+    path: Path, source: Bundle, choice: ProductionChoice, measured: str, documents: dict[str, str]
 ) -> Bundle:
     """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it.
 
-    measured: the name of the file that was timed. Where that is an engine, it goes along, and no other engine does.
-    papers: {file name: text} of what explains the choice.
+    measured: the name of the file that was timed. An engine is copied only if it is this file.
+    documents: {file name: text} of the documents that explain the choice.
     """
     with replacing_folder(path) as folder:
         kept = files_of_precision(source, choice.precision)
@@ -27,10 +27,10 @@ def write_production(
             shutil.copyfile(source.check_file(name), folder / name)
         if measured not in source.files:
             copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
-        for name, text in papers.items():
+        for name, text in documents.items():
             write_text(folder / name, text)
         gates = {choice.precision: source.gates[choice.precision]}
-        shipped = replace(source, path=folder, gates=gates, choice=choice).with_files([*kept, *papers])
+        shipped = replace(source, path=folder, gates=gates, choice=choice).with_files([*kept, *documents])
         if shipped.contract != source.contract:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")
         shipped.save()

@@ -1,4 +1,11 @@
-"""The rule that chooses the production model, stated once."""
+"""The rule that chooses the production model; `explain.explain_rule` says it in words.
+
+A candidate that breaks a limit is infeasible. The most accurate feasible one is the reference. A faster one may replace
+it only where the test rows show that it loses less than the margin: that no difference was found is not enough, since
+a small test split finds none. So the upper bound of the loss is held against the margin (a non-inferiority test). The
+bound is Tango's, as both answered the same rows and rows on which they differ are few: an interval by the normal
+distribution has zero width where there is no such row, and would call any faster candidate equal.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +30,12 @@ from core.stats import (
 )
 
 TIMES = ("p50_ms", "p99_ms", "age_ms")
-"""Objectives that the run measures with noise."""
+"""Objectives whose measurement has noise: differences within it do not count."""
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateMetrics:
-    """What the rule needs of one candidate."""
+    """The figures and answers of one candidate that the rule reads."""
 
     name: str
     labels_n: Ints
@@ -36,7 +43,7 @@ class CandidateMetrics:
     """The same rows for every candidate; -1 where they were not measured."""
     classes: tuple[str, ...]
     figures: Mapping[str, float | None]
-    """By the names of BUDGETS, FLOORS and OBJECTIVES; None or absent where not measured."""
+    """{name in BUDGETS, FLOORS or OBJECTIVES: figure}; None or absent where not measured."""
     why_not: str = ""
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
 
@@ -63,13 +70,13 @@ class CandidateMetrics:
         return np.array([policy.cost(name) for name in self.classes])[self.labels_n]
 
     def utility(self, policy: Policy) -> float:
-        """Return the part of the cost of missing everything that it avoids; with equal costs its accuracy."""
+        """Return the part of the total cost of misses that it avoids; its accuracy, where all costs are equal."""
         weights = self.weights(policy)
         return float(weights @ self.correct_n / weights.sum())
 
 
 def metrics_of(results: RunResults) -> list[CandidateMetrics]:
-    """Return what the rule needs of every measured candidate."""
+    """Return what the rule reads of every measured candidate."""
     found = []
     for row in results.candidates:
         accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
@@ -95,21 +102,21 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a candidate loses against another one on the same rows."""
+    """The accuracy that a candidate loses against the reference on the same rows."""
 
     pairs: Pairs
     observed: float
-    """Accuracy of the other minus its own."""
+    """Accuracy of the reference minus its own."""
     interval: Interval
     """Two-sided 95%, of the plain accuracy."""
     bound: float
-    """One-sided 95% upper bound, weighted by the policy's costs: what the margin is held against."""
+    """One-sided 95% upper bound, weighted by the policy's costs; it is compared with the margin."""
     mcnemar_p: float
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The rule's answer, before any words."""
+    """What the rule decides."""
 
     chosen: CandidateMetrics | None
     reference: CandidateMetrics | None
@@ -118,21 +125,21 @@ class Ranking:
     faster: frozenset[str]
     """Better than the reference by the objective, beyond the noise."""
     non_inferior: frozenset[str]
-    """Of those, the ones whose loss is shown to be under the margin."""
+    """Candidates of `faster` whose loss is shown to be under the margin."""
     losses: dict[str, Loss]
-    """Against the reference, of every candidate but itself."""
+    """{name: loss against the reference}, without the reference itself."""
     best_infeasible: CandidateMetrics | None = None
-    """The best of the infeasible, where it does better on the test rows than the reference."""
+    """The best infeasible candidate, where it does better on the test rows than the reference."""
 
 
 def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float = 0.0) -> Ranking:
-    """Apply the rule: see `explain.explain_rule`. noise_floor: times closer than this, relatively, are equal."""
+    """Apply the rule. noise_floor: the relative difference under which two times count as equal."""
     infeasible = {c.name: reason for c in candidates if (reason := reason_infeasible(c, policy))}
     feasible = [c for c in candidates if c.name not in infeasible]
     if not feasible:
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
-    # the rounding keeps a sum in another order of rows from deciding between equals
+    # equal utilities differ in the last bits, where their rows are summed in another order: the rounding hides that
     reference = min(
         feasible, key=lambda c: (-round(c.utility(policy), 12), *_orders(c, policy.objective, *policy.tie_breakers))
     )
@@ -148,20 +155,20 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
 
 
 def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None:
-    """Return the first limit that a candidate breaks whatever its rivals are, or None."""
+    """Return the first limit that a candidate breaks, in words, or None; its rivals play no part."""
     if candidate.why_not:
         return candidate.why_not
-    for name, (what, unit) in BUDGETS.items():
-        limit, value = getattr(policy, name), candidate.figure(name)
-        if limit is not None and value is None:
+    for name, limit in policy.limits(BUDGETS):
+        (what, unit), value = BUDGETS[name], candidate.figure(name)
+        if value is None:
             return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
-        if limit is not None and value is not None and value > limit:
+        if value > limit:
             return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
-    for name, what in FLOORS.items():
-        limit, value = getattr(policy, name), candidate.figure(name)
-        if limit is not None and value is None:
+    for name, limit in policy.limits(FLOORS):
+        what, value = FLOORS[name], candidate.figure(name)
+        if value is None:
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
-        if limit is not None and value is not None and value < limit:
+        if value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
     return None if candidate.figure(policy.objective) is not None else f"its {policy.objective} was not measured"
 
@@ -181,10 +188,11 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
     return combine_bounds([(share, p.loss, loss_bound(p)) for share, p in zip(shares, counts, strict=True)])
 
 
-def pick_best(able: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
+def pick_best(candidates: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
     """Return the best by the objective; among those within the noise of it, the first by the tie breakers."""
-    limit = min(c.order(policy.objective) for c in able) * (1 + noise_margin)
-    equals = [c for c in able if c.order(policy.objective) <= limit]
+    # the noise is taken around the best of all and not pair by pair: a chain of near equals would have no best
+    limit = min(c.order(policy.objective) for c in candidates) * (1 + noise_margin)
+    equals = [c for c in candidates if c.order(policy.objective) <= limit]
     return min(equals, key=lambda c: _orders(c, *policy.tie_breakers, policy.objective))
 
 
@@ -198,5 +206,5 @@ def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
 
 
 def _orders(candidate: CandidateMetrics, *names: str) -> tuple[float | str, ...]:
-    """Return a key to sort by: figures, the first one deciding, and the name at last."""
+    """Return a sort key: these figures, the most important first, then the name."""
     return (*(candidate.order(name) for name in names), candidate.name)

@@ -24,7 +24,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """What the rule chooses at another seed; None, too, where that run was not exported."""
+    """The choice with another seed's answers; None, too, where that run was not exported."""
 
     run: str
     seed: int | None
@@ -34,12 +34,12 @@ class SeedChoice:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """What the other seeds say of the choice."""
+    """The accuracy over all seeds, and the choice at each."""
 
     accuracy: dict[str, Spread]
-    """By candidate: of the very files of every seed."""
+    """{candidate: accuracy of its exported file over the seeds}."""
     networks: dict[str, Spread]
-    """By architecture: of the networks as trained."""
+    """{architecture: accuracy of the network as trained over the seeds}."""
     choices: tuple[SeedChoice, ...]
     sentence: str
 
@@ -97,7 +97,7 @@ def _describe_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
     if not others:
         times = "with the one other seed" if len(exported) == 1 else f"with each of {len(exported)} other seeds"
         return f"The choice holds for another seed: {times} the rule chooses the same."
-    wins = "; ".join(f"seed {o.seed}: {o.chosen or 'nothing fits'}" for o in others)
+    wins = "; ".join(f"seed {o.seed}: {o.chosen or 'none'}" for o in others)
     held = f"the rule chooses the same in {len(exported) - len(others)} of {len(exported)} other seeds"
     return f"The choice may not hold for another seed: {held} ({wins})."
 

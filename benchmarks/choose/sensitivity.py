@@ -1,4 +1,4 @@
-"""Sensitivity of the choice: what would change it, and how often redrawn data repeat it."""
+"""Sensitivity of the choice: what would change it, and how often it is the same on resampled data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.stats import Floats
 
 REDRAWS = 300
 BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)
-"""Budgets that people ask about."""
+"""The p99 budgets of the sentences, in milliseconds."""
 MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
 @dataclass(frozen=True)
 class Step:
-    """From this value on, the choice is this candidate; None: nothing fits."""
+    """From the value `start` on, this candidate is chosen; None where none meets the policy."""
 
     start: float
     chosen: str | None
@@ -28,19 +28,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How firm the choice is."""
+    """What would change the choice."""
 
     redraws: int
     chosen: dict[str, float]
-    """{candidate, or "None" where nothing fits: the part of the redraws that choose it}."""
+    """{candidate, or "None": the part of the redraws that choose it}."""
     repeats: float
     """The part of the redraws that choose the same."""
     optimism: float | None
-    """How much better a redraw's winner looks on the rows that chose it than on all: the flattery of the test split."""
+    """Mean difference of a redraw's winner: its accuracy on the redrawn rows, which chose it, less that on all rows."""
     corrected_accuracy: float | None
-    """The accuracy of the chosen one without that; None where nothing fits."""
+    """The accuracy of the chosen candidate less the optimism; None where none is chosen."""
     budgets: tuple[Step, ...]
-    """Over every p99 budget, in milliseconds."""
+    """The choice over every p99 budget, in milliseconds."""
     margins: tuple[Step, ...]
     sentences: tuple[str, ...]
 
@@ -48,7 +48,7 @@ class Sensitivity:
 def measure_sensitivity(
     candidates: Sequence[CandidateMetrics], rounds_ms: Sequence[Floats], policy: Policy, noise_floor: float
 ) -> Sensitivity:
-    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: as of `redraw`."""
+    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: see `redraw`."""
     chosen = _choose(candidates, policy, noise_floor)
     parts, optimism = redraw(candidates, rounds_ms, policy, noise_floor)
     accuracy = next((c.figure("accuracy") for c in candidates if c.name == chosen), None)
@@ -111,10 +111,10 @@ def describe_changes(
 ) -> list[str]:
     """Return what would be chosen at other budgets, and without the winner, a sentence each."""
     at = {budget: _choose(candidates, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
-    said = [f"At a {ms} ms budget: {name or 'nothing fits'}." for ms, name in at.items() if name != chosen]
+    said = [f"At a {ms} ms budget: {name or 'none'}." for ms, name in at.items() if name != chosen]
     if chosen:
         left = _choose([c for c in candidates if c.name != chosen], policy, noise_floor)
-        said.append(f"Without {chosen}: {left or 'nothing fits'}.")
+        said.append(f"Without {chosen}: {left or 'none'}.")
     return said
 
 

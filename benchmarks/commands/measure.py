@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    """Run `python -m benchmarks runs/NAME`. Raises CheckError when nothing fits the policy."""
+    """Run `python -m benchmarks runs/NAME`. Raises CheckError when no candidate meets the policy."""
     args = parse(arguments)
     policy, request = policy_of(args), request_of(args)
     run = open_run(args.run)
@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
         raise CheckError(f"{choice.sentence}; see {report}")
     row, printed = results.by_name[choice.chosen], json.dumps(to_json(choice), indent=1)
     bundle = open_bundle(run.bundles()[row.arch])
-    papers = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
-    write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), papers)
+    documents = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
+    write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), documents)
     print(printed if args.json else as_table(results, choice))
     log.info(f"report: {report}")
     return 0

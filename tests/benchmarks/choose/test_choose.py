@@ -239,7 +239,7 @@ def test_a_tie_is_explained_by_the_figure_that_breaks_it(name):
 
 def test_the_rule_in_words_names_every_limit():
     said = explain_rule(Policy(age_ms=100, worst_recall=0.5, miss_costs={"person": 5}))
-    for part in ("33 ms", "100 ms", "50%", "person 5", "under 1 point:"):
+    for part in ("33 ms", "100 ms", "50%", "person 5", "under 1 point."):
         assert part in said
 
 
