@@ -1,8 +1,9 @@
-"""ONNX fp32 -> int8 by explicit Q/DQ, in the two forms that no one file can serve. See design.md, "Precision".
+"""Quantize an fp32 ONNX graph to int8 with explicit QuantizeLinear and DequantizeLinear nodes (Q/DQ), in two forms.
 
-TensorRT's form: symmetric int8 (zero point 0), weights per channel, biases in float. ONNX Runtime's form is derived
-from it by rewriting zero points, and by a channel of zeros that changes no number. Normalisation, the last logits,
-temperature and softmax stay in float.
+TensorRT's form is symmetric int8 (zero point 0), with weights per channel and biases in float. ONNX Runtime's form is
+derived from it by other zero points and a channel of zeros that changes no number: TensorRT takes no zero point but 0,
+and ONNX Runtime is fast only on unsigned activations. Normalization, the last logits, temperature and softmax stay
+in float. See docs/export.md, "Precision".
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from export.graph.nodes import (
 )
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
-"""What moves values without computing: one scale for all its tensors, so that it runs on the bytes as they are."""
+"""Operators that move values without computing. Their tensors share one scale, so that they run on the bytes."""
 QUANTISED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
-"""What runs on bytes besides convolutions and matrix products."""
+"""Operators that run on bytes besides convolutions and matrix products."""
 LEVELS = 127
+"""Steps from 0 to the largest magnitude of a symmetric int8 tensor."""
 TINY = 1e-6
 """The smallest range: a tensor that is always 0 still needs a scale above 0."""
 CHANNELS = 4
@@ -40,7 +42,7 @@ CHANNELS = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """Which tensors get a Q/DQ pair, and which weights."""
+    """The activations that get a Q/DQ pair, and the weights that are quantized."""
 
     groups: tuple[frozenset[str], ...]
     """Activations that share one scale."""
@@ -56,28 +58,26 @@ class Plan:
 
 
 def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
-    """Say what to quantise in an fp32 graph. keep_float: names of nodes given back to float."""
+    """Choose what to quantize in an fp32 graph. keep_float: names of nodes that stay in float."""
     graph, kept = Graph(model), frozenset(keep_float)
-    quantised = [node for node in graph.weighted if node.name not in kept]
-    useful = graph.upstream_of(quantised)  # past the last weighted layer nothing is gained, and the logits are lost
-    tensors = {
-        name
-        for node in graph.nodes
-        if node.name not in kept
-        and (graph.is_weighted(node) or (node.op_type in QUANTISED and len(graph.activations(node)) == _arity(node)))
-        for name in graph.activations(node)
-        if name in useful and name in graph.floats
-    }
-    return Plan(_groups(graph, tensors), {n.input[1]: output_axis(n) for n in quantised}, kept)
+    weighted = [node for node in graph.weighted if node.name not in kept]
+    # past the last weighted layer int8 is no faster, and the logits would lose their precision
+    allowed = graph.upstream_of(weighted) & graph.floats
+    tensors: set[str] = set()
+    for node in graph.nodes:
+        if node.name not in kept and _runs_on_bytes(graph, node):
+            tensors |= allowed.intersection(graph.activations(node))
+    return Plan(_groups(graph, tensors), {node.input[1]: output_axis(node) for node in weighted}, kept)
 
 
-def _arity(node: onnx.NodeProto) -> int:
-    """Return how many activations a quantised node must have: the Add of the normalisation has a constant."""
-    return 2 if node.op_type == "Add" else len(node.input)
+def _runs_on_bytes(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Tell whether a node can compute in int8. An Add with a constant cannot: it is an offset, as in normalization."""
+    activations = 2 if node.op_type == "Add" else len(node.input)
+    return graph.is_weighted(node) or (node.op_type in QUANTISED and len(graph.activations(node)) == activations)
 
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
-    """Join the tensors on both sides of every SAME_RANGE node. Sorted, so that the graph's bytes are the same."""
+    """Join the tensors on both sides of every SAME_RANGE node; the order is fixed, so that the file's bytes are too."""
     sides = [
         tensors.intersection([*graph.activations(node), *node.output])
         for node in graph.nodes
@@ -88,7 +88,7 @@ def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
 
 
 def _join(sets: Iterable[set[str]]) -> list[set[str]]:
-    """Merge the sets that have a member in common; empty ones go."""
+    """Merge the sets that have a member in common, and leave out empty ones."""
     joined: list[set[str]] = []
     for names in filter(None, sets):
         apart = [other for other in joined if not other & names]
@@ -97,25 +97,27 @@ def _join(sets: Iterable[set[str]]) -> list[set[str]]:
 
 
 def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
-    """Return TensorRT's form. amax: the largest magnitude to represent, per tensor of the plan."""
+    """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantised = deepcopy(model)
+    # one scale for all tensors of a group, wide enough for the widest of them
     scales = {
         name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
     }
-    before: dict[str, list[onnx.NodeProto]] = {}
+    pairs: dict[str, list[onnx.NodeProto]] = {}
     constants: list[onnx.TensorProto] = []
     for name in sorted(plan.tensors):
         constants += _parameters(name, np.float32(scales[name]))
-        before[name] = [
+        pairs[name] = [
             _linear("QuantizeLinear", name, name, f"{name}_q"),
             _linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq"),
         ]
     graph = Graph(model)
-    first: list[onnx.NodeProto] = []
+    of_weights: list[onnx.NodeProto] = []
     for name, axis in sorted(plan.weights.items()):
+        # weights are constants: they are stored quantized and need the second half of the pair alone
         constants += _quantised_weights(name, np.asarray(graph.array(name), np.float32), axis)
-        first.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
-    _rewire(quantised, plan, before, first)
+        of_weights.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
+    _rewire(quantised, plan, pairs, of_weights)
     quantised.graph.initializer.extend(constants)
     drop_unread(quantised)
     onnx.checker.check_model(quantised, full_check=True)
@@ -130,6 +132,7 @@ def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
 
 
 def _quantised_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
+    """Return a layer's weights as int8, with a scale and a zero point for each output channel."""
     peaks = np.abs(weights).max(tuple(other for other in range(weights.ndim) if other != axis))
     scales = (np.maximum(peaks, TINY) / LEVELS).astype(np.float32)
     levels = np.rint(weights / per_channel(scales, axis, weights.ndim))
@@ -148,27 +151,29 @@ def _linear(op_type: str, tensor: str, source: str, output: str, **axis: Any) ->
 
 
 def _rewire(
-    model: onnx.ModelProto, plan: Plan, before: Mapping[str, list[onnx.NodeProto]], first: list[onnx.NodeProto]
+    model: onnx.ModelProto, plan: Plan, pairs: Mapping[str, list[onnx.NodeProto]], of_weights: list[onnx.NodeProto]
 ) -> None:
-    """Let every reader but the layers kept in float read the dequantised tensor; put each pair after its producer."""
-    nodes = list(first)
-    given = {item.name for item in model.graph.input}
-    nodes += [pair for name in sorted(given) for pair in before.get(name, [])]
+    """Make every reader but the layers kept in float read the dequantized tensor; put each pair after its producer."""
+    nodes = list(of_weights)
+    inputs = sorted({item.name for item in model.graph.input})
+    nodes += [half for name in inputs for half in pairs.get(name, [])]
     for node in model.graph.node:
         if node.name not in plan.kept_float:
             for i, name in enumerate(node.input):
-                if name in before or (i == 1 and name in plan.weights):
+                if name in pairs or (i == 1 and name in plan.weights):
                     node.input[i] = f"{name}_dq"
         nodes.append(node)
-        nodes += [pair for name in node.output for pair in before.get(name, [])]
+        nodes += [half for name in node.output for half in pairs.get(name, [])]
     replace_nodes(model, nodes)
 
 
 def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Derive ONNX Runtime's form: int8 0 becomes uint8 0 where a tensor is never negative, 128 elsewhere.
+    """Derive ONNX Runtime's form: activations become uint8, with another zero point (the level that stands for 0.0).
 
-    The scales stay, so the numbers do, but where int8 would have clipped. One exception: below an upper bound (ReLU6)
-    the scale shrinks to reach the bound at 255, for only then does the runtime fold the bound into the convolution.
+    A tensor that can be negative gets zero point 128: level 0 of int8 is level 128 of uint8, and every number stays.
+    One that is never negative, as behind a ReLU, gets zero point 0. Its numbers stay too, and levels 128 to 255, for
+    which int8 has no place, now hold what int8 would have clipped. Below an upper bound (ReLU6) the scale shrinks so
+    that the bound is level 255: only then does the runtime fold the bound into the convolution.
     """
     derived = deepcopy(model)
     graph = Graph(derived)
@@ -180,7 +185,8 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
         name, (low, high) = node.input[0], shared[node.output[0]]
         scale = float(numpy_helper.to_array(values[f"{name}_scale"]))
         if low >= 0 and high < 255 * scale:
-            scale = min(LEVELS * scale, high) / 255 * (1 - 1e-6)  # 255 steps must not pass the bound by a rounding
+            # LEVELS * scale is the range that calibration chose; a rounding must not take 255 steps past the bound
+            scale = min(LEVELS * scale, high) / 255 * (1 - 1e-6)
         values[f"{name}_scale"].CopyFrom(numpy_helper.from_array(np.asarray(scale, np.float32), f"{name}_scale"))
         zero = np.asarray(0 if low >= 0 else 128, np.uint8)
         values[f"{name}_zero"].CopyFrom(numpy_helper.from_array(zero, f"{name}_zero"))
@@ -191,13 +197,15 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _pad_channels(model: onnx.ModelProto) -> None:
-    """Give a convolution of the 3 colours a fourth channel of zeros, in place: the same numbers by the fast kernel.
+    """Give a convolution of the 3 colors a fourth channel of zeros, in place: the same numbers from the fast kernel.
 
-    A SqueezeNet at 224 px spends 0.71 of 2.8 ms in its first convolution without it; with it the whole takes 2.1 ms.
+    Without it a SqueezeNet at 224 px spends 0.71 of 2.8 ms in its first convolution; with it the whole takes 2.1 ms.
     """
     graph = Graph(model)
-    before: dict[str, onnx.NodeProto] = {}
-    for conv in (node for node in graph.nodes if node.op_type == "Conv" and attribute(node, "group", 1) == 1):
+    pads_before: dict[str, onnx.NodeProto] = {}
+    for conv in graph.nodes:
+        if conv.op_type != "Conv" or attribute(conv, "group", 1) > 1:
+            continue
         data, weights = (graph.producer.get(name) for name in conv.input[:2])
         if data is None or weights is None or {data.op_type, weights.op_type} != {"DequantizeLinear"}:
             continue
@@ -211,14 +219,14 @@ def _pad_channels(model: onnx.ModelProto) -> None:
         pads = np.array(channels, np.int64).T.ravel()
         model.graph.initializer.append(numpy_helper.from_array(pads, f"{source}_pads"))
         inputs = [source, f"{source}_pads", data.input[2]]
-        before[data.name] = helper.make_node("Pad", inputs, [f"{source}_padded"], name=f"Pad_{source}")
+        pads_before[data.name] = helper.make_node("Pad", inputs, [f"{source}_padded"], name=f"Pad_{source}")
         data.input[0] = f"{source}_padded"
-    nodes = [node for old in graph.nodes for node in (before.get(old.name), old) if node is not None]
+    nodes = [node for old in graph.nodes for node in (pads_before.get(old.name), old) if node is not None]
     replace_nodes(model, nodes)
 
 
 def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest value each tensor can have, as far as the graph itself tells."""
+    """Return the lowest and highest value that each tensor can have, as far as the graph alone tells."""
     bounds: dict[str, tuple[float, float]] = {}
     anything = (-float("inf"), float("inf"))
     for node in graph.nodes:
@@ -229,6 +237,7 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
         elif node.op_type in {"Sigmoid", "HardSigmoid", "Softmax"}:
             bound = (0.0, 1.0)
         elif node.op_type in {*SAME_RANGE, *QUANTISED, "QuantizeLinear", "DequantizeLinear"} - {"Add"}:
+            # an average, a maximum or a copy leaves no value outside the range of its inputs
             bound = (min(low for low, _ in inputs), max(high for _, high in inputs))
         elif node.op_type == "Add" and len(inputs) == 2:
             bound = (inputs[0][0] + inputs[1][0], inputs[0][1] + inputs[1][1])
@@ -241,11 +250,15 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
 def _one_zero_per_scale(
     graph: Graph, quantisers: list[onnx.NodeProto], bounds: dict[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
-    """Widen the bounds of tensors on both sides of a SAME_RANGE node to one, so that they keep one zero point."""
+    """Return the bounds of quantized tensors, the same for those on both sides of a SAME_RANGE node.
+
+    They share a scale; the same bounds give them the same zero point too, which a node that copies bytes needs.
+    """
     shared = {node.output[0]: bounds[node.output[0]] for node in quantisers}
     sides = []
     for node in graph.nodes:
         if node.op_type in SAME_RANGE:
+            # behind the node its outputs are quantized; before it its inputs were dequantized
             made = [reader.output[0] for name in node.output for reader in graph.consumers[name]]
             read = [graph.producer[name].input[0] for name in node.input if name in graph.producer]
             sides.append({*made, *read} & shared.keys())
@@ -256,7 +269,7 @@ def _one_zero_per_scale(
 
 
 def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict[str, str]:
-    """Return {node: why} of the convolutions and matrix products of an int8 graph that compute in float."""
+    """Return {node: reason} of the convolutions and matrix products of an int8 graph that compute in float."""
     graph, kept = Graph(model), set(given_back)
     found = {}
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""Observe the ranges of activations on rows of the calibration slice, as they are in the pack."""
+"""Observe the ranges of activations on the calibration rows of a pack, and choose what int8 has to represent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from core.stats import pick_balanced
 from export.verify.parity import batches, cpu_session
 
 ROWS = 500
-"""How many rows are observed, where the slice holds as many."""
+"""The number of rows that are observed, or all calibration rows when they are fewer."""
 BATCH = 8
 BINS = 2048
 LEVELS = 128
+"""Levels of |x| in int8, 0 to 127; the entropy method compares a histogram with one of so many bins."""
 PERCENTILE = 99.99
 
 
@@ -33,7 +34,7 @@ class Histogram:
     counts: NDArray[np.int64]
 
     def percentile(self, percent: float) -> float:
-        """Return the magnitude that `percent` of the values do not pass."""
+        """Return the magnitude that `percent` of the values do not exceed."""
         share = np.cumsum(self.counts) / max(self.counts.sum(), 1)
         return float((np.searchsorted(share, percent / 100) + 1) / BINS * self.amax)
 
@@ -58,7 +59,7 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
     "percentile": lambda histogram: histogram.percentile(PERCENTILE),
     "entropy": Histogram.entropy,
 }
-"""Each returns the magnitude to represent, from a histogram."""
+"""{name: the magnitude to represent, from a histogram}."""
 
 
 def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,18 +78,18 @@ def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
 
 
 def calibration_rows(pack: Pack, count: int = ROWS) -> NDArray[np.int64]:
-    """Return up to `count` row numbers of the calibration slice, class-balanced, the same every time."""
+    """Return up to `count` calibration rows of a pack, balanced over the classes; the same every time."""
     return np.sort(rows_in_turn(pack, "calibration", count))
 
 
 def rows_in_turn(pack: Pack, split: str, count: int) -> NDArray[np.int64]:
-    """Return up to `count` row numbers of a split, one of each class in turn."""
+    """Return up to `count` row numbers of a split, taking the classes in turn."""
     rows = pack.rows(split)
     return rows[pick_balanced(pack.labels_n[rows], count)]
 
 
 class Observer:
-    """Runs an fp32 graph on rows of a pack and gives its inner tensors."""
+    """Runs an fp32 graph on rows of a pack and returns its inner tensors."""
 
     def __init__(self, model: onnx.ModelProto, tensors: Iterable[str]) -> None:
         self.tensors = sorted(tensors)
@@ -99,7 +100,7 @@ class Observer:
     def run(self, images_nhwc: Bytes, rows: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield the name and the values of every watched tensor, batch after batch."""
         for frames_nhwc in batches(images_nhwc, rows, BATCH):
-            if self.tensors:  # to the runtime an empty list means every output
+            if self.tensors:  # the runtime takes an empty list for all outputs
                 yield from zip(self.tensors, self._session.run(self.tensors, {INPUT["name"]: frames_nhwc}), strict=True)
 
 
@@ -114,7 +115,7 @@ def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> di
 
 
 def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
-    """Return a histogram of each watched tensor's magnitudes, in two passes: the range, then the counts."""
+    """Return a histogram of the magnitudes of each watched tensor, in two passes: the range, then the counts."""
     amax = peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
     for name, values in observer.run(images_nhwc, rows):
@@ -125,7 +126,7 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
 
 
 def ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
-    """Return the magnitude to represent of each tensor, by one of METHODS."""
+    """Return the magnitude to represent for each tensor, by one of METHODS."""
     return {name: METHODS[method](histogram) for name, histogram in histograms.items()}
 
 

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: move scale between a layer and the next, so that no channel drowns the others in int8.
+"""Cross-layer equalization: move scale between a layer and the next, so that int8 serves every channel equally well.
 
 Source: M. Nagel et al., "Data-free quantization through weight equalization and bias correction" (2019), with the
 ranges of activations in place of the first layer's weights: those are quantized per channel, activations are not.
@@ -19,22 +19,22 @@ from export.graph.nodes import Graph, attribute, input_axis, output_axis, per_ch
 from export.quantize.calibration import channel_ranges
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
-"""What lets a positive factor per channel through. ReLU6 does not: its bound would have to be scaled too."""
+"""Operators that a positive factor per channel passes through. ReLU6 is none: its bound would need scaling too."""
 PASSES = 2
 LIMIT = 1e4
-"""The largest factor: a channel that is nearly dead needs none."""
+"""The largest factor, which a channel that is nearly always 0 would exceed."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A layer and all that read it, with nothing between that a factor would not pass."""
+    """A layer and all weighted layers that read it, with only PASSING operators in between."""
 
     first: onnx.NodeProto
     readers: tuple[onnx.NodeProto, ...]
 
 
 def pairs(model: onnx.ModelProto) -> list[Pair]:
-    """Return the layers whose channels can be scaled, in order."""
+    """Return the layers whose output channels can be scaled, in the graph's order."""
     graph = Graph(model)
     found = []
     for node in graph.weighted:
@@ -45,7 +45,7 @@ def pairs(model: onnx.ModelProto) -> list[Pair]:
 
 
 def _readers(graph: Graph, name: str) -> list[onnx.NodeProto]:
-    """Return the weighted layers behind a tensor; none when anything else reads it or it leaves the graph."""
+    """Return the weighted layers that read a tensor, through PASSING operators; none when anything else reads it."""
     found: list[onnx.NodeProto] = []
     for node in graph.consumers[name]:
         if graph.is_weighted(node) and node.input[0] == name:
@@ -58,7 +58,7 @@ def _readers(graph: Graph, name: str) -> list[onnx.NodeProto]:
 
 
 def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
-    """Say whether the reader's input channels are the first layer's output channels, and all constants their own."""
+    """Tell whether the reader's input channels are the first layer's output channels, and no constant is shared."""
     constants = [name for node in (first, reader) for name in node.input[1:] if name]
     if any(name not in graph.constants or len(graph.consumers[name]) > 1 for name in constants):
         return False
@@ -75,7 +75,7 @@ def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
     balanced = deepcopy(model)
     found = pairs(balanced)
-    if not found:  # a ReLU6 between two layers parts them: nothing can be scaled
+    if not found:  # as when a ReLU6 stands between all layers
         return balanced, []
     for _ in range(PASSES):
         activations = channel_ranges(balanced, [pair.first.output[0] for pair in found], images_nhwc, rows)
@@ -88,10 +88,11 @@ def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float3
     """Scale one pair in place: afterwards a channel's activation and its weights in the next layer weigh the same."""
     graph = Graph(model)
     weights_c = np.max([_input_peaks(graph, reader) for reader in pair.readers], axis=0)
-    alive = (activation_c > 0) & (weights_c > 0)
+    alive = (activation_c > 0) & (weights_c > 0)  # a channel that is always 0, or that nobody reads, keeps its scale
     if not alive.any():
         return
     factors = np.ones(len(activation_c), np.float32)
+    # activation / f and weights * f are equally large for f = sqrt(activation / weights)
     factors[alive] = np.sqrt(activation_c[alive] / weights_c[alive])
     factors[alive] /= np.exp(np.log(factors[alive]).mean())  # the layer as a whole keeps its scale
     factors = np.clip(factors, 1 / LIMIT, LIMIT)
@@ -104,7 +105,7 @@ def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float3
 
 
 def _scaled_axis(reader: onnx.NodeProto) -> int:
-    """Return the axis of a layer's weights that follows its input channels: of a depthwise one the first."""
+    """Return the axis of a layer's weights that counts its input channels; for a depthwise layer it is the first."""
     depthwise = reader.op_type == "Conv" and attribute(reader, "group", 1) > 1
     return 0 if depthwise else input_axis(reader)
 

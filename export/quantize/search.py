@@ -1,4 +1,4 @@
-"""Find an int8 file that holds its gate: calibration methods first, then equalization, then the fewest float layers."""
+"""Find an int8 file that passes its gate: by a calibration method, else equalization, else some layers in float."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EQUALIZING_ROWS = 64
 SENSITIVITY_ROWS = 64
 """Rows of val that rank the layers; every decision is then made on all of val."""
 OTHER_RUNTIMES = 2
-"""The search leaves half of the golden tolerance to runtimes it does not ask: each rounds in its own places."""
+"""The golden tolerance is divided by this here: the rest is for runtimes that round elsewhere than ONNX Runtime."""
 Forms = dict[str, onnx.ModelProto]
 """{"int8": TensorRT's form, "int8 ort": ONNX Runtime's}."""
 
@@ -38,24 +38,24 @@ class EvalSet:
     calibration_rows: NDArray[np.int64]
     val_rows: NDArray[np.int64]
     reference: Probs
-    """Torch's probabilities of val, float32 (n, classes)."""
+    """Torch's probabilities of the val rows, float32 (n, classes)."""
     labels: NDArray[np.int64]
-    """Of val."""
+    """The labels of the val rows."""
     golden_rhwc: Bytes | None = None
-    """The golden regions: on them a runtime must give what the file says, to the tolerance of int8."""
+    """The golden regions, on which a runtime must give what the file says, within the tolerance of int8."""
 
     def distance(self, model: onnx.ModelProto, count: int | None = None) -> float:
-        """Return the mean over val rows of max |dprob| to torch. count: of this many rows, evenly spread."""
+        """Return the mean of max |dprob| to torch over the val rows, or over `count` of them, evenly spread."""
         total = len(self.val_rows)
         few = np.linspace(0, total - 1, min(count or total, total)).astype(int)
         probs = run_onnx(model, self.images_nhwc, self.val_rows[few])
         return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
 
     def gate(self, forms: Forms) -> dict[str, Any]:
-        """Return the gates of both forms on val, and whether fusing changes what the golden frames give.
+        """Return the gate of both forms on val, with a check of how much fusing layers changes the golden answers.
 
-        A runtime rounds a fused layer in other places than the file says. Where that alone moves the answer by more
-        than the tolerance, the network hangs on single roundings, and the power-on self-test would refuse it.
+        A runtime that fuses layers rounds in other places than the file says. When that alone moves a probability by
+        more than the tolerance, the answer depends on single roundings, and the power-on self-test would refuse it.
         """
         results = []
         for name, model in forms.items():
@@ -64,7 +64,8 @@ class EvalSet:
         gates = gate("int8", results)
         if self.golden_rhwc is not None:
             regions = np.arange(len(self.golden_rhwc))
-            fused, written = (run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=e) for e in (False, True))
+            fused = run_onnx(forms["int8 ort"], self.golden_rhwc, regions)
+            written = run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=True)
             moved = float(np.abs(fused - written).max())
             name = "int8 ort: golden frames, fused against as written"
             gates["checks"].append(check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
@@ -78,7 +79,7 @@ class SearchStep:
 
     tried: str
     mean_dprob: dict[str, float]
-    """Of the worse form, by each calibration method; the nearest to torch is gated."""
+    """{calibration method: distance of the worse form}; the method nearest to torch is gated."""
     outcome: str
     """"passed", or the sentence of the first check that failed."""
 
@@ -112,7 +113,11 @@ class SearchResult:
 
 
 def search(fp32: onnx.ModelProto, data: EvalSet, *, repair: bool = True) -> SearchResult:
-    """Return the first of: as it is, equalized, equalized or not with the fewest layers in float, that passes."""
+    """Return the first int8 file that passes: of the network as it is, of the equalized one, or with layers in float.
+
+    Layers go back to float in whichever of the two networks is nearer to torch. When nothing passes, the result is the
+    nearest attempt. repair: False stops after the network as it is.
+    """
     plain = _Quantizer(fp32, data, [], [])
     found = plain.try_methods()
     if found.passed or not repair:
@@ -144,8 +149,8 @@ class _Quantizer:
         return {"int8": signed, "int8 ort": int8.ort_form(signed)}
 
     def try_methods(self, kept: Sequence[str] = ()) -> SearchResult:
-        """Gate the calibration method whose worse form is nearest to torch."""
-        # the worse of both forms: the unsigned one has room above a ReLU where the signed one clips
+        """Quantize by every calibration method, and gate the one whose worse form is nearest to torch."""
+        # the forms differ: behind a ReLU the unsigned one has room where the signed one clips
         made = {method: self.quantize(method, kept) for method in calibration.METHODS}
         scores = {m: max(self.data.distance(form) for form in forms.values()) for m, forms in made.items()}
         best = min(scores, key=lambda method: scores[method])
@@ -157,16 +162,18 @@ class _Quantizer:
         return SearchResult(made[best], gates["passed"], scores[best], best, list(kept), self.equalized, self.steps)
 
     def fall_back_to_float(self) -> SearchResult | None:
-        """Give layers back to float, the most sensitive first, until the gate holds: the fewest of that order.
+        """Return the file with the fewest layers in float that passes, the most sensitive layers first.
 
-        Returns None where half of them are not enough: with more than half in float int8 is not int8.
+        Returns None when half of the layers are not enough: with more than half in float, int8 is no faster.
         """
         ranked = self._rank()
+        # a bisection: `failing` layers are known to be too few, `passing` to be enough (or more than is allowed)
         failing, passing, best = 0, len(ranked) // 2 + 1, None
         while passing - failing > 1:
-            # doubling first: it is nearly always one or two layers
-            count = (failing + passing) // 2 if best else min((failing + passing) // 2, max(1, 2 * failing))
-            # every method again: the one that did least harm to a broken file need not suit a repaired one
+            count = (failing + passing) // 2
+            if best is None:  # nearly always one or two layers are enough: try 1, 2, 4, ... before the middle
+                count = min(count, max(1, 2 * failing))
+            # every method again: the one that is best in int8 need not be best with layers in float
             found = self.try_methods(ranked[:count])
             if found.passed:
                 passing, best = count, found
@@ -175,7 +182,10 @@ class _Quantizer:
         return best
 
     def _rank(self) -> list[str]:
-        """Return the nodes that are quantized, the one that alone does the most harm first."""
+        """Return the names of the nodes that can be quantized, the most sensitive first.
+
+        Each is quantized alone, all others in float; the distance to torch is its sensitivity.
+        """
         graph = Graph(self.fp32)
         everything = [n.name for n in graph.nodes if n.op_type in int8.QUANTISED or graph.is_weighted(n)]
         harm = {}
