@@ -26,11 +26,10 @@ def build(
     dropout: float | None = None,
     pretrained: bool | str = False,
 ) -> nn.Module:
-    """Build a network: float32 (n, 3, S, S), normalised -> logits (n, classes).
+    """Build a network that maps normalized float32 (n, 3, S, S) to logits (n, classes).
 
-    Each architecture's module has `MEAN`, `STD` (per channel, of RGB in 0..1) and
-    `build(classes, dropout=None)`. pretrained: of timm's networks, and it may name a file. size_px: for the networks
-    that are built for one input size. Raises InputError with near names.
+    size_px: the input size, for networks that are built for one size. pretrained: start a timm network from timm's
+    weights, or from those of the file that it names. Raises InputError with the nearest names for an unknown one.
     """
     if arch.startswith("timm/"):
         from models import timm_backbone
@@ -56,7 +55,7 @@ def normalisation(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def has_fixed_size(arch: str) -> bool:
-    """Tell whether a network, once built, takes images of one size only, as most vision transformers do."""
+    """Tell whether a network takes images of only the size that it was built for, as most vision transformers do."""
     if not arch.startswith("timm/"):
         return False
     from models import timm_backbone
@@ -65,13 +64,13 @@ def has_fixed_size(arch: str) -> bool:
 
 
 def check_size(arch: str, classes: int, size_px: int, smallest_px: int) -> None:
-    """Raise InputError when a network cannot compute on images of `size_px`, or of the smallest side it will meet."""
+    """Raise InputError when a network cannot compute on images of `size_px` or of `smallest_px`."""
     network = build(arch, classes, size_px=size_px).eval()
     for side_px in (size_px, smallest_px):
         try:
             with torch.inference_mode():
                 network(torch.zeros(2, 3, side_px, side_px))
-        except Exception as error:  # each network has its own way to refuse: assertions, shapes, divisions
+        except Exception as error:  # networks refuse a size in different ways: assertions, shapes, divisions
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             hint = "give another --size" if side_px == size_px else "give --start-size 1, or another --size"
             raise InputError(f"{arch} cannot take images of {side_px} px ({reason}): {hint}") from None

@@ -1,4 +1,4 @@
-"""The checkpoint: one safetensors file whose metadata is its facts, so that weights and facts cannot part."""
+"""The checkpoint: one safetensors file, whose metadata holds its facts, so that weights and facts stay together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HINT = "train the run again with `python -m training train`"
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything about a checkpoint but its weights."""
+    """Everything in a checkpoint except its weights."""
 
     arch: str
     classes: tuple[str, ...]
@@ -31,11 +31,11 @@ class Facts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     recipe: dict[str, Any]
-    """The recipe as used, every field."""
+    """Every field of the recipe as it was used."""
     metrics: dict[str, Any]
-    """Of this checkpoint on val: at least {"val": {"accuracy"}, "epoch"}."""
+    """The checkpoint's figures on val: at least {"val": {"accuracy"}, "epoch"}."""
     temperature: float
-    """Fitted on val; logits are divided by it."""
+    """The number that logits are divided by, fitted on val."""
     abstain_threshold: float
     pack_path: str
     pack_fingerprint: str
@@ -50,7 +50,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Facts and weights."""
+    """The facts and the weights of one trained network."""
 
     facts: Facts
     weights: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""Arithmetic, the second half of preprocessing, as one module: what is evaluated, exported and shipped."""
+"""The deployed network: normalization, network, temperature and softmax as one module, which is exported as a whole."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Deployed(nn.Module):
-    """frames uint8 (n, S, S, 3) RGB -> probs float32 (n, classes).
+    """A network that maps frames, uint8 (n, S, S, 3) RGB, to probabilities, float32 (n, classes).
 
-    Cast before the transpose: TensorRT's parser refuses a uint8 Transpose. Source: design.md.
+    The cast to float comes before the transpose, because TensorRT's parser refuses a Transpose of uint8.
     """
 
     scale: Tensor
@@ -27,9 +27,9 @@ class Deployed(nn.Module):
 
     def normalise(self, frames_nhwc: Tensor) -> Tensor:
         """Return the network's input, float32 (n, 3, S, S), channels last."""
-        if torch.compiler.is_exporting():  # by channel, as exporters know it
+        if torch.compiler.is_exporting():  # the usual form, by channel, which runtimes recognize
             return frames_nhwc.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.offset
-        # the same numbers a row at a time: broadcasting 3 values costs PyTorch 6 times as much
+        # the same numbers, a row of pixels at a time: broadcasting 3 values takes PyTorch 6 times as long
         width = frames_nhwc.shape[2]
         rows = frames_nhwc.flatten(2) * self.scale.flatten().repeat(width)
         rows += self.offset.flatten().repeat(width)

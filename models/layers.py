@@ -1,4 +1,4 @@
-"""Parts that several architectures are built from."""
+"""Layers that several architectures share."""
 
 from __future__ import annotations
 

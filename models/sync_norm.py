@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch of several GPUs, and a way to tell which networks have it."""
+"""Batch normalization over the whole batch of several GPUs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import nn
 
 
 def synchronise(network: nn.Module) -> nn.Module:
-    """Return `network` with every batch normalisation replaced by one over all processes; the weights' names stay.
+    """Return `network` with every batch normalization replaced by one over all processes; the weights' names stay.
 
-    By timm's conversion: torch's own drops the activation that timm joins to a normalisation, without a word.
+    timm's conversion is used, because torch's silently drops the activation that timm joins to a normalization.
     """
     converted: nn.Module = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return converted
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Say whether `network` has a batch normalisation of any kind."""
+    """Tell whether `network` has a batch normalization of any kind."""
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())

@@ -28,7 +28,7 @@ def normalisation(name: str) -> tuple[RGB, RGB]:
 
 
 def has_fixed_size(name: str) -> bool:
-    """Tell whether timm builds `name` for one input size, which its class takes as `img_size`."""
+    """Tell whether timm builds `name` for one input size, its parameter `img_size`."""
     config = timm.get_pretrained_cfg(name)
     return config is not None and config.fixed_input_size
 
@@ -40,10 +40,10 @@ def build(
     dropout: float | None = None,
     pretrained: bool | str = False,
 ) -> nn.Module:
-    """Build `name` with a new head; `dropout` stands before it. `pretrained` may be the path of a weights file.
+    """Build `name` with a new head and dropout before it. `pretrained` may be the path of a weights file.
 
     size_px: the input size of a network that is built for one (default: timm's own). Raises InputError when the name is
-    unknown, the network has no such size, the file does not fit, or timm's hub cannot be reached.
+    unknown, the network cannot have this size, the file does not fit, or timm's hub cannot be reached.
     """
     check_name(name)
     overlay = None
@@ -71,7 +71,7 @@ def build(
 
 
 def _begin_small(network: nn.Module) -> None:
-    """Start the head near zero: timm draws it for a thousand classes, and with 5 the first loss is 6, not 1.6."""
+    """Start the head near zero: as timm draws it, the first loss over 5 classes is 6 instead of 1.6."""
     head = network.get_classifier()  # type: ignore[operator]
     for part in head if isinstance(head, tuple) else (head,):
         for layer in part.modules():
@@ -80,7 +80,7 @@ def _begin_small(network: nn.Module) -> None:
 
 
 def _check_fit(name: str, network: nn.Module, file: str) -> None:
-    """Raise InputError when the file lacks more than the head: with another class count timm loads what it finds."""
+    """Raise InputError when the file lacks any weights but the head's; timm itself would load whatever it finds."""
     head = timm.get_pretrained_cfg_value(name, "classifier") or ()
     heads = (head,) if isinstance(head, str) else tuple(head)
     held = load_state_dict(file, use_ema=False)
