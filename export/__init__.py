@@ -1,1 +1,1 @@
-"""Checkpoint in, verified bundle out."""
+"""Export of checkpoints as verified bundles, and of bundles as an archive for the device."""

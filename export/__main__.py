@@ -1,4 +1,4 @@
-"""`python -m export runs/NAME` exports; `package` is a module of `export/commands` too."""
+"""`python -m export runs/NAME` exports a run; each other module of `export/commands` is a command by its name."""
 
 from core.cli import dispatch
 

@@ -1,4 +1,4 @@
-"""Checkpoint in, verified bundle out: every precision is measured on the file that ships."""
+"""Build the bundle of a checkpoint: each precision is converted, measured on the file that ships, and gated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm"
 
 
 def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
-    """Raise InputError when a checkpoint and a pack are not of one training."""
+    """Raise InputError when a checkpoint was not trained on this pack."""
     sides = [
         ("classes", list(facts.classes), list(pack.classes)),
         ("background class", facts.background, pack.background),
@@ -54,7 +54,10 @@ def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
 def begin(
     path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int
 ) -> BundleBuilder:
-    """Start the bundle of a checkpoint in `folder`: its contract, its rows, and torch's probabilities of them."""
+    """Return the bundle of a checkpoint, to be built in `folder`: its contract, rows, golden frames, torch's answers.
+
+    network: the checkpoint's network, whose probabilities are the reference for every file.
+    """
     facts = checkpoint.facts
     geometry = Geometry(size_px, facts.geometry.kernel)
     bundle = Bundle(
@@ -94,7 +97,7 @@ def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
 
 
 def add_fp32(made: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
-    """Export fp32 and compare it with torch. Raises CheckError when it is not the network that was trained."""
+    """Write the fp32 file and return its graph. Raises CheckError when its answers are not those of torch."""
     model = to_onnx(network, made.bundle.geometry.size_px)
     stamp(model, made.bundle, "fp32")
     gates = made.gate("fp32", [made.evaluate("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
@@ -108,13 +111,13 @@ def add_fp32(made: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
 
 
 def attempt(made: BundleBuilder, precision: str, add: Callable[[], None]) -> None:
-    """Add a precision. One that cannot be made is refused with the reason, so that the others ship."""
+    """Add a precision by calling `add`; when that fails, record the reason in the gate, so that the others ship."""
     golden_before, results_before = made.golden, list(made.results)
     try:
         add()
     except (InputError, OSError):
         raise
-    except Exception as error:  # a graph that we, onnx or the runtime cannot handle: each has exceptions of its own
+    except Exception as error:  # a graph that our code, onnx or the runtime cannot handle: each has its own exceptions
         reason = " ".join(str(error).split())[:200]
         refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
         made.golden, made.results = golden_before, results_before
@@ -122,7 +125,7 @@ def attempt(made: BundleBuilder, precision: str, add: Callable[[], None]) -> Non
 
 
 def add_fp16(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
-    """Convert to fp16, leaving in fp32 what overflows on real rows, and gate it; a failed precision leaves no file."""
+    """Convert to fp16, except nodes that overflow on real rows, and write the file when it passes its gate."""
     images = made.pack.images_nhwc
     observer = calibration.Observer(fp32, [name for node in fp32.graph.node for name in node.output])
     amax = calibration.peaks(observer, images, calibration.calibration_rows(made.pack))
@@ -138,7 +141,7 @@ def add_fp16(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
 
 
 def add_int8(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
-    """Search for an int8 file that holds its gate, in both forms; a failed precision leaves no file."""
+    """Search for an int8 network that passes its gate, and write both its forms when there is one."""
     images, rows, val = made.pack.images_nhwc, calibration.calibration_rows(made.pack), made.rows["val"]
     labels = made.pack.labels_n[val]
     data = EvalSet(images, rows, val, made.reference["val"], labels, made.golden.geometry_rhwc)

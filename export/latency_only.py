@@ -1,4 +1,4 @@
-"""A small pack at another input size: for latency, where what the rows show does not matter."""
+"""A small pack at another input size, for latency measurements, which do not depend on what the rows show."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 
 ROWS = {"calibration": 60, "val": 60, "test": 20}
-"""Of each split at most so many rows are drawn up: at 224 px a row is 150 KB."""
+"""The largest number of rows resized for each split; a row takes 150 KB at 224 px."""
 
 
 def resized(pack: Pack, geometry: Geometry) -> Pack:
-    """Return the pack itself at its own geometry, else a few rows of each split stretched to another size."""
+    """Return the pack itself when it has this geometry, else a few rows of each split, stretched to the size."""
     if geometry == pack.geometry:
         return pack
     size = (geometry.size_px, geometry.size_px)

@@ -25,13 +25,13 @@ DEVICE = Path(__file__).parent / "device"
 LOCKS = ("x86-64.txt", "aarch64.txt")
 SUMS = "SHA256SUMS"
 PAPERS = ("bundle.json", "choice.json", "MODEL_CARD.md")
-"""What a bundle holds for people and readers, besides the files that bundle.json binds."""
+"""Files of a bundle that bundle.json does not bind: itself, the explained choice, and the model card."""
 Files = dict[str, bytes | Path]
 """{name in the archive: its bytes, or the file that holds them}."""
 
 
 def device_files(bundle: Path) -> Files:
-    """Return what runs one bundle. Raises InputError when a file of it is not the one that was proved."""
+    """Return the files that run one bundle. Raises InputError when one of them is not as it was proved."""
     files = _bundle_files(bundle, "bundle") | _package("core") | _package("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
     return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
@@ -66,9 +66,9 @@ def _bundle_files(folder: Path, place: str) -> Files:
 
 
 def _write_test_rows(pack: Pack, folder: Path) -> None:
-    """Write the pack without its other rows; its fingerprint stays that of the whole, which the bundles name.
+    """Write the pack's test rows as a pack. It keeps the fingerprint of the whole pack, which the bundles name.
 
-    `taken_rows` says which rows of the whole these are: parity.json names rows by their number there.
+    `taken_rows` holds their numbers in the whole pack, by which parity.json names rows.
     """
     folder.mkdir(parents=True)
     rows = pack.rows("test")

@@ -1,4 +1,4 @@
-"""The precision report: how far each exported file is from torch, what was refused and why, and every engine."""
+"""The precision report: each exported file compared with torch, the outcome of each precision, and every engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from export.verify.parity import first_failure
 
 Result = dict[str, Any]
-"""What `python -m export --json` prints of one architecture."""
+"""The object that `python -m export --json` prints for one architecture."""
 Cells = list[str]
 
 
@@ -27,7 +27,7 @@ def as_markdown(results: Sequence[Result]) -> str:
         "loss, points [95%]",
     ]
     tables = [
-        _table(parity, [_parity_row(r["arch"], rung) for r in results for rung in r.get("rungs", ())]),
+        _table(parity, [_parity_row(r["arch"], file) for r in results for file in r.get("rungs", ())]),
         _table(["architecture", "precision", "outcome"], [row for result in results for row in _outcomes(result)]),
     ]
     if engines := [_engine_row(result["arch"], engine) for result in results for engine in result["engines"]]:
@@ -35,15 +35,15 @@ def as_markdown(results: Sequence[Result]) -> str:
     return "\n".join(tables)
 
 
-def _parity_row(arch: str, rung: dict[str, Any]) -> Cells:
-    distances = [math.nan if rung[name] is None else rung[name] for name in ("max_dprob", "p99_dprob", "mean_dprob")]
-    low, value, high = (100 * rung["accuracy_loss"][name] for name in ("low_95", "value", "high_95"))
+def _parity_row(arch: str, file: dict[str, Any]) -> Cells:
+    distances = [math.nan if file[name] is None else file[name] for name in ("max_dprob", "p99_dprob", "mean_dprob")]
+    low, value, high = (100 * file["accuracy_loss"][name] for name in ("low_95", "value", "high_95"))
     return [
         arch,
-        rung["name"],
-        rung["split"],
+        file["name"],
+        file["split"],
         *(f"{distance:.1e}" for distance in distances),
-        *(f"{rung[name]:.2%}" for name in ("top1_agreement", "accuracy")),
+        *(f"{file[name]:.2%}" for name in ("top1_agreement", "accuracy")),
         f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
     ]
 
@@ -58,13 +58,13 @@ def _outcomes(result: Result) -> list[Cells]:
 
 
 def _refused(gates: dict[str, Any]) -> str:
-    """Say which check failed, and what the search tried where there was one."""
+    """Return the check that failed, and what the int8 search tried."""
     steps = [step["tried"] for step in gates.get("search", ())]
     return f"refused: {first_failure(gates)}" + (f"; tried {'; '.join(steps)}" if steps else "")
 
 
 def _made_of(gates: dict[str, Any]) -> str:
-    """Say what a passed precision is made of."""
+    """Return what a passed precision is made of: its ranges, equalized layers, and layers in float."""
     said = ["passed"]
     if "method" in gates:
         said.append(f"ranges by {gates['method']}")

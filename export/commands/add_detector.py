@@ -1,4 +1,4 @@
-"""Put a detector in front into the bundles of a run: its file, how it is driven, and golden frames that prove it."""
+"""Add a detector to the bundles of a run: its file, its configuration, and golden frames that prove it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ TIMEOUT_S = 5.0
 def main(arguments: list[str]) -> int:
     """Add the detector to every bundle; print its checks."""
     parser = Parser(prog="python -m export add-detector", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME")
-    parser.add_argument("detector", type=Path, metavar="FILE.onnx")
+    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    parser.add_argument("detector", type=Path, metavar="FILE.onnx", help="the detector to add")
     parser.add_argument("--config", type=Path, metavar="FILE", help="detector.json: threshold, counts, every, ...")
     parser.add_argument("--frames", metavar="URI", help="a video or folder for golden frames; default: the pack's")
-    parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures; default: and production")
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    run = open_run(asked.run)
-    folders = _bundles(run, asked.models)
-    file = DetectorFile(asked.detector, _read_config(asked.config) if asked.config else DetectorConfig())
-    detector = prepare(file, _frames_of(asked.frames) if asked.frames else _frames_of_pack(run))
+    parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these (default: all, and production)")
+    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+    args = parser.parse_args(arguments)
+    run = open_run(args.run)
+    folders = _bundles(run, args.models)
+    file = DetectorFile(args.detector, _read_config(args.config) if args.config else DetectorConfig())
+    detector = prepare(file, _frames_of(args.frames) if args.frames else _frames_of_pack(run))
     checks = {str(folder): add(folder, detector) for folder in folders}
     lines = [{"bundle": folder, **asdict(row)} for folder, rows in checks.items() for row in rows]
-    if asked.json:
+    if args.json:
         print(json.dumps({"detector": detector.config.as_json(), "checks": lines}, indent=1))
     else:
         for line in lines:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line asks for."""
+class ExportOptions:
+    """The options of an export, from the command line."""
 
     precisions: tuple[str, ...]
     engines: tuple[str, ...]
@@ -42,37 +42,17 @@ class Options:
 
     @property
     def targets(self) -> list[tuple[str, int | None]]:
-        """The (runtime, compute capability) of each engine; None: the device that is here."""
+        """The (runtime, compute capability) of each engine; None: that of this machine's device."""
         return [(name, sm) for name in self.engines for sm in (self.sms if name == "tensorrt_rtx" else (None,))]
 
 
 def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
-    parser = Parser(prog="python -m export", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: all that can be proved here")
-    parser.add_argument(
-        "--engines",
-        nargs="*",
-        choices=(*RUNTIMES, "openvino"),
-        help="default: tensorrt_rtx where it is installed; openvino opens the ONNX file itself and needs none",
-    )
-    parser.add_argument("--sm", nargs="+", type=int, default=[86], help=f"of ahead-of-time engines: {RTX_TARGETS}")
-    parser.add_argument("--size", type=int, metavar="N", help="another input size, into bundle_N: for latency only")
-    parser.add_argument("--pack", type=Path, help="the pack it was trained on, where it is not in its place any more")
-    parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these architectures")
-    parser.add_argument(
-        "--batch", nargs="+", type=int, default=list(Build.batches), help="regions at a time of an engine"
-    )
-    parser.add_argument("--unfinished", action="store_true", help="export the best so far of a training that goes on")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write the report into a Markdown file too")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args(arguments)
+    args = _parser().parse_args(arguments)
     engines = tuple(args.engines) if args.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
     precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(args.precisions or PRECISIONS)})
-    options = Options(precisions, engines, tuple(args.sm), args.size, Build(tuple(args.batch)))
+    options = ExportOptions(precisions, engines, tuple(args.sm), args.size, Build(tuple(args.batch)))
     run = open_run(args.run)
     checkpoints = _checkpoints(run, args.models, args.unfinished)
     if args.dry_run:
@@ -92,6 +72,28 @@ def main(arguments: list[str]) -> int:
     return 1 if any(result["failed"] for result in results) else 0
 
 
+def _parser() -> Parser:
+    parser = Parser(prog="python -m export", description=__doc__)
+    add = parser.add_argument
+    add("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    add("--precisions", nargs="+", choices=PRECISIONS, help="precisions to export besides fp32 (default: all)")
+    add(
+        "--engines", nargs="*", choices=(*RUNTIMES, "openvino"),
+        help="runtimes to build engines for (default: tensorrt_rtx where it is installed); "
+        "openvino opens the ONNX file itself and needs no engine",
+    )  # fmt: skip
+    add("--sm", nargs="+", type=int, default=[86], help=f"targets of tensorrt_rtx engines: {RTX_TARGETS}")
+    add("--size", type=int, metavar="N", help="export another input size into bundle_N, for latency measurements only")
+    add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
+    add("--models", nargs="+", metavar="ARCH", help="export only these architectures")
+    add("--batch", nargs="+", type=int, default=list(Build.batches), help="batch sizes of an engine")
+    add("--unfinished", action="store_true", help="export the best checkpoint so far of an unfinished training")
+    add("--dry-run", action="store_true", help="print what would be made, and make nothing")
+    add("--table", type=Path, metavar="FILE", help="also write the report into this Markdown file")
+    add("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
 def _default_engines() -> tuple[str, ...]:
     if "tensorrt_rtx" in importable():
         return ("tensorrt_rtx",)
@@ -100,7 +102,7 @@ def _default_engines() -> tuple[str, ...]:
 
 
 def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[str, Path]:
-    """Return what to export. Raises InputError when its training goes on, or was stopped, unless `unfinished`."""
+    """Return {architecture: checkpoint} to export. Raises InputError for an unfinished training, unless allowed."""
     there = run.checkpoints()
     if not there:
         raise InputError(f"{run.path} holds no checkpoint (ARCH/best.safetensors): train it first")
@@ -110,7 +112,7 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
     begun = [name for name in run.unfinished() if name in names or not wanted]
     if begun and not unfinished:
         raise InputError(
-            f"{run.path}: the training of {', '.join(begun)} is not finished: go on with "
+            f"{run.path}: the training of {', '.join(begun)} is not finished: continue it with "
             f"`python -m training train ... --out {run.path} --resume`, or export the best so far with --unfinished"
         )
     for name in begun:
@@ -118,24 +120,24 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
     return {name: there[name] for name in names}
 
 
-def _plan(path: Path, options: Options) -> list[dict[str, str]]:
-    """Return what an export would make of one checkpoint: the bundle, then its engines."""
+def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
+    """Return what an export would make from one checkpoint: the bundle, then its engines."""
     facts = load(path).facts
     made = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
     for runtime, sm in options.targets:
-        target = f"sm{sm}" if sm else "the device that is here"
+        target = f"sm{sm}" if sm else "this machine's device"
         made += [(f"engine {p} {runtime}", target) for p in options.precisions if p in trt.PRECISIONS]
     return [{"arch": facts.arch, "what": what, "target": target} for what, target in made]
 
 
-def _target(path: Path, facts: Facts, options: Options) -> Path:
-    """Return the bundle's folder: beside the checkpoint, under another name for another size."""
+def _target(path: Path, facts: Facts, options: ExportOptions) -> Path:
+    """Return the bundle's folder, beside the checkpoint; another input size has a folder of its own."""
     same = options.size_px in (None, facts.geometry.size_px)
     return path.parent / ("bundle" if same else f"bundle_{options.size_px}")
 
 
-def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
-    """Export one checkpoint beside itself; return the row of the table, with the sentences of what failed."""
+def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
+    """Export one checkpoint; return its row of the report, with a sentence for each failure."""
     checkpoint = load(path)
     check_agreement(path, checkpoint.facts, pack)
     size_px = options.size_px or checkpoint.facts.geometry.size_px
@@ -164,7 +166,7 @@ def _export(path: Path, pack: Pack, options: Options) -> dict[str, Any]:
 
 
 def _assemble(
-    path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: Options
+    path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: ExportOptions
 ) -> BundleBuilder:
     facts = checkpoint.facts
     if size_px != facts.geometry.size_px and models.has_fixed_size(facts.arch):
@@ -184,8 +186,8 @@ def _assemble(
     return made
 
 
-def _engines(bundle: Bundle, options: Options) -> list[dict[str, Any]]:
-    """Build the requested engines. One that a target cannot serve is a row with its reason; the others are built."""
+def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
+    """Build the requested engines; return a row for each, with the reason where it cannot be built."""
     rows = []
     for runtime, sm in options.targets:
         for precision in [p for p in bundle.precisions if p in trt.PRECISIONS]:

@@ -1,4 +1,4 @@
-"""Write one archive for the device: the production bundle, the code that drives it, locks, run.sh and a README."""
+"""Write one archive for the device: the production bundle, the code that runs it, locks, run.sh and a README."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from export.package import device_files, proof_files, write_archive
 def main(arguments: list[str]) -> int:
     """Write the archive and print where it is, what it holds and how large it is."""
     parser = Parser(prog="python -m export package", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: runs/NAME/rearguard-NAME.tar.gz")
-    parser.add_argument(
-        "--with-proof", action="store_true", help="all candidates, benchmarks/, the test rows and prove.sh besides"
-    )
-    parser.add_argument("--pack", type=Path, help="the pack, where it is not in its place any more")
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    run = open_run(asked.run)
+    add = parser.add_argument
+    add("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    add("--out", type=Path, metavar="FILE", help="the archive to write (default: runs/NAME/rearguard-NAME.tar.gz)")
+    add("--with-proof", action="store_true", help="add all candidates, benchmarks/, the test rows and prove.sh")
+    add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
+    add("--json", action="store_true", help="print what was written as JSON")
+    args = parser.parse_args(arguments)
+    run = open_run(args.run)
     production = run.path / "production"
     if not (production / "bundle.json").is_file():
         raise InputError(f"{production} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
     top = f"rearguard-{run.path.resolve().name}"
-    out = asked.out or run.path / f"{top}.tar.gz"
+    out = args.out or run.path / f"{top}.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         files = device_files(production)
-        if asked.with_proof:
-            files |= proof_files(run, run.open_pack(asked.pack), Path(scratch))
+        if args.with_proof:
+            files |= proof_files(run, run.open_pack(args.pack), Path(scratch))
         size = write_archive(out, top, files)
     facts = {"archive": str(out), "folder": top, "files": len(files), "bytes": size}
     line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"
-    print(json.dumps(facts, indent=1) if asked.json else line)
+    print(json.dumps(facts, indent=1) if args.json else line)
     return 0

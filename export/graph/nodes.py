@@ -1,4 +1,4 @@
-"""An index over an ONNX graph: who makes a tensor, who reads it, which are constants."""
+"""An index over an ONNX graph: the producer and the readers of each tensor, and the constants."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
-"""What a quantised network is quantised for."""
+"""The operators that gain most by int8."""
 RECTIFIERS = ("Relu", "Clip")
-"""What every runtime fuses into the layer before it, so that nothing may stand between."""
+"""Operators that every runtime fuses into the layer before, if nothing stands between."""
 
 
 class Graph:
@@ -49,13 +49,13 @@ class Graph:
 
     @cached_property
     def floats(self) -> frozenset[str]:
-        """The float32 tensors that are not constants; a transformer computes shapes too, in whole numbers."""
+        """The float32 tensors that are not constants. Others exist: a transformer computes shapes in whole numbers."""
         inferred = onnx.shape_inference.infer_shapes(self.model).graph
         known = [*inferred.value_info, *inferred.input, *inferred.output]
         return frozenset(item.name for item in known if item.type.tensor_type.elem_type == TensorProto.FLOAT)
 
     def upstream_of(self, nodes: Iterable[onnx.NodeProto]) -> set[str]:
-        """Return every tensor that one of `nodes` depends on, their own inputs among them."""
+        """Return every tensor that one of `nodes` depends on, including their own inputs."""
         seen: set[str] = set()
         stack = [name for node in nodes for name in self.activations(node)]
         while stack:
@@ -86,7 +86,7 @@ def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
 
 
 def drop_unread(model: onnx.ModelProto) -> None:
-    """Remove the constants that no node reads; ONNX Runtime would warn of each."""
+    """Remove the constants that no node reads; ONNX Runtime would warn about each."""
     read = {name for node in model.graph.node for name in node.input}
     kept = [item for item in model.graph.initializer if item.name in read]
     del model.graph.initializer[:]
@@ -107,7 +107,7 @@ def output_axis(node: onnx.NodeProto) -> int:
 
 
 def input_axis(node: onnx.NodeProto) -> int:
-    """Return the axis of a layer's weights that counts its input channels; of a Conv those of one group."""
+    """Return the axis of a layer's weights that counts its input channels; in a Conv, those of one group."""
     return 1 - output_axis(node)
 
 

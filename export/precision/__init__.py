@@ -1,1 +1,1 @@
-"""One ONNX file a precision."""
+"""The conversions to ONNX, one module for each precision."""

@@ -1,6 +1,6 @@
-"""ONNX fp32 -> fp16: every layer computes in half precision, but normalisation, temperature and softmax.
+"""Convert an fp32 ONNX graph to fp16: all layers compute in half precision, but normalization, temperature, softmax.
 
-Input and output stay as they are (uint8 in, float32 out): a caller sees no difference but the numbers.
+Input and output keep their types (uint8 in, float32 out), so that only the numbers differ for a caller.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from export.graph.nodes import Graph, drop_unread, replace_nodes
 HIGHEST = 65504.0
 """The largest finite fp16 number."""
 ROOM = 4.0
-"""How far under HIGHEST an observed magnitude must stay: other rows go higher, and sums run ahead of their result."""
+"""An observed magnitude times this must stay under HIGHEST: other rows and partial sums can be larger."""
 FLOAT_ATTRIBUTES = ("Resize",)
-"""Operators whose float constants are no numbers of the network and must stay float32."""
+"""Operators whose float constants, such as a scale of the size, must stay float32."""
 
 
 def overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
-    """Return the nodes that touch a number fp16 cannot hold: an observed tensor, or a constant.
+    """Return the names of the nodes that read or make a number which fp16 cannot hold.
 
-    amax: the largest magnitude observed of each tensor; one that was not observed is not judged.
+    amax: {tensor: the largest magnitude observed}; tensors that are not in it, and are no constants, pass.
     """
     graph = Graph(model)
     return [
@@ -48,7 +48,7 @@ def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
 
 
 def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
-    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, by the range check."""
+    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, as `overflowing` returns them."""
     converted = deepcopy(model)
     graph = Graph(converted)
     halved = _halved(graph, frozenset(keep_float))
@@ -59,6 +59,7 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
     nodes: list[onnx.NodeProto] = []
     for node in graph.nodes:
         half = node.name in half_nodes
+        # an input from a node of the other precision goes through a Cast; constants are stored in both
         for i, name in enumerate(node.input):
             if half and name in graph.constants:
                 node.input[i] = _half_constant(graph, node, name, constants)
@@ -76,21 +77,20 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
 
 
 def _halved(graph: Graph, kept: frozenset[str]) -> list[onnx.NodeProto]:
-    """Return the nodes from the first weighted layer to the last logits, less those that are kept."""
+    """Return the nodes from the first weighted layer to the logits, without those that are kept in fp32."""
     below: set[str] = set()
+    excluded = kept | _tail(graph)
+    halved = []
     for node in graph.nodes:
         if graph.is_weighted(node) or any(name in below for name in node.input):
             below |= set(node.output)
-    tail = _tail(graph)
-    return [
-        node
-        for node in graph.nodes
-        if node.output[0] in below and node.name not in kept | tail and _is_float(graph, node.output[0])
-    ]
+            if node.name not in excluded and _is_float(graph, node.output[0]):
+                halved.append(node)
+    return halved
 
 
 def _tail(graph: Graph) -> set[str]:
-    """Return the names of softmax and of the temperature before it."""
+    """Return the names of the softmax node and of the division by the temperature before it."""
     tail = {graph.nodes[-1].name}
     before = graph.producer.get(graph.nodes[-1].input[0])
     if before is not None and before.op_type in {"Div", "Mul"} and before.input[1] in graph.constants:
@@ -99,7 +99,7 @@ def _tail(graph: Graph) -> set[str]:
 
 
 def _is_float(graph: Graph, name: str) -> bool:
-    """Say whether a tensor holds numbers of the network and not a shape."""
+    """Tell whether a tensor is float32, and not a shape in whole numbers."""
     constant = graph.constants.get(name)
     return constant.data_type == TensorProto.FLOAT if constant is not None else name in graph.floats
 

@@ -1,4 +1,4 @@
-"""torch -> ONNX fp32: one graph from bytes to probabilities, the same bytes for the same checkpoint."""
+"""Convert a torch network to ONNX fp32: one graph from bytes to probabilities, the same file for one checkpoint."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from export.graph.nodes import Graph, attribute, drop_unread, replace_nodes
 OPSET = 18
 """The lowest runtime we support is JetPack 6's TensorRT 10.3, whose parser knows opsets 9 to 20; torch writes 18."""
 IR_VERSION = 9
-"""What ONNX 1.14 wrote: read by ONNX Runtime from 1.15 on."""
+"""The version that ONNX 1.14 wrote, which ONNX Runtime reads from 1.15 on."""
 PRODUCER = "rearguard"
 
 
 def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
-    """Trace an eval network, uint8 (n, S, S, 3) -> float32 (n, classes), with n dynamic; return a checked graph.
+    """Return the ONNX graph of a network in eval mode, uint8 (n, S, S, 3) -> float32 (n, classes), with n dynamic.
 
-    Batch norms are folded and constants computed. Raises CheckError when the graph cannot be made or is not valid.
+    Batch normalization is folded into the convolutions, and constants are computed. Raises CheckError when the graph
+    cannot be made or is not valid.
     """
     example = torch.zeros((2, size_px, size_px, 3), dtype=torch.uint8)
     dynamic = {"frames_nhwc": {0: torch.export.Dim("n")}}
@@ -57,7 +58,7 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
 
 
 def _pool(self: Any, output_size: Any) -> Any:
-    """Write global average pooling as the one operator that every runtime quantises.
+    """Write global average pooling as the one operator that every runtime quantizes.
 
     torch's own decomposition is a mean and an as_strided, which becomes a Gather over a Range.
     """
@@ -73,7 +74,8 @@ def join_normalisation(model: onnx.ModelProto) -> onnx.ModelProto:
     3.5 ms of an int8 SqueezeNet at 224 px; as one node 0.02 ms.
     """
     graph = Graph(model)
-    multiply = next((n for n in graph.nodes if n.op_type == "Mul" and n.input[1] in graph.constants), None)
+    by_constant = (node for node in graph.nodes if node.op_type == "Mul" and node.input[1] in graph.constants)
+    multiply = next(by_constant, None)
     if multiply is None:
         return model
     (add, *others) = graph.consumers[multiply.output[0]]
@@ -90,9 +92,9 @@ def join_normalisation(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Write a matrix product behind global pooling as the 1x1 convolution that it is.
+    """Rewrite a matrix product behind global pooling as a 1x1 convolution, which computes the same numbers.
 
-    TensorRT-RTX has no fp32 matrix product on SM75, in an fp32 file nor in an int8 one, but it has the convolution.
+    TensorRT-RTX has no fp32 matrix product on SM75, neither in an fp32 file nor in an int8 one; it has the convolution.
     """
     graph = Graph(model)
     for gemm in graph.weighted:
@@ -109,6 +111,7 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
         weights = numpy_helper.from_array(graph.array(gemm.input[1])[:, :, None, None], gemm.input[1])
         graph.constants[gemm.input[1]].CopyFrom(weights)
         logits = gemm.output[0]
+        # pool -> flat -> product becomes pool -> convolution -> flat
         gemm.CopyFrom(
             helper.make_node("Conv", [pool.output[0], *gemm.input[1:]], [f"{logits}_4d"], kernel_shape=[1, 1])
         )
@@ -121,9 +124,9 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph without what the exporter leaves: this machine's paths and stack traces, numbers no node reads.
+    """Return the graph without the exporter's traces of this machine (paths, stacks) and without unread constants.
 
-    Nodes are numbered.
+    Nodes are named by their operator and number.
     """
     cleaned = deepcopy(model)
     cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
@@ -141,7 +144,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def stamp(model: onnx.ModelProto, bundle: Bundle, precision: str) -> None:
-    """Write into the file what it is, so that a stray model.onnx can be recognised."""
+    """Write the bundle's facts into the graph's metadata, so that a stray model.onnx can be recognized."""
     onnx.helper.set_model_props(
         model,
         {
@@ -158,8 +161,8 @@ def stamp(model: onnx.ModelProto, bundle: Bundle, precision: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter: it prints and warns about its own internals."""
-    logging.getLogger("torch").setLevel(logging.ERROR)  # it has a level and a handler of its own
+    """Silence the exporter, which prints and warns about its own internals."""
+    logging.getLogger("torch").setLevel(logging.ERROR)  # torch's logger has a level and a handler of its own
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

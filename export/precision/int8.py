@@ -3,7 +3,7 @@
 TensorRT's form is symmetric int8 (zero point 0), with weights per channel and biases in float. ONNX Runtime's form is
 derived from it by other zero points and a channel of zeros that changes no number: TensorRT takes no zero point but 0,
 and ONNX Runtime is fast only on unsigned activations. Normalization, the last logits, temperature and softmax stay
-in float. See docs/export.md, "Precision".
+in float. See docs/export.md, "Precisions".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from export.graph.nodes import (
 
 SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 """Operators that move values without computing. Their tensors share one scale, so that they run on the bytes."""
-QUANTISED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
+QUANTIZED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
 """Operators that run on bytes besides convolutions and matrix products."""
 LEVELS = 127
 """Steps from 0 to the largest magnitude of a symmetric int8 tensor."""
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def tensors(self) -> frozenset[str]:
-        """Every activation that is quantised."""
+        """Every activation that is quantized."""
         return frozenset().union(*self.groups) if self.groups else frozenset()
 
 
@@ -73,7 +73,7 @@ def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
 def _runs_on_bytes(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node can compute in int8. An Add with a constant cannot: it is an offset, as in normalization."""
     activations = 2 if node.op_type == "Add" else len(node.input)
-    return graph.is_weighted(node) or (node.op_type in QUANTISED and len(graph.activations(node)) == activations)
+    return graph.is_weighted(node) or (node.op_type in QUANTIZED and len(graph.activations(node)) == activations)
 
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
@@ -96,9 +96,9 @@ def _join(sets: Iterable[set[str]]) -> list[set[str]]:
     return joined
 
 
-def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
     """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
-    quantised = deepcopy(model)
+    quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
     scales = {
         name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
@@ -115,13 +115,13 @@ def quantise(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> o
     of_weights: list[onnx.NodeProto] = []
     for name, axis in sorted(plan.weights.items()):
         # weights are constants: they are stored quantized and need the second half of the pair alone
-        constants += _quantised_weights(name, np.asarray(graph.array(name), np.float32), axis)
+        constants += _quantized_weights(name, np.asarray(graph.array(name), np.float32), axis)
         of_weights.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
-    _rewire(quantised, plan, pairs, of_weights)
-    quantised.graph.initializer.extend(constants)
-    drop_unread(quantised)
-    onnx.checker.check_model(quantised, full_check=True)
-    return quantised
+    _rewire(quantized, plan, pairs, of_weights)
+    quantized.graph.initializer.extend(constants)
+    drop_unread(quantized)
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
 
 
 def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
@@ -131,7 +131,7 @@ def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
     ]
 
 
-def _quantised_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
+def _quantized_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
     """Return a layer's weights as int8, with a scale and a zero point for each output channel."""
     peaks = np.abs(weights).max(tuple(other for other in range(weights.ndim) if other != axis))
     scales = (np.maximum(peaks, TINY) / LEVELS).astype(np.float32)
@@ -179,9 +179,9 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = Graph(derived)
     bounds = _bounds(graph)
     values = {item.name: item for item in derived.graph.initializer}
-    quantisers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
-    shared = _one_zero_per_scale(graph, quantisers, bounds)
-    for node in quantisers:
+    quantizers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
+    shared = _one_zero_per_scale(graph, quantizers, bounds)
+    for node in quantizers:
         name, (low, high) = node.input[0], shared[node.output[0]]
         scale = float(numpy_helper.to_array(values[f"{name}_scale"]))
         if low >= 0 and high < 255 * scale:
@@ -236,7 +236,7 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
             bound = (max(low, inputs[0][0]), min(high, inputs[0][1]))
         elif node.op_type in {"Sigmoid", "HardSigmoid", "Softmax"}:
             bound = (0.0, 1.0)
-        elif node.op_type in {*SAME_RANGE, *QUANTISED, "QuantizeLinear", "DequantizeLinear"} - {"Add"}:
+        elif node.op_type in {*SAME_RANGE, *QUANTIZED, "QuantizeLinear", "DequantizeLinear"} - {"Add"}:
             # an average, a maximum or a copy leaves no value outside the range of its inputs
             bound = (min(low for low, _ in inputs), max(high for _, high in inputs))
         elif node.op_type == "Add" and len(inputs) == 2:
@@ -248,13 +248,13 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
 
 
 def _one_zero_per_scale(
-    graph: Graph, quantisers: list[onnx.NodeProto], bounds: dict[str, tuple[float, float]]
+    graph: Graph, quantizers: list[onnx.NodeProto], bounds: dict[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
     """Return the bounds of quantized tensors, the same for those on both sides of a SAME_RANGE node.
 
     They share a scale; the same bounds give them the same zero point too, which a node that copies bytes needs.
     """
-    shared = {node.output[0]: bounds[node.output[0]] for node in quantisers}
+    shared = {node.output[0]: bounds[node.output[0]] for node in quantizers}
     sides = []
     for node in graph.nodes:
         if node.op_type in SAME_RANGE:
@@ -281,7 +281,7 @@ def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict
         if node.name in kept:
             found[node.name] = "given back by the search: in int8 the gate fails"
         elif node.input[1] not in graph.constants:
-            found[node.name] = "it multiplies two activations: it has no weights to quantise"
+            found[node.name] = "it multiplies two activations: it has no weights to quantize"
         else:
-            found[node.name] = "its input is not quantised"
+            found[node.name] = "its input is not quantized"
     return found

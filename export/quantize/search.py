@@ -145,7 +145,7 @@ class _Quantizer:
     def quantize(self, method: str, kept: Iterable[str] = ()) -> Forms:
         plan = int8.plan(self.fp32, kept)
         amax = calibration.ranges({name: self.histograms[name] for name in plan.tensors}, method)
-        signed = int8.quantise(self.fp32, plan, amax)
+        signed = int8.quantize(self.fp32, plan, amax)
         return {"int8": signed, "int8 ort": int8.ort_form(signed)}
 
     def try_methods(self, kept: Sequence[str] = ()) -> SearchResult:
@@ -187,7 +187,7 @@ class _Quantizer:
         Each is quantized alone, all others in float; the distance to torch is its sensitivity.
         """
         graph = Graph(self.fp32)
-        everything = [n.name for n in graph.nodes if n.op_type in int8.QUANTISED or graph.is_weighted(n)]
+        everything = [n.name for n in graph.nodes if n.op_type in int8.QUANTIZED or graph.is_weighted(n)]
         harm = {}
         for name in everything:
             forms = self.quantize("minmax", [other for other in everything if other != name])

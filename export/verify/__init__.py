@@ -1,1 +1,1 @@
-"""Proof that an exported file agrees with torch: parity, golden frames, every CPU backend."""
+"""The proof that an exported file agrees with torch: parity, golden frames, every CPU backend."""

@@ -1,4 +1,4 @@
-"""A bundle in the making, and what was measured of it so far."""
+"""The bundle builder: it writes the files of a bundle, and collects their measurements and gates."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SPLITS = ("val", "test")
 
 @dataclass
 class BundleBuilder:
-    """A bundle in the making: what was measured so far."""
+    """A bundle that is being built, with the results of its files so far."""
 
     bundle: Bundle
     pack: Pack
-    """At the bundle's size."""
+    """The pack's rows at the bundle's input size."""
     rows: dict[str, NDArray[np.int64]]
     reference: dict[str, Probs]
-    """Torch's probabilities of each split."""
+    """{split: torch's probabilities, float32 (n, classes)}."""
     golden: golden_file.Golden
     latency_only: bool
     results: list[ParityResult] = field(default_factory=list)
@@ -35,7 +35,7 @@ class BundleBuilder:
     def evaluate(
         self, name: str, run: Callable[[NDArray[np.int64]], Probs], splits: Iterable[str] = SPLITS
     ) -> ParityResult:
-        """Measure one file in one runtime on splits, val first; return the result on val."""
+        """Measure one file in one runtime on these splits; return the result of the first, val."""
         measured = []
         for split in splits:
             rows = self.rows[split]
@@ -45,7 +45,7 @@ class BundleBuilder:
         return measured[0]
 
     def gate(self, precision: str, results: list[ParityResult], facts: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Record the gate of a precision from its results on val, and what else is known of it; return the gate."""
+        """Record and return the gate of a precision: the checks of its results on val, and `facts` about it."""
         gates = {**gate(precision, results), **(facts or {})}
         if self.latency_only:
             gates |= {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
@@ -53,15 +53,15 @@ class BundleBuilder:
         return gates
 
     def record(self, precision: str, gates: dict[str, Any]) -> None:
-        """Replace the gate of a precision."""
+        """Set the gate of a precision, which replaces an earlier one."""
         self.bundle = replace(self.bundle, gates={**self.bundle.gates, precision: gates})
 
     def add_golden(self, precision: str, model: onnx.ModelProto) -> None:
-        """Record what the golden regions must give in a precision: what the file says as it is written."""
+        """Record the probabilities of the golden regions in a precision, computed as the file says, nothing fused."""
         regions = np.arange(len(self.golden.geometry_rhwc))
         probs = run_onnx(model, self.golden.geometry_rhwc, regions, exact=True)
         self.golden = replace(self.golden, probs={**self.golden.probs, precision: probs})
 
     def write(self, name: str, model: onnx.ModelProto) -> None:
-        """Write a file of the bundle: the same graph gives the same bytes."""
+        """Write a graph into the bundle's folder; the same graph gives the same bytes."""
         (self.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))

@@ -1,4 +1,4 @@
-"""Make the golden frames: real rows of the pack, enlarged into frames of several sizes, the same every time."""
+"""Make the golden frames: rows of the pack, drawn into frames of several sizes, the same every time."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry
 
 REGIONS = 8
-"""At most this many real rows: a self-test of milliseconds, a file of a few megabytes at 224 px."""
+"""The largest number of rows: the self-test takes milliseconds, the file a few megabytes at 224 px."""
 FRAMES = ((3, 1.7, 1.4), (3, 0.8, 1.3), (2, 1.0, 1.0))
-"""Of each frame: how many rows stand side by side, and how much wider and higher than S each is drawn."""
+"""For each frame: the number of rows side by side, and the width and height of each as multiples of S."""
 MARGIN_PX = 9
 
 
 def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
-    """Draw rows (uint8 RGB, any square size) into frames; return them with rectangles and geometry, no probabilities.
+    """Draw rows (uint8 RGB, any square size) into frames; return them with their rectangles, without probabilities.
 
-    Each frame also has a rectangle that reaches over its edge, as a zone of a moving camera can.
+    Each frame also has a rectangle that reaches over its edge, as a zone of a camera can.
     """
     frames: list[Bytes] = []
     rects: list[tuple[int, int, int, int]] = []

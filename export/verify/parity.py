@@ -1,4 +1,4 @@
-"""Measure how far an exported file in a runtime is from torch, and gate it."""
+"""Parity: the difference between an exported file in a runtime and torch, and the gate on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FP32_MAX_DPROB = 1e-4
 ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
 """Largest loss of val accuracy against torch, as a fraction, or one row where val is so small that one is more."""
 P99_DPROB = {"fp16": 0.02, "int8": 0.25}
-"""Largest 99th percentile of |dprob| on val: a file that is right by luck, far from what was trained, is refused."""
+"""Largest 99th percentile of |dprob| on val. It refuses a file whose accuracy is right by chance alone."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ParityResult:
     p99_dprob: float
     top1_agreement: float
     flips: tuple[dict[str, Any], ...]
-    """{"row", "torch", "file"} of each row whose top-1 differs: its number, class and probability of either side."""
+    """{"row", "torch", "file"} of each row whose top-1 differs: its number, and the class and probability of each."""
     accuracy: float
     pairs: Pairs
-    """Rows that torch alone, and that the file alone, has right."""
+    """The numbers of rows that only torch, and that only the file, has right."""
 
     @property
     def interval(self) -> dict[str, float]:
@@ -59,7 +59,7 @@ class ParityResult:
 def measure(
     name: str, split: str, rows: NDArray[np.int64], probs: Probs, reference: Probs, labels: NDArray[np.int64]
 ) -> ParityResult:
-    """Compare the probabilities of the same rows. Raises ValueError when the shapes differ."""
+    """Compare a file's probabilities with torch's of the same rows. Raises ValueError when the shapes differ."""
     if probs.shape != reference.shape or len(probs) != len(rows):
         raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
     dprob = np.abs(probs - reference).max(1)
@@ -87,7 +87,7 @@ def _answer(probs_c: Probs) -> dict[str, Any]:
 
 
 def gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
-    """Return {"passed", "checks"} of a precision from its results on val. NaN fails."""
+    """Return the gate of a precision, {"passed", "checks"}, from its results on val. NaN fails."""
     checks: list[dict[str, Any]] = []
     for result in results:
         if precision == "fp32":
@@ -100,7 +100,7 @@ def gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
 
 
 def check(name: str, value: float, limit: float) -> dict[str, Any]:
-    """Return one check of a gate: passed where the value is a number within the limit."""
+    """Return one check of a gate; it passes when the value is a number within the limit."""
     return {"name": name, "value": finite(value), "limit": limit, "passed": bool(value <= limit)}
 
 
@@ -114,7 +114,7 @@ def first_failure(gates: dict[str, Any]) -> str:
 
 
 def finite(value: float) -> float | None:
-    """Return a number that JSON can hold: None for NaN and infinity, what an overflow leaves."""
+    """Return a number as JSON can hold it: None for NaN and infinity, which an overflow leaves."""
     return value if math.isfinite(value) else None
 
 
@@ -132,7 +132,7 @@ def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -
 
 
 def cpu_session(model: onnx.ModelProto, *, exact: bool = False) -> InferenceSession:
-    """Open a graph in ONNX Runtime on the CPU. exact: as written, nothing fused."""
+    """Open a graph in ONNX Runtime on the CPU. exact: compute it as it is written, without fusing nodes."""
     options = SessionOptions()
     options.log_severity_level = 3
     if exact:
@@ -141,7 +141,7 @@ def cpu_session(model: onnx.ModelProto, *, exact: bool = False) -> InferenceSess
 
 
 def run_onnx(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64], *, exact: bool = False) -> Probs:
-    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as written, nothing fused."""
+    """Return ONNX Runtime's probabilities of the rows, float32 (n, classes). exact: as of `cpu_session`."""
     session = cpu_session(model, exact=exact)
     parts = [session.run(None, {INPUT["name"]: frames})[0] for frames in batches(images_nhwc, rows)]
     return np.concatenate(parts)

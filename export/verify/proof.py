@@ -1,4 +1,4 @@
-"""Prove a bundle on the files as they are read back: every available CPU backend, val split and golden frames."""
+"""Prove a bundle: read its files back in every available CPU backend, and check the golden frames and the val split."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from inference.backends import Backend
 from inference.proof import golden_run
 
 BACKENDS = ("ort", "openvino")
-"""What can run a bundle wherever it is exported; engines are proved on their device."""
+"""Backends that run on the exporting machine. Engines are proved on their own device."""
 OTHER_ARITHMETIC = ("openvino",)
-"""Backends that compute otherwise than ONNX Runtime, in which the files were evaluated before they were written."""
+"""Backends that are measured on val as well. ONNX Runtime is not: it measured each file before it was written."""
 
 
 def prove_and_seal(made: BundleBuilder) -> Bundle:
-    """Write parity.json, golden.npz and bundle.json, each precision proved or dropped.
+    """Prove each precision on each backend, drop those that fail, and write golden.npz, parity.json and bundle.json.
 
     Raises CheckError when fp32 fails: then there is no bundle.
     """
     folder = made.bundle.path
     made.golden.save(folder / golden_file.NAME)
-    _bind(made)
+    _bind(made)  # a backend opens only files that bundle.json binds
     for name in BACKENDS:
         module = backends.find(name)
         if not backends.availability(name).available:
@@ -45,7 +45,7 @@ def prove_and_seal(made: BundleBuilder) -> Bundle:
 
 
 def _prove(made: BundleBuilder, name: str, opened: Backend, precision: str) -> None:
-    """Add the checks of one precision on one backend to its gate."""
+    """Check one precision on one backend, and add the checks to its gate."""
     checks = []
     if name in OTHER_ARITHMETIC and not made.latency_only:
         result = made.evaluate(f"{precision} {name}", lambda rows: predict_rows(opened, made, rows), ["val"])
@@ -58,7 +58,7 @@ def _prove(made: BundleBuilder, name: str, opened: Backend, precision: str) -> N
 
 
 def predict_rows(opened: Backend, made: BundleBuilder, rows: np.ndarray) -> Probs:
-    """Return a backend's probabilities of rows of the pack, one at a time as in the car, float32 (n, classes)."""
+    """Return a backend's probabilities of rows of the pack, float32 (n, classes), run one at a time as in the car."""
     probs = np.empty((len(rows), len(made.bundle.classes)), np.float32)
     for i, row in enumerate(rows):
         opened.input_nhwc[0] = made.pack.images_nhwc[row]
@@ -67,7 +67,7 @@ def predict_rows(opened: Backend, made: BundleBuilder, rows: np.ndarray) -> Prob
 
 
 def _drop(made: BundleBuilder, precision: str) -> None:
-    """Take a precision's files out of the bundle. Raises CheckError when it is fp32."""
+    """Remove a precision's files from the bundle. Raises CheckError when it is fp32."""
     if precision == "fp32":
         raise CheckError(f"{made.bundle.arch}: no bundle, fp32 failed ({first_failure(made.bundle.gates[precision])})")
     for ort_form in (False, True):
@@ -79,7 +79,8 @@ def _drop(made: BundleBuilder, precision: str) -> None:
 
 
 def _bind(made: BundleBuilder) -> None:
-    """Hash the files that are there and write bundle.json."""
+    """Hash the files in the bundle's folder, and write bundle.json, which binds them."""
     bundle = made.bundle
-    made.bundle = bundle.with_files([f.name for f in bundle.path.iterdir() if f.is_file() and f != bundle.file])
+    files = {file for file in bundle.path.iterdir() if file.is_file()} - {bundle.file}
+    made.bundle = bundle.with_files([file.name for file in files])
     made.bundle.save()

@@ -88,8 +88,8 @@ def test_the_golden_file_is_small_and_reaches_over_the_edge(exported):
 
 
 def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys):
-    real = int8.quantise
-    monkeypatch.setattr(int8, "quantise", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
+    real = int8.quantize
+    monkeypatch.setattr(int8, "quantize", lambda model, plan, amax: real(model, plan, dict.fromkeys(amax, 1e-3)))
     monkeypatch.setattr(search._Quantizer, "fall_back_to_float", lambda self: None)
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
@@ -190,7 +190,7 @@ def test_a_precision_that_cannot_be_made_is_refused_while_the_others_ship(run_pa
     def fail(*values):
         raise TypeError("no byte form of Einsum")
 
-    monkeypatch.setattr(int8, "quantise", fail)
+    monkeypatch.setattr(int8, "quantize", fail)
     assert command.main([str(run_path), "--precisions", "fp32", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)

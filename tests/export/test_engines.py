@@ -38,7 +38,7 @@ def graphs(pack):
     plans = [to_int8.plan(fp32), to_int8.plan(fp32, [kept])]
     observer = calibration.Observer(fp32, plans[0].tensors)
     amax = calibration.ranges(calibration.observe(observer, pack.images_nhwc, np.arange(16)), "minmax")
-    int8, mixed = (to_int8.quantise(fp32, plan, amax) for plan in plans)
+    int8, mixed = (to_int8.quantize(fp32, plan, amax) for plan in plans)
     return {"fp32": fp32, "fp16": to_fp16(fp32), "int8": int8, "mixed": mixed, "kept": kept}
 
 
@@ -85,7 +85,7 @@ def test_a_target_that_a_precision_cannot_serve_is_named_and_not_fatal(bundle, m
         return real(bundle, precision, runtime=runtime, sm=sm, options=options)
 
     monkeypatch.setattr(command, "build", build_but_one)
-    rows = command._engines(bundle, command.Options(("fp32",), ("tensorrt_rtx",), (75, 86), None))
+    rows = command._engines(bundle, command.ExportOptions(("fp32",), ("tensorrt_rtx",), (75, 86), None))
     states = {(row["precision"], row["target"]): row["state"] for row in rows}
     assert states.pop(("fp32", "sm75")) == "not built"
     assert set(states.values()) == {"built"}

@@ -256,9 +256,9 @@ def _first(messages: list[str]) -> str:
 
 
 def float_layers(trt: Any, network: Any) -> list[str]:
-    """Return the convolutions and matrix products of a parsed network that do not read dequantised inputs.
+    """Return the convolutions and matrix products of a parsed network that do not read dequantized inputs.
 
-    A product of two activations (attention) has no weights to quantise and is not among them.
+    A product of two activations (attention) has no weights to quantize and is not among them.
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     producer = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}

@@ -23,7 +23,7 @@ from models.deployed import Deployed
 def both_forms(fp32, images, keep_float=()):
     plan = int8.plan(fp32, keep_float)
     histograms = calibration.observe(calibration.Observer(fp32, plan.tensors), images, np.arange(len(images)))
-    signed = int8.quantise(fp32, plan, calibration.ranges(histograms, "minmax"))
+    signed = int8.quantize(fp32, plan, calibration.ranges(histograms, "minmax"))
     return signed, int8.ort_form(signed)
 
 
@@ -68,17 +68,17 @@ def test_tensorrts_form_is_symmetric_everywhere(forms):
     assert len(zeros) > 20
 
 
-def test_weights_are_quantised_per_channel_and_biases_are_not(forms):
+def test_weights_are_quantized_per_channel_and_biases_are_not(forms):
     graph = Graph(forms[0])
     for node in (n for n in graph.nodes if n.op_type == "Conv"):
-        dequantise = graph.producer[node.input[1]]
-        levels, scales = graph.array(dequantise.input[0]), graph.array(dequantise.input[1])
+        dequantize = graph.producer[node.input[1]]
+        levels, scales = graph.array(dequantize.input[0]), graph.array(dequantize.input[1])
         assert levels.dtype == np.int8
         assert scales.shape == (levels.shape[0],)
         assert graph.array(node.input[2]).dtype == np.float32
 
 
-def test_every_convolution_reads_dequantised_tensors(forms):
+def test_every_convolution_reads_dequantized_tensors(forms):
     graph = Graph(forms[0])
     convolutions = [n for n in graph.nodes if n.op_type == "Conv"]
     assert len(convolutions) == 26
@@ -164,12 +164,12 @@ def test_a_layer_given_back_stays_in_float_and_reads_the_float_tensor(fp32, pack
 
 def test_a_dead_tensor_gets_a_scale_above_zero(fp32):
     plan = int8.plan(fp32)
-    signed = int8.quantise(fp32, plan, dict.fromkeys(plan.tensors, 0.0))
+    signed = int8.quantize(fp32, plan, dict.fromkeys(plan.tensors, 0.0))
     assert all((value > 0).all() for name, value in values(signed).items() if name.endswith("_scale"))
 
 
-def test_only_floats_are_quantised(pack):
-    """A transformer joins the pieces of a shape by Concat, too: whole numbers, which no runtime quantises."""
+def test_only_floats_are_quantized(pack):
+    """A transformer joins the pieces of a shape by Concat, too: whole numbers, which no runtime quantizes."""
     torch.manual_seed(0)
     arch = "timm/test_vit"
     fp32 = to_onnx(Deployed(models.build(arch, 3, size_px=32), *models.normalisation(arch)).eval(), 32)

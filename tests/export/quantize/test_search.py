@@ -1,4 +1,4 @@
-"""A network that is hard to quantise is caught by the gate and repaired, and the search says how."""
+"""A network that is hard to quantize is caught by the gate and repaired, and the search says how."""
 
 from __future__ import annotations
 
