@@ -1,1 +1,1 @@
-"""From a data set to a pack: importers, splits, decoding, health."""
+"""Packing a data set: importers, splits, decoding, health."""

@@ -1,4 +1,4 @@
-"""Merge and drop classes by a CSV: `class,becomes`, where nothing in the second column drops the class."""
+"""Merge and drop classes by a CSV `class,becomes`; an empty second column drops the class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from core.errors import InputError
 
 SHIPPED = Path(__file__).parent / "classes"
 REST = "*"
-"""In the first column: every class without a line of its own."""
+"""Stands in the first column for every class without a line of its own."""
 
 
 def plain(name: str) -> str:
-    """Return a class name without case, spaces, hyphens and the like: `Two-Wheeler` and `two_wheeler` are one.
+    """Return a class name without case, spaces, hyphens and other signs: `Two-Wheeler` and `two_wheeler` are equal.
 
     Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
     """
@@ -26,7 +26,7 @@ def plain(name: str) -> str:
 
 
 def alike(classes: Iterable[str]) -> list[str]:
-    """Say which classes differ by case, spaces and the like only: they are one class, or one of them is misspelt."""
+    """Return a warning for classes that differ only by case, spaces or signs, of which one may be misspelled."""
     by_plain: dict[str, list[str]] = {}
     for name in classes:
         by_plain.setdefault(plain(name), []).append(name)
@@ -40,18 +40,18 @@ def alike(classes: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """What a source's classes become. Without a file every class stays what it is."""
+    """A mapping of a source's classes to those of the pack. Without a file every class keeps its name."""
 
     file: Path | None
     table: dict[str, str]
 
     def becomes(self, name: str) -> str | None:
-        """Return the class that `name` becomes, or None when it is dropped. Raises InputError when nothing is said."""
+        """Return the class that `name` becomes, or None when it is dropped. Raises InputError when it has no line."""
         if self.file is None:
             return name
         found = self.table.get(plain(name), self.table.get(REST))
         if found is None:
-            raise InputError(f"{self.file} says nothing of the class {name!r}: add a line, `{name},` to drop it")
+            raise InputError(f"{self.file} has no line for the class {name!r}: add one, `{name},` to drop it")
         return found or None
 
 

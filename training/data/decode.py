@@ -1,4 +1,4 @@
-"""Decode images in one process or several, and cut them into the rows of a pack."""
+"""Decode images, in one process or several, and cut them into the rows of a pack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from training.data.listing import Load, Sample
 
 IMAGES_PER_CHUNK = 16
 MIN_DEVIATION = 1.5
-"""Gray levels. Black padding deviates by up to 1.2 after JPEG, a clear sky by 1.9 or more (detection_yolo, 64 px)."""
+"""Least standard deviation of a background row, in gray levels: black padding has up to 1.2 after JPEG, a clear sky
+1.9 or more (detection_yolo, 64 px)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,11 @@ class SourceImage:
 
     source: str
     size_wh: tuple[int, int] | None
-    """Width and height that the image must have, where its annotation says."""
+    """The width and height of the image according to its annotation."""
     cuts: tuple[tuple[int, Rect | None], ...]
     """(row, rectangle or None for the whole image)."""
     drawn: frozenset[int] = frozenset()
-    """Rows of background that we drew ourselves: one of a single color is padding and is rejected."""
+    """Background rows at random places: one of a single color is padding, and is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,14 @@ class DecodeResult:
     rect: Rect | None
     reason: str | None = None
     size_wh: tuple[int, int] = (0, 0)
-    """Width and height of what was cut, in pixels of the source."""
+    """Width and height of the rectangle, in pixels of the source."""
     hashes: tuple[int, int] = (0, 0)
     """Perceptual hashes of the row and of its mirror image."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackRow:
-    """A row of the pack: what was asked for and what was decoded."""
+    """A row of the pack: its sample, its split and its decoded result."""
 
     sample: Sample
     split: str
@@ -66,7 +67,7 @@ class PackRow:
 
     @property
     def eval_split(self) -> str:
-        """train, val or test: calibration rows are a slice of train."""
+        """The split, where calibration rows belong to train."""
         return "train" if self.split == "calibration" else self.split
 
 
@@ -80,7 +81,7 @@ class DecodeTask:
     store: ImageStore
 
     def run(self, images: list[SourceImage]) -> list[DecodeResult]:
-        """Decode images, cut their rows through the one preprocessing, and write them into the store."""
+        """Decode images, cut their rows with the preprocessing of every stage, and write them into the store."""
         with self.store.writer() as write:
             return [result for image in images for result in self._cut(image, write)]
 
@@ -111,7 +112,7 @@ class DecodeTask:
 
 
 def run(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
-    """Decode images, in this process or in several; results come in no fixed order."""
+    """Decode images, in this process or in several; yield their results in no fixed order."""
     remaining = iter(images)
     chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])
     if processes == 1:
@@ -123,7 +124,7 @@ def run(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iter
     pool = ProcessPoolExecutor(processes, context, _start_worker, (task, os.getpid()))
     pending: deque[Future[list[DecodeResult]]] = deque()
     try:
-        for chunk in chunks:  # a short queue: a million images must not all wait in memory
+        for chunk in chunks:  # the queue is short: a million images must not wait in memory
             pending.append(pool.submit(_work, chunk))
             if len(pending) >= 4 * processes:
                 yield from pending.popleft().result()
@@ -142,14 +143,14 @@ def _start_worker(task: DecodeTask, parent: int) -> None:
     global _TASK
     _TASK = task
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)  # libjpeg and libpng write their complaints past us, over the progress bar
+    os.dup2(null, 2)  # libjpeg and libpng write their complaints to the terminal, over the progress bar
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent was killed: nothing else would end it."""
+    """End this process when its parent is gone; nothing else ends it when the parent was killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Which group a source file is of: a group never spans two splits."""
+"""The group of each source file. A group, such as the frames of one video, never spans two splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.listing import Options
 
 
 def group_finder(root: Path, options: Options) -> Callable[[str], str]:
-    """Return what names the group of a source file: the pattern, the CSV, or the file itself."""
+    """Return the function that names a source file's group: by the pattern, by the CSV, or by the file itself."""
     if options.group is not None:
         return partial(_group_by_pattern, re.compile(options.group), root)
     if options.group_csv is not None:

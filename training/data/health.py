@@ -1,4 +1,4 @@
-"""The health of a pack: class balance, picture sizes, and pictures that it holds twice."""
+"""The health of a pack: class balance, picture sizes, and duplicates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.duplicates import DuplicatePair, find_duplicates
 
 SIZE_EDGES_PX = (0, 16, 32, 64, 128, 256, 512)
 IMBALANCE = 5.0
-"""Ratio of the largest class to the smallest from which on a warning is given."""
+"""A warning is given when the largest class has this many times the rows of the smallest."""
 EXAMPLES = 50
 
 
@@ -31,19 +31,19 @@ class Health:
 
     @property
     def cross_split_duplicates(self) -> list[DuplicatePair]:
-        """The pairs in two splits, without those of two background rows that we drew: sky looks alike anywhere."""
+        """The pairs in two splits, except pairs of two drawn background rows, such as two patches of sky."""
         pairs = [(t, self.rows[t.first], self.rows[t.second]) for t in self.duplicates]
         apart = [(t, a, b) for t, a, b in pairs if a.eval_split != b.eval_split]
         return [t for t, a, b in apart if not (a.sample.drawn and b.sample.drawn)]
 
     @property
     def contradictions(self) -> list[DuplicatePair]:
-        """The pairs in two classes."""
+        """The pairs whose rows have different classes."""
         return [t for t in self.duplicates if self.rows[t.first].sample.label != self.rows[t.second].sample.label]
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for the person who trains on this, a sentence each."""
+        """Warnings for the person who trains on the pack, one sentence each."""
         found, counts = [], Counter(row.sample.label for row in self.rows)
         (most, large), (least, small) = counts.most_common()[0], counts.most_common()[-1]
         if large >= IMBALANCE * small:
@@ -55,12 +55,12 @@ class Health:
         return found
 
     def groups_to_join(self) -> list[tuple[str, str]]:
-        """Return the groups of each pair, of those in one split too: redrawn splits could part them."""
+        """Return the groups of each pair, also of pairs in one split, which redrawn splits could separate."""
         pairs = ((self.rows[t.first].sample, self.rows[t.second].sample) for t in self.duplicates)
         return [(a.group, b.group) for a, b in pairs if not (a.drawn and b.drawn)]
 
     def describe(self, pair: DuplicatePair) -> str:
-        """Name both rows of a pair."""
+        """Return a sentence that names both rows of a pair."""
         first, second = (
             f"{row.sample.source}{f' {row.result.rect}' if row.result.rect else ''} ({row.split}, {row.sample.label})"
             for row in (self.rows[pair.first], self.rows[pair.second])
@@ -84,7 +84,7 @@ class Health:
         }
 
     def shown(self) -> list[DuplicatePair]:
-        """Return the pairs to show: leaks, contradictions, then others."""
+        """Return the pairs to show: first those across splits, then those across classes, then others."""
         return list(dict.fromkeys([*self.cross_split_duplicates, *self.contradictions, *self.duplicates]))[:EXAMPLES]
 
     def _class_facts(self, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write a pack's health as one page that needs nothing else: figures, pairs of one picture, a contact sheet a class."""
+"""Write a pack's health as one self-contained page: figures, duplicates, and a contact sheet of each class."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TILE_PX = 96
 SHEET = (4, 10)
 """Rows and columns of a contact sheet."""
 TILES = 2000
-"""At most so many pictures stand on a page, but two of each class."""
+"""The largest number of pictures on a page, except that each class shows at least two."""
 LISTED = 200
-"""Rejected files named on the page; pack.json names all."""
+"""The largest number of rejected files on the page; pack.json names all."""
 
 
 def write_page(file: Path, facts: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
@@ -49,7 +49,7 @@ def _size_names() -> list[str]:
 
 
 def _choose_rows(health: Health) -> dict[str, list[int]]:
-    """Choose rows of each class, evenly over the pack."""
+    """Return rows of each class, spread evenly over the pack."""
     rows_of: dict[str, list[int]] = {name: [] for name in health.classes}
     for at, row in enumerate(health.rows):
         rows_of[row.sample.label].append(at)

@@ -1,4 +1,4 @@
-"""The image files of a pack while it is written: rows come in any order, from several processes."""
+"""The image store: the image files of a pack while it is written, in any order of rows, by several processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.geometry.frame import Bytes
 
 HEADER_BYTES = 128
 SHARD_BYTES = 4 << 30
-"""Largest file: file systems and object stores have limits, and a copy that broke off resumes by file."""
+"""The largest file. File systems and object stores have limits, and an interrupted copy resumes file by file."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ImageStore:
         return open_images(Path(self.folder), self.rows, self.size_px, self.shard_rows)
 
     def arrange(self, rows: Sequence[int]) -> ImageStore:
-        """Make row `rows[i]` row i, in place, and cut the files to `len(rows)`. No row may be named twice."""
+        """Make row `rows[i]` row i, in place, and cut the files to `len(rows)` rows. `rows` names no row twice."""
         dropped = np.setdiff1d(np.arange(self.rows), rows)
         self._permute(np.append(np.asarray(rows, np.int64), dropped))
         smaller = replace(self, rows=len(rows))
@@ -81,11 +81,15 @@ class ImageStore:
         return smaller
 
     def _permute(self, source_n: NDArray[np.int64]) -> None:
-        """Move row `source_n[i]` to row i, cycle by cycle: each row is read and written once, one waits in memory."""
+        """Move row `source_n[i]` to row i, in place: each row is read and written once.
+
+        A permutation consists of cycles. Along a cycle each place takes the row of the next; the row of the first
+        place waits in memory for the last.
+        """
         images, placed_n = self.open(), source_n == np.arange(len(source_n))
         with self.writer() as write:
             for start in np.flatnonzero(~placed_n).tolist():
-                if placed_n[start]:  # an earlier cycle went through it
+                if placed_n[start]:  # part of an earlier cycle
                     continue
                 first, at = images[start].copy(), start
                 while (source := int(source_n[at])) != start:

@@ -1,4 +1,4 @@
-"""The picture files of a pack: their pixels, and their size without decoding them."""
+"""Read a source's picture files: their pixels, or their size without decoding them."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def _read_video_frame(video: Path, number: int) -> Bytes | str:
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Return an image's width and height as OpenCV decodes it, from its header alone; None when it has none."""
+    """Return an image's width and height as OpenCV decodes it, from its header alone; None when it is no image."""
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # a limit against decoding bombs: nothing is decoded here
+    Image.MAX_IMAGE_PIXELS = None  # the limit is against decompression bombs, and nothing is decoded here
     try:
         with Image.open(path) as image:
             # Pillow has turned a TIFF's size already; OpenCV turns no AVIF, and knows no orientation in XMP.
@@ -78,7 +78,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 
 def _is_turned(exif: bytes) -> bool:
-    """Say whether an EXIF block's orientation swaps the sides."""
+    """Tell whether an EXIF block's orientation swaps width and height."""
     from PIL import Image
 
     block = Image.Exif()

@@ -1,4 +1,4 @@
-"""What an importer is asked for and what it gives: options, and the samples of a source."""
+"""The interface of importers: the options that they get, and the listing of samples that they return."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from core.geometry.frame import Bytes, Rect, Relative
 from core.geometry.preprocess import DEFAULT_KERNEL, Geometry
 
 Load = Callable[[str], "Bytes | str"]
-"""Turns a sample's source into a frame, uint8 (H, W, 3) BGR, or says in a few words why it cannot. Picklable."""
+"""Returns the frame of a sample's source, uint8 (H, W, 3) BGR, or the reason why there is none. It can be pickled."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Everything but the source that decides what stands in a pack, or whether it may."""
+    """Everything except the source that decides the content of a pack."""
 
     size_px: int = 224
     kernel: str = DEFAULT_KERNEL
     seed: int = 0
     group: str | None = None
-    """A pattern, searched in the file name: its group 1, or else the match, names the group."""
+    """A regular expression, searched in the file name: its group 1, or else the match, names the group."""
     group_csv: Path | None = None
     """A CSV with the columns `file,group`; a file is named relative to the source."""
     resplit: bool = False
@@ -41,9 +41,9 @@ class Options:
     max_occluded: int = 3
     """Boxes that are hidden more are left out: 0 visible, 1 partly, 2 largely, 3 unknown."""
     background: int | None = None
-    """How many crops without any box a detection data set gets; without it, as many as a class has on average."""
+    """Number of background crops of a detection data set; by default, as many as a class has on average."""
     background_from_unlabelled: bool = False
-    """Cut background also from pictures without a label file; without it they may hold objects nobody labelled."""
+    """Also cut background from pictures without a label file, which may hold objects that nobody labeled."""
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
     background_from: Path | None = None
@@ -55,7 +55,7 @@ class Options:
     allow_leaks: bool = False
     """Keep a picture that stands in two splits of the source; without it that is an error."""
     format: str | None = None
-    """The importer; without it, the one that knows the source's layout."""
+    """The importer; by default, the one that recognizes the source's layout."""
     processes: int | None = None
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row to be: a rectangle of a frame, or the whole frame, and its class."""
+    """A planned row: a rectangle of a frame, or the whole frame, and its class."""
 
     source: str
     """Relative to the listing's root, with forward slashes."""
@@ -105,18 +105,18 @@ class Sample:
     split: str | None
     box: Rect | None = None
     frame_wh: tuple[int, int] | None = None
-    """The frame's width and height as its annotation has it: a box of another frame is no box of this one."""
+    """The frame's width and height according to its annotation, to refuse boxes of another frame."""
     drawn: bool = False
-    """We drew the box where no object is; nobody annotated it."""
+    """A row of background that nobody annotated: a rectangle at random where no object is, or an empty zone."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What an importer found."""
+    """The content of a source, as its importer read it."""
 
     importer: str
     root: str
-    """Where `source` names are relative to."""
+    """The folder that `Sample.source` is relative to."""
     samples: list[Sample]
     classes: tuple[str, ...]
     background: str | None
@@ -125,7 +125,7 @@ class Listing:
     skipped: dict[str, int] = field(default_factory=dict)
     """{reason: number} of annotated boxes that were left out."""
     first_skipped: dict[str, str] = field(default_factory=dict)
-    """{reason: where the first of them stands}."""
+    """{reason: the place of the first of them}."""
     warnings: list[str] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     """{"source", "box", "reason"} of images that the importer itself could not read."""
@@ -135,7 +135,7 @@ class Listing:
     """The zones that the rows are, where they are zones."""
 
     def describe_skipped(self) -> str:
-        """Return what was left out, and where the first of each kind stands, in one line."""
+        """Return one line: what was left out, and the place of the first of each kind."""
         firsts = self.first_skipped
         return "; ".join(
             f"{n} {why}" + (f", first {firsts[why]}" if why in firsts else "") for why, n in self.skipped.items()

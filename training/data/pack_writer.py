@@ -31,16 +31,16 @@ from training.data.listing import Listing, Options, Sample
 from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_frames, split_samples
 
 IMAGES_PER_PROCESS = 400
-"""A process pays for its second of start from this many images on."""
+"""The number of images from which on another process saves more than the second that it takes to start."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What was written into a pack's folder, and what was found in it."""
+    """The content of a pack that is being written, and its health."""
 
     listing: Listing
     results: list[DecodeResult]
-    """One for each sample of the listing; the results of rows that were kept say where the row is now."""
+    """One for each sample of the listing; `row` of a sample that was kept is its row in the store."""
     store: ImageStore
     samples: list[Sample]
     """The listing's samples, each with its split."""
@@ -84,7 +84,11 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
 
 
 def _decode(folder: Path, listing: Listing, options: Options) -> tuple[ImageStore, list[DecodeResult]]:
-    """Decode every sample into a row, in the order of the pack; return one result a sample of the listing."""
+    """Decode every sample into a row of the store; return one result for each sample of the listing.
+
+    The rows are written in the order that the pack has if nothing is rejected and no groups are joined: `_arrange`
+    then has nothing to move.
+    """
     samples = split_samples(listing, options.seed)
     order = _pack_order(samples, options.seed)
     store = plan_images(folder, len(order), options.size_px)
@@ -96,7 +100,10 @@ def _decode(folder: Path, listing: Listing, options: Options) -> tuple[ImageStor
 def _arrange(
     source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: Options
 ) -> Content:
-    """Draw the splits, move the decoded rows into the order that these give, and examine them."""
+    """Draw the splits, move the decoded rows into the order of the pack, and examine them.
+
+    It is called a second time when duplicates joined groups of the listing: other splits, but the same decoded rows.
+    """
     samples = split_samples(listing, options.seed)
     kept = [at for at in _pack_order(samples, options.seed) if results[at].reason is None]
     if not kept:
@@ -114,7 +121,7 @@ def _arrange(
 
 
 def _pack_order(samples: list[Sample], seed: int) -> list[int]:
-    """Return the samples' numbers by split, shuffled inside: the first rows of a split are a fair part of it."""
+    """Return the samples' numbers, split by split, shuffled in each, so that its first rows are a fair sample."""
 
     def key(at: int) -> tuple[int, bytes]:
         sample = samples[at]
@@ -124,7 +131,7 @@ def _pack_order(samples: list[Sample], seed: int) -> list[int]:
 
 
 def _in_part(listing: Listing, samples: list[Sample]) -> list[str]:
-    """Say which files hold more pictures than the one that was packed."""
+    """Return a warning about files that hold more pictures than the one that was packed."""
     if listing.synthetic:
         return []
     root = Path(listing.root)
@@ -139,7 +146,7 @@ def _leaks_page(out: Path) -> Path:
 
 
 def _refuse_leaks(source: str, out: Path, content: Content, options: Options) -> None:
-    """Raise InputError that names the first pair of rows with one picture in two splits; show all beside `out`."""
+    """Write a page of the duplicates across splits, beside `out`; raise InputError naming the first pair."""
     page, leaks = _leaks_page(out), content.health.cross_split_duplicates
     write_page(page, _facts(content, options), content.health, content.store.open())
     raise InputError(
@@ -149,7 +156,7 @@ def _refuse_leaks(source: str, out: Path, content: Content, options: Options) ->
 
 
 def _request(listing: Listing, options: dict[str, Any]) -> str:
-    """Return the sha256 of what decides the pack, file sizes and times included: equal requests, equal packs."""
+    """Return the sha256 of everything that decides the pack, including file sizes and times."""
 
     def stamp(name: str) -> list[int]:
         try:
@@ -165,7 +172,7 @@ def _request(listing: Listing, options: dict[str, Any]) -> str:
 
 
 def _reuse(out: Path, listing: Listing, options: Options) -> Pack:
-    """Open a pack of the same files and options; one that was packed before an option came has its default."""
+    """Open the pack `out` if it was made of the same files and options; an option it does not know has its default."""
     if not (out / "pack.json").is_file():
         raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
     facts = read_json(out / "pack.json", "remove the folder and pack again")
@@ -184,7 +191,7 @@ def _reuse(out: Path, listing: Listing, options: Options) -> Pack:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove what killed packs of the same name left behind."""
+    """Remove the temporary folders of killed processes that packed to the same name."""
     for folder in out.parent.glob(f".{out.name}.*.tmp"):
         pid = folder.name.rsplit(".", 2)[1]
         if pid.isdigit() and not Path("/proc", pid).exists():
@@ -214,7 +221,7 @@ def _write_images(store: ImageStore, samples: list[Sample], listing: Listing, op
 
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
-    """Show a bar on stderr where somebody watches; yield what advances it by one."""
+    """Show a progress bar on a terminal; yield a function that advances it by one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -225,7 +232,7 @@ def _progress(total: int) -> Iterator[Any]:
 
 
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:
-    """Make the rows, some of train's for calibration."""
+    """Return the rows of the pack, with some of train as calibration rows."""
     train = [row for row, sample in enumerate(samples) if sample.split == "train"]
     keys = [rank(seed, "calibration", samples[row].source, samples[row].box) for row in train]
     chosen = {train[at] for at in choose_calibration([samples[row].label for row in train], keys)}
@@ -245,7 +252,7 @@ def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
 
 
 def _facts(content: Content, options: Options) -> dict[str, Any]:
-    """Return pack.json. `source` is where the files were; the fingerprint knows nothing of it."""
+    """Return pack.json. `source` is the place of the files, which the fingerprint does not depend on."""
     listing, rows = content.listing, content.rows
     labels = [listing.classes.index(row.sample.label) for row in rows]
     counts = Counter((split, row.sample.label) for row in rows for split in _counted_in(row.split))
@@ -283,5 +290,5 @@ def _facts(content: Content, options: Options) -> dict[str, Any]:
 
 
 def _counted_in(split: str) -> tuple[str, ...]:
-    """Calibration rows count in train too."""
+    """Return the splits whose counts hold a row: calibration rows count in train too."""
     return ("train", "calibration") if split == "calibration" else (split,)

@@ -19,12 +19,12 @@ CALIBRATION_ROWS = 640
 
 
 def rank(seed: int, *parts: object) -> bytes:
-    """Return a key that sorts things in an order that is random, yet the same on every machine."""
+    """Return a sort key that gives a random order, the same on every machine."""
     return hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
 
 
 def split_samples(listing: Listing, seed: int) -> list[Sample]:
-    """Give every sample a split. Raises InputError naming a group that the source's own splits tear apart."""
+    """Return the samples, each with its split. Raises InputError naming a group that the source has in two splits."""
     given = {sample.split for sample in listing.samples}
     if None not in given:
         _check_groups(listing)
@@ -34,7 +34,7 @@ def split_samples(listing: Listing, seed: int) -> list[Sample]:
 
 
 def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list[LabeledFrame]:
-    """Give every labeled frame the split of its group; a group without a row draws its own, with the same shares."""
+    """Return the labeled frames, each with the split of its group; a group without a row gets one at random."""
     if all(frame.split for frame in listing.frames) or not listing.frames:
         return listing.frames
     drawn = {sample.group: sample.split for sample in samples}
@@ -47,9 +47,9 @@ def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list
 
 
 def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
-    """Draw 70/15/15 by group, so that each class is split alike: {group: split} of rows (group, label).
+    """Return {group: split} of rows (group, label): 70/15/15 by group, in each class as nearly as can be.
 
-    Greedy: the largest groups first, each to the split that lacks most of its classes.
+    Greedy: groups are placed from the largest to the smallest, each in the split that lacks its classes most.
     """
     totals = Counter(label for _, label in rows)
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -59,6 +59,7 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
     drawn = {}
     for group in sorted(groups, key=lambda g: (-groups[g].total(), rank(seed, g))):
         counts = groups[group]
+        # what a split lacks of a class, as a share of what the split should get: 1 at the start, for every split
         split = max(
             SHARES, key=lambda s: sum(n * lacking[s][label] / totals[label] / SHARES[s] for label, n in counts.items())
         )
@@ -69,7 +70,7 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
 
 
 def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
-    """Make one group of every two groups that a pair names, and of what hangs together through them."""
+    """Join the two groups of each pair, and so all groups that pairs connect, into one."""
     leader: dict[str, str] = {}
 
     def find(group: str) -> str:
@@ -87,17 +88,18 @@ def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
 
 
 def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]:
-    """Choose the train rows that calibrate: class by class in turn, each class in the order of its keys.
+    """Return the positions of the train rows that calibrate, taking the classes in turn, in the order of their keys.
 
-    640 at most, and at most a third of train unless that would be fewer than 64.
+    They are at most 640, and at most a third of train, unless that would be fewer than 64.
     """
     wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, min(64, len(labels) - 1)))
+    # by ascending key, and of equal keys the later row first, as in the packs that exist
     order = np.array(sorted(range(len(labels)), key=keys.__getitem__, reverse=True)[::-1], np.int64)
     return set(order[pick_balanced(np.array(labels)[order], wanted)].tolist())
 
 
 def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
-    """Return warnings of classes that a split lacks. Raises InputError when a class cannot be trained."""
+    """Return warnings about classes that a split lacks. Raises InputError when a class cannot be trained."""
     classes = listing.classes
     drawn = any(sample.split is None for sample in listing.samples)  # --resplit would draw the same splits again
     if len(classes) < 2:

@@ -1,1 +1,1 @@
-"""From boxes of a detection data set to crops."""
+"""Turning the boxes of a detection data set into crops."""

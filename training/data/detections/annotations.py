@@ -1,4 +1,4 @@
-"""What annotation files have in common: text in any Unicode encoding, numbers as tools write them, name clashes.
+"""Helpers for annotation files: text in any Unicode encoding, numbers as tools write them, clashes of names.
 
 An annotation that is no box is left out alone, with its place and the reason; it never ends the import.
 """
@@ -32,11 +32,13 @@ BYTE_ORDER_MARKS = (
 
 
 def files_below(root: Path, suffix: str, depth: int) -> Iterator[Path]:
-    """Yield the files of a suffix in a folder and `depth` folders below it, but hidden ones."""
+    """Yield the files with a suffix in a folder and down to `depth` folders below it, except hidden ones."""
     for folder, folders, files in os.walk(root):
         deep = len(Path(folder).relative_to(root).parts) >= depth
         folders[:] = [] if deep else [name for name in folders if not is_hidden(name)]
-        yield from (Path(folder, name) for name in files if name.lower().endswith(suffix) and not is_hidden(name))
+        for name in files:
+            if name.lower().endswith(suffix) and not is_hidden(name):
+                yield Path(folder, name)
 
 
 def source_of(image: Path, root: Path) -> str:
@@ -45,7 +47,7 @@ def source_of(image: Path, root: Path) -> str:
 
 
 def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], Box]) -> Labels:
-    """Make boxes of annotations, given as (where it stands, what stands there); `box` raises ValueError."""
+    """Return the boxes of annotations, given as (place, annotation); where `box` raises ValueError, it is odd."""
     boxes, odd = [], []
     for where, annotation in annotations:
         try:
@@ -56,18 +58,18 @@ def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], Box]) -> L
 
 
 def read_label_lines(file: Path) -> list[tuple[str, list[str]]]:
-    """Return (where it stands, its words) of each line that is not empty. Raises ValueError or OSError."""
+    """Return (place, words) of each line that is not empty. Raises ValueError or OSError."""
     lines = enumerate(read_text(file).splitlines(), 1)
     return [(f"{file}, line {number}", words) for number, line in lines if (words := line.split())]
 
 
 def unreadable(file: Path, error: Exception) -> Labels:
-    """Return what is known of the boxes in a file that cannot be read."""
+    """Return the labels of a file that cannot be read: no box, and one odd annotation with the error."""
     return (), (Odd("malformed", f"{file} ({error})"),)
 
 
 def picture_size(width: Any, height: Any, image: Path) -> tuple[int, int]:
-    """Return the size that an annotation says; where it says none, what the picture itself says, or 0, 0."""
+    """Return the size that an annotation gives, else the picture's own, else 0, 0."""
     sides = _side(width), _side(height)
     return sides if all(sides) else image_size(image) or (0, 0)
 
@@ -87,7 +89,7 @@ def read_text(file: Path) -> str:
 
 
 def read_named_text(file: Path) -> str:
-    """Read a text file that the whole import hangs on. Raises InputError naming it."""
+    """Read a text file without which the import cannot go on. Raises InputError naming it."""
     try:
         return read_text(file)
     except (OSError, ValueError) as error:
@@ -95,8 +97,8 @@ def read_named_text(file: Path) -> str:
 
 
 def number_of(value: Any) -> float:
-    """Return a finite number that stands as one or as a string. Raises ValueError."""
-    # float() reads 1_0 as 10, and the digits of any script
+    """Return a finite number, given as a number or as a string. Raises ValueError."""
+    # float() would read 1_0 as 10, and digits of any script
     plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not plain:
         raise ValueError(f"{value!r} is no number")
@@ -110,7 +112,7 @@ def number_of(value: Any) -> float:
 
 
 def whole_of(value: Any) -> int:
-    """Return a whole number that stands as one, as 7.0 or as a string. Raises ValueError."""
+    """Return a whole number, given as 7, 7.0 or a string. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value  # a float would round ids over 2**53
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,4000}\s*", value):
@@ -122,7 +124,7 @@ def whole_of(value: Any) -> int:
 
 
 class Claims:
-    """Refuses that two things claim a third: two entries one picture, two pictures one label file."""
+    """Refuses two claims of one thing: two entries for one picture, or two pictures with one label file."""
 
     def __init__(self) -> None:
         self._by: dict[str, str] = {}

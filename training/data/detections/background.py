@@ -21,13 +21,14 @@ def draw_background(
     options: Options,
     group_of: Callable[[str], str],
 ) -> list[Sample]:
-    """Draw up to `wanted` rectangles that overlap no box, of the sizes that the samples have, spread over pictures.
+    """Return up to `wanted` rectangles that overlap no box, with the sizes of the samples, spread over the pictures.
 
-    A picture that nobody labelled gives none unless the options ask for it, and one with an odd annotation gives none
-    at all: its object may lie anywhere.
+    A picture without labels gives none, unless the options ask for it. A picture with an odd annotation gives none at
+    all, because the object of that annotation may be anywhere.
     """
     sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
-    known = [p for p in pictures if not p.odd and (p.labelled or options.background_from_unlabelled)]
+    allowed = [picture for picture in pictures if picture.labelled or options.background_from_unlabelled]
+    known = [picture for picture in allowed if not picture.odd]
     order = sorted(known, key=lambda picture: rank(options.seed, "background", picture.source))
     randoms = [random.Random(rank(options.seed, "background", picture.source)) for picture in order]
     taken = [[snap(box.xyxy, p.width, p.height) for box in p.boxes] for p in order]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.geometry.frame import Rect
 
 GRID = 32
-"""Edges are first rounded to this part of a pixel: YOLO's decimals turn 83.5 into 83.4998."""
+"""Edges are first rounded to one part in GRID of a pixel, because YOLO's decimals turn 83.5 into 83.4998."""
 Xyxy = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive, not rounded."""
 
@@ -23,7 +23,7 @@ class Box:
     occluded: int = 0
     """0 visible, 1 partly, 2 largely hidden, 3 unknown, as KITTI counts."""
     skip: str | None = None
-    """Why the source itself says that this is not one whole object: crowd, difficult, don't care."""
+    """The source's own reason not to use the box: crowd, difficult, don't care."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,16 @@ class Picture:
     odd: tuple[Odd, ...] = ()
     """Annotations of it that are no box."""
     labelled: bool = True
-    """Somebody looked for objects in it; an annotation without a box says that there is none."""
+    """True when the picture has an annotation; one without a box says that there is no object."""
 
 
 def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
     """Return a box in whole pixels inside the image; empty (x1 <= x0 or y1 <= y0) when it is outside."""
     x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)
-    # halves go where VOC's writers put them, who round 1-based corners to even: one box, one crop in every format
+    # halves are rounded as VOC's writers do (1-based corners, to even), so that a box is the same in every format
     return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
 
 
 def overlap(a: Rect, b: Rect) -> bool:
-    """Say whether two rectangles share a pixel."""
+    """Tell whether two rectangles share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,4 +1,4 @@
-"""From boxes to crops, the same for every detection format: filters, classes, context margin, background."""
+"""Turn boxes into crops, for every detection format: filters, classes, context margin, background."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.data.images import load_file
 from training.data.listing import Listing, Options, Sample
 
 OVER_PX = 2
-"""Boxes that reach farther over the edge of their picture are told: of many, the numbers mean something else."""
+"""A warning counts boxes that reach farther over the edge of their picture; many of them mean misread numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class Annotated:
 
     importer: str
     root: Path
-    """What the pictures' sources are relative to."""
+    """The folder that the pictures' sources are relative to."""
     pictures: list[Picture]
     names: Iterable[str]
-    """The source's classes in its own order, which the pack's keep."""
+    """The source's classes in its own order, which the pack keeps."""
     odd: Iterable[Odd] = ()
-    """Annotations that are of no picture."""
+    """Annotations that belong to no picture."""
     warnings: Iterable[str] = ()
     looked: str = ""
-    """Where the first picture's label file was looked for."""
+    """The end of a sentence that says where the first picture's label file was expected."""
     group_of: Callable[[str], str] | None = None
     """Names the group of a source where the data set knows and the options name none."""
 
 
 class LeftOut:
-    """Counts what is left out by its reason, and remembers where the first stands."""
+    """Counts what is left out, by reason, with the place of the first."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -65,7 +65,7 @@ class LeftOut:
 
 
 def list_crops(found: Annotated, options: Options) -> Listing:
-    """Turn pictures into a listing: a row for each box and background that overlaps none, or a row for each zone."""
+    """Return the listing of a detection set: a row for each box and for background, or a row for each zone."""
     class_map, left_out = read_class_map(options.classes), LeftOut()
     for odd in found.odd:
         left_out.add(odd.reason, odd.where)
@@ -136,7 +136,7 @@ def label_frames(found: Annotated, class_map: ClassMap, options: Options, left_o
 
 
 def why_not(box: Box, at: Rect, options: Options) -> str | None:
-    """Say why a box gives no row, or None."""
+    """Return the reason why a box gives no row, or None when it gives one."""
     if box.skip:
         return box.skip
     if at[2] <= at[0] or at[3] <= at[1]:
@@ -151,7 +151,7 @@ def why_not(box: Box, at: Rect, options: Options) -> str | None:
 
 
 def _objects_of(picture: Picture, class_map: ClassMap, options: Options, left_out: LeftOut) -> Iterator[LabeledObject]:
-    """Yield the boxes that have a pixel in the picture; those that give no row are marked to be ignored."""
+    """Yield the boxes that have a pixel in the picture, with the reason to ignore those that give no row."""
     for box in picture.boxes:
         at = snap(box.xyxy, picture.width, picture.height)
         reason = why_not(box, at, options)
@@ -171,16 +171,17 @@ def _samples_of(frame: LabeledFrame, margin: float) -> Iterator[Sample]:
 
 
 def counted(what: str, names: Iterable[str]) -> list[str]:
-    """Return one sentence, how many there are of `what` and which is the first; none where there is none."""
+    """Return one sentence with the number of `names` and the first of them, or nothing when there are none."""
     found = sorted(names)
     return [f"{what}: {len(found)}, the first {printable(found[0])}"] if found else []
 
 
 def _warnings(found: Annotated, options: Options) -> list[str]:
-    """Say of pictures what a person should know: unlabelled, beside the annotated ones, boxes over the edge."""
+    """Return warnings about pictures: without labels, beside the annotated ones, with boxes over the edge."""
     unlabelled = counted("pictures without a label file", (p.source for p in found.pictures if not p.labelled))
     hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabelled"
-    over = (p.source for p in found.pictures if p.width for box in p.boxes if _reaches_over(box, p))
+    sized = (picture for picture in found.pictures if picture.width)
+    over = (picture.source for picture in sized for box in picture.boxes if _reaches_over(box, picture))
     return [
         *(line + hint for line in unlabelled),
         *counted("left out: pictures beside these that no annotation lists", _unlisted(found)),
@@ -189,7 +190,7 @@ def _warnings(found: Annotated, options: Options) -> list[str]:
 
 
 def _without_box(pictures: Iterable[Picture], names: Iterable[str]) -> list[str]:
-    """Say which classes have no box: where numbers count from another start, each box has its neighbour's class."""
+    """Return a warning about classes without a box: if class numbers were off by one, boxes would be mislabeled."""
     used = {box.label for picture in pictures for box in picture.boxes}
     return counted("classes that are listed and that no box has", set(names) - used)
 
@@ -200,17 +201,19 @@ def _reaches_over(box: Box, picture: Picture) -> bool:
 
 
 def _unlisted(found: Annotated) -> Iterable[str]:
-    """Yield the pictures that lie beside annotated ones and are none of them."""
+    """Yield the pictures in the folders of annotated ones that have no annotation."""
     known = {picture.source for picture in found.pictures}
     for folder in {source.rpartition("/")[0] for source in known}:
         inside = found.root / folder
-        names = (entry.name for entry in os.scandir(inside)) if inside.is_dir() else ()
-        pictures = (name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name))
-        yield from (path for name in pictures if (path := f"{folder}/{name}" if folder else name) not in known)
+        for entry in os.scandir(inside) if inside.is_dir() else ():
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            is_picture = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry.name)
+            if is_picture and path not in known:
+                yield path
 
 
 def _unreadable(root: str, pictures: list[Picture]) -> list[dict[str, Any]]:
-    """Say why each picture without a size has none; no row is planned from it, so no decoder would."""
+    """Return pictures whose size is unknown, with the reason; no row is planned from them, so none is decoded."""
     without = [picture.source for picture in pictures if picture.width == 0]
     reasons = ((source, load_file(root, source)) for source in without)
     return [

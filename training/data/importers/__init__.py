@@ -19,7 +19,7 @@ from training.data.class_map import alike
 from training.data.listing import Listing, Options
 
 ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parquet", "tfrecord", "mat")
-"""Of files that may hold annotations; in a folder `annotations` or `gt` those of .txt do, too."""
+"""Suffixes of files that may hold annotations. In a folder `annotations` or `gt`, .txt files may as well."""
 
 
 def names() -> list[str]:
@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def find(source: str, wanted: str | None = None) -> ModuleType:
-    """Return the importer for a source: the one named, else the only one that knows its layout, else `folder`."""
+    """Return the importer for a source: the one named, else the only one that recognizes its layout, else `folder`."""
     if wanted is not None and wanted not in names():
         near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.0)[0]
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
@@ -48,9 +48,9 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
 
 
 def _writable(listing: Listing) -> Listing:
-    """Leave out files whose names are no valid text, and say which classes are alike.
+    """Return the listing without files whose names are no valid text, and with warnings about them and alike classes.
 
-    Raises InputError for a class whose name is none, or not one line: it is what the network will say.
+    Raises InputError for a class whose name is not one line of valid text: every later stage prints it.
     """
     if not _is_text(listing.root):
         raise InputError(f"{printable(listing.root)} is not named in UTF-8: rename it")
@@ -78,7 +78,7 @@ def _is_text(name: str) -> bool:
 
 
 def _unknown_annotation(root: Path) -> str:
-    """Return what is to be said of a file that looks like annotations and is of no kind that is read."""
+    """Return the end of a sentence about a file that looks like annotations in a format that is not read."""
     texts = (f"{above}{folder}/*.txt" for above in ("", "*/") for folder in ("annotations", "gt"))
     tables = (f"{above}*.{kind}" for above in ("", "*/") for kind in ANNOTATION_SUFFIXES)
     files = sorted(file for pattern in (*tables, *texts) for file in root.glob(pattern))
@@ -87,7 +87,7 @@ def _unknown_annotation(root: Path) -> str:
 
 
 def read(source: str, options: Options) -> Listing:
-    """List the samples of a source. Raises InputError naming the file when it is missing or malformed."""
+    """Return the listing of a source. Raises InputError naming the file when it is missing or malformed."""
     module = find(source, options.format)
     by_folders = options.format is None and module.__name__ == f"{__name__}.folder"
     unknown = _unknown_annotation(Path(source)) if by_folders else ""

@@ -1,4 +1,4 @@
-"""A folder of images: `split/class/*` as it is split, or `class/*` to be split 70/15/15 by group."""
+"""The importer of a folder of images: `split/class/*` with its own splits, or `class/*`, split 70/15/15 by group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.images import load_file
 from training.data.listing import Listing, Options, Sample
 
 PARTS = frozenset({"images", "imgs", "jpegimages", "masks", "labels", "annotations", "segmentationclass"})
-"""Names of folders that hold the pictures of a data set or what is known of them, and hardly ever a class."""
+"""Names of folders that hold a data set's pictures or annotations, and are hardly ever classes."""
 BESIDE = "a picture beside the class folders"
 
 
@@ -63,7 +63,7 @@ def read(source: str, options: Options) -> Listing:
 
 
 def _doubtful(folders: list[Path]) -> list[str]:
-    """Say where class folders look like parts of a data set of another kind; they may be classes all the same."""
+    """Return warnings about class folders that look like parts of another kind of data set."""
     said = []
     if parts := sorted({folder.name for folder in folders if folder.name.casefold() in PARTS}):
         said.append(
@@ -81,7 +81,7 @@ def _doubtful(folders: list[Path]) -> list[str]:
 
 
 def _beside(folder: Path) -> Scan:
-    """Return what stands in a folder of class folders and is in none of them."""
+    """Return what a folder of class folders holds outside of them."""
     found = scan(folder, deep=False)
     return Scan([], found.left_out | ({BESIDE: found.pictures} if found.pictures else {}))
 
@@ -109,7 +109,7 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
 
 
 def background_of(classes: tuple[str, ...], options: Options) -> str | None:
-    """Return the class that means nothing is there, or None."""
+    """Return the background class, the one that the options name or a class called background or clear; or None."""
     wanted = options.background_class
     if wanted is not None and wanted not in classes:
         raise InputError(f"the background class {wanted!r} is not one of {', '.join(classes)}")

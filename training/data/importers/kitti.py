@@ -1,4 +1,4 @@
-"""KITTI: `label_2` beside `image_2` (objects) or `label_02` beside `image_02` (tracking), here or in `training`."""
+"""The importer of KITTI: `label_2` beside `image_2` (objects) or `label_02` beside `image_02` (tracking)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIELDS = 15
 """type, truncated, occluded, alpha, 4 of the 2D box, 3 dimensions, 3 of the location, rotation_y."""
 NO_OBJECT = "DontCare"
 LEVELS = 2
-"""Tracking says how truncated an object is by 0, 1 or 2; here these count as 0, 0.5 and 1."""
+"""Tracking gives truncation as 0, 1 or 2, which count as 0, 0.5 and 1 here."""
 NOTHING: Labels = (), ()
 Found = tuple[list[Picture], list[Odd]]
 
@@ -50,7 +50,7 @@ def read(source: str, options: Options) -> Listing:
     if not pictures:
         raise InputError(f"{images} holds no image: put KITTI's left colour images there")
     names = sorted({box.label for picture in pictures for box in picture.boxes if box.label != NO_OBJECT})
-    # a drive's frames show one road: it is one group
+    # the frames of one drive resemble each other, so that a drive is one group
     group_of = _drive_of if tracking else None
     return list_crops(Annotated("kitti", root, pictures, names, odd, group_of=group_of), options)
 
@@ -65,7 +65,7 @@ def _drive_of(source: str) -> str:
 
 
 def _objects(root: Path, labels: Path, images: Path) -> Found:
-    """Return the pictures, each with its label file, and the label files without one."""
+    """Return the pictures with their boxes, and the label files without a picture."""
     pictures, claims = [], Claims()
     left = {file.stem: file for file in labels.glob("[!.]*.txt")}
     for image in _images_in(images):
@@ -78,7 +78,7 @@ def _objects(root: Path, labels: Path, images: Path) -> Found:
 
 
 def _tracked(root: Path, labels: Path, images: Path) -> Found:
-    """Return the frames of all drives, and the labels of frames that are not there: one file has all of a drive."""
+    """Return the frames of all drives with their boxes, and labels without a frame. A drive has one label file."""
     pictures: list[Picture] = []
     odd: list[Odd] = []
     for file in sorted(labels.glob("[!.]*.txt")):
@@ -112,9 +112,10 @@ def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = Tr
 
 
 def _read(file: Path, before: int) -> dict[int | None, Labels]:
-    """Return what a label file says of each frame, None where it says no frame; all is of frame 0 where none stands.
+    """Return the labels of each frame in a label file; those whose frame cannot be read have the key None.
 
-    before: how many fields stand before those of the object: frame and track in tracking, else none.
+    before: the number of fields before those of the object: 2 in tracking (frame and track), else 0, where all labels
+    belong to frame 0.
     """
     lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:

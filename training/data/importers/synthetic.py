@@ -1,4 +1,4 @@
-"""The synthetic rear view: its zones as rows, `synthetic://?rows=3000&seed=1`, or its boxes, `synthetic://?frames=600`."""
+"""The importer of the synthetic scene: zones as rows (`synthetic://?rows=3000&seed=1`), or boxes (`?frames=600`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Asked:
 
     rows: int
     frames: int
-    """How many frames are given as a detection set; 0 asks for zones as rows."""
+    """The number of frames of a detection set; 0 asks for zones as rows."""
     seed: int
     scenario: str
 
@@ -61,7 +61,7 @@ def matches(source: str) -> bool:
 
 
 def read(source: str, options: Options) -> Listing:
-    """List balanced zone crops of the synthetic scene, or the boxes of its frames. Classes and groups are its own."""
+    """Return balanced zone crops of the synthetic scene, or the boxes of its frames, with their own groups."""
     if not matches(source):
         raise InputError(f"{source} is not the synthetic set: give `synthetic`, or synthetic://?rows=3000&seed=1")
     given = {"--classes": options.classes, "--group": options.group, "--group-csv": options.group_csv}
@@ -92,7 +92,7 @@ def read(source: str, options: Options) -> Listing:
 
 
 def _annotated(asked: Asked, frames: Iterable[tuple[int, int]]) -> Annotated:
-    """Return frames of scenes, (scene seed, index), as a detection set; what is far away is there and counts not."""
+    """Return frames of scenes, (scene seed, index), as a detection set; objects far away are to be skipped."""
     pictures = []
     for scene_seed, index in frames:
         objects = Scene(scene_seed, WIDTH, HEIGHT, asked.scenario).objects(index)

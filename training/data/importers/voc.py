@@ -1,4 +1,4 @@
-"""Pascal VOC: `Annotations/*.xml` beside `JPEGImages`, or XML files beside their images."""
+"""The importer of Pascal VOC: `Annotations/*.xml` beside `JPEGImages`, or XML files beside their images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.data.detections.boxes_to_crops import Annotated, counted, list_cro
 from training.data.listing import Listing, Options
 
 TRUNCATED, OCCLUDED = 0.5, 1
-"""What VOC's flags, which say only yes or no, count as in `--max-truncated` and `--max-occluded`."""
+"""Values of VOC's flags, which say only yes or no, for `--max-truncated` and `--max-occluded`."""
 DEPTH = 4
 PEEK_BYTES = 1 << 12
 FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "unspecified": 0.0, "": 0.0}
@@ -50,7 +50,7 @@ def read(source: str, options: Options) -> Listing:
 
 
 def _annotation_files(root: Path) -> Iterator[Path]:
-    """Find the XML files below a folder whose first element is an annotation; CVAT's own is `annotations`."""
+    """Return the XML files below a folder whose first element is `annotation`; CVAT's own format has `annotations`."""
     return filter(_is_annotation, files_below(root, ".xml", DEPTH))
 
 
@@ -153,7 +153,7 @@ def _split_lists(base: Path) -> dict[str, str]:
 
 
 def _box(thing: Element) -> Box:
-    """Return the box of an object: 1-based corners that belong to it, in either order, as the devkit writes them."""
+    """Return the box of an object. VOC's corners are 1-based pixels of the object, here in either order."""
     name = (thing.findtext("name") or "").strip()
     if not name:
         raise ValueError("no name")

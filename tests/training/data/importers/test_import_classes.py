@@ -41,7 +41,7 @@ def test_names_are_matched_without_case_and_hyphens(tmp_path):
 
 
 def test_a_class_that_the_map_does_not_name_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="says nothing of the class 'tram'"):
+    with pytest.raises(InputError, match="has no line for the class 'tram'"):
         read_class_map(write_map(tmp_path, "class,becomes\ncar,car\n")).becomes("tram")
 
 

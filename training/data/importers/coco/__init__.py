@@ -1,4 +1,4 @@
-"""COCO JSON: one file, or a folder with one file a split; images in any folder below (UVH-26 numbers them)."""
+"""The importer of COCO JSON: one file, or a folder with a file for each split; images are in any folder below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which COCO files of a folder are read, and which picture an entry means."""
+"""The choice of the COCO files in a folder, and of the picture that an entry means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.detections.boxes_to_crops import counted
 PEEK_BYTES = 1 << 16
 DEPTH = 3
 OTHER_TASKS = re.compile("captions|(person_)?keypoints|stuff|panoptic|image_info")
-"""What COCO publishes beside the instances, by the beginning of the file's name."""
+"""Beginnings of the names of files that COCO publishes beside the instances."""
 
 
 def is_coco(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""YOLO txt: with a data.yaml, an obj.data, or only names and label files, as Label Studio, CVAT and LabelImg write."""
+"""The importer of YOLO txt, with a data.yaml, an obj.data, or label files alone (Label Studio, CVAT, LabelImg)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, cl
 
 
 def _without_picture(layout: Layout) -> list[str]:
-    """Say how many label files lie beside those of the pictures and are of none."""
+    """Return a warning about label files that belong to no picture."""
     used = {label_file_of(image) for image, _ in layout.images}
-    files = (file for folder in {file.parent for file in used} for file in folder.glob("[!._]*.txt"))
-    alone = (file for file in files if file not in used and file.name not in NO_LABELS)
-    return counted("left out: label files without a picture", (os.path.relpath(file, layout.root) for file in alone))
+    files = {file for folder in {file.parent for file in used} for file in folder.glob("[!._]*.txt")}
+    alone = (os.path.relpath(file, layout.root) for file in files - used if file.name not in NO_LABELS)
+    return counted("left out: label files without a picture", alone)

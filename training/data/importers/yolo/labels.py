@@ -13,13 +13,13 @@ from training.data.detections.annotations import Labels, boxes_of, number_of, re
 from training.data.detections.boxes import Box
 
 TOLERANCE = 0.01
-"""Coordinates may leave 0..1 by so much. Source: ultralytics/data/utils.py, verify_image_label."""
+"""Coordinates may leave 0..1 by this. Source: ultralytics/data/utils.py, verify_image_label."""
 VISIBILITIES = {0.0, 1.0, 2.0}
-"""What stands after each key point: not labelled, hidden, visible."""
+"""Values after each key point: not labeled, hidden, visible."""
 
 
 def label_file_of(image: Path) -> Path:
-    """Return where a picture's label file is: the last folder `images` in its path is `labels`, or beside it."""
+    """Return a picture's label file: the last folder `images` of its path becomes `labels`, or it is beside it."""
     parts = list(image.parts)
     if "images" not in parts:
         return image.with_suffix(".txt")
@@ -35,10 +35,10 @@ class LabelReader:
 
     names: Sequence[str]
     keypoint_values: int = 0
-    """How many numbers of key points follow each box: kpt_shape's product."""
+    """The number of values of key points after each box: the product of kpt_shape."""
 
     def read(self, file: Path, size: tuple[int, int]) -> Labels:
-        """Return the boxes of a label file for a picture of `size` (width, height), and the lines that are none."""
+        """Return the boxes of a label file for a picture of `size` (width, height), and its odd lines."""
         try:
             return boxes_of(read_label_lines(file), lambda words: self._box(words, size))
         except (OSError, ValueError) as error:
@@ -55,7 +55,7 @@ class LabelReader:
         return Box(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
 
     def _centre(self, words: list[str]) -> tuple[float, float, float, float]:
-        """Return centre and size: of a box, with or without a score or key points, or around a polygon's corners."""
+        """Return the center and size of a box, with or without score or key points, or of the box around a polygon."""
         values = [number_of(word) for word in words[1:]]
         if len(values) in (4, 5, 4 + self.keypoint_values):
             x, y, width, height = values[:4]

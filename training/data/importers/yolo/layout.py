@@ -1,4 +1,4 @@
-"""Where a YOLO data set says its classes, pictures and splits: data.yaml, obj.data, or names beside label files."""
+"""The layout of a YOLO data set: its classes, pictures and splits, by data.yaml, obj.data, or files beside labels."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def find_layout(path: Path, resplit: bool) -> Layout:
         return _without_data_file(path)
     file = files[0]
     body = _read_yaml(file) if file.suffix in YAML_SUFFIXES else _read_darknet(file)
-    if keys := [key for key in body if key in SPLIT_NAMES and body[key]]:
+    named = [key for key in body if key in SPLIT_NAMES]
+    if keys := [key for key in named if body[key]]:
         images, said = _Paths(file, body).images(keys, resplit)
     else:  # names alone: supervision writes no more
         images, said = _by_folder(file.parent), []
@@ -68,13 +69,17 @@ def find_layout(path: Path, resplit: bool) -> Layout:
 
 def _data_files(folder: Path) -> list[Path]:
     """Return the files in a folder that describe a data set: YAML with names or splits, and Darknet's *.data."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in (*YAML_SUFFIXES, ".data") and not is_hidden(p.name))
-    return [p for p in files if p.is_file() and _describes(p)]
+    found = []
+    for file in sorted(folder.iterdir()):
+        suits = file.suffix in (*YAML_SUFFIXES, ".data") and not is_hidden(file.name)
+        if suits and file.is_file() and _describes(file):
+            found.append(file)
+    return found
 
 
 def _describes(file: Path) -> bool:
     if file.stem in ("data", "dataset") and file.suffix != ".data":
-        return True  # if it is malformed, that is said
+        return True  # by its name; reading it says when it is malformed
     try:
         body = _read_darknet(file) if file.suffix == ".data" else _read_yaml(file)
     except InputError:
@@ -122,7 +127,7 @@ def _read_names(file: Path) -> list[str]:
 
 
 def _names(body: dict[str, Any], file: Path) -> tuple[list[str], list[str]]:
-    """Return the classes by number, and what is to be said of them."""
+    """Return the classes by number, and warnings about them."""
     names, count = body.get("names"), body.get("nc")
     try:
         if names is None and count is not None:
@@ -141,7 +146,7 @@ def _names(body: dict[str, Any], file: Path) -> tuple[list[str], list[str]]:
 
 
 def _keypoint_values(body: dict[str, Any], file: Path) -> int:
-    """Return how many numbers of key points follow each box."""
+    """Return the number of values of key points after each box."""
     shape = body.get("kpt_shape")
     if shape is None:
         return 0
@@ -155,9 +160,9 @@ def _keypoint_values(body: dict[str, Any], file: Path) -> int:
 
 
 def locate(entry: str, bases: list[Path]) -> Path | None:
-    """Find a path as another tool or machine wrote it: under a base, or with fewer of the folders above it.
+    """Return a path that another tool or machine wrote: below one of `bases`, whole or without its first folders.
 
-    Of a folder and of a picture two parts are kept at least: `images` alone may be of another split.
+    At least two parts of a folder or a picture must match, because `images` alone may belong to another split.
     """
     plain = entry.strip().replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
