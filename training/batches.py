@@ -23,9 +23,9 @@ from training.recipe import Recipe
 from training.schedule import side_px
 
 AHEAD = 2
-"""Batches prepared in advance, by one thread: OpenCV and NumPy let the step run meanwhile."""
+"""Batches prepared in advance by one thread; OpenCV and NumPy release Python's lock, so that the step goes on."""
 ORDER, PIXELS, NETWORK = 0, 1, 2
-"""What a random number is for: each use has its own stream, so that none shifts another."""
+"""Uses of random numbers. Each has its own stream, so that none shifts another."""
 
 
 class HostBatch(NamedTuple):
@@ -36,7 +36,7 @@ class HostBatch(NamedTuple):
     labels_n: Tensor
     """int64 (n,)."""
     images: int
-    """The images of the step over all processes."""
+    """The number of images of the step over all processes."""
     side_px: int
     """The side of the images that the network gets."""
 
@@ -64,18 +64,18 @@ class HostBatch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step's images and labels, this process's part of them."""
+    """The images and labels of one step, this process's part of them."""
 
     frames_nhwc: Tensor
     """uint8 (n, s, s, 3) RGB, augmented."""
     labels_n: Tensor
     """int64 (n,)."""
     images: int
-    """The images of the step over all processes."""
+    """The number of images of the step over all processes."""
 
 
 def generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.Generator:
-    """Return the random numbers of one use at one step: they depend on nothing that ran before, so none are saved."""
+    """Return the random generator of one use at one step. It depends on nothing else, so that no state is saved."""
     return np.random.default_rng((seed, purpose, epoch, step))
 
 
@@ -83,7 +83,8 @@ def generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.G
 class Batches:
     """The training rows of a pack, cut into batches of a recipe; each process gets its part of every batch.
 
-    Each process params the numbers of augmentation for the whole batch: it is the same for any number of processes.
+    Each process draws the parameters of augmentation for the whole batch, so that the batch does not depend on how many
+    processes share it.
     """
 
     pack: Pack
@@ -99,19 +100,19 @@ class Batches:
 
     @cached_property
     def steps(self) -> int:
-        """The steps of an epoch; a last batch of one image, or of fewer than processes, cannot be used: it is left out.
+        """The number of steps of an epoch. The last batch is left out when it has one image, or fewer than processes.
 
-        Normalisation by the batch needs two images.
+        Batch normalization needs two images.
         """
         n, batch = len(self.rows), self.recipe.batch
         return max(n // batch + (n % batch >= max(2, self.dist.size)), 1)
 
     def network_seed(self, epoch: int, step: int) -> int:
-        """Return the seed of the randomness inside a step; rank 0 has the one that a single process would have."""
+        """Return the seed of the randomness inside a step; rank 0 uses that of a single process."""
         return int(generator(self.seed, NETWORK, epoch, step).integers(2**63, size=self.dist.rank + 1)[-1])
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the pack rows of an epoch in its order: a full shuffle, or equally many params of each class."""
+        """Return the pack rows of an epoch in its order: a full shuffle, or equally many draws of each class."""
         random, rows = generator(self.seed, ORDER, epoch), self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
@@ -121,11 +122,11 @@ class Batches:
         return random.permutation(np.concatenate(drawn))[: len(rows)]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[HostBatch]:
-        """Yield what `finish` makes the batches of this process from, from `first_step` on."""
+        """Yield the host batches of this process from `first_step` on; `finish` makes each into a batch."""
         order, size_px = self.order(epoch), self.pack.geometry.size_px
         side, batch = side_px(self.recipe, epoch, size_px), self.recipe.batch
 
-        def prepare(step: int) -> HostBatch:
+        def prepare_step(step: int) -> HostBatch:
             rows = order[batch * step : batch * (step + 1)]
             part = self.dist.shard(len(rows))
             random = generator(self.seed, PIXELS, epoch, step)
@@ -140,7 +141,7 @@ class Batches:
             try:
                 for step in range(first_step, self.steps):
                     while len(ready) < AHEAD and step + len(ready) < self.steps:
-                        ready.append(thread.submit(prepare, step + len(ready)))
+                        ready.append(thread.submit(prepare_step, step + len(ready)))
                     yield ready.popleft().result()
             finally:
                 for future in ready:

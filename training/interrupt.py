@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, heard between two steps: a run is saved before it stops."""
+"""SIGTERM and Ctrl-C during training: they take effect between two steps, so that the state is saved first."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from types import FrameType
 
 
 class Interrupt:
-    """Listens while it is entered; a second signal acts as if nobody listened."""
+    """A context that records the first SIGTERM or Ctrl-C; a second one has its usual effect."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        """The signal that came."""
+        """The number of the signal, once one came."""
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._hear)
+            self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for one, handler in self._before.items():
             signal.signal(one, handler)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A job: everything that decides the training of one architecture, and where its results go."""
+"""A job: the settings of the training of one architecture, and the folder of its results."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Tell whether metrics.json, which is written last, is there."""
+        """Tell whether metrics.json, which is written last, exists."""
         return (self.folder / "metrics.json").is_file()
 
     @property
     def state_folder(self) -> Path:
-        """The folder of the last saved state."""
+        """The folder of the saved state."""
         return self.folder / "last"
 
     def resume(self) -> tuple[TrainState, Objective]:
-        """Return the state as it was saved last, or else as it is before the first step, and the steps' objective."""
+        """Return the saved state, else that before the first step, and the objective of the steps."""
         spec = NetworkSpec(self.arch, len(self.pack.classes), self.pack.geometry.size_px, self.pretrained)
         teacher = Teacher(self.teacher, self.pack.classes, self.compute) if self.teacher else None
         state, objective = start(spec, self.recipe, self.compute, self.seed, teacher)

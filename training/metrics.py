@@ -1,4 +1,4 @@
-"""What a network is worth on a split: scikit-learn's figures, temperature and abstention."""
+"""The figures of a network on a split, its temperature and its abstention threshold."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ LEAST_COVERAGE = 0.5
 
 
 def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SINGLE_PROCESS) -> tuple[Floats, Labels]:
-    """Return float32 (n, classes) logits of a split, always computed in fp32, and its labels.
+    """Return the logits of a split, float32 (n, classes), computed in fp32, and its labels.
 
-    Several processes share the work; each must call this.
+    Several processes share the work, so each must call this.
     """
     device = next(deployed.parameters()).device
     rows = pack.rows(split)
@@ -64,7 +64,7 @@ def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
 
 
 def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[str, float]:
-    """Return the lowest confidence above which val errs at most `risk` often, never refusing more than half of it."""
+    """Return the lowest confidence from which on at most `risk` of the answers are wrong; keep at least half."""
     confidence, coverage, risks = risk_coverage(probs_nc.max(1), probs_nc.argmax(1) == labels_n)
     fine = np.flatnonzero((risks <= risk) | (coverage <= LEAST_COVERAGE))
     last = int(fine[-1]) if fine.size else 0
@@ -73,7 +73,7 @@ def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[s
 
 
 def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
-    """Return every figure of a split, as it stands in metrics.json."""
+    """Return every figure of a split, as metrics.json holds it."""
     guesses, known = logits_nc.argmax(1), list(range(len(classes)))
     tops, plain_tops = (softmax(logits_nc / t, 1).max(1) for t in (temperature, 1))
     precision, recall, f1, support = precision_recall_fscore_support(labels_n, guesses, labels=known, zero_division=0.0)

@@ -17,8 +17,8 @@ def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) 
     captured: its steps go into a CUDA graph, so the rate is a tensor, which the graph reads again in each step.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1 or recipe.decay_norm_bias]
-    spared = [p for p in parameters if p.ndim <= 1 and not recipe.decay_norm_bias]
+    spared = [] if recipe.decay_norm_bias else [p for p in parameters if p.ndim <= 1]
+    decayed = [p for p in parameters if recipe.decay_norm_bias or p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     rate = torch.zeros((), device=parameters[0].device) if captured else recipe.learning_rate
@@ -31,7 +31,7 @@ def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) 
 
 
 class Average:
-    """A copy of the network with exponentially averaged weights and statistics; the average is short at first.
+    """A copy of the network with exponentially averaged weights and statistics; at first it averages few steps.
 
     Source: the moving average of TensorFlow's tf.train.ExponentialMovingAverage with num_updates.
     """
@@ -40,14 +40,14 @@ class Average:
         """captured: the updates go into a CUDA graph, so the weight is a tensor, which it reads again in each."""
         self.network, self.decay = copy.deepcopy(network), decay
         self.updates = 0
-        """Steps averaged so far."""
+        """The number of steps averaged so far."""
         self.weight: float | Tensor = torch.ones((), device=next(network.parameters()).device) if captured else 1.0
-        """The share of the new values in the next update; the first copies them."""
+        """The weight of the new values in the next update; it is 1 at the first."""
         self._averages, self._values = _tensors(self.network, True), _tensors(network, True)
         self._counters, self._counts = _tensors(self.network, False), _tensors(network, False)
 
     def begin_step(self) -> None:
-        """Set the weight of the next update. The host counts the steps: nothing is read back from the device."""
+        """Set the weight of the next update. The host counts the steps, so that nothing is read from the device."""
         n, self.updates = self.updates, self.updates + 1
         weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
         if isinstance(self.weight, Tensor):

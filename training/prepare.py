@@ -1,4 +1,4 @@
-"""Where the images of a batch are augmented: on the host, or on the device, from a resident pack or pinned memory."""
+"""The preparation of batches: augmentation on the host, or on the device from a resident pack or pinned memory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from training.augment.params import AugmentParams
 
 PLACES = ("auto", "host", "device")
 RESIDENT_SHARE = 0.5
-"""A pack may take this share of the free memory of a GPU; the rest is the network's."""
+"""The largest share of a GPU's free memory that a resident pack may take; the rest is for the network."""
 COPIED_AT_ONCE = 1024
 Rows = NDArray[np.int64]
 DeviceFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class BatchPreparer(Protocol):
-    """Two halves: what a thread prepares on the host, and what the step makes images of."""
+    """Prepares a batch in two halves: `prepare` in a thread on the host, ahead of time, and `finish` in the step."""
 
     place: str
-    """Where images are augmented and where they come from, in words for the log."""
+    """The place of augmentation and the origin of the frames, in words for the log."""
     pinned: bool
-    """Whether batches go to a GPU, through pinned memory."""
+    """True when batches go to a GPU, through pinned memory."""
     streams: bool
-    """Whether whole frames, and not row numbers, go there."""
+    """True when whole frames, and not row numbers, go to the device."""
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return what `finish` needs for these rows of the pack, on the host."""
@@ -42,7 +42,7 @@ class BatchPreparer(Protocol):
 
 
 class HostAugment:
-    """The thread augments; the device gets the images."""
+    """Augmentation in the thread on the host."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
         self.pack, self.pinned, self.streams = pack, pinned, pinned
@@ -59,7 +59,7 @@ class HostAugment:
 
 
 class DeviceAugment:
-    """The device augments; `resident_nhwc`, where there is one, holds the pack there already."""
+    """Augmentation on the device; `resident_nhwc`, if given, holds the whole pack there."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class DeviceAugment:
         )
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
-        """Return the row numbers of a resident pack, or else the frames as they are stored; and the parameters."""
+        """Return the row numbers when the pack is resident, else the stored frames; and the parameters."""
         source = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
         return source, torch.from_numpy(gpu.pack_params(params))
 
@@ -97,9 +97,9 @@ def open_preparer(
     place: str = "host",
     apply: DeviceFunction = gpu.augment,
 ) -> BatchPreparer:
-    """Return what prepares the batches; on a GPU the pack is resident when it fits.
+    """Return the preparer of a pack's batches; on a GPU the pack is resident if it fits.
 
-    place: `host` or `device`; apply: `gpu.augment`, or what torch.compile made of it.
+    place: `host` or `device`; apply: `gpu.augment`, or the same compiled by torch.compile.
     """
     if place == "host":
         return HostAugment(pack, mean, pinned=device.startswith("cuda"))
@@ -107,7 +107,7 @@ def open_preparer(
 
 
 def choose_place(asked: str, device: str) -> str:
-    """Return where to augment: on the device when it is a GPU, unless told."""
+    """Return the place of augmentation: as asked, or for `auto` the device when it is a GPU, else the host."""
     return asked if asked != "auto" else "device" if device.startswith("cuda") else "host"
 
 
@@ -120,7 +120,7 @@ def shrink(frames_nhwc: Tensor, side_px: int) -> Tensor:
 
 
 def load_resident(pack: Pack, device: str) -> Tensor:
-    """Copy all images of a pack to the device, some at a time: the host never holds more."""
+    """Return all images of a pack on the device, copied a part at a time, so that the host holds only a part."""
     images = pack.images_nhwc
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for at in range(0, len(images), COPIED_AT_ONCE):
@@ -129,7 +129,7 @@ def load_resident(pack: Pack, device: str) -> Tensor:
 
 
 def gather(pack: Pack, rows: Rows) -> NDArray[np.uint8]:
-    """Return a copy of pack rows in the order given, read from the disk in ascending order."""
+    """Return a copy of pack rows in the given order, read from the disk in ascending order."""
     ascending = np.argsort(rows, kind="stable")
     images = np.empty((len(rows), *pack.images_nhwc.shape[1:]), np.uint8)
     images[ascending] = pack.images_nhwc[rows[ascending]]

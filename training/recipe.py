@@ -1,4 +1,4 @@
-"""The recipe: one frozen object that decides a training run, and how the command line overrides its fields."""
+"""The recipe: one frozen object with every setting of a training, and its overrides from the command line."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ def _word(*choices: str, help: str) -> Any:
 
 
 def _extra(default: float | int | bool, low: float, high: float, help: str) -> Any:
-    """A field that the published recipes do not have: its default leaves it out."""
+    """Return a field that the published recipes do not have; its default has no effect.
+
+    Every new field is one of these, so that recipes and runs that do not know it keep their meaning.
+    """
     return field(default=default, metadata={"low": low, "high": high, "help": help})
 
 
 DEFAULT = "default"
-"""The key of a mapping that holds the value of every architecture it does not name."""
+"""The key, in a mapping by architecture, of the value for all architectures that it does not name."""
 MAPPING = "dict[str, float]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a training run, but data, architecture and seed.
+    """Every setting of a training except data, architecture and seed.
 
     Label smoothing is PyTorch's: a share `s` of the target is spread over *all* K classes, the true one included, so
     0.1 over 4 classes gives 0.925 and 3 x 0.025; 0.9 and 3 x 0.033, often quoted, is another definition.
@@ -40,46 +43,50 @@ class Recipe:
 
     name: str = field(metadata={"help": "the recipe these numbers came from"})
     epochs: int = _number(1, 10_000, "passes over the training rows")
-    batch: int = _number(2, 65_536, "images a step, over all processes")
+    batch: int = _number(2, 65_536, "images per step, over all processes")
     optimizer: str = _word("adam", "adamw", "sgd", help="adam couples weight decay into the gradient, adamw does not")
-    learning_rate: float = _number(1e-9, 100, "the highest rate")
-    min_learning_rate: float = _number(0, 100, "the rate that a schedule ends on")
-    weight_decay: float = _number(0, 10, "decay per step, times the rate")
-    decay_norm_bias: bool = field(default=True, metadata={"help": "decay normalisation and bias too, as PyTorch does"})
-    schedule: str = _word("plateau", "restarts", "one_cycle", "constant", help="how the rate changes")
+    learning_rate: float = _number(1e-9, 100, "the highest learning rate")
+    min_learning_rate: float = _number(0, 100, "the learning rate at the end of a schedule")
+    weight_decay: float = _number(0, 10, "weight decay per step, times the learning rate")
+    decay_norm_bias: bool = field(default=True, metadata={"help": "decay normalization and bias too, as PyTorch does"})
+    schedule: str = _word("plateau", "restarts", "one_cycle", "constant", help="schedule of the learning rate")
     warmup_epochs: float = _extra(0.0, 0, 1000, "linear warm-up from a hundredth of the rate (one_cycle, constant)")
     restart_epochs: float = _extra(10.0, 0.01, 10_000, "restarts: T_0, the length of the first cycle in epochs")
     restart_factor: int = _extra(2, 1, 100, "restarts: T_mult, how much longer each next cycle is")
-    plateau_factor: float = _extra(0.5, 1e-6, 0.999999, "plateau: the rate is multiplied by this")
-    plateau_patience: int = _extra(5, 0, 10_000, "plateau: epochs without a lower val loss before that")
-    stop_metric: str = _word("loss", "accuracy", help="early stopping watches this, of val")
-    stop_patience: int = _number(0, 10_000, "early stopping after so many epochs without a better one; 0: never")
+    plateau_factor: float = _extra(0.5, 1e-6, 0.999999, "plateau: factor of the learning rate")
+    plateau_patience: int = _extra(5, 0, 10_000, "plateau: epochs without a lower val loss before the rate is lowered")
+    stop_metric: str = _word("loss", "accuracy", help="the figure of val that early stopping watches")
+    stop_patience: int = _number(0, 10_000, "epochs without a better one before training stops early; 0: never")
     label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
     clip_norm: float = _number(0, 1e9, "largest norm of the gradient; 0: not clipped")
     dropout: dict[str, float] = field(
-        metadata={"low": 0, "high": 0.99, "help": "of every network, or resnet_inspired=0.5+default=0.2"}
+        metadata={"low": 0, "high": 0.99, "help": "dropout of every network, or resnet_inspired=0.5+default=0.2"}
     )
     flip_p: float = _number(0, 1, "chance of a horizontal flip")
     rotation_deg: float = _number(0, 180, "rotation by up to this, either way")
-    brightness: float = _number(0, 1, "colour jitter")
-    contrast: float = _number(0, 1, "colour jitter")
-    saturation: float = _number(0, 1, "colour jitter")
-    hue: float = _number(0, 0.5, "colour jitter, share of the colour circle")
+    brightness: float = _number(0, 1, "color jitter: largest change of the brightness, as a share")
+    contrast: float = _number(0, 1, "color jitter: largest change of the contrast, as a share")
+    saturation: float = _number(0, 1, "color jitter: largest change of the saturation, as a share")
+    hue: float = _number(0, 0.5, "color jitter: largest shift of the hue, as a share of the color circle")
     translate: float = _number(0, 1, "shift by up to this share of the side, either way")
     scale_min: float = _number(0.01, 1, "smallest magnification")
     scale_max: float = _number(1, 100, "largest magnification")
     perspective: float = _number(0, 1, "distortion: corners move by up to half this share of the side")
-    perspective_p: float = _number(0, 1, "chance of a perspective")
-    grayscale_p: float = _number(0, 1, "chance of grey")
-    erase_p: float = _number(0, 1, "chance that a rectangle is erased to the mean colour")
+    perspective_p: float = _number(0, 1, "chance of a perspective distortion")
+    grayscale_p: float = _number(0, 1, "chance of conversion to gray")
+    erase_p: float = _number(0, 1, "chance that a rectangle is erased to the mean color")
     erase_area_min: float = _number(0.0001, 1, "smallest share of the area erased")
     erase_area_max: float = _number(0.0001, 1, "largest share of the area erased")
-    average_decay: float = _extra(0.0, 0, 0.999999, "EMA of the weights, per step, evaluated and kept; 0: none")
-    mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: none")
-    cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: none")
-    mix_p: float = _extra(1.0, 0, 1, "chance that a batch is mixed (with both, one of them by a coin)")
-    distill: float = _extra(0.5, 0, 1, "with --teacher: share of the loss that follows the teacher")
-    distill_temperature: float = _extra(2.0, 0.1, 100, "with --teacher: both are softened by it")
+    average_decay: float = _extra(
+        0.0, 0, 0.999999, "decay per step of the averaged weights (EMA), which are kept; 0: none"
+    )
+    mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: no mixup")
+    cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: no cutmix")
+    mix_p: float = _extra(
+        1.0, 0, 1, "chance that a batch is mixed, by mixup or cutmix with equal chances if both are on"
+    )
+    distill: float = _extra(0.5, 0, 1, "with --teacher: weight of the distillation loss")
+    distill_temperature: float = _extra(2.0, 0.1, 100, "with --teacher: temperature of the distillation loss")
     start_size: float = _extra(1.0, 0.25, 1, "side of the first epoch's images, as a share of the pack's")
     full_size_at: float = _extra(0.5, 0, 1, "share of the epochs after which images are as large as the pack's")
     balanced: bool = field(default=False, metadata={"help": "draw each class equally often"})
@@ -88,7 +95,7 @@ class Recipe:
         for item in fields(self):
             if not _fits(item, value := getattr(self, item.name)):
                 raise _refusal(item, value)
-        # recipes that mean the same are equal: what a network has by default is not listed
+        # recipes with the same meaning are equal: architectures with the default dropout are not listed
         default = self.dropout[DEFAULT]
         own = {name: value for name, value in self.dropout.items() if value != default}
         object.__setattr__(self, "dropout", own | {DEFAULT: default})
@@ -173,7 +180,7 @@ def as_text(value: str | float | bool | dict[str, float]) -> str:
 
 
 def read_older(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a run.json of schema 1, with one key for the dropout of each architecture, as it is now."""
+    """Return the recipe of a run.json of schema 1, which has a dropout key for each architecture, in today's form."""
     rest = {name: value for name, value in facts.items() if not name.startswith("dropout_")}
     own = {f"{name}_inspired": facts[f"dropout_{name}"] for name in ("mobilenet", "squeezenet", "resnet")}
     recipe = Recipe(**rest, dropout=own | {DEFAULT: facts["dropout_other"]})

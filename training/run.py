@@ -1,4 +1,4 @@
-"""A run: several architectures, one recipe, one pack; checked, and recorded in run.json, before the first step."""
+"""A run: several architectures, one recipe, one pack. It is checked and recorded in run.json before the first step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULTS = GpuOptions()
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a person decides of a run."""
+    """The settings of a run, from the command line."""
 
     source: str
     """A pack, or a data set, which is packed into `out`/pack first."""
@@ -53,7 +53,7 @@ class RunConfig:
     precision: str | None = None
     memory_format: str | None = None
     mode_from: Path | None = None
-    """A run whose precision and memory format are taken."""
+    """Another run, whose precision and memory format are used."""
     gpu: GpuOptions = DEFAULTS
     threads: int | None = None
     as_json: bool = False
@@ -66,17 +66,17 @@ class RunConfig:
 
     @property
     def pack_path(self) -> Path:
-        """The pack that is trained on: the source, or what is made of it."""
+        """The pack to train on: the source itself, or the pack that is made of it."""
         return Path(self.source) if (Path(self.source) / "pack.json").is_file() else self.out / "pack"
 
     def recipe_of(self, arch: str) -> Recipe:
-        """Return the recipe of one network: one that takes a single size starts with it."""
+        """Return the recipe of one network; one that takes images of a single size starts at full size."""
         return replace(self.recipe, start_size=1.0) if models.has_fixed_size(arch) else self.recipe
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What run.json fixes for every later start of the same run."""
+    """The parts of run.json that every later start of the same run keeps."""
 
     modes: dict[str, ComputeMode]
     augment_on: str
@@ -84,12 +84,12 @@ class RunFacts:
     threads: int
 
 
-def prepare(config: RunConfig, dist: DistContext) -> RunFacts:
-    """Check everything, pack when needed, and write run.json, or read that of the run to resume."""
+def begin_run(config: RunConfig, dist: DistContext) -> RunFacts:
+    """Check the settings, pack the source if needed, and write run.json, or read that of the run to resume."""
     dist.check_batch(config.recipe.batch)
-    if config.pretrained:  # weights that are missing or do not fit are refused before anything is written
+    if config.pretrained:  # refuse missing or unfit weights before anything is written
         for arch in config.archs:
-            models.build(arch, 2, pretrained=config.pretrained)  # at its own size: that of the pack is not known yet
+            models.build(arch, 2, pretrained=config.pretrained)  # at its own size: the pack's is not known yet
     check_device(config.device)
     if dist.size > 1 and not config.device.startswith("cuda"):
         _check_norms(config.archs)
@@ -98,7 +98,7 @@ def prepare(config: RunConfig, dist: DistContext) -> RunFacts:
     if config.teacher:
         _check_teacher(config.teacher, config.recipe, pack)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    return _begin(config, pack, dist)
+    return _record(config, pack, dist)
 
 
 def jobs(config: RunConfig, facts: RunFacts, dist: DistContext) -> list[Job]:
@@ -124,7 +124,7 @@ def jobs(config: RunConfig, facts: RunFacts, dist: DistContext) -> list[Job]:
 
 
 def record_speed(out: Path) -> None:
-    """Put each network's time, rate and memory into run.json."""
+    """Add each network's time, images per second and peak memory to run.json."""
     facts = read_json(out / "run.json")
     names = ("seconds", "images_per_s", "peak_memory_mb")
     facts["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(out)}
@@ -132,29 +132,29 @@ def record_speed(out: Path) -> None:
 
 
 def _check_norms(archs: tuple[str, ...]) -> None:
-    """Refuse a network with batch normalization on CPUs, where each process would normalize by its own images."""
+    """Refuse batch normalization on several CPU processes, each of which would normalize by its own images."""
     from models.sync_norm import has_batch_norm  # timm takes seconds to import
 
     for arch in archs:
         if has_batch_norm(models.build(arch, 2)):
             raise InputError(
-                f"{arch} has batch normalisation, which several processes share on GPUs alone: start one process, "
+                f"{arch} has batch normalization, which several processes share only on GPUs: start one process, "
                 "without torchrun, or give --device cuda"
             )
 
 
 def _check_teacher(teacher: Path, recipe: Recipe, pack: Pack) -> None:
-    """Refuse a teacher that cannot be read or knows other classes, and mixed images, which it cannot judge."""
+    """Refuse a teacher that cannot be read or has other classes, and a teacher together with mixed images."""
     Teacher(teacher, pack.classes, Compute(ComputeMode()))
     if recipe.mixup_alpha or recipe.cutmix_alpha:
-        raise InputError("--teacher cannot judge mixed pictures: set --mixup-alpha and --cutmix-alpha to 0")
+        raise InputError("--teacher does not go with mixed images: set --mixup-alpha and --cutmix-alpha to 0")
 
 
 def _check_out(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds a run, unless it is to be resumed, or anything that is not ours."""
+    """Refuse a folder that holds a run, unless it is to be resumed, or other files."""
     if (out / "run.json").is_file():
         if not resume:
-            raise InputError(f"{out} is a run already: go on with it by --resume, or name another --out")
+            raise InputError(f"{out} is a run already: continue it with --resume, or name another --out")
     elif out.exists() and (not out.is_dir() or any(not f.name.startswith((".", "pack")) for f in out.iterdir())):
         raise InputError(f"{out} exists and is not a run: name another --out")
 
@@ -167,8 +167,8 @@ def _open_pack(config: RunConfig) -> Pack:
     return made
 
 
-def _begin(config: RunConfig, pack: Pack, dist: DistContext) -> RunFacts:
-    """Write run.json before the first step, or read that of the run to resume and check that it is the same run."""
+def _record(config: RunConfig, pack: Pack, dist: DistContext) -> RunFacts:
+    """Write run.json, or read that of the run to resume and check that its settings are the same."""
     inside = pack.path.resolve().is_relative_to(config.out.resolve())
     facts: dict[str, Any] = {
         "schema": SCHEMA,
@@ -212,15 +212,15 @@ def _check_sizes(config: RunConfig, pack: Pack) -> None:
         recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
         models.check_size(arch, len(pack.classes), size_px, side_px(recipe, 0, size_px))
         if recipe != config.recipe:
-            log.info(f"{arch} takes images of one size only: they are of full size from the first epoch")
+            log.info(f"{arch} takes images of one size only: they have full size from the first epoch")
 
 
 def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
-    """Return the mode of each network, from another run or by timing, as it stands in run.json."""
-    known = open_run(config.mode_from).facts.get("modes", {}) if config.mode_from else {}
+    """Return the mode of each network as JSON, from the run `mode_from`, else by timing."""
+    from_run = open_run(config.mode_from).facts.get("modes", {}) if config.mode_from else {}
     modes = {}
     for arch in config.archs:
-        modes[arch] = known.get(arch) or _choose_mode(config, pack, arch, dist)
+        modes[arch] = from_run.get(arch) or _choose_mode(config, pack, arch, dist)
         log.info(f"{arch} trains in {ComputeMode.from_json(modes[arch])}")
     return modes
 
@@ -238,11 +238,11 @@ def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) ->
 
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise InputError naming the first thing in which a resumed run would differ."""
+    """Raise InputError naming the first setting in which a resumed run would differ; the pack may have moved."""
     if before["schema"] == 1:
         before = before | {"recipe": read_older(before["recipe"])}
     names = ("models", "seed", "pretrained", "teacher")
     was, asked = (run["recipe"] | {k: run.get(k) for k in names} | run["pack"] for run in (before, now))
     for name in asked:
-        if name not in {"path"} and was.get(name) != asked[name]:
+        if name != "path" and was.get(name) != asked[name]:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")

@@ -1,4 +1,4 @@
-"""The learning rate, as a function of how far training is: resuming needs no scheduler object."""
+"""The learning rate and the image size as functions of the progress of training, without a scheduler's state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from training.recipe import Recipe
 
 PLATEAU_THRESHOLD = 1e-4
-"""A loss counts as lower when it is by this share. Source: torch.optim.lr_scheduler.ReduceLROnPlateau."""
+"""A loss counts as lower from this share on. Source: torch.optim.lr_scheduler.ReduceLROnPlateau."""
 
 SIDE_STEP_PX = 8
 SIDE_STEPS = 4
@@ -17,19 +17,19 @@ SIDE_STEPS = 4
 
 @dataclass(frozen=True)
 class Plateau:
-    """What ReduceLROnPlateau(mode="min") remembers."""
+    """The state of ReduceLROnPlateau(mode="min")."""
 
     factor: float = 1.0
     best_loss: float = math.inf
     bad_epochs: int = 0
 
     def as_json(self) -> dict[str, float | int | None]:
-        """Return the fields; a loss not seen yet is null."""
+        """Return the fields, with null for a loss before the first epoch."""
         seen = math.isfinite(self.best_loss)
         return {"factor": self.factor, "best_loss": self.best_loss if seen else None, "bad_epochs": self.bad_epochs}
 
     def after(self, val_loss: float, recipe: Recipe) -> Plateau:
-        """Return the memory after an epoch."""
+        """Return the state after an epoch."""
         if recipe.schedule != "plateau":
             return self
         if val_loss < self.best_loss * (1 - PLATEAU_THRESHOLD):
@@ -40,7 +40,7 @@ class Plateau:
 
 
 def rate(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> float:
-    """Return the learning rate after `epochs_done` epochs, a fraction in the middle of one.
+    """Return the learning rate after `epochs_done` epochs, which may be a fraction.
 
     restarts: Loshchilov & Hutter 2016, as CosineAnnealingWarmRestarts stepped every batch. one_cycle: linear warm-up,
     then one cosine that ends on min_learning_rate with the last step.
@@ -62,12 +62,12 @@ def rate(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> 
 
 
 def side_px(recipe: Recipe, epoch: int, full_px: int) -> int:
-    """Return the side of an epoch's images, a multiple of 8 px: small ones first cost less and teach as much.
+    """Return the side of an epoch's images, a multiple of 8 px. It grows, because small images cost less at first.
 
     Source: Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (DAWNBench), progressive resizing.
     """
     whole = recipe.full_size_at * recipe.epochs
-    if epoch >= whole or recipe.start_size == 1:  # a size that is no whole number of steps, too
+    if epoch >= whole or recipe.start_size == 1:  # before rounding: the full size may be no multiple of 8
         return full_px
     share = recipe.start_size + (1 - recipe.start_size) * epoch / whole
     step_px = SIDE_STEP_PX * max(1, round(full_px / (SIDE_STEP_PX * SIDE_STEPS)))

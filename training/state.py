@@ -1,4 +1,4 @@
-"""The state of a training: everything that a step changes, saved whole or not at all, and restored to the last bit."""
+"""The state of a training: everything that a step changes. It is saved atomically and restored to the last bit."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ NO_TOTALS = StepTotals()
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """How far training is, and everything it remembers besides tensors."""
+    """The progress of a training: everything in its state except tensors."""
 
     epoch: int = 0
-    """Epochs finished."""
+    """The number of finished epochs."""
     step: int = 0
-    """Steps finished of the current epoch."""
+    """The number of finished steps of the current epoch."""
     totals: StepTotals = NO_TOTALS
     """The totals of those steps, as they were saved."""
     rate_scale: float = 1.0
@@ -65,7 +65,7 @@ class TrainProgress:
         return self.best_epoch == self.epoch
 
     def with_epoch(self, row: HistoryRow, recipe: Recipe) -> TrainProgress:
-        """Return the progress after an epoch with these figures of val."""
+        """Return the progress after an epoch with these figures."""
         epoch, accuracy, loss = self.epoch + 1, row["val_accuracy"], row["val_loss"]
         progress = replace(
             self, epoch=epoch, step=0, totals=NO_TOTALS, plateau=self.plateau.after(loss, recipe),
@@ -86,13 +86,13 @@ class TrainProgress:
 
 @dataclass
 class TrainState:
-    """Everything that training changes. The tensors stay where they are: a step and `restore` write into them."""
+    """The state of a training. Its tensors stay in place: a step and `restore` write into them."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average | None
     scaler: torch.amp.GradScaler
-    """The loss scaling of fp16; it does nothing in another precision."""
+    """The loss scaling of fp16, which has no effect in another precision."""
     totals: Tensor
     """StepTotals of the epoch so far, float64 (4,) on the device."""
     progress: TrainProgress = field(default_factory=TrainProgress)
@@ -103,7 +103,7 @@ class TrainState:
         return self.average.network if self.average else self.network
 
     def begin_step(self, rate: float) -> None:
-        """Set the two numbers of the next step that the host knows: the rate, and how far the average moves."""
+        """Set the learning rate and the averaging weight of the next step."""
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -118,13 +118,13 @@ class TrainState:
         self.totals.zero_()
 
     def save(self, folder: Path) -> None:
-        """Write `state.safetensors`, the whole state, and `state.json`, the progress to be read by people."""
+        """Write `state.safetensors`, the whole state, and `state.json`, the progress for people to read."""
         progress = replace(self.progress, totals=StepTotals(*self.totals.tolist()))
         with disk_full_is_an_input_error(folder):
             write_state(folder, progress, self.tensors())
 
     def load(self, folder: Path) -> None:
-        """Go back to the state in `folder`; when there is none, stay as it is. Raises InputError when it is damaged."""
+        """Restore the state in `folder`, if there is one. Raises InputError when it is damaged."""
         if saved := read_state(folder):
             self.progress, tensors = saved
             self.totals.copy_(torch.tensor(self.progress.totals, dtype=torch.float64))
@@ -149,7 +149,7 @@ class TrainState:
         return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to what `tensors` returned, memory layout included: the next step is the same to the last bit."""
+        """Restore what `tensors` returned and the memory layout, so that the next step is the same to the last bit."""
         self.network.load_state_dict(_below("network.", tensors))
         if self.average:
             self.average.restore(_below("average.", tensors))
@@ -174,7 +174,7 @@ class TrainState:
 
 @contextmanager
 def disk_full_is_an_input_error(folder: Path) -> Iterator[None]:
-    """Turn the errors of a full disk into InputError: what was written before is whole, and training can resume."""
+    """Turn the errors of a full disk into InputError. Files written before are whole, so that training can resume."""
     from safetensors import SafetensorError
 
     try:
@@ -185,7 +185,7 @@ def disk_full_is_an_input_error(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, progress: TrainProgress, tensors: dict[str, Tensor]) -> None:
-    """Write both files of a state; the tensors' file holds the progress too, so that the two cannot part."""
+    """Write both files of a state. The tensors' file holds the progress too, so that they always match."""
     from safetensors.torch import save_file
 
     body = asdict(progress)

@@ -1,4 +1,4 @@
-"""Distillation: a finished network says what it sees in each augmented picture, and another learns to say the same."""
+"""Distillation: a trained network, the teacher, gives soft targets for each augmented image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.compute.mode import Compute
 
 
 class Teacher:
-    """A checkpoint in eval mode, asked at the size it was trained at."""
+    """A checkpoint in eval mode, run at the size that it was trained at."""
 
     def __init__(self, path: Path, classes: tuple[str, ...], compute: Compute) -> None:
         checkpoint = load(path)
@@ -29,16 +29,17 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, frames_nhwc: Tensor) -> Tensor:
-        """Return what the teacher sees in uint8 (n, S, S, 3) frames, float32 (n, classes)."""
+        """Return the teacher's logits of uint8 (n, S, S, 3) frames, float32 (n, classes)."""
         inputs = self.deployed.normalise(frames_nhwc)
-        if inputs.shape[-1] != self.size_px:  # the first epochs' pictures are small
+        if inputs.shape[-1] != self.size_px:  # the images of the first epochs are small
             inputs = interpolate(inputs, (self.size_px, self.size_px), mode="bilinear", antialias=False)
         return self.mode.logits(self.network, inputs)
 
     def divergence(self, frames_nhwc: Tensor, logits: Tensor, temperature: float) -> Tensor:
-        """Return how far a pupil's logits are from the teacher's, both softened, as a mean over the batch.
+        """Return the Kullback-Leibler divergence of the student's softened logits from the teacher's, a batch mean.
 
-        Times the squared temperature, so that gradients keep their size. Source: Hinton et al. 2015, section 2.
+        It is scaled by the squared temperature, so that gradients keep their size. Source: Hinton et al. 2015,
+        section 2.
         """
         ours, theirs = (log_softmax(x / temperature, 1) for x in (logits, self.logits(frames_nhwc)))
         return kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2

@@ -1,4 +1,4 @@
-"""The training loop of one architecture, from its first step or its last saved state to its best checkpoint."""
+"""The training loop of one architecture, from its first step or its saved state to its best checkpoint."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from training.state import HistoryRow, StepTotals, TrainState
 from training.step import Objective, StepFunction, step_function
 
 LOWER_RATE = 0.5
-"""After a loss that is not a number, training continues from the last good state at this share of the rate, once."""
+"""After a loss that is not a number, training goes back to the last good state with this share of the rate, once."""
 SAVE_EVERY_S = 600.0
-"""An epoch longer than this is saved in between."""
+"""The longest time without saving, in a long epoch."""
 
 
 def train(job: Job, interrupt: Interrupt) -> None:
-    """Train to the end, from the last saved state of the same job where there is one.
+    """Train a job to its end, from its saved state if there is one. Each process calls this; the main one writes files.
 
-    Each process calls this; the main one writes the files.
-    Raises InterruptedError after saving when `interrupt` asks for it, CheckError when the loss stays not a number.
+    Raises InterruptedError, after saving, when a signal asks for it, and CheckError when the loss is not a number again
+    at a lower rate.
     """
     if job.is_main:
         results.remove_leftovers(job.folder)
@@ -65,7 +65,7 @@ def train_epoch(
     reporter: ProgressReporter,
     interrupt: Interrupt,
 ) -> HistoryRow:
-    """Train the rest of the current epoch; return its row of the history, without the figures of val."""
+    """Train the rest of the current epoch; return its row of the history, without figures of val."""
     progress = state.progress
     state.network.train()
     started = saved = perf_counter()
@@ -104,7 +104,7 @@ def train_epoch(
 
 
 def _roll_back(job: Job, state: TrainState) -> tuple[TrainState, Objective]:
-    """Return the last good state with a lower rate; when the rate was lowered before, raise CheckError."""
+    """Return the last good state with a lower rate. Raises CheckError when the rate was lowered before."""
     if state.progress.rate_scale < 1:
         raise CheckError(
             f"the loss of {job.arch} is not a number in epoch {state.progress.epoch + 1}, at half the rate too: "

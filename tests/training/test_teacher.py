@@ -112,7 +112,7 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(pack, 
 
 
 def test_mixed_pictures_are_refused(pack, file, tmp_path):
-    with pytest.raises(InputError, match="cannot judge mixed pictures"):
+    with pytest.raises(InputError, match="does not go with mixed images"):
         main([str(pack.path), "--out", str(tmp_path / "r"), *SETTINGS, "--teacher", str(file), "--mixup-alpha", "0.2"])
 
 

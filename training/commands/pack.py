@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("source", metavar="SOURCE", help="a folder of images, a detection data set, or synthetic")
     parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to write")
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print pack.json instead of a table")
@@ -57,26 +57,29 @@ def parser() -> argparse.ArgumentParser:
 def add_options(parser: argparse._ActionsContainer) -> None:
     """Add the flags of Options."""
     add = parser.add_argument
-    add("--size", dest="size_px", type=int, default=224, help="side of the input in px (default 224)")
-    add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"default {DEFAULT_KERNEL}")
-    add("--group", metavar="REGEX", help="names the group of a file: group 1, or else the match")
-    add("--group-csv", type=Path, metavar="FILE", help="names the groups: a CSV with columns file,group")
-    add("--resplit", action="store_true", help="ignore the source's split folders and draw the splits")
-    add("--seed", type=int, default=0, help="of the splits and the calibration slice (default 0)")
-    add("--min-side", dest="min_side_px", type=int, default=12, metavar="PX", help="reject smaller (12)")
-    add("--classes", metavar="MAP", help="a CSV class,becomes, or uvh26, kitti, coco80")
-    add("--margin", type=float, default=0.1, help="context around a box, as a part of its sides (0.1)")
-    add("--max-truncated", type=float, default=1.0, metavar="PART", help="leave out more truncated boxes")
-    add("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out more hidden boxes (0-3)")
-    add("--background", type=int, metavar="N", help="crops without a box (default: as many as a class has)")
-    add("--background-from-unlabelled", action="store_true", help="cut it also where no label file is")
+    add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default 224)")
+    add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default {DEFAULT_KERNEL})")
+    add("--group", metavar="REGEX", help="a pattern in file names whose group 1, or match, names the file's group")
+    add("--group-csv", type=Path, metavar="FILE", help="a CSV with the columns file,group")
+    add("--resplit", action="store_true", help="ignore the source's split folders and draw new splits")
+    add("--seed", type=int, default=0, help="seed of splits, calibration rows and training (default 0)")
+    add(
+        "--min-side", dest="min_side_px", type=int, default=12, metavar="PX",
+        help="reject images and boxes whose shorter side is smaller (default 12)",
+    )  # fmt: skip
+    add("--classes", metavar="MAP", help="merge and drop classes: a CSV class,becomes, or uvh26, kitti, coco80")
+    add("--margin", type=float, default=0.1, help="context around a box, as a share of its sides (default 0.1)")
+    add("--max-truncated", type=float, default=1.0, metavar="SHARE", help="leave out boxes truncated by more")
+    add("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out boxes occluded by more (0 to 3)")
+    add("--background", type=int, metavar="N", help="number of background crops (default: as many as a class has)")
+    add("--background-from-unlabelled", action="store_true", help="also cut them from pictures without a label file")
     add("--background-class", metavar="NAME", help="the class that means nothing is there")
     add("--background-from", type=Path, metavar="FRAMES", help="your camera: a folder or a video without objects")
     add("--background-model", type=Path, metavar="FILE", help="best.safetensors: cut nothing it is sure of")
     add("--as-zones", type=Path, metavar="FILE", help="camera.json: a row is a zone of a frame, not a box")
-    add("--allow-leaks", action="store_true", help="keep a picture that stands in two splits")
+    add("--allow-leaks", action="store_true", help="keep pictures that are in two splits")
     add("--format", choices=names(), help="the importer (default: by the source's layout)")
-    add("--processes", type=int, metavar="N", help="to decode with (default: one a core)")
+    add("--processes", type=int, metavar="N", help="number of decoding processes (default: one per core)")
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -85,7 +88,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def main(arguments: list[str]) -> int | None:
-    """Pack and print what stands in the pack."""
+    """Pack the source, and print a summary of the pack."""
     args = parser().parse_args(arguments)
     made = pack(args.source, args.out, options_of(args))
     print(json.dumps(made.facts, indent=1) if args.json else summary(made))

@@ -1,4 +1,4 @@
-"""Train every architecture on a pack by one recipe; print the leaderboard."""
+"""Train architectures on a pack with one recipe, and print the leaderboard."""
 
 from __future__ import annotations
 
@@ -22,39 +22,54 @@ from training.job import Job
 from training.prepare import PLACES
 from training.recipe import Recipe, overridable
 from training.reports.leaderboard import write_leaderboard
-from training.run import RunConfig, jobs, prepare, record_speed
+from training.run import RunConfig, begin_run, jobs, record_speed
 from training.train import train
 
 log = logging.getLogger(__name__)
 
 OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
-EPILOG = "any field of the recipe can be set, as --batch 64 or --label-smoothing 0.1; --recipe NAME --help lists them"
+EPILOG = "Every field of the recipe can be set, for example with --batch 64 or --label-smoothing 0.1."
 
 
 def parser() -> Parser:
     """Return the command line."""
     parser = Parser("python -m training train", description=__doc__, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
-    add("source", metavar="PACK", help="a pack, or a data set, which is packed into OUT/pack first")
+    add("source", metavar="PACK", help="a pack, or a data set to pack into RUN/pack first")
     add("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
-    add("--recipe", default="edge", metavar="NAME", help=f"one of {', '.join(recipes.names())} (edge)")
-    add("--models", nargs="+", default=OURS, metavar="ARCH", help=f"of {', '.join(models.names())}, timm/*")
-    add("--resume", action="store_true", help="go on with a run that was stopped, or killed")
-    add("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience along with --epochs")
+    add("--recipe", default="edge", metavar="NAME", help=f"the recipe: {', '.join(recipes.names())} (default: edge)")
+    add(
+        "--models", nargs="+", default=OURS, metavar="ARCH",
+        help=f"architectures: {', '.join(models.names())}, or timm/NAME (default: all but timm's)",
+    )  # fmt: skip
+    add("--resume", action="store_true", help="continue a run that was stopped or killed")
+    add("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience in proportion to --epochs")
     add(
         "--pretrained", nargs="?", const=True, default=False, metavar="FILE",
-        help="start a timm/* network from timm's weights, or from those of a .safetensors or .pth file with its names",
+        help="start a timm/NAME network from timm's weights, or from a .safetensors or .pth file with the same names",
     )  # fmt: skip
-    add("--teacher", type=Path, metavar="FILE", help="a best.safetensors to learn from, by --distill")
-    add("--abstain-risk", type=float, default=0.05, metavar="RISK", help="errors accepted on val (0.05)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:1")
-    add("--augment-on", default="auto", choices=PLACES, help="host or device (default: device, on a GPU)")
-    add("--precision", choices=PRECISIONS, help="of the step (default: bf16 on a GPU, the fastest on a CPU)")
-    add("--memory-format", choices=FORMATS, help="of the step (default: channels_last on a GPU, the fastest on a CPU)")
-    add("--mode-from", type=Path, metavar="RUN", help="take precision and format from another run's run.json")
+    add("--teacher", type=Path, metavar="FILE", help="distill from this checkpoint, a best.safetensors; see --distill")
+    add(
+        "--abstain-risk", type=float, default=0.05, metavar="RISK",
+        help="share of wrong answers accepted on val when the abstention threshold is chosen (default 0.05)",
+    )  # fmt: skip
+    add(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda or cuda:N (default: cuda where there is a GPU)",
+    )  # fmt: skip
+    add("--augment-on", default="auto", choices=PLACES, help="place of augmentation (auto: the device on a GPU)")
+    add(
+        "--precision", choices=PRECISIONS,
+        help="precision of the step (default: bf16 on a GPU, the fastest on a CPU)",
+    )  # fmt: skip
+    add(
+        "--memory-format", choices=FORMATS,
+        help="memory format of the step (default: channels_last on a GPU, the fastest on a CPU)",
+    )  # fmt: skip
+    add("--mode-from", type=Path, metavar="RUN", help="use the precision and memory format of another run")
     add(
         "--compile", default="auto", choices=CHOICES,
-        help=f"torch.compile (auto: on a GPU, in a run of {COMPILE_STEPS:,} steps or more for each shape of a batch)",
+        help=f"use torch.compile (auto: on a GPU, in a run of {COMPILE_STEPS:,} steps or more per shape of a batch)",
     )  # fmt: skip
     add(
         "--capture", default="auto", choices=CHOICES,
@@ -68,8 +83,8 @@ def parser() -> Parser:
         "--deterministic", action="store_true",
         help="the same bits in two runs on one GPU; without it cuDNN may add up gradients in any order",
     )  # fmt: skip
-    add("--threads", type=int, help="of the CPU (default: one a core)")
-    add("--json", action="store_true", help="JSON lines on stdout")
+    add("--threads", type=int, help="number of CPU threads (default: one per core)")
+    add("--json", action="store_true", help="print progress as JSON lines on stdout")
     add_options(parser.add_argument_group("packing, when the source is not a pack"))
     fields_of = parser.add_argument_group("fields of the recipe")
     for item in overridable():
@@ -79,7 +94,7 @@ def parser() -> Parser:
 
 
 def parse(arguments: list[str]) -> RunConfig:
-    """Return what the command line says. Raises InputError in one sentence."""
+    """Return the settings on the command line. Raises InputError in one sentence."""
     args = parser().parse_args(arguments)
     return RunConfig(
         source=args.source,
@@ -104,11 +119,11 @@ def parse(arguments: list[str]) -> RunConfig:
 
 
 def main(arguments: list[str]) -> int | None:
-    """Pack when needed, train, and print the leaderboard; started by torchrun, together with the other processes."""
+    """Pack if needed, train, and print the leaderboard. torchrun may start several processes of this command."""
     with init_distributed() as dist:
         config = dist.run_on_main(lambda: parse(arguments))
-        facts = dist.run_on_main(lambda: prepare(config, dist))
-        cv2.setNumThreads(1)  # images are small: threads cost more than they bring
+        facts = dist.run_on_main(lambda: begin_run(config, dist))
+        cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
         torch.set_num_threads(facts.threads)
         todo = jobs(config, facts, dist)
         if stopped := _train(todo):
@@ -125,7 +140,7 @@ def _recipe_of(args: Namespace) -> Recipe:
 
 
 def _train(todo: list[Job]) -> int | None:
-    """Train what is not finished; return an exit code when a signal stopped it."""
+    """Train the jobs that are not finished; return an exit code if a signal stopped them, else None."""
     with Interrupt() as interrupt:
         for job in todo:
             if job.finished:
@@ -134,13 +149,13 @@ def _train(todo: list[Job]) -> int | None:
                 train(job, interrupt)
             except InterruptedError as stopped:
                 if job.is_main:
-                    log.critical(f"stopped: {stopped}; --resume goes on")
+                    log.critical(f"stopped: {stopped}; continue with --resume")
                 return 128 + (interrupt.asked or signal.SIGTERM)
     return None
 
 
 def _end(config: RunConfig, todo: list[Job]) -> None:
-    """Put what was measured into run.json; write and print the leaderboard."""
+    """Add the measurements to run.json; write and print the leaderboard."""
     record_speed(config.out)
     table = write_leaderboard(config.out, todo[0].pack.synthetic)
     if not config.as_json:

@@ -1,4 +1,4 @@
-"""The recipes, one file each with its `RECIPE`, found by file name. What each is worth: docs/recipes.md."""
+"""The recipes, one module each with its `RECIPE`, found by name. docs/recipes.md compares them."""
 
 import difflib
 import importlib

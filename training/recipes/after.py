@@ -1,4 +1,4 @@
-"""The published recipe after its overhaul, to the letter."""
+"""The published recipe after its overhaul, without changes."""
 
 from training.recipe import Recipe
 

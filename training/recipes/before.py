@@ -1,4 +1,4 @@
-"""The published recipe before its overhaul, to the letter."""
+"""The published recipe before its overhaul, without changes."""
 
 from training.recipe import Recipe
 

@@ -1,6 +1,6 @@
-"""Ours: a high rate, one cosine that ends annealed, averaged weights, light augmentation, small images first.
+"""The default recipe: a high learning rate, one cosine, averaged weights, light augmentation, small images first.
 
-See docs/recipes.md for what each is worth.
+docs/recipes.md gives the effect of each.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Ours for pretrained weights: `edge` at a low rate, half as long, at full size. See docs/training.md."""
+"""The recipe for pretrained weights: `edge` at a low rate, in fewer epochs, at full size (docs/training.md)."""
 
 from dataclasses import replace
 

@@ -25,7 +25,7 @@ from training.commands.train import main, parse
 from training.compute.distribution import DistContext
 from training.prepare import open_preparer
 from training.recipes import named
-from training.run import prepare
+from training.run import begin_run
 from training.state import read_state
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -119,8 +119,8 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence():
 
 def test_batch_normalisation_is_refused_on_several_cpus_before_anything_is_written(pack, tmp_path):
     asked = [str(pack), "--out", str(tmp_path / "run"), "--device", "cpu", "--models", ARCH, "squeezenet_inspired"]
-    with pytest.raises(InputError, match=r"squeezenet_inspired has batch normalisation.*without torchrun"):
-        prepare(parse(asked), DistContext(0, 2))
+    with pytest.raises(InputError, match=r"squeezenet_inspired has batch normalization.*without torchrun"):
+        begin_run(parse(asked), DistContext(0, 2))
     assert not (tmp_path / "run").exists()
 
 
