@@ -33,39 +33,50 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the backend, see below",
+        help="an option of the backend, see below",
     )
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="boxes.jsonl, or a pack: the regions of each frame, not smoothed"
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="boxes.jsonl or a pack: the regions of each frame; they are not smoothed",
     )
     parser.add_argument(
-        "--detector", type=Path, metavar="FILE", help="an ONNX file: its boxes, tracked, are the regions"
+        "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes, tracked, are the regions"
     )
     parser.add_argument(
-        "--allow-unproved", action="store_true", help="name classes in fixed zones without a background class, stamped"
+        "--allow-unproved",
+        action="store_true",
+        help="report classes in fixed zones though the model has no background class; decisions are stamped",
     )
     parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
     parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
     parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
-    parser.add_argument("--web", metavar="[HOST:]PORT", help="serve the page, state.json and metrics (127.0.0.1:PORT)")
-    parser.add_argument("--web-token", metavar="TOKEN", help="who asks for the page must know it: /?token=TOKEN")
+    parser.add_argument(
+        "--web",
+        metavar="[HOST:]PORT",
+        help="serve the web page, state.json and metrics (HOST is 127.0.0.1 unless given)",
+    )
+    parser.add_argument("--web-token", metavar="TOKEN", help="required to open the page: /?token=TOKEN")
     parser.add_argument("--record", type=Path, metavar="DIR", help="record frames and decisions for replay://DIR")
-    parser.add_argument("--record-mb", type=int, default=2000, metavar="N", help="the newest N MB are kept (2000)")
-    parser.add_argument("--record-lossless", action="store_true", help="record PNG in place of JPEG")
+    parser.add_argument(
+        "--record-mb", type=int, default=2000, metavar="N", help="keep the newest N MB of the recording (default 2000)"
+    )
+    parser.add_argument("--record-lossless", action="store_true", help="record PNG instead of JPEG")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--supervise",
         action=argparse.BooleanOptionalAction,
-        help="start the runner again when it dies or hangs; default: for cameras, whose pictures cannot be read again",
+        help="start the runner again when it dies or hangs (default: for cameras only)",
     )
     return parser.parse_args(arguments)
 
 
 def _describe_options() -> str:
-    from inference.backends import option_help  # the backends' packages, which a supervisor does not need
+    from inference.backends import option_help  # imports the backends, which a supervisor does not need
 
     return f"options of the backends, with their defaults:\n{option_help()}"
 
@@ -77,25 +88,25 @@ def main(arguments: list[str]) -> int | None:
     if not (camera if options.supervise is None else options.supervise):
         work(options, SINGLE_PROCESS)
         return None
-    # a recorded source waits for its sinks, which is no hang
+    # a recorded source may wait for a slow sink as long as that takes to end, which is not a hang
     limits = SupervisorLimits() if camera or options.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
     journal = options.out / "decisions.jsonl" if options.out else None
-    return Supervisor(lambda worker: work(options, worker), limits, journal).run()
+    return Supervisor(lambda process: work(options, process), limits, journal).run()
 
 
-def work(options: argparse.Namespace, worker: RunnerProcess) -> None:
-    """Run a session; print its summary."""
-    summary = run_session(options, worker)
+def work(options: argparse.Namespace, process: RunnerProcess) -> None:
+    """Run a session in this process; print its summary."""
+    summary = run_session(options, process)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
 
-def run_session(options: argparse.Namespace, worker: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
-    """Run a session; return its summary. Everything heavy is imported here, in the worker."""
+def run_session(options: argparse.Namespace, process: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
+    """Run a session; return its summary. Heavy packages are imported here, so that a supervisor does without them."""
     from inference.runner import session
 
-    given = vars(options)
-    own = {item.name: given[item.name] for item in fields(session.SessionConfig) if item.name != "sinks"}
-    return session.run_session(session.SessionConfig(**own, sinks=given), worker)
+    values = vars(options)
+    own = {item.name: values[item.name] for item in fields(session.SessionConfig) if item.name != "sinks"}
+    return session.run_session(session.SessionConfig(**own, sinks=values), process)
 
 
 def describe(summary: dict[str, Any]) -> str:

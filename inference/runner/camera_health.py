@@ -1,4 +1,4 @@
-"""The health of the camera over time: STARTING, STALE, LOST and back, by measured time, each change with its reason."""
+"""Tracks the health of a camera by the time between its frames: STARTING, OK, STALE, LOST, each with its reason."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class HealthTimeouts:
     hung_s: float = 2.0
     """After this long without a new frame the camera is LOST and opened again."""
     start_s: float = 10.0
-    """The same, for the first frame after opening."""
+    """The same limit, for the first frame after opening."""
     backoff_s: float = 0.1
     """The pause before the first attempt to open again; each further one is twice as long."""
     longest_backoff_s: float = 5.0
     failed_s: float = 60.0
-    """After this long LOST the camera is given up: FAILED."""
+    """A camera that is LOST for this long is given up: FAILED."""
 
     def __post_init__(self) -> None:
         check_positive(**vars(self))
@@ -37,20 +37,21 @@ class HealthTimeouts:
 class CameraHealth:
     """The state of the camera and its changes. Times are monotonic nanoseconds."""
 
-    def __init__(self, timeouts: HealthTimeouts, now_ns: int, *, log: bool) -> None:
+    def __init__(self, timeouts: HealthTimeouts, now_ns: int, *, log_changes: bool) -> None:
+        """log_changes: whether changes are logged and kept; for unrelated pictures they mean nothing."""
         self.timeouts = timeouts
         self.state = State.STARTING
         self.ever_received = False
         self.events: list[dict[str, Any]] = []
-        self._log = log
+        self._log_changes = log_changes
         self._began_ns: int | None = None
         self._opened_ns = now_ns
         self._received_ns: int | None = None
-        """When the last frame since opening came."""
+        """The time of the last frame since opening."""
         self._interval_s = 0.0
         self._lost_ns: int | None = None
         self._attempts = 0
-        """How often the camera was opened again since its last frame."""
+        """The number of attempts to open the camera again since its last frame."""
 
     def change(self, state: State, reason: str, now_ns: int) -> bool:
         """Note the state; return whether it changed. UNKNOWN counts as OK: the camera works."""
@@ -61,7 +62,7 @@ class CameraHealth:
         if state is self.state:
             return False
         at_s = (now_ns - self._began_ns) / 1e9
-        if self._log:
+        if self._log_changes:
             if len(self.events) < EVENTS_KEPT:
                 event = {"at_s": round(at_s, 3), "from": self.state.value, "to": state.value, "reason": reason}
                 self.events.append(event)
@@ -75,11 +76,11 @@ class CameraHealth:
         self._opened_ns, self._received_ns = now_ns, None
 
     def frame_received(self, now_ns: int, nominal_s: float) -> None:
-        """Note a frame. The interval is measured, as four nominal ones at most."""
+        """Note a frame and measure its interval. A gap counts as at most four nominal intervals."""
         self._attempts, self._lost_ns, self.ever_received = 0, None, True
         if self._received_ns is not None:
             interval_s = min((now_ns - self._received_ns) / 1e9, 4 * nominal_s)
-            self._interval_s += 0.2 * (interval_s - self._interval_s)
+            self._interval_s += 0.2 * (interval_s - self._interval_s)  # an exponential mean over about five frames
         self._received_ns = now_ns
 
     def stale_after_s(self, nominal_s: float) -> float:
@@ -107,6 +108,6 @@ class CameraHealth:
             self._lost_ns = now_ns
         if now_ns - self._lost_ns >= self.timeouts.failed_s * 1e9:
             return None
-        pause_s = self.timeouts.backoff_s * 2.0 ** min(self._attempts, 16)
+        pause_s = self.timeouts.backoff_s * 2.0 ** min(self._attempts, 16)  # an exponent without limit overflows
         self._attempts += 1
         return min(pause_s, self.timeouts.longest_backoff_s)

@@ -1,4 +1,4 @@
-"""Which regions a session classifies: boxes, a detector in front, zones, or the whole frame."""
+"""Chooses the regions that a session classifies: boxes of a detector, zones, or the whole frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inference.frame.tracked_regions import TrackedRegions
 
 
 def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
-    """Return the detector in front: the command line's file, driven as camera.json says, else camera.json's."""
+    """Return the detector that the user gave: `file`, with the settings of camera.json, else the one of camera.json."""
     if file is None:
         return camera.regions
     if camera.zones:
@@ -25,17 +25,17 @@ def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
 
 
 def open_regions(
-    bundle: Bundle, camera: Camera, given: DetectorFile | None, source: Source, backend: str, threads: int | None
+    bundle: Bundle, camera: Camera, detector: DetectorFile | None, source: Source, backend: str, threads: int | None
 ) -> RegionSource:
-    """Return the boxes of a detector that is given, else camera.json's zones, else the boxes of the bundle's detector.
+    """Open the regions: `detector`, else camera.json's zones, else the bundle's detector, else the source's own zones.
 
-    Without any of them, the source's own zones or the whole frame. `backend` and `threads` are the classifier's.
+    Without any of them it is the whole frame. backend, threads: those of the classifier, which the detector shares.
     """
-    if given is None and bundle.detector is not None and not camera.zones:
-        given = DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
-    if given is None:
+    if detector is None and bundle.detector is not None and not camera.zones:
+        detector = DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
+    if detector is None:
         return pick_zones(camera, source)
-    return TrackedRegions(open_detector(given, backend, threads), sequence=source.sequence)
+    return TrackedRegions(open_detector(detector, backend, threads), sequence=source.sequence)
 
 
 def pick_zones(camera: Camera, source: Source) -> Zones:

@@ -1,4 +1,4 @@
-"""The camera runner: reads frames, has them processed, watches the camera and posts decisions to the sinks."""
+"""Runs the loop of the camera: reads frames, processes them, watches the camera and posts decisions to the sinks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import SINGLE_PROCESS, RunnerProcess
 
 RECORDED_TIMEOUT_S = 2.0
+"""The time a recorded source has for a frame. If it takes longer, it is read again: only a camera can be stale."""
 REPEAT_NS = 1_000_000_000
-"""While there is no frame, a decision says so at least this often."""
+"""While there is no frame, a decision that says so is posted at least this often."""
 HEARTBEAT_S = 0.5
 """While the runner waits for a camera to come back, its heartbeats come at least this often."""
 
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """What a runner is told, beside the frames it reads and the sinks it serves."""
+    """The settings of a runner."""
 
     stamps: tuple[str, ...] = ()
     """Marks that every decision carries: synthetic, unproved_regions, unproved_detector."""
@@ -51,9 +52,9 @@ class Runner:
     ) -> None:
         self._processor, self._source, self._sinks = processor, source, sinks
         self._config = config or RunnerConfig()
-        self._health = CameraHealth(self._config.timeouts, monotonic_ns(), log=source.sequence)
+        self._health = CameraHealth(self._config.timeouts, monotonic_ns(), log_changes=source.sequence)
         self._last_id = -1
-        self._said_ns = monotonic_ns()
+        self._state_posted_ns = monotonic_ns()
         self.stop = Event()
         self.stats = RunStats(processor.classes)
         self.cold_start_ms: float | None = None
@@ -65,9 +66,9 @@ class Runner:
         """
         try:
             self._run(frames)
-        except Exception as error:  # a runtime, a driver or a plug-in may raise anything
+        except Exception as error:  # the exceptions of runtimes, drivers and plug-ins share no base
             if isinstance(error, InputError) and not self._health.ever_received:
-                raise  # the source itself says before its first frame that the command is wrong
+                raise  # before its first frame, a source finds that the command is wrong: exit code 2
             self._fail(error)
 
     def _run(self, frames: int | None) -> None:
@@ -82,14 +83,14 @@ class Runner:
                 self._reconnect(str(error))
                 continue
             if frame is None:
-                self._miss()
+                self._handle_missing()
             else:
-                self._take(frame, perf_counter_ns() - started)
+                self._decide(frame, perf_counter_ns() - started)
 
     def _timeout_s(self) -> float:
         return self._health.stale_after_s(1 / self._source.fps) if self._source.live else RECORDED_TIMEOUT_S
 
-    def _take(self, frame: Frame, read_ns: int) -> None:
+    def _decide(self, frame: Frame, read_ns: int) -> None:
         self._health.frame_received(monotonic_ns(), 1 / self._source.fps)
         result = self._processor.process(frame)
         decision = self._decision_of(result, read_ns)
@@ -101,6 +102,7 @@ class Runner:
 
     def _decision_of(self, result: FrameResult, read_ns: int) -> Decision:
         frame, timings = result.frame, result.timings
+        # a replay knows how many were dropped when it was recorded; a camera's ids have a gap for each dropped frame
         drops = frame.drops
         if drops is None:
             drops = frame.frame_id - self._last_id - 1 if self._source.live else 0
@@ -124,8 +126,8 @@ class Runner:
             sinks=self._statuses(),
         )
 
-    def _miss(self) -> None:
-        """Say that no frame came in time; a camera that hangs for too long is opened again."""
+    def _handle_missing(self) -> None:
+        """Post STALE when no frame came in time; open a camera again that hangs for too long."""
         if not self._source.live:
             return
         self._processor.reset()
@@ -135,12 +137,12 @@ class Runner:
         if state is State.LOST:
             self._reconnect(reason)
         else:
-            self._say(state, reason)
+            self._post_state(state, reason)
 
     def _reconnect(self, reason: str) -> None:
-        """Say LOST, wait, open the camera again. Raises DeviceError when that failed for too long."""
+        """Post LOST, wait, open the camera again. Raises DeviceError when that failed for too long."""
         self._processor.reset()
-        self._say(State.LOST, reason)
+        self._post_state(State.LOST, reason)
         pause_s = self._health.next_pause_s(monotonic_ns())
         if pause_s is None:
             raise DeviceError(f"the camera stays lost ({reason}): look at its cable or its address")
@@ -153,7 +155,7 @@ class Runner:
         self._health.opened(monotonic_ns())
 
     def _wait(self, pause_s: float) -> bool:
-        """Wait, with heartbeats; return whether the end was asked for."""
+        """Wait, with heartbeats; return whether the run was stopped meanwhile."""
         until = monotonic_ns() + round(pause_s * 1e9)
         while (left_s := (until - monotonic_ns()) / 1e9) > 0 and not self.stop.is_set():
             self._config.process.emit_status(self._health.state)
@@ -163,16 +165,16 @@ class Runner:
     def _fail(self, error: Exception) -> NoReturn:
         """Report FAILED to the sinks and to the supervisor, then raise DeviceError."""
         failure = as_device_error(error, "the runner")
-        self._say(State.FAILED, str(failure))
+        self._post_state(State.FAILED, str(failure))
         self._config.process.emit_status(State.FAILED)
         raise failure from error
 
-    def _say(self, state: State, reason: str) -> None:
+    def _post_state(self, state: State, reason: str) -> None:
         """Post a decision without a frame: at each change of state, then once a second."""
         now, reason = monotonic_ns(), public_text(reason)
-        if not self._health.change(state, reason, now) and now - self._said_ns < REPEAT_NS:
+        if not self._health.change(state, reason, now) and now - self._state_posted_ns < REPEAT_NS:
             return
-        self._said_ns = now
+        self._state_posted_ns = now
         decision = Decision(
             frame_id=self._last_id,
             captured_ns=now,

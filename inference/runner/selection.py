@@ -1,4 +1,4 @@
-"""Which backend and precision run a bundle, where the command does not name them."""
+"""Chooses the backend and the precision of a bundle where the command does not name them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
-    """Return what to open: what was asked for, else the production choice, else int8 if its gates hold, else fp32.
+    """Return what to open: what the command names, else the production choice, else int8 if its gates hold, else fp32.
 
     Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
@@ -23,7 +23,8 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
     if precision is None and choice and choice.precision in able:
         precision = choice.precision
     if precision is None:
-        precision = next((p for p in ("int8", "fp32", *PRECISIONS) if p in proved and p in able), "fp32")
+        usable = [name for name in ("int8", "fp32", *PRECISIONS) if name in {*proved} & {*able}]
+        precision = usable[0] if usable else "fp32"
     if precision not in PRECISIONS:
         raise InputError(f"there is no precision {precision!r}: choose from {', '.join(proved)}")
     if backend != "null" and precision not in proved:
@@ -35,7 +36,7 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
 def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
     """Return the backend `wanted`, or the next available one that runs something of the bundle.
 
-    Says on stderr why one is passed over. Where none is available, `wanted` is returned, to be refused as it is opened.
+    Logs why one is passed over. Where none is available, `wanted` is returned; opening it then raises the error.
     """
     for name in dict.fromkeys([wanted, "ort", *backends.names()]):
         able = set(backends.find(name).PRECISIONS) & ({precision} if precision else set(bundle.precisions))

@@ -1,4 +1,4 @@
-"""One session: a bundle and a source are opened, run and closed; its summary is returned."""
+"""Runs one session: opens a bundle and a source, runs them, closes them and returns the summary."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """What a session runs, as the command line says it."""
+    """The settings of a session; the names are those of the command line."""
 
     bundle: Path
     source: str
@@ -82,8 +82,8 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     bundle = open_bundle(config.bundle)
     camera = read_camera(config.camera) if config.camera else Camera()
     if config.boxes and (camera.zones or camera.regions or config.detector):
-        raise InputError("there is --boxes beside zones or a detector: give one of them")
-    given = pick_detector(camera, config.detector)
+        raise InputError("there is --boxes and there are zones or a detector: give one of them")
+    detector = pick_detector(camera, config.detector)
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
@@ -91,32 +91,32 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     source = opened = open_source(config.source)
     backend: Backend | None = None
     regions: RegionSource | None = None
-    workers: list[SinkWorker] = []
+    sinks: list[SinkWorker] = []
     try:
         process.heartbeat(BUILDING)
-        regions = boxes or open_regions(bundle, camera, given, source, name, threads)
+        regions = boxes or open_regions(bundle, camera, detector, source, name, threads)
         backend = open_backend(
             name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
-        own = regions.detector if given is None and isinstance(regions, TrackedRegions) else None
-        tested = power_on_test(bundle, name, backend, precision, own)
+        bundled = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
+        tested = power_on_test(bundle, name, backend, precision, bundled)
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
-        stamps = stamps_of(bundle, source, regions, config.allow_unproved, unproved_detector=given is not None)
+        stamps = stamps_of(bundle, source, regions, config.allow_unproved, unproved_detector=detector is not None)
         context = SinkContext(bundle, source, camera, regions, stamps, process.number)
-        workers = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
-        how = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
-        processor = FrameProcessor(bundle, backend, regions, how)
-        runner = Runner(processor, source, workers, RunnerConfig(stamps, process=process))
-        runs_on, zones = f"{facts['backend']} {facts['precision']}", " ".join(regions.names)
-        log.info(f"running {public_uri(config.source)} on {runs_on}, zones {zones}")
+        sinks = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
+        settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
+        processor = FrameProcessor(bundle, backend, regions, settings)
+        runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))
+        runs_on, names = f"{facts['backend']} {facts['precision']}", " ".join(regions.names)
+        log.info(f"running {public_uri(config.source)} on {runs_on}, regions: {names}")
         with stopping(runner.stop.set):
             runner.run(config.frames)
     finally:
         process.heartbeat(ENDING)
-        close_all(source, *workers, *(part for part in (backend, regions) if part))
+        close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
     if boxes and (unmet := boxes.unmet()):
         log.warning(f"{config.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
@@ -142,7 +142,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
 def power_on_test(
     bundle: Bundle, name: str, backend: Backend, precision: str, detector: Detector | None
 ) -> dict[str, Any]:
-    """Run the power-on self-test; return its facts. Warns where the bundle has nothing to test with."""
+    """Run the power-on self-test; return its result. Warns where the bundle has no golden frames to test with."""
     tested = self_test(bundle, name, backend, precision, detector)
     if tested["passed"] is None:
         log.warning(f"no power-on self-test: {tested['why']}")
@@ -152,15 +152,15 @@ def power_on_test(
 def stamps_of(
     bundle: Bundle, source: Source, regions: RegionSource, allow_unproved: bool, *, unproved_detector: bool = False
 ) -> tuple[str, ...]:
-    """Return the marks of every decision. Warns where fixed zones or the detector are not proved."""
+    """Return the marks that every decision carries. Warns where fixed zones or the detector are not proved."""
     stamps = []
     if unproved_detector:
         stamps.append("unproved_detector")
         log.warning("the detector is not the bundle's, so nothing proves it: python -m export add-detector adds it")
     if is_unproved(bundle, regions):
         stamps.append("unproved_regions")
-        told = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
-        log.warning(f"{told}, and every decision is stamped unproved_regions: {UNPROVED}")
+        effect = "a class is named all the same, by --allow-unproved" if allow_unproved else "no class is named"
+        log.warning(f"{effect}, and every decision is stamped unproved_regions: {UNPROVED}")
     if bundle.synthetic or source.synthetic:
         stamps.append("synthetic")
     return tuple(stamps)
@@ -171,7 +171,7 @@ def close_all(*parts: Source | SinkWorker | Backend | RegionSource) -> None:
     for part in parts:
         try:
             part.close()
-        except Exception as error:  # a device that has failed refuses to be closed, too
+        except Exception as error:  # a device that failed may fail again as it is closed
             name = type(part).__name__
             log.warning(f"{name} did not close ({type(error).__name__}: {error})")
             log.debug("where it failed:", exc_info=True)
@@ -188,7 +188,7 @@ def check_frames(runner: Runner, uri: str) -> None:
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM end the session as the end of the source does: sinks finished, summary written, exit code 0."""
+    """Make SIGTERM end the session as the end of the source does: sinks finished, summary written, exit code 0."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
         yield
         return
@@ -200,6 +200,6 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def facts_of(bundle: Bundle) -> dict[str, str]:
-    """Return what identifies a bundle; the digest is that of bundle.json."""
+    """Return the facts that identify a bundle; the digest is that of bundle.json."""
     digest = str(bundle.as_json()["digest"])
     return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract}

@@ -1,4 +1,4 @@
-"""A sink in a thread of its own, behind a queue, so that a slow or dead one never delays a decision."""
+"""Runs a sink in a thread of its own, behind a queue, so that a slow or dead sink never delays a decision."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class SinkWorker:
         self.error: str | None = None
         self._lossless = lossless and not sink.newest
         self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.depth)
-        # last in, first out: only as many buffers are ever made as are in use at once
+        # buffers for pictures; None stands for one that is not made yet. Last in, first out: those that were used are
+        # used again, so that no more are made than are in use at once
         self._spare: Queue[Bytes | None] = LifoQueue()
         for _ in range((sink.pictures or sink.depth) if sink.needs_picture else 0):
             self._spare.put(None)
@@ -50,7 +51,7 @@ class SinkWorker:
             if self.sink.newest and self._queue.full():
                 self._drop_oldest()
             self._queue.put((decision, picture), self._lossless, HANGS_S)
-        except (Empty, Full):
+        except (Empty, Full):  # no buffer is spare, or the queue has no room
             self.dropped += 1
             self._recycle(picture)
             if self._lossless:
@@ -66,7 +67,7 @@ class SinkWorker:
             buffer = self._spare.get(self._lossless, HANGS_S)
         except Empty:
             if self.sink.newest:
-                return None  # the numbers go without their picture
+                return None  # the decision goes without its picture
             raise
         if buffer is None or buffer.shape != frame_bgr.shape:
             return frame_bgr.copy()
@@ -74,7 +75,7 @@ class SinkWorker:
         return buffer
 
     def _drop_oldest(self) -> None:
-        with suppress(Empty):  # the sink took one just now: there is room
+        with suppress(Empty):  # the sink has emptied the queue meanwhile: there is room
             item = self._queue.get_nowait()
             self.dropped += 1
             self._recycle(item[1] if item else None)
@@ -84,13 +85,14 @@ class SinkWorker:
             self._spare.put(picture)
 
     def _drain(self) -> None:
+        """Write what comes until `close` sends None. Once the sink is off, drop it, so that `submit` never waits."""
         while (item := self._queue.get()) is not None:
             decision, picture = item
             if self.error is None:
                 try:
                     self.sink.write(decision, picture)
                     self.written += 1
-                except Exception as error:  # whatever fails in a sink, the decisions go on
+                except Exception as error:  # any error of a sink ends that sink alone
                     self.dropped += 1
                     self._turn_off(error)
             else:
@@ -103,7 +105,7 @@ class SinkWorker:
         log.debug("where it failed:", exc_info=error)
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Let the sink finish what waits, at most `timeout_s`; a sink that hangs is left behind."""
+        """Let the sink finish what waits in its queue, at most `timeout_s`; a sink that hangs is left behind."""
         try:
             self._queue.put(None, timeout=timeout_s)
         except Full:
