@@ -1,1 +1,1 @@
-"""How frames are read from cameras, streams and recordings."""
+"""Reads frames from cameras, streams and recordings."""

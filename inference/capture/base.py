@@ -1,4 +1,4 @@
-"""What a camera source is, and how it ends."""
+"""The interface of a camera source, and the errors by which it ends."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ class EndOfStream(Exception):
 
 
 class SourceLost(Exception):
-    """The camera is gone: one sentence why. Open it again."""
+    """The camera is gone, for the reason in one sentence; it may be opened again."""
 
 
 class SourceRefused(SourceLost):
-    """The camera answers, and refuses us: before its first frame the command is wrong."""
+    """The camera answers and refuses access. Before its first frame, that means the command is wrong."""
 
 
 class NotReopenable(Exception):
-    """The source is no camera: there is nothing to connect to again."""
+    """The source is not a camera, so it cannot be opened again."""
 
 
 class Source(ABC):
     """An open source. One thread reads it and closes it."""
 
     live: bool = False
-    """Frames come whether they are read or not, so late ones are dropped."""
+    """Frames come whether they are read or not, so those that nobody read in time are dropped."""
     sequence: bool = True
-    """Neighbouring frames show the same scene: False for a folder of unrelated pictures."""
+    """Neighboring frames show the same scene; False for a folder of unrelated pictures."""
     synthetic: bool = False
     fps: float = 30.0
-    """The nominal rate; time-outs are counted in its intervals."""
+    """The nominal frame rate, which time-outs are derived from."""
     zones: Mapping[str, Relative] | None = None
-    """The zones its truth speaks of, where it has its own."""
+    """The source's own zones, to which its ground truth belongs; None where it has none."""
 
     @abstractmethod
     def read(self, timeout_s: float) -> Frame | None:
-        """Return the next frame, or None when none came in time. Raises EndOfStream or SourceLost."""
+        """Return the next frame; None where live and none came in time. Raises EndOfStream or SourceLost."""
 
     def reopen(self) -> None:
-        """Connect again after SourceLost or a hang; frame ids go on. Raises NotReopenable where that cannot be."""
+        """Connect again after SourceLost or a hang; frame ids continue. Raises NotReopenable for a recorded source."""
         raise NotReopenable
 
     def report(self) -> dict[str, Any]:
-        """Return what summary.json says of the source beside its frames: what was left out, and why."""
+        """Return `source_report` of summary.json: what was left out, and why."""
         return {}
 
     def close(self) -> None:  # noqa: B027, a source may hold nothing
-        """Let go of the camera or the file."""
+        """Close the camera or the file."""

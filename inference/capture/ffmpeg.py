@@ -1,4 +1,4 @@
-"""What OpenCV was built with, and what its FFmpeg does not pass on: why something does not open."""
+"""Tells what OpenCV was built with, and finds the reason that its FFmpeg does not open something."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sys
 import cv2
 
 OPENED_AGAIN_S = 6.0
-"""Longer than this is not waited for the reason."""
+"""The longest wait for the reason."""
 OPEN = """
 import sys, cv2
 limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 4000]
 cv2.VideoCapture(sys.stdin.read(), cv2.CAP_FFMPEG, limits)
 """
 WARNING = "24"
-"""FFmpeg's level of log at which an HTTP status is said. Source: libavutil/log.h"""
+"""FFmpeg's log level that includes HTTP statuses. Source: libavutil/log.h"""
 FAILURE = re.compile(r"error|fail|not found|cannot|unable|invalid|no such", re.IGNORECASE)
 FFMPEG_LINE = re.compile(r"\[(?!.*(?:WARN|ERROR|INFO):)[^\]]*\] *(.+)")
 """FFmpeg's lines begin with [OPENCV:FFMPEG:16] or [rtsp @ 0x55..], OpenCV's own with [ WARN:0@0.01]."""

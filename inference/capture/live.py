@@ -1,4 +1,4 @@
-"""A thread that reads a camera as fast as it gives, into a one-slot mailbox: the runner sees the newest frame."""
+"""Reads a camera in a thread of its own, as fast as it delivers, so that the runner gets the newest frame."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from inference.capture.base import EndOfStream, Source, SourceLost, SourceRefuse
 from inference.capture.mailbox import Mailbox
 
 LONGEST_PAUSE_NS = 1_000_000_000
-"""A longer pause in a recording is played as one of this: the runner takes a longer silence for a camera that hangs."""
+"""A pause in a recording is played no longer than this, or the runner would take it for a camera that hangs."""
 
 
 class Reader(ABC):
-    """What a camera must do. All of it is called from the capture thread alone, `open` first."""
+    """The interface of a camera's driver. Every method is called from the capture thread alone, `open` first."""
 
     fps: float = 30.0
 
@@ -38,8 +38,8 @@ class Reader(ABC):
 class LiveSource(Source):
     """The newest frame of a reader. CAP_PROP_BUFFERSIZE is not trusted: the thread itself empties the driver's queue.
 
-    Three buffers go round: the one being filled, the one in the mailbox, the one being looked at. A thread that hangs
-    inside its driver cannot be stopped from here: `close` leaves it behind as a daemon, to close when it wakes.
+    Three buffers are in use: one is being filled, one lies in the mailbox, one is being processed. A thread that hangs
+    inside its driver cannot be stopped: `close` leaves it behind as a daemon, which closes the camera when it wakes.
     """
 
     live = True
@@ -59,7 +59,7 @@ class LiveSource(Source):
         self._start()
 
     def _start(self) -> None:
-        # all of it anew: a thread left behind in its driver keeps its own mailbox and buffers
+        # a thread that was left behind in its driver keeps its own mailbox and buffers, so these are new ones
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._spare: deque[Bytes] = deque(maxlen=3)
         self._held: Bytes | None = None
@@ -81,13 +81,13 @@ class LiveSource(Source):
         try:
             frame = self._mailbox.take(timeout_s)
         except SourceRefused as error:
-            if self._next_id:  # it let us in before: it may do so again
+            if self._next_id:  # it allowed access before, and may do so again
                 raise
             raise InputError(str(error)) from None
         if frame is not None:
             if self._held is not None:
                 self._spare.append(self._held)
-            self._held = frame.image_bgr
+            self._held = frame.image_bgr  # the runner has it until its next read
             self._next_id = frame.frame_id + 1
         return frame
 
@@ -117,7 +117,7 @@ class LiveSource(Source):
                     spare.append(old.image_bgr)
         except (SourceLost, EndOfStream) as caught:
             error = caught
-        except Exception as caught:  # a driver's binding may raise anything; the runner must hear of it
+        except Exception as caught:  # a driver's binding may raise anything, and the runner must learn of it
             error = SourceLost(f"{type(caught).__name__}: {caught}")
         finally:
             if reader is not None:
@@ -141,6 +141,7 @@ class PacedReader(Reader):
         frame = self._source.read(1.0)
         if frame is None:
             raise SourceLost("the recorded source gave no frame")
+        # the gap before the first frame is known from the recording alone; later ones show in the ids
         drops = frame.drops if self._started_ns is None else None
         if self._started_ns is None:
             self._started_ns = monotonic_ns() - frame.media_ns

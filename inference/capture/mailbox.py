@@ -1,4 +1,4 @@
-"""One slot between two threads: the newest wins."""
+"""A slot for one item between two threads, in which a newer item replaces an older one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Mailbox(Generic[Item]):
         self._error: BaseException | None = None
 
     def put(self, item: Item) -> Item | None:
-        """Leave `item`; return the one it replaces, for its buffer to be used again."""
+        """Store `item`; return the one it replaces, whose buffer can be used again."""
         with self._changed:
             old, self._item = self._item, item
             self._changed.notify()
@@ -34,7 +34,7 @@ class Mailbox(Generic[Item]):
             return item
 
     def close(self, error: BaseException) -> None:
-        """Tell the reader that nothing more will come."""
+        """Tell the reader that no more items will come."""
         with self._changed:
             self._error = error
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""OpenCV's VideoCapture as a live reader: the cameras and streams that OpenCV can open share it."""
+"""Reads cameras and streams through OpenCV's VideoCapture; V4L2, CSI and network sources share it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from inference.capture.ffmpeg import why_not_open
 from inference.capture.live import Reader
 
 BROKEN_FRAMES = 10
-"""So many in a row that cannot be decoded are a lost camera; fewer are drops."""
+"""A camera is lost after this many frames in a row that cannot be decoded; fewer count as drops."""
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 REFUSED = re.compile(r"(?:failed:|error) (401|403)\b")
-"""What FFmpeg says of an HTTP or RTSP server that wants another user or password."""
+"""FFmpeg's message when an HTTP or RTSP server wants another user or password."""
 ANSWERS_S = 3.0
-"""What fails to open later than this did not answer, and is not asked again why."""
+"""A stream that fails to open after longer than this did not answer, and the reason is not looked for."""
 QUEUED_INTERVALS, QUEUED_S = 0.75, 1.0
-"""A frame that comes sooner than this part of an interval lay in a queue, which is emptied no longer than this."""
+"""A frame that comes sooner than this fraction of an interval lay in a queue; emptying one takes QUEUED_S at most."""
 JPEG_END, PADDING = b"\xff\xd9", 64
-"""A whole JPEG ends so, before a few bytes more from some cameras. OpenCV 4.12 and 5.0 ask for it themselves."""
+"""A whole JPEG ends with these bytes; some cameras pad it after them. OpenCV 4.12 and 5.0 check this themselves."""
 
 
 class CaptureReader(Reader):
-    """Grab, stamp, then decode, so that the stamp is the earliest this process can know."""
+    """Grabs, takes the time, then decodes, so that the time stamp is the earliest that this process can know."""
 
     def __init__(self, target: str | int, name: str, api: int, options: Sequence[int] = ()) -> None:
         self._target, self._name, self._api, self._options = target, name, api, options
         self._capture: cv2.VideoCapture | None = None
-        self._newest = api != cv2.CAP_FFMPEG
-        """What lay in a queue before the first frame was passed over."""
+        self._queue_empty = api != cv2.CAP_FFMPEG
+        """The frames that were queued while the stream was opened have been skipped; only FFmpeg queues any."""
         self._packets = False
-        """The stream is of JPEGs, which are taken as they come and decoded here."""
+        """The stream consists of JPEGs, which are received undecoded and decoded here."""
 
     def open(self) -> None:
         """Open the device or stream. Raises SourceLost when it does not answer."""
@@ -50,19 +50,19 @@ class CaptureReader(Reader):
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if math.isfinite(fps) and 1 <= fps <= 1000:
             self.fps = fps
-        # FFmpeg decodes a truncated JPEG without a word: fresh above, what an older frame left there below
+        # FFmpeg decodes a truncated JPEG without an error: below the cut, the picture shows an older frame
         motion_jpeg = self._api == cv2.CAP_FFMPEG and int(self._capture.get(cv2.CAP_PROP_FOURCC)) == MJPG
         self._packets = motion_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
 
     def _not_open(self, tried_s: float) -> SourceLost:
-        """Return why it does not open, by FFmpeg's own words where it is FFmpeg that opens it."""
+        """Return the reason that it does not open, in FFmpeg's words where FFmpeg opens it."""
         if tried_s > ANSWERS_S:
             return SourceLost(f"{self._name} does not answer within {tried_s:.0f} s")
         if self._api != cv2.CAP_FFMPEG:
             return SourceLost(f"{self._name} does not open")
         reason = why_not_open(str(self._target))
         if refused := REFUSED.search(reason):
-            hint = "write the user and the password that it wants before the host, with a colon between and an @ behind"
+            hint = "write the right user and password before the host, with a colon between them and an @ after them"
             return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {hint}")
         silent = "FFmpeg gives no reason, as when it was built without that protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
@@ -70,18 +70,19 @@ class CaptureReader(Reader):
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
         """Return the next picture; after opening, the newest. Raises SourceLost when the camera gives none.
 
-        To learn what is in a stream FFmpeg takes in up to a second of it, which it then hands out at once: 30 frames
-        that are old, and would be stamped as if they came now. They are passed over, and count as drops.
+        FFmpeg reads up to a second of a stream to learn what is in it, and then delivers those frames at once. At 30
+        fps that is 30 old frames, which would be stamped as new. They are skipped, and count as drops.
         """
         frame = self._read(frame_id, spare)
         opened = monotonic()
-        with suppress(SourceLost):  # where the stream ends already, its last picture is given first
-            while not self._newest:
+        with suppress(SourceLost):  # a stream that ends here still gives its last picture; the next read raises
+            while not self._queue_empty:
                 started = monotonic()
                 frame = self._read(frame.frame_id + 1, frame.image_bgr)
                 ended = monotonic()
-                self._newest = ended - started > QUEUED_INTERVALS / self.fps or ended - opened > QUEUED_S
-        self._newest = True
+                # a frame that had to be waited for was not in the queue
+                self._queue_empty = ended - started > QUEUED_INTERVALS / self.fps or ended - opened > QUEUED_S
+        self._queue_empty = True
         return frame
 
     def _read(self, frame_id: int, spare: Bytes | None) -> Frame:
@@ -100,7 +101,7 @@ class CaptureReader(Reader):
         raise SourceLost(f"{self._name} gives frames that cannot be decoded")
 
     def _driver_ns(self, grabbed_ns: int) -> tuple[int, AgeBasis]:
-        """Return the driver's time stamp where it is on the monotonic clock and plausible, else that of its arrival.
+        """Return the driver's time stamp where it is plausible on the monotonic clock, else the time of arrival.
 
         V4L2 stamps buffers with CLOCK_MONOTONIC; OpenCV hands them on as CAP_PROP_POS_MSEC.
         """
@@ -113,7 +114,7 @@ class CaptureReader(Reader):
         return grabbed_ns, AgeBasis.ARRIVAL
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device or stream."""
         if self._capture is not None:
             self._capture.release()
 

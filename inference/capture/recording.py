@@ -27,11 +27,11 @@ from inference.frame.decision import Decision
 SCHEMA = 1
 FACTS = "recording.json"
 SEGMENTS = 8
-"""The disk that may be used is shared by so many segments: one in so many is what the ring forgets at once."""
+"""The ring has at least this many segments, so that dropping the oldest loses an eighth of it at most."""
 SEGMENT_BYTES = 64_000_000
-"""No segment is longer, so that bringing one to the disk does not take long."""
+"""A segment is closed at this size, so that syncing one to the disk does not take long."""
 LONGEST_BYTES = 1 << 28
-"""A line that speaks of a longer picture is damaged."""
+"""A line that names a longer picture is damaged."""
 HINT = "give the folder that --record wrote"
 
 
@@ -130,7 +130,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def read_lines(folder: Path) -> Iterator[Line]:
-    """Yield the whole lines of all segments in order; what follows a torn one in its segment is left out."""
+    """Yield the whole lines of all segments in order; after a torn line the rest of its segment is left out."""
     for index in segments_of(folder):
         with index.open("rb") as lines, pictures_of(index).open("rb") as pictures:
             for text in lines:

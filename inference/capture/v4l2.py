@@ -1,4 +1,4 @@
-"""Which device a source names, and what a /dev/video node is, asked of its driver without a stream."""
+"""Finds the V4L2 device that a source names, and queries a /dev/video node without streaming from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPABILITY = struct.Struct("=16s32s32sIII12x")
 FORMAT = struct.Struct("=III32sII12x")
 CAPTURE, CAPTURE_MPLANE, DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 TYPES = {CAPTURE: 1, CAPTURE_MPLANE: 9}
-"""The buffer type whose formats are asked for, by capability."""
+"""The buffer type whose formats are listed, for each capability: a node takes pictures in one plane or in several."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,22 @@ def ask(device: Path) -> Node:
     descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         answer = fcntl.ioctl(descriptor, QUERYCAP, bytes(CAPABILITY.size))
-        driver, card, _, _, capabilities, of_node = CAPABILITY.unpack(answer)
-        able = of_node if capabilities & DEVICE_CAPS else capabilities
-        kind = next((TYPES[bit] for bit in TYPES if able & bit), None)
-        formats = () if kind is None else tuple(_formats(descriptor, kind))
+        driver, card, _, _, of_device, of_node = CAPABILITY.unpack(answer)
+        # one device may have several nodes, of which only some give pictures; an old driver tells of the device alone
+        able = of_node if of_device & DEVICE_CAPS else of_device
+        buffer_type = next((TYPES[bit] for bit in TYPES if able & bit), None)
+        formats = () if buffer_type is None else tuple(_formats(descriptor, buffer_type))
         return Node(_text(card), _text(driver), formats)
     finally:
         os.close(descriptor)
 
 
-def _formats(descriptor: int, kind: int) -> list[str]:
+def _formats(descriptor: int, buffer_type: int) -> list[str]:
     found: list[str] = []
-    while len(found) < 64:
+    while len(found) < 64:  # a driver that never ends its list is cut off here
         try:
-            answer = fcntl.ioctl(descriptor, ENUM_FMT, FORMAT.pack(len(found), kind, 0, b"", 0, 0))
-        except OSError:  # EINVAL after the last
+            answer = fcntl.ioctl(descriptor, ENUM_FMT, FORMAT.pack(len(found), buffer_type, 0, b"", 0, 0))
+        except OSError:  # EINVAL: there is no format of this number
             return found
         code = FORMAT.unpack(answer)[4]
         found.append(struct.pack("=I", code & 0x7FFFFFFF).decode("ascii", "replace").strip())

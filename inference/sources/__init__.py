@@ -1,6 +1,8 @@
-"""Camera sources: one file each, found by the URI's scheme. A source yields frames, newest only when it is live.
+"""Camera sources: one file each, found by the scheme of the URI. A live source yields only the newest frame.
 
-A source's module has `open_source(uri) -> Source` and, where it is chosen by scheme, `SCHEMES`, all it reads.
+The module of a source has `open_source(uri) -> Source` and, where it is chosen by scheme, `SCHEMES`, those it reads. A
+live source is a `LiveSource` over a `Reader` (inference/capture/live.py). A scheme that is not a camera also goes into
+`RECORDED` of inference/runner/supervisor.py, and one that names no host into `LOCAL` of core/redact.py.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from core.redact import public_uri
 from inference.capture.base import Source
 from inference.capture.v4l2 import device_of
 
-# OpenCV's and FFmpeg's readers talk to stderr on their own; what they have to say is said by our errors.
+# OpenCV and FFmpeg write to stderr by themselves; our errors carry what they say
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -32,14 +34,17 @@ GRAMMAR = (
 
 
 def schemes() -> dict[str, str]:
-    """Return the schemes there are, each with the file name of the source that reads it."""
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names_in(__path__)}
-    return {scheme: name for name, module in modules.items() for scheme in getattr(module, "SCHEMES", ())}
+    """Return all schemes, each with the file name of the source that reads it."""
+    found: dict[str, str] = {}
+    for name in names_in(__path__):
+        module = importlib.import_module(f"{__name__}.{name}")
+        found |= dict.fromkeys(getattr(module, "SCHEMES", ()), name)
+    return found
 
 
 def kind_of(uri: str) -> str:
     """Return the file name of the source that reads `uri`. Raises InputError when none does."""
-    if not uri:  # Path("") would be the folder where one stands
+    if not uri:  # Path("") is the current folder
         raise InputError(f"the source is empty: give {GRAMMAR}")
     if "://" in uri:
         scheme, known = uri.split("://", 1)[0].lower(), schemes()

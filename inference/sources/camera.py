@@ -25,5 +25,5 @@ def open_source(uri: str) -> LiveSource:
         raise InputError(f"{device} does not answer as a camera ({error.strerror}): {DOCTOR}") from None
     if not node.formats:
         raise InputError(f"{device} gives no pictures ({node.card} has another node for them): {DOCTOR}")
-    path = str(device)  # not its number: a link may point to another one when the camera is opened again
+    path = str(device)  # a link such as by-id may point to another number when the camera is opened again
     return LiveSource(lambda: CaptureReader(path, path, cv2.CAP_V4L2))

@@ -16,7 +16,7 @@ PIPELINE = (
     "! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR "
     "! appsink drop=true max-buffers=1 sync=false"
 )
-"""Source: NVIDIA's accelerated GStreamer guide; drop and max-buffers keep the newest frame only."""
+"""drop and max-buffers keep the newest frame only. Source: NVIDIA's accelerated GStreamer guide."""
 
 
 def open_source(uri: str) -> LiveSource:
@@ -25,5 +25,5 @@ def open_source(uri: str) -> LiveSource:
     if not number.isdigit():
         raise InputError(f"{public_uri(uri)} names no sensor: give csi://0")
     if not built_with("GStreamer:").startswith("YES"):
-        raise InputError(f"{uri} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
+        raise InputError(f"{public_uri(uri)} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
     return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def open_source(uri: str) -> FolderSource:
-    """Open a folder or a picture file. Raises InputError when a folder holds no image; says what is left out of it."""
+    """Open a folder or a picture file. Raises InputError when a folder holds no image; logs what is left out."""
     root = Path(uri)
     if not root.is_dir():
         return FolderSource(root.parent, Scan([root], {}))
@@ -30,7 +30,7 @@ def open_source(uri: str) -> FolderSource:
 
 
 class FolderSource(Source):
-    """Unrelated pictures; one that cannot be read is skipped, listed in `skipped`, and leaves a gap in the ids."""
+    """Unrelated pictures. One that cannot be read is skipped, listed in `skipped`, and leaves a gap in the ids."""
 
     sequence = False
     fps = 1.0

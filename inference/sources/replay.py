@@ -1,6 +1,6 @@
-"""A recorded drive, `replay://DIR`: the frames, ids, times and drops that `--record DIR` saw.
+"""Plays a recording, `replay://DIR`: the frames, ids, times and drops that `--record DIR` wrote.
 
-As fast as they are read; with --realtime, with the pauses they had, none longer than a second.
+It plays as fast as it is read; with --realtime at its own pace, with no pause longer than a second.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ReplaySource(Source):
         raise EndOfStream
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._lines.close()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""A camera on the network, through OpenCV's FFmpeg: RTSP, MJPEG over HTTP and the other streams FFmpeg reads.
+"""Reads a camera on the network through OpenCV's FFmpeg: RTSP, MJPEG over HTTP and the other streams FFmpeg reads.
 
 FFmpeg's decoder runs in one thread. With n threads it holds back n - 1 frames: at 30 fps the true age of a 1280x720
 H.264 frame was 36 ms at one thread, 69 ms at two and 269 ms at eight (one run of 150 frames each, loopback,

@@ -26,7 +26,7 @@ def open_source(uri: str) -> SyntheticSource:
 
 
 class SyntheticSource(Source):
-    """As fast as it is read, and the same frames every time."""
+    """The frames of the scene, as fast as they are read and the same every time."""
 
     synthetic = True
     zones = ZONES

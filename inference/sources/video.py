@@ -1,4 +1,4 @@
-"""A video file, every frame of it, into one reused buffer."""
+"""Reads every frame of a video file, into one reused buffer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_FPS = 25.0
 INDEXED = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 """The kinds of box that an MP4 or MOV file begins with, at byte 4; its index counts its frames."""
 SLACK_S = 1.0
-"""Where the length announces the number of frames, this much may be missing: sound often lasts longer than pictures."""
+"""The tolerated shortfall where the frame count comes from the length: sound often lasts longer than pictures."""
 
 
 def open_source(uri: str) -> VideoSource:
@@ -39,7 +39,7 @@ def open_source(uri: str) -> VideoSource:
 
 
 class VideoSource(Source):
-    """Frames in order; their time is their place in the film. What is missing or odd is said once, at the end."""
+    """Frames in order; their time is their place in the film. What is missing or odd is logged once, at the end."""
 
     def __init__(self, uri: str) -> None:
         self._name = public_uri(uri)
@@ -103,7 +103,7 @@ class VideoSource(Source):
 
 
 class MediaClock:
-    """The place of each frame in the film: by the container's time where that rises, else an interval of fps later.
+    """Times frames by the container's time where that rises, else by the interval of the frame rate.
 
     Counting by fps alone is wrong by seconds where the frame rate varies, as phones and screen recorders write it.
     """
@@ -113,14 +113,14 @@ class MediaClock:
         self._position_ms: float | None = None
         self._media_ns = 0
         self.counted = 0
-        """How many frames had no time that rises."""
+        """The number of frames whose time did not rise."""
 
     def at(self, position_ms: float) -> int:
         """Return the time of the next frame in nanoseconds, 0 for the first. position_ms: CAP_PROP_POS_MSEC."""
         before_ms, self._position_ms = self._position_ms, position_ms
         if before_ms is None:
             return 0
-        # a step at a time: where two recordings were joined the container's time falls once, and rises again
+        # by differences: where two recordings were joined, the container's time falls once and then rises again
         if position_ms > before_ms:
             self._media_ns += round((position_ms - before_ms) * 1e6)
         else:
@@ -130,7 +130,7 @@ class MediaClock:
 
 
 class Announced:
-    """How many frames a file says that it has: by its index, or else by its length and its frame rate."""
+    """The number of frames that a file announces: by its index, or else by its length and its frame rate."""
 
     def __init__(self, file: Path, frames: float, fps: float) -> None:
         with file.open("rb") as stream:
@@ -140,7 +140,7 @@ class Announced:
         self.frames = round(frames) if 0 < frames < 1e9 else None
 
     def is_missed(self, frames: int, length_s: float) -> bool:
-        """Return whether a film of so many frames and seconds is shorter than was announced."""
+        """Return whether a film with this many frames and seconds is shorter than was announced."""
         if self.frames is None or frames >= self.frames:
             return False
         return self._counted or self.frames / self._fps - length_s > SLACK_S
