@@ -1,7 +1,7 @@
 """Sinks: one file each. A sink takes the decisions of a run, some of them with their picture.
 
-A module here has `Options`, a frozen dataclass whose fields are options of `python -m inference run`, and
-`open_sink(context, options) -> Sink | None`, None where the options do not ask for it.
+The module of a sink has `Options`, a frozen dataclass whose fields are options of `python -m inference run`, and
+`open_sink(context, options) -> Sink | None`, which returns None where the options do not request the sink.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Sink(ABC):
     name: str = "sink"
     needs_picture: bool = False
     depth: int = 256
-    """How many decisions may wait."""
+    """The most decisions that may wait in the queue."""
     pictures: int | None = None
-    """How many of them may wait with their picture; None: all."""
+    """The most of them that may wait with their picture; None: all."""
     newest: bool = False
-    """Only the newest decisions matter: the oldest one that waits is dropped, and no source, not even a file, waits."""
+    """Only the newest decisions matter: a full queue drops its oldest one, and even a recorded source does not wait."""
 
     def wants_picture(self) -> bool:
-        """Return whether the next decision should come with its picture: each costs the runner a copy."""
+        """Return whether the next decision should come with its picture, which costs the runner a copy."""
         return self.needs_picture
 
     @abstractmethod
@@ -56,11 +56,11 @@ class SinkContext:
     regions: RegionSource
     stamps: tuple[str, ...]
     restarts: int = 0
-    """How often the process was started again: over 0, files of this run exist and are continued."""
+    """The number of restarts so far; above 0, files of this run exist and are continued."""
 
 
-def open_sinks(context: SinkContext, given: Mapping[str, object]) -> list[Sink]:
-    """Open the sinks that were asked for. given: the options of the command by name, of which each takes its own.
+def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink]:
+    """Open the requested sinks. options: those of the command by name, of which each sink takes its own.
 
     Raises InputError when one cannot be opened; those before it are closed.
     """
@@ -68,7 +68,7 @@ def open_sinks(context: SinkContext, given: Mapping[str, object]) -> list[Sink]:
     try:
         for name in names_in(__path__):
             module: Any = importlib.import_module(f"{__name__}.{name}")
-            own = {item.name: given[item.name] for item in fields(module.Options) if item.name in given}
+            own = {item.name: options[item.name] for item in fields(module.Options) if item.name in options}
             sink: Sink | None = module.open_sink(context, module.Options(**own))
             if sink is not None:
                 sinks.append(sink)

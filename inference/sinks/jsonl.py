@@ -1,4 +1,4 @@
-"""decisions.jsonl: one line a frame, written as it happens. decision.schema.json says what stands in it."""
+"""Writes decisions.jsonl: one line a decision, as it is made. decision.schema.json describes a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inference.sinks import Sink, SinkContext
 
 @dataclass(frozen=True)
 class Options:
-    """Where decisions.jsonl is written."""
+    """The place of decisions.jsonl."""
 
     out: Path | None = None
     """The folder of the run; None: nothing is written."""
@@ -27,7 +27,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
 
 
 class JsonlSink(Sink):
-    """Lines as `Decision.as_json` makes them; each is flushed, so that a reader can follow the file."""
+    """Writes lines as `Decision.as_json` makes them; each is flushed, so that a reader can follow the file."""
 
     name = "decisions.jsonl"
     depth = 1024

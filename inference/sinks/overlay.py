@@ -1,4 +1,4 @@
-"""overlay.mp4: every frame with its decision drawn on it."""
+"""Writes overlay.mp4: every frame with its decision drawn on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inference.frame.decision import Decision
 from inference.sinks import Sink, SinkContext
 
 FOLDER_FPS = 2.0
-"""The rate of an overlay of unrelated pictures: slow enough to look at each."""
+"""The frame rate of an overlay of unrelated pictures, slow enough to look at each."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
 
 
 class OverlaySink(Sink):
-    """Writes a temporary file that gets its name once it is whole. Frames are scaled to the size of the first."""
+    """Writes a temporary file, which is renamed once it is whole. Frames are scaled to the size of the first."""
 
     name = "overlay.mp4"
     needs_picture = True
@@ -47,7 +47,7 @@ class OverlaySink(Sink):
 
     def __init__(self, path: Path, source: Source, *, mirror: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f".*.part{path.suffix}"):  # of a process that was killed
+        for old in path.parent.glob(f".*.part{path.suffix}"):  # left by a process that was killed
             old.unlink()
         self._path, self._source, self._mirror = path, source, mirror
         # OpenCV takes the container from the suffix, so the temporary name keeps it

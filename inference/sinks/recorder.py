@@ -1,4 +1,4 @@
-"""The recorder, `--record DIR`: pictures, decisions and times in a ring on disk, for `replay://DIR`."""
+"""Records pictures, decisions and times in a ring on disk (`--record DIR`), for `replay://DIR`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from inference.sinks import Sink, SinkContext
 
 LOSSY = ".mjpeg", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 92)
 LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)
-"""The segment's suffix, OpenCV's, and its parameters."""
+"""The suffix of a segment, the suffix that OpenCV knows the format by, and the parameters of its encoder."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
     write_json(folder / "camera.json", camera)
-    if options.boxes is not None and options.boxes.is_file():  # a pack finds its pictures by their names again
+    if options.boxes is not None and options.boxes.is_file():  # a pack is a folder, and its boxes go by file name
         shutil.copyfile(options.boxes, folder / "boxes.jsonl")
     limit_bytes = options.record_mb * 1_000_000
     return RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
 
 
 class RecorderSink(Sink):
-    """Encodes and appends. A disk that is full ends it, as any error ends a sink; the decisions go on."""
+    """Encodes and appends. A full disk turns it off, as any error does a sink; the run goes on."""
 
     name = "recorder"
     needs_picture = True
@@ -94,7 +94,7 @@ class RecorderSink(Sink):
         self._writer.write(decision, picture)
 
     def _describe(self) -> None:
-        """Write what the source is; its rate is known once it has given a frame."""
+        """Write recording.json; it waits for the first frame, since only then is the rate of a camera known."""
         source = self._source
         facts = {
             "schema": SCHEMA,
@@ -108,5 +108,5 @@ class RecorderSink(Sink):
         self._described = True
 
     def close(self) -> None:
-        """Bring what was written to the disk."""
+        """Sync what was written to the disk."""
         self._writer.close()

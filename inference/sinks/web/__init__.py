@@ -1,7 +1,7 @@
-"""The web page, `--web 127.0.0.1:8080`: live picture, zones, state, sparklines; /state.json and /metrics. Read-only.
+"""Serves the read-only web page of a run (`--web 127.0.0.1:8080`): picture, zones, state, /state.json and /metrics.
 
-The page polls: nothing stays open for a client, and pictures are encoded only while one asks for them, once for all of
-them. What serves it is imported only where it was asked for.
+The page polls, so that no connection stays open. Pictures are encoded only while a client watches, once for all of
+them. The server is imported only when the page is requested.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ HINT = "give --web PORT or HOST:PORT, such as 8080"
 
 @dataclass(frozen=True)
 class Options:
-    """Where the page is served, and to whom."""
+    """The address of the page, and its token."""
 
     web: str | None = None
     """PORT or HOST:PORT; None: nothing is served."""
     web_token: str | None = field(default=None, repr=False)
-    """The word that a client must know; None: none is asked for."""
+    """The word that a client must send; None: no word is needed."""
 
     def __post_init__(self) -> None:
         if self.web is None and self.web_token is not None:
@@ -91,7 +91,7 @@ class WebSink(Sink):
         log.info(f"the page is at http://{name}:{self.port}/")
 
     def wants_picture(self) -> bool:
-        """Return True while a client watches, twelve times a second."""
+        """Return True up to twelve times a second while a client watches."""
         now = monotonic_ns()
         if now < self._due_ns or not self.status.watched(now):
             return False

@@ -20,10 +20,10 @@ BUCKETS = 120
 WATCHED_NS = 2_000_000_000
 """A client that asked within this time is watching."""
 CACHED_NS = 90_000_000
-"""The page's JSON is made again after this time at the earliest, for all clients together."""
+"""The JSON of the page is made at most once in this time, for all clients together."""
 PERCENTILES_NS = 1_000_000_000
 SNAPSHOTS = 4
-"""The number of pictures kept: a client fetches the one that its JSON named."""
+"""The number of pictures kept, so that a client can fetch the one that its JSON names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class TimeBucket:
 
 
 class LiveStatus:
-    """Written by the sink's thread, read by the server's threads."""
+    """The live status of a run, written by the sink's thread and read by the server's threads."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class LiveStatus:
         return (monotonic_ns() - self._last_ns) / 1e6
 
     def watched(self, now_ns: int) -> bool:
-        """Return whether a client looks at the pictures."""
+        """Return whether a client has asked for pictures lately."""
         return now_ns - self._asked_ns < WATCHED_NS
 
     def watch(self) -> None:
@@ -165,7 +165,7 @@ class LiveStatus:
         }
 
     def _percentiles(self, now_ns: int) -> dict[str, Any]:
-        """Return the percentiles, at most a second old: of 65,536 numbers each, they take longer than all the rest."""
+        """Return percentiles that are at most a second old; over 65,536 values they take longer than all the rest."""
         if self._percentiles_cache is None or now_ns - self._percentiles_cache[0] > PERCENTILES_NS:
             infer = self.stats.stages.get("infer")
             found = {"age_ms": self.stats.age.as_json(), "infer_ms": None if infer is None else infer.as_json()}

@@ -29,37 +29,37 @@ def metrics(status: LiveStatus) -> bytes:
 
 def _metrics(status: LiveStatus) -> Iterable[list[str]]:
     stats, last = status.stats, status.last
-    yield _metric("info", "gauge", "What runs.", [("", status.about, 1)])
+    yield _metric("info", "gauge", "The model and its contract.", [("", status.about, 1)])
     states = [("", {"state": s.value}, float(s is status.state)) for s in State]
-    yield _metric("state", "gauge", "1 for the state that was said last, 0 for every other.", states)
+    yield _metric("state", "gauge", "1 for the current state, 0 for every other.", states)
     changes = [("", {"state": s.value}, status.changes[s]) for s in State]
-    yield _metric("state_changes_total", "counter", "How often a state began.", changes)
-    yield _metric("silent_seconds", "gauge", "Since anything was said.", [("", {}, status.silent_ms / 1e3)])
-    yield _metric("frames_total", "counter", "Frames that were decided.", [("", {}, stats.frames)])
-    yield _metric("drops_total", "counter", "Frames of the camera that nobody looked at.", [("", {}, stats.drops)])
+    yield _metric("state_changes_total", "counter", "Changes to each state.", changes)
+    yield _metric("silent_seconds", "gauge", "Time since the last decision.", [("", {}, status.silent_ms / 1e3)])
+    yield _metric("frames_total", "counter", "Processed frames.", [("", {}, stats.frames)])
+    yield _metric("drops_total", "counter", "Frames of the camera that were not processed.", [("", {}, stats.drops)])
     decided = [("", {"state": s.value}, stats.states[s.value]) for s in State]
-    yield _metric("decisions_total", "counter", "Decided frames by what was said of them.", decided)
+    yield _metric("decisions_total", "counter", "Processed frames by their state.", decided)
     yield from _summary(
         "age",
-        "From capture or arrival, as age_basis says, to decision.",
+        "Time from capture or arrival, as age_basis_total says, to the decision.",
         stats.age.as_json(),
         status.age_sum_ms,
         stats.frames,
     )
     bases = [("", {"basis": b.value}, stats.age_bases[b.value]) for b in AgeBasis]
-    yield _metric("age_basis_total", "counter", "Decided frames by what their age counts from.", bases)
+    yield _metric("age_basis_total", "counter", "Processed frames by the event that their age counts from.", bases)
     infer = stats.stages.get("infer", LatencySeries())
-    yield from _summary("infer", "The network alone.", infer.as_json(), status.infer_sum_ms, infer.n)
+    yield from _summary("infer", "Duration of the network.", infer.as_json(), status.infer_sum_ms, infer.n)
     if status.fixed_zones and last is not None:
         probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]
-        yield _metric("zone_probability", "gauge", "Of the leading class of each zone.", probs)
+        yield _metric("zone_probability", "gauge", "Probability of the leading class of each zone.", probs)
         said = [("", {"zone": v.name, "label": v.label or v.state.value}, 1) for v in last.verdicts]
-        yield _metric("zone_said", "gauge", "What is said of each zone: a class, or why none.", said)
+        yield _metric("zone_said", "gauge", "1 for the class of each zone, or for its state without one.", said)
     dropped = [("", {"sink": s.name}, s.dropped) for s in status.sinks]
-    yield _metric("sink_drops_total", "counter", "Decisions that a sink did not get.", dropped)
+    yield _metric("sink_drops_total", "counter", "Decisions that a sink dropped.", dropped)
     working = [("", {"sink": s.name}, s.error is None) for s in status.sinks]
-    yield _metric("sink_up", "gauge", "0 where a sink is off.", working)
-    yield _metric("restarts_total", "counter", "Times the worker was started again.", [("", {}, status.restarts)])
+    yield _metric("sink_up", "gauge", "1 where a sink works, 0 where it is off.", working)
+    yield _metric("restarts_total", "counter", "Restarts of the worker process.", [("", {}, status.restarts)])
     yield from _process(status)
 
 
@@ -71,9 +71,9 @@ def _summary(
     quantiles = ((q, found.get(key, math.nan)) for q, key in (("0.5", "p50"), ("0.99", "p99")))
     samples: list[Sample] = [("", {"quantile": q}, ms / 1e3) for q, ms in quantiles]
     samples += [("_sum", {}, sum_ms / 1e3), ("_count", {}, count)]
-    yield _metric(f"{name}_seconds", "summary", f"{text} Quantiles of the last 65536 frames.", samples)
+    yield _metric(f"{name}_seconds", "summary", f"{text} Quantiles over the last 65536 frames.", samples)
     if series:
-        yield _metric(f"{name}_max_seconds", "gauge", f"{text} The longest.", [("", {}, series["max"] / 1e3)])
+        yield _metric(f"{name}_max_seconds", "gauge", f"{text} The maximum.", [("", {}, series["max"] / 1e3)])
 
 
 def _process(status: LiveStatus) -> Iterable[list[str]]:
