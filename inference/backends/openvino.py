@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: f32, and int8 from the Q/DQ file."""
+"""Runs bundles with OpenVINO on the CPU: fp32, and int8 from the unsigned Q/DQ file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", "int8")
 
 @dataclass(frozen=True)
 class Options(plugins.Options):
-    """How OpenVINO uses the processor."""
+    """The options of OpenVINO."""
 
     threads: int | None = None
     """Cores that a frame is shared among; all cores of this process unless set."""
@@ -44,8 +44,8 @@ def availability() -> Availability:
 def file_name(precision: str) -> str:
     """Return the ONNX file that a precision runs.
 
-    int8 is the unsigned form: of the signed one OpenVINO 2026.4 loses the zero point on the way through a Concat
-    (|dprob| 0.67 on a SqueezeNet, rounding alone where there is no Concat), with no word of warning.
+    int8 is the unsigned form: in the signed form OpenVINO 2026.4 loses the zero point on the way through a Concat
+    (|dprob| 0.67 on a SqueezeNet, rounding alone where there is no Concat), without a warning.
     """
     return onnx_name(precision, ort_form=precision == "int8")
 
@@ -123,8 +123,8 @@ class OpenvinoNetwork(Network):
         self.file = path
         self.inputs = tuple(_tensor(port) for port in model.inputs)
         self.outputs = tuple(_tensor(port) for port in model.outputs)
-        told = dict(model.get_rt_info()).get("framework", {})
-        self.metadata = {key: str(value.astype(str)) for key, value in told.items()}
+        written = dict(model.get_rt_info()).get("framework", {})
+        self.metadata = {key: str(value.astype(str)) for key, value in written.items()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name."""

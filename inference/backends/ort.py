@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU. int8 opens the unsigned Q/DQ form, which this runtime fuses."""
+"""Runs bundles with ONNX Runtime on the CPU. int8 opens the unsigned Q/DQ form, which this runtime fuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Options(plugins.Options):
-    """How ONNX Runtime uses the processor."""
+    """The options of ONNX Runtime on the CPU."""
 
     threads: int | None = None
     """Cores that a frame is shared among; all cores of this process unless set."""

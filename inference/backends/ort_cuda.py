@@ -33,7 +33,7 @@ CPU = "python -m inference run BUNDLE --backend ort"
 
 @dataclass(frozen=True)
 class Options(plugins.Options):
-    """How ONNX Runtime uses the device."""
+    """The options of ONNX Runtime on a GPU."""
 
     cuda_graph: bool = True
     """Replay the network as one CUDA graph for each batch size; else the host starts every kernel of every frame."""
@@ -62,7 +62,7 @@ def availability() -> Availability:
 
 def _load_libraries(ort: Any) -> str:
     """Load CUDA and cuDNN from their packages, those of torch among them; return why one does not load, or nothing."""
-    with redirect_stdout(io.StringIO()) as said:  # it prints what it misses, and our stdout is for results
+    with redirect_stdout(io.StringIO()) as said:  # it prints what is missing, and our stdout is for results
         ort.preload_dlls()
     missed = re.search(r"Failed to load (lib\S+: .*)", said.getvalue())
     return missed.group(1) if missed else ""
@@ -85,7 +85,7 @@ class OrtCudaBackend(Backend):
         path = bundle.check_file(onnx_name(precision))
         self._device, self._version = cuda_device.device(), ort.__version__
         self._facts = {"precision": precision, "file": path.name}
-        # sizes of its own for 1, 2, 4, ...: a graph for each count would be captured in the middle of a drive
+        # sizes 1, 2, 4, ... and batch, all captured at the start: a new size would be captured in the middle of a run
         self._sizes = tuple(sorted({batch, *(2**i for i in range(batch.bit_length()) if 2**i < batch)}))
         self._size_of = {n: min(size for size in self._sizes if size >= n) for n in range(1, batch + 1)}
         self._bound: dict[int, tuple[Any, Any]] = {}
@@ -163,7 +163,7 @@ def _open_session(path: Path, stream: Any, options: Options) -> Any:
             session = _new_session(path, stream, graph=graph, tf32=options.tf32)
             break
         except Exception as error:  # onnxruntime's exceptions share no public base
-            # with a graph it refuses nodes on the CPU, too, but does not name them: without one they are told below
+            # with a graph it also refuses nodes on the CPU without naming them: the try without one names them below
             refused = str(error).splitlines()[0]
     else:
         raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({refused})")
@@ -189,15 +189,14 @@ def _new_session(path: Path, stream: Any, *, graph: bool, tf32: bool) -> Any:
         "enable_cuda_graph": str(int(graph)),
         "use_tf32": str(int(tf32)),
     }
-    # enable_fallback=0: else what CUDA refuses is opened on the CPU, and a line on stdout is all that is said
+    # enable_fallback=0: else a file that CUDA refuses is opened on the CPU with only a line on stdout
     return ort.InferenceSession(str(path), settings, providers=[(PROVIDER, device)], enable_fallback=0)
 
 
 def _nodes_on_host(session: Any) -> list[str]:
     """Return the nodes that were given to another provider than CUDA, each with its operator."""
-    return [
-        f"{node.name or 'unnamed'} ({node.op_type})"
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name != PROVIDER
-        for node in part.get_nodes()
-    ]
+    nodes = []
+    for part in session.get_provider_graph_assignment_info():
+        if part.ep_name != PROVIDER:
+            nodes += [f"{node.name or 'unnamed'} ({node.op_type})" for node in part.get_nodes()]
+    return nodes

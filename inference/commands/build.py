@@ -26,28 +26,28 @@ def main(arguments: list[str]) -> int:
         formatter_class=RawDescriptionHelpFormatter,
         epilog=f"options of the backends, with their defaults:\n{option_help('BuildOptions')}",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--backend", choices=["trt"], default="trt")
-    parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first that is installed")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: every one that passed its gates")
-    parser.add_argument("--sm", nargs="+", type=int, help=f"default: this device; ahead of time {RTX_TARGETS}")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
+    parser.add_argument("--backend", choices=["trt"], default="trt", help="the only backend with engines")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first installed one for the target")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: all that passed their gates")
+    parser.add_argument("--sm", nargs="+", type=int, help=f"default: this device; ahead of time: {RTX_TARGETS}")
     parser.add_argument(
         "--backend-option", action="append", default=[], metavar="NAME=VALUE", help="such as batches=1,4; see below"
     )
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args(arguments)
-    bundle = open_bundle(asked.bundle)
-    options = parse_options(BuildOptions, asked.backend_option, f"a build for {asked.backend}")
-    for precision in asked.precision or ():
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args(arguments)
+    bundle = open_bundle(args.bundle)
+    options = parse_options(BuildOptions, args.backend_option, f"a build for {args.backend}")
+    for precision in args.precision or ():
         if precision not in bundle.precisions:
             held = ", ".join(bundle.precisions) or "none"
             raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
     rows: list[dict[str, object]] = []
     lines: list[str] = []
-    for precision in asked.precision or [p for p in bundle.precisions if p in PRECISIONS]:
-        for sm in asked.sm or [None]:
+    for precision in args.precision or [p for p in bundle.precisions if p in PRECISIONS]:
+        for sm in args.sm or [None]:
             try:
-                engine = build(bundle, precision, runtime=asked.runtime, sm=sm, options=options)
+                engine = build(bundle, precision, runtime=args.runtime, sm=sm, options=options)
             except CheckError as error:
                 log.error(f"not built: {error}")
                 continue
@@ -57,5 +57,5 @@ def main(arguments: list[str]) -> int:
             facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
             facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
             rows.append({"engine": str(engine), **facts})
-    print(json.dumps(rows, indent=1) if asked.json else "\n".join(lines))
+    print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
     return 0 if rows else 1

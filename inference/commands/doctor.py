@@ -17,7 +17,7 @@ JETSON = Path("/etc/nv_tegra_release")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
 ORT = "python -m inference run BUNDLE --backend ort"
-"""What one does without a GPU."""
+"""The command that runs without a GPU."""
 
 
 def main(arguments: list[str]) -> None:
@@ -103,11 +103,8 @@ def _cuda_device() -> Row:
 
 
 def _has_nvidia_card() -> bool:
-    return any(
-        (device / "vendor").read_text().strip() == NVIDIA
-        for device in (PCI.iterdir() if PCI.is_dir() else ())
-        if (device / "vendor").exists()
-    )
+    vendors = [file.read_text().strip() for file in PCI.glob("*/vendor")]
+    return NVIDIA in vendors
 
 
 def _cameras() -> list[Row]:
@@ -132,7 +129,7 @@ def _camera(device: Path) -> Row:
 
 
 def _opencv() -> list[Row]:
-    """Say what this OpenCV was built with: each kind of source needs one of it."""
+    """Return what this OpenCV was built with; each kind of source needs one of these parts."""
     from inference.capture.ffmpeg import built_with
 
     system = "sudo apt install python3-opencv && python3 -m venv --system-site-packages .venv"

@@ -24,9 +24,9 @@ def check(
 ) -> list[Row]:
     """Drive the golden frames through geometry and an open backend; return one row a check.
 
-    every: take only each so-many-th region; a region takes a few milliseconds. batch: run exactly as many regions at a
-    time, some twice, so that it is this batch's kernels that answer; None: as many as a frame has. The null backend has
-    no model, so only geometry is checked.
+    every: take each n-th region only; a region takes a few milliseconds. batch: run exactly this many regions at a
+    time, some of them twice, so that the kernels of this batch size are checked; None: those of a frame together. The
+    null backend has no model, so only geometry is checked.
     Raises InputError when golden.npz is missing or not the file that was proved.
     """
     golden = load(bundle.check_file(NAME)).thinned(every)
@@ -40,7 +40,7 @@ def check(
 
 
 def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
-    """Return what the file that the backend opened must give: the unsigned form of int8 rounds in other places."""
+    """Return the probabilities of the file that the backend opened: the unsigned form of int8 has its own."""
     unsigned = str(backend.describe()["file"]).endswith(f"{ORT_FORM}.onnx")
     return golden.probs.get(f"{precision}{ORT_FORM}" if unsigned else precision, golden.probs[precision])
 

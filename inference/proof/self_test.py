@@ -13,7 +13,7 @@ from inference.frame.detection import Detector
 from inference.proof import detector_run, golden_run
 
 EVERY = 2
-"""At power-on each second region is driven, of all frames: under 100 ms at 224 px. `verify` drives them all."""
+"""The self-test runs every second region of all frames, under 100 ms at 224 px. `verify` runs all of them."""
 
 
 def self_test(

@@ -46,7 +46,7 @@ CPU = "python -m inference run BUNDLE --backend ort"
 
 @dataclass(frozen=True)
 class Options(plugins.Options):
-    """How an engine is run."""
+    """The options of a running engine."""
 
     cuda_graph: bool = True
     """Replay the engine as one CUDA graph for each batch size; else the host starts every kernel of every frame."""
@@ -122,11 +122,11 @@ class TrtBackend(Backend):
 
     def __init__(self, bundle: Bundle, path: Path, manifest: EngineManifest, trt: Any, options: Options) -> None:
         self._manifest, self._device, self._path = manifest, cuda_device.device(), path
-        heard = logger(trt)
-        self._runtime = trt.Runtime(heard)
+        messages = logger(trt)
+        self._runtime = trt.Runtime(messages)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise InputError(f"{path} does not load ({(heard.errors or ['no reason given'])[0]}): remove it")
+            raise InputError(f"{path} does not load ({(messages.errors or ['no reason given'])[0]}): remove it")
         self._stream = cuda_device.open_stream()
         rows = max(manifest.batches)
         size = bundle.geometry.size_px
@@ -208,8 +208,8 @@ class TrtBackend(Backend):
             log.warning(f"{self._path.parent} cannot be written ({error.strerror}): no proof kept")
 
     def _context(self, profile: int, batch: int) -> Any:
-        asked = () if self._config is None else (self._config,)
-        context = self._engine.create_execution_context(*asked)
+        config = () if self._config is None else (self._config,)
+        context = self._engine.create_execution_context(*config)
         context.set_optimization_profile_async(profile, int(self._stream))
         context.set_input_shape(INPUT["name"], (batch, *self.input_nhwc.shape[1:]))
         context.set_tensor_address(INPUT["name"], self._frames.device)

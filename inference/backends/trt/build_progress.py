@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: its errors, kept for our sentence, and how far a build has come."""
+"""Collects TensorRT's error messages, and shows the progress of a build."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _loggers: dict[str, Any] = {}
 
 
 def logger(trt: ModuleType) -> Any:
-    """Return the one logger of a runtime: it prints nothing, and keeps the errors for the sentence we print."""
+    """Return the one logger of a runtime, emptied: it prints nothing and collects error messages."""
     if trt.__name__ not in _loggers:
 
         class Kept(trt.ILogger):  # type: ignore[misc, name-defined]

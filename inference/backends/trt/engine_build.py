@@ -43,7 +43,7 @@ class BuildOptions(plugins.Options):
     tf32: bool = False
     """Let the GPU round fp32 products to TF32, a mantissa of 10 bits."""
     level: int | None = None
-    """How long to look for fast kernels, 0 to 5; the runtime's own default unless set."""
+    """The effort of the search for fast kernels, 0 to 5; the runtime's own default unless set."""
     workspace_mib: int = 1024
     """The most device memory, in MiB, that kernels may use between them while they are chosen and run."""
 
@@ -86,11 +86,16 @@ def module_of(runtime: str) -> Any:
 
 def _default_runtime(sm: int | None, device: cuda_device.Device | None) -> str:
     """Return the first installed runtime that builds for the target: TensorRT itself builds on its device alone."""
-    able = [name for name in importable() if device or name != "tensorrt"] or importable()
+    able = importable()
     if not able:
         raise InputError(f"neither tensorrt nor tensorrt_rtx is installed: {INSTALL}")
+    if device is None and "tensorrt_rtx" in able:
+        able = ["tensorrt_rtx"]
     target = sm or (device.sm if device else None)
-    return next((name for name in able if target is None or serves(name, module_of(name), target)), able[0])
+    for name in able:
+        if target is None or serves(name, module_of(name), target):
+            return name
+    return able[0]
 
 
 def build(
@@ -185,10 +190,10 @@ def _parse(trt: Any, builder: Any, onnx: Path) -> tuple[Any, Any]:
     # TensorRT 11 knows only strongly typed networks and may drop the flag
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
-    heard = logger(trt)
-    parser = trt.OnnxParser(network, heard)
+    messages = logger(trt)
+    parser = trt.OnnxParser(network, messages)
     if not parser.parse_from_file(str(onnx)):
-        reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or heard.errors
+        reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)] or messages.errors
         raise CheckError(f"{onnx} does not parse in {trt.__name__} {trt.__version__} ({_first(reasons)})")
     return network, parser
 
@@ -227,10 +232,10 @@ def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, tim
     if timed:
         cache = config.create_timing_cache(read_cache(timing, bound_to))
         config.set_timing_cache(cache, False)
-    heard = logger(trt)
+    messages = logger(trt)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise CheckError(f"{bound_to} cannot build {what} ({_first(heard.errors)})")
+        raise CheckError(f"{bound_to} cannot build {what} ({_first(messages.errors)})")
     if timed:
         write_cache(timing, bound_to, bytes(config.get_timing_cache().serialize()))
     return engine

@@ -1,7 +1,7 @@
-"""Caches that TensorRT makes beside an engine: what tactics took, what kernels were compiled. Lost, they are made anew.
+"""Keeps TensorRT's caches beside an engine: tactic timings and compiled kernels. A lost cache is made again.
 
-They hold or decide native code, so each is bound to what it was made for, and one that is damaged or of something
-else is not given to TensorRT.
+A cache holds or selects native code, so it is bound to what it was made for by a digest. TensorRT never gets one that
+is damaged or was made for something else.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ DIGEST_BYTES = 32
 
 
 def timing_file(bundle: Bundle, sm: int) -> Path:
-    """Return where the tactics that TensorRT timed are kept, for all precisions of a bundle on one kind of device."""
+    """Return the file of tactic timings, which all precisions of a bundle share on one kind of device."""
     return bundle.path / FOLDER / f"timing.tensorrt.sm{sm}.cache"
 
 
 def runtime_file(engine: Path) -> Path:
-    """Return where the kernels that TensorRT-RTX compiled for an engine are kept."""
+    """Return the file of the kernels that TensorRT-RTX compiled for an engine."""
     return engine.with_name(f"{engine.name}.cache")
 
 
 def read_cache(path: Path, bound_to: str) -> bytes:
-    """Return what was kept for `bound_to`; nothing when it is missing, damaged or of something else."""
+    """Return the cache for `bound_to`; empty when it is missing, damaged or was made for something else."""
     try:
         if path.stat().st_size > LIMIT_BYTES:
             return b""
@@ -40,7 +40,7 @@ def read_cache(path: Path, bound_to: str) -> bytes:
 
 
 def write_cache(path: Path, bound_to: str, kept: bytes) -> None:
-    """Keep a cache, whole or not at all."""
+    """Write a cache, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(_digest(bound_to, kept) + kept)
 
