@@ -63,7 +63,7 @@ class CaptureReader(Reader):
         reason = why_not_open(str(self._target))
         if refused := REFUSED.search(reason):
             hint = "write the right user and password before the host, with a colon between them and an @ after them"
-            return SourceRefused(f"{self._name} refuses us ({refused.group(1)}, unauthorized): {hint}")
+            return SourceRefused(f"{self._name} refuses access ({refused.group(1)}, unauthorized): {hint}")
         silent = "FFmpeg gives no reason, as when it was built without that protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 

@@ -119,13 +119,13 @@ class SegmentWriter:
 def read_facts(folder: Path) -> dict[str, Any]:
     """Return recording.json. Raises InputError naming the folder and what is wrong with it."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: {HINT}")
+        raise InputError(f"{folder} is not a folder: {HINT}")
     if not (folder / FACTS).exists():
-        raise InputError(f"{folder} is no recording (it has no {FACTS}): {HINT}")
+        raise InputError(f"{folder} is not a recording (it has no {FACTS}): {HINT}")
     facts = read_object(folder / FACTS, HINT, SCHEMA)
     fps, zones = facts.get("fps"), facts.get("zones")
     if not isinstance(fps, (int, float)) or not 0 < fps < 1e4 or not isinstance(zones, dict):
-        raise InputError(f"{folder / FACTS} has no fps or no zones that can be: {HINT}")
+        raise InputError(f"{folder / FACTS} has no valid fps or zones: {HINT}")
     return facts
 
 

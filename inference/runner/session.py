@@ -119,7 +119,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
     if boxes and (unmet := boxes.unmet()):
-        log.warning(f"{config.boxes}: {len(unmet)} lines with boxes are of no frame that came, first {unmet[0]!r}")
+        log.warning(f"{config.boxes}: {len(unmet)} lines with boxes match no frame, first {unmet[0]!r}")
     summary = {
         "schema": SCHEMA,
         "source": public_uri(config.source),

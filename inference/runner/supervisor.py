@@ -136,7 +136,7 @@ class Supervisor:
             if failures > self.limits.restarts:
                 self._journal_state(State.FAILED, why)
                 self._systemd.notify(f"STATUS=FAILED: {why}")
-                raise CheckError(f"the runner died {failures} times, the last time since {why}: see the lines above")
+                raise CheckError(f"the runner died {failures} times, the last time because {why}: see the lines above")
             pause_s = min(self.limits.backoff_s * 2.0 ** (failures - 1), self.limits.longest_backoff_s)
             number += 1
             self._journal_state(State.STARTING, f"{why}; restart {failures} of {self.limits.restarts} in {pause_s:g} s")

@@ -75,7 +75,7 @@ class FolderSource(Source):
         """Say which pictures cannot be read. Raises InputError when that is all of them."""
         few = [f"{name} ({why})" for name, why in list(self.skipped.items())[:3]]
         if few and len(self.skipped) == len(self._files):
-            raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: give whole ones")
+            raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: copy them again")
         if few:
             more = ", .." if len(self.skipped) > len(few) else ""
             skipped = f"{len(self.skipped)} of {len(self._files)} pictures"

@@ -86,8 +86,8 @@ class VideoSource(Source):
             why = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
             log.warning(f"{self._name} ended after {announced}: {why}")
         if self._clock.counted:
-            without = f"{self._clock.counted} of the {self._next} frames that were read from {self._name}"
-            log.warning(f"{without} carry no time that rises: it is counted at {self.fps:g} fps")
+            untimed = f"{self._clock.counted} of {self._next} frames have no time that rises"
+            log.warning(f"{self._name}: {untimed}: their time is counted at {self.fps:g} fps")
 
     def _is_cut_short(self) -> bool:
         return self._ended and self._announced.is_missed(self._next, self._media_ns / 1e9 + 1 / self.fps)

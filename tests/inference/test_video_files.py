@@ -99,7 +99,7 @@ def test_frames_without_a_time_are_counted_by_the_frame_rate_and_that_is_said_on
     assert np.allclose(film.times, np.arange(10) * 1000 / film.fps)
     assert film.facts["frames_timed_by_fps"] == 9
     assert film.facts["frames_announced"] is None
-    assert capsys.readouterr().err.count("carry no time that rises") == 1
+    assert capsys.readouterr().err.count("have no time that rises") == 1
 
 
 def test_time_goes_on_where_two_films_were_joined(tmp_path):

@@ -265,7 +265,7 @@ def test_in_real_time_the_pauses_are_those_of_the_recording(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "text", "named"),
     [
-        ("nowhere", None, "no folder"),
+        ("nowhere", None, "not a folder"),
         ("r", None, "has no recording.json"),
         ("r", "[]", "not a JSON object"),
         ("r", '{"schema": 1, "fps": 0, "zones": {}}', "fps"),

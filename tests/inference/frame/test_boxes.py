@@ -119,4 +119,4 @@ def test_of_a_box_outside_the_frame_no_class_is_said(tmp_path):
 def test_boxes_of_frames_that_do_not_come_are_counted_and_named(tmp_path, caplog):
     boxes = written(tmp_path, *[{"file": f"{name}.jpg", "boxes": [{"rect": [0, 0, 9, 9]}]} for name in "ab"])
     run(make_bundle(tmp_path / "b"), write_video(tmp_path / "v.mp4", frames=1), boxes, tmp_path / "out")
-    assert "boxes.jsonl: 2 lines with boxes are of no frame that came, first 'a.jpg'" in caplog.text
+    assert "boxes.jsonl: 2 lines with boxes match no frame, first 'a.jpg'" in caplog.text
