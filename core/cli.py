@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from core.errors import CheckError, DeviceError, InputError, package_error, path_error
@@ -27,6 +28,7 @@ class Parser(argparse.ArgumentParser):
         """times: whether the lines of the log carry the time."""
         super().__init__(*args, **kwargs)
         self._times = times
+        self.register("type", Path, _path)
         level = self.add_mutually_exclusive_group()
         add = partial(level.add_argument, dest="log_level", action="store_const")
         add("-v", "--verbose", const=logging.DEBUG, default=logging.INFO, help="log details, too")
@@ -45,6 +47,13 @@ class Parser(argparse.ArgumentParser):
             message = f"{start}unrecognized arguments: {' '.join(options)}"
         message = re.sub(r"(--[\w-]+)=\S*", r"\1", message)
         raise InputError(f"{message}: see {self.prog} --help")
+
+
+def _path(text: str) -> Path:
+    """Return a path; an empty one, such as that of an unset variable, would be the folder where one stands."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, give a path")
+    return Path(text)
 
 
 def dispatch(room: str, package: str, default: str | None = None) -> int:
@@ -76,8 +85,12 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return its exit code; an error that a person can correct is one sentence on stderr."""
     logging.getLogger().addHandler(HANDLER)  # an error can come before the command line is read
+    _open_standard_streams()
     try:
-        return command() or 0
+        code = command() or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk is said here, not by a traceback at the end of the process
+        return code
     except KeyboardInterrupt:
         log.critical("stopped by Ctrl-C")
         return 130
@@ -92,6 +105,13 @@ def run_command(command: Callable[[], int | None]) -> int:
         # of a fault in this program the traceback helps to find it
         log.log(logging.DEBUG if expected else logging.CRITICAL, "where it arose:", exc_info=True)
         return 2 if wrong else 1
+
+
+def _open_standard_streams() -> None:
+    """Open what was closed of stdin, stdout and stderr: a file of ours would get its number, and what is said there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _input_error(error: Exception) -> InputError | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from core.redact import public_text
 
@@ -38,15 +39,31 @@ def check_positive(**values: float) -> None:
             raise InputError(f"{name} is {value!r}: give a number over 0")
 
 
+def check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    """Raise InputError naming a value that is no number of this range. whole: an integer is wanted."""
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise InputError for a number of threads that is not None and that no machine has."""
+    if threads is not None:
+        check_number("threads", threads, 1, 1024, whole=True)
+
+
 def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
-    """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other."""
+    """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other.
+
+    One without a path is of stdout: writers of files name theirs.
+    """
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     if error.filename is None:
-        return None
+        return InputError("the disk that the output goes to is full: make room there") if full else None
     failed = Path(os.fsdecode(error.filename)).resolve()
     values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)
     for named in (Path(value).resolve() for value in values if value):
         if failed.is_relative_to(named) or named.is_relative_to(failed):
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             hint = "make room there, or name another path" if full else "name another path, or give access to this one"
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
             reason = "a file stands where a folder is needed" if no_folder else error.strerror

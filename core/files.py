@@ -99,11 +99,20 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, hint: str = "write it again") -> Any:
     """Read a JSON file. Raises InputError naming the file when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {hint}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON ({error}): {hint}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Raises ValueError where a key stands twice: json would drop the first value unsaid."""
+    body = dict(pairs)
+    if len(body) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!a} stands twice")
+    return body
 
 
 def read_object(path: Path, hint: str = "write it again", schema: int | None = None) -> dict[str, Any]:

@@ -70,3 +70,24 @@ def test_the_value_of_an_option_that_is_not_known_is_not_repeated(typed):
     with pytest.raises(InputError, match="--web") as caught:
         parser.parse_args(typed)
     assert not {"SEC", "RET"} & set(re.findall("SEC|RET", str(caught.value)))
+
+
+def test_an_empty_path_is_not_the_folder_where_one_stands():
+    parser = Parser(prog="x")
+    parser.add_argument("--out", type=Path)
+    with pytest.raises(InputError, match="--out: it is empty"):
+        parser.parse_args(["--out", ""])
+    assert parser.parse_args(["--out", "a b"]).out == Path("a b")
+
+
+def test_no_file_gets_the_number_of_a_closed_stderr():
+    script = "import os; from core.cli import run_command; os.close(2); os._exit(run_command(lambda: os.open('/', 0)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode > 2
+
+
+def test_a_full_disk_under_stdout_is_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "inference", "doctor", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the disk that the output goes to is full: make room there\n"

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -152,9 +153,14 @@ def printable(name: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: c[0].encode("unicode_escape").decode(), text)
 
 
+def opencv_path(path: str | Path) -> str:
+    """Return a path for OpenCV: as bytes, for OpenCV 5 crashes at a str that is not valid Unicode."""
+    return cast(str, os.fsencode(path))
+
+
 def is_still(path: str) -> bool:
     """Say whether a file is one picture by its content. A GIF may be a film, which FFmpeg reads too."""
-    if not Path(path).is_file() or not cv2.haveImageReader(path):
+    if not Path(path).is_file() or not cv2.haveImageReader(opencv_path(path)):
         return False
     with Path(path).open("rb") as stream:
         return stream.read(3) != b"GIF"

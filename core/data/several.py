@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from core.data.images import listed
+from core.data.images import listed, opencv_path
 
 ONE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib"})
 """Suffixes of files that are not asked: what they hold is one picture."""
@@ -15,7 +15,7 @@ ONE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib"})
 
 def holds_several(file: Path) -> bool:
     """Say whether a file that was decoded holds more pictures than the first; it costs 0.1 ms."""
-    return file.suffix.lower() not in ONE and cv2.imcount(str(file)) > 1
+    return file.suffix.lower() not in ONE and cv2.imcount(opencv_path(file)) > 1
 
 
 def say_first_alone(files: Iterable[Path], root: Path) -> list[str]:

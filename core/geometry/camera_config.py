@@ -11,7 +11,7 @@ import cv2
 from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorFile
-from core.geometry.frame import Relative, read_relative
+from core.geometry.frame import Relative, read_relative, read_zones
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
@@ -57,7 +57,7 @@ def read_camera(path: Path) -> Camera:
         raise InputError(f"{path}: zones is not an object of rectangles: {HINT}")
     values: dict[str, Any] = dict(body)
     try:
-        values["zones"] = {name: read_relative(rect, f"zones.{name}") for name, rect in zones.items()}
+        values["zones"] = read_zones(zones)
         if "regions" in body:
             values["regions"] = DetectorFile.from_json(body["regions"], path.parent)
         values["crop"] = read_relative(body.get("crop", WHOLE_PICTURE), "crop")

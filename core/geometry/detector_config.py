@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from core.errors import InputError
+from core.errors import InputError, check_number, check_threads
 from core.geometry.frame import Relative, read_relative
 
 WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
@@ -36,19 +36,19 @@ class DetectorInput:
             raise InputError(f"input.fit is {self.fit!r}: give one of {', '.join(FITS)}")
         if self.color not in COLORS:
             raise InputError(f"input.color is {self.color!r}: give one of {', '.join(COLORS)}")
-        _check_number("input.pad", self.pad, 0, 255)
+        check_number("input.pad", self.pad, 0, 255)
         for name in ("mean", "std"):
             value = getattr(self, name)
             numbers = value if isinstance(value, list) else [value]
             if len(numbers) not in (1, 3):
                 raise InputError(f"input.{name} is {value!r}: give one number, or three")
             for number in numbers:
-                _check_number(f"input.{name}", number, 0 if name == "mean" else 1e-6, 1e6)
+                check_number(f"input.{name}", number, 0 if name == "mean" else 1e-6, 1e6)
         if self.size_hw is not None:
             if not isinstance(self.size_hw, (list, tuple)) or len(self.size_hw) != 2:
                 raise InputError(f"input.size_hw is {self.size_hw!r}: give [height, width]")
             for side in self.size_hw:
-                _check_number("input.size_hw", side, 32, 4096, whole=True)
+                check_number("input.size_hw", side, 32, 4096, whole=True)
             object.__setattr__(self, "size_hw", tuple(self.size_hw))
 
 
@@ -80,12 +80,11 @@ class DetectorConfig:
     """None: as many as the classifier has."""
 
     def __post_init__(self) -> None:
-        _check_number("threshold", self.threshold, 0, 1)
-        _check_number("overlap", self.overlap, 0, 1)
-        _check_number("most", self.most, 1, MOST, whole=True)
-        _check_number("every", self.every, 1, 100, whole=True)
-        if self.threads is not None:
-            _check_number("threads", self.threads, 1, 1024, whole=True)
+        check_number("threshold", self.threshold, 0, 1)
+        check_number("overlap", self.overlap, 0, 1)
+        check_number("most", self.most, 1, MOST, whole=True)
+        check_number("every", self.every, 1, 100, whole=True)
+        check_threads(self.threads)
         if not isinstance(self.agnostic, bool):
             raise InputError(f"agnostic is {self.agnostic!r}: give true or false")
         if not isinstance(self.layout, str):
@@ -137,9 +136,3 @@ def _known(kind: type, body: Any, what: str) -> dict[str, Any]:
     if unknown := sorted(set(body) - set(names)):
         raise InputError(f"{what} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")
     return dict(body)
-
-
-def _check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")

@@ -63,10 +63,22 @@ def read_relative(value: Any, field: str) -> Relative:
     )
     if not numbers or len(value) != 4:
         raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
-    x0, y0, x1, y1 = (float(part) for part in value)
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+    x0, y0, x1, y1 = value
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):  # before float(), which refuses a very large integer
         raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
-    return x0, y0, x1, y1
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def read_zones(value: Mapping[str, Any]) -> dict[str, Relative]:
+    """Return zones by name. Raises InputError naming the zone whose rectangle or name cannot be used."""
+    return {check_name(name, "a zone's name"): read_relative(rect, f"zones.{name}") for name, rect in value.items()}
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a name that people are shown. Raises InputError when it is empty or not one line of printable text."""
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{what} is {name!a}: give one line of printable text")
+    return name
 
 
 def pixels(relative: Relative, width: int, height: int) -> Rect:

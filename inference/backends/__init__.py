@@ -181,7 +181,7 @@ def _names(kind: type[Options]) -> list[str]:
 def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
     """Return for each of several backends those of the texts that it has an option for.
 
-    Raises InputError when none of them has it.
+    Raises InputError when none of them has it, or for a value that it cannot have.
     """
     known = {name: _names(find(name).Options) for name in backends}
     shared = {name: [text for text in texts if text.partition("=")[0] in known[name]] for name in backends}
@@ -189,6 +189,8 @@ def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, li
         if not any(text in kept for kept in shared.values()):
             there = "; ".join(f"{name}: {', '.join(options)}" for name, options in known.items() if options)
             raise InputError(f"no backend has an option {text.partition('=')[0]!r}: choose from {there or 'none'}")
+    for name in backends:
+        _options(name, shared[name], None)
     return shared
 
 
@@ -221,5 +223,7 @@ def open_network(name: str, path: Path, *, threads: int | None = None) -> Networ
     if not hasattr(module, "open_network"):
         able = ", ".join(other for other in names() if hasattr(find(other), "open_network"))
         raise InputError(f"the backend {name} does not run a detector: choose from {able}")
+    if not path.is_file():
+        raise InputError(f"{path} is no file: give the ONNX file of a detector")
     opened: Network = module.open_network(path, threads=threads)
     return opened

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core import plugins
 from core.bundle.contract import Bundle, Probs, onnx_name
-from core.errors import InputError, as_device_error, check_positive
+from core.errors import InputError, as_device_error, check_threads
 from core.machine import cores
 from inference.backends import Availability, Backend, Network, Tensor
 
@@ -28,8 +28,7 @@ class Options(plugins.Options):
     """Cores that a frame is shared among; all cores of this process unless set."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None:
-            check_positive(threads=self.threads)
+        check_threads(self.threads)
 
 
 def availability() -> Availability:

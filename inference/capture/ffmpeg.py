@@ -14,7 +14,7 @@ OPENED_AGAIN_S = 6.0
 OPEN = """
 import sys, cv2
 limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 4000]
-cv2.VideoCapture(sys.stdin.read(), cv2.CAP_FFMPEG, limits)
+cv2.VideoCapture(sys.stdin.buffer.read(), cv2.CAP_FFMPEG, limits)
 """
 WARNING = "24"
 """FFmpeg's log level that includes HTTP statuses. Source: libavutil/log.h"""

@@ -58,6 +58,7 @@ def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float) -
 def _draw_text(frame_bgr: Bytes, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
     # on a plate of black: a thicker black copy below it, as an outline, is wider in OpenCV 5 and hides the letters
     thickness = max(1, round(2 * scale))
+    text = text.encode(errors="replace").decode()  # OpenCV 5 crashes at a lone surrogate
     (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
     x, y = corner
     cv2.rectangle(frame_bgr, (x - 2, y - height - 2), (x + width + 1, y + below), (0, 0, 0), cv2.FILLED)

@@ -8,14 +8,13 @@ a line has no box. A pack in place of the file gives the crops of its test rows 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from core.geometry.frame import Bytes, Frame, Rect
+from core.geometry.frame import Bytes, Frame, Rect, check_name
 from core.geometry.preprocess import clip_rect
 from inference.frame.regions import LIMIT, Regions, RegionSource
 
@@ -133,11 +132,12 @@ def _read_box(box: Any, name: str) -> Box:
     rect: Any = box.get("rect")
     truth = box.get("truth")
     numbers = isinstance(rect, list) and len(rect) == 4 and all(type(x) in (int, float) for x in rect)
-    if not numbers or not all(math.isfinite(x) and abs(x) < 1e6 for x in rect):
+    if not numbers or not all(abs(x) < 1e6 for x in rect):
         raise InputError(f"rect of {name} is {rect!r}, not four numbers")
     if not (rect[0] < rect[2] and rect[1] < rect[3]):
         raise InputError(f"rect of {name} is {rect!r}, which is empty")
     if not isinstance(box.get("name", name), str) or not isinstance(truth, (str, type(None))):
         raise InputError(f"name or truth of {name} is not a text")
+    check_name(box.get("name", name), f"the name of {name}")
     x0, y0, x1, y1 = (round(x) for x in rect)
     return Box((x0, y0, x1, y1), box.get("name", name), truth)

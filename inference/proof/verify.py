@@ -9,7 +9,7 @@ from pathlib import Path
 from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.bundle.engine_manifest import check_engine, engines_of
-from core.errors import InputError, as_device_error
+from core.errors import InputError, as_device_error, check_threads
 from inference.backends import Backend, UnavailableError, availability, find, names, open_backend, share_options
 from inference.proof import detector_run, golden_run
 
@@ -31,6 +31,7 @@ def verify(
 
     Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
     """
+    check_threads(threads)
     shared = share_options(backends or names(), options)
     bundle.check_files()
     lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]

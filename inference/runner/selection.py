@@ -17,7 +17,8 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
     Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
     choice = bundle.choice
-    backend = backend or first_available(bundle, choice.backend if choice else "ort", precision)
+    if backend is None:
+        backend = first_available(bundle, choice.backend if choice else "ort", precision)
     able = backends.find(backend).PRECISIONS
     proved = bundle.precisions
     if precision is None and choice and choice.precision in able:

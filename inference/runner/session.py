@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.bundle.contract import Bundle, open_bundle
-from core.errors import CheckError, InputError
+from core.errors import CheckError, InputError, check_threads
 from core.files import write_json
 from core.geometry.camera_config import Camera, read_camera
 from core.redact import public_uri
@@ -71,10 +71,9 @@ class SessionConfig:
     """The options of the sinks, by name."""
 
     def __post_init__(self) -> None:
-        for name in ("frames", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}: give 1 or more")
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"--frames is {self.frames}: give 1 or more")
+        check_threads(self.threads)
 
 
 def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from core.data.images import opencv_path
 from core.errors import InputError
 from core.files import fsync_path
 from core.geometry.frame import Bytes
@@ -64,7 +65,7 @@ class OverlaySink(Sink):
             self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             fps = self._source.fps if self._source.sequence else FOLDER_FPS  # known once a camera has given a frame
-            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
+            self._writer = cv2.VideoWriter(opencv_path(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
             if not self._writer.isOpened():
                 raise InputError(f"{self._path} cannot be written: give --out a folder with room, or --no-overlay")
         if (drawn.shape[1], drawn.shape[0]) != self._size:

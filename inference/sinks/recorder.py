@@ -40,6 +40,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.record_mb < 1:
             raise InputError(f"--record-mb is {self.record_mb}: give 1 or more")
+        if self.record is None and self.record_lossless:
+            raise InputError("--record-lossless is given without --record: give --record DIR too")
 
 
 def open_sink(context: SinkContext, options: Options) -> Sink | None:

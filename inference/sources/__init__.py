@@ -66,7 +66,11 @@ def open_source(uri: str) -> Source:
 
 def parameters(uri: str, defaults: Mapping[str, str | float | int]) -> dict[str, str | float | int]:
     """Return `uri`'s query over `defaults`, each of its default's type. Raises InputError naming the parameter."""
-    given = dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True))
+    parts = urlsplit(uri)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    given = dict(pairs)
+    if parts.netloc or parts.path or len(given) < len(pairs):
+        raise InputError(f"{public_uri(uri)}: give each parameter once, after a ?: {', '.join(defaults)}")
     if unknown := sorted(set(given) - set(defaults)):
         raise InputError(
             f"{public_uri(uri)} has the unknown parameter {unknown[0]!r}: choose from {', '.join(defaults)}"
@@ -76,5 +80,6 @@ def parameters(uri: str, defaults: Mapping[str, str | float | int]) -> dict[str,
         try:
             values[name] = type(defaults[name])(text)
         except ValueError:
-            raise InputError(f"{public_uri(uri)}: {name} is {text!r}, give a {type(defaults[name]).__name__}") from None
+            kind = {int: "a whole number", float: "a number"}[type(defaults[name])]  # any text is a str
+            raise InputError(f"{public_uri(uri)}: {name} is {text!r}, give {kind}") from None
     return values

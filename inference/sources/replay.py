@@ -10,7 +10,7 @@ from time import monotonic_ns
 from typing import Any
 
 from core.errors import InputError
-from core.geometry.frame import Frame, read_relative
+from core.geometry.frame import Frame, read_zones
 from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
 from inference.capture.recording import FACTS, Line, read_facts, read_lines
@@ -23,7 +23,7 @@ def open_source(uri: str) -> ReplaySource:
     folder = Path(uri.split("://", 1)[1])
     facts = read_facts(folder)
     try:
-        zones = {name: read_relative(rect, f"zones.{name}") for name, rect in facts["zones"].items()}
+        zones = read_zones(facts["zones"])
     except InputError as error:
         raise InputError(f"{folder / FACTS}: {error}") from None
     return ReplaySource(folder, facts, zones or None)
@@ -62,9 +62,10 @@ def _frame_of(line: Line) -> Frame | None:
     image = decode(line.picture or b"")
     try:
         truth = {name: zone.get("truth") for name, zone in body["zones"].items() if "truth" in zone}
-        media_ns, frame_id, drops = int(body["media_ns"]), int(body["frame"]), int(body["drops"])
+        numbers = media_ns, frame_id, drops = int(body["media_ns"]), int(body["frame"]), int(body["drops"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
-    if image is None:
+    known = all(label is None or isinstance(label, str) for label in truth.values())
+    if image is None or not known or max(map(abs, numbers)) >= 1 << 63:
         return None
     return Frame(frame_id, monotonic_ns(), image, media_ns, truth, str(body.get("file", "")), drops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic_ns
 
+from core.errors import InputError
 from core.geometry.frame import AgeBasis, Frame
 from core.synthetic import ZONES, Scene
 from inference.capture.base import EndOfStream, Source
@@ -32,6 +33,8 @@ class SyntheticSource(Source):
     zones = ZONES
 
     def __init__(self, scenario: str, fps: float, seed: int, width: int, height: int, frames: int) -> None:
+        if frames < 0:
+            raise InputError(f"the scene's frames are {frames}: give 1 or more, or 0 for no end")
         self._scene = Scene(seed, width, height, scenario, fps)
         self.fps = fps
         self._frames = frames

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 
+from core.data.images import opencv_path
 from core.errors import InputError
 from core.geometry.frame import Bytes, Frame
 from core.redact import public_uri
@@ -43,7 +44,7 @@ class VideoSource(Source):
 
     def __init__(self, uri: str) -> None:
         self._name = public_uri(uri)
-        self._capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(opencv_path(uri), cv2.CAP_FFMPEG)
         opened = self._capture.isOpened()
         ok, first = self._capture.read() if opened else (False, None)
         if not ok or first is None:

@@ -83,7 +83,7 @@ def test_canonical_json_loses_nothing(value):
     assert json.loads(canonical_json(value)) == value
 
 
-@pytest.mark.parametrize("text", ["", "{", "nul"])
+@pytest.mark.parametrize("text", ["", "{", "nul", "[" * 100_000, '{"a": 1, "b": {"c": 1, "c": 2}}'])
 def test_broken_json_names_the_file(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
 import sys
 import threading
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +21,8 @@ from core.errors import InputError
 from inference.sources import kind_of, open_source
 from tests.inference.sources.test_sources import read_all
 from tests.inference.sources.videos import noise
+
+ROOT = Path(__file__).parents[3]
 
 PIXELS = cv2.resize(noise(1, 24, 32), (160, 120), interpolation=cv2.INTER_CUBIC)
 UPRIGHT_6 = cv2.rotate(PIXELS, cv2.ROTATE_90_CLOCKWISE)
@@ -195,6 +199,18 @@ def test_a_single_picture_is_upright_as_in_a_folder(tmp_path, name):
     (frame,) = read_all(open_source(str(tmp_path / name)))
     assert np.abs(frame.image_bgr.astype(int) - UPRIGHT_6).mean() < 8
     assert (frame.name, dict(frame.truth)) == (name, {})
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "mjpeg"])
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path, kind):
+    """OpenCV 5 crashes at a str with such a name, so this runs in a process of its own."""
+    file = os.fsencode(tmp_path) + f"/h\xe9.{kind}".encode("latin-1")
+    data = encode("JPEG") if kind == "mjpeg" else encode("PNG" if kind == "png" else "TIFF")
+    Path(os.fsdecode(file)).write_bytes(data)
+    script = "import sys; from inference.sources import open_source; print(open_source(sys.argv[1]).read(1).frame_id)"
+    for source in (file, *([os.fsencode(tmp_path)] if kind != "mjpeg" else [])):
+        done = subprocess.run([sys.executable, "-c", script, source], cwd=ROOT, capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (0, b"0\n"), done.stderr
 
 
 def test_a_gif_file_stays_a_film(tmp_path):

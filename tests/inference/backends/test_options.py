@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError
-from inference.backends import option_help
+from core.machine import cores
+from inference.backends import open_backend, option_help
 from inference.commands import build, run, verify
 from tests.bundles import make_bundle
 
@@ -33,7 +34,9 @@ def test_the_help_holds_them_too(command, attribute, capsys):
     [
         (run.main, "level=3", "the backend ort has no option 'level': choose from threads"),
         (run.main, "threads=two", "the backend ort: the option threads is 'two', give a whole number"),
-        (run.main, "threads=0", "threads is 0: give a number over 0"),
+        (run.main, "threads=0", "threads is 0: give a whole number from 1 to 1024"),
+        (run.main, "threads=99999999999999999999", "give a whole number from 1 to 1024"),
+        (verify.main, "threads=0", "threads is 0: give a whole number from 1 to 1024"),
         (verify.main, "level=3", "no backend has an option 'level': choose from openvino: threads; ort: threads"),
         (build.main, "colour=1", "a build for trt has no option 'colour': choose from batches, tf32, level, workspace"),
         (build.main, "level=6", "level is 6: give 0 to 5"),
@@ -57,3 +60,20 @@ def test_verify_gives_an_option_to_the_backends_that_have_it(tmp_path, capsys):
     bundle = str(make_bundle(tmp_path / "bundle").path)
     assert verify.main([bundle, "--backends", "null", "ort", "--backend-option", "threads=1"]) == 0
     assert "ort fp32: max |dprob|" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "1025", "99999999999999999999"])
+@pytest.mark.parametrize("command", [run.main, verify.main])
+def test_a_number_of_threads_that_no_machine_has_is_refused(tmp_path, command, threads):
+    bundle = str(make_bundle(tmp_path / "bundle").path)
+    source = ["--source", "synthetic://?frames=1"] if command is run.main else []
+    with pytest.raises(InputError, match=f"threads is {threads}: give a whole number from 1 to 1024"):
+        command([bundle, *source, "--threads", threads])
+
+
+@pytest.mark.parametrize(("more", "spinning"), [(0, None), (1, "0")])
+def test_more_threads_than_cores_do_not_wait_in_busy_loops(tmp_path, more, spinning):
+    with open_backend("ort", make_bundle(tmp_path / "bundle"), "fp32", threads=cores() + more) as backend:
+        options = backend._session.get_session_options()
+        key = "session.intra_op.allow_spinning"
+        assert (options.get_session_config_entry(key) if more else None) == spinning

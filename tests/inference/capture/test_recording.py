@@ -270,6 +270,8 @@ def test_in_real_time_the_pauses_are_those_of_the_recording(tmp_path, monkeypatc
         ("r", "[]", "not a JSON object"),
         ("r", '{"schema": 1, "fps": 0, "zones": {}}', "fps"),
         ("r", '{"schema": 1, "fps": 25, "zones": {"a": [1, 2]}}', "zones.a"),
+        ("r", '{"schema": 1, "fps": 25, "zones": {"a": [0, 0, 1%s, 1]}}' % ("0" * 400), "zones.a"),
+        ("r", '{"schema": 1, "fps": 25, "zones": {"\\ud800": [0, 0, 1, 1]}}', "name"),
         ("r", '{"schema": 1, "fps": 25, "zones": {}}', "no whole frame"),
     ],
 )
@@ -335,6 +337,22 @@ def test_no_line_of_hostile_numbers_breaks_a_replay(tmp_path, body):
     with segments_of(folder)[0].open("ab") as stream:
         stream.write(json.dumps(body).encode() + b"\n")
     assert [f.frame_id for f in replayed(folder)] == [0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"media_ns": 10**400}, {"frame": 1 << 63}, {"drops": -(1 << 63)}, {"media_ns": "x"}),
+        *({"zones": {"a": {"truth": [1]}}}, {"zones": {"a": {"truth": {}}}}, {"zones": {"a": {"truth": 1}}}),
+    ],
+    ids=lambda wrong: str(wrong)[:40],
+)
+def test_a_frame_of_hostile_facts_is_left_out(tmp_path, wrong):
+    folder = record(tmp_path / "r", 2)
+    index = segments_of(folder)[0]
+    first, second = map(json.loads, index.read_text().splitlines())
+    index.write_text(f"{json.dumps(first | wrong)}\n{json.dumps(second)}\n")
+    assert [frame.frame_id for frame in replayed(folder)] == [second["frame"]]
 
 
 def test_a_process_that_was_killed_leaves_a_recording(tmp_path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -20,7 +24,10 @@ from inference.frame.states import State
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink, SinkContext, open_sinks
 from inference.sinks.overlay import OverlaySink
+from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good
+
+ROOT = Path(__file__).parents[3]
 
 
 class Blocked(Sink):
@@ -163,6 +170,26 @@ def test_the_overlay_says_the_reason_within_the_picture(size):
     assert len(rows) > 1000
     assert columns.max() < size[1] - 1
     assert rows.min() > size[0] / 2
+
+
+def test_text_that_is_no_unicode_is_drawn_with_a_mark():
+    """OpenCV 5 crashes at a lone surrogate."""
+    drawn = [
+        annotate(np.zeros((90, 160, 3), np.uint8), Decision(0, 0, 1.0, 0, State.BLIND, (), reason=reason))
+        for reason in ("caf\udce9", "caf?")
+    ]
+    assert np.array_equal(*drawn)
+
+
+def test_an_overlay_is_written_to_a_folder_whose_name_is_not_utf8(tmp_path):
+    script = (
+        "import sys; from inference.commands import run; run.main(sys.argv[1:])"  # a process of its own: it may crash
+    )
+    out = os.fsencode(tmp_path) + b"/\xe9"
+    source = ["--source", "synthetic://?frames=1&width=160&height=90", "--backend", "null", "--out", out]
+    bundle = make_bundle(tmp_path / "b").path
+    subprocess.run([sys.executable, "-c", script, bundle, *source], cwd=ROOT, check=True, capture_output=True)
+    assert (Path(os.fsdecode(out)) / "overlay.mp4").is_file()
 
 
 def test_nothing_is_opened_that_nobody_asked_for():

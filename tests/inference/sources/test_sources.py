@@ -122,9 +122,15 @@ def test_the_synthetic_camera_gives_the_same_frames_again_with_the_truth_of_its_
     assert [f.media_ns for f in first] == [0, 100_000_000, 200_000_000]
 
 
-@pytest.mark.parametrize("uri", ["synthetic://?fsp=3", "synthetic://?fps=fast", "synthetic://?scenario=snow"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("synthetic://?fsp=3", "synthetic://?fps=fast", "synthetic://?scenario=snow", "synthetic://?frames=1.5"),
+        *("synthetic://?frames=-1", "synthetic://?frames=3&frames=4", "synthetic://frames=3", "synthetic://x?frames=3"),
+    ],
+)
 def test_a_bad_parameter_is_named(uri):
-    with pytest.raises(InputError, match=r"fsp|fast|snow"):
+    with pytest.raises(InputError, match=r"fsp|fast|snow|'1.5', give a whole number|-1|each parameter once"):
         open_source(uri)
 
 
