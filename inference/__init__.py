@@ -1,1 +1,1 @@
-"""What runs in the car: numpy, OpenCV and one runtime."""
+"""The code that runs in the car; it needs numpy, OpenCV and one runtime."""

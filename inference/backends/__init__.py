@@ -51,16 +51,16 @@ class Backend(ABC):
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """The batch sizes whose answers may differ, for each has kernels of its own: all are proved."""
+        """The batch sizes that have kernels of their own, whose results may differ: each is proved."""
         return (len(self.input_nhwc),)
 
     @property
     def proved(self) -> bool:
-        """Whether the golden frames are known to have held on the very file and device; only an engine may say no."""
+        """Whether the golden frames have passed on this file and device; False only for an engine not proved yet."""
         return True
 
     def mark_proved(self) -> None:
-        """Record that the golden frames held here; only an engine has a place for it."""
+        """Record that the golden frames passed here; only an engine has a manifest to record it in."""
         return
 
     @abstractmethod
@@ -130,7 +130,7 @@ def find(name: str) -> ModuleType:
 
 
 def availability(name: str) -> Availability:
-    """Say whether the backend `name` can run here. A runtime or driver that does not even load is a reason, no end."""
+    """Return whether the backend `name` can run here. One that fails to load is unavailable, with the reason."""
     module = find(name)
     try:
         found: Availability = module.availability()

@@ -108,7 +108,7 @@ def open_network(path: Path, *, threads: int | None = None) -> OpenvinoNetwork:
 
 
 class OpenvinoNetwork(Network):
-    """A compiled model over arrays of its caller."""
+    """An ONNX file as a compiled model; its inputs are arrays of the caller."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
         import openvino as ov

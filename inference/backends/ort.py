@@ -95,7 +95,7 @@ def open_network(path: Path, *, threads: int | None = None) -> OrtNetwork:
 
 
 class OrtNetwork(Network):
-    """A session over arrays of its caller."""
+    """An ONNX file in a session; its inputs are arrays of the caller."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
         self.file = path

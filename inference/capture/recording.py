@@ -1,4 +1,4 @@
-"""A recorded drive on disk: what `--record DIR` writes and `replay://DIR` plays.
+"""Reads and writes recordings: `--record DIR` writes one, `replay://DIR` plays it.
 
     recording.json     schema, fps, sequence, synthetic, stamps, zones: what the source was
     camera.json        the zones and the mirror, for --camera; the pictures are upright and cropped already
@@ -102,7 +102,7 @@ class SegmentWriter:
             del self._sizes[oldest]
 
     def close(self) -> None:
-        """Bring the segment to the disk. What a full disk did not take is given up."""
+        """Sync the segment to the disk and close it. What does not fit on a full disk is lost."""
         for stream in (self._pictures, self._index):
             if stream is not None:
                 with suppress(OSError):

@@ -1,1 +1,1 @@
-"""What is done with one frame, from its regions to its decision."""
+"""The frame step: from a frame and its regions to a decision."""

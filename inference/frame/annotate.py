@@ -56,7 +56,7 @@ def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float) -
 
 
 def _draw_text(frame_bgr: Bytes, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
-    # on a plate of black: a thicker black copy below it, as an outline, is wider in OpenCV 5 and hides the letters
+    # on a black plate: an outline, which is a thicker black copy below, hides the letters in OpenCV 5
     thickness = max(1, round(2 * scale))
     text = text.encode(errors="replace").decode()  # OpenCV 5 crashes at a lone surrogate
     (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)

@@ -93,7 +93,7 @@ def read_boxes(path: Path) -> Boxes:
 
 def _boxes_of_pack(path: Path) -> Boxes:
     """Return the rectangles that the rows of its test split were cut from, each with its label as the truth."""
-    from core.data.pack import open_pack  # not in the car's way to its first decision
+    from core.data.pack import open_pack  # here, so that a run without a pack starts sooner
 
     pack = open_pack(path)
     found: dict[int | str, list[Box]] = {}

@@ -40,7 +40,7 @@ class Decider:
         self, regions: Regions, probs_nc: Probs, quality: QualityReport, now_ms: float
     ) -> tuple[tuple[Verdict, ...], State, str]:
         """Return the verdicts, the state of the frame and its reason. probs_nc: float32 (regions, classes)."""
-        # a frozen picture that is also black stays BLIND: of the two, that reason names the remedy
+        # a picture that is black and frozen is BLIND: that reason is the more specific one
         frozen = quality.frozen and not any(quality.blind_n)
         verdicts = []
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none

@@ -10,7 +10,7 @@ from core.geometry.frame import Bytes
 
 
 class FrameOrientation:
-    """Turns a camera's frames upright, into one reused buffer; a camera that needs nothing costs nothing."""
+    """Turns a camera's frames upright, into one reused buffer; without rotation, crop and mirror at no cost."""
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera

@@ -65,7 +65,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What was found in one frame."""
+    """The result of one frame."""
 
     frame: Frame
     picture_bgr: Bytes

@@ -53,7 +53,7 @@ class QualityReport:
 
 @dataclass(frozen=True, slots=True)
 class PatchFindings:
-    """What is wrong with the patches of one frame."""
+    """The bad patches of one frame, and its sharpness."""
 
     bad: dict[str, set[int]]
     """The bad patches, by what is wrong with them."""

@@ -64,7 +64,7 @@ def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[g
 
 
 def _engine_line(bundle: Bundle, engine: Path) -> Line:
-    """Hold an engine against its manifest and the bundle, whether or not it can run here."""
+    """Check an engine against its manifest and the bundle, whether or not it can run here."""
     try:
         manifest = check_engine(bundle, engine)
     except InputError as error:

@@ -60,7 +60,7 @@ class Runner:
         self.cold_start_ms: float | None = None
 
     def run(self, frames: int | None = None) -> None:
-        """Decide frames until the source ends, or `frames` of them, or `stop` is set.
+        """Process frames until the source ends, `frames` are done, or `stop` is set.
 
         Raises DeviceError for every error after the first frame, or when the camera stays lost; FAILED was posted then.
         """

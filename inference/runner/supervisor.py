@@ -178,7 +178,7 @@ class Supervisor:
     def _child_main(self, parent: int, worker: RunnerProcess) -> NoReturn:
         code = 1
         try:
-            # when the supervisor dies: SIGKILL, as a worker that hangs survives SIGTERM; all written lines are flushed
+            # on the death of the supervisor: SIGKILL, as a worker that hangs survives SIGTERM; all lines are flushed
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)

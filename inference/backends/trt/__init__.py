@@ -118,7 +118,7 @@ def _find(bundle: Bundle, precision: str, device: cuda_device.Device) -> tuple[s
 
 
 class TrtBackend(Backend):
-    """One execution context a batch size, pinned buffers, its own stream."""
+    """An engine with an execution context for each batch size, pinned buffers and a stream of its own."""
 
     def __init__(self, bundle: Bundle, path: Path, manifest: EngineManifest, trt: Any, options: Options) -> None:
         self._manifest, self._device, self._path = manifest, cuda_device.device(), path
@@ -140,7 +140,7 @@ class TrtBackend(Backend):
         self._batch_of = {n: min(b for b in manifest.batches if b >= n) for n in range(1, rows + 1)}
 
     def _make_contexts(self, trt: Any, graph: bool) -> dict[int, Any]:
-        """Make a context a batch size. TensorRT-RTX compiles its kernels here, unless it finds those of last time."""
+        """Make a context for each batch size. TensorRT-RTX compiles its kernels here, unless the cache holds them."""
         started = perf_counter()
         self._config: Any = None
         self._kernels: Any = None
@@ -183,7 +183,7 @@ class TrtBackend(Backend):
 
     @property
     def proved(self) -> bool:
-        """Whether the manifest says that the golden frames held on this file, device, driver and runtime version."""
+        """Whether the golden frames passed on this file, device, driver and runtime version, as the manifest says."""
         known = self._manifest.proved_on or {}
         return {key: value for key, value in known.items() if key != "date"} == self._here()
 
@@ -191,7 +191,7 @@ class TrtBackend(Backend):
         return {**self._device.as_json(), "runtime": self._manifest.runtime, "version": self._manifest.version}
 
     def mark_proved(self) -> None:
-        """Write into the manifest that the golden frames held here, and keep the kernels compiled so far.
+        """Write into the manifest that the golden frames passed here, and keep the kernels compiled so far.
 
         On a read-only disk neither is kept, with a warning.
         """

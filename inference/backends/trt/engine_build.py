@@ -36,7 +36,7 @@ INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
 
 @dataclass(frozen=True)
 class BuildOptions(plugins.Options):
-    """What decides an engine besides its ONNX file and its target."""
+    """The options that determine an engine, besides its ONNX file and its target."""
 
     batches: tuple[int, ...] = (1, 4, 16)
     """Regions at a time, with a profile for each; a frame's regions run on the smallest profile that holds them."""
