@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         backend, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
         candidates.append(Candidate(arch, precision, backend, args.threads or cores(), bundle))
     request = FramesRequest(None, args.split, args.camera, args.labeled_boxes, args.jitter)
-    found = measure_frames(candidates, {c.name: 0.0 for c in candidates}, pack, request)
+    found = measure_frames(candidates, pack, request)
     if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
         raise InputError(refused[0])
     results = {" ".join(key): one for key, one in found.items() if not isinstance(one, NotMeasured)}

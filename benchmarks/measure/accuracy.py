@@ -1,8 +1,6 @@
-"""Test accuracy of the very file that ships, through the very code that will drive it."""
+"""Test accuracy of the model file that ships, through the runner's own code."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,26 +10,8 @@ from core.data.pack import Pack
 from core.errors import CheckError, InputError
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import whole
-from core.stats import Bools, Ints, calibration_bins, calibration_error, risk_coverage, wilson
+from core.stats import Ints, calibration_bins, calibration_error, risk_coverage, wilson
 from inference.frame.classifier import RegionClassifier
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The answers of a candidate to every test row. labels_n: int64; probs_nc: float32 (n, classes)."""
-
-    labels_n: Ints
-    probs_nc: Probs
-
-    @property
-    def predicted_n(self) -> Ints:
-        """The class with the highest probability."""
-        return np.asarray(self.probs_nc.argmax(1), np.int64)
-
-    @property
-    def correct_n(self) -> Bools:
-        """Whether each row was right."""
-        return np.asarray(self.predicted_n == self.labels_n)
 
 
 def check_same_data(pack: Pack, bundle: Bundle) -> None:
@@ -43,7 +23,7 @@ def check_same_data(pack: Pack, bundle: Bundle) -> None:
 
 
 def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
-    """Return float32 (n, classes): each RGB row goes in as a BGR frame whose whole is the rectangle.
+    """Return probabilities, float32 (n, classes). Each RGB row becomes a BGR frame whose region is the whole frame.
 
     Raises CheckError when the bytes that reach the backend are not those of the row.
     """
@@ -57,25 +37,26 @@ def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
     return np.asarray(probs, np.float32)
 
 
-def predict(classifier: RegionClassifier, pack: Pack) -> Predictions:
-    """Classify the test split of a pack. Raises InputError when it has no rows."""
+def predict(classifier: RegionClassifier, pack: Pack) -> Probs:
+    """Return the probabilities of the test rows of a pack. Raises InputError when it has none."""
     rows = pack.rows("test")
     if not len(rows):
         raise InputError(f"{pack.path} has no test rows: pack the source again with a test split")
-    return Predictions(pack.labels_n[rows], classify_rows(classifier, pack.images_nhwc[rows]))
+    return classify_rows(classifier, pack.images_nhwc[rows])
 
 
-def score(predictions: Predictions, classes: tuple[str, ...]) -> Accuracy:
+def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy:
     """Return top-1 and balanced accuracy, recalls with Wilson intervals, the confusion matrix, and calibration."""
-    correct, labels, top_n = predictions.correct_n, predictions.labels_n, predictions.probs_nc.max(1)
+    predicted_n, top_n = np.asarray(probs_nc.argmax(1), np.int64), probs_nc.max(1)
+    correct = np.asarray(predicted_n == labels_n)
     hits, n = int(correct.sum()), len(correct)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels, predictions.predicted_n), 1)
+    np.add.at(confusion, (labels_n, predicted_n), 1)
     recalls = dict(zip(classes, map(recall_of, confusion.diagonal().tolist(), confusion.sum(1).tolist()), strict=True))
     _, coverage, risk = risk_coverage(top_n, correct)
     steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})
     return Accuracy(
-        predicted_n=predictions.predicted_n,
+        predicted_n=predicted_n,
         top_n=np.round(top_n.astype(np.float64), 6),
         n=n,
         hits=hits,

@@ -1,4 +1,4 @@
-"""The candidates of a run, every bundle x precision x backend; and what cannot be measured here, with the reason."""
+"""The candidates of a run: every bundle x precision x backend. And what cannot be measured here, with the reason."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate(CandidateKey):
-    """One file of a bundle on one backend: what is measured, chosen and shipped."""
+    """One model file of a bundle on one backend: the thing that is measured, chosen and shipped."""
 
     bundle: Bundle
 
     @property
     def proved(self) -> bool:
-        """Whether its precision's gates passed: only then may it be chosen."""
+        """Whether the gates of its precision passed; only then may it be chosen."""
         return self.precision in self.bundle.precisions
 
     def size_bytes(self, file: str) -> int:
@@ -62,16 +62,15 @@ def runnable(names: Sequence[str] | None) -> list[str]:
     return [name for name in wanted if name not in reasons]
 
 
-def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str], threads: Sequence[int]) -> list[Candidate]:
-    """Return every bundle x precision x backend x threads that can be opened here."""
-    return [
-        Candidate(arch, precision, backend, count, bundle)
-        for arch, bundle in bundles.items()
-        for precision in PRECISIONS
-        for backend in names
-        if precision in backends.find(backend).PRECISIONS and precision in bundle.precisions
-        for count in threads
-    ]
+def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str]) -> list[Candidate]:
+    """Return every bundle x precision x backend that can be opened here, with one thread."""
+    found = []
+    for arch, bundle in bundles.items():
+        for precision in PRECISIONS:
+            if precision in bundle.precisions:
+                able = [name for name in names if precision in backends.find(name).PRECISIONS]
+                found += [Candidate(arch, precision, name, 1, bundle) for name in able]
+    return found
 
 
 def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:

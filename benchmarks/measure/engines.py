@@ -1,30 +1,26 @@
-"""The engines for this device: all that a measurement will open is built before anything is measured."""
+"""Build the engines for this device before anything is measured: a build in between would disturb the timing."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from benchmarks.measure.candidates import list_candidates
+from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.robustness.measure import BATCH
 from benchmarks.results import Unmeasured
-from core.bundle.contract import Bundle
 from core.errors import CheckError, DeviceError, InputError
 from inference.backends import build_missing
 
 log = logging.getLogger(__name__)
 
 BATCHES = (1, BATCH)
-"""Accuracy, latency and the car's own command run one region at a time, robustness BATCH: on one and the same file."""
+"""An engine must take one region (accuracy, latency, the runner) and BATCH (robustness), in the same file."""
 
 
-def build_engines(bundles: Mapping[str, Bundle], backends: Sequence[str]) -> list[Unmeasured]:
-    """Build every engine of these bundles that is missing on this device; return those that cannot be built, with why.
-
-    bundles: by the name that stands in the report.
-    """
+def build_engines(candidates: Sequence[Candidate]) -> list[Unmeasured]:
+    """Build every engine of these candidates that is missing; return those that cannot be built, with the reason."""
     not_built = []
-    for c in list_candidates(bundles, backends, [1]):
+    for c in candidates:
         try:
             build_missing(c.backend, c.bundle, c.precision, BATCHES)
         except (InputError, CheckError, DeviceError) as error:

@@ -1,4 +1,4 @@
-"""The frames that latency is measured on: of a source, by default of the synthetic rear camera."""
+"""The pictures that latency is measured on: of a source, by default of the synthetic rear camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.sources import open_source
 SIZE_PX = (1280, 720)
 COUNT = 16
 EGO = {"ego": ZONES["ego"]}
-"""One zone, the lane behind the car: what a candidate answers for at batch 1."""
+"""The zone that is timed, at batch 1: the lane behind the car."""
 
 
 def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, seed: int = 0) -> list[Bytes]:
@@ -23,7 +23,7 @@ def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, see
     return [scene.render(round(2 * scene.fps) * i)[0] for i in range(count)]
 
 
-def frames_of(uri: str | None, count: int = COUNT) -> list[Bytes]:
+def read_source(uri: str | None, count: int = COUNT) -> list[Bytes]:
     """Return the first `count` frames of a source, or synthetic ones. Raises InputError when it has none."""
     if uri is None:
         return synthetic_frames(count)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from benchmarks.frame_results import Counts, FramesAccuracy, Outcome
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.robustness.measure import pick_fastest
+from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.results import NotMeasured
 from core.bundle.contract import Bundle
 from core.data.frames import LabeledFrame, load_frame, read_frames, read_zones
@@ -23,7 +22,7 @@ from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
 from core.geometry.preprocess import crop_rect
 from core.stats import Interval, poisson_interval
-from inference.backends import open_backend
+from inference.backends import Backend
 from inference.frame.boxes import Box, Boxes
 from inference.frame.decision import Verdict
 from inference.frame.processor import FrameConfig, FrameProcessor
@@ -32,9 +31,9 @@ from inference.frame.regions import RegionSource, Zones
 log = logging.getLogger(__name__)
 
 SMALL_PX, LARGE_PX = 32, 96
-"""The side of the square of an object's area. Source: COCO's size classes."""
+"""Limits of small, medium and large, on the square root of an object's area. Source: COCO's size classes."""
 EDGE_PX, NEAR_EDGE = 2, 0.1
-"""An object is at the edge within so many pixels of it, and near it within this part of the frame's sides."""
+"""At the edge: within EDGE_PX pixels of it. Near the edge: within this part of the frame's shorter side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,9 @@ class ScoredFrame:
     verdicts: tuple[Verdict, ...]
     objects: tuple[ScoredObject, ...]
     false_alarms: tuple[Verdict, ...]
-    """Regions without an object of which a class was said."""
+    """Regions without an object that were given a class."""
     quiet: int
-    """Regions without an object of which none was said."""
+    """The number of regions without an object that were given no class."""
     took_ms: float
 
 
@@ -210,32 +209,28 @@ class FramesRequest:
 
 
 def measure_frames(
-    candidates: Sequence[Candidate], ms_of: Mapping[str, float], pack: Pack, request: FramesRequest
+    candidates: Sequence[Candidate], pack: Pack, request: FramesRequest
 ) -> dict[tuple[str, str], FramesAccuracy | NotMeasured]:
-    """Return {(architecture, precision): accuracy on frames}, each on its fastest backend, of all the same frames.
+    """Return {(architecture, precision): accuracy on the same frames}.
 
-    ms_of: each candidate's median milliseconds a row.
+    candidates: one of each architecture and precision.
     """
     pack = open_pack(request.pack) if request.pack else pack
     frames = request.frames(pack)
     what, regions = request.regions(pack, frames)
-    fastest = pick_fastest(candidates, ms_of)
-    for arch, bundle in {c.arch: c.bundle for c in fastest}.items():
+    for arch, bundle in {c.arch: c.bundle for c in candidates}.items():
         if other := sorted({*bundle.classes} ^ {*pack.classes}):
             log.warning(f"{arch} and {pack.path} differ in the classes {', '.join(other)}: none of these can be right")
     log.info(f"{len(frames)} labeled frames of {pack.path}, {what}")
-    results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {}
-    opened: list[tuple[Candidate, FrameProcessor]] = []
-    with ExitStack() as stack:
-        for c in fastest:
-            try:
-                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.most, threads=c.threads)
-            except InputError as error:
-                results[c.arch, c.precision] = NotMeasured(str(error))
-                continue
-            processor = FrameProcessor(c.bundle, stack.enter_context(backend), regions, FrameConfig(sequence=False))
-            opened.append((c, processor))
+
+    def make_processor(bundle: Bundle, backend: Backend) -> FrameProcessor:
+        return FrameProcessor(bundle, backend, regions, FrameConfig(sequence=False))
+
+    with open_side_by_side(candidates, regions.most, make_processor) as (opened, refused):
         scores = score_frames([(c.bundle, processor) for c, processor in opened], pack, frames)
+    results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {
+        (row.arch, row.precision): NotMeasured(row.reason) for row in refused
+    }
     for (c, _), of_one in zip(opened, scores, strict=True):
         results[c.arch, c.precision] = summarize(c.backend, request.split, what, of_one)
     return results

@@ -1,4 +1,4 @@
-"""Every candidate open at once, side by side: measured for accuracy, then in turns for latency."""
+"""Measure all candidates side by side, open at once: accuracy one by one, then latency in turns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.speed.latency import measure_noise, take_turns, zone_processor
 from benchmarks.results import Accuracy, CandidateResult, Latency, Noise, NotMeasured, Unmeasured
+from core.bundle.contract import Bundle
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.frame import Bytes
@@ -27,7 +28,7 @@ OTHER_SIZE = "it was exported at another size than it was trained at: for latenc
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """All that was measured side by side in one run."""
+    """The candidates that were measured side by side, with the noise of their timing."""
 
     rows: tuple[CandidateResult, ...]
     noise: Noise
@@ -45,14 +46,15 @@ def measure_side_by_side(
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
+        # the control takes its turns among the others, so that its noise is the noise of their figures
         with open_side_by_side([opened[0][0]]) as (control, _):
             processors = [one for _, one in [*opened, *control]]
-            taken = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
+            *latencies, again = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
         rows = [
             describe_candidate(c, one.classifier.backend.describe(), latency, accuracy, reason)
-            for (c, one), latency, accuracy, reason in zip(opened, taken, answers, reasons, strict=False)
+            for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
         ]
-    return MeasuredSet(tuple(rows), measure_noise(rows[0].name, taken[0], taken[-1], taken), tuple(refused))
+    return MeasuredSet(tuple(rows), measure_noise(rows[0].name, latencies, again), tuple(refused))
 
 
 def describe_candidate(
@@ -74,7 +76,7 @@ def why_not_selectable(candidate: Candidate, backend: Backend) -> str:
 
 
 def why_unproved(candidate: Candidate, backend: Backend) -> str:
-    """Drive the golden frames, which proves an engine; return why the candidate stays unproved, or nothing."""
+    """Run the golden frames, which proves an engine; return the reason why the candidate is unproved, or nothing."""
     c = candidate
     try:
         failed = [row for row in prove(c.bundle, c.backend, backend, c.precision) if not row.passed]
@@ -96,18 +98,20 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 @contextmanager
 def open_side_by_side(
     candidates: Sequence[Candidate],
-) -> Iterator[tuple[list[tuple[Candidate, FrameProcessor]], list[Unmeasured]]]:
-    """Open every candidate at batch 1 and close them all; those that their backend refuses are returned with why."""
+    batch: int = 1,
+    make_processor: Callable[[Bundle, Backend], FrameProcessor] = zone_processor,
+) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
+    """Open every candidate, and close them all at the end; yield them, and those that their backend refuses."""
     opened: list[Opened] = []
     refused = []
     with ExitStack() as stack:
         for c in candidates:
             try:
-                backend = open_backend(c.backend, c.bundle, c.precision, batch=1, threads=c.threads)
+                backend = open_backend(c.backend, c.bundle, c.precision, batch=batch, threads=c.threads)
             except InputError as error:
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue
-            opened.append((c, zone_processor(c.bundle, stack.enter_context(backend))))
+            opened.append((c, make_processor(c.bundle, stack.enter_context(backend))))
         yield opened, refused
 
 
@@ -116,7 +120,7 @@ def measure_accuracy(candidate: Candidate, classifier: RegionClassifier, pack: P
     if candidate.bundle.geometry != pack.geometry:
         return NotMeasured(OTHER_SIZE)
     log.info(f"accuracy: {candidate.name}")
-    return score(predict(classifier, pack), pack.classes)
+    return score(pack.labels_n[pack.rows("test")], predict(classifier, pack), pack.classes)
 
 
 def show_progress(what: str) -> Callable[[int, int], None]:

@@ -1,4 +1,4 @@
-"""Other seeds of the same training: which runs they are, and what their files answer to the test rows."""
+"""Other seeds of the same training: find these runs, and answer the test rows with their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
-    """Return the runs of other seeds: the named ones, or without a name those beside `run` that differ in nothing else.
+    """Return the named runs of other seeds; without names, the runs beside `run` that differ in the seed alone.
 
     Raises InputError when a named one was trained on another pack or with the same seed.
     """
@@ -36,7 +36,7 @@ def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
 
 
 def _open_beside(run: Run) -> list[Run]:
-    """Open the finished runs in the same folder; what is no run of ours, or holds nothing yet, is passed over."""
+    """Open the finished runs in the same folder; other folders, and runs that hold nothing yet, are skipped."""
     found, here = [], run.path.resolve()
     for file in sorted(here.parent.glob("*/run.json")):
         with suppress(InputError):
@@ -47,7 +47,7 @@ def _open_beside(run: Run) -> list[Run]:
 
 
 def describe_seed(run: Run, other: Run) -> tuple[str, str]:
-    """Return what `other` is to `run`, and the sentence's end that says so."""
+    """Return how `other` differs from `run`, and the end of a sentence that says so."""
     a, b = run.facts, other.facts
     if a["pack"]["fingerprint"] != b["pack"]["fingerprint"]:
         return "another pack", "was trained on another pack"
@@ -81,7 +81,7 @@ def _measure_seed(other: Run, rows: Sequence[CandidateResult], pack: Pack) -> Se
             log.info(f"seed {seed}: {row.reason}")
         for candidate, processor in opened:
             log.info(f"seed {seed}: {candidate.name}")
-            predicted_n[candidate.name] = predict(processor.classifier, pack).predicted_n
+            predicted_n[candidate.name] = predict(processor.classifier, pack).argmax(1)
     return SeedResult(other.path.resolve().name, seed, predicted_n, read_trained(other))
 
 

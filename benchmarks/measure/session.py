@@ -1,4 +1,4 @@
-"""Measure a run: candidates side by side, then the car's own command, corruptions, load, and other seeds."""
+"""Measure a run: candidates side by side, then the runner's own process, corruptions, frames, load, other seeds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.measure.artifacts import gather_artifacts
-from benchmarks.measure.candidates import Candidate, candidate_of, list_unmeasured, open_bundles, runnable
+from benchmarks.measure.candidates import (
+    Candidate,
+    candidate_of,
+    list_candidates,
+    list_unmeasured,
+    open_bundles,
+    runnable,
+)
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.frames import frames_of
+from benchmarks.measure.frames import read_source
 from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
@@ -55,9 +62,9 @@ class Request:
     threads: tuple[int, ...] | None = None
     """None: for each candidate the count that is measured to be its best."""
     source: str | None = None
-    """Of the frames; None: the synthetic camera."""
+    """The source of the frames to time; None: the synthetic camera."""
     pack: Path | None = None
-    """Where the pack is now; None: where run.json says."""
+    """The path of the pack, where it has moved; None: as run.json says."""
     ood: Path | None = None
     """A folder of out-of-distribution images."""
     frames_of: Path | None = None
@@ -72,18 +79,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Session:
-    """What is measured, opened and built before anything is timed."""
+    """All that is opened and built before anything is timed."""
 
     machine: MachineFacts
-    """As it was before."""
+    """The machine, with its load before the measurement."""
     pack: Pack
     bundles: Mapping[str, Bundle]
     others: Sequence[Run]
     """Runs of other seeds."""
     frames: Sequence[Bytes]
+    """The pictures that are timed."""
     candidates: Sequence[Candidate]
     size_candidates: Sequence[Candidate]
-    """Of bundles of another input size."""
+    """Candidates from bundles of another input size."""
     unmeasured: Sequence[Unmeasured]
 
 
@@ -134,19 +142,18 @@ def prepare(run: Run, request: Request) -> Session:
     backends = runnable(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
-    not_built = build_engines(bundles | sizes | bundles_of(others), backends)
-    frames = frames_of(request.source)
-    absent = {(row.arch, row.precision, row.backend): row.reason for row in not_built}
-    found, of_sizes = (
-        [c for c in candidates_by_threads(opened, backends, request.threads, frames)
-         if (c.arch, c.precision, c.backend) not in absent]
-        for opened in (bundles, sizes)
-    )  # fmt: skip
-    if not found:
-        why = next((f"; the first reason: {reason}" for reason in absent.values()), "")
+    candidates = list_candidates(bundles | sizes, backends)
+    not_built = build_engines([*candidates, *list_candidates(bundles_of(others), backends)])
+    absent = {(row.arch, row.precision, row.backend) for row in not_built}
+    built = [c for c in candidates if (c.arch, c.precision, c.backend) not in absent]
+    if not any(c.arch in bundles for c in built):
+        why = f"; the first reason: {not_built[0].reason}" if not_built else ""
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
+    frames = read_source(request.source)
+    able = candidates_by_threads(built, request.threads, frames)
+    own, of_sizes = [c for c in able if c.arch in bundles], [c for c in able if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
-    return Session(describe_machine(), pack, bundles, others, frames, found, of_sizes, unmeasured)
+    return Session(describe_machine(), pack, bundles, others, frames, own, of_sizes, unmeasured)
 
 
 def add_cold_starts(rows: Rows, session: Session, request: Request) -> Rows:
@@ -163,9 +170,10 @@ def add_robustness(rows: Rows, session: Session, request: Request) -> Rows:
     profile = request.profile
     if not profile.corrupted_rows[1]:
         return rows
-    ms_of = {row.name: row.latency.engine_ms.p50 for row in rows}
-    candidates = [candidate_of(row, session.bundles) for row in rows]
-    found = measure_robustness(candidates, ms_of, session.pack, request.ood, profile)
+    fastest = pick_fastest(rows, session.bundles)
+    ms_per_row = sum(row.latency.engine_ms.p50 for row in fastest)
+    candidates = [candidate_of(row, session.bundles) for row in fastest]
+    found = measure_robustness(candidates, ms_per_row, session.pack, request.ood, profile)
     other = NotMeasured("it was exported at another size")
     return tuple(replace(row, robustness=found.get((row.arch, row.precision), other)) for row in rows)
 
@@ -173,22 +181,31 @@ def add_robustness(rows: Rows, session: Session, request: Request) -> Rows:
 def add_frames(rows: Rows, session: Session, request: Request) -> Rows:
     """Measure each network and precision on labeled frames, those that are asked for or those of the pack."""
     most = request.profile.labeled_frames
-    if not most and not request.frames_of:
-        return tuple(replace(row, frames=NotMeasured("this profile leaves it out")) for row in rows)
-    if not request.frames_of and not session.pack.facts.get("frames"):
-        return rows
-    ms_of = {row.name: row.latency.engine_ms.p50 for row in rows}
-    candidates = [candidate_of(row, session.bundles) for row in rows]
+    if not request.frames_of:
+        if not most:
+            return tuple(replace(row, frames=NotMeasured("this profile leaves it out")) for row in rows)
+        if not session.pack.facts.get("frames"):
+            return rows
+    candidates = [candidate_of(row, session.bundles) for row in pick_fastest(rows, session.bundles)]
     asked = FramesRequest(request.frames_of, camera=request.camera, most=most or None)
-    found = measure_frames(candidates, ms_of, session.pack, asked)
+    found = measure_frames(candidates, session.pack, asked)
     return tuple(replace(row, frames=found[row.arch, row.precision]) for row in rows)
+
+
+def pick_fastest(rows: Rows, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
+    """Return the row of the fastest backend for each network and precision: the answers of all backends are alike."""
+    fastest: dict[tuple[str, str], CandidateResult] = {}
+    for row in sorted(rows, key=lambda row: row.latency.engine_ms.p50):
+        if bundles[row.arch].selectable:
+            fastest.setdefault((row.arch, row.precision), row)
+    return list(fastest.values())
 
 
 def add_load(rows: Rows, session: Session, minutes: float, noise_floor: float) -> tuple[Rows, Sustained | NotMeasured]:
     """Measure the energy of a frame where there is a meter, and the sustained run where it is asked for."""
-    able = [candidate_of(row, session.bundles) for row in rows if row.selectable]
+    selectable = [candidate_of(row, session.bundles) for row in rows if row.selectable]
     sustained: Sustained | NotMeasured = NotMeasured("it was not asked for")
-    with open_side_by_side(able) as (opened, _):
+    with open_side_by_side(selectable) as (opened, _):
         processors = {c.name: one for c, one in opened}
         energies_mj = measure_energies(processors, session.frames)
         if minutes and processors:

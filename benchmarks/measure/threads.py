@@ -1,4 +1,4 @@
-"""The thread count of each candidate on a CPU, measured: on a small network more threads are often no faster."""
+"""Measure the best thread count of each candidate on a CPU: for a small network more threads are often no faster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.measure.candidates import Candidate, list_candidates
+from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import take_turns
-from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes
 from core.machine import cores
 
@@ -17,20 +16,23 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 64
 AS_FAST = 1.1
-"""The smallest count within a tenth of the fastest is taken: the camera and the sinks want cores too."""
+"""Take the smallest count within a tenth of the fastest, since the camera and the sinks need cores, too."""
 
 
 def candidates_by_threads(
-    bundles: Mapping[str, Bundle], backends: Sequence[str], threads: Sequence[int] | None, frames: Sequence[Bytes]
+    candidates: Sequence[Candidate], threads: Sequence[int] | None, frames: Sequence[Bytes]
 ) -> list[Candidate]:
-    """Return a candidate for each of the given counts, or one with the count that is measured to be its best."""
-    if threads is not None:
-        return list_candidates(bundles, backends, threads)
-    return [measure_threads(candidate, frames) for candidate in list_candidates(bundles, backends, [1])]
+    """Return each candidate with each of the given counts; without any, with the count that is measured to be best."""
+    if threads is None:
+        return [measure_threads(candidate, frames) for candidate in candidates]
+    return [replace(candidate, threads=count) for candidate in candidates for count in threads]
 
 
 def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
-    """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it."""
+    """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it.
+
+    candidate: with one thread.
+    """
     with open_side_by_side([candidate]) as (single, _):
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
@@ -44,11 +46,11 @@ def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
 
 
 def counts(most: int) -> list[int]:
-    """Return the counts that are tried: powers of two, and all there are."""
+    """Return the counts to try: the powers of two up to `most`, and `most`."""
     return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i < most)})
 
 
 def best_count(medians_ms: Mapping[int, float]) -> int:
-    """Return the smallest count that is about as fast as the fastest."""
+    """Return the smallest count whose median is within AS_FAST of the fastest."""
     limit_ms = AS_FAST * min(medians_ms.values())
     return min(count for count, ms in medians_ms.items() if ms <= limit_ms)

@@ -34,7 +34,7 @@ def main(job: Job) -> PeerRow:
     epochs = len(read_history(network / "history.csv")["epoch"])
     with open_side_by_side([Candidate(network.name, precision, "ort", 1, bundle)]) as (opened, _):
         processor, ids = opened[0][1], count()
-        hits = predict(processor.classifier, pack).correct_n
+        hits = predict(processor.classifier, pack).argmax(1) == pack.labels_n[pack.rows("test")]
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
     form = "int8 ort" if precision == "int8" else "fp32"
     parity = next(one for one in read_precision_report(bundle) if (one.name, one.split) == (form, "test"))

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure.frames import EGO, SIZE_PX, frames_of
+from benchmarks.measure.frames import EGO, SIZE_PX, read_source
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.speed.latency import frame_at, zone_processor
 from benchmarks.studies.commands.hotpath import ONE, by_kernel
@@ -162,7 +162,7 @@ def theirs(folder: Path, view: str, size_px: int) -> Tool:
 def measure(args: argparse.Namespace) -> Overheads:
     """Run all in turns; return the medians. Runs in the environment that has Ultralytics."""
     cv2.setNumThreads(1)
-    frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in frames_of(args.video, args.frames)]
+    frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in read_source(args.video, args.frames)]
     bundle = open_bundle(args.bundle)
     kernel, size_px = bundle.geometry.kernel, bundle.geometry.size_px
     tools = [ours(bundle, view, k) for view in VIEWS for k in sorted({kernel, "linear"})]
@@ -188,7 +188,7 @@ def run_program(args: argparse.Namespace) -> list[Overhead]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         writer = cv2.VideoWriter(str(folder / "road.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 30, SIZE_PX)
-        for frame in frames_of(args.video, args.frames):
+        for frame in read_source(args.video, args.frames):
             writer.write(cv2.resize(frame, SIZE_PX, interpolation=cv2.INTER_AREA))
         writer.release()
         for view, zones in VIEWS.items():

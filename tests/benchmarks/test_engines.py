@@ -118,14 +118,14 @@ def test_an_engine_that_fits_is_not_built_again_and_batches_add_up(small_run, ru
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     trt.build(bundle, "fp32", options=trt.BuildOptions((1, 3)))
     for _ in range(2):
-        assert build_engines({"tiny_a": bundle}, ["trt", "ort"]) == []
+        assert build_engines(list_candidates({"tiny_a": bundle}, ["trt", "ort"])) == []
     assert runtime.builds == ["1,3", "1,3,4,16"]
     assert set(engines_in(bundle.path)) == {"fp32.tensorrt.sm87.b1-3-4-16.engine"}
 
 
 def test_production_takes_no_engine_that_is_not_proved(small_run, runtime):
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
-    candidate = list_candidates({"tiny_a": bundle}, ["trt"], [1])[0]
+    candidate = list_candidates({"tiny_a": bundle}, ["trt"])[0]
     engine, choice = trt.build(bundle, "fp32"), ProductionChoice("fp32", "trt", 1, this_machine())
     with pytest.raises(CheckError, match="is not proved: run `python -m inference verify"):
         write_production(small_run / "production", candidate.bundle, choice, engine.name, {})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.commands import measure
 from benchmarks.measure import threads
-from benchmarks.measure.candidates import open_bundles
+from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.speed.latency import describe_latency
 from benchmarks.measure.threads import best_count, candidates_by_threads, counts
 from core.data.run_dir import open_run
@@ -30,23 +30,27 @@ def timed(monkeypatch):
     return timed
 
 
+def candidates_of(run, *backends):
+    return list_candidates(open_bundles(open_run(run)), backends)
+
+
 def test_without_a_count_each_candidate_gets_the_one_that_is_measured_to_be_its_best(small_run, timed):
     asked = measure.request_of(measure.parse([str(small_run)])).threads
-    found = candidates_by_threads(open_bundles(open_run(small_run)), ["ort", "openvino"], asked, [])
+    found = candidates_by_threads(candidates_of(small_run, "ort", "openvino"), asked, [])
     assert [candidate.name for candidate in found] == ["tiny_a fp32 ort x2", "tiny_a fp32 openvino x2"]
     assert timed == [[1, 2, 4], [1, 2, 4]]
 
 
 def test_given_counts_are_candidates_each_and_nothing_is_timed_for_them(small_run, timed):
     asked = measure.request_of(measure.parse([str(small_run), "--threads", "1", "4"])).threads
-    found = candidates_by_threads(open_bundles(open_run(small_run)), ["ort"], asked, [])
+    found = candidates_by_threads(candidates_of(small_run, "ort"), asked, [])
     assert [candidate.threads for candidate in found] == [1, 4]
     assert not timed
 
 
 def test_a_device_that_is_no_cpu_has_no_count_to_measure(small_run, timed, monkeypatch):
     monkeypatch.setattr("inference.backends.null.NullBackend.describe", lambda self: {"device": "a GPU"})
-    (found,) = candidates_by_threads(open_bundles(open_run(small_run)), ["null"], None, [])
+    (found,) = candidates_by_threads(candidates_of(small_run, "null"), None, [])
     assert (found.threads, timed) == (1, [])
 
 

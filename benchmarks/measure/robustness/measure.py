@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 16
 BUDGET_S = 100.0
-"""All architectures and precisions together; fewer rows are taken where they are slower."""
+"""Seconds for all candidates together; with slower ones fewer rows are taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +52,20 @@ def pick_rows(pack: Pack, ms_per_row: float, profile: Profile) -> Rows:
 
 
 def measure_robustness(
-    candidates: Sequence[Candidate], ms_of: Mapping[str, float], pack: Pack, ood: Path | None, profile: Profile
+    candidates: Sequence[Candidate], ms_per_row: float, pack: Pack, ood: Path | None, profile: Profile
 ) -> dict[tuple[str, str], Robustness]:
-    """Return {(architecture, precision): robustness}, each on its fastest backend.
+    """Return {(architecture, precision): robustness}.
 
-    ms_of: each candidate's median milliseconds a row. ood: a folder of out-of-distribution images.
+    candidates: one of each architecture and precision. ms_per_row: milliseconds that all of them take for a row.
+    ood: a folder of out-of-distribution images.
     """
-    fastest = pick_fastest(candidates, ms_of)
-    rows = pick_rows(pack, sum(ms_of[c.name] for c in fastest), profile)
+    rows = pick_rows(pack, ms_per_row, profile)
     pictures = make_ood(pack.geometry, pack.background, ood, profile.ood_images)
     log.info(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(profile.severities)}")
     with ExitStack() as stack:
         backends = {
             c.name: stack.enter_context(open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=cores()))
-            for c in fastest
+            for c in candidates
         }
         hits: dict[str, list[Bools]] = {name: [] for name in backends}
         for corrupted in corrupted_sets(rows.images_nhwc, profile.severities):
@@ -73,18 +73,8 @@ def measure_robustness(
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
         return {
             (c.arch, c.precision): describe(c, backends[c.name], np.stack(hits[c.name]), rows, pictures, profile)
-            for c in fastest
+            for c in candidates
         }
-
-
-def pick_fastest(candidates: Sequence[Candidate], ms_of: Mapping[str, float]) -> list[Candidate]:
-    """Return one candidate for each architecture and precision: the fastest."""
-    best: dict[tuple[str, str], Candidate] = {}
-    for c in candidates:
-        key = c.arch, c.precision
-        if c.bundle.selectable and (key not in best or ms_of[c.name] < ms_of[best[key].name]):
-            best[key] = c
-    return list(best.values())
 
 
 def corrupted_sets(images_nhwc: Bytes, severities: Sequence[int]) -> Iterator[Bytes]:
@@ -108,7 +98,7 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
 def describe(
     candidate: Candidate, backend: Backend, hits_kn: Bools, rows: Rows, ood: Mapping[str, Bytes], profile: Profile
 ) -> Robustness:
-    """Classify the clean rows and the pictures of no class; return that with what the corruptions came to.
+    """Classify the clean rows and the pictures of no class; return these figures with those of the corruptions.
 
     hits_kn: which rows are right under each corruption and severity.
     """

@@ -1,4 +1,4 @@
-"""Latency of candidates, interleaved: each takes its turn in every round, so that heat and neighbors are shared."""
+"""Latency of candidates, interleaved: each takes its turn in every round (core/timing.py says why)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from inference.frame.regions import Zones
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
-"""Untimed calls before: the turn of another has just emptied the caches, which a camera's stream does not do."""
+"""Untimed calls before a turn: the candidate before it has emptied the caches, which no camera stream does."""
 SAMPLES = early_stopping_count(0.99)
 FRAME_NS = 33_333_333
-"""Of the clock that smoothing goes by: a camera of 30 frames/s."""
+"""Time between frames for the smoothing: a camera of 30 frames/s."""
 
 
 def zone_processor(bundle: Bundle, backend: Backend, zones: Mapping[str, Relative] = EGO) -> FrameProcessor:
@@ -56,7 +56,7 @@ def take_turns(
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
     """Yield rounds without end: milliseconds of frame and engine, float64 (processors, 2, CALLS_PER_TURN)."""
-    # a camera has just written its frame: it lies in the caches, where one of a list does not
+    # a camera's frame was just written and lies in the caches: the copy puts a stored one there, too
     streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]
     turns = [partial(_take_turn, one, stream) for one, stream in zip(processors, streams, strict=True)]
     return map(np.array, interleave(turns, seed))
@@ -80,13 +80,14 @@ def describe_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
     return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), np.round(frame_ms, 5))
 
 
-def compare(reference: Latency, rival: Latency) -> Interval:
-    """Return the interval of the rival's undisturbed frame time over the reference's, paired by round."""
+def compare_times(reference: Latency, rival: Latency) -> Interval:
+    """Return the 95% interval of the rival's undisturbed frame time over the reference's, paired by round."""
     return bootstrap_ratio(reference.undisturbed_ms, rival.undisturbed_ms)
 
 
-def measure_noise(control: str, first: Latency, second: Latency, everyone: Sequence[Latency]) -> Noise:
-    """Measure the noise of a run by its A/A control (the candidate `control`, opened twice) and by its rounds."""
-    first_ms, second_ms = (np.median(one.rounds_ms, axis=1) for one in (first, second))
-    spread = max(coefficient_of_variation(np.median(one.rounds_ms, axis=1)) for one in everyone)
-    return Noise(control, compare(first, second), bootstrap_ratio(first_ms, second_ms), spread)
+def measure_noise(control: str, latencies: Sequence[Latency], again: Latency) -> Noise:
+    """Return the noise of a run. again: the first candidate, `control`, opened and timed once more."""
+    medians_ms = [np.median(one.rounds_ms, axis=1) for one in (*latencies, again)]
+    ratio = compare_times(latencies[0], again)
+    median_ratio = bootstrap_ratio(medians_ms[0], medians_ms[-1])
+    return Noise(control, ratio, median_ratio, max(map(coefficient_of_variation, medians_ms)))

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.measure.frames import SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import show_progress
-from benchmarks.measure.speed.latency import compare, take_turns, zone_processor
+from benchmarks.measure.speed.latency import compare_times, take_turns, zone_processor
 from benchmarks.results import Latency
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
@@ -99,4 +99,4 @@ def describe(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
     one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
     ratio = float(np.median(three.undisturbed_ms / one.undisturbed_ms))
     named = facts["backend"], facts["precision"], facts["threads"]
-    return HotPath(*named, 1000 / one_ms, one_ms, three_ms, ratio, compare(one, three))
+    return HotPath(*named, 1000 / one_ms, one_ms, three_ms, ratio, compare_times(one, three))

@@ -18,7 +18,7 @@ from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import frames as command
 from benchmarks.commands import measure
 from benchmarks.frame_results import Counts, Outcome
-from benchmarks.measure import frames_accuracy
+from benchmarks.measure import frames_accuracy, measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames_accuracy import (
     FramesRequest,
@@ -262,10 +262,10 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
     def refuse(*_, **__):
         raise InputError("there is no engine of batch 2")
 
-    monkeypatch.setattr(frames_accuracy, "open_backend", refuse)
+    monkeypatch.setattr(measured_set, "open_backend", refuse)
     (bundle,) = open_bundles(run).values()
     candidate = Candidate("tiny_a", "fp32", "ort", 1, bundle)
-    found = measure_frames([candidate], {candidate.name: 1.0}, open_pack(packed), FramesRequest())
+    found = measure_frames([candidate], open_pack(packed), FramesRequest())
     assert found == {("tiny_a", "fp32"): NotMeasured("there is no engine of batch 2")}
 
 

@@ -8,9 +8,9 @@ from time import sleep
 
 import pytest
 
-from benchmarks.measure.frames import frames_of, synthetic_frames
+from benchmarks.measure.frames import read_source, synthetic_frames
 from benchmarks.measure.measured_set import open_side_by_side
-from benchmarks.measure.speed.latency import SAMPLES, compare, take_turns, zone_processor
+from benchmarks.measure.speed.latency import SAMPLES, compare_times, take_turns, zone_processor
 from benchmarks.results import is_same
 from benchmarks.studies.commands.loadgen import measure_single, open_front
 from core.data.run_dir import open_run
@@ -35,7 +35,7 @@ def series(bundle, factor):
     for seed in range(RUNS):
         paths = [slow_path(bundle, CALL_S), slow_path(bundle, CALL_S * factor)]
         taken = take_turns(paths, frames, samples=SAMPLES, seed=seed)
-        ratio = compare(*taken)
+        ratio = compare_times(*taken)
         same += is_same(ratio)
         print(f"run {seed}: {ratio.low:.4f} to {ratio.high:.4f} of its time")
     return same
@@ -65,7 +65,7 @@ def test_loadgens_p90_is_ours_within_the_noise():
     agreed = []
     with open_side_by_side(open_front(run)) as (opened, _):
         for candidate, path in opened:
-            row = measure_single(candidate.name, path, frames_of(None))
+            row = measure_single(candidate.name, path, read_source(None))
             print(row)
             agreed.append(row.agrees)
     assert all(agreed)

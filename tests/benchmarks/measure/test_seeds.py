@@ -55,7 +55,7 @@ def seeded(tmp_path_factory):
     write_json(folder / "policy.json", to_json(SURE))
     policy = ["--policy", str(folder / "policy.json")]
     load = ["--sustained", "0.005"]
-    assert measure.main([str(folder / "mine"), "--backends", "ort", "--quick", *policy, *load]) == 0
+    assert measure.main([str(folder / "mine"), "--backends", "ort", "--quick", "--threads", "1", *policy, *load]) == 0
     return folder / "mine"
 
 
@@ -133,7 +133,7 @@ def test_a_bundle_of_another_size_is_timed_and_never_chosen(seeded, device):
     sizes = open_other_sizes(open_run(seeded))
     assert set(sizes) == {"tiny_a@48"}
     assert device.results.other_sizes == (), "quick leaves them out"
-    (row,) = measure_other_sizes(list_candidates(sizes, ["ort"], [1]), synthetic_frames(2, (160, 96)), samples=64)
+    (row,) = measure_other_sizes(list_candidates(sizes, ["ort"]), synthetic_frames(2, (160, 96)), samples=64)
     assert (row.name, row.size_px, row.selectable) == ("tiny_a@48 fp32 ort x1", 48, False)
     assert "for latency only" in row.why_not
     assert isinstance(row.accuracy, NotMeasured)

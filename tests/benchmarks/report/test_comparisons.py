@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.measure.accuracy import Predictions, score
+from benchmarks.measure.accuracy import score
 from benchmarks.report.comparisons import compare_with_fp32
 from core.stats import Pairs
 from tests.benchmarks.conftest import result_of, results_of
@@ -29,7 +29,7 @@ def test_the_loss_is_paired_by_row():
     labels = np.array([0, 1, 2, 2])
 
     def answered(precision, *answers):
-        return result_of(precision=precision, accuracy=score(Predictions(labels, np.eye(3)[list(answers)]), CLASSES))
+        return result_of(precision=precision, accuracy=score(labels, np.eye(3)[list(answers)], CLASSES))
 
     results = results_of(answered("fp32", 0, 1, 2, 0), answered("int8", 0, 0, 1, 2), labels_n=labels)
     assert compare_with_fp32(results)[0].loss.pairs == Pairs(2, 1, 4)

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
-from benchmarks.measure.accuracy import Predictions, score
+from benchmarks.measure.accuracy import score
 from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.speed.sustained import describe_sustained
 from benchmarks.report import page
@@ -151,7 +151,7 @@ def with_classes(device, n):
     names, labels = tuple(f"class {i:04d}" for i in range(n)), np.arange(n).repeat(2)
     answers = labels.copy()
     answers[1::2] = (answers[1::2] + 1) % n
-    accuracy = score(Predictions(labels, np.eye(n, dtype=np.float32)[answers]), names)
+    accuracy = score(labels, np.eye(n, dtype=np.float32)[answers], names)
     body = with_rows(device, accuracy=accuracy).results
     body = replace(body, labels_n=labels, pack=replace(body.pack, classes=names))
     return DeviceReport(body, replace(device.choice, seeds=NotMeasured("no")))

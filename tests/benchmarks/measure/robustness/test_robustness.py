@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import apply_rule
 from benchmarks.choose.sensitivity import Step, describe_changes, redraw, step_over_budgets
-from benchmarks.measure.accuracy import Predictions, score
+from benchmarks.measure.accuracy import score
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.profiles import PROFILES, SEVERITIES, Profile
 from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
@@ -69,9 +69,9 @@ def test_rows_are_drawn_from_every_class_in_proportion(run_folder):
 
 def test_robustness_is_measured_once_for_a_precision(run_folder):
     run = open_run(run_folder)
-    candidates = [*list_candidates(open_bundles(run), ["ort"], [1])]
+    candidates = list_candidates(open_bundles(run), ["ort"])
     profile = Profile(corrupted_rows=(9, 9), severities=(1, 5))
-    found = measure_robustness(candidates, {c.name: 1.0 for c in candidates}, run.open_pack(), None, profile)
+    found = measure_robustness(candidates, 1.0, run.open_pack(), None, profile)
     assert set(found) == {(a, p) for a in ("tiny_a", "tiny_b") for p in ("fp32", "int8")}
     for body in found.values():
         assert body.rows == 9
@@ -83,7 +83,7 @@ def test_the_last_step_of_risk_and_coverage_accepts_all():
     rng = np.random.default_rng(0)
     correct = rng.random(500) < 0.7
     probs = np.stack([tops := rng.uniform(0.5, 1, 500), 1 - tops], axis=1).astype(np.float32)
-    body = score(Predictions((~correct).astype(np.int64), probs), ("a", "b"))
+    body = score((~correct).astype(np.int64), probs, ("a", "b"))
     assert body.risk_coverage[-1] == pytest.approx([1.0, 1 - correct.mean()])
 
 
