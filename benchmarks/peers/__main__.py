@@ -1,8 +1,8 @@
-"""Put one data set through Ultralytics classify, timm + ONNX Runtime, and ours; print the table.
+"""Train and measure Ultralytics classify, timm + ONNX Runtime, and ours on one data set; print a table.
 
 Usage: python -m benchmarks.peers DATA [--epochs 30 --size 64 --group REGEX --out DIR]. DATA: split/class/*.jpg.
-Ours goes first; the peers then get the same epochs, and once more as many epochs as fit in the processor time of our
-slowest network. Processor time, since it stays the same on a machine that others use too.
+Ours is trained first. Each peer is then trained twice: for the same number of epochs, and for as many epochs as fit in
+the processor time of our slowest network. Processor time, unlike wall time, is not stretched by other processes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Result:
-    """The row of a tool under a budget of training."""
+    """The row of one tool with one training budget."""
 
     tool: str
     budget: str
@@ -56,7 +56,7 @@ class Result:
 
 
 def main() -> None:
-    """Run every job one after the other; print the table and write it into docs/results."""
+    """Run every job, one after the other; print the table and write it into the results folder."""
     args = parse()
     if not (args.data / "train").is_dir():
         raise InputError(f"{args.data} holds no train folder: give a data set of the form split/class/*.jpg")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def run_all(work: Path, job: Job, archs: Sequence[str]) -> list[Result]:
-    """Run ours; then each peer with as many epochs, and with as much time as our slowest network."""
+    """Run ours; then each peer with as many epochs, and with the time of our slowest network."""
     ours = [sys.executable, "-m", "benchmarks.peers.ours"]
     rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
     budget_s = max(one.row.training.cpu_seconds for one in rows)
@@ -99,20 +99,20 @@ def run_all(work: Path, job: Job, archs: Sequence[str]) -> list[Result]:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("data", type=Path, metavar="DATA", help="a folder of the form split/class/*.jpg")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of our training (30)")
+    parser.add_argument("--size", type=int, default=64, help="input size in pixels (64)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--group", help="regular expression of the group in a file's name, for our pack")
-    parser.add_argument("--recipe", default="edge")
-    parser.add_argument("--models", nargs="+", default=["mobilenet_inspired", "resnet_inspired"])
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep what the tools write here, and go on from it")
+    parser.add_argument("--recipe", default="edge", help="our training recipe (edge)")
+    parser.add_argument("--models", nargs="+", default=["mobilenet_inspired", "resnet_inspired"], help="our networks")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep all files here; finished jobs are not run again")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="receives the dated table")
     return parser.parse_args()
 
 
 def make_environment(path: Path) -> Path:
-    """Make the temporary environment of Ultralytics, which sees ours and adds what is locked; return its python."""
+    """Make an environment with our packages and the locked ones of Ultralytics; return its python."""
     python = path / "bin" / "python"
     if not python.is_file():
         venv.create(path, with_pip=True)
@@ -124,7 +124,7 @@ def make_environment(path: Path) -> Path:
 
 
 def run_job(work: Path, tool: str, command: list[str], job: Job, budget: str) -> Result:
-    """Run one script in its own process and folder; return its row. What is there of the same job is taken as it is.
+    """Run one script in its own process and folder; return its row. A finished result of the same job is not run again.
 
     Raises InputError when it fails.
     """
@@ -139,12 +139,12 @@ def run_job(work: Path, tool: str, command: list[str], job: Job, budget: str) ->
 
 
 def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
-    """Run one script; what it says goes to stderr. Raises InputError when it fails."""
+    """Run one script; its output goes to stderr. Raises InputError when it fails."""
     log.info(f"{tool}, {budget}")
     quiet = {"YOLO_CONFIG_DIR": str(out), "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, stdout=sys.stderr, env=os.environ | quiet, check=False)
     if done.returncode:
-        raise InputError(f"{tool} failed with {done.returncode}: what it said stands above")
+        raise InputError(f"{tool} failed with {done.returncode}: its output is above")
 
 
 def report(args: argparse.Namespace, rows: Sequence[Result]) -> None:
@@ -154,8 +154,8 @@ def report(args: argparse.Namespace, rows: Sequence[Result]) -> None:
     body = {"data": args.data.name, **asked, "machine": machine, "rows": rows}
     load = ", ".join(map(str, machine.load_average))
     lines = [
-        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, others were at"
-        " work, and seconds and frame times are theirs too, while CPU s are ours. Train images/s includes validation."
+        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, other processes"
+        " lengthened the seconds and frame times, but not the CPU s. Train images/s includes validation."
         " A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported file."
         f" Every row is one seed, {args.seed}.",
         "",

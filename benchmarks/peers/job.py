@@ -1,4 +1,4 @@
-"""What the scripts of all tools share: a job in, a row of the table out, and the figures that are timed alike."""
+"""The parts that the scripts of all tools share: the job, the row of the table, and the timing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Trained = TypeVar("Trained")
 
 @dataclass(frozen=True)
 class Job:
-    """What a tool is asked for. Paths are absolute; recipe, group and arch are of ours."""
+    """The task of one tool. Paths are absolute; recipe, group and arch are for ours only."""
 
     data: str
     frames: str
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainingTime:
-    """Seconds on the clock, and of the processor, those of its processes too."""
+    """Wall seconds, and processor seconds with those of child processes."""
 
     seconds: float
     cpu_seconds: float
@@ -69,7 +69,7 @@ class FrameTimes:
 
 @dataclass(frozen=True)
 class PeerRow:
-    """What came of a job."""
+    """The result of a job: a row of the table."""
 
     network: str
     epochs: int
@@ -87,7 +87,7 @@ def run(main: Callable[[Job], PeerRow]) -> None:
 
 
 def time_training(train: Callable[[], Trained]) -> tuple[Trained, TrainingTime]:
-    """Train; return what came of it, and what it took."""
+    """Call `train`; return its result and the time that it took."""
     started, spent = perf_counter(), sum(os.times()[:4])
     trained = train()
     return trained, TrainingTime(perf_counter() - started, sum(os.times()[:4]) - spent)
@@ -102,7 +102,7 @@ def compare_files(labels_n: Ints, trained_nc: Probs, exported_nc: Probs) -> File
 
 
 def time_frames(job: Job, answer: Callable[[Bytes], object]) -> FrameTimes:
-    """Answer the job's frames one by one; the first ones are not counted."""
+    """Time the answers to the job's frames, one by one, after WARM_UPS untimed ones."""
     frames, times_ms, started_cpu_s = np.load(job.frames), [], 0.0
     for i in range(-WARM_UPS, FRAMES):
         if i == 0:

@@ -44,7 +44,7 @@ def main(job: Job) -> PeerRow:
 
 
 def call(package: str, *arguments: str) -> None:
-    """Run one of our commands; what it says goes to stderr."""
+    """Run one of our commands; its output goes to stderr."""
     subprocess.run([sys.executable, "-m", package, *arguments], check=True, stdout=sys.stderr)
 
 

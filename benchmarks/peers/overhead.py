@@ -1,23 +1,21 @@
-"""What a frame costs besides the network: our runner and Ultralytics' predict, in turns, on the same frames.
+"""Measure the time of a frame outside the network: our frame step and Ultralytics' predict, in turns, on one video.
 
-Usage: python -m benchmarks.peers.overhead VIDEO --bundle BUNDLE [--out DIR]. The video is scaled to 1280x720; both see
-the whole frame and one zone of it, we by the kernel of the bundle and by `linear`; one thread each, ONNX Runtime under
-both. Overhead is a frame's time less the call of the network, of which each tool's own is timed: in wall time, and in
-processor time of the one thread that does it, which neighbors on the machine do not stretch and threads of a runtime
-that spin do not count in. In turns, the other tool has emptied the caches before each frame; what ours costs in the
-program itself stands in a row of its own: `inference run` on the scaled video, as its decisions.jsonl tells.
+Usage: python -m benchmarks.peers.overhead VIDEO --bundle BUNDLE [--out DIR]. The video is scaled to 1280x720. Both
+tools answer for the whole frame and for one zone of it, ours by the kernel of the bundle and by `linear`, each with one
+thread and ONNX Runtime. Overhead is the time of a frame less the time of its network call. It is given in wall time and
+in processor time of the calling thread, which other processes on the machine do not stretch. In turns, the other tool
+has emptied the caches before each frame, so both are slower here than alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -59,14 +57,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Overhead:
-    """Medians of a tool in milliseconds; what is not known of the program itself is None."""
+    """Medians of a tool in milliseconds."""
 
     view: str
     tool: str
     wall_ms: float
-    cpu_ms: float | None
-    cpu_p10_ms: float | None
-    """Of the frames whose caches no neighbor emptied."""
+    cpu_ms: float
+    cpu_p10_ms: float
+    """The 10th percentile: frames whose caches no other process emptied."""
     frame_ms: float
 
 
@@ -83,7 +81,7 @@ class Overheads:
 
 
 class Clock:
-    """Adds up wall and processor time of what runs within it, in milliseconds."""
+    """A context manager that adds up the wall and processor time inside it, in milliseconds."""
 
     def __init__(self) -> None:
         self.wall_ms = self.cpu_ms = 0.0
@@ -108,7 +106,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Tool:
-    """One way to answer a frame, and the clock of its network's calls."""
+    """One way to answer a frame, and the clock around its network calls."""
 
     name: str
     view: str
@@ -117,7 +115,7 @@ class Tool:
 
     def time(self, frames: Iterator[NDArray[Any]]) -> tuple[float, float, float]:
         """Answer a frame; return its overhead in wall and in processor time, and its whole wall time, in ms."""
-        frame_bgr = next(frames).copy()  # as a camera leaves it, in the caches
+        frame_bgr = next(frames).copy()  # in the caches, where a camera leaves its frame
         before, whole = (self.network.wall_ms, self.network.cpu_ms), Clock()
         with whole:
             self.answer(frame_bgr)
@@ -126,7 +124,7 @@ class Tool:
 
 
 def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
-    """Return all that the runner does between its source and its sinks."""
+    """Return the runner's whole frame step as a tool."""
     bundle = by_kernel(bundle, kernel)
     name, precision = pick_backend_and_precision(bundle, "ort", None)
     backend, network = open_backend(name, bundle, precision, threads=1), Clock()
@@ -140,7 +138,7 @@ def ours(bundle: Bundle, view: str, kernel: str) -> Tool:
 
 
 def theirs(folder: Path, view: str, size_px: int) -> Tool:
-    """Return Ultralytics' predict on its own exported ONNX file, weights as they were born."""
+    """Return Ultralytics' predict on its own exported ONNX file, with untrained weights."""
     from ultralytics import YOLO
 
     folder.mkdir()
@@ -160,7 +158,7 @@ def theirs(folder: Path, view: str, size_px: int) -> Tool:
 
 
 def measure(args: argparse.Namespace) -> Overheads:
-    """Run all in turns; return the medians. Runs in the environment that has Ultralytics."""
+    """Run all tools in turns; return the medians. Needs the environment that has Ultralytics."""
     cv2.setNumThreads(1)
     frames = [cv2.resize(f, SIZE_PX, interpolation=cv2.INTER_AREA) for f in read_source(args.video, args.frames)]
     bundle = open_bundle(args.bundle)
@@ -182,38 +180,10 @@ def describe(tool: Tool, times: Floats) -> Overhead:
     return Overhead(tool.view, tool.name, wall, cpu, float(np.percentile(times[:, 1], 10)), frame)
 
 
-def run_program(args: argparse.Namespace) -> list[Overhead]:
-    """Run the runner itself on the scaled video; return a row a view, of the stages that its decisions name."""
-    rows = []
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        writer = cv2.VideoWriter(str(folder / "road.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 30, SIZE_PX)
-        for frame in read_source(args.video, args.frames):
-            writer.write(cv2.resize(frame, SIZE_PX, interpolation=cv2.INTER_AREA))
-        writer.release()
-        for view, zones in VIEWS.items():
-            write_json(folder / "camera.json", {"zones": zones})
-            command = [
-                sys.executable, "-m", "inference", "run", str(args.bundle), "--source", str(folder / "road.mp4"),
-                "--camera", str(folder / "camera.json"), "--backend", "ort", "--threads", "1", "--no-overlay",
-            ]  # fmt: skip
-            stages = []
-            for turn in range(args.rounds):
-                out = folder / f"{view} {turn}"
-                call([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
-                lines = (out / "decisions.jsonl").read_text().splitlines()
-                stages += [json.loads(line)["stages_ms"] for line in lines[WARM_UPS:]]
-            beside = np.array([stage["pre"] + stage["rest"] for stage in stages])
-            whole = beside + [stage["infer"] for stage in stages]
-            medians = float(np.median(beside)), None, None, float(np.median(whole))
-            rows.append(Overhead(view, "ours, inference run", *medians))
-    return rows
-
-
 def call(command: list[str], **named: Any) -> None:
     """Run a command in the repository's root. Raises InputError when it fails."""
     if subprocess.run(command, cwd=ROOT, check=False, **named).returncode:
-        raise InputError("the measurement failed: what it said stands above")
+        raise InputError("the measurement failed: its output is above")
 
 
 def report(folder: Path, found: Overheads) -> None:
@@ -221,10 +191,10 @@ def report(folder: Path, found: Overheads) -> None:
     machine, peers = describe_machine(), {row.view: row for row in found.rows if row.tool == "ultralytics"}
     cells = []
     for row in found.rows:
-        peer = peers.get(row.view)
-        ratios = (row.wall_ms / peer.wall_ms, row.wall_ms / peer.frame_ms) if peer else (None, None)
+        peer = peers[row.view]
+        ratios = row.wall_ms / peer.wall_ms, row.wall_ms / peer.frame_ms
         figures = (row.wall_ms, row.cpu_ms, row.cpu_p10_ms, row.frame_ms, *ratios)
-        cells.append([row.view, row.tool, *("-" if value is None else f"{value:.3f}" for value in figures)])
+        cells.append([row.view, row.tool, *(f"{value:.3f}" for value in figures)])
     lines = [
         f"{found.frames} frames of {found.video} at 1280x720, {found.size_px} px, in turns; medians."
         f" {machine.cpu}, {machine.cores} cores, load {machine.load_average[0]}.",
@@ -236,12 +206,12 @@ def report(folder: Path, found: Overheads) -> None:
 
 
 def main() -> None:
-    """Make Ultralytics' environment, measure in it, report."""
+    """Make Ultralytics' environment, measure in it, and report."""
     parser = Parser(prog="python -m benchmarks.peers.overhead", description=__doc__)
-    parser.add_argument("video", metavar="VIDEO")
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("video", metavar="VIDEO", help="a video file, or any source of the runner")
+    parser.add_argument("--bundle", type=Path, required=True, help="our bundle")
+    parser.add_argument("--frames", type=int, default=200, help="frames of the video (200)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that all frames are answered (3)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -255,8 +225,7 @@ def main() -> None:
         command = [str(python), "-m", "benchmarks.peers.overhead", *sys.argv[1:], "--inside", str(result)]
         quiet = {"YOLO_CONFIG_DIR": folder, "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         call(command, stdout=sys.stderr, env=os.environ | quiet)
-        found = from_json(Overheads, read_json(result), str(result))
-        report(args.out, replace(found, rows=(*found.rows, *run_program(args))))
+        report(args.out, from_json(Overheads, read_json(result), str(result)))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.results import CandidateResult, RunResults, measured
-from core.stats import Interval, Pairs, bootstrap_ratio, mcnemar_p, pair, paired_interval
-
-
-@dataclass(frozen=True)
-class PairedLoss:
-    """The accuracy that a candidate loses against fp32 on the same rows."""
-
-    pairs: Pairs
-    interval: Interval
-    mcnemar_p: float
+from benchmarks.results import RunResults, measured
+from core.stats import Interval, Pairs, bootstrap_ratio, pair
 
 
 @dataclass(frozen=True)
@@ -26,7 +17,7 @@ class AgainstFp32:
     name: str
     time_ratio: float
     time_interval: Interval
-    loss: PairedLoss | None
+    pairs: Pairs | None
     """None where one of the two has no accuracy."""
 
 
@@ -39,13 +30,7 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
         if base is not row:
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
             ratio = float(np.exp(np.median(np.log(times[1] / times[0]))))
-            found.append(AgainstFp32(row.name, ratio, bootstrap_ratio(*times), _compare_rows(results, base, row)))
+            a, b = measured(base.accuracy), measured(row.accuracy)
+            pairs = pair(results.correct_n(a), results.correct_n(b)) if a and b else None
+            found.append(AgainstFp32(row.name, ratio, bootstrap_ratio(*times), pairs))
     return found
-
-
-def _compare_rows(results: RunResults, base: CandidateResult, row: CandidateResult) -> PairedLoss | None:
-    a, b = measured(base.accuracy), measured(row.accuracy)
-    if a is None or b is None:
-        return None
-    pairs = pair(results.correct_n(a), results.correct_n(b))
-    return PairedLoss(pairs, paired_interval(pairs), mcnemar_p(pairs))

@@ -1,4 +1,4 @@
-"""Test rows worth looking at: those that the chosen model gets most wrong, and those that a precision flips."""
+"""Examples of test rows: the surest wrong answers of the chosen model, and the rows that a precision flips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.geometry.frame import Bytes
 WORST = 24
 FLIPPED = 12
 SIDE_PX = 112
-"""Largest side of a picture in the report, which must stay under 5 MB."""
+"""The largest side of a picture: the report must stay under 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Example:
     source: str
     label: str
     answer: str
-    """The wrong answer, or which files flip it."""
+    """The wrong answer, or the files that flip the answer."""
     picture: str
     """A data URI."""
     probability: float = 0.0
@@ -43,7 +43,7 @@ def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
 
 
 def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> list[Example]:
-    """Return test rows whose answer an exported file changed against torch, those of the most files first."""
+    """Return test rows that an exported file answers otherwise than torch, the ones with the most such files first."""
     taken = pack.facts.get("taken_rows") or range(len(pack.labels_n))  # an archive for a device has the test rows alone
     place_of = {int(row): place for place, row in enumerate(taken)}
     files_of: dict[int, list[str]] = {}
@@ -59,7 +59,7 @@ def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> l
 
 
 def _describe_flip(parity: ParityResult, row: int, pack: Pack) -> str:
-    """Return what either side answered, " (car 52% -> bus 55%)"; nothing where an older export kept no answers."""
+    """Return both answers, " (car 52% -> bus 55%)"; an empty text where an older export kept none."""
     flips: Any = parity.flips
     flip = next((flip for flip in flips if flip["row"] == row), None)
     if flip is None:

@@ -1,4 +1,4 @@
-"""What report.html draws, as the one object that report.js reads; and the choices of rows that the templates share."""
+"""The data of the charts, as report.js reads it; and the selections of rows and classes that the templates share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.results import Accuracy, CandidateResult, Sustained, measured
 from core.stats import Bin, Floats, Ints
 
 MOST_IN_MATRIX = 30
-"""With more classes a matrix of all pairs is not read: the commonest mistakes are listed."""
+"""With more classes than this, the commonest mistakes are listed in place of the confusion matrix."""
 MOST_LISTED = 24
-"""Mistakes of a candidate, and classes of a table in Markdown."""
+"""The most mistakes of a candidate, and the most classes of a table in Markdown, that are listed."""
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
-"""What the meters are, by their names in results.json."""
+"""{name of a meter in results.json: its label}."""
 PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
-"""What the latency curves are drawn through."""
+"""The percentiles that a latency curve is drawn through."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Row:
     p99: float | None
     n: int
     tail: float
-    """The p99, the maximum where it cannot be claimed."""
+    """The p99; the maximum, where the samples are too few to claim a p99."""
     engine: float
     age: float | None
     mb: float
     curve: Floats
     """Milliseconds at each of PERCENTILES."""
     top1: float | None
-    """Accuracy and its interval in per cent."""
+    """Accuracy in per cent; low and high are its interval."""
     low: float | None
     high: float | None
     bins: tuple[Bin, ...]
@@ -65,7 +65,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the minutes of sustained load. y: what its axis is."""
+    """Lines over the minutes of sustained load. y: the label of its axis."""
 
     y: str
     log: bool
@@ -90,7 +90,7 @@ class Page:
 
 
 def describe_page(devices: Sequence[DeviceReport]) -> Page:
-    """Return what report.js reads. devices: one at least."""
+    """Return the data of all charts. devices: one at least."""
     rows = [row for device in devices for row in _rows(device, several=len(devices) > 1)]
     budgets = {device.choice.policy.p99_ms for device in devices}
     charts = {
@@ -143,7 +143,7 @@ def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) 
 
 
 def figure_of(column: str) -> str | None:
-    """Return which learning figure a column of history.csv belongs to, or None."""
+    """Return the chart that a column of history.csv belongs to, or None."""
     if column in {"rate", "lr", "learning_rate"} or column.endswith(("_rate", "_lr")):
         return "learning rate"
     return next((what for what in ("accuracy", "loss") if column.endswith(what)), None)
@@ -161,7 +161,7 @@ def pick_shown(device: DeviceReport) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A class that is taken for another one. part: of the true class's rows."""
+    """A class that is taken for another one. part: the share of the true class's rows."""
 
     true: str
     answer: str
@@ -170,7 +170,7 @@ class Mistake:
 
 
 def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
-    """Return the commonest mistakes, the commonest first."""
+    """Return the MOST_LISTED commonest mistakes, the commonest first."""
     counts = confusion.copy()
     np.fill_diagonal(counts, 0)
     commonest = np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]
@@ -179,7 +179,7 @@ def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
 
 
 def worst_classes(accuracy: Accuracy) -> list[str]:
-    """Return the classes that a table in Markdown names: all of few, else those with the lowest recall, worst first."""
+    """Return the classes that a table in Markdown lists: all, or of many those with the lowest recall, worst first."""
     recalls = {name: value for name, r in accuracy.recalls.items() if (value := measured(r.recall)) is not None}
     if len(accuracy.recalls) <= MOST_IN_MATRIX:
         return list(accuracy.recalls)
@@ -220,5 +220,5 @@ def _row(row: CandidateResult, device: str, several: bool, shown: bool, role: st
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the different names, in the order they come."""
+    """Return the distinct names, in order of appearance."""
     return tuple(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""The PNG plot of the report, for README files, chats and CI summaries; report.html draws its own."""
+"""The plot of the report as PNG, for README files, chats and CI summaries; report.js draws those of report.html."""
 
 from __future__ import annotations
 

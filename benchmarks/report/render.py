@@ -15,23 +15,25 @@ from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
 from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, describe_noise
-from benchmarks.results import Accuracy, NotMeasured, measured
+from benchmarks.results import NotMeasured, measured
 from core.bundle.contract import Bundle
 from core.codec import to_json
 from core.data.pack import Pack
 from core.files import replacing_folder, write_text
+from core.stats import mcnemar_p, paired_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = None) -> None:
-    """Write report.html, report.md, results.json with its schema, and the plots. Without a pack no row is shown.
+    """Write report.html, report.md, results.json with its schema, and the plots. Without a pack, show no test rows.
 
     devices: one at least.
     """
     first, body = devices[0], page.describe_page(devices)
-    accuracy = _shown_accuracy(first)
-    known = {
+    name = first.choice.chosen or first.choice.reference
+    accuracy = measured(first.results.by_name[name].accuracy) if name else None
+    figures = {
         "first": first,
         "devices": devices,
         "synthetic": any(device.results.synthetic for device in devices),
@@ -49,7 +51,7 @@ def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = No
         for i, device in enumerate(devices):
             draw_pareto(new / f"pareto{i or ''}.png", device)
         for name in ("report.html", "report.md"):
-            write_text(new / name, environment().get_template(f"{name}.j2").render(known))
+            write_text(new / name, environment().get_template(f"{name}.j2").render(figures))
 
 
 def render_card(device: DeviceReport, bundle: Bundle) -> str:
@@ -61,7 +63,7 @@ def render_card(device: DeviceReport, bundle: Bundle) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Return the templates with the filters that write figures; a name that is not there is an error."""
+    """Return the templates and their filters. An undefined name in a template is an error."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -79,15 +81,12 @@ def environment() -> jinja2.Environment:
         "range": as_range,
         "noise": describe_noise,
         "json": to_json,
+        "paired_interval": paired_interval,
+        "mcnemar_p": mcnemar_p,
     }
     pages.tests["measured"] = lambda figure: not isinstance(figure, NotMeasured)
     pages.globals["page"] = page
     return pages
-
-
-def _shown_accuracy(device: DeviceReport) -> Accuracy | None:
-    name = device.choice.chosen or device.choice.reference
-    return measured(device.results.by_name[name].accuracy) if name else None
 
 
 def _read(name: str) -> str:
@@ -95,5 +94,5 @@ def _read(name: str) -> str:
 
 
 def _script(text: str) -> Markup:
-    """Return JSON that may stand inside a script element: no tag can be closed or opened in it."""
+    """Escape JSON for a script element, so that no tag can open or close in it."""
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -1,4 +1,4 @@
-"""results.json: what was measured on each device, and what was chosen there. All of it can be chosen again."""
+"""results.json: the results and the choice of each device. The choice can be made again from the file alone."""
 
 from __future__ import annotations
 

@@ -41,17 +41,17 @@ def as_range(interval: Interval) -> str:
 
 
 def describe_noise(noise: Noise) -> str:
-    """Say what the A/A control and the spread say of the run."""
-    control = f"{noise.control}, opened twice: {noise.ratio.low:.3f} to {noise.ratio.high:.3f} of its own time"
-    verdict = "the two are the same" if noise.same else "the two were not found to be the same"
-    floor = f"differences under {as_percent(noise.floor)}% are within the noise"
+    """Return the noise of the run in words."""
+    control = f"{noise.control} timed twice: {noise.ratio.low:.3f} to {noise.ratio.high:.3f} of its own time"
+    verdict = "no difference beyond the noise" if noise.same else "a difference, though it is the same candidate"
+    floor = f"differences of times under {as_percent(noise.floor)}% are within the noise"
     spread = f"the rounds of a candidate spread by up to {as_percent(noise.spread)}%"
-    marked = "; the whole table is noisy" if noise.noisy else ""
+    marked = "; read the whole table with care" if noise.noisy else ""
     return f"A/A control: {verdict} ({control}); {spread}; {floor}{marked}."
 
 
 def as_table(results: RunResults, choice: Choice) -> str:
-    """Return the result for a terminal."""
+    """Return the results and the choice as a table for the terminal."""
     lines = ["synthetic data"] if results.synthetic else []
     lines.append(f"{'candidate':42} {'accuracy %':>18} {'p50 ms':>8} {'p99 ms':>8} {'cold ms':>8}  verdict")
     for row, verdict in zip(results.candidates, choice.candidates, strict=True):

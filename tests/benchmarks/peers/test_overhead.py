@@ -1,23 +1,21 @@
-"""The peers' overhead: the row of the program itself, which needs no peer."""
+"""The table of the overhead beside Ultralytics."""
 
 from __future__ import annotations
 
-import argparse
-
 from benchmarks.peers import overhead
 from benchmarks.peers.overhead import Overhead, Overheads
-from tests.bundles import make_bundle
 
 
-def test_the_program_itself_is_run_once_a_view_and_its_stages_are_read(tmp_path):
-    bundle = make_bundle(tmp_path / "bundle").path
-    asked = argparse.Namespace(video="synthetic://?frames=30", bundle=bundle, frames=24, rounds=1)
-    rows = overhead.run_program(asked)
-    assert [(row.tool, row.view) for row in rows] == [("ours, inference run", view) for view in overhead.VIEWS]
-    assert all(0 < row.wall_ms < row.frame_ms for row in rows)
-
-
-def test_a_figure_that_was_not_taken_is_a_dash(tmp_path, capsys):
-    row = Overhead("one zone", "ours, inference run", 0.5, None, None, 4.0)
-    overhead.report(tmp_path, Overheads("road.mp4", 1, 224, "0", (row,)))
-    assert "| one zone | ours, inference run | 0.500 | - | - | 4.000 | - | - |" in capsys.readouterr().out
+def test_each_row_is_divided_by_ultralytics_of_the_same_view(tmp_path, capsys):
+    rows = [
+        Overhead(view, tool, wall_ms, 0.4, 0.3, frame_ms)
+        for view, tool, wall_ms, frame_ms in (
+            ("one zone", "ours, linear", 0.5, 4.0),
+            ("one zone", "ultralytics", 2.0, 5.0),
+            ("the frame", "ultralytics", 8.0, 9.0),
+        )
+    ]
+    overhead.report(tmp_path, Overheads("road.mp4", 1, 224, "0", tuple(rows)))
+    printed = capsys.readouterr().out
+    assert "| one zone | ours, linear | 0.500 | 0.400 | 0.300 | 4.000 | 0.250 | 0.100 |" in printed
+    assert "| the frame | ultralytics | 8.000 | 0.400 | 0.300 | 9.000 | 1.000 | 0.889 |" in printed
