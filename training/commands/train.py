@@ -12,6 +12,7 @@ import torch
 
 import models
 from core.cli import Parser
+from core.errors import DeviceError, InputError, as_device_error
 from training import recipes
 from training.commands.pack import add_options, options_of
 from training.compute.distribution import init_distributed
@@ -20,7 +21,7 @@ from training.compute.rules import CHOICES, COMPILE_STEPS, GpuOptions
 from training.interrupt import Interrupt
 from training.job import Job
 from training.prepare import PLACES
-from training.recipe import Recipe, overridable
+from training.recipe import DEFAULT, Recipe, overridable
 from training.reports.leaderboard import write_leaderboard
 from training.run import RunConfig, begin_run, jobs, record_speed
 from training.train import train
@@ -136,7 +137,12 @@ def _recipe_of(args: Namespace) -> Recipe:
     texts = {item.name: text for item in overridable() if (text := getattr(args, f"recipe_{item.name}"))}
     if args.scale_schedule:
         recipe = recipe.scaled(recipe.with_overrides(texts).epochs)
-    return recipe.with_overrides(texts)
+    recipe = recipe.with_overrides(texts)
+    known = [DEFAULT, *models.names()]
+    for name in recipe.dropout:
+        if name not in known and not name.startswith("timm/"):
+            raise InputError(f"--dropout names {name!r}, which is no architecture: choose from {', '.join(known)}")
+    return recipe
 
 
 def _train(todo: list[Job]) -> int | None:
@@ -151,7 +157,22 @@ def _train(todo: list[Job]) -> int | None:
                 if job.is_main:
                     log.critical(f"stopped: {stopped}; continue with --resume")
                 return 128 + (interrupt.asked or signal.SIGTERM)
+            except RuntimeError as error:
+                raise _failure_of(error, job) from error
     return None
+
+
+def _failure_of(error: RuntimeError, job: Job) -> Exception:
+    """Return what a failure of torch means to a person; the error itself where it is a fault in this program."""
+    device = job.compute.device
+    if isinstance(error, torch.OutOfMemoryError):
+        return DeviceError(f"{job.arch} needs more memory than {device} has: give a --batch below {job.recipe.batch}")
+    if isinstance(error, torch.AcceleratorError):
+        return as_device_error(error, f"{device}, training {job.arch},")
+    if "deterministic" in str(error):
+        operation = str(error).split(" does not have")[0]
+        return InputError(f"{operation} of {job.arch} has no deterministic form on {device}: leave out --deterministic")
+    return error
 
 
 def _end(config: RunConfig, todo: list[Job]) -> None:
