@@ -23,7 +23,10 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument(
-        "--source", required=True, metavar="URI", help="0, /dev/video0, a video, a folder, replay://DIR, synthetic://"
+        "--source",
+        required=True,
+        metavar="URI",
+        help="0, /dev/video0, csi://0, rtsp://.., a video, a folder, replay://DIR or synthetic://",
     )
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
