@@ -1,1 +1,1 @@
-"""What every stage shares and the car carries: numpy and OpenCV only."""
+"""Code that every stage shares and the device gets too; it needs only numpy and OpenCV."""

@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one sentence, not a page of usage; `-v` and `--quiet` set the log."""
+    """An argument parser whose errors are one sentence instead of a page of usage; `-v` and `--quiet` set the log."""
 
     def __init__(self, *args: Any, times: bool = False, **kwargs: Any) -> None:
-        """times: whether the lines of the log carry the time."""
+        """times: True when the lines of the log carry the time."""
         super().__init__(*args, **kwargs)
         self._times = times
         self.register("type", Path, _path)
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def error(self, message: str) -> NoReturn:
-        """Raise InputError. An option that is not known stands there without its value, which may be a secret."""
+        """Raise InputError. The value of an unknown option is left out, because it may be a secret."""
         start, _, words = message.partition("unrecognized arguments: ")
         if options := [word for word in words.split() if word.startswith("-")]:
             message = f"{start}unrecognized arguments: {' '.join(options)}"

@@ -47,7 +47,7 @@ HANDLER.setFormatter(FORMATTER)
 
 
 def shows_progress() -> bool:
-    """Say whether a progress bar has somebody to watch it."""
+    """Tell whether to show a progress bar: stderr is a terminal, and the log is not quiet."""
     return sys.stderr.isatty() and logging.getLogger("core").isEnabledFor(logging.INFO)
 
 

@@ -34,8 +34,8 @@ LIMITS = {
     "ident": None,
 }
 REQUESTS_PER_S = 100
-"""Of all clients together. Who asks for more waits: what this process can do is the decisions' first. A page asks for
-the next thing when it has the last, so that twenty of them show three pictures a second instead of ten."""
+"""The limit for all clients together. Excess requests wait, because decisions have priority. A page asks for the next
+answer when it has the last, so that twenty pages show three pictures a second instead of ten."""
 BURST_S = 0.2
 Answer = tuple[str, str, bytes]
 """Status, content type, body."""
@@ -88,7 +88,7 @@ class Application:
         ]
         self._lock = Lock()
         self._free_s = 0.0
-        """When the next answer is due."""
+        """The time at which the next answer is due."""
         self._routes: dict[str, Route] = {"/": lambda query: ("200 OK", "text/html; charset=utf-8", page), **routes}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

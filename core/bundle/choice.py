@@ -1,4 +1,4 @@
-"""What was chosen for production: the benchmark writes it into `choice` of bundle.json, the runner reads it."""
+"""The choice for production, `choice` in bundle.json: the benchmark writes it, and the runner reads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.machine import cores, cpu_model
 
 @dataclass(frozen=True)
 class Machine:
-    """What must be the same for a thread count to hold: processor, and the cores that a process may use."""
+    """A processor and the number of cores that a process may use; a thread count is measured for these."""
 
     cpu: str
     cores: int
@@ -31,7 +31,7 @@ class ProductionChoice:
     backend: str
     threads: int
     machine: Machine
-    """Where the benchmark ran."""
+    """The machine on which the benchmark ran."""
 
     @classmethod
     def from_json(cls, body: dict[str, Any], file: Path) -> ProductionChoice:
@@ -44,6 +44,6 @@ class ProductionChoice:
             ) from None
 
     def threads_here(self, backend: str, precision: str) -> int | None:
-        """Return the measured thread count; None on another machine, or where something else than the choice runs."""
+        """Return the measured thread count; None on another machine, or for another backend or precision."""
         measured = (self.backend, self.precision, self.machine) == (backend, precision, this_machine())
         return self.threads if measured else None

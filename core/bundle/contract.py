@@ -1,4 +1,4 @@
-"""The bundle: the contract that export, benchmarks and the car keep. `bundle.json` and the files it binds."""
+"""The bundle: `bundle.json` and the files that it binds, which export, benchmarks and the runner exchange."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.geometry.detector_config import DetectorConfig
 from core.geometry.preprocess import Geometry
 
 SCHEMA = 2
-"""Of a bundle with a detector; one without is written as schema 1, which has no key `detector`, and both are read."""
+"""The schema of a bundle with a detector. Without one it is 1, which has no key `detector`; both are read."""
 DETECTOR = "detector.onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
@@ -53,9 +53,9 @@ class Bundle:
     gates: dict[str, dict[str, Any]]
     """{precision: {"passed": bool, "checks": [{"name", "value", "limit", "passed"}], ...}}."""
     choice: ProductionChoice | None = None
-    """In production, what `benchmarks` chose; else None."""
+    """The choice of `benchmarks` in the production bundle; else None."""
     detector: DetectorConfig | None = None
-    """How the detector in front, `detector.onnx`, is driven, everything resolved; None without one."""
+    """The complete configuration of the detector in front, `detector.onnx`; None without one."""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
@@ -83,7 +83,7 @@ class Bundle:
 
     @property
     def contract(self) -> str:
-        """The sha256 of what must never change on the way to the car: see design.md."""
+        """The sha256 of the keys that must not change on the way to the car; engines and decisions carry it too."""
         return sha256_of_json(
             {
                 "classes": list(self.classes),
@@ -96,7 +96,7 @@ class Bundle:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the whole of bundle.json, `contract` and `digest` last."""
+        """Return the content of bundle.json, with `contract` and `digest` last."""
         body: dict[str, Any] = {"schema": SCHEMA if self.detector else 1}
         for item in fields(self)[1:]:
             body[item.name] = getattr(self, item.name)
@@ -112,7 +112,7 @@ class Bundle:
         write_json(self.file, self.as_json())
 
     def with_files(self, names: list[str]) -> Bundle:
-        """Return a copy that binds these files of the folder, hashed now."""
+        """Return a copy that binds these files of the folder, by the sha256 that they have now."""
         entries = {
             name: {"sha256": sha256_of_file(self.path / name), "bytes": (self.path / name).stat().st_size}
             for name in sorted(names)
@@ -137,7 +137,7 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open a bundle folder. bundle.json is checked whole; the files it binds when they are used (`check_file`).
+    """Open a bundle folder and check bundle.json; the files that it binds are checked when they are used.
 
     Raises InputError naming the key when the schema, a key, the digest or the contract hash is not as written.
     """

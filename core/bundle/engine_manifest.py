@@ -1,6 +1,6 @@
-"""The engine manifest: the file beside an engine that says what it was built from, for what device, and whether it ran.
+"""The engine manifest: a file beside an engine with its source, its target device, and whether it was proved there.
 
-An engine is native code: nothing is deserialised before its manifest was read and everything in it agrees.
+An engine is native code. It is deserialized only after its manifest was read and agrees with everything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STATES = ("built", "proved")
 
 @dataclass(frozen=True)
 class EngineManifest:
-    """What stands in ENGINE.json, `digest` (the sha256 of the canonical rest) as its last key."""
+    """The content of ENGINE.json, whose last key is `digest`, the sha256 of the others in canonical form."""
 
     engine: str
     """File name of the engine."""

@@ -1,4 +1,4 @@
-"""Golden frames: raw frames with rectangles and what must come of them. The proof a bundle carries with it."""
+"""Golden frames: frames with rectangles and the expected answers, by which a bundle is proved on every machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Golden:
-    """What is stored. Region r is the r-th rectangle, frame after frame."""
+    """The content of golden.npz. Region r is the r-th rectangle, counted frame after frame."""
 
     frames: tuple[Bytes, ...]
     """uint8 (H, W, 3) BGR, of several sizes."""
@@ -36,9 +36,9 @@ class Golden:
     frame_of_r: NDArray[np.int32]
     """int32 (r,): which frame each rectangle is of."""
     geometry_rhwc: Bytes
-    """uint8 (r, S, S, 3) RGB: what geometry must make of each rectangle."""
+    """uint8 (r, S, S, 3) RGB: the pixels that geometry must make of each rectangle."""
     probs: dict[str, Probs]
-    """{precision: float32 (r, classes)}, and under "int8.ort" what the unsigned form of int8 gives."""
+    """{precision: float32 (r, classes)}; "int8.ort" holds the answers of the unsigned form of int8."""
 
     def __post_init__(self) -> None:
         regions = len(self.rects_r4)
@@ -61,7 +61,7 @@ class Golden:
                 raise InputError(f"{NAME}: probs of {name!r} is {probs.shape}, there are {regions} regions")
 
     def thinned(self, every: int) -> Golden:
-        """Return each so-many-th region with what belongs to it; all frames stay."""
+        """Return every `every`-th region with its answers; all frames stay."""
         probs = {name: rows[::every] for name, rows in self.probs.items()}
         return Golden(self.frames, self.rects_r4[::every], self.frame_of_r[::every], self.geometry_rhwc[::every], probs)
 
@@ -71,7 +71,7 @@ class Golden:
         arrays |= {"rects_r4": self.rects_r4, "frame_of_r": self.frame_of_r, "geometry_rhwc": self.geometry_rhwc}
         arrays |= {f"probs_{name}": probs for name, probs in sorted(self.probs.items())}
         with replacing(path) as temporary, temporary.open("wb") as stream:
-            # noise hardly shrinks, and to inflate it takes 40 ms of every power-on
+            # not compressed: pictures with noise hardly shrink, and inflating them takes 40 ms of every power-on
             np.savez(stream, **arrays)
 
 
@@ -87,7 +87,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within the limit; NaN is not."""
+        """True when the value is within the limit; NaN is not."""
         return self.value <= self.limit
 
 
@@ -132,7 +132,7 @@ def _check_header(stream: IO[bytes], info: zipfile.ZipInfo) -> None:
 
 
 def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, geometry: Geometry) -> Bytes:
-    """Return what geometry makes of each rectangle here and now, uint8 (r, S, S, 3)."""
+    """Return the pixels that geometry makes of each rectangle, uint8 (r, S, S, 3)."""
     out = geometry.empty(len(rects_r4))
     for r, (rect, frame) in enumerate(zip(rects_r4.tolist(), frame_of_r.tolist(), strict=True)):
         fill(out[r : r + 1], frames[frame], [tuple(rect)], geometry)
@@ -140,7 +140,7 @@ def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, ge
 
 
 def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[Row]:
-    """Return the rows of max |dprob| and of flipped top-1 among regions whose margin is over twice the tolerance."""
+    """Return two checks: max |dprob|, and flips of the top-1 class where its lead is over twice the tolerance."""
     tolerance = TOLERANCE[precision]
     ranked = np.sort(expected_rc, axis=1)
     clear_r = ranked[:, -1] - ranked[:, -2] > 2 * tolerance

@@ -1,1 +1,1 @@
-"""Packs and run folders as they are read."""
+"""Readers of packs, run folders and pictures."""

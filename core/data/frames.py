@@ -2,7 +2,7 @@
 
 frames.jsonl stands beside rows.csv, one line a frame: {"source": "a.jpg", "group": "a.jpg", "split": "test",
 "size_px": [640, 480], "objects": [{"label": "car", "box": [10, 20, 90, 80], "ignored": null}]}. `ignored` is the reason
-why packing made no row of an object: it is there, so the place is not background, but nobody must name it.
+why packing made no row of an object: the place is not background, but the object is not scored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LabeledObject:
     label: str
     box: Rect
     ignored: str | None = None
-    """Why it must not be scored: too small, cut off, of no class of the pack; None for an object that counts."""
+    """The reason not to score it: too small, cut off, of no class of the pack; None for an object that counts."""
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box

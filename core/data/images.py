@@ -1,9 +1,10 @@
 """Find picture files and read them strictly: one list of suffixes and one reader, for packs and for a folder source.
 
-A damaged picture is a reason, never pixels: OpenCV fills what is missing with grey. Damage is told by the length and
-the end marker, by the checksums of PNG, and by what libjpeg, libtiff and the other decoders report. Formats without a
-checksum hide damage that keeps the length: WebP, JPEG 2000, BMP, PNM, Sun raster, TIFF that is not compressed. libjpeg
-notices each JPEG that is cut short, and most with a gap: 131 of 136 with 10% of their bytes zeroed, 118 with 2%.
+A damaged picture gives a reason and no pixels; OpenCV alone would fill what is missing with gray. Damage is found by
+the length and the end marker, by the checksums of PNG, and by what libjpeg, libtiff and other decoders report. Damage
+that keeps the length cannot be found in formats without a checksum: WebP, JPEG 2000, BMP, PNM, Sun raster, and TIFF
+without compression. libjpeg finds every JPEG that is cut short, and most with a gap: 131 of 136 with 10% of their bytes
+zeroed, 118 with 2%.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ IMAGE_SUFFIXES = frozenset({
     ".hdr", ".pic",
 })
 # fmt: on
-"""What OpenCV decodes to 8-bit colour. Not .pfm (its values have no range) and .exr (the wheel is built without it)."""
+"""Files that OpenCV decodes to 8-bit color; not .pfm, whose values have no range, and .exr, which the wheel lacks."""
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
-"""What macOS's archiver and Synology's file server leave in a folder: copies and thumbnails of what is there."""
+"""Folders with copies and thumbnails, by macOS's archiver and Synology's file server."""
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -55,11 +56,11 @@ EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marke
 
 @dataclass(frozen=True)
 class Scan:
-    """What stands in a folder and the folders in it: the pictures, sorted, and what was left out."""
+    """The pictures in a folder and the folders below it, sorted, and what was left out."""
 
     pictures: list[Path]
     left_out: dict[str, list[Path]]
-    """{why: what}"""
+    """{reason: files and folders}"""
 
 
 def scan(folder: Path, *, deep: bool = True) -> Scan:
@@ -97,19 +98,19 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder is hidden, or what a system keeps beside the pictures."""
+    """Tell whether a file or folder is hidden, or one of SYSTEM_FOLDERS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder but the hidden ones, sorted."""
+    """Return the folders in a folder except hidden ones, sorted."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def split_folders(root: Path) -> list[Path]:
-    """Return the folders of the splits. Beside folders of other names, a split is one that holds class folders.
+    """Return the folders of the splits, by their names.
 
-    So `train` with pictures in it is a class, beside other classes.
+    Beside folders with other names, only one that holds folders is a split: a `train` with pictures is a class there.
     """
     folders = visible_folders(root)
     named = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
@@ -127,7 +128,7 @@ def _why_no_picture(file: Path) -> str | None:
 
 
 def say_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
-    """Return a line for each reason why something below `root` was left out: how many, and which."""
+    """Return a line for each reason why files below `root` were left out, with their number and the first of them."""
     left_out: dict[str, list[Path]] = defaultdict(list)
     for one in scans:
         for why, paths in one.left_out.items():
@@ -142,7 +143,7 @@ def say_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
 
 
 def listed(why: str, paths: list[Path], root: Path) -> str:
-    """Return how many there are, the first three by name, and what they are."""
+    """Return a line with the number of paths, the first three of them, and `why`."""
     names = [printable(os.path.relpath(path, root)) for path in paths[:3]]
     return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {why}"
 
@@ -191,7 +192,7 @@ _listen = StderrCapture(DECODER_LINE)
 def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
     """Return the pixels or None, what the decoder wrote to stderr, and the text of OpenCV's error.
 
-    libjpeg and libtiff say nowhere else what is damaged. To hear it costs some 10 us beside 100 and more.
+    libjpeg and libtiff report damage only on stderr. Reading it takes about 10 us, and decoding 100 or more.
     """
     frame, problem = None, ""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
@@ -205,7 +206,7 @@ def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
 
 
 def _depth_unused(data: bytes, frame: Bytes) -> str | None:
-    """Say that a file of 16 bits uses 12 or fewer: the upper 8, all that OpenCV keeps, are nearly black then."""
+    """Return why a file of 16 bits cannot be used that uses 12 or fewer: the upper 8, which OpenCV keeps, are dark."""
     if data.startswith(JPEG_START) or frame.max() > 16:  # TIFF's are rounded up
         return None
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
@@ -227,13 +228,13 @@ def reported_damage(data: bytes, said: str) -> str | None:
 
 
 def _is_padding(data: bytes, n: int) -> bool:
-    """Say whether the n bytes before the end marker are one value again and again: some cameras fill up so."""
+    """Tell whether the n bytes before the end marker all have one value, as the padding of some cameras has."""
     end = data.rfind(JPEG_END)
     return len(set(data[max(end - n, 0) : end])) <= 1
 
 
 def damage_of(data: bytes) -> str | None:
-    """Say what is wrong with a picture file's bytes before they are decoded, or None."""
+    """Return the damage in a picture file that its bytes show before decoding, or None."""
     if not data:
         return "unreadable: empty file"
     if data.startswith(JPEG_START):
@@ -284,7 +285,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Say whether the end marker stands after the first scan: an EXIF thumbnail before it has one of its own."""
+    """Tell whether an end marker follows the first scan; an EXIF thumbnail before it has an end marker of its own."""
     # in what follows the start of a scan, 0xFF of the image is always escaped
     return any(marker == 0xDA and data.rfind(JPEG_END, at) >= 0 for marker, at in _jpeg_segments(data))
 

@@ -64,18 +64,18 @@ class Pack:
 
 @dataclass(frozen=True)
 class Shards:
-    """Memory maps that index as the one array they would be: by a row, a slice, or an array of rows (a copy)."""
+    """Memory maps that are indexed as one array: by a row, a slice, or an array of rows (which gives a copy)."""
 
     parts: tuple[Bytes, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """The shape of all parts as one array."""
         return (sum(map(len, self.parts)), *self.parts[0].shape[1:])
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
-        """As of an array."""
+        """The dtype of all parts."""
         return self.parts[0].dtype
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Shards:
         places = [
             (self.parts[n], np.flatnonzero(rows // each == n), n * each) for n in np.unique(rows // each).tolist()
         ]
-        for part, at, start in places:
+        for part, at, start in places:  # first have the disk read all of them
             _fetch(part, rows[at] - start)
         for part, at, start in places:
             out[at] = part[rows[at] - start]
@@ -102,7 +102,7 @@ class Shards:
 
 
 def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
-    """Have the disk read rows of a map, all at once, while the first are copied."""
+    """Ask the kernel to read rows of a map ahead, so that the disk reads all of them while the first are copied."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         row_bytes = images.strides[0]
         for row in np.sort(rows).tolist():
@@ -112,7 +112,7 @@ def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
 
 
 def _read_no_further(images: Bytes) -> None:
-    """Stop the kernel from reading ahead: of rows in a random order it would read 40 times what is asked for."""
+    """Stop the kernel from reading ahead by itself: for rows in random order it would read 40 times as much."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         images.base.madvise(mmap.MADV_RANDOM)
 
@@ -120,9 +120,9 @@ def _read_no_further(images: Bytes) -> None:
 def fingerprint(
     classes: tuple[str, ...], background: str | None, geometry: Geometry, rows: Iterable[tuple[int, str, bytes]]
 ) -> str:
-    """Return the sha256 of what a pack trains on: classes, background, geometry, and label, split, pixels of each row.
+    """Return the sha256 of a pack's content: classes, background, geometry, and label, split and pixels of each row.
 
-    rows: (label, split, sha256 of the row's pixels) in row order. No path and no time is in it.
+    rows: (label, split, sha256 of the row's pixels) in row order. Paths and times have no part in it.
     """
     digest = hashlib.sha256(canonical_json([SCHEMA, list(classes), background, geometry.as_json()]))
     for label, split, pixels in rows:
@@ -211,7 +211,7 @@ def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -
     parts = [_open_file(folder / shard_name(i), (n, size_px, size_px, 3)) for i, n in enumerate(lengths)]
     for part in parts:
         _read_no_further(part)
-    return cast(Bytes, Shards(tuple(parts)))  # it is no array, but does what is done to one here
+    return cast(Bytes, Shards(tuple(parts)))  # no array, but it has the operations that a pack's readers use
 
 
 def _open_file(path: Path, shape: tuple[int, ...]) -> Bytes:

@@ -1,4 +1,4 @@
-"""The folder of a run, runs/NAME: where its parts are, and what run.json says of it."""
+"""The folder of a run, runs/NAME: its run.json, pack, checkpoints and bundles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.files import read_object
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
-"""Schema 1 differs in the recipe alone, which training reads: it has a dropout key for each architecture."""
+"""The schemas that are read. Schema 1 differs only in the recipe, which has a dropout key for each architecture."""
 
 
 @dataclass(frozen=True)

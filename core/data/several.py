@@ -1,4 +1,4 @@
-"""Files that hold several pictures, of which the first is read: animations, and TIFF with pages."""
+"""Picture files that hold several pictures, of which only the first is read: animations, and TIFF with pages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import cv2
 from core.data.images import listed, opencv_path
 
 ONE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".bmp", ".dib"})
-"""Suffixes of files that are not asked: what they hold is one picture."""
+"""Suffixes of files that always hold one picture."""
 
 
 def holds_several(file: Path) -> bool:
-    """Say whether a file that was decoded holds more pictures than the first; it costs 0.1 ms."""
+    """Tell whether a picture file holds more than one picture; it takes 0.1 ms."""
     return file.suffix.lower() not in ONE and cv2.imcount(opencv_path(file)) > 1
 
 
 def say_first_alone(files: Iterable[Path], root: Path) -> list[str]:
-    """Return a line on the files that hold several pictures: how many, and which; none where there is none."""
+    """Return a line about the files that hold several pictures, or nothing when there are none."""
     found = list(files)
     return [f"read in part: {listed('several pictures in one file, the first is taken', found, root)}"] if found else []

@@ -1,4 +1,4 @@
-"""Hear what C libraries write to file descriptor 2 during a call, and lose nothing that others write there."""
+"""Capture what C libraries write to file descriptor 2 during a call, and lose nothing that others write there."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RENEW_BYTES = 1 << 20
 
 
 def _memory() -> int:
-    """Return a file in memory that every write is appended to: without it one thread may write over another's line."""
+    """Return a file in memory that appends every write, so that no thread writes over the line of another."""
     memory = os.memfd_create("stderr")
     fcntl.fcntl(memory, fcntl.F_SETFL, fcntl.fcntl(memory, fcntl.F_GETFL) | os.O_APPEND)
     return memory
 
 
 class StderrCapture:
-    """Descriptor 2 is turned into memory for the time of a `with`; the lines that do not match `wanted` are passed on.
+    """Captures descriptor 2 during a `with`, and passes on the lines that do not match `wanted`.
 
-    One at a time in a process. A thread that was just writing may end its line after the `with`: the memory stays, and
-    such a line is passed on after the next `with`, or at the end of the process.
+    A process captures in one thread at a time. Another thread may finish a line after the `with`; such a line is passed
+    on after the next `with`, or at the end of the process.
     """
 
     def __init__(self, wanted: re.Pattern[str]) -> None:

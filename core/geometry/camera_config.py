@@ -1,4 +1,4 @@
-"""camera.json: how the camera is mounted and where its zones are."""
+"""The camera configuration, camera.json: the mounting of the camera, and its zones."""
 
 from __future__ import annotations
 

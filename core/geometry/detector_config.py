@@ -1,4 +1,4 @@
-"""How a detector in front of the classifier is driven: what a bundle's `detector` and camera.json's `regions` hold."""
+"""The configuration of a detector in front of the classifier: a bundle's `detector`, and camera.json's `regions`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLORS = ("rgb", "bgr")
 
 @dataclass(frozen=True)
 class DetectorInput:
-    """How a frame becomes a detector's input: fitted, padded, and (pixel - mean) / std."""
+    """The preprocessing of a detector: a frame is fitted, padded, and becomes (pixel - mean) / std."""
 
     fit: str = "center"
     """center and top_left keep the aspect ratio and pad; stretch does not."""
@@ -26,7 +26,7 @@ class DetectorInput:
     pad: int = 114
     """Grey level of the padding."""
     mean: float | list[float] = 0.0
-    """In grey levels, one for all channels or one for each."""
+    """The mean in gray levels, one number for all channels or one for each."""
     std: float | list[float] = 255.0
     size_hw: tuple[int, int] | None = None
     """Height and width in pixels; None: as the file says."""
@@ -54,10 +54,10 @@ class DetectorInput:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How a detector is driven."""
+    """The settings of a detector."""
 
     layout: str = ""
-    """What its outputs mean: a file of inference/detectors; empty: recognized by the outputs."""
+    """The layout of its outputs, a module of inference/detectors; empty: recognized by the outputs."""
     input: DetectorInput | None = None
     """None: as its family prepares frames."""
     names: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class DetectorConfig:
     threshold: float = 0.3
     """A box with a lower score is left out."""
     overlap: float = 0.5
-    """Of two boxes with a larger intersection over union the one with the higher score stays."""
+    """Boxes with a larger intersection over union count as one; the one with the higher score stays."""
     agnostic: bool = True
     """Boxes of different classes suppress each other too: one object, one box."""
     most: int = 16
@@ -115,7 +115,7 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class DetectorFile:
-    """A detector's ONNX file and how it is driven."""
+    """A detector's ONNX file and its settings."""
 
     path: Path
     config: DetectorConfig = field(default_factory=DetectorConfig)

@@ -14,12 +14,12 @@ from core.errors import InputError
 
 
 class AgeBasis(str, Enum):
-    """Since when the age of a frame counts."""
+    """The moment from which the age of a frame counts."""
 
     CAPTURE = "capture"
-    """Since the driver took the picture."""
+    """The moment at which the driver took the picture."""
     ARRIVAL = "arrival"
-    """Since this process had it: what camera, network and decoder held it back for before is not in it."""
+    """The moment at which this process received it; the delay of camera, network and decoder is not counted."""
 
     def __str__(self) -> str:
         return self.value
@@ -41,9 +41,9 @@ class Frame:
     """One picture. image_bgr: uint8 (H, W, 3), owned by the source and valid until its next `read`."""
 
     frame_id: int
-    """Counts what the camera made, also what nobody read: a gap is a drop."""
+    """The number of the frame, counting frames that were not read too: a gap is a drop."""
     captured_ns: int
-    """When it was taken, or when it came (see age_basis), on the monotonic clock: age is now minus this."""
+    """The time of capture or of arrival (see age_basis), on the monotonic clock: the age is now minus this."""
     image_bgr: Bytes
     media_ns: int = 0
     """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
@@ -52,7 +52,7 @@ class Frame:
     name: str = ""
     """The file it came from, where there is one."""
     drops: int | None = None
-    """How many frames were lost before it, where that was recorded; else it is counted from the ids."""
+    """The number of frames lost before it, if that was recorded; else it is counted from the ids."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL
 
 

@@ -1,9 +1,9 @@
-"""Which object a region of a frame shows: one rule for zones that are learned and for regions that are scored.
+"""The object that a region of a frame shows: one rule for zones in training and for regions in the evaluation.
 
 An object stands in a region when it fills a quarter of it, or when it fills a fiftieth and half of the object is inside
 (at 224 px a fiftieth is 32 x 32 px). A fixed zone shows the object that fills most of it; a box, which was put around
 an object, shows the one whose own box it agrees with best. A region is empty when no object fills a two-hundredth of it
-(16 x 16 px at 224). What lies between, such as the edge of a passing truck, is neither: it is not learned, not scored.
+(16 x 16 px at 224). A region in between, such as the edge of a passing truck, is neither trained on nor scored.
 """
 
 from __future__ import annotations

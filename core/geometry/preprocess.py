@@ -18,8 +18,8 @@ from core.errors import InputError
 from core.geometry.frame import Bytes, Rect, Relative
 
 KERNELS = ("halving", "area", "linear")
-"""linear looks at 4 pixels however far it shrinks; area at all of them, slowly; halving averages 2x2 while the
-rest is still at least S x S, then is linear: nearly area's picture at a fifth of its time or less."""
+"""linear reads 4 pixels for each result, however far it shrinks; area reads all of them, slowly; halving averages 2x2
+while the result is still at least S x S, then is linear: nearly the picture of area, in a fifth of its time or less."""
 DEFAULT_KERNEL = "halving"
 SIZE_RANGE_PX = (32, 512)
 Halves = dict[tuple[int, int], Bytes]
@@ -88,7 +88,7 @@ def fill(
 
     frame_bgr: uint8 (H, W, 3), not changed. out_nhwc: uint8 (>= len(rects), S, S, 3), C-contiguous,
     owned by the caller; rows past len(rects) are not touched. Rectangles are clipped to the frame.
-    halves: the caller's buffers for what lies between, made at the first frame and used again at every other.
+    halves: the caller's buffers for the halved crops, made at the first frame and used again at every other.
     """
     height, width = frame_bgr.shape[:2]
     size, halving = geometry.size_px, geometry.kernel == "halving"

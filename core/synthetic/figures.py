@@ -1,4 +1,4 @@
-"""The bodies on the synthetic road: vehicles, riders, people, and what is nobody."""
+"""The figures on the synthetic road: vehicles, riders, people, and distractors."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def draw_person(body: Body) -> None:
 
 
 def draw_distractor(body: Body) -> None:
-    """Draw what is nobody: a sign on a post, a bin, a stack of boxes, a puddle, a shadow."""
+    """Draw a distractor: a sign on a post, a bin, a stack of boxes, a puddle, a shadow."""
     kind = body.actor.style % 5
     if kind == 0:
         body.panel(-0.06, 0.06, 0, 1.0, (120, 120, 120))

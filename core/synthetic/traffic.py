@@ -1,4 +1,4 @@
-"""Who is on the road when: the schedule of the scene, pure arithmetic of (seed, time), and its ground truth."""
+"""The traffic of the synthetic scene: a schedule computed from (seed, time), and its ground truth."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Actor:
         return float(self.far_m * (self.near_m / self.far_m) ** near)
 
     def present(self, time_s: float) -> bool:
-        """Say whether the actor counts: near enough, and somebody."""
+        """Tell whether the actor counts: it is near enough, and no distractor."""
         return self.label != BACKGROUND and self.distance_m(time_s) <= FAR_M
 
 
