@@ -1,4 +1,4 @@
-"""What a training leaves in its folder: the best checkpoint, history.csv, the pictures and metrics.json."""
+"""The files that a training writes into its folder: the best checkpoint, history.csv, plots and metrics.json."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Evaluated(NamedTuple):
 
     @property
     def figures(self) -> HistoryRow:
-        """Loss and accuracy, as they stand in the history."""
+        """The loss and accuracy of val, a part of the history's row."""
         loss, accuracy = metrics.loss_and_accuracy(self.logits_nc, self.labels_n)
         return {"val_loss": loss, "val_accuracy": accuracy}
 
 
 def evaluate(job: Job, state: TrainState) -> Evaluated:
-    """Evaluate the network on val, together with the other processes."""
+    """Return the logits of the network on val; all processes share the work."""
     deployed = Deployed(state.eval_network, *models.normalisation(job.arch)).to(job.compute.device)
     return Evaluated(deployed, *metrics.evaluate(deployed, job.pack, "val", job.compute.dist))
 
@@ -83,7 +83,7 @@ def write_history(folder: Path, progress: TrainProgress) -> None:
 
 
 def finalize(job: Job, progress: TrainProgress) -> None:
-    """Evaluate the best checkpoint, read back from its file, on val and test; draw, and write metrics.json last."""
+    """Evaluate the best checkpoint, read from its file, on val and test; write the plots, and metrics.json last."""
     from training.reports import plots  # matplotlib takes seconds to import
 
     best = load(job.folder / "best.safetensors")
@@ -120,12 +120,12 @@ def finalize(job: Job, progress: TrainProgress) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a write that was killed."""
+    """Remove the temporary files of a process that was killed while it wrote."""
     for file in folder.rglob(".*.tmp"):
         file.unlink()
 
 
 def file_versions(pack: Pack) -> list[tuple[int, int, int]]:
-    """Return inode, size and time of the pack's files: one of them differs when a file was replaced."""
+    """Return inode, size and time of each of the pack's files, of which one differs when a file was replaced."""
     states = [file.stat() for file in sorted(pack.path.iterdir()) if file.suffix in {".npy", ".csv"}]
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]

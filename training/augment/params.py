@@ -71,9 +71,11 @@ def sample_params(recipe: Recipe, n: int, size_px: int, random: np.random.Genera
 
 
 def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
-    """Return three (n, 3, 3) forward maps of pixel coordinates: all steps, those after the rotation, the perspective.
+    """Return three (n, 3, 3) maps from pixel coordinates of an input image to those of the output.
 
-    The steps: flip, rotation about the center, scale about the center and translation, perspective.
+    The geometric steps are flip, rotation, affine (scale and translation) and perspective, each about the center. The
+    first map is all of them, by which pixels are warped. The second is affine and perspective, the third perspective
+    alone: they take the borders of an image to where the rotation's and the affine's results are cut off.
     """
     n, center = len(params.flip_n), (params.size_px - 1) / 2
     flip_rotate = np.tile(np.eye(3), (n, 1, 1))
@@ -81,13 +83,13 @@ def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
     mirror = np.where(params.flip_n, -1.0, 1.0)
     flip_rotate[:, 0, 0], flip_rotate[:, 0, 1] = cos * mirror, sin
     flip_rotate[:, 1, 0], flip_rotate[:, 1, 1] = -sin * mirror, cos
-    # a map about the center c is x -> M (x - c) + c, so its last column is c - M c
+    # a map M about the center c takes x to M (x - c) + c, so its last column is c - M c
     flip_rotate[:, :2, 2] = center - center * flip_rotate[:, :2, :2].sum(2)
     affine = np.tile(np.eye(3), (n, 1, 1))
     affine[:, 0, 0] = affine[:, 1, 1] = params.scale_n
     affine[:, :2, 2] = center * (1 - params.scale_n)[:, None] + params.shift_n2
     perspective = _perspectives(params)
-    later = perspective @ affine
+    later = perspective @ affine  # matrices apply from right to left
     return later @ flip_rotate, later, perspective
 
 

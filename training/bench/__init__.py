@@ -1,1 +1,1 @@
-"""How fast training is: data path, step and whole loop."""
+"""Benchmarks of training: data path, step and whole loop."""

@@ -1,6 +1,6 @@
-"""How fast the data path is, beside its plain twin: torchvision's transforms v1 on JPEG files decoded by Pillow.
+"""The benchmark of the data path, against a baseline: torchvision's transforms v1 on JPEG files decoded by Pillow.
 
-Both end in the same thing, a normalised float32 batch, and both may use one thread.
+Both give a normalized float32 batch, and both use one thread.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Source: torchvision's reference training, of ImageNet."""
 
 
-def twin(recipe: Recipe, size_px: int) -> Any:
-    """Return the transforms that anybody would write for this recipe: a PIL image -> float32 (3, S, S), normalised."""
+def baseline(recipe: Recipe, size_px: int) -> Any:
+    """Return the usual torchvision transforms of a recipe: a PIL image -> float32 (3, S, S), normalized."""
     steps = [
         transforms.Resize((size_px, size_px)),
         transforms.RandomHorizontalFlip(recipe.flip_p),
@@ -64,10 +64,10 @@ def measure(
     rounds: int = ROUNDS,
     batch: int = BATCH,
 ) -> list[dict[str, Any]]:
-    """Measure images/s of both paths, one size after another, interleaved batch by batch; return the medians.
+    """Return the median images/s of both paths for each size, measured in turns, batch by batch.
 
-    Without a pack the images are zones of the synthetic camera. The twin reads each crop as a JPEG of its own size, or,
-    where the source image is not at hand, of the input's size; decoding from memory, the disk costs it nothing.
+    Without a pack the images are zones of the synthetic camera. The baseline reads each crop as a JPEG of its own size,
+    or of the input's size when the source image is not available. It decodes from memory, not from the disk.
     """
     recipe = recipe or named("after")
     sizes_px = sizes_px or ((pack.geometry.size_px,) if pack else SIZES_PX)
@@ -79,7 +79,7 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     images_nhwc, jpegs = _of_pack(pack, size_px, batch) if pack else _of_scene(size_px, batch)
     random = np.random.default_rng(0)
     torch.manual_seed(0)
-    augmentation, transform = Augmentation(recipe, size_px, MEAN), twin(recipe, size_px)
+    augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline(recipe, size_px)
     normalise = Deployed(nn.Identity(), MEAN, STD).normalise
 
     def ours() -> Tensor:
@@ -122,14 +122,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def _of_scene(size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
-    """Draw n zones of the synthetic camera; their JPEGs are of the input's size, the least that a twin can read."""
+    """Return n zones of the synthetic camera, as pixels and as JPEGs of the input's size, the fastest to decode."""
     drawn = draw_zone_crops(plan_crops(n), Geometry(size_px), width=640, height=360)
     images_nhwc = np.stack([pixels for _, _, pixels in drawn])
     return images_nhwc, [_jpeg(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)) for image in images_nhwc]
 
 
 def _of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
-    """Take n training rows, at any size, and the crops that they were made of as JPEGs."""
+    """Return n training rows at a size, as pixels, and the crops that they were made of, as JPEGs."""
     rows = np.random.default_rng(0).permutation(pack.rows("train"))[:n]
     crops = [_crop(pack, int(row)) for row in rows]
     images_nhwc = Geometry(size_px, pack.geometry.kernel).empty(len(crops))
@@ -139,7 +139,7 @@ def _of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
 
 
 def _crop(pack: Pack, row: int) -> Bytes:
-    """Return the row's part of its source image, BGR, or, when that is gone, the row itself."""
+    """Return the row's part of its source image, BGR, or the row itself when the image is gone."""
     frame, box = read_image(Path(pack.facts["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
     if frame is None:
         return np.ascontiguousarray(pack.images_nhwc[row][..., ::-1])

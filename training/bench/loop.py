@@ -1,4 +1,4 @@
-"""How fast the whole loop is on a device, with everything that training does: batches, augmentation, steps."""
+"""The benchmark of the whole loop on a device: batches, augmentation and steps."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from training.step import NetworkSpec, Objective, start, step_function
 
 CLASSES = 6
 IMAGES = 4096
-"""Of the synthetic pack: 617 MB at 224 px. Which image it is does not change the speed."""
+"""The number of images of the synthetic pack: 617 MB at 224 px. Their content does not change the speed."""
 UVH26_ROWS = 252_723
-"""Source: UVH-26's crops; the published runs take 100 epochs of them for each of three networks."""
+"""The number of UVH-26's crops, of which the published runs take 100 epochs for each of three networks."""
 EPOCHS = 100
 
 
 def measure_loop(
     archs: tuple[str, ...], size_px: int, batch: int, steps: int, device: str, compiled: bool = False
 ) -> dict[str, Any]:
-    """Time `steps` of the loop on a synthetic pack, on a GPU resident there; add the hours of the published job."""
+    """Time `steps` of the loop on a synthetic pack, which is resident on a GPU; add the hours of the published runs."""
     pack = _synthetic(IMAGES, size_px)
     rows = [_measure(arch, pack, batch, steps, device, compiled) for arch in archs]
     rates = {row["arch"]: row["images_per_s"] for row in rows}

@@ -1,10 +1,10 @@
-"""How fast the step is beside what a person gets without us.
+"""The benchmark of the training step, against a baseline: PyTorch with its defaults.
 
-That is: PyTorch as it comes, eager, float32, contiguous, its own AdamW, in a process that `python -m training` did not
-launch, so with glibc's allocator and OpenMP as they are; inputs come normalised and in float, for nothing. Ours is
-`train_step` on uint8, in the mode that training would choose, in a process as launched. Both take as many threads,
-the same network, batch, clipping and loss. One process waits while the other steps. With one thread the processor's
-time is taken, page faults included: other processes do not show in it.
+The baseline is eager, float32 and contiguous, with torch's AdamW, in a process that `python -m training` did not
+launch, so that glibc's allocator and OpenMP have their defaults too; it gets its inputs normalized and in float. Ours
+is `train_step` on uint8, in the mode that training would choose, in a process as launched. Both have the same threads,
+network, batch, clipping and loss, and one process waits while the other steps. With one thread the processor's time is
+measured, including page faults, which other processes do not affect.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, com
 
 
 def compare_rates(images: int, seconds: list[list[float]]) -> dict[str, float]:
-    """Return the medians of both rates and of their ratio, from the seconds of ours and of the twin in each round."""
-    ours, twin = np.array(seconds).T
+    """Return the medians of both rates and of their ratio, from the seconds of ours and the baseline in each round."""
+    ours, baseline = np.array(seconds).T
     return {
-        "ratio": round(float(np.median(twin / ours)), 2),
+        "ratio": round(float(np.median(baseline / ours)), 2),
         "images_per_s": round(images / float(np.median(ours)), 1),
-        "twin_images_per_s": round(images / float(np.median(twin)), 1),
+        "twin_images_per_s": round(images / float(np.median(baseline)), 1),
     }
 
 
 class _Stepper:
-    """A process that takes a step whenever it is told to."""
+    """A process that takes a training step on each request."""
 
     def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
         plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
@@ -91,7 +91,7 @@ class _Stepper:
         self.mode: dict[str, Any] = {}
 
     def __enter__(self) -> _Stepper:
-        self.mode = self._heard()
+        self.mode = self._receive()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,13 +102,13 @@ class _Stepper:
         assert self.process.stdin
         self.process.stdin.write("step\n")
         self.process.stdin.flush()
-        return float(self._heard())
+        return float(self._receive())
 
-    def _heard(self) -> Any:
+    def _receive(self) -> Any:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise CheckError(f"the process that was timed ended: its exit code is {self.process.wait()}")
+            raise CheckError(f"the process that was timed has ended with exit code {self.process.wait()}")
         return json.loads(line)
 
 
@@ -140,7 +140,7 @@ def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, C
 
 
 def _serve(role: str, spec: list[Any]) -> None:
-    """Get ready, say in which mode, and take a step for each line on stdin."""
+    """Prepare the step, print its mode, then take a step for each line on stdin and print its seconds."""
     arch, size_px, batch, threads, compiled = spec
     torch.set_num_threads(threads)
     torch.manual_seed(0)

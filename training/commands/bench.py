@@ -1,4 +1,4 @@
-"""Measure the speed of the data path and of the step, beside the plain way; with --device, of the whole loop."""
+"""Measure the speed of the data path and of the step against a baseline; with --device, also of the whole loop."""
 
 from __future__ import annotations
 
@@ -20,34 +20,33 @@ from training.reports.machine import check_device
 
 def main(arguments: list[str]) -> int | None:
     """Print the ratios: a table, or JSON."""
-    it = Parser("python -m training bench", description=__doc__)
-    it.add_argument("pack", nargs="?", type=Path, help="a pack (default: synthetic JPEGs at 64 and 224 px)")
-    it.add_argument("--models", nargs="+", default=models.names(), metavar="ARCH")
-    it.add_argument("--device", help="also the loop on cpu, cuda or cuda:1, its images already there")
-    it.add_argument("--size", type=int, help="of the step and the loop (default: 64, and 224 with --device)")
-    it.add_argument("--batch", type=int, default=128)
-    it.add_argument("--steps", type=int, default=30, help="of the loop (30)")
-    it.add_argument("--threads", type=int, help="of the step, on both sides (default: one a core)")
-    it.add_argument("--compile", action="store_true", help="torch.compile of the step and the loop")
-    it.add_argument("--loop-only", action="store_true", help="leave the data path and the step out")
-    it.add_argument("--json", action="store_true")
-    given = it.parse_args(arguments)
-    check_device(given.device or "cpu")
+    parser = Parser("python -m training bench", description=__doc__)
+    add = parser.add_argument
+    add("pack", nargs="?", type=Path, help="a pack for the data path (default: synthetic JPEGs at 64 and 224 px)")
+    add("--models", nargs="+", default=models.names(), metavar="ARCH", help="architectures (default: all but timm's)")
+    add("--device", help="also measure the loop on cpu, cuda or cuda:N, with images that are there already")
+    add("--size", type=int, help="input side in px (default: 64 for the step, 224 for the loop)")
+    add("--batch", type=int, default=128, help="images per step (default 128)")
+    add("--steps", type=int, default=30, help="steps of the loop (default 30)")
+    add("--threads", type=int, help="threads of the step, for both sides (default: one per core)")
+    add("--compile", action="store_true", help="use torch.compile in the step and the loop")
+    add("--loop-only", action="store_true", help="measure only the loop")
+    add("--json", action="store_true", help="print the results as JSON")
+    args = parser.parse_args(arguments)
+    check_device(args.device or "cpu")
     cv2.setNumThreads(1)
-    archs = tuple(given.models)
+    archs = tuple(args.models)
     result: dict[str, Any] = {}
-    if not given.loop_only:
+    if not args.loop_only:
         result = {
-            "data_path": bench_data.measure(open_pack(given.pack) if given.pack else None),
-            "step": bench_step.measure_steps(
-                archs, given.size or 64, given.batch, given.threads, compiled=given.compile
-            ),
+            "data_path": bench_data.measure(open_pack(args.pack) if args.pack else None),
+            "step": bench_step.measure_steps(archs, args.size or 64, args.batch, args.threads, compiled=args.compile),
         }
-    if given.device:
+    if args.device:
         result["loop"] = bench_loop.measure_loop(
-            archs, given.size or 224, given.batch, given.steps, given.device, given.compile
+            archs, args.size or 224, args.batch, args.steps, args.device, args.compile
         )
-    print(json.dumps(result, indent=1) if given.json else _table(result))
+    print(json.dumps(result, indent=1) if args.json else _table(result))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Train recipes side by side over several seeds; write the table of their differences, and its picture."""
+"""Train recipes with several seeds each, and write a table and a plot of their differences."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from training.compare.comparison import Comparison, collect, run_trials, summari
 from training.compare.page import draw, markdown
 from training.compare.variants import Variant, ablations, parse
 
-EPILOG = """a variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Every variant x
-seed is an ordinary run under OUT, so a comparison that was stopped is gone on with by the same command, and comparisons
-with the same OUT, --pack, --epochs and --threads share the runs that they have in common."""
+EPILOG = """A variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Each variant with
+each seed is an ordinary run under DIR, so the same command continues a comparison that was stopped, and comparisons
+with the same DIR, --pack, --epochs and --threads share the runs that they have in common."""
 
 
 def parser() -> Parser:
     """Return the command line."""
     parser = Parser("python -m training compare", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
-    add("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(recipes.names())}, R:field=value")
-    add("--pack", type=Path, required=True, help="the pack that all are trained on")
-    add("--out", type=Path, required=True, metavar="DIR", help="the folder of all the runs and the table")
-    add("--name", default="compare", help="of the table: OUT/NAME.json, .md and .png (compare)")
-    add("--ablate", nargs=2, metavar=("FROM", "TO"), help="FROM, and FROM with each single change of TO")
-    add("--models", nargs="+", default=list(OURS), metavar="ARCH")
-    add("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (5)")
-    add("--epochs", type=int, help="of every variant that does not set its own")
-    add("--against", metavar="VARIANT", help="differences are taken against it (default: FROM, or the last)")
-    add("--jobs", type=int, default=1, help="runs at a time (1)")
-    add("--threads", type=int, help="of each run (default: as train)")
-    add("--table-only", action="store_true", help="train nothing: tell what is finished")
-    add("--json", action="store_true", help="the summary on stdout as JSON")
+    add("variants", nargs="*", metavar="VARIANT", help=f"{', '.join(recipes.names())}, or RECIPE:field=value,...")
+    add("--pack", type=Path, required=True, help="the pack to train on")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder of all runs and of the table")
+    add("--name", default="compare", help="name of the table's files, DIR/NAME.json, .md and .png (default: compare)")
+    add("--ablate", nargs=2, metavar=("FROM", "TO"), help="compare FROM, and FROM with each single change of TO")
+    add("--models", nargs="+", default=list(OURS), metavar="ARCH", help="architectures (default: all but timm's)")
+    add("--seeds", type=int, default=5, metavar="N", help="use the seeds 0 to N-1 (default 5)")
+    add("--epochs", type=int, help="epochs of every variant that does not set its own")
+    add("--against", metavar="VARIANT", help="the reference of the differences (default: FROM, or the last variant)")
+    add("--jobs", type=int, default=1, help="number of runs at a time (default 1)")
+    add("--threads", type=int, help="CPU threads of each run (default: as of train)")
+    add("--table-only", action="store_true", help="train nothing, and write the table of the finished runs")
+    add("--json", action="store_true", help="print the summary as JSON")
     return parser
 
 

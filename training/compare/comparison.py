@@ -1,4 +1,4 @@
-"""A comparison of recipes: every variant x seed is an ordinary run in a folder of its own, judged paired by seed."""
+"""A comparison of recipes: each variant with each seed is an ordinary run, and differences are paired by seed."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Trial:
     run: Path
     command: tuple[str, ...]
     modes_from: Path | None = None
-    """The run whose precision and memory format it takes; None: it times its own."""
+    """The run whose precision and memory format it uses; None: it chooses its own."""
 
     @property
     def ready(self) -> bool:
-        """Tell whether the modes it takes are known."""
+        """Tell whether the run that it takes precision and memory format from has them."""
         return self.modes_from is None or (self.modes_from / "run.json").is_file()
 
     def finished(self, archs: Sequence[str]) -> bool:
@@ -50,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: variants of a recipe on one pack, each trained with every seed."""
+    """Variants of a recipe on one pack, each trained with every seed."""
 
     variants: tuple[Variant, ...]
     archs: tuple[str, ...]
@@ -92,10 +92,10 @@ class Comparison:
 
 
 def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
-    """Train what is not finished, `jobs` processes at a time; what a kill left is gone on with.
+    """Train the trials that are not finished, `jobs` processes at a time; interrupted ones are resumed.
 
-    A trial that takes its precision and memory format from another waits for that one's run.json, so that no clock's
-    noise comes between recipes. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
+    A trial that takes its precision and memory format from another run waits for that run.json, so that all recipes
+    compute alike. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     waiting = [trial for trial in trials if not trial.finished(archs)]
@@ -130,7 +130,7 @@ def _start(trial: Trial) -> subprocess.Popen[bytes]:
 
 
 def collect(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what each finished trial measured, a row for each architecture."""
+    """Return the figures of each finished trial, a row for each architecture."""
     rows = []
     for trial in trials:
         for arch in archs:
@@ -164,7 +164,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudentInterval:
-    """A mean with its 95% interval by Student's t; without a second value the interval is not known."""
+    """A mean with its 95% interval by Student's t, which is unknown for a single value."""
 
     mean: float
     low: float | None
@@ -185,7 +185,7 @@ def interval(values: Sequence[float]) -> StudentInterval:
 def summarize(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
     """Return a row for each architecture and variant: means over seeds, and the difference paired with `reference`.
 
-    Of the speed it is the median: a seed that shared its machine with something else tells of that.
+    Speeds are medians, because a seed may have shared its machine with other work.
     """
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The pages of a comparison: a table with its claim on top, and a picture."""
+"""The page of a comparison, a table below a description of the measurement, and its picture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanc
            "images/s", "seconds", "clipped", "loss spike")  # fmt: skip
 COLOURS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
 CURVES = 6
-"""More curves than this cannot be told apart."""
+"""The largest number of curves; more cannot be distinguished."""
 LABEL = 36
-"""Letters in a line of a variant's label."""
+"""The number of letters in a line of a variant's label."""
 
 
 def markdown(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
-    """Return the page: what was measured on what, and a table for each architecture."""
+    """Return the page: a description of the measurement, and a table for each architecture."""
     machine, pack = run["machine"], run["pack"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
@@ -106,7 +106,7 @@ def _draw_curves(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[s
         padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
         if len(curves):
             epochs, mean = range(1, longest + 1), np.nanmean(padded, 0)
-            over_longer = 3 - longest / 10_000  # a run that goes the way of a longer one is not hidden by it
+            over_longer = 3 - longest / 10_000  # a short run is drawn over a longer one that takes the same course
             axes.plot(epochs, mean, color=COLOURS[y % len(COLOURS)], label=_label(variant), zorder=over_longer)
     axes.set(xlabel="epoch", ylabel="val accuracy, mean of the seeds")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,4 +1,4 @@
-"""Variants of a training run: recipes with some fields changed, and one recipe on its way to another, a change each."""
+"""Variants of a recipe: some fields changed, or, for an ablation, each single change that leads to another recipe."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "balance": ("balanced",),
     "distillation": ("distill", "distill_temperature"),
 }  # fmt: skip
-"""The fields of a recipe that only make sense when changed together. `name` and `epochs` are no change."""
+"""The fields of a recipe that only make sense when changed together. `name` and `epochs` are not compared."""
 TEACHER = "teacher"
-"""What a variant may set beside the fields of a recipe: the checkpoint that it learns from."""
+"""A setting of a variant besides the fields of a recipe: the checkpoint to distill from."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """The variant's folder: its name with what a file system or a shell would trip over replaced."""
+        """The variant's folder: its name, with characters replaced that mean something to a shell or file system."""
         return self.name.replace(":", "+").replace("=", "-").replace(",", "+").replace(" ", "").replace("/", "_")
 
     def flags(self, epochs: int | None) -> list[str]:
-        """Return the command line of `python -m training train` that gives this variant."""
+        """Return the flags of `python -m training train` for this variant."""
         own = dict(self.fields)
         if epochs is not None:
             own = {"epochs": str(epochs)} | own
         return ["--recipe", self.recipe, *(word for name, text in own.items() for word in (f"--{name}", text))]
 
     def resolve(self) -> Recipe:
-        """Return the recipe. Raises InputError for a recipe, a field or a value that there is not."""
+        """Return the recipe. Raises InputError for an unknown recipe or field, or a bad value."""
         return recipes.named(self.recipe).with_overrides({k: v for k, v in self.fields if k != TEACHER})
 
 
@@ -77,7 +77,7 @@ def parse(text: str) -> Variant:
 
 
 def ablations(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
-    """Return `start`, then `start` with each single change by which `end` differs from it for one of these networks."""
+    """Return `start`, and `start` with each single change that `end` makes for one of these architectures."""
     first, last = recipes.named(start), recipes.named(end)
     before, after = first.as_json(), last.as_json()
     same_dropout = all(first.dropout_of(arch) == last.dropout_of(arch) for arch in archs)

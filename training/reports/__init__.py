@@ -1,1 +1,1 @@
-"""What a training writes for people: leaderboard, plots, progress, the machine."""
+"""Reports of a training for people: leaderboard, plots, progress, the machine."""

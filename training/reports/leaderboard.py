@@ -8,7 +8,7 @@ from typing import Any
 from core.files import read_json, write_json, write_text
 
 TABLES = ("confusion_matrix", "risk_coverage")
-"""They stand in metrics.json alone."""
+"""Keys of metrics.json that the leaderboard leaves out."""
 HEADER = ("architecture", "parameters", "val", "test", "balanced", "macro F1", "ECE", "best epoch", "images/s", "time")
 
 
@@ -19,7 +19,7 @@ def collect(run: Path) -> list[dict[str, Any]]:
 
 
 def write_leaderboard(run: Path, synthetic: bool) -> str:
-    """Write leaderboard.json and leaderboard.md; return the latter's table."""
+    """Write leaderboard.json and leaderboard.md; return the table."""
     found = collect(run)
     write_json(run / "leaderboard.json", [_without_tables(m) for m in found])
     table = "\n".join(_line(cells) for cells in (HEADER, ("-",) * len(HEADER), *map(_cells, found)))
@@ -30,7 +30,7 @@ def write_leaderboard(run: Path, synthetic: bool) -> str:
 
 
 def _without_tables(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of metrics.json's content without what alone would make a leaderboard of 1,000 classes 16 MB."""
+    """Return a copy of metrics.json's content without its tables, which take 16 MB for 1,000 classes."""
     kept = {key: item for key, item in value.items() if key not in TABLES}
     return {key: _without_tables(item) if isinstance(item, dict) else item for key, item in kept.items()}
 

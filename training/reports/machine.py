@@ -1,4 +1,4 @@
-"""What a run was made on and with, as it stands in run.json."""
+"""The machine and the versions that a run was made with, as run.json holds them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def peak_memory_mb(device: str) -> float:
-    """Return the most memory this process ever held, in MB (10^6 bytes): of the GPU where one is used."""
+    """Return the peak memory of this process in MB (10^6 bytes), on the GPU if one is used."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -5,11 +5,11 @@ from __future__ import annotations
 from core.data.pack import SPLITS, Pack
 
 MOST_LISTED = 40
-"""The table names this many classes at most."""
+"""The largest number of classes in the table."""
 
 
 def summary(made: Pack) -> str:
-    """Return the table of rows by split and class, and what was rejected."""
+    """Return the table of rows by split and class, the rejected files, and the health."""
     width = max(map(len, (*made.classes, "class")))
     lines = [
         f"{made.path}: {len(made.labels_n)} rows of {made.geometry.size_px} px from {made.facts['source']['importer']}"
@@ -36,7 +36,7 @@ def summary(made: Pack) -> str:
 
 
 def health_lines(made: Pack) -> list[str]:
-    """Return the health of a pack in two lines: sizes, and pictures that stand in it twice."""
+    """Return the health of a pack in two lines: sizes and duplicates."""
     health = made.facts["health"]
     sizes = [of_class["rows"] for of_class in health["classes"].values()]
     return [

@@ -1,4 +1,4 @@
-"""The pictures of a training: its history at a glance, and who is taken for whom."""
+"""The plots of a training: its history, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.files import replacing
 
 MOST_NAMED = 30
-"""With more classes the matrix is a picture of a fixed size, without names and counts: 1,000 would take 21 GB."""
+"""The largest number of classes with names and counts in the matrix; with 1,000 drawing them would take 21 GB."""
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
 
 
@@ -39,7 +39,10 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
     rate.plot(epochs, rates, color=ORANGE, linewidth=1.8)
     rate.set(ylabel="learning rate", xlabel="epoch (train: with augmentation and dropout)")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
-    restarts = [epochs[i] for i in range(1, len(rates)) if rates[i] > 2 * rates[i - 1] and rates[i] > 0.5 * max(rates)]
+    restarts = []
+    for epoch, before, after in zip(epochs[1:], rates, rates[1:], strict=False):
+        if after > 2 * before and after > 0.5 * max(rates):
+            restarts.append(epoch)
     for axes in (accuracy, loss, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

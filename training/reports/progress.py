@@ -1,4 +1,4 @@
-"""Progress for people (a bar, or a line an epoch), for fleets (JSON lines) and for TensorBoard."""
+"""The progress of a training: a bar or a line per epoch for people, JSON lines for programs, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProgressReporter:
     """Shows one architecture's training on stderr, and writes TensorBoard events; with `as_json`, lines on stdout."""
 
     def __init__(self, job: Job, steps: int, progress: TrainProgress) -> None:
-        """Start at `progress` of a job with `steps` an epoch; in a process that is not the main one it is silent."""
+        """Start at `progress` of a job with `steps` steps per epoch. Only the main process reports."""
         self.arch, self.epochs, self.as_json = job.arch, job.recipe.epochs, job.as_json
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -52,11 +52,11 @@ class ProgressReporter:
             self.events.close()
 
     def step_ended(self, images_per_s: float) -> None:
-        """Show that a step is done."""
+        """Advance the bar by a step."""
         self.bar.update(self.task, advance=1, said=f"{images_per_s:.0f} images/s{self.said}")
 
     def epoch_ended(self, progress: TrainProgress) -> None:
-        """Show the figures of the last epoch."""
+        """Report the figures of the last epoch."""
         if self.events is None:
             return
         row, best = progress.history[-1], progress.improved
