@@ -19,6 +19,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from benchmarks.report.results_file import read_reports
+from core.codec import to_json
 from core.errors import CheckError
 
 ROOT = Path(__file__).parents[2]
@@ -141,14 +143,16 @@ def try_backends(work: Work) -> Figures:
         raise CheckError(f"no bundle was exported: {exported['failed'][0]}")
     report = run / "report" / "results.json"
     run_module("benchmarks", run, "--quick", "--threads", 1, codes=(0, 1), leaves=report)  # 1: none fits the policy
-    (device,) = json.loads(report.read_text(encoding="utf-8"))["devices"]
-    results = device["results"]
-    names = ("frame_ms", "engine_ms")
-    yield "latency", {row["name"]: {name: row["latency"][name] for name in names} for row in results["candidates"]}
+    (device,) = read_reports(report)
+    latencies = {row.name: row.latency for row in device.results.candidates}
     yield (
-        "not_measured",
-        [{key: row[key] for key in ("precision", "backend", "reason")} for row in results["unmeasured"]],
+        "latency",
+        {
+            name: to_json({"frame_ms": times.frame_ms, "engine_ms": times.engine_ms})
+            for name, times in latencies.items()
+        },
     )
+    yield "not_measured", to_json(device.results.unmeasured)
     lines = json.loads(run_module("inference", "verify", exported["bundle"], "--json", codes=(0, 1)))
     yield "verify", lines
     if failed := [line for line in lines if line["result"] == "failed"]:
