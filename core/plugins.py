@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import pkgutil
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from types import ModuleType
 from typing import Any, TypeVar
 
-from core.errors import InputError
+from core.errors import InputError, package_error
 
 
 def names_in(package_path: Iterable[str]) -> list[str]:
     """Return the plug-ins of a package, sorted. package_path: the package's `__path__`."""
     return sorted(module.name for module in pkgutil.iter_modules(package_path))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import a plug-in. Raises InputError for one that fails as it is imported, but for a package that is missing."""
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except (Exception, SystemExit) as error:  # it runs whatever code it likes
+        if isinstance(error, InputError) or (isinstance(error, ModuleNotFoundError) and package_error(error)):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"the plug-in {package}.{name} does not load ({reason}): mend or remove its file") from error
 
 
 @dataclass(frozen=True)

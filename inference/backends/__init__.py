@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from core.plugins import Options, describe_options, names_in, parse_options
+from core.plugins import Options, describe_options, load, names_in, parse_options
 
 
 class UnavailableError(InputError):
@@ -126,15 +125,16 @@ def find(name: str) -> ModuleType:
     """
     if name not in names():
         raise InputError(f"there is no backend {name!r}: choose from {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return load(__name__, name)
 
 
 def availability(name: str) -> Availability:
     """Return whether the backend `name` can run here. One that fails to load is unavailable, with the reason."""
-    module = find(name)
     try:
-        found: Availability = module.availability()
+        found: Availability = find(name).availability()
     except Exception as error:  # a broken installation or device raises whatever it likes
+        if name not in names():
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return Availability(False, "", f"it does not load: {reason}", "pip check")
     return found

@@ -9,7 +9,6 @@ threshold, in pixels of the network's input.
 from __future__ import annotations
 
 import ast
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.plugins import names_in
+from core.plugins import load, names_in
 from inference.backends import Network, Tensor
 
 Floats = NDArray[np.float32]
@@ -54,7 +53,7 @@ def find(name: str) -> ModuleType:
     """Import the layout `name`. Raises InputError naming the layouts there are."""
     if name not in names():
         raise InputError(f"there is no detector layout {name!r}: choose from {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return load(__name__, name)
 
 
 def recognize(network: Network) -> str:

@@ -130,7 +130,7 @@ class Supervisor:
             why = self._kill_reason or _cause(code)
             if self._stop_signal is not None:
                 return self._code_when_stopped(code)
-            if code == 0 or (number == 0 and self._failed_to_start(code)):
+            if code == 0 or self._would_fail_again(code, number):
                 return code
             failures = 1 if self._is_reset() else failures + 1
             if failures > self.limits.restarts:
@@ -144,10 +144,11 @@ class Supervisor:
             if self._stop_signal is not None:
                 return self._code_when_stopped(0)
 
-    def _failed_to_start(self, code: int) -> bool:
-        """Return whether the worker ended by an error, not a crash, that a restart would only repeat."""
-        wrong_input = code == 2 and self._frames_since is None
-        return code in (1, 2, 130) and (self._state is None or wrong_input)
+    def _would_fail_again(self, code: int, number: int) -> bool:
+        """Return whether worker `number` ended by an error, not a crash, that a restart would only repeat."""
+        if code == 2:  # after frames: at the end, as of a full disk. A later worker may wait for its camera
+            return number == 0 or self._frames_since is not None
+        return number == 0 and code in (1, 130) and self._state is None
 
     def _code_when_stopped(self, code: int) -> int:
         if self._stop_signal == signal.SIGINT:

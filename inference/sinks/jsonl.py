@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import InputError
 from core.geometry.frame import Bytes
 from inference.frame.decision import Decision
 from inference.sinks import Sink, SinkContext
@@ -27,19 +31,32 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
 
 
 class JsonlSink(Sink):
-    """Writes lines as `Decision.as_json` makes them; each is flushed, so that a reader can follow the file."""
+    """Writes lines as `Decision.as_json` makes them; each is written at once, so that a reader can follow the file.
+
+    Only one process may write a file.
+    """
 
     name = "decisions.jsonl"
     depth = 1024
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a" if append else "w", encoding="utf-8")
+        self._stream = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise InputError(f"another runner writes {path}: give --out another folder") from None
+        if not append and path.is_file():
+            self._stream.truncate(0)
 
     def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
-        """Write one line."""
-        self._stream.write(json.dumps(decision.as_json(), separators=(",", ":")) + "\n")
-        self._stream.flush()
+        """Write one line, whole or not at all. Raises OSError where it does not fit."""
+        line = json.dumps(decision.as_json(), separators=(",", ":")).encode() + b"\n"
+        before, written = os.fstat(self._stream.fileno()).st_size, self._stream.write(line)
+        if written < len(line):  # the first bytes still fitted on the disk
+            self._stream.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file."""

@@ -8,7 +8,6 @@ live source is a `LiveSource` over a `Reader` (inference/capture/live.py). A sch
 from __future__ import annotations
 
 import difflib
-import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import cv2
 
 from core.data.images import is_still
 from core.errors import InputError
-from core.plugins import names_in
+from core.plugins import load, names_in
 from core.redact import public_uri
 from inference.capture.base import Source
 from inference.capture.v4l2 import device_of
@@ -37,7 +36,7 @@ def schemes() -> dict[str, str]:
     """Return all schemes, each with the file name of the source that reads it."""
     found: dict[str, str] = {}
     for name in names_in(__path__):
-        module = importlib.import_module(f"{__name__}.{name}")
+        module = load(__name__, name)
         found |= dict.fromkeys(getattr(module, "SCHEMES", ()), name)
     return found
 
@@ -60,7 +59,7 @@ def kind_of(uri: str) -> str:
 
 def open_source(uri: str) -> Source:
     """Open a source. Raises InputError naming the URI and the hint."""
-    opened: Source = importlib.import_module(f"{__name__}.{kind_of(uri)}").open_source(uri)
+    opened: Source = load(__name__, kind_of(uri)).open_source(uri)
     return opened
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pytest
 
 from core.errors import InputError
-from core.plugins import Options, describe_options, parse_options
+from core.plugins import Options, describe_options, load, parse_options
 
 
 @dataclass(frozen=True)
@@ -53,3 +54,13 @@ def test_each_field_is_told_with_its_default_and_its_docstring():
     assert describe_options(Some) == [
         "count=  How many, at most.", "wide=true  Whether it is wide.", "sizes=1,4  Its sizes."
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('boom')", "def (", "import sys; sys.exit(7)", "import core.x"])
+def test_a_plug_in_that_fails_as_it_is_imported_is_one_sentence(tmp_path, monkeypatch, text):
+    (tmp_path / "broken_plug_ins").mkdir()
+    (tmp_path / "broken_plug_ins" / "one.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("broken_plug_ins", None)
+    with pytest.raises(InputError, match=r"the plug-in broken_plug_ins\.one does not load \([A-Z].*\): mend or remove"):
+        load("broken_plug_ins", "one")

@@ -176,3 +176,11 @@ def test_an_engine_whose_golden_frames_fail_stays_unproved(bundle, put):
     lines = [line for line in verify.verify(bundle) if line.result == "failed"]
     assert [line.what for line in lines] == [f"trt fp32: max |dprob|, batch {n}" for n in (1, 4, 16)]
     assert load(engine, "").state == "built"
+
+
+def test_doctor_lists_a_backend_whose_file_does_not_load_and_the_others(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("def (")
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
+    rows = {row["part"]: row for row in doctor.examine()}
+    assert "does not load (SyntaxError" in rows["backend broken"]["found"]
+    assert rows["backend ort"]["available"]

@@ -106,6 +106,11 @@ def test_a_camera_that_refuses_us_before_its_first_frame_is_not_asked_again(tmp_
     assert supervise("refused", tmp_path) == (2, "error: the camera refuses us (401)\n")
 
 
+def test_what_is_wrong_at_the_end_does_not_decide_all_frames_again(tmp_path):
+    code, errors = supervise("wrong_at_the_end", tmp_path)
+    assert (code, errors.count("STARTING")) == (2, 1)
+
+
 def test_what_becomes_wrong_later_is_tried_again(tmp_path):
     code, errors = supervise("wrong_later", tmp_path)
     assert (code, errors.count("STARTING")) == (0, 2)

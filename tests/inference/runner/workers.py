@@ -72,6 +72,15 @@ def refused(worker, folder):
     raise InputError("the camera refuses us (401)")
 
 
+def wrong_at_the_end(worker, folder):
+    """Every frame was decided, but the summary cannot be written."""
+    turn(worker)
+    if worker.number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    worker.heartbeat(ENDING)
+    raise InputError("the disk is full")
+
+
 def wrong_later(worker, folder):
     if worker.number == 1:
         raise InputError("the camera is not there yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink, SinkContext, open_sinks
+from inference.sinks.jsonl import JsonlSink
 from inference.sinks.overlay import OverlaySink
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good
@@ -107,7 +109,7 @@ def two_sinks(monkeypatch):
     first, modules = Blocked(close=lambda: setattr(first, "closed", True)), {}
     modules["first"] = SimpleNamespace(Options=NoOptions, open_sink=lambda context, options: first)
     monkeypatch.setattr(sinks, "names_in", lambda path: list(modules))
-    monkeypatch.setattr(sinks.importlib, "import_module", lambda name: modules[name.rsplit(".", 1)[1]])
+    monkeypatch.setattr(sinks, "load", lambda package, name: modules[name])
     return first, modules
 
 
@@ -194,3 +196,33 @@ def test_an_overlay_is_written_to_a_folder_whose_name_is_not_utf8(tmp_path):
 
 def test_nothing_is_opened_that_nobody_asked_for():
     assert open_sinks(CONTEXT, vars(read_arguments(["bundle", "--source", "0"]))) == []
+
+
+def a_decision(number=0):
+    return Decision(number, 0, 1.0, 0, State.BLIND, ())
+
+
+def test_two_runners_do_not_write_one_file(tmp_path):
+    first = JsonlSink(tmp_path / "d.jsonl")
+    first.write(a_decision(), None)
+    with pytest.raises(InputError, match=r"another runner writes .*d\.jsonl: give --out another folder"):
+        JsonlSink(tmp_path / "d.jsonl")
+    first.close()
+    assert (tmp_path / "d.jsonl").read_text().count("\n") == 1
+    JsonlSink(tmp_path / "d.jsonl").close()
+    assert (tmp_path / "d.jsonl").read_text() == ""
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_none_of_its_bytes(tmp_path):
+    sink = JsonlSink(tmp_path / "d.jsonl")
+    sink.write(a_decision(), None)
+    whole = (tmp_path / "d.jsonl").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            sink.write(a_decision(1), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "d.jsonl").read_bytes() == whole
+    sink.close()
