@@ -102,11 +102,12 @@ def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
 
 
 def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
-    able = [e for e in candidates if not e.why_not and e.figure(policy.objective) is not None]
+    selectable = [c for c in candidates if not c.why_not]
+    able = [c for c in selectable if c.figure(policy.objective) is not None]
     if not able:
         why = f", for the first {candidates[0].why_not}" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{why}"
-    nearest = min(able, key=lambda e: _value(e, policy.objective))
+    nearest = min(able, key=lambda c: _value(c, policy.objective))
     return f"no candidate can go to production: for the nearest, {nearest.name}, {ranking.infeasible[nearest.name]}"
 
 

@@ -34,7 +34,7 @@ TIE_BREAKERS = ("accuracy", "size_mb", "p50_ms", "cold_start_ms")
 
 @dataclass(frozen=True)
 class Policy:
-    """What a candidate must keep to. The default is for a 30 Hz rear camera: an answer before the next frame comes.
+    """The limits on a candidate, and what is preferred. By default for a 30 Hz camera: an answer before the next frame.
 
     None is no limit. A candidate whose limited figure was not measured is infeasible. By default every miss costs the
     same, so the reference is the most accurate candidate.

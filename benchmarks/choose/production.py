@@ -39,9 +39,8 @@ def write_production(
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the bound files that one precision needs: all but the other precisions' models."""
-    mine = {onnx_name(precision), onnx_name(precision, ort_form=True)}
-    models = {onnx_name(p, ort_form=form) for p in PRECISIONS for form in (False, True)}
-    return [name for name in sorted(bundle.files) if name in mine or name not in models]
+    others = {onnx_name(p, ort_form=form) for p in PRECISIONS if p != precision for form in (False, True)}
+    return sorted(set(bundle.files) - others)
 
 
 def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:

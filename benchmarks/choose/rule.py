@@ -116,7 +116,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the rule decides."""
+    """The decision of the rule."""
 
     chosen: CandidateMetrics | None
     reference: CandidateMetrics | None
@@ -145,12 +145,14 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     )
     losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
     limit = reference.order(policy.objective)
-    faster = [c for c in feasible if c is not reference and c.order(policy.objective) * (1 + noise_margin) < limit]
+    rivals = [c for c in feasible if c is not reference]
+    faster = [c for c in rivals if c.order(policy.objective) * (1 + noise_margin) < limit]
     non_inferior = [c for c in faster if losses[c.name].bound < policy.margin]
     chosen = pick_best([reference, *non_inferior], policy, noise_margin)
     names = frozenset(c.name for c in faster), frozenset(c.name for c in non_inferior)
-    above = [c for c in candidates if c.name in infeasible and c.utility(policy) > reference.utility(policy) + 1e-12]
-    best_infeasible = max(above, key=lambda c: (c.utility(policy), c.name), default=None)
+    out = [c for c in candidates if c.name in infeasible]
+    better = [c for c in out if c.utility(policy) > reference.utility(policy) + 1e-12]  # by more than by rounding
+    best_infeasible = max(better, key=lambda c: (c.utility(policy), c.name), default=None)
     return Ranking(chosen, reference, infeasible, *names, losses, best_infeasible)
 
 

@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What would change the choice."""
+    """The changes of policy and data that change the choice."""
 
     redraws: int
     chosen: dict[str, float]

@@ -1,4 +1,4 @@
-"""Measure bundles on labeled frames: objects found and named, and false alarms where nothing is."""
+"""Measure bundles on labeled frames: objects named rightly, and false alarms in empty regions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
-from benchmarks.report.frames_table import as_markdown
+from benchmarks.report.render import render_frames
 from benchmarks.results import NotMeasured
 from core.bundle.contract import open_bundle
 from core.cli import Parser
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     results = {" ".join(key): one for key, one in found.items() if not isinstance(one, NotMeasured)}
     if args.out:
         write_json(args.out, to_json(results))
-    print(json.dumps(to_json(results), indent=1) if args.json else as_markdown(results))
+    print(json.dumps(to_json(results), indent=1) if args.json else render_frames(results))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS[:3], default="test", help="default: test")
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones that are classified")
-    regions.add_argument("--labeled-boxes", action="store_true", help="classify the boxes, as of a perfect detector")
+    regions.add_argument("--labeled-boxes", action="store_true", help="classify the labeled boxes")
     parser.add_argument("--jitter", type=float, default=0.0, help="move the edges of labeled boxes, such as 0.1 (0)")
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")

@@ -1,4 +1,4 @@
-"""Hold results against a baseline: fail on a significant loss of accuracy, or on time lost beyond the noise."""
+"""Compare results with a baseline: fail on a significant loss of accuracy, or on more time beyond the noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a case fails."""
     parser = Parser(prog="python -m benchmarks gate", description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
-    parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS")
+    parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS", help="the results to compare with")
     args = parser.parse_args(arguments)
     now, before = (read_reports(find(path))[0].results for path in (args.results, args.baseline))
     cases = compare_results(before, now)

@@ -47,10 +47,10 @@ def main(arguments: list[str]) -> int:
 
 
 def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, Choice]:
-    """Measure and choose; measure the ages of frames of those that the choice makes need them, and choose again.
+    """Measure and choose; then measure the frame ages that this choice needs, and choose again, until none is missing.
 
-    A paced run takes as long as its frames at the camera's rate, so only the front and the winner get one, unless the
-    policy asks for ages. The runner can refuse a candidate there, and the next choice can need another one's.
+    A paced run lasts as long as its frames at the camera's rate, so only the front and the winner get one, unless the
+    policy limits ages. The runner can refuse a candidate in its paced run; another is chosen then, which needs its own.
     """
     results = measure(run, request)
     choice = choose(results, policy)
@@ -61,9 +61,10 @@ def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunR
 
 
 def names_without_ages(results: RunResults, choice: Choice) -> set[str]:
-    """Return the candidates whose ages of frames are needed and not measured yet."""
-    able = {row.name for row in results.candidates if row.selectable and isinstance(row.age_ms, NotMeasured)}
-    return able if choice.policy.needs_ages else able & {*choice.front, choice.chosen}
+    """Return the candidates whose frame ages are needed and not measured yet."""
+    selectable = [row for row in results.candidates if row.selectable]
+    missing = {row.name for row in selectable if isinstance(row.age_ms, NotMeasured)}
+    return missing if choice.policy.needs_ages else missing & {*choice.front, choice.chosen}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -71,37 +72,39 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("run", type=Path, help="runs/NAME")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
-    parser.add_argument("--budget-ms", type=float, help="budget of the p99 of a frame (33)")
+    parser.add_argument("--budget-ms", type=float, help="upper limit of a frame's p99 in ms (33)")
     parser.add_argument("--margin", type=float, help="accuracy that a faster candidate may lose (0.01)")
     parser.add_argument("--source", metavar="URI", help="where the frames come from; default: the synthetic camera")
-    parser.add_argument("--backends", nargs="+", help="default: all that can run here")
-    parser.add_argument("--threads", type=int, nargs="+", help="default: each candidate's best, as measured here")
-    parser.add_argument("--pack", type=Path, help="the pack, where it has moved")
+    parser.add_argument("--backends", nargs="+", help="backends to measure; default: all that can run here")
+    parser.add_argument("--threads", type=int, nargs="+", help="thread counts; default: the best, as measured")
+    parser.add_argument("--pack", type=Path, help="the folder of the pack, if it has moved")
     profile = parser.add_mutually_exclusive_group()
     samples = PROFILES["long"].samples
     profile.add_argument("--long", action="store_true", help=f"{samples} samples of each candidate, for p99.9")
-    profile.add_argument("--demo", action="store_true", help="the time of a demo: the report says what was cut")
-    profile.add_argument("--quick", action="store_true", help="no paced run and no robustness")
-    parser.add_argument("--ood", type=Path, metavar="DIR", help="out-of-distribution images, of no class")
+    profile.add_argument("--demo", action="store_true", help="a short run; the report says what was cut")
+    profile.add_argument("--quick", action="store_true", help="accuracy and latency only")
+    parser.add_argument(
+        "--ood", type=Path, metavar="DIR", help="further images of no class, on which it should abstain"
+    )
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones of the labeled frames")
     parser.add_argument(
         "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
     )
-    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="minutes of load after it (10)")
+    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="sustained load (none)")
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 
 
 def policy_of(args: argparse.Namespace) -> Policy:
-    """Return the policy file's, or the default, with what the command line says over it."""
+    """Return the policy of the file, or the default one, with the limits of the command line."""
     policy = read_policy(args.policy) if args.policy else Policy()
     named = {"p99_ms": args.budget_ms, "margin": args.margin}
     return replace(policy, **{name: value for name, value in named.items() if value is not None})
 
 
 def request_of(args: argparse.Namespace) -> Request:
-    """Return what is to be measured."""
+    """Return the measurement that the command line asks for."""
     if not (math.isfinite(args.sustained) and args.sustained >= 0):
         raise InputError(f"--sustained is {args.sustained:g}: give minutes, such as 10")
     return Request(
@@ -119,5 +122,5 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def profile_of(args: argparse.Namespace) -> Profile:
-    """Return the profile that the flags ask for, the full one without one."""
+    """Return the profile of the flag; without a flag the full one."""
     return next((profile for name, profile in PROFILES.items() if getattr(args, name, False)), PROFILES["full"])

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks merge A.json B.json --out DIR`."""
     parser = Parser(prog="python -m benchmarks merge", description=__doc__)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.json of each device")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="receives the report")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the new report")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="choose again by this policy.json")
     args = parser.parse_args(arguments)
     devices = merge(args.results)

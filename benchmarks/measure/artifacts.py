@@ -1,4 +1,4 @@
-"""What training and export left in the run beside the bundles: learning curves, precision reports, engines."""
+"""Read what training and export left beside the bundles: learning curves, precision reports, engines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from core.errors import InputError
 from core.files import read_object
 
 POINTS = 400
-"""A learning curve is thinned to about so many epochs."""
+"""The most points of a learning curve, about."""
 
 
 def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[CandidateResult]) -> Artifacts:
-    """Read what is there; what is not is left out."""
+    """Read what is there; leave out what is not."""
     learning = {arch: read_history(bundle.path.parent / "history.csv") for arch, bundle in bundles.items()}
     reports = {arch: read_precision_report(bundle) for arch, bundle in bundles.items()}
     files = {(row.arch, row.opened["file"]) for row in measured}
@@ -37,7 +37,7 @@ def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[Candidate
 
 
 def read_history(file: Path) -> dict[str, tuple[float | None, ...]]:
-    """Return {column: its numbers} of a history.csv; empty where there is none. A number that is not one is None."""
+    """Return {column: its numbers} of a history.csv; {} without the file. A cell that is no finite number is None."""
     if not file.is_file():
         return {}
     with file.open(newline="", encoding="utf-8") as stream:

@@ -82,12 +82,11 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
         for engine in read_engines(arch, bundle)
         if engine.backend not in measured
     ]
-    engines = {row.backend for row in rows}
-    return rows + [
-        Unmeasured("all", "all", name, f"{found.reason}: {found.hint}")
-        for name, found in absent.items()
-        if name not in engines and not found.available
-    ]
+    named = {row.backend for row in rows}
+    for name, found in absent.items():
+        if name not in named and not found.available:
+            rows.append(Unmeasured("all", "all", name, f"{found.reason}: {found.hint}"))
+    return rows
 
 
 def read_engines(arch: str, bundle: Bundle) -> list[EngineRow]:

@@ -87,7 +87,8 @@ def score_frame(
         for at, one in enumerate(frame.objects)
         if one.ignored is None
     )
-    empty = [v for v, at in zip(verdicts, shown, strict=True) if at is None and is_empty(v.rect, boxes)]
+    others = [verdict for verdict, at in zip(verdicts, shown, strict=True) if at is None]
+    empty = [verdict for verdict in others if is_empty(verdict.rect, boxes)]
     alarms = tuple(v for v in empty if v.label not in (None, background))
     return ScoredFrame(frame, tuple(verdicts), objects, alarms, len(empty) - len(alarms), took_ms)
 

@@ -1,4 +1,4 @@
-"""The machine that the figures belong to."""
+"""Describe the machine that the figures are measured on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def describe_machine() -> MachineFacts:
 
 
 def device_name() -> str:
-    """Return the board's name where the firmware tells it (a Jetson does), else the processor's."""
+    """Return the name of the board, where the firmware has one (a Jetson does), else of the processor."""
     for path in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
         try:
             if name := Path(path).read_text(encoding="utf-8", errors="ignore").strip("\0 \n"):

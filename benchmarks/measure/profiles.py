@@ -1,4 +1,4 @@
-"""Profiles: how much is measured, from everything to what a demo has time for. The report says what was cut."""
+"""Profiles: the amounts that are measured, from everything to what a demo has time for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.stats import early_stopping_count
 
 SEVERITIES = (1, 2, 3, 4, 5)
-"""Of the corruptions."""
+"""Severities of the corruptions."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Profile:
     """Frames of each bundle of another input size, for latency only; 0 for none."""
 
     def describe_cuts(self) -> tuple[str, ...]:
-        """Return what is less than in the full profile, a phrase each."""
+        """Return what this profile cuts from the full one, a phrase each."""
         full, cuts = Profile(), []
         if self.cold_starts < full.cold_starts:
             cuts.append(f"{self.cold_starts} cold start of each candidate instead of {full.cold_starts}")
@@ -66,4 +66,4 @@ PROFILES = {
     ),
     "quick": Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), labeled_frames=0, other_size_samples=0),
 }
-"""By the name of the flag that asks for it; the full one without a flag."""
+"""{name of the command-line flag: profile}; `full` is used without a flag."""

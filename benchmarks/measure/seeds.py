@@ -76,7 +76,8 @@ def _measure_seed(other: Run, rows: Sequence[CandidateResult], pack: Pack) -> Se
     seed, predicted_n = other.facts.get("seed"), {}
     bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
     theirs = [candidate_of(row, bundles) for row in rows if row.arch in bundles]
-    with open_side_by_side([c for c in theirs if c.proved and c.bundle.geometry == pack.geometry]) as (opened, refused):
+    proved = [candidate for candidate in theirs if candidate.proved]
+    with open_side_by_side([c for c in proved if c.bundle.geometry == pack.geometry]) as (opened, refused):
         for row in refused:
             log.info(f"seed {seed}: {row.reason}")
         for candidate, processor in opened:

@@ -54,7 +54,7 @@ Rows = tuple[CandidateResult, ...]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured, and how much of it."""
+    """The measurement that is asked for."""
 
     profile: Profile = field(default_factory=Profile)
     backends: Sequence[str] | None = None

@@ -1,4 +1,4 @@
-"""Bundles of another input size than the run was trained at: their latency alone, never a choice."""
+"""Bundles of another input size than the run was trained at: only their latency is measured; none is selectable."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def open_other_sizes(run: Run) -> dict[str, Bundle]:
 def measure_other_sizes(
     candidates: Sequence[Candidate], frames: Sequence[Bytes], samples: int
 ) -> tuple[CandidateResult, ...]:
-    """Time them in turns among themselves, so that they neither heat nor crowd the others; return a row each."""
+    """Time them in turns, apart from the selectable candidates, whose timing they would disturb; return a row each."""
     for candidate in candidates:
         candidate.bundle.check_files()
     with open_side_by_side(candidates) as (opened, _):
         processors = [one for _, one in opened]
-        taken = (
-            take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes")) if processors else []
-        )
+        if not opened:
+            return ()
+        taken = take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes"))
         return tuple(
             describe_candidate(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
             for (c, one), latency in zip(opened, taken, strict=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from benchmarks.report.results_file import DeviceReport
 from benchmarks.results import measured
@@ -21,7 +18,8 @@ def draw_pareto(path: Path, device: DeviceReport) -> None:
     results, choice = device.results, device.choice
     rows = [(row, accuracy) for row in results.candidates if (accuracy := measured(row.accuracy))]
     archs = sorted({row.arch for row, _ in rows})
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
     for row, accuracy in rows:
         frame = row.latency.frame_ms
         x, y = frame.p50, 100 * accuracy.top1
@@ -45,4 +43,3 @@ def draw_pareto(path: Path, device: DeviceReport) -> None:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)
     figure.savefig(path)
-    plt.close(figure)

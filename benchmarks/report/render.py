@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from benchmarks.frame_results import FramesAccuracy
 from benchmarks.report import page
 from benchmarks.report.comparisons import compare_with_fp32
 from benchmarks.report.examples import list_flipped, list_worst
@@ -60,6 +61,11 @@ def render_card(device: DeviceReport, bundle: Bundle) -> str:
     sha256 = bundle.files.get(str(row.opened["file"]), {}).get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
     return template.render(r=device.results, c=device.choice, row=row, b=bundle, sha256=sha256)
+
+
+def render_frames(results: Mapping[str, FramesAccuracy]) -> str:
+    """Return the accuracy on frames as Markdown: objects in all, by class, size and place; false alarms; times."""
+    return environment().get_template("frames.md.j2").render(results=results).rstrip()
 
 
 def environment() -> jinja2.Environment:

@@ -1,8 +1,7 @@
-"""What happens to a picture behind a car, at five severities: weather, dirt, motion, focus, night, glare, the codec.
+"""Corruptions of a rear camera's picture at five severities: weather, dirt, motion, focus, night, glare, the codec.
 
-The names and the idea are ImageNet-C's (Hendrycks and Dietterich, 2019). The packages that hold it are no longer kept
-(they import pkg_resources, or were archived), and their constants are for 224 px; these are few, deterministic, and
-scale with the picture: a length is a part of its side.
+The names and the idea are those of ImageNet-C (Hendrycks and Dietterich, 2019). Its packages are no longer maintained,
+and their constants are for 224 px. These are deterministic and scale with the picture: lengths are parts of its side.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from core.geometry.frame import Bytes
 
 Floats = NDArray[np.float32]
 Picture = Any
-"""An array of whatever type of number came out; `corrupt` rounds it."""
+"""An array of any number type; `corrupt` rounds it."""
 
 
 def corrupt(image: Bytes, name: str, severity: int, seed: int) -> Bytes:
@@ -59,7 +58,7 @@ def spatter(image: Floats, strength: int, random: np.random.Generator) -> Pictur
 
 
 def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Picture:
-    """A straight smear, as of a long exposure while turning."""
+    """A straight blur, as from a long exposure while the car turns."""
     # odd, since a kernel of even length also shifts the picture
     length = max(3, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]) | 1)
     kernel = _line_kernel(length, angle_deg=float(random.uniform(-20, 20)))
@@ -67,7 +66,7 @@ def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Pi
 
 
 def defocus(image: Floats, strength: int, random: np.random.Generator) -> Picture:
-    """A disc of confusion."""
+    """Out of focus: a disc-shaped blur."""
     radius = image.shape[0] * (0.012, 0.02, 0.03, 0.042, 0.058)[strength]
     reach = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -76,7 +75,7 @@ def defocus(image: Floats, strength: int, random: np.random.Generator) -> Pictur
 
 
 def low_light(image: Floats, strength: int, random: np.random.Generator) -> Picture:
-    """A night sensor: few photons, their shot noise, and the noise of reading them, brought up by gain."""
+    """A sensor at night: few photons with shot noise and read noise, amplified by gain."""
     photons = (140, 70, 40, 22, 12)[strength]
     darker = (0.75, 0.62, 0.5, 0.4, 0.32)[strength]
     linear = (image / 255) ** 2.2 * darker
@@ -95,7 +94,7 @@ def glare(image: Floats, strength: int, random: np.random.Generator) -> Picture:
 
 
 def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Picture:
-    """A starved codec."""
+    """JPEG of low quality."""
     quality = (35, 22, 14, 9, 5)[strength]
     coded = cv2.imencode(".jpg", image.astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
@@ -103,7 +102,7 @@ def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Picture:
 
 
 def contrast(image: Floats, strength: int, random: np.random.Generator) -> Picture:
-    """Flat light: everything closer to the mean."""
+    """Flat light: all values move toward the mean."""
     mean = image.mean((0, 1), keepdims=True)
     return (image - mean) * (0.6, 0.45, 0.3, 0.2, 0.12)[strength] + mean
 

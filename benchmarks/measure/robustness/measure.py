@@ -1,4 +1,4 @@
-"""Robustness of the very file that ships, to corruptions and out-of-distribution pictures, in batches."""
+"""Robustness of the model file that ships: accuracy under corruptions, abstention on out-of-distribution pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Rows:
 
 
 def pick_rows(pack: Pack, ms_per_row: float, profile: Profile) -> Rows:
-    """Draw as many test rows as the time allows, each class as often as in the split."""
+    """Draw as many test rows as the time allows, with the class proportions of the split."""
     test = pack.rows("test")
     able = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(profile.severities)))
     fewest, most = profile.corrupted_rows

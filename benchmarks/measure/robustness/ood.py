@@ -17,7 +17,7 @@ from core.synthetic import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 
 
 def make_ood(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
-    """Return {what: uint8 (n, S, S, 3) RGB}. An empty road is one to networks without a background class."""
+    """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are a kind for networks without a background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px
     made = {
@@ -33,7 +33,7 @@ def make_ood(geometry: Geometry, background: str | None, folder: Path | None, co
 
 
 def auroc(known_n: Floats, ood_n: Floats) -> float:
-    """Return the probability that a known row scores above such a picture; ties count half. Mann and Whitney's U."""
+    """Return the probability that a known row scores above such a picture; ties count half (Mann-Whitney U)."""
     u = stats.mannwhitneyu(known_n, ood_n, method="asymptotic").statistic
     return float(u / (len(known_n) * len(ood_n)))
 

@@ -1,4 +1,4 @@
-"""The energy of a frame, where the machine counts joules or meters watts."""
+"""Measure the energy of a frame, where the machine has a counter of joules or a meter of watts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.geometry.frame import Bytes
 from inference.frame.processor import FrameProcessor
 
 SECONDS = 2.0
-"""Long against the tenth of a second in which power meters average."""
+"""Seconds of load for each candidate, long against the 0.1 s over which power meters average."""
 METER_EVERY_S = 0.1
 
 
 def measure_energies(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Return {name: millijoules a frame} of the whole machine under each one's load, back to back; {} without a meter.
+    """Return {name: millijoules of a frame}, of the whole machine under load; {} without a meter.
 
     A counter of joules is read before and after; else the watts are averaged over the time.
     """

@@ -1,4 +1,4 @@
-"""Clocks, temperature and power, where the machine has a meter for them."""
+"""Read clock, temperature and power, where the machine has a meter for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNTERS = "/sys/class/powercap/intel-rapl:?/energy_uj"
 
 
 def read_joules() -> float | None:
-    """Return the joules that the processor packages have counted so far, or None where none can be read."""
+    """Return the joules counted so far by the processor packages, or None where no counter can be read."""
     counted = []
     for file in Path("/").glob(COUNTERS.lstrip("/")):
         with suppress(OSError, ValueError):
@@ -25,12 +25,12 @@ def read_joules() -> float | None:
 
 
 def read_meters() -> dict[str, float]:
-    """Return what can be read now: clock_mhz, temperature_c, power_w; what has no meter is left out."""
+    """Return the current clock_mhz, temperature_c and power_w; those without a meter are left out."""
     return {name: round(value, 3) for name, value in {**_cpu(), **_jetson(), **_nvidia()}.items()}
 
 
 def describe_meters(meters: dict[str, float]) -> str:
-    """Return the readings in words, nothing without one."""
+    """Return the readings in words; an empty text without readings."""
     units = {"clock_mhz": "MHz", "temperature_c": "°C", "power_w": "W"}
     return ", ".join(f"{value:g} {units[name]}" for name, value in meters.items())
 

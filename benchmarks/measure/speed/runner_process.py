@@ -1,4 +1,4 @@
-"""The car's own command, `python -m inference run`, in its own process: cold start, and frame ages at camera rate."""
+"""Run `python -m inference run`, as a car does, in its own process: cold start, and frame ages at camera rate."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> di
 
 
 def with_cold_start(row: CandidateResult, candidate: Candidate, source: str, times: int) -> CandidateResult:
-    """Return the row with the cold start of its candidate; one that the runner refuses may not be chosen."""
+    """Return the row with its cold start; one that the runner refuses gets a why_not, so it is not selectable."""
     log.info(f"cold start: {row.name}")
     try:
         return replace(row, cold_start_ms=measure_cold_start(candidate, source, times))
@@ -58,7 +58,7 @@ def with_cold_start(row: CandidateResult, candidate: Candidate, source: str, tim
 
 
 def with_ages(row: CandidateResult, candidate: Candidate, source: str, frames: int) -> CandidateResult:
-    """Return the row with the ages of frames in a paced run; a candidate that the runner refuses may not be chosen."""
+    """Return the row with its frame ages in a paced run; one that the runner refuses gets a why_not."""
     log.info(f"paced run: {row.name}")
     try:
         return replace(row, age_ms=summarize(measure_ages(candidate, source, frames)))
@@ -72,7 +72,7 @@ def measure_cold_start(candidate: Candidate, source: str, times: int) -> float:
 
 
 def measure_ages(candidate: Candidate, source: str, frames: int) -> Floats:
-    """Return the ages of the decisions of a paced run in milliseconds, float64 (frames,): idle gaps are included."""
+    """Return the age of each decision of a paced run in milliseconds, float64 (frames,)."""
     with tempfile.TemporaryDirectory() as folder:
         run_runner(candidate, source, frames, "--realtime", "--no-overlay", "--out", folder)
         lines = (Path(folder) / "decisions.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Sustained load: every candidate in turns for minutes, its time and the machine's meters window by window."""
+"""Sustained load: run all candidates in turns for minutes; record their times and the meters, window by window."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from inference.frame.processor import FrameProcessor
 log = logging.getLogger(__name__)
 
 WINDOWS = 24
-"""Points of a curve; at 10 minutes one is 25 s."""
+"""Windows of a run, the points of a curve; in 10 minutes each is 25 s."""
 METER_EVERY_S = 1.0
 
 
 def sustain(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], minutes: float, *, windows: int = WINDOWS
 ) -> tuple[Window, ...]:
-    """Time the processors, interleaved, for so many minutes, window by window. A window holds one round at least."""
+    """Time the processors in turns for `minutes`, window by window. A window holds at least one round."""
     turns = time_rounds(list(processors.values()), frames)
     rows: list[Window] = []
     started = last_read = perf_counter()
@@ -54,7 +54,7 @@ def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[RankChange, ...]:
-    """Return each first time that two candidates changed places by more than the noise."""
+    """Return the pairs of candidates that changed places by more than the noise, with the first minute of it."""
     found = []
     first = windows[0].p50_ms
     for one, other in combinations(sorted(first, key=lambda name: (first[name], name)), 2):
@@ -67,7 +67,7 @@ def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[Ra
 
 
 def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
-    """Return each candidate's median of the last quarter of the windows over that of the first quarter."""
+    """Return {candidate: its median over the last quarter of the windows / that over the first quarter}."""
     quarter = max(1, len(windows) // 4)
 
     def level(part: Sequence[Window], name: str) -> float:
@@ -77,7 +77,7 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
 
 
 def describe_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
-    """Return the windows with the drift, the changes of rank and one sentence on them."""
+    """Return the windows with the drift, the rank changes and a sentence that sums them up."""
     drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
     most = max(drift, key=lambda name: drift[name])
     order = (

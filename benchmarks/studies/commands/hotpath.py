@@ -1,4 +1,4 @@
-"""Time all that the runner does with a frame: frames/s of the null backend, and three zones beside one, in turns."""
+"""Time the runner's frame step: frames/s with the null backend, and three zones beside one, in turns."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks.studies hotpath BUNDLE`; print the table."""
     parser = Parser(prog="python -m benchmarks.studies hotpath", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--backends", nargs="+", default=["ort"], help="beside the null backend")
+    parser.add_argument("--backends", nargs="+", default=["ort"], help="backends to time beside the null backend")
     parser.add_argument("--precision", help="default: int8 where its gates hold, else fp32")
-    parser.add_argument("--kernel", choices=KERNELS, help="to time in place of the bundle's own")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--kernel", choices=KERNELS, help="the resize kernel, in place of the bundle's")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (1)")
     parser.add_argument("--samples", type=int, default=480, help="frames of each row and number of zones")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
@@ -81,7 +81,7 @@ def by_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
 def measure(
     bundle: Bundle, backends: list[str], precision: str | None, threads: list[int], samples: int
 ) -> list[HotPath]:
-    """Return a row for the null backend and one a backend and thread count; all take turns, one and three zones too."""
+    """Return a row for the null backend, and one for each backend and thread count; all take turns."""
     opened, processors = list[dict[str, Any]](), list[FrameProcessor]()
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:

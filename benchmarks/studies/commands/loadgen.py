@@ -1,6 +1,7 @@
-"""MLPerf's own load generator beside our timing, on the front of a measured run; prints a JSON object.
+"""Compare our timing with MLPerf's load generator, on the front of a measured run; prints a JSON object.
 
-SingleStream in short rounds, each between two of ours. No submission rule is kept: these are not MLPerf results.
+SingleStream runs in short rounds, each between two of ours. The submission rules are not met: these are not MLPerf
+results.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 12
 QUERIES = 136
-"""Of a round, twice what a p90 is claimed from; whole turns of ours."""
+"""Queries of a round: twice the fewest for a p90, and a multiple of CALLS_PER_TURN."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Agreement:
     ratio: float
     ratio_interval: Interval
     own_interval: Interval
-    """Ours before over ours after LoadGen's: the A/A control."""
+    """The A/A control: our time before LoadGen's round over our time after it."""
     agrees: bool
-    """Whether the ratio is within what the control calls noise."""
+    """Whether the ratio is within the noise of the control."""
 
 
 def main(arguments: list[str]) -> None:
@@ -67,7 +68,7 @@ def open_front(run: Run) -> list[Candidate]:
 
 
 def run_loadgen(candidates: Sequence[Candidate], frames: Sequence[Bytes]) -> list[Agreement]:
-    """Compare the two on each candidate."""
+    """Compare both timings on each candidate."""
     found = []
     for candidate in candidates:
         log.info(f"loadgen: {candidate.name}")

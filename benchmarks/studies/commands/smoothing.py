@@ -1,6 +1,6 @@
-"""Measure what the smoothing of decision.json costs and gives, on synthetic scenes whose truth is known.
+"""Measure the delay and the false switches of temporal smoothing, on synthetic scenes with known ground truth.
 
-The network answers every frame once; each setting is then tried on the same answers.
+The network answers every frame once; each smoothing setting is then tried on the same answers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from inference.runner.selection import pick_backend_and_precision
 
 SCENARIOS = ("day", "dusk", "night", "rain")
 FIRST_SEED = 900_001
-"""Far from the scenes that synthetic packs are made of."""
+"""The first seed of the scenes; no synthetic pack is made of these."""
 SIZE_PX, FPS = (1280, 720), 30.0
 SHORTEST_S = 0.5
-"""A class that is there for less is not asked to be found in time."""
+"""Changes that last less than this are not counted."""
 RAW = SmoothingConfig(smooth_ms=0, margin=0, hold_ms=0)
 SMOOTH_MS = (0, 50, 100, 150, 200, 300, 500, 800)
 MARGINS = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -53,13 +53,13 @@ class SceneAnswers:
 
 @dataclass(frozen=True)
 class SmoothingOutcome:
-    """What one setting comes to, over all zones of all scenes."""
+    """The figures of one setting, over all zones of all scenes."""
 
     smooth_ms: float
     margin: float
     hold_ms: float
     threshold: float
-    """Under this probability no class is shown."""
+    """The abstain threshold: below this probability no class is shown."""
     frames: int
     """Zones times frames."""
     labeled: float
@@ -68,21 +68,21 @@ class SmoothingOutcome:
     right: float
     """The part of all frames in which the right class was shown."""
     time_p50_ms: float | None
-    """From a change of the truth to the first time the new class is shown; None where it never is."""
+    """Time from a change of the true class until it is shown; None where it never is."""
     time_p90_ms: float | None
     missed: float
     """The part of changes after which the new class was never shown."""
     false_switches_per_minute: float
-    """Changes to a wrong class, a zone."""
+    """Changes to a wrong class, in one zone."""
 
 
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks.studies smoothing BUNDLE`; print the table, write it and its plot."""
     parser = Parser(prog="python -m benchmarks.studies smoothing", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of each scenario")
-    parser.add_argument("--backend")
-    parser.add_argument("--precision")
+    parser.add_argument("--seconds", type=float, default=120.0, help="seconds of each scenario (120)")
+    parser.add_argument("--backend", help="default: as the runner chooses")
+    parser.add_argument("--precision", help="default: as the runner chooses")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="receives the curve, .svg or .png")
     args = parser.parse_args(arguments)
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> None:
     name, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
     with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
         scenes = list(answer_scenes(RegionClassifier(bundle, backend), args.seconds))
-    thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # as chosen; and if it never abstained
+    thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # the bundle's, and as if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
 
 
 def list_settings() -> list[SmoothingConfig]:
-    """Return what is tried: the time constants alone and with the margin; then margins and holds, alone."""
+    """Return the settings to try: time constants without and with the default margin; then margins, then holds."""
     plain = [replace(RAW, smooth_ms=ms) for ms in SMOOTH_MS]
     default = [replace(SmoothingConfig(), smooth_ms=ms) for ms in SMOOTH_MS]
     margins = [replace(SmoothingConfig(), margin=margin) for margin in MARGINS]
@@ -132,7 +132,7 @@ def answer_scenes(classifier: RegionClassifier, seconds: float) -> Iterator[Scen
 
 
 def labels_of(bundle: Bundle, answers: SceneAnswers, smoothing: SmoothingConfig) -> list[list[str | None]]:
-    """Return the label of each frame, zone by zone, by the runner's own decider: only the pictures are left out."""
+    """Return the labels of each frame, zone by zone, from the runner's own Decider."""
     rule = AbstainRule(bundle.abstain_threshold)
     decider = Decider(bundle.classes, rule, TemporalSmoother(smoothing, rule))
     regions, good = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {}), QualityReport([None] * len(ZONES), False)
@@ -174,7 +174,7 @@ def evaluate(bundle: Bundle, scenes: Sequence[SceneAnswers], smoothing: Smoothin
 
 
 def count_false_switches(truth: Sequence[str], shown: Labels) -> int:
-    """Count the changes of the label to a class that is not there; no label in between changes nothing."""
+    """Count the changes of the shown label to a class that is not there; frames without a label are skipped."""
     count, last = 0, None
     for label, fact in zip(shown, truth, strict=True):
         if label is not None and label != last:
@@ -211,10 +211,10 @@ def plot(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for threshold, margin in dict.fromkeys((one.threshold, one.margin) for one in outcomes):
-        line = [o for o in outcomes if (o.threshold, o.margin, o.hold_ms) == (threshold, margin, 0) and o.time_p50_ms]
         if margin not in (0.0, SmoothingConfig.margin):
             continue
-        line.sort(key=lambda one: one.smooth_ms)
+        settings = [one for one in outcomes if (one.threshold, one.margin, one.hold_ms) == (threshold, margin, 0)]
+        line = sorted((one for one in settings if one.time_p50_ms), key=lambda one: one.smooth_ms)
         places = [(one.time_p50_ms, one.false_switches_per_minute) for one in line]
         axes.plot(*zip(*places, strict=True), "o-", label=f"shown from {threshold:.2f} on, margin {margin:g}")
         for one, at in zip(line, places, strict=True):
