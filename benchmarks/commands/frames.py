@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     for arch, bundle in bundles.items():
         backend, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
         candidates.append(Candidate(arch, precision, backend, args.threads or cores(), bundle))
-    request = FramesRequest(None, args.split, args.camera, args.labeled_boxes, args.jitter)
+    request = FramesRequest(None, args.split, args.camera, args.detector, args.labeled_boxes, args.jitter)
     found = measure_frames(candidates, pack, request)
     if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
         raise InputError(refused[0])
@@ -50,8 +50,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="runs/NAME, all its bundles, or one bundle's folder")
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
     parser.add_argument("--split", choices=SPLITS[:3], default="test", help="default: test")
+    parser.add_argument(
+        "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes are classified (the bundle's own)"
+    )
     regions = parser.add_mutually_exclusive_group()
-    regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones that are classified")
+    regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones, or a detector's settings")
     regions.add_argument("--labeled-boxes", action="store_true", help="classify the labeled boxes")
     parser.add_argument("--jitter", type=float, default=0.0, help="move the edges of labeled boxes, such as 0.1 (0)")
     parser.add_argument("--backend", help="default: the production choice, else ort")

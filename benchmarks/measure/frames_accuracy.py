@@ -17,16 +17,18 @@ from core.bundle.contract import Bundle
 from core.data.frames import LabeledFrame, load_frame, read_frames, read_zones
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
-from core.geometry.camera_config import read_camera
+from core.geometry.camera_config import Camera, read_camera
 from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
 from core.geometry.preprocess import crop_rect
 from core.stats import Interval, poisson_interval
-from inference.backends import Backend
 from inference.frame.boxes import Box, Boxes
 from inference.frame.decision import Verdict
+from inference.frame.detection import open_detector
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
+from inference.frame.tracked_regions import TrackedRegions
+from inference.runner.region_choice import find_detector, pick_detector
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +177,9 @@ class FramesRequest:
     """None: the run's own pack."""
     split: str = "test"
     camera: Path | None = None
-    """A camera.json, whose zones are the regions; None: the zones that the pack's rows are, else its boxes."""
+    """A camera.json, whose zones or detector give the regions; None: as `regions` says."""
+    detector: Path | None = None
+    """An ONNX file whose boxes are the regions, with the settings of camera.json where there are some."""
     labeled: bool = False
     """Take the labeled boxes as regions, as of a detector that finds every object."""
     jitter: float = 0.0
@@ -186,6 +190,8 @@ class FramesRequest:
     def __post_init__(self) -> None:
         if not 0 <= self.jitter <= 1:
             raise InputError(f"jitter is {self.jitter}: give a part of a box's side, such as 0.1")
+        if self.labeled and self.detector:
+            raise InputError("there is --detector and there is --labeled-boxes: give one of the two")
 
     def frames(self, pack: Pack) -> list[LabeledFrame]:
         """Return the frames, a random part of the split where it has too many. Raises InputError where it has none."""
@@ -195,14 +201,24 @@ class FramesRequest:
         order = np.random.default_rng(0).permutation(len(frames))[: self.most]
         return [frames[at] for at in sorted(order.tolist())]
 
-    def regions(self, pack: Pack, frames: Sequence[LabeledFrame]) -> tuple[str, RegionSource]:
-        """Return what the regions are, in a few words, and the regions."""
-        if self.camera:
-            zones, what = read_camera(self.camera).zones, f"the zones of {self.camera.name}"
-            if not zones:
-                raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
-        else:
-            zones, what = read_zones(pack), "the zones of the pack"
+    def regions(self, pack: Pack, frames: Sequence[LabeledFrame], candidate: Candidate) -> tuple[str, RegionSource]:
+        """Return what the regions of a candidate are, in a few words, and the regions, opened.
+
+        The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
+        the bundle's detector; the zones that the pack's rows are; labeled boxes.
+        """
+        camera = read_camera(self.camera) if self.camera else Camera()
+        given = pick_detector(camera, self.detector)
+        if not self.labeled and (detector := given or find_detector(candidate.bundle, camera)):
+            opened = open_detector(detector, candidate.backend, candidate.threads)
+            what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
+            return what, TrackedRegions(opened, sequence=False)
+        if self.camera and not camera.zones:
+            raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
+        zones, what = (
+            camera.zones or read_zones(pack),
+            f"the zones of {self.camera.name if self.camera else 'the pack'}",
+        )
         if zones and not self.labeled:
             return what, Zones(zones)
         what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
@@ -218,22 +234,23 @@ def measure_frames(
     """
     pack = open_pack(request.pack) if request.pack else pack
     frames = request.frames(pack)
-    what, regions = request.regions(pack, frames)
     for arch, bundle in {c.arch: c.bundle for c in candidates}.items():
         if other := sorted({*bundle.classes} ^ {*pack.classes}):
             log.warning(f"{arch} and {pack.path} differ in the classes {', '.join(other)}: none of these can be right")
-    log.info(f"{len(frames)} labeled frames of {pack.path}, {what}")
+    log.info(f"{len(frames)} labeled frames of {pack.path}")
+    what: dict[str, str] = {}
 
-    def make_processor(bundle: Bundle, backend: Backend) -> FrameProcessor:
-        return FrameProcessor(bundle, backend, regions, FrameConfig(sequence=False))
+    def open_regions(candidate: Candidate) -> RegionSource:
+        what[candidate.name], regions = request.regions(pack, frames, candidate)
+        return regions
 
-    with open_side_by_side(candidates, regions.most, make_processor) as (opened, refused):
+    with open_side_by_side(candidates, open_regions, FrameConfig(sequence=False)) as (opened, refused):
         scores = score_frames([(c.bundle, processor) for c, processor in opened], pack, frames)
     results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {
         (row.arch, row.precision): NotMeasured(row.reason) for row in refused
     }
     for (c, _), of_one in zip(opened, scores, strict=True):
-        results[c.arch, c.precision] = summarize(c.backend, request.split, what, of_one)
+        results[c.arch, c.precision] = summarize(c.backend, request.split, what[c.name], of_one)
     return results
 
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.speed.latency import measure_noise, take_turns, zone_processor
+from benchmarks.measure.frames import EGO
+from benchmarks.measure.speed.latency import measure_noise, take_turns
 from benchmarks.results import Accuracy, CandidateResult, Latency, Noise, NotMeasured, Unmeasured
-from core.bundle.contract import Bundle
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
-from inference.frame.processor import FrameProcessor
+from inference.frame.processor import FrameConfig, FrameProcessor
+from inference.frame.regions import RegionSource, Zones
 from inference.proof.verify import prove
 
 log = logging.getLogger(__name__)
@@ -95,23 +96,30 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
         bundle.check_files()
 
 
+def ego_zone(_: Candidate) -> RegionSource:
+    """Return the zone that is timed."""
+    return Zones(EGO)
+
+
 @contextmanager
 def open_side_by_side(
     candidates: Sequence[Candidate],
-    batch: int = 1,
-    make_processor: Callable[[Bundle, Backend], FrameProcessor] = zone_processor,
+    open_regions: Callable[[Candidate], RegionSource] = ego_zone,
+    config: FrameConfig | None = None,
 ) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
-    """Open every candidate, and close them all at the end; yield them, and those that their backend refuses."""
+    """Open every candidate, and close them all at the end; yield them, and those that do not open."""
     opened: list[Opened] = []
     refused = []
     with ExitStack() as stack:
         for c in candidates:
             try:
-                backend = open_backend(c.backend, c.bundle, c.precision, batch=batch, threads=c.threads)
+                regions = open_regions(c)
+                stack.callback(regions.close)
+                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.most, threads=c.threads)
             except InputError as error:
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue
-            opened.append((c, make_processor(c.bundle, stack.enter_context(backend))))
+            opened.append((c, FrameProcessor(c.bundle, stack.enter_context(backend), regions, config)))
         yield opened, refused
 
 

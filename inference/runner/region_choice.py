@@ -31,11 +31,17 @@ def open_regions(
 
     Without any of them it is the whole frame. backend, threads: those of the classifier, which the detector shares.
     """
-    if detector is None and bundle.detector is not None and not camera.zones:
-        detector = DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
+    detector = detector or find_detector(bundle, camera)
     if detector is None:
         return pick_zones(camera, source)
     return TrackedRegions(open_detector(detector, backend, threads), sequence=source.sequence)
+
+
+def find_detector(bundle: Bundle, camera: Camera) -> DetectorFile | None:
+    """Return the bundle's detector, checked against its hash; None where it has none, or camera.json has zones."""
+    if bundle.detector is None or camera.zones:
+        return None
+    return DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
 
 
 def pick_zones(camera: Camera, source: Source) -> Zones:

@@ -31,16 +31,20 @@ from benchmarks.measure.frames_accuracy import (
 )
 from benchmarks.report.results_file import read_reports
 from benchmarks.results import NotMeasured
+from core.bundle.contract import DETECTOR, Bundle, open_bundle
 from core.data.frames import LabeledFrame, LabeledObject
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
+from core.geometry.detector_config import DetectorConfig
+from core.geometry.frame import Frame
 from core.geometry.occupancy import is_empty, occupant
 from core.stats import wilson
 from inference.frame.decision import Verdict
 from inference.frame.states import State
 from tests.benchmarks.conftest import BUSY, make_run, make_tiny_bundle, result_of, results_of
-from tests.bundles import CLASSES
+from tests.bundles import CLASSES, make_bundle
+from tests.inference.runner.test_region_choice import write_detector
 from tests.training.data.detection_sets import write_kitti
 from training.data.listing import Options
 from training.data.pack_writer import pack
@@ -178,6 +182,10 @@ def packed(tmp_path_factory) -> Path:
     return pack(str(root / "set"), root / "pack", Options(size_px=32, background_class="clear")).path
 
 
+def candidate(bundle: Bundle) -> Candidate:
+    return Candidate("tiny", "fp32", "ort", 1, bundle)
+
+
 def measured(bundle: Path, pack: Path, tmp_path: Path, *more: str) -> dict:
     out = tmp_path / "frames.json"
     command.main([str(bundle), "--frames-of", str(pack), "--backend", "ort", "--out", str(out), *more])
@@ -200,6 +208,67 @@ def test_frames_are_measured_through_the_cars_own_processor(packed, tmp_path, ca
         assert found["false_alarms"] == 0
 
 
+def with_detector(bundle: Path, *boxes: tuple[float, ...]) -> Bundle:
+    """Put a detector into a bundle that finds these boxes, in pixels of 64 x 96, in every picture."""
+    write_detector(bundle / DETECTOR, *boxes)
+    old = open_bundle(bundle)
+    made = replace(old.with_files([*old.files, DETECTOR]), detector=DetectorConfig("yolo_end2end", names=("car",)))
+    made.save()
+    return made
+
+
+ON_EVERY_OBJECT, NOWHERE = (6, 14, 42, 50, 0.9, 0), (60, 14, 90, 50, 0.9, 0)
+"""In pixels of 64 x 96: the rectangle that two of three frames show, and a place where none does."""
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    make_tiny_bundle(tmp_path / "tiny", "tiny_a", ("fp32",))
+    return tmp_path / "tiny"
+
+
+def test_the_boxes_of_a_detector_in_front_are_scored_against_the_labels(packed, tiny, tmp_path, capsys):
+    file = write_detector(tmp_path / "d.onnx", ON_EVERY_OBJECT)
+    found = measured(tiny, packed, tmp_path, "--detector", str(file))
+    objects = found["objects"]
+    assert objects["n"] == objects["outcomes"]["right"] > 0
+    assert found["empty_regions"] == found["frames"] - objects["n"]
+    assert "the boxes of d.onnx" in capsys.readouterr().out
+
+
+def test_an_object_that_the_detector_missed_has_no_region(packed, tiny, tmp_path):
+    file = write_detector(tmp_path / "d.onnx", NOWHERE)
+    objects = measured(tiny, packed, tmp_path, "--detector", str(file))["objects"]
+    assert objects["n"] == objects["outcomes"]["no_region"] > 0
+
+
+def test_the_detector_in_the_bundle_is_measured_unless_something_else_is_asked_for(packed, tiny, tmp_path):
+    with_detector(tiny, NOWHERE)
+    own = measured(tiny, packed, tmp_path)
+    assert own["regions"] == "the boxes of the detector in the bundle"
+    assert own["objects"]["outcomes"]["no_region"] == own["objects"]["n"] > 0
+    camera, other = tmp_path / "camera.json", write_detector(tmp_path / "d.onnx", ON_EVERY_OBJECT)
+    camera.write_text('{"zones": {"left": [0, 0, 0.5, 1]}}')
+    for asked in (["--labeled-boxes"], ["--camera", str(camera)], ["--detector", str(other)]):
+        assert measured(tiny, packed, tmp_path, *asked)["objects"]["outcomes"]["no_region"] == 0
+
+
+def test_frames_that_are_no_sequence_are_each_detected_and_never_tracked(packed, tiny, tmp_path):
+    (tmp_path / "camera.json").write_text('{"regions": {"detector": "d.onnx", "every": 3}}')
+    write_detector(tmp_path / "d.onnx", ON_EVERY_OBJECT)
+    _, regions = FramesRequest(camera=tmp_path / "camera.json").regions(
+        open_pack(packed), [], candidate(open_bundle(tiny))
+    )
+    picture = np.zeros((64, 96, 3), np.uint8)
+    names = [regions.regions_of(Frame(i, 0, picture), picture).names for i in range(3)]
+    assert names == [["track1"], ["track2"], ["track3"]]
+
+
+def test_labeled_boxes_and_a_detector_are_refused(tmp_path):
+    with pytest.raises(InputError, match="give one of the two"):
+        FramesRequest(detector=tmp_path / "d.onnx", labeled=True)
+
+
 def test_a_run_is_measured_on_a_pack_with_frames_alone(packed, tmp_path):
     run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
     with pytest.raises(InputError, match="holds no labeled frames"):
@@ -217,8 +286,9 @@ def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed
     boxes = open_pack(packed)
     zones = replace(boxes, facts=boxes.facts | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
     frames = FramesRequest().frames(boxes)
+    one = candidate(make_bundle(tmp_path / "bundle"))
     names = [
-        tuple(request.regions(pack, frames)[1].names)
+        tuple(request.regions(pack, frames, one)[1].names)
         for request, pack in (
             (FramesRequest(camera=camera), zones),
             (FramesRequest(), zones),
@@ -264,9 +334,9 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
 
     monkeypatch.setattr(measured_set, "open_backend", refuse)
     (bundle,) = open_bundles(run).values()
-    candidate = Candidate("tiny_a", "fp32", "ort", 1, bundle)
-    found = measure_frames([candidate], open_pack(packed), FramesRequest())
-    assert found == {("tiny_a", "fp32"): NotMeasured("there is no engine of batch 2")}
+    one = candidate(bundle)
+    found = measure_frames([one], open_pack(packed), FramesRequest())
+    assert found == {("tiny", "fp32"): NotMeasured("there is no engine of batch 2")}
 
 
 @given(corners, st.floats(0, 1), st.integers(0, 99))
