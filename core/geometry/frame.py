@@ -79,9 +79,3 @@ def check_name(name: str, what: str) -> str:
     if not name.strip() or not name.isprintable():
         raise InputError(f"{what} is {name!a}: give one line of printable text")
     return name
-
-
-def pixels(relative: Relative, width: int, height: int) -> Rect:
-    """Return a relative rectangle in pixels of a frame of this size."""
-    x0, y0, x1, y1 = relative
-    return round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)

@@ -10,7 +10,8 @@ import numpy as np
 
 from core.errors import InputError, as_device_error
 from core.geometry.detector_config import DetectorConfig, DetectorFile
-from core.geometry.frame import Bytes, pixels
+from core.geometry.frame import Bytes
+from core.geometry.preprocess import rect_of
 from inference import backends, detectors
 from inference.backends import Network
 from inference.detectors import Detections
@@ -32,15 +33,22 @@ def resolve(network: Network, config: DetectorConfig) -> DetectorConfig:
     """
     layout = config.layout or detectors.recognize(network)
     asked = config.input or detectors.find(layout).INPUT
-    size_hw = asked.size_hw or detectors.size_of(network)
+    own_hw = detectors.size_of(network)
+    size_hw = asked.size_hw or own_hw
     if size_hw is None:
         raise InputError(f"{network.file} takes pictures of any size: state one as the detector's input.size_hw")
+    if own_hw is not None and tuple(size_hw) != own_hw:
+        raise InputError(f"{network.file} takes pictures of {own_hw}, the detector's input.size_hw is {size_hw}")
     names = config.names or detectors.class_names(network, layout)
     counts = config.counts or tuple(name for name in ROAD_USERS if name in names)
-    if unknown := [name for name in counts if not name.isdigit() and name not in names]:
+    if unknown := [name for name in counts if not _is_number(name) and name not in names]:
         known = ", ".join(names) or "none: give their numbers, or state names"
         raise InputError(f"{network.file} has no class {unknown[0]!r} that could count: it has {known}")
     return replace(config, layout=layout, input=replace(asked, size_hw=size_hw), names=names, counts=counts)
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and len(name) < 10
 
 
 class Detector:
@@ -58,7 +66,7 @@ class Detector:
         image = self._letterbox.input if len(tensor.shape) == 4 else self._letterbox.input[0]
         sizes = {t.name: np.array([self._size_hw[::-1]], t.dtype) for t in network.inputs if t.name == ORIGINAL_SIZE}
         self._feeds = {tensor.name: image, **sizes}
-        numbers = [int(name) if name.isdigit() else config.names.index(name) for name in config.counts]
+        numbers = [int(name) if _is_number(name) else config.names.index(name) for name in config.counts]
         self._counted = np.array(numbers, np.int64)
 
     def detect(self, frame_bgr: Bytes) -> Detections:
@@ -66,7 +74,7 @@ class Detector:
 
         frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises.
         """
-        x0, y0, x1, y1 = pixels(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
+        x0, y0, x1, y1 = rect_of(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
         picture = frame_bgr[y0:y1, x0:x1]
         placed = self._letterbox.fill(picture)
         try:

@@ -173,3 +173,19 @@ def test_a_detector_that_raises_is_a_device_error():
     network.run = lambda feeds: 1 / 0
     with pytest.raises(DeviceError, match="the detector failed"):
         detector.detect(FRAME)
+
+
+def test_a_part_to_look_at_of_less_than_a_pixel_is_one_pixel():
+    assert len(detect(config=DetectorConfig(look_at=(0.5, 0.5, 0.50001, 0.50001)))) == 0
+
+
+def test_a_size_that_the_network_does_not_take_is_refused():
+    stated = DetectorConfig(input=replace(DetectorInput(), size_hw=(640, 640)))
+    with pytest.raises(InputError, match=r"takes pictures of \(64, 96\), the detector's input.size_hw is \(640, 640\)"):
+        resolve(network_of(rows(), end2end="True"), stated)
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "9" * 20])
+def test_a_number_that_no_class_has_is_refused(name):
+    with pytest.raises(InputError, match="that could count"):
+        resolve(network_of(rows(), end2end="True"), DetectorConfig(counts=(name,)))
