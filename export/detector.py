@@ -1,4 +1,4 @@
-"""Put a detector into a bundle: its file, how it is driven, and golden frames, proved on every backend that runs it."""
+"""Add a detector to a bundle: its file, its settings, and golden frames, proved on every backend that runs it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from inference.proof import detector_run
 
 T = TypeVar("T")
 REFERENCE = "ort"
-"""Its answer is what the golden frames expect."""
+"""The backend whose answers the golden frames expect."""
 WIDTH_PX = 640
-"""Golden frames are at most this wide: three of them are about 2 MB."""
+"""The largest width of a golden frame; three frames take about 2 MB."""
 GOLDEN_FRAMES = 3
 
 
@@ -62,7 +62,7 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """Return at most so many items, evenly over all of them."""
+    """Return at most `most` items, spread evenly over all of them."""
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))] if items else []
 
 
@@ -75,9 +75,9 @@ def _at_most_wide(frame: Bytes) -> Bytes:
 
 
 def add(folder: Path, detector: PreparedDetector) -> list[Row]:
-    """Put a detector into a bundle, in place of one that is there; return the checks on every backend that runs it.
+    """Add a detector to a bundle, or replace the one there; return the checks on every backend that runs it.
 
-    Raises CheckError when one does not hold: the bundle is then as it was.
+    Raises CheckError when one fails; the bundle is then unchanged.
     """
     open_bundle(folder).check_files()
     with replacing_folder(folder) as made:

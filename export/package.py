@@ -83,8 +83,12 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
 
 def _package(name: str) -> Files:
     wanted = {".py", ".json", ".j2", ".css", ".js", ".html"}
-    files = sorted(path for path in (ROOT / name).rglob("*") if path.suffix in wanted and path.is_file())
-    return {str(path.relative_to(ROOT)): path for path in files if "results" not in path.relative_to(ROOT).parts}
+    files: Files = {}
+    for path in sorted((ROOT / name).rglob("*")):
+        place = path.relative_to(ROOT)
+        if path.suffix in wanted and path.is_file() and "results" not in place.parts:
+            files[str(place)] = path
+    return files
 
 
 def _plain(folder: Path) -> Iterator[Path]:

@@ -29,10 +29,10 @@ ORDER, PIXELS, NETWORK = 0, 1, 2
 
 
 class HostBatch(NamedTuple):
-    """What a thread prepared for one step: `Batches.finish` makes the images, on the device."""
+    """The batch of one step as a thread prepared it on the host; `Batches.finish` makes the images, on the device."""
 
     prepared: tuple[Tensor, ...]
-    """What the preparer's `finish` takes."""
+    """The arguments of the preparer's `finish`."""
     labels_n: Tensor
     """int64 (n,)."""
     images: int
@@ -148,6 +148,6 @@ class Batches:
                     future.cancel()
 
     def finish(self, host: HostBatch) -> Batch:
-        """Return the batch whose tensors lie on the device, its images augmented and at their side."""
+        """Return the finished batch of a host batch on the device: images are augmented and have their final side."""
         frames = shrink(self.preparer.finish(*host.prepared), host.side_px)
         return Batch(frames, host.labels_n, host.images)

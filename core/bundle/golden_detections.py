@@ -25,7 +25,7 @@ SCORE_MARGIN = 0.05
 
 @dataclass(frozen=True)
 class GoldenDetections:
-    """What is stored. Row n of boxes_n6 is x0, y0, x1, y1, score, class, float32; frame_of_n says of which frame."""
+    """The stored frames and boxes. Row n of boxes_n6, float32, is x0, y0, x1, y1, score, class, in frame_of_n[n]."""
 
     frames: tuple[Bytes, ...]
     boxes_n6: NDArray[np.float32]

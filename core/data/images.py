@@ -87,7 +87,7 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
                 continue
             seen.add((state.st_dev, state.st_ino))
             left_out[HIDDEN] += [here / name for name in folders if is_hidden(name)]
-            folders[:] = sorted(name for name in folders if deep and not is_hidden(name))
+            folders[:] = sorted(name for name in folders if not is_hidden(name)) if deep else []
             starts += [here / name for name in folders if (here / name).is_symlink()]
             for file in (here / name for name in files):
                 if why := _why_no_picture(file):

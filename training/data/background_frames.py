@@ -1,4 +1,4 @@
-"""Background rows for a folder data set: crops of frames of one's own camera, at random and at hard places."""
+"""Background rows for a folder data set: crops of frames of the user's own camera, at random and at hard places."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SIDES = (0.15, 0.8)
 """The shorter side of a crop, as a part of the frame's."""
 ASPECTS = (0.5, 2.0)
 HARD_OF = 12
-"""A hard place is the one with the most edges of this many."""
+"""A hard place is the one with the most edges of this many random places."""
 TRIES = 4
 """Passes over the frames before too few crops are accepted."""
 GROUP_S, MIN_GROUPS = 10.0, 20
-"""A video is cut into groups of this length, shorter ones where it would have fewer than MIN_GROUPS."""
+"""The length of the groups of a video, in seconds; they are shorter if there would be fewer than MIN_GROUPS."""
 IsObject = Callable[[Bytes], bool]
-"""Says whether a crop, uint8 (h, w, 3) BGR, shows an object for certain."""
+"""Tells whether a crop, uint8 (h, w, 3) BGR, certainly shows an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def add_background(listing: Listing, options: Options) -> Listing:
     label = listing.background or options.background_class or "background"
     counts = Counter(sample.label for sample in listing.samples if sample.label != label)
     wanted = round(counts.total() / len(counts)) if options.background is None else options.background
-    is_object = _model_judge(options.background_model, label) if options.background_model else lambda _: False
+    is_object = _object_test(options.background_model, label) if options.background_model else lambda _: False
     frames = list_frames(options.background_from, Path(listing.root))
     cut = _cut(listing, frames, wanted, label, options, is_object)
     if wanted and not cut:
@@ -75,7 +75,7 @@ def add_background(listing: Listing, options: Options) -> Listing:
 def list_frames(source: Path, root: Path) -> list[BackgroundFrame]:
     """Return the frames of a folder of pictures, each its own group, or of a video. Raises InputError without one.
 
-    root: what their sources are relative to.
+    root: the folder that their sources are relative to.
     """
     place = source.resolve()
     if place.is_dir():
@@ -95,7 +95,7 @@ def list_frames(source: Path, root: Path) -> list[BackgroundFrame]:
 def _cut(
     listing: Listing, frames: list[BackgroundFrame], wanted: int, label: str, options: Options, is_object: IsObject
 ) -> list[Sample]:
-    """Cut one crop of a frame in turn, in a random order of frames, until there are enough."""
+    """Return up to `wanted` crops, one of each frame in turn, in a random order of the frames."""
     order = sorted(frames, key=lambda frame: rank(options.seed, "background", frame.source))
     cut: list[Sample] = []
     for turn, frame in zip(range(max(TRIES * len(order), TRIES * wanted)), cycle(order), strict=False):
@@ -115,7 +115,7 @@ def _cut(
 
 
 def draw_rect(pixels: Bytes, draws: random.Random, *, hard: bool) -> Rect:
-    """Draw a rectangle inside a frame; a hard one is that with the strongest edges of HARD_OF."""
+    """Return a random rectangle inside a frame; a hard one has the strongest edges of HARD_OF rectangles."""
     rects = list(_rects(pixels.shape[1], pixels.shape[0], draws, HARD_OF if hard else 1))
     if not hard:
         return rects[0]
@@ -134,8 +134,8 @@ def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterato
         yield x, y, x + w, y + h
 
 
-def _model_judge(path: Path, background: str) -> IsObject:
-    """Return a judge that asks a trained network: an object is a class it is sure of, by its own threshold."""
+def _object_test(path: Path, background: str) -> IsObject:
+    """Return a test by a trained network: a crop shows an object when its class passes the abstention threshold."""
     import torch
 
     from models.checkpoint import load

@@ -22,7 +22,8 @@ def plain(name: str) -> str:
     Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return "".join(c for c in folded if c == REST or unicodedata.category(c)[0] in "LMN") or folded.strip()
+    kept = [letter for letter in folded if unicodedata.category(letter)[0] in "LMN" or letter == REST]
+    return "".join(kept) or folded.strip()
 
 
 def alike(classes: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from core.errors import InputError
 from tests.export.runs import train, write_pack
 from tests.training.data.detection_sets import write_images, write_kitti
 from training.data import background_frames
-from training.data.background_frames import _model_judge, draw_rect
+from training.data.background_frames import _object_test, draw_rect
 from training.data.images import load_file
 from training.data.importers import read
 from training.data.listing import Options
@@ -91,13 +91,13 @@ def test_a_frame_of_a_video_is_found_by_its_number(tmp_path):
 
 def test_what_the_model_is_sure_of_is_no_background(source, frames, monkeypatch):
     monkeypatch.setattr(
-        background_frames, "_model_judge", lambda path, label: lambda crop: crop.shape[0] > crop.shape[1]
+        background_frames, "_object_test", lambda path, label: lambda crop: crop.shape[0] > crop.shape[1]
     )
     listing = read(str(source), Options(background_from=frames, background_model=Path("best.safetensors")))
     drawn = [sample.box for sample in listing.samples if sample.drawn]
     assert len(drawn) == 12
     assert all(y1 - y0 <= x1 - x0 for x0, y0, x1, y1 in drawn)
-    monkeypatch.setattr(background_frames, "_model_judge", lambda path, label: lambda crop: True)
+    monkeypatch.setattr(background_frames, "_object_test", lambda path, label: lambda crop: True)
     with pytest.raises(InputError, match="no crop without an object"):
         read(str(source), Options(background_from=frames, background_model=Path("best.safetensors")))
 
@@ -111,7 +111,7 @@ def test_the_judge_is_a_trained_network_with_its_own_threshold(tmp_path):
     for background, threshold in (("blue", 0.5), ("red", 0.5), ("blue", 1.0)):
         facts = replace(trained.facts, background=background, abstain_threshold=threshold)
         replace(trained, facts=facts).save(tmp_path / "best.safetensors")
-        said.append(_model_judge(tmp_path / "best.safetensors", "background")(red))
+        said.append(_object_test(tmp_path / "best.safetensors", "background")(red))
     assert said == [True, False, False]
 
 
