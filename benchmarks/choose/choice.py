@@ -100,7 +100,7 @@ def choose(results: RunResults, policy: Policy) -> Choice:
         sentence=describe_choice(ranking, candidates, policy),
         chosen=name,
         reference=reference.name if reference else None,
-        production=describe_production(results, name) if name else None,
+        production=production_of(results, name) if name else None,
         front=tuple(c.name for c in pareto([c for c in candidates if not c.why_not])),
         candidates=tuple(verdicts),
         sensitivity=measure_sensitivity(candidates, [r.latency.rounds_ms for r in results.candidates], policy, floor),
@@ -116,7 +116,7 @@ def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics
     return Comparison(pairs, mcnemar_p(pairs))
 
 
-def describe_production(results: RunResults, name: str) -> ProductionChoice:
+def production_of(results: RunResults, name: str) -> ProductionChoice:
     """Return what the runner needs to know of a candidate."""
     row, machine = results.by_name[name], results.machine
     return ProductionChoice(row.precision, row.backend, row.threads, Machine(machine.cpu, machine.cores))

@@ -52,13 +52,13 @@ def measure_side_by_side(
             processors = [one for _, one in [*opened, *control]]
             *latencies, again = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
         rows = [
-            describe_candidate(c, one.classifier.backend.describe(), latency, accuracy, reason)
+            row_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
         ]
     return MeasuredSet(tuple(rows), measure_noise(rows[0].name, latencies, again), tuple(refused))
 
 
-def describe_candidate(
+def row_of(
     candidate: Candidate, opened: dict[str, object], latency: Latency, accuracy: Accuracy | NotMeasured, why_not: str
 ) -> CandidateResult:
     """Return the row of a candidate. Later measurements replace what is not measured yet."""

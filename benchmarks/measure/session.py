@@ -30,7 +30,7 @@ from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
 from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN
 from benchmarks.measure.speed.runner_process import DEFAULT_SOURCE, with_ages, with_cold_start
-from benchmarks.measure.speed.sustained import describe_sustained, sustain
+from benchmarks.measure.speed.sustained import summarize_sustained, sustain
 from benchmarks.measure.threads import candidates_by_threads
 from benchmarks.results import (
     CandidateResult,
@@ -209,7 +209,7 @@ def add_load(rows: Rows, session: Session, minutes: float, noise_floor: float) -
         processors = {c.name: one for c, one in opened}
         energies_mj = measure_energies(processors, session.frames)
         if minutes and processors:
-            sustained = describe_sustained(minutes, sustain(processors, session.frames, minutes), noise_floor)
+            sustained = summarize_sustained(minutes, sustain(processors, session.frames, minutes), noise_floor)
     return tuple(replace(row, energy_mj=energies_mj.get(row.name, row.energy_mj)) for row in rows), sustained
 
 

@@ -170,11 +170,11 @@ def measure(args: argparse.Namespace) -> Overheads:
         taken = list(islice(turns, WARM_UPS, WARM_UPS + args.rounds * len(frames)))
     import ultralytics
 
-    rows = [describe(tool, np.array(times)) for tool, times in zip(tools, zip(*taken, strict=True), strict=True)]
+    rows = [summarize(tool, np.array(times)) for tool, times in zip(tools, zip(*taken, strict=True), strict=True)]
     return Overheads(Path(args.video).name, len(taken), size_px, ultralytics.__version__, tuple(rows))
 
 
-def describe(tool: Tool, times: Floats) -> Overhead:
+def summarize(tool: Tool, times: Floats) -> Overhead:
     """Return the medians of float64 (frames, 3): overhead in wall and processor ms, the whole frame in wall ms."""
     wall, cpu, frame = np.median(times, axis=0).tolist()
     return Overhead(tool.view, tool.name, wall, cpu, float(np.percentile(times[:, 1], 10)), frame)

@@ -89,7 +89,7 @@ class Page:
     """{NUMBER OF THE DEVICE/figure: its chart}."""
 
 
-def describe_page(devices: Sequence[DeviceReport]) -> Page:
+def collect_charts(devices: Sequence[DeviceReport]) -> Page:
     """Return the data of all charts. devices: one at least."""
     rows = [row for device in devices for row in _rows(device, several=len(devices) > 1)]
     budgets = {device.choice.policy.p99_ms for device in devices}

@@ -31,7 +31,7 @@ def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = No
 
     devices: one at least.
     """
-    first, body = devices[0], page.describe_page(devices)
+    first, body = devices[0], page.collect_charts(devices)
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None
     figures = {

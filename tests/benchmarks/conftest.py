@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from benchmarks.measure.speed.latency import describe_latency
+from benchmarks.measure.speed.latency import summarize_latency
 from benchmarks.results import (
     Artifacts,
     CandidateResult,
@@ -119,7 +119,7 @@ def result_of(arch="a", precision="fp32", backend="ort", threads=1, *, times_ms=
     """A row of the results with these times of a frame, whose figures were not measured unless they are given."""
     times_ms = np.ones((4, 8)) if times_ms is None else times_ms
     figures = {"accuracy": NotMeasured("not asked"), "why_not": "", **figures}
-    latency = describe_latency(times_ms, times_ms)
+    latency = summarize_latency(times_ms, times_ms)
     opened = {"file": f"model.{precision}.onnx"}
     return CandidateResult(arch, precision, backend, threads, 32, 1000, opened, latency, **figures)
 

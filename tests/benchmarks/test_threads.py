@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.commands import measure
 from benchmarks.measure import threads
 from benchmarks.measure.candidates import list_candidates, open_bundles
-from benchmarks.measure.speed.latency import describe_latency
+from benchmarks.measure.speed.latency import summarize_latency
 from benchmarks.measure.threads import best_count, candidates_by_threads, counts
 from core.data.run_dir import open_run
 
@@ -23,7 +23,7 @@ def timed(monkeypatch):
     def take_turns(paths, frames, *, samples):
         opened = [path.classifier.backend.describe()["threads"] for path in paths]
         timed.append(opened)
-        return [describe_latency(ms := np.full((1, 8), {1: 3.0, 2: 1.0, 4: 2.0}[count]), ms) for count in opened]
+        return [summarize_latency(ms := np.full((1, 8), {1: 3.0, 2: 1.0, 4: 2.0}[count]), ms) for count in opened]
 
     monkeypatch.setattr(threads, "cores", lambda: 4)
     monkeypatch.setattr(threads, "take_turns", take_turns)

@@ -72,7 +72,7 @@ def measure_robustness(
             for name, backend in backends.items():
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
         return {
-            (c.arch, c.precision): describe(c, backends[c.name], np.stack(hits[c.name]), rows, pictures, profile)
+            (c.arch, c.precision): summarize(c, backends[c.name], np.stack(hits[c.name]), rows, pictures, profile)
             for c in candidates
         }
 
@@ -95,7 +95,7 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
     return np.concatenate(probs)
 
 
-def describe(
+def summarize(
     candidate: Candidate, backend: Backend, hits_kn: Bools, rows: Rows, ood: Mapping[str, Bytes], profile: Profile
 ) -> Robustness:
     """Classify the clean rows and the pictures of no class; return these figures with those of the corruptions.

@@ -51,7 +51,7 @@ def take_turns(
     for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first warms up
         taken.append(times_ms)
         on_round(len(taken), rounds)
-    return [describe_latency(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
+    return [summarize_latency(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
 
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
@@ -75,7 +75,7 @@ def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
     return times_ms
 
 
-def describe_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
+def summarize_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
     """Return the latency of times in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
     return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), np.round(frame_ms, 5))
 

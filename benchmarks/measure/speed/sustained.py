@@ -76,7 +76,7 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
     return {name: level(windows[-quarter:], name) / level(windows[:quarter], name) for name in windows[0].p50_ms}
 
 
-def describe_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
+def summarize_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
     """Return the windows with the drift, the rank changes and a sentence that sums them up."""
     drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
     most = max(drift, key=lambda name: drift[name])

@@ -91,10 +91,10 @@ def measure(
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())
         taken = take_turns(processors, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
-    return [describe(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
+    return [row_of(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
 
 
-def describe(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
+def row_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
     """Return the row of an open backend, from the times of one zone and of three."""
     one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
     ratio = float(np.median(three.undisturbed_ms / one.undisturbed_ms))

@@ -14,7 +14,7 @@ from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
 from benchmarks.measure.accuracy import score
 from benchmarks.measure.artifacts import read_history
-from benchmarks.measure.speed.sustained import describe_sustained
+from benchmarks.measure.speed.sustained import summarize_sustained
 from benchmarks.report import page
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.render import render
@@ -86,7 +86,7 @@ def rich(device):
     body = replace(
         body,
         artifacts=Artifacts({"tiny_a": curves}, {"tiny_a": (flips,)}, (engine,)),
-        sustained=describe_sustained(8.0, windows, noise_floor=0.01),
+        sustained=summarize_sustained(8.0, windows, noise_floor=0.01),
         other_sizes=(other_size,),
         seeds=Seeds({"tiny_a": 0.8}, (SeedResult("other", 1, answers, {"tiny_a": 0.7}),)),
     )

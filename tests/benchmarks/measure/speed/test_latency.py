@@ -15,9 +15,9 @@ from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import (
     CALLS_PER_TURN,
     compare_times,
-    describe_latency,
     frame_at,
     measure_noise,
+    summarize_latency,
     take_turns,
     zone_processor,
 )
@@ -132,7 +132,7 @@ def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_pat
 
 def rounds(scale, rng, drift):
     times = drift[:, None] * scale * rng.lognormal(0, 0.01, (len(drift), CALLS_PER_TURN))
-    return describe_latency(times, times * 0.9)
+    return summarize_latency(times, times * 0.9)
 
 
 def test_a_shared_drift_does_not_make_a_pair_differ():
@@ -159,7 +159,7 @@ def test_neighbours_that_disturb_half_of_the_calls_do_not_hide_a_tenth_more_time
 
     def disturbed(scale):
         times = scale * rng.lognormal(0, 0.005, (83, CALLS_PER_TURN))
-        return describe_latency(
+        return summarize_latency(
             times * np.where(rng.random(times.shape) < 0.5, rng.uniform(1, 3, times.shape), 1), times
         )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.speed import energy, sustained
 from benchmarks.measure.speed.energy import measure_energies
-from benchmarks.measure.speed.sustained import describe_sustained, find_rank_changes, measure_drift, sustain
+from benchmarks.measure.speed.sustained import find_rank_changes, measure_drift, summarize_sustained, sustain
 from benchmarks.results import RankChange, Window
 from tests.benchmarks.measure.speed.test_latency import Recorder
 
@@ -58,7 +58,7 @@ def test_who_changes_places_is_found_once_and_noise_is_not():
     windows = windows_of([(1.0, 1.2, 5.0), (1.1, 1.2, 5.0), (1.3, 1.2, 5.0), (1.4, 1.2, 5.0)])
     assert find_rank_changes(windows, 0.05) == (RankChange(2.0, "b", "a"),)
     assert find_rank_changes(windows, 0.3) == ()
-    said = describe_sustained(4.0, windows, 0.05)
+    said = summarize_sustained(4.0, windows, 0.05)
     assert "1 pair changed places by more than the noise, first b before a at minute 2.0" in said.sentence
     assert said.drift["a"] == pytest.approx(1.4)
 
