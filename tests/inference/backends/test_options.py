@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InputError
-from core.machine import cores
-from inference.backends import open_backend, option_help
+from inference.backends import option_help
 from inference.commands import build, run, verify
 from tests.bundles import make_bundle
 
@@ -69,11 +68,3 @@ def test_a_number_of_threads_that_no_machine_has_is_refused(tmp_path, command, t
     source = ["--source", "synthetic://?frames=1"] if command is run.main else []
     with pytest.raises(InputError, match=f"threads is {threads}: give a whole number from 1 to 1024"):
         command([bundle, *source, "--threads", threads])
-
-
-@pytest.mark.parametrize(("more", "spinning"), [(0, None), (1, "0")])
-def test_more_threads_than_cores_do_not_wait_in_busy_loops(tmp_path, more, spinning):
-    with open_backend("ort", make_bundle(tmp_path / "bundle"), "fp32", threads=cores() + more) as backend:
-        options = backend._session.get_session_options()
-        key = "session.intra_op.allow_spinning"
-        assert (options.get_session_config_entry(key) if more else None) == spinning
