@@ -21,7 +21,7 @@ SCHEMA = 2
 DETECTOR = "detector.onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
-"""Largest |dprob| allowed between a golden frame's stored and recomputed probabilities. Source: design.md."""
+"""Largest |dprob| allowed between a golden frame's stored and recomputed probabilities."""
 INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"}
 HINT = "export the run again with `python -m export`"
 

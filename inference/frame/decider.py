@@ -1,7 +1,8 @@
 """Makes verdicts from probabilities, and the state of a frame from its verdicts.
 
 Every state of a frame is decided here. The states without a frame are decided by the runner: STARTING, STALE and LOST
-in inference/runner/camera_health.py, FAILED in inference/runner/runner.py.
+in inference/runner/camera_health.py, FAILED in
+inference/runner/runner.py; inference/runner/supervisor.py writes STARTING and FAILED of a process that cannot.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from core.bundle.abstain import AbstainRule, Estimate
 from core.bundle.contract import Probs
-from inference.frame.abstain import AbstainRule, Estimate
 from inference.frame.decision import Verdict
 from inference.frame.quality import QualityReport
 from inference.frame.regions import Regions

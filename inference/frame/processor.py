@@ -8,12 +8,12 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle, Probs
 from core.errors import check_positive
 from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes, Frame, Rect
 from inference.backends import Backend
-from inference.frame.abstain import AbstainRule
 from inference.frame.classifier import RegionClassifier
 from inference.frame.decider import Decider
 from inference.frame.decision import Verdict

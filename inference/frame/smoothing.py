@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from core.bundle.abstain import AbstainRule, Estimate
 from core.errors import InputError
 from core.files import read_object
-from inference.frame.abstain import AbstainRule, Estimate
 
 HINT = 'write {"smooth_ms": 150, "margin": 0.3, "hold_ms": 0, "forget_ms": 1000}, any of them'
 NAMES_KEPT = 64

@@ -10,7 +10,7 @@ class State(str, Enum):
 
     OK = "OK"
     UNKNOWN = "UNKNOWN"
-    """The top probability is under the bundle's abstain threshold."""
+    """The leading class is less probable than the bundle's abstain threshold, after smoothing where there is any."""
     UNPROVED = "UNPROVED"
     """A fixed zone and a model without a background class, which would name a class even on an empty road."""
     BLIND = "BLIND"

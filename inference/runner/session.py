@@ -31,7 +31,7 @@ from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import BUILDING, ENDING, OPENING, RunnerProcess
+from inference.runner.supervisor import ENDING, LOADING, OPENING, RunnerProcess
 from inference.sinks import SinkContext, open_sinks
 from inference.sources import open_source
 
@@ -68,7 +68,7 @@ class SessionConfig:
     out: Path | None = None
     """The folder of summary.json."""
     sinks: Mapping[str, object] = field(default_factory=dict)
-    """The options of the sinks, by name."""
+    """The options of the command, by name; each sink takes its own of them."""
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -92,7 +92,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     regions: RegionSource | None = None
     sinks: list[SinkWorker] = []
     try:
-        process.heartbeat(BUILDING)
+        process.heartbeat(LOADING)
         regions = boxes or open_regions(bundle, camera, detector, source, name, threads)
         backend = open_backend(
             name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option

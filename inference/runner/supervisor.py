@@ -35,7 +35,7 @@ STATES = tuple(State)
 FRAME_STATES = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
 """The states that need a frame, in contrast to those of a camera that gives none."""
 HEARTBEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
-OPENING, BUILDING, ENDING = b"\xf0", b"\xf1", b"\xf2"
+OPENING, LOADING, ENDING = b"\xf0", b"\xf1", b"\xf2"
 """The heartbeats of a worker that is about to do something slow; every other heartbeat is the rank of a state."""
 TICK_S = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -51,7 +51,7 @@ class SupervisorLimits:
     """A worker without a heartbeat for this long hangs: it is killed and another is started."""
     opening_s: float = 20.0
     """The same limit, from the worker's start to its first state."""
-    building_s: float = 1800.0
+    loading_s: float = 1800.0
     """The same limit, while an engine may be built."""
     ending_s: float = 40.0
     """The same limit, while the worker ends: each sink may finish what waits in its queue."""
@@ -220,7 +220,7 @@ class Supervisor:
 
     def _receive_one(self, heartbeat: bytes) -> None:
         limits = self.limits
-        slow = {OPENING: limits.opening_s, BUILDING: limits.building_s, ENDING: limits.ending_s}
+        slow = {OPENING: limits.opening_s, LOADING: limits.loading_s, ENDING: limits.ending_s}
         if self._stop_signal is None:  # once it was told to end, no heartbeat gives it more time
             self._silence_s = slow.get(heartbeat, limits.hang_s)
             self._deadline = time.monotonic() + self._silence_s

@@ -30,7 +30,7 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, metavar="DIR", help="the folder of all runs and of the table")
     add("--name", default="compare", help="name of the table's files, DIR/NAME.json, .md and .png (default: compare)")
     add("--ablate", nargs=2, metavar=("FROM", "TO"), help="compare FROM, and FROM with each single change of TO")
-    add("--models", nargs="+", default=list(OURS), metavar="ARCH", help="architectures (default: all but timm's)")
+    add("--models", nargs="+", default=list(OURS), metavar="ARCH", help="architectures (default: the three of our own)")
     add("--seeds", type=int, default=5, metavar="N", help="use the seeds 0 to N-1 (default 5)")
     add("--epochs", type=int, help="epochs of every variant that does not set its own")
     add("--against", metavar="VARIANT", help="the reference of the differences (default: FROM, or the last variant)")

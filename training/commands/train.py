@@ -36,12 +36,12 @@ def parser() -> Parser:
     """Return the command line."""
     parser = Parser("python -m training train", description=__doc__, epilog=EPILOG, allow_abbrev=False)
     add = parser.add_argument
-    add("source", metavar="PACK", help="a pack, or a data set to pack into RUN/pack first")
+    add("source", metavar="DATA", help="a pack, or a data set to pack into RUN/pack first")
     add("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
     add("--recipe", default="edge", metavar="NAME", help=f"the recipe: {', '.join(recipes.names())} (default: edge)")
     add(
         "--models", nargs="+", default=OURS, metavar="ARCH",
-        help=f"architectures: {', '.join(models.names())}, or timm/NAME (default: all but timm's)",
+        help=f"architectures: {', '.join(models.names())}, or timm/NAME (default: the three of our own)",
     )  # fmt: skip
     add("--resume", action="store_true", help="continue a run that was stopped or killed")
     add("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience in proportion to --epochs")

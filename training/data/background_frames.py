@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from core.bundle.abstain import AbstainRule
 from core.data.images import scan
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
@@ -142,7 +143,7 @@ def _object_test(path: Path, background: str) -> IsObject:
 
     checkpoint = load(path)
     facts, network = checkpoint.facts, checkpoint.network().eval()
-    crop_nhwc = facts.geometry.empty(1)
+    crop_nhwc, rule = facts.geometry.empty(1), AbstainRule(facts.abstain_threshold)
 
     def is_object(crop_bgr: Bytes) -> bool:
         fill(crop_nhwc, crop_bgr, [whole(crop_bgr)], facts.geometry)
@@ -150,6 +151,6 @@ def _object_test(path: Path, background: str) -> IsObject:
             probs_c = network(torch.from_numpy(crop_nhwc))[0]
         prob, top = probs_c.max(0)
         said = facts.classes[int(top)]
-        return said not in (background, facts.background) and float(prob) >= facts.abstain_threshold
+        return said not in (background, facts.background) and rule.accepts(float(prob))
 
     return is_object

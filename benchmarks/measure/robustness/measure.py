@@ -15,6 +15,7 @@ from benchmarks.measure.profiles import Profile
 from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
 from benchmarks.measure.robustness.ood import auroc, make_ood
 from benchmarks.results import OutOfDistribution, Robustness
+from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Probs
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
@@ -102,7 +103,7 @@ def summarize(
 
     hits_kn: which rows are right under each corruption and severity.
     """
-    threshold = candidate.bundle.abstain_threshold
+    rule = AbstainRule(candidate.bundle.abstain_threshold)
     probs_nc = classify(backend, rows.images_nhwc)
     clean_n, known_n = probs_nc.argmax(1) == rows.labels_n, probs_nc.max(1)
     cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), -1)
@@ -120,8 +121,8 @@ def summarize(
         worst_recall=recalls[worst],
         cells={name: tuple(row.tolist()) for name, row in zip(CORRUPTIONS, cells, strict=True)},
         ood={
-            what: OutOfDistribution(len(top_n), float((top_n < threshold).mean()), auroc(known_n, top_n))
+            what: OutOfDistribution(len(top_n), float((~rule.accepts_each(top_n)).mean()), auroc(known_n, top_n))
             for what, top_n in tops.items()
         },
-        known_abstained=float((known_n < threshold).mean()),
+        known_abstained=float((~rule.accepts_each(known_n)).mean()),
     )

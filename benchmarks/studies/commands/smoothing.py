@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.machine import describe_machine
 from benchmarks.studies.dated import as_table, write_dated
+from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
 from core.synthetic import ZONES, Scene
 from inference.backends import open_backend
-from inference.frame.abstain import AbstainRule
 from inference.frame.classifier import RegionClassifier
 from inference.frame.decider import Decider
 from inference.frame.quality import QualityReport

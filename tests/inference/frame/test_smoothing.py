@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.bundle.abstain import AbstainRule
 from core.errors import InputError
-from inference.frame.abstain import AbstainRule
 from inference.frame.decider import Decider
 from inference.frame.quality import QualityReport
 from inference.frame.regions import Regions
