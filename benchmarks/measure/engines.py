@@ -14,7 +14,10 @@ from inference.backends import build_missing
 log = logging.getLogger(__name__)
 
 BATCHES = (1, BATCH)
-"""An engine must take one region (accuracy, latency, the runner) and BATCH (robustness), in the same file."""
+"""An engine must take one region (accuracy, latency, the runner) and BATCH (robustness), in the same file.
+
+Where a detector is in front it takes the most boxes of a frame, too.
+"""
 
 
 def build_engines(candidates: Sequence[Candidate]) -> list[Unmeasured]:
@@ -22,7 +25,8 @@ def build_engines(candidates: Sequence[Candidate]) -> list[Unmeasured]:
     not_built = []
     for c in candidates:
         try:
-            build_missing(c.backend, c.bundle, c.precision, BATCHES)
+            boxes = (c.bundle.detector.most,) if c.bundle.detector else ()
+            build_missing(c.backend, c.bundle, c.precision, (*BATCHES, *boxes))
         except (InputError, CheckError, DeviceError) as error:
             log.error(f"not built: {error}")
             not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))

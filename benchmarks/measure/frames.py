@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing, suppress
 
+import cv2
+import numpy as np
+
+from core.bundle import golden_detections
+from core.bundle.contract import Bundle
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.redact import public_uri
@@ -11,6 +17,7 @@ from core.synthetic import ZONES, Scene
 from inference.capture.base import EndOfStream, SourceLost
 from inference.sources import open_source
 
+SYNTHETIC = "synthetic://?frames=0"
 SIZE_PX = (1280, 720)
 COUNT = 16
 EGO = {"ego": ZONES["ego"]}
@@ -21,6 +28,23 @@ def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, see
     """Return BGR frames of the synthetic rear camera, uint8 (H, W, 3), two seconds apart."""
     scene = Scene(seed, *size_px)
     return [scene.render(round(2 * scene.fps) * i)[0] for i in range(count)]
+
+
+def choose_frames(uri: str | None, bundles: Iterable[Bundle]) -> tuple[str, list[Bytes]]:
+    """Return where the frames come from, in words, and the frames: those of a source where one is given.
+
+    Else those that prove the detector of a bundle, enlarged to SIZE_PX's width, for there is something to find in them.
+    """
+    bundle = next((one for one in bundles if one.detector), None)
+    if uri is not None or bundle is None:
+        return public_uri(uri or SYNTHETIC), read_source(uri)
+    frames = golden_detections.load(bundle.check_file(golden_detections.NAME)).frames
+    return "the golden frames of the detector", [_enlarge(frame) for frame in frames]
+
+
+def _enlarge(frame: Bytes) -> Bytes:
+    height, width = frame.shape[:2]
+    return np.asarray(cv2.resize(frame, (SIZE_PX[0], round(height * SIZE_PX[0] / width))), np.uint8)
 
 
 def read_source(uri: str | None, count: int = COUNT) -> list[Bytes]:

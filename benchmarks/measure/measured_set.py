@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.frames import EGO
-from benchmarks.measure.speed.latency import measure_noise, take_turns
+from benchmarks.measure.speed.latency import frame_at, measure_noise, take_turns
 from benchmarks.results import Accuracy, CandidateResult, Latency, Noise, NotMeasured, Unmeasured
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
+from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
+from inference.frame.detection import open_detector
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
+from inference.frame.tracked_regions import TrackedRegions
 from inference.proof.verify import prove
+from inference.runner.region_choice import find_detector
 
 log = logging.getLogger(__name__)
 Opened = tuple[Candidate, FrameProcessor]
@@ -45,6 +49,7 @@ def measure_side_by_side(
     with open_side_by_side(candidates) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
+        check_found(opened, frames)
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control takes its turns among the others, so that its noise is the noise of their figures
@@ -96,15 +101,28 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
         bundle.check_files()
 
 
-def ego_zone(_: Candidate) -> RegionSource:
-    """Return the zone that is timed."""
-    return Zones(EGO)
+def open_driven_regions(candidate: Candidate) -> RegionSource:
+    """Return the regions that are timed: tracked boxes of the bundle's detector; one zone where it has none."""
+    detector = find_detector(candidate.bundle, Camera())
+    return TrackedRegions(open_detector(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
+
+
+def check_found(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
+    """Raise InputError when a detector finds nothing in most frames: their time would be without a classification."""
+    for c, processor in opened:
+        found = sum(bool(processor.process(frame_at(i, frame)).verdicts) for i, frame in enumerate(frames))
+        processor.reset()
+        if 2 * found <= len(frames):
+            raise InputError(
+                f"the detector in {c.bundle.path} finds something in {found} of the {len(frames)} frames that are"
+                f" timed: give a --source in which it finds something in most"
+            )
 
 
 @contextmanager
 def open_side_by_side(
     candidates: Sequence[Candidate],
-    open_regions: Callable[[Candidate], RegionSource] = ego_zone,
+    open_regions: Callable[[Candidate], RegionSource] = open_driven_regions,
     config: FrameConfig | None = None,
 ) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
     """Open every candidate, and close them all at the end; yield them, and those that do not open."""

@@ -19,7 +19,7 @@ from benchmarks.measure.candidates import (
     runnable,
 )
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.frames import read_source
+from benchmarks.measure.frames import SYNTHETIC, choose_frames
 from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
@@ -29,7 +29,7 @@ from benchmarks.measure.seeds import bundles_of, find_seeds, measure_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
 from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN
-from benchmarks.measure.speed.runner_process import DEFAULT_SOURCE, with_ages, with_cold_start
+from benchmarks.measure.speed.runner_process import with_ages, with_cold_start
 from benchmarks.measure.speed.sustained import summarize_sustained, sustain
 from benchmarks.measure.threads import candidates_by_threads
 from benchmarks.results import (
@@ -47,7 +47,6 @@ from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from core.redact import public_uri
 
 Rows = tuple[CandidateResult, ...]
 
@@ -87,6 +86,8 @@ class Session:
     bundles: Mapping[str, Bundle]
     others: Sequence[Run]
     """Runs of other seeds."""
+    source: str
+    """Of the frames, in words."""
     frames: Sequence[Bytes]
     """The pictures that are timed."""
     candidates: Sequence[Candidate]
@@ -115,8 +116,7 @@ def measure(run: Run, request: Request) -> RunResults:
         sizes = measure_other_sizes(session.size_candidates, session.frames, wanted) if session.size_candidates else ()
     with _timed(seconds, "other seeds"):
         seeds = measure_seeds(run, session.others, rows, session.pack)
-    source = public_uri(request.source or DEFAULT_SOURCE)
-    protocol = Protocol(source, CALLS_PER_TURN, WARM_UPS_PER_TURN, request.profile.describe_cuts(), seconds)
+    protocol = Protocol(session.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, request.profile.describe_cuts(), seconds)
     pack = session.pack
     return RunResults(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -149,16 +149,16 @@ def prepare(run: Run, request: Request) -> Session:
     if not any(c.arch in bundles for c in built):
         why = f"; the first reason: {not_built[0].reason}" if not_built else ""
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
-    frames = read_source(request.source)
+    source, frames = choose_frames(request.source, bundles.values())
     able = candidates_by_threads(built, request.threads, frames)
     own, of_sizes = [c for c in able if c.arch in bundles], [c for c in able if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
-    return Session(describe_machine(), pack, bundles, others, frames, own, of_sizes, unmeasured)
+    return Session(describe_machine(), pack, bundles, others, source, frames, own, of_sizes, unmeasured)
 
 
 def add_cold_starts(rows: Rows, session: Session, request: Request) -> Rows:
     """Measure the cold start of every candidate that may be chosen."""
-    source, times = request.source or DEFAULT_SOURCE, request.profile.cold_starts
+    source, times = request.source or SYNTHETIC, request.profile.cold_starts
     return tuple(
         with_cold_start(row, candidate_of(row, session.bundles), source, times) if row.selectable else row
         for row in rows
@@ -216,7 +216,7 @@ def add_load(rows: Rows, session: Session, minutes: float, noise_floor: float) -
 def measure_frame_ages(run: Run, results: RunResults, names: Collection[str], request: Request) -> RunResults:
     """Return the results with the ages of frames of these candidates, each in a run at the camera's rate."""
     seconds, bundles = dict(results.protocol.seconds), open_bundles(run)
-    source, frames = request.source or DEFAULT_SOURCE, request.profile.paced_frames
+    source, frames = request.source or SYNTHETIC, request.profile.paced_frames
     with _timed(seconds, "paced runs"):
         rows = tuple(
             with_ages(row, candidate_of(row, bundles), source, frames) if row.name in names else row

@@ -38,6 +38,8 @@ class RegionSource(ABC):
     """The regions are there whether or not an object is in them, so a model needs a background class."""
     persistent: bool
     """A name means the same zone or the same tracked object in every frame, so its probabilities may be smoothed."""
+    every: int = 1
+    """The regions are found anew in every n-th frame, which takes longer than the frames in between."""
 
     @abstractmethod
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:

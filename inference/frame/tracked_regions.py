@@ -22,7 +22,7 @@ class TrackedRegions(RegionSource):
         self.most = detector.config.most
         self.persistent = sequence
         self.detector = detector
-        self._every = detector.config.every if sequence else 1
+        self.every = detector.config.every if sequence else 1
         self._tracker = Tracker()
         self._frames = 0
 
@@ -31,7 +31,7 @@ class TrackedRegions(RegionSource):
         now_ms = frame.media_ns / 1e6
         if not self.persistent:
             self._tracker.reset()
-        if self._frames % self._every == 0:
+        if self._frames % self.every == 0:
             tracks = self._tracker.update(self.detector.detect(picture_bgr), now_ms)
         else:
             tracks = self._tracker.carried()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,16 @@ from benchmarks.results import (
     Protocol,
     RunResults,
 )
+from core.bundle import golden_detections
+from core.bundle.contract import DETECTOR, Bundle, open_bundle
+from core.bundle.golden_detections import GoldenDetections
 from core.data.pack import COLUMNS
 from core.files import write_json
+from core.geometry.detector_config import DetectorConfig, DetectorInput
 from core.geometry.preprocess import Geometry
 from core.stats import Interval
 from tests.bundles import CLASSES, make_bundle
+from tests.inference.runner.test_region_choice import write_detector
 
 settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
 settings.load_profile("shared machine")
@@ -79,6 +85,18 @@ def make_tiny_bundle(path: Path, arch: str, precisions: tuple[str, ...]) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.bundles.tiny_weights", lambda classes, scale=1.0: WEIGHTS[arch])
         make_bundle(path, precisions=precisions)
+
+
+def add_detector(bundle: Path, *boxes: tuple[float, ...], every: int = 1) -> Bundle:
+    """Put a detector into a bundle that finds these boxes, in pixels of 64 x 96, in every picture."""
+    write_detector(bundle / DETECTOR, *boxes)
+    frame = np.random.default_rng(0).integers(60, 200, (64, 96, 3), np.uint8)
+    rows_n6 = np.array(boxes, np.float32)
+    GoldenDetections((frame,), rows_n6, np.zeros(len(boxes), np.int32)).save(bundle / golden_detections.NAME)
+    old, config = open_bundle(bundle), DetectorConfig("yolo_end2end", DetectorInput(), ("car",), every=every)
+    made = replace(old.with_files([*old.files, DETECTOR, golden_detections.NAME]), detector=config)
+    made.save()
+    return made
 
 
 def make_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, cycle, islice
+from math import gcd
 from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
@@ -62,10 +63,19 @@ def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], s
     return map(np.array, interleave(turns, seed))
 
 
+def count_warm_ups(every: int) -> int:
+    """Return how many calls before a turn are not timed.
+
+    A detector runs in every n-th call. The calls of a turn and n have no common divisor, or it would run in the same
+    calls of each turn, and perhaps only in those that are not timed.
+    """
+    return next(n for n in count(WARM_UPS_PER_TURN) if gcd(CALLS_PER_TURN + n, every) == 1)
+
+
 def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
     """Return milliseconds of frame and engine, float64 (2, CALLS_PER_TURN)."""
     times_ms = np.zeros((2, CALLS_PER_TURN))
-    for call in range(-WARM_UPS_PER_TURN, CALLS_PER_TURN):
+    for call in range(-count_warm_ups(processor.regions.every), CALLS_PER_TURN):
         frame = next(stream)
         started = perf_counter_ns()
         result = processor.process(frame)

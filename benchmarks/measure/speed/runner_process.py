@@ -24,14 +24,17 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[3]
 LIMIT_S = 120.0
-DEFAULT_SOURCE = "synthetic://?frames=0"
 
 
 def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> dict[str, Any]:
-    """Run `python -m inference run` on the ego zone; return its summary. Raises CheckError when it fails."""
+    """Run `python -m inference run` on the bundle's detector, else the ego zone; return its summary.
+
+    Raises CheckError when it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         camera = Path(folder) / "camera.json"
-        write_json(camera, {"zones": {name: list(rect) for name, rect in EGO.items()}})
+        zones = {} if candidate.bundle.detector else {"zones": {name: list(rect) for name, rect in EGO.items()}}
+        write_json(camera, zones)
         command = [sys.executable, "-m", "inference", "run", str(candidate.bundle.path.resolve()), "--json"]
         command += ["--backend", candidate.backend, "--precision", candidate.precision, "--camera", str(camera)]
         command += ["--threads", str(candidate.threads), "--source", source, "--frames", str(frames), *more]

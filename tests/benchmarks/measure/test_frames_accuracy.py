@@ -31,18 +31,17 @@ from benchmarks.measure.frames_accuracy import (
 )
 from benchmarks.report.results_file import read_reports
 from benchmarks.results import NotMeasured
-from core.bundle.contract import DETECTOR, Bundle, open_bundle
+from core.bundle.contract import Bundle, open_bundle
 from core.data.frames import LabeledFrame, LabeledObject
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
-from core.geometry.detector_config import DetectorConfig
 from core.geometry.frame import Frame
 from core.geometry.occupancy import is_empty, occupant
 from core.stats import wilson
 from inference.frame.decision import Verdict
 from inference.frame.states import State
-from tests.benchmarks.conftest import BUSY, make_run, make_tiny_bundle, result_of, results_of
+from tests.benchmarks.conftest import BUSY, add_detector, make_run, make_tiny_bundle, result_of, results_of
 from tests.bundles import CLASSES, make_bundle
 from tests.inference.runner.test_region_choice import write_detector
 from tests.training.data.detection_sets import write_kitti
@@ -208,15 +207,6 @@ def test_frames_are_measured_through_the_cars_own_processor(packed, tmp_path, ca
         assert found["false_alarms"] == 0
 
 
-def with_detector(bundle: Path, *boxes: tuple[float, ...]) -> Bundle:
-    """Put a detector into a bundle that finds these boxes, in pixels of 64 x 96, in every picture."""
-    write_detector(bundle / DETECTOR, *boxes)
-    old = open_bundle(bundle)
-    made = replace(old.with_files([*old.files, DETECTOR]), detector=DetectorConfig("yolo_end2end", names=("car",)))
-    made.save()
-    return made
-
-
 ON_EVERY_OBJECT, NOWHERE = (6, 14, 42, 50, 0.9, 0), (60, 14, 90, 50, 0.9, 0)
 """In pixels of 64 x 96: the rectangle that two of three frames show, and a place where none does."""
 
@@ -243,7 +233,7 @@ def test_an_object_that_the_detector_missed_has_no_region(packed, tiny, tmp_path
 
 
 def test_the_detector_in_the_bundle_is_measured_unless_something_else_is_asked_for(packed, tiny, tmp_path):
-    with_detector(tiny, NOWHERE)
+    add_detector(tiny, NOWHERE)
     own = measured(tiny, packed, tmp_path)
     assert own["regions"] == "the boxes of the detector in the bundle"
     assert own["objects"]["outcomes"]["no_region"] == own["objects"]["n"] > 0
@@ -318,6 +308,15 @@ def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_t
     metrics = {m.name: m for m in metrics_of(device.results)}
     assert {m.figure("frame_recall") for m in metrics.values()} == {1.0}
     assert {m.figure("false_alarms_per_100") for m in metrics.values()} == {0.0}
+
+
+def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed, tmp_path):
+    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
+    add_detector(run / "tiny_a" / "bundle", NOWHERE)
+    assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
+    results = read_reports(run / "report" / "results.json")[0].results
+    assert results.protocol.source == "the golden frames of the detector"
+    assert [row.frames.regions for row in results.candidates] == ["the boxes of the detector in the bundle"]
 
 
 def test_frames_that_were_not_measured_do_not_meet_a_floor():

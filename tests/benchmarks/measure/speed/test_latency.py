@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,27 +11,35 @@ import numpy as np
 import pytest
 
 from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles, runnable
-from benchmarks.measure.frames import synthetic_frames
-from benchmarks.measure.measured_set import open_side_by_side
+from benchmarks.measure.frames import EGO, choose_frames, synthetic_frames
+from benchmarks.measure.measured_set import check_found, open_side_by_side
 from benchmarks.measure.speed.latency import (
     CALLS_PER_TURN,
     compare_times,
+    count_warm_ups,
     frame_at,
     measure_noise,
     summarize_latency,
     take_turns,
     zone_processor,
 )
+from benchmarks.measure.speed.runner_process import run_runner
 from benchmarks.results import is_same
+from core.bundle.contract import open_bundle
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.stats import Interval
 from inference.backends import open_backend
 from inference.commands.run import read_arguments, run_session
+from inference.detectors import Detections
+from inference.frame.detection import Detector
 from inference.frame.orientation import FrameOrientation
 from inference.frame.processor import FrameConfig, FrameProcessor, Timings
 from inference.frame.quality import FrameQuality
+from inference.frame.regions import Zones
 from inference.frame.smoothing import TemporalSmoother
+from inference.frame.tracking import Tracker
+from tests.benchmarks.conftest import add_detector
 from tests.bundles import make_bundle
 
 
@@ -64,6 +73,7 @@ class Recorder:
 
     def __init__(self, name, log):
         self.name, self.log, self.seen = name, log, []
+        self.regions = Zones(EGO)
 
     def process(self, frame):
         self.log.append(self.name)
@@ -110,24 +120,105 @@ def test_what_is_timed_is_the_cars_own_processor(tmp_path, monkeypatch):
     assert built[0] == built[1]
 
 
-def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_path, monkeypatch):
+@pytest.fixture
+def slow(monkeypatch):
+    """A function that makes a method take so many milliseconds, all others none."""
     now_ns = [0]
     monkeypatch.setattr("benchmarks.measure.speed.latency.perf_counter_ns", lambda: now_ns[0])
 
-    def slowed(work, takes_ms):
-        def slow(*arguments):
+    def make_slow(owner, name, takes_ms):
+        work = getattr(owner, name)
+
+        def slowed(*arguments):
             now_ns[0] += takes_ms * 1_000_000
             return work(*arguments)
 
-        return slow
+        monkeypatch.setattr(owner, name, slowed)
 
-    parts = (FrameOrientation, "upright", 1), (FrameQuality, "analyze", 2), (TemporalSmoother, "update", 4)
-    for owner, name, takes_ms in parts:
-        monkeypatch.setattr(owner, name, slowed(getattr(owner, name), takes_ms))
+    return make_slow
+
+
+def test_orientation_quality_and_smoothing_are_part_of_the_measured_time(tmp_path, slow):
+    for part in ((FrameOrientation, "upright", 1), (FrameQuality, "analyze", 2), (TemporalSmoother, "update", 4)):
+        slow(*part)
     bundle = make_bundle(tmp_path / "bundle")
     processor = zone_processor(bundle, open_backend("null", bundle, "fp32"))
     (samples,) = take_turns([processor], synthetic_frames(2, (160, 96)), samples=1)
     assert (samples.rounds_ms == 1 + 2 + 4).all()
+
+
+BOX = (10, 10, 40, 40, 0.9, 0)
+
+
+def opened_with_detector(path, *boxes, every=1):
+    """A bundle with a detector as a candidate on a backend that answers at once, and a context in which it is open."""
+    make_bundle(path)
+    candidate = Candidate("tiny", "fp32", "null", 1, add_detector(path, *boxes, every=every))
+    return candidate, open_side_by_side([candidate])
+
+
+def test_detector_and_tracking_are_part_of_the_measured_time(tmp_path, slow):
+    slow(Detector, "detect", 3)
+    slow(Tracker, "update", 5)
+    candidate, context = opened_with_detector(tmp_path / "bundle", BOX, every=3)
+    with context as (((_, processor),), _):
+        frames = choose_frames(None, [candidate.bundle])[1]
+        (samples,) = take_turns([processor], frames, samples=6 * CALLS_PER_TURN)
+        assert processor.smoothing is not None
+    assert sorted(set(samples.rounds_ms.ravel())) == [0, 3 + 5]
+    assert (samples.rounds_ms > 0).mean() == 1 / 3, "as often as in the car"
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 9, 10, 30, 90])
+def test_a_detector_that_runs_in_every_nth_call_runs_in_each_call_of_a_turn_alike(every):
+    warm_ups, calls = count_warm_ups(every), count()
+    detected = np.zeros(CALLS_PER_TURN, int)
+    for _ in range(every):
+        for call in range(-warm_ups, CALLS_PER_TURN):
+            runs = next(calls) % every == 0
+            if call >= 0:
+                detected[call] += runs
+    assert (detected == 1).all()
+
+
+def test_frames_in_which_a_detector_finds_nothing_are_not_timed(tmp_path):
+    candidate, context = opened_with_detector(tmp_path / "bundle", BOX)
+    with context as (opened, _):
+        frames = choose_frames(None, [candidate.bundle])[1]
+        check_found(opened, frames)
+        processor = opened[0][1]
+        assert processor.regions.detector.detect(frames[0]).boxes_n4.shape == (1, 4)
+        processor.regions.detector.detect = lambda frame_bgr: Detections(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        )
+        with pytest.raises(InputError, match="finds something in 0 of the 1 frames"):
+            check_found(opened, frames)
+
+
+def test_the_frames_are_the_sources_else_those_that_prove_the_detector_else_synthetic(tmp_path):
+    plain = make_bundle(tmp_path / "plain")
+    make_bundle(tmp_path / "front")
+    front = add_detector(tmp_path / "front", BOX)
+    source = "synthetic://?frames=2&width=160&height=90"
+    for uri, bundles, size in (
+        (source, [front], (90, 160)),
+        (None, [plain, front], (853, 1280)),
+        (None, [plain], (720, 1280)),
+    ):
+        what, frames = choose_frames(uri, bundles)
+        assert frames[0].shape[:2] == size
+        assert ("golden frames" in what) == (size[0] == 853)
+
+
+def test_the_runner_is_timed_on_the_detector_in_the_bundle(tmp_path):
+    make_bundle(tmp_path / "bundle")
+    source = "synthetic://?frames=2&width=160&height=90"
+    for bundle, zones in (
+        (open_bundle(tmp_path / "bundle"), ["ego"]),
+        (add_detector(tmp_path / "bundle", BOX), ["tracks"]),
+    ):
+        summary = run_runner(Candidate("tiny", "fp32", "ort", 1, bundle), source, 2)
+        assert summary["zones"] == zones
 
 
 def rounds(scale, rng, drift):
