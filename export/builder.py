@@ -28,14 +28,14 @@ from export.quantize.search import EvalSet, search
 from export.verify import golden_frames
 from export.verify.bundle_builder import SPLITS, BundleBuilder
 from export.verify.parity import first_failure, run_onnx, run_torch
-from models.checkpoint import Checkpoint, Facts
+from models.checkpoint import Checkpoint, CheckpointFacts
 
 log = logging.getLogger(__name__)
 
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
 
 
-def check_agreement(path: Path, facts: Facts, pack: Pack) -> None:
+def check_agreement(path: Path, facts: CheckpointFacts, pack: Pack) -> None:
     """Raise InputError when a checkpoint was not trained on this pack."""
     sides = [
         ("classes", list(facts.classes), list(pack.classes)),
@@ -87,7 +87,7 @@ def begin(
     )
 
 
-def _provenance(path: Path, facts: Facts, pack: Pack) -> dict[str, Any]:
+def _provenance(path: Path, facts: CheckpointFacts, pack: Pack) -> dict[str, Any]:
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},

@@ -43,12 +43,12 @@ def build(
     return network
 
 
-def normalisation(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalization(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and standard deviation per RGB channel, of values in 0..1, that `arch` expects."""
     if arch.startswith("timm/"):
         from models import timm_backbone
 
-        return timm_backbone.normalisation(arch.removeprefix("timm/"))
+        return timm_backbone.normalization(arch.removeprefix("timm/"))
     check_name(arch)
     module = importlib.import_module(f"models.architectures.{arch}")
     return module.MEAN, module.STD

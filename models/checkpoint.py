@@ -21,7 +21,7 @@ HINT = "train the run again with `python -m training train`"
 
 
 @dataclass(frozen=True)
-class Facts:
+class CheckpointFacts:
     """Everything in a checkpoint except its weights."""
 
     arch: str
@@ -52,7 +52,7 @@ class Facts:
 class Checkpoint:
     """The facts and the weights of one trained network."""
 
-    facts: Facts
+    facts: CheckpointFacts
     weights: dict[str, Tensor]
 
     def save(self, path: Path) -> None:
@@ -89,7 +89,7 @@ def load(path: Path) -> Checkpoint:
             raise InputError(f"{path} is of another checkpoint schema; {HINT}")
         body["geometry"] = Geometry.from_json(body["geometry"])
         body |= {name: tuple(body[name]) for name in ("classes", "mean", "std")}
-        facts = Facts(**{item.name: body.pop(item.name) for item in fields(Facts)})
+        facts = CheckpointFacts(**{item.name: body.pop(item.name) for item in fields(CheckpointFacts)})
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a checkpoint of ours ({str(error)[:120]}); {HINT}") from None
     if body:

@@ -25,7 +25,7 @@ class Deployed(nn.Module):
         self.register_buffer("scale", 1 / (255 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("offset", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
-    def normalise(self, frames_nhwc: Tensor) -> Tensor:
+    def normalize(self, frames_nhwc: Tensor) -> Tensor:
         """Return the network's input, float32 (n, 3, S, S), channels last."""
         if torch.compiler.is_exporting():  # the usual form, by channel, which runtimes recognize
             return frames_nhwc.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.offset
@@ -37,7 +37,7 @@ class Deployed(nn.Module):
 
     def logits(self, frames_nhwc: Tensor) -> Tensor:
         """Return float32 (n, classes), before temperature and softmax."""
-        logits: Tensor = self.network(self.normalise(frames_nhwc)).float()
+        logits: Tensor = self.network(self.normalize(frames_nhwc)).float()
         return logits
 
     def forward(self, frames_nhwc: Tensor) -> Tensor:

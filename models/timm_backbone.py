@@ -1,4 +1,4 @@
-"""Any timm classifier as `timm/<name>`, with its own normalisation and, on demand, its pretrained weights."""
+"""Any timm classifier as `timm/<name>`, with its own normalization and, on demand, its pretrained weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.layers import start_near_zero
 RGB = tuple[float, ...]
 
 
-def normalisation(name: str) -> tuple[RGB, RGB]:
+def normalization(name: str) -> tuple[RGB, RGB]:
     """Return the mean and standard deviation per RGB channel that timm's weights of `name` were trained with."""
     check_name(name)
     config = timm.get_pretrained_cfg(name)

@@ -62,7 +62,7 @@ class Job:
 
     def batches(self) -> Batches:
         """Return the batches of this process."""
-        mean, _ = models.normalisation(self.arch)
+        mean, _ = models.normalization(self.arch)
         apply = self.compute.mode.compile_or_eager(gpu.augment)
         preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on, apply)
         if self.is_main:

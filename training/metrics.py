@@ -41,7 +41,7 @@ def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SIN
     with torch.inference_mode():
         for at in range(dist.rank * EVALUATED_AT_ONCE, len(rows), dist.size * EVALUATED_AT_ONCE):
             frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVALUATED_AT_ONCE]]))
-            inputs = deployed.normalise(frames.to(device)).contiguous(memory_format=torch.channels_last)
+            inputs = deployed.normalize(frames.to(device)).contiguous(memory_format=torch.channels_last)
             logits[at : at + EVALUATED_AT_ONCE] = deployed.network(inputs).float().cpu()
     deployed.train(was_training)
     return dist.add(logits).numpy(), pack.labels_n[rows]

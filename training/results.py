@@ -12,7 +12,7 @@ from scipy.special import softmax
 import models
 from core.data.pack import Pack
 from core.files import write_json, write_text
-from models.checkpoint import Checkpoint, Facts, load
+from models.checkpoint import Checkpoint, CheckpointFacts, load
 from models.deployed import Deployed
 from training import metrics
 from training.job import Job
@@ -38,7 +38,7 @@ class Evaluated(NamedTuple):
 
 def evaluate(job: Job, state: TrainState) -> Evaluated:
     """Return the logits of the network on val; all processes share the work."""
-    deployed = Deployed(state.eval_network, *models.normalisation(job.arch)).to(job.compute.device)
+    deployed = Deployed(state.eval_network, *models.normalization(job.arch)).to(job.compute.device)
     return Evaluated(deployed, *metrics.evaluate(deployed, job.pack, "val", job.compute.dist))
 
 
@@ -47,9 +47,9 @@ def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
     abstention = metrics.choose_abstention(softmax(logits / temperature, 1), labels, job.abstain_risk)
-    mean, std = models.normalisation(job.arch)
+    mean, std = models.normalization(job.arch)
     pack = job.pack
-    facts = Facts(
+    facts = CheckpointFacts(
         arch=job.arch,
         classes=pack.classes,
         background=pack.background,

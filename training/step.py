@@ -87,7 +87,7 @@ def start(
         from models.sync_norm import synchronise  # timm takes seconds to import
 
         network = synchronise(network)
-    deployed = Deployed(network, *models.normalisation(spec.arch)).to(compute.device)
+    deployed = Deployed(network, *models.normalization(spec.arch)).to(compute.device)
     network = compute.mode.prepare(deployed.network)
     state = TrainState(
         network=network,
@@ -109,7 +109,7 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     """
     recipe, dist = objective.recipe, objective.compute.dist
     frames, labels, images = batch
-    inputs, targets = objective.mix(objective.deployed.normalise(frames), labels)
+    inputs, targets = objective.mix(objective.deployed.normalize(frames), labels)
     logits = objective.forward(inputs)
     loss = objective.loss(logits, targets, frames)
     state.optimizer.zero_grad(set_to_none=True)

@@ -30,7 +30,7 @@ class Teacher:
     @torch.no_grad()
     def logits(self, frames_nhwc: Tensor) -> Tensor:
         """Return the teacher's logits of uint8 (n, S, S, 3) frames, float32 (n, classes)."""
-        inputs = self.deployed.normalise(frames_nhwc)
+        inputs = self.deployed.normalize(frames_nhwc)
         if inputs.shape[-1] != self.size_px:  # the images of the first epochs are small
             inputs = interpolate(inputs, (self.size_px, self.size_px), mode="bilinear", antialias=False)
         return self.mode.logits(self.network, inputs)

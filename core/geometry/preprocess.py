@@ -1,7 +1,7 @@
 """Geometry, the one preprocessing: a rectangle of a BGR frame becomes S x S RGB bytes.
 
 The pack writer, the evaluation, the calibrator, the benchmark and the camera all call `fill`.
-Arithmetic (normalisation, temperature, softmax) is inside the exported graph.
+Arithmetic (normalization, temperature, softmax) is inside the exported graph.
 """
 
 from __future__ import annotations

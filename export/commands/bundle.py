@@ -25,7 +25,7 @@ from export.verify.proof import prove_and_seal
 from inference.backends import trt
 from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
 from inference.backends.trt import BuildOptions as Build
-from models.checkpoint import Checkpoint, Facts, load
+from models.checkpoint import Checkpoint, CheckpointFacts, load
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     return [{"arch": facts.arch, "what": what, "target": target} for what, target in made]
 
 
-def _target(path: Path, facts: Facts, options: ExportOptions) -> Path:
+def _target(path: Path, facts: CheckpointFacts, options: ExportOptions) -> Path:
     """Return the bundle's folder, beside the checkpoint; another input size has a folder of its own."""
     same = options.size_px in (None, facts.geometry.size_px)
     return path.parent / ("bundle" if same else f"bundle_{options.size_px}")

@@ -50,7 +50,7 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
                 verbose=False,
             )
         assert program is not None
-        model = clean(head_as_convolution(join_normalisation(program.model_proto)))
+        model = clean(head_as_convolution(join_normalization(program.model_proto)))
         onnx.checker.check_model(model, full_check=True)
     except (torch.onnx.OnnxExporterError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CheckError(f"the network has no valid ONNX graph ({str(error).strip().splitlines()[0][:200]})") from error
@@ -67,7 +67,7 @@ def _pool(self: Any, output_size: Any) -> Any:
     return opset18.GlobalAveragePool(self)
 
 
-def join_normalisation(model: onnx.ModelProto) -> onnx.ModelProto:
+def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
     """Write the first per-channel multiply and add as one BatchNormalization: the same numbers, one pass.
 
     ONNX Runtime moves the transpose behind the two, where they broadcast over 3 values at a time: 1.28 ms of the

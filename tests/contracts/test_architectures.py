@@ -85,6 +85,6 @@ def test_pretrained_weights_are_refused(arch, tmp_path):
 
 
 def test_normalization_is_a_mean_and_a_deviation_of_rgb_from_0_to_1(arch):
-    for values in models.normalisation(arch):
+    for values in models.normalization(arch):
         assert len(values) == 3
         assert all(0 < value < 1 for value in values)

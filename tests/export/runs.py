@@ -13,7 +13,7 @@ from torch import nn
 import models
 from core.data.pack import COLUMNS, open_pack
 from core.geometry.preprocess import Geometry
-from models.checkpoint import Checkpoint, Facts
+from models.checkpoint import Checkpoint, CheckpointFacts
 
 CLASSES = ("red", "green", "blue")
 SIZE_PX = 32
@@ -52,7 +52,7 @@ def train(pack_path: Path, arch: str = ARCH, steps: int = 25) -> Checkpoint:
     torch.manual_seed(0)
     pack = open_pack(pack_path)
     network = models.build(arch, len(pack.classes), size_px=pack.geometry.size_px)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in models.normalisation(arch))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in models.normalization(arch))
     rows = pack.rows("train")
     inputs = (torch.from_numpy(pack.images_nhwc[rows]).permute(0, 3, 1, 2) / 255 - mean) / std
     labels = torch.from_numpy(pack.labels_n[rows])
@@ -63,13 +63,13 @@ def train(pack_path: Path, arch: str = ARCH, steps: int = 25) -> Checkpoint:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    facts = Facts(
+    facts = CheckpointFacts(
         arch=arch,
         classes=pack.classes,
         background=None,
         geometry=pack.geometry,
-        mean=tuple(models.normalisation(arch)[0]),
-        std=tuple(models.normalisation(arch)[1]),
+        mean=tuple(models.normalization(arch)[0]),
+        std=tuple(models.normalization(arch)[1]),
         recipe={},
         metrics={"val": {"accuracy": 0.0}, "epoch": 0},
         temperature=1.25,

@@ -35,7 +35,7 @@ RECIPE = dataclasses.replace(named("edge"), batch=16)
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "2", "--batch", "16", "--precision", "fp32",
             "--memory-format", "channels_last", "--threads", "1", "--optimizer", "sgd",
             "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
-MEAN = models.normalisation(ARCH)[0]
+MEAN = models.normalization(ARCH)[0]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_an_unknown_name_gives_the_nearest():
     with pytest.raises(InputError, match="did you mean squeezenet_inspired"):
         models.build("squeezenet", 4)
     with pytest.raises(InputError, match=r"timm/mobilenetv4_conv_small"):
-        models.normalisation("timm/mobilenetv4_conv_smal")
+        models.normalization("timm/mobilenetv4_conv_smal")
 
 
 def weights_file():

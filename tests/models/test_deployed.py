@@ -17,9 +17,9 @@ def test_rows_are_normalised_to_the_bits_that_the_exported_graph_is_given_by_cha
     frames = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, generator=torch.manual_seed(seed))
     deployed = Deployed(nn.Identity(), MEAN, STD)
     by_channel = frames.to(torch.float32).permute(0, 3, 1, 2) * deployed.scale + deployed.offset
-    assert torch.equal(deployed.normalise(frames), by_channel)
+    assert torch.equal(deployed.normalize(frames), by_channel)
 
 
 def test_normalised_frames_keep_their_order_in_memory() -> None:
     frames = torch.zeros((2, 5, 5, 3), dtype=torch.uint8)
-    assert Deployed(nn.Identity(), MEAN, STD).normalise(frames).is_contiguous(memory_format=torch.channels_last)
+    assert Deployed(nn.Identity(), MEAN, STD).normalize(frames).is_contiguous(memory_format=torch.channels_last)

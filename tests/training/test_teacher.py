@@ -63,7 +63,7 @@ def test_a_step_s_loss_is_the_labels_share_and_the_teacher_s(pack, teacher):
     frames, labels = batch(pack)
     recipe = replace(named("edge"), dropout={"default": 0.0}, distill=0.25, label_smoothing=0.0)
     pupil = Learner(ARCH, 3, recipe, MODE, teacher=teacher)
-    logits = MODE.logits(pupil.state.network, pupil.objective.deployed.normalise(frames))
+    logits = MODE.logits(pupil.state.network, pupil.objective.deployed.normalize(frames))
     hard, soft = cross_entropy(logits, labels), teacher.divergence(frames, logits, recipe.distill_temperature)
     loss = float(pupil.step(frames, labels, 1e-3, 0)[0]) / 32
     assert loss == pytest.approx((0.75 * hard + 0.25 * soft).item(), rel=1e-5)

@@ -80,11 +80,11 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     random = np.random.default_rng(0)
     torch.manual_seed(0)
     augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline(recipe, size_px)
-    normalise = Deployed(nn.Identity(), MEAN, STD).normalise
+    normalize = Deployed(nn.Identity(), MEAN, STD).normalize
 
     def ours() -> Tensor:
         rows = random.permutation(len(images_nhwc))
-        return normalise(torch.from_numpy(augmentation(images_nhwc[rows], random)))
+        return normalize(torch.from_numpy(augmentation(images_nhwc[rows], random)))
 
     def plain() -> Tensor:
         return torch.stack([transform(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])

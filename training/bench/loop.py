@@ -65,7 +65,7 @@ def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
     state, objective = start(NetworkSpec(arch, CLASSES), recipe, compute)
     state.network.train()
-    mean, device = models.normalisation(arch)[0], compute.device
+    mean, device = models.normalization(arch)[0], compute.device
     apply = compute.mode.compile_or_eager(gpu.augment)
     batches = Batches(pack, recipe, 0, open_preparer(pack, mean, device, choose_place("auto", device), apply))
     with closing(_endless(batches)) as stream:

@@ -16,7 +16,7 @@ from core.errors import DeviceError, InputError, as_device_error
 from training import recipes
 from training.commands.pack import add_options, options_of
 from training.compute.distribution import init_distributed
-from training.compute.mode import FORMATS, PRECISIONS
+from training.compute.mode import FORMATS, STEP_PRECISIONS
 from training.compute.rules import CHOICES, COMPILE_STEPS, GpuOptions
 from training.interrupt import Interrupt
 from training.job import Job
@@ -60,7 +60,7 @@ def parser() -> Parser:
     )  # fmt: skip
     add("--augment-on", default="auto", choices=PLACES, help="place of augmentation (auto: the device on a GPU)")
     add(
-        "--precision", choices=PRECISIONS,
+        "--precision", choices=STEP_PRECISIONS,
         help="precision of the step (default: bf16 on a GPU, the fastest on a CPU)",
     )  # fmt: skip
     add(

@@ -20,7 +20,7 @@ from training.compute.weight_gradient import deepen
 
 Forward = Callable[[Tensor], Tensor]
 P = ParamSpec("P")
-PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+STEP_PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 BACKEND = "inductor"
 ROUNDS, LEAST_ROUNDS = 7, 3
@@ -53,8 +53,8 @@ class ComputeMode:
     """Two runs give the same bits."""
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision is {self.precision!r}: give one of {', '.join(PRECISIONS)}")
+        if self.precision not in STEP_PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}: give one of {', '.join(STEP_PRECISIONS)}")
         if self.memory_format not in FORMATS:
             raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(FORMATS)}")
 
@@ -86,10 +86,11 @@ class ComputeMode:
         return torch.compile(function, backend=BACKEND, dynamic=False)
 
     def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
-        """Run `network` on normalised inputs; return float32 (n, classes)."""
+        """Run `network` on normalized inputs; return float32 (n, classes)."""
         inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
         kind = inputs.device.type
-        with torch.autocast(kind, PRECISIONS[self.precision], enabled=PRECISIONS[self.precision] != torch.float32):
+        dtype = STEP_PRECISIONS[self.precision]
+        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
             logits = network(inputs)
         return logits.float()
 
@@ -153,7 +154,7 @@ class _Candidate:
         """Run one training step; return its milliseconds."""
         clock = step_clock()
         started = clock()
-        loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalise(frames)), labels)
+        loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalize(frames)), labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -214,7 +215,7 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
 
 def _candidate(arch: str, classes: int, mode: ComputeMode, size_px: int | None = None) -> _Candidate:
     network = models.build(arch, classes, size_px=size_px)
-    deployed = Deployed(network, *models.normalisation(arch))
+    deployed = Deployed(network, *models.normalization(arch))
     mode.prepare(deployed.network)
     optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
     return _Candidate(mode, deployed, optimizer, mode.scaler("cpu"))

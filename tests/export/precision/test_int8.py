@@ -172,7 +172,7 @@ def test_only_floats_are_quantized(pack):
     """A transformer joins the pieces of a shape by Concat, too: whole numbers, which no runtime quantizes."""
     torch.manual_seed(0)
     arch = "timm/test_vit"
-    fp32 = to_onnx(Deployed(models.build(arch, 3, size_px=32), *models.normalisation(arch)).eval(), 32)
+    fp32 = to_onnx(Deployed(models.build(arch, 3, size_px=32), *models.normalization(arch)).eval(), 32)
     assert any(node.op_type == "Concat" and node.input[0] not in Graph(fp32).floats for node in fp32.graph.node)
     images = pack.images_nhwc[pack.rows("calibration")][:8]
     signed, unsigned = both_forms(fp32, images)

@@ -12,7 +12,7 @@ import pytest
 from core.errors import InputError
 from inference.capture.base import SourceLost, SourceRefused
 from inference.capture.recording import read_lines
-from inference.commands.run import read_arguments, run_session
+from inference.commands.run import read_arguments, start_session
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.sources.rtsp import RtspServer, true_age_ms, why_no_server
@@ -114,7 +114,7 @@ def run_command(bundle, uri, folder, frames):
     """Run the real command; return its lines of decisions, and the age and the true age of each in milliseconds."""
     arguments = [bundle, "--backend", "null", "--precision", "fp32", "--source", uri, "--out", folder, "--no-overlay"]
     arguments += ["--record", folder / "record", "--frames", frames]
-    run_session(read_arguments([str(a) for a in arguments]))
+    start_session(read_arguments([str(a) for a in arguments]))
     lines, ages = [], []
     for line in read_lines(folder / "record"):
         lines.append(line.body)

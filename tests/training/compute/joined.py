@@ -15,7 +15,7 @@ from training.compute.mode import ComputeMode
 from training.recipes import named
 
 ARCH = "timm/test_convnext"
-"""Without batch normalisation: its statistics are shared on GPUs alone."""
+"""Without batch normalization: its statistics are shared on GPUs alone."""
 BATCHES = (12, 12, 7)
 """The last cannot be halved."""
 
