@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import models
+from core.codec import from_json, known_keys
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
@@ -20,7 +21,7 @@ from training.compute.rules import GpuOptions, captured_if_possible, complete, e
 from training.data.listing import Options
 from training.data.pack_writer import pack as write_pack
 from training.job import Job
-from training.prepare import choose_place
+from training.prepare import PLACES, choose_place
 from training.recipe import Recipe, read_older
 from training.reports.leaderboard import collect
 from training.reports.machine import check_device, commit, describe_machine
@@ -31,6 +32,7 @@ from training.teacher import Teacher
 log = logging.getLogger(__name__)
 
 DEFAULTS = GpuOptions()
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class RunConfig:
             raise InputError("--models names an architecture twice: name each once")
         for arch in self.archs:
             models.check_name(arch)
+        if self.threads is not None:
+            check_threads(self.threads)
 
     @property
     def pack_path(self) -> Path:
@@ -82,6 +86,17 @@ class RunFacts:
     augment_on: str
     commit: str
     threads: int
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        if self.augment_on not in PLACES:
+            raise InputError(f"augment_on is {self.augment_on!r}: give one of {', '.join(PLACES)}")
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that no machine can start."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads is {threads}: give 1 to {MOST_THREADS}")
 
 
 def begin_run(config: RunConfig, dist: DistContext) -> RunFacts:
@@ -186,7 +201,7 @@ def _record(config: RunConfig, pack: Pack, dist: DistContext) -> RunFacts:
     if (config.out / "run.json").is_file():
         before = open_run(config.out).facts
         _check_same(config.out, before, facts)
-        return _facts_of(before)
+        return _facts_of(config.out, before)
     _check_sizes(config, pack)
     head, dirty = commit()
     facts |= {
@@ -198,12 +213,34 @@ def _record(config: RunConfig, pack: Pack, dist: DistContext) -> RunFacts:
         "machine": describe_machine(config.device),
     }
     write_json(config.out / "run.json", facts)
-    return _facts_of(facts)
+    return _facts_of(config.out, facts)
 
 
-def _facts_of(run: dict[str, Any]) -> RunFacts:
-    modes = {arch: ComputeMode.from_json(mode) for arch, mode in run["modes"].items()}
-    return RunFacts(modes, run.get("augment_on", "host"), run["commit"], run["machine"]["threads"])
+def _facts_of(out: Path, run: dict[str, Any]) -> RunFacts:
+    """Read what a run.json holds. Raises InputError naming the file and the key."""
+    file, machine = out / "run.json", run.get("machine")
+    facts = {
+        "modes": _known_modes(run.get("modes")),
+        "augment_on": run.get("augment_on", "host"),
+        "commit": run.get("commit"),
+        "threads": machine.get("threads") if isinstance(machine, dict) else None,
+    }
+    read = from_json(RunFacts, facts, f"{file} is damaged, train the run again")
+    if missing := sorted(set(run["models"]) - set(read.modes)):
+        raise InputError(f"{file} is damaged, train the run again: modes lacks {missing[0]}")
+    return read
+
+
+def _known_modes(modes: Any) -> Any:
+    """Return the modes in a run.json without what else stands there, such as times."""
+    return {arch: known_keys(ComputeMode, mode) for arch, mode in modes.items()} if isinstance(modes, dict) else modes
+
+
+def _modes_from(path: Path) -> dict[str, Any]:
+    """Return the modes of another run as they stand in its run.json. Raises InputError naming the file and the key."""
+    modes = open_run(path).facts.get("modes", {})
+    from_json(dict[str, ComputeMode], _known_modes(modes), f"{path / 'run.json'}: modes")
+    return dict(modes)
 
 
 def _check_sizes(config: RunConfig, pack: Pack) -> None:
@@ -217,7 +254,7 @@ def _check_sizes(config: RunConfig, pack: Pack) -> None:
 
 def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
     """Return the mode of each network as JSON, from the run `mode_from`, else by timing."""
-    from_run = open_run(config.mode_from).facts.get("modes", {}) if config.mode_from else {}
+    from_run = _modes_from(config.mode_from) if config.mode_from else {}
     modes = {}
     for arch in config.archs:
         modes[arch] = from_run.get(arch) or _choose_mode(config, pack, arch, dist)
@@ -239,10 +276,20 @@ def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) ->
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError naming the first setting in which a resumed run would differ; the pack may have moved."""
-    if before["schema"] == 1:
-        before = before | {"recipe": read_older(before["recipe"])}
+    before = before | {"recipe": _recipe_in(out / "run.json", before)}
     names = ("models", "seed", "pretrained", "teacher")
     was, asked = (run["recipe"] | {k: run.get(k) for k in names} | run["pack"] for run in (before, now))
     for name in asked:
         if name != "path" and was.get(name) != asked[name]:
             raise InputError(f"{out} was begun with {name} {was.get(name)!r}, not {asked[name]!r}: name another --out")
+
+
+def _recipe_in(file: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe in a run.json of any schema, in today's form. Raises InputError naming the file."""
+    recipe = run.get("recipe")
+    if not isinstance(recipe, dict):
+        raise InputError(f"{file} holds no recipe: train the run again")
+    try:
+        return read_older(recipe) if run["schema"] == 1 else recipe
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{file} holds no recipe of schema 1 ({error}): train the run again") from None

@@ -84,7 +84,7 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
     for number, line in enumerate(lines, 1):
         try:
             frames.append(_read_frame(json.loads(line)))
-        except (ValueError, KeyError, TypeError, InputError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, InputError) as error:
             raise InputError(f"{file}, line {number}, is not a labeled frame ({error}); {HINT}") from None
     return [frame for frame in frames if frame.split == split]
 

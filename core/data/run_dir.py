@@ -70,4 +70,7 @@ def open_run(path: Path) -> Run:
     pack = facts.get("pack")
     if not isinstance(pack, dict) or not {"path", "fingerprint"} <= set(pack):
         raise InputError(f"{file} names no pack with its path and fingerprint: train the run again")
+    names = facts.get("models", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file}: models is not a list of architectures: train the run again")
     return Run(path, facts)

@@ -263,6 +263,13 @@ def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
         (["--hue", "0.7"], "hue is '0.7': give a number from 0 to 0.5"),
         (["--device", "cuda:7"], "--device cuda:7 cannot be used here"),
         (["--pretrained"], "has no pretrained weights"),
+        (["--precision", "tf32"], "--precision tf32 is for a GPU, and cpu is none"),
+        (["--cudnn-benchmark", "yes"], "--cudnn-benchmark yes is for a GPU"),
+        (["--threads", "-1"], "threads is -1: give 1 to"),
+        (["--threads", "0"], "threads is 0: give 1 to"),
+        (["--threads", "999999"], "threads is 999999: give 1 to"),
+        (["--dropout", ""], "dropout is '': give a number"),
+        (["--dropout", "default=0.1+default=0.3"], r"dropout is 'default=0.1\+default=0.3': give a number"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_and_leaves_nothing(pack, tmp_path, more, message):

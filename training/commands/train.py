@@ -134,7 +134,7 @@ def main(arguments: list[str]) -> int | None:
 
 def _recipe_of(args: Namespace) -> Recipe:
     recipe = recipes.named(args.recipe)
-    texts = {item.name: text for item in overridable() if (text := getattr(args, f"recipe_{item.name}"))}
+    texts = {item.name: text for item in overridable() if (text := getattr(args, f"recipe_{item.name}")) is not None}
     if args.scale_schedule:
         recipe = recipe.scaled(recipe.with_overrides(texts).epochs)
     recipe = recipe.with_overrides(texts)

@@ -38,6 +38,10 @@ def complete(
 ) -> Compute:
     """Return the compute with everything decided but precision and format. rows: the pack's rows of train."""
     benchmark = options.cudnn_benchmark
+    asked = {"--precision tf32": compute.mode.precision == "tf32", "--cudnn-benchmark yes": benchmark == "yes"}
+    if not compute.on_gpu and any(asked.values()):
+        flag = next(name for name, is_asked in asked.items() if is_asked)
+        raise InputError(f"{flag} is for a GPU, and {compute.device} is none: leave it out")
     if benchmark == "auto":
         timed = compute.on_gpu and not options.deterministic and not has_depthwise(network)
         benchmark = "yes" if timed else "no"

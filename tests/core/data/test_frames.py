@@ -54,6 +54,8 @@ FRAME = '{"source":"a","group":"a","split":"test","size_px":[9,9],"objects":[%s]
         FRAME % '{"label":"car"}',
         FRAME % '{"label":"car","box":[5,5,5,9],"ignored":null}',
         FRAME.replace("test", "north") % "",
+        FRAME % '{"label":"car","box":[1,1,Infinity,9],"ignored":null}',
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_line_is_one_sentence(packed, tmp_path, line):

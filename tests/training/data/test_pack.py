@@ -358,7 +358,9 @@ def test_synthetic_rows_say_so_and_equal_the_camera(tmp_path):
         assert np.array_equal(made.images_nhwc[row], expected[0])
 
 
-@pytest.mark.parametrize("uri", ["synthetic://?rows=x", "synthetic://?lines=3", "synthetic://?scenario=fog&rows=60"])
+@pytest.mark.parametrize(
+    "uri", ["synthetic://?rows=x", "synthetic://?lines=3", "synthetic://?frames=0", "synthetic://?scenario=fog&rows=60"]
+)
 def test_a_wrong_synthetic_source_is_one_sentence(uri, tmp_path):
     with pytest.raises(InputError, match="synthetic"):
         pack(uri, tmp_path / "p", OPTIONS)

@@ -113,6 +113,8 @@ def _parse(source: str) -> Asked:
         rows, frames, seed = (int(query.get(k, [str(v)])[0]) for k, v in (("rows", ROWS), ("frames", 0), ("seed", 1)))
     except ValueError:
         raise InputError(f"{source}: rows, frames and seed must be whole numbers") from None
+    if "frames" in query and frames == 0:  # within the program it stands for zones as rows
+        raise InputError(f"{source} asks for no frame: give frames=60 or more, or rows in place of frames")
     try:
         return Asked(rows, frames, seed, query.get("scenario", ["mixed"])[0])
     except InputError as error:

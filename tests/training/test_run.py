@@ -1,0 +1,99 @@
+"""A run.json that a person or a broken disk changed: one sentence that names the file, and nothing is trained."""
+
+import json
+
+import pytest
+
+from core.errors import InputError
+from tests.export.runs import write_pack
+from training.commands.train import parse
+from training.compute.distribution import SINGLE_PROCESS
+from training.run import begin_run
+
+ARCH = "squeezenet_inspired"
+OLDER = {f"dropout_{name}": 0.2 for name in ("mobilenet", "squeezenet", "resnet", "other")}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A pack, and the run.json of a run that has just begun on it."""
+    folder = tmp_path_factory.mktemp("begun")
+    write_pack(folder / "pack")
+    begin(folder / "pack", folder / "run")
+    return folder / "pack", json.loads((folder / "run" / "run.json").read_text())
+
+
+def begin(pack, out, *more):
+    flags = ["--models", ARCH, "--batch", "32", "--precision", "fp32", "--memory-format", "contiguous"]
+    return begin_run(parse([str(pack), "--out", str(out), *flags, "--threads", "1", *more]), SINGLE_PROCESS)
+
+
+def older(facts):
+    """Return the run.json as schema 1 wrote it."""
+    recipe = {name: value for name, value in facts["recipe"].items() if name != "dropout"}
+    return facts | {"schema": 1, "recipe": recipe | OLDER}
+
+
+def write(folder, facts):
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(facts))
+    return folder
+
+
+MODE = {"precision": "fp32", "memory_format": "contiguous"}
+DAMAGED = [
+    {"modes": None},
+    {"modes": []},
+    {"modes": {}},
+    {"modes": {ARCH: "bf16"}},
+    {"modes": {ARCH: MODE | {"precision": ["fp32"]}}},
+    {"modes": {ARCH: MODE | {"precision": "fp99"}}},
+    {"modes": {ARCH: MODE | {"compiled": "yes"}}},
+    {"machine": None},
+    {"machine": {}},
+    {"machine": {"threads": "4"}},
+    {"machine": {"threads": 0}},
+    {"commit": None},
+    {"augment_on": "moon"},
+    {"models": 3},
+    {"recipe": None},
+    {"recipe": [1]},
+]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("damage", DAMAGED, ids=str)
+def test_a_damaged_run_json_is_one_sentence_that_names_it(begun, tmp_path, damage, schema):
+    pack, facts = begun
+    out = write(tmp_path / "run", (older(facts) if schema == 1 else facts) | damage)
+    with pytest.raises(InputError, match=r"run\.json") as caught:
+        begin(pack, out, "--resume")
+    assert "\n" not in str(caught.value)
+    assert "train the run again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"zzz": 1}, {"dropout": [1]}, {"epochs": "x"}, {"dropout_mobilenet": None}], ids=str
+)
+def test_a_recipe_that_schema_1_never_wrote_is_one_sentence(begun, tmp_path, change):
+    pack, facts = begun
+    facts = older(facts)
+    out = write(tmp_path / "run", facts | {"recipe": facts["recipe"] | change})
+    with pytest.raises(InputError, match=r"run\.json holds no recipe of schema 1 .*train the run again"):
+        begin(pack, out, "--resume")
+
+
+@pytest.mark.parametrize("modes", [[1], {ARCH: "bf16"}, {ARCH: {"precision": [1]}}], ids=str)
+def test_modes_from_a_damaged_run_are_one_sentence(begun, tmp_path, modes):
+    pack, facts = begun
+    other = write(tmp_path / "other", facts | {"modes": modes})
+    with pytest.raises(InputError, match=r"other/run\.json: modes"):
+        begin(pack, tmp_path / "run", "--mode-from", str(other))
+    assert not (tmp_path / "run").exists()
+
+
+def test_both_schemas_go_on_with_keys_of_a_later_version(begun, tmp_path):
+    pack, facts = begun
+    for one in (facts, older(facts)):
+        out = write(tmp_path / f"run{one['schema']}", one | {"later": 1})
+        assert begin(pack, out, "--resume").threads == 1
