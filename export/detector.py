@@ -20,7 +20,7 @@ from core.files import replacing_folder
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
 from inference import backends
-from inference.frame.detection import open_detector
+from inference.frame.detection.detector import open_detector
 from inference.proof import detector_run
 
 T = TypeVar("T")

@@ -24,10 +24,10 @@ from core.geometry.preprocess import crop_rect
 from core.stats import Interval, poisson_interval
 from inference.frame.boxes import Box, Boxes
 from inference.frame.decision import Verdict
-from inference.frame.detection import open_detector
+from inference.frame.detection.detector import open_detector
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
-from inference.frame.tracked_regions import TrackedRegions
 from inference.runner.region_choice import find_detector, pick_detector
 
 log = logging.getLogger(__name__)

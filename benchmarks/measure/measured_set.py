@@ -18,10 +18,10 @@ from core.geometry.camera_config import Camera
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
-from inference.frame.detection import open_detector
+from inference.frame.detection.detector import open_detector
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
-from inference.frame.tracked_regions import TrackedRegions
 from inference.proof.verify import prove
 from inference.runner.region_choice import find_detector
 

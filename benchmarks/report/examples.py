@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.results import Accuracy, ParityResult
+from benchmarks.artifact_results import ParityResult
+from benchmarks.results import Accuracy
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 

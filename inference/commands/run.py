@@ -56,19 +56,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
-    parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4")
-    parser.add_argument(
-        "--web",
-        metavar="[HOST:]PORT",
-        help="serve the web page, state.json and metrics (HOST is 127.0.0.1 unless given)",
-    )
-    parser.add_argument("--web-token", metavar="TOKEN", help="required to open the page: /?token=TOKEN")
-    parser.add_argument("--record", type=Path, metavar="DIR", help="record frames and decisions for replay://DIR")
-    parser.add_argument(
-        "--record-mb", type=int, default=2000, metavar="N", help="keep the newest N MB of the recording (default 2000)"
-    )
-    parser.add_argument("--record-lossless", action="store_true", help="record PNG instead of JPEG")
+    _add_outputs(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument(
         "--supervise",
@@ -82,6 +70,22 @@ def _describe_options() -> str:
     from inference.backends import option_help  # imports the backends, which a supervisor does not need
 
     return f"options of the backends, with their defaults:\n{option_help()}"
+
+
+def _add_outputs(parser: Parser) -> None:
+    """Add the options that say what a run leaves."""
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
+    add("--no-overlay", action="store_true", help="write no overlay.mp4")
+    add(
+        "--web",
+        metavar="[HOST:]PORT",
+        help="serve the web page, state.json and metrics (HOST is 127.0.0.1 unless given)",
+    )
+    add("--web-token", metavar="TOKEN", help="required to open the page: /?token=TOKEN")
+    add("--record", type=Path, metavar="DIR", help="record frames and decisions for replay://DIR")
+    add("--record-mb", type=int, default=2000, metavar="N", help="keep the newest N MB of the recording (default 2000)")
+    add("--record-lossless", action="store_true", help="record PNG instead of JPEG")
 
 
 def main(arguments: list[str]) -> int | None:

@@ -10,7 +10,7 @@ from core.bundle.contract import DETECTOR, Bundle
 from core.bundle.golden_file import Row
 from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import Bytes
-from inference.frame.detection import Detector, open_detector
+from inference.frame.detection.detector import Detector, open_detector
 
 
 def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.errors import CheckError
 from inference.backends import Backend
-from inference.frame.detection import Detector
+from inference.frame.detection.detector import Detector
 from inference.proof import detector_run, golden_run
 
 EVERY = 2

@@ -10,9 +10,9 @@ from core.errors import InputError
 from core.geometry.camera_config import Camera
 from core.geometry.detector_config import DetectorFile
 from inference.capture.base import Source
-from inference.frame.detection import open_detector
+from inference.frame.detection.detector import open_detector
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones, whole_frame
-from inference.frame.tracked_regions import TrackedRegions
 
 
 def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:

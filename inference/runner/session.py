@@ -21,11 +21,11 @@ from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
 from inference.frame.boxes import read_boxes
 from inference.frame.decider import UNPROVED
-from inference.frame.detection import Detector
+from inference.frame.detection.detector import Detector
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
-from inference.frame.tracked_regions import TrackedRegions
 from inference.proof.self_test import self_test
 from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig

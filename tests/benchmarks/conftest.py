@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from benchmarks.artifact_results import Artifacts
 from benchmarks.measure.speed.latency import summarize_latency
 from benchmarks.results import (
-    Artifacts,
     CandidateResult,
     MachineFacts,
     Noise,

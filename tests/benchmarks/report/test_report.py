@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from benchmarks.artifact_results import Artifacts, EngineRow, LossInterval, ParityResult
 from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
 from benchmarks.measure.accuracy import score
@@ -20,12 +21,8 @@ from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
 from benchmarks.results import (
-    Artifacts,
-    EngineRow,
-    LossInterval,
     NotMeasured,
     OutOfDistribution,
-    ParityResult,
     Robustness,
     SeedResult,
     Seeds,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.geometry.detector_config import DetectorConfig
-from inference.frame.detection import Detector, resolve
+from inference.frame.detection.detector import Detector, resolve
 from tests.inference.detectors.networks import Export, export_names
 
 LAYOUTS = {"yolov8n": "yolov8", "yolo11n_nms": "yolo_end2end", "yolo26n_end2end": "yolo_end2end", "yolov5n": "yolov5",

@@ -6,7 +6,7 @@ import pytest
 from core.errors import DeviceError
 from inference.capture.base import SourceLost
 from tests.inference.fake_camera import drive, good, picture, raising
-from tests.inference.frame.test_tracked_regions import Road
+from tests.inference.frame.detection.test_tracked_regions import Road
 
 
 @pytest.fixture

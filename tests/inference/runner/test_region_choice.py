@@ -14,8 +14,8 @@ from core.errors import InputError
 from core.geometry.camera_config import Camera, read_camera
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from inference.commands.run import read_arguments, start_session
-from inference.frame.detection import open_detector
-from inference.frame.tracked_regions import TrackedRegions
+from inference.frame.detection.detector import open_detector
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.runner.region_choice import open_regions, pick_detector
 from tests.bundles import make_bundle
 

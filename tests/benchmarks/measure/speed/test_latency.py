@@ -32,13 +32,13 @@ from core.stats import Interval
 from inference.backends import open_backend
 from inference.commands.run import read_arguments, start_session
 from inference.detectors import Detections
-from inference.frame.detection import Detector
+from inference.frame.detection.detector import Detector
+from inference.frame.detection.tracking import Tracker
 from inference.frame.orientation import FrameOrientation
 from inference.frame.processor import FrameConfig, FrameProcessor, Timings
 from inference.frame.quality import FrameQuality
 from inference.frame.regions import Zones
 from inference.frame.smoothing import TemporalSmoother
-from inference.frame.tracking import Tracker
 from tests.benchmarks.conftest import add_detector
 from tests.bundles import make_bundle
 

@@ -15,7 +15,7 @@ from core.geometry.preprocess import rect_of
 from inference import backends, detectors
 from inference.backends import Network
 from inference.detectors import Detections
-from inference.frame.letterbox import Letterbox, to_picture
+from inference.frame.detection.letterbox import Letterbox, to_picture
 
 log = logging.getLogger(__name__)
 

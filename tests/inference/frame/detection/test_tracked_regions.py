@@ -7,10 +7,10 @@ from core.errors import DeviceError
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.frame import Frame
 from inference.backends import open_backend
-from inference.frame.detection import Detector, resolve
+from inference.frame.detection.detector import Detector, resolve
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.states import State
-from inference.frame.tracked_regions import TrackedRegions
 from tests.bundles import make_bundle
 from tests.inference.detectors.networks import network_of
 

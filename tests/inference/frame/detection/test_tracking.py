@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.synthetic.drawing import View
 from core.synthetic.traffic import BACKGROUND, actors_at
 from inference.detectors import Detections
-from inference.frame.tracking import Tracker, TrackingConfig, match, overlaps
+from inference.frame.detection.tracking import Tracker, TrackingConfig, match, overlaps
 
 FRAME_MS = 1000 / 30
 

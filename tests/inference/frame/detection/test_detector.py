@@ -11,8 +11,8 @@ from core.errors import DeviceError, InputError
 from core.geometry.detector_config import DetectorConfig, DetectorInput
 from inference.backends import Tensor
 from inference.detectors import Detections
-from inference.frame.detection import Detector, resolve, suppress
-from inference.frame.letterbox import Letterbox, place, to_picture
+from inference.frame.detection.detector import Detector, resolve, suppress
+from inference.frame.detection.letterbox import Letterbox, place, to_picture
 from tests.inference.detectors.networks import FakeNetwork, image, network_of
 
 NAMES = "{0: 'person', 1: 'car', 2: 'tree'}"

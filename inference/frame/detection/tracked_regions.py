@@ -6,9 +6,9 @@ import numpy as np
 
 from core.geometry.frame import Bytes, Frame, Rect
 from core.geometry.preprocess import clip_rect
-from inference.frame.detection import Detector
+from inference.frame.detection.detector import Detector
+from inference.frame.detection.tracking import Tracker
 from inference.frame.regions import Regions, RegionSource
-from inference.frame.tracking import Tracker
 
 
 class TrackedRegions(RegionSource):
