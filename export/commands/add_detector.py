@@ -84,8 +84,8 @@ def _frames_of(uri: str) -> list[Bytes]:
 
 def _frames_of_pack(run: Run) -> list[Bytes]:
     """Return labeled val frames of the run's pack. Raises InputError when it has none."""
-    pack = run.open_pack()
     try:
+        pack = run.open_pack()
         labeled = read_frames(pack, "val")
     except InputError as error:
         raise InputError(f"{error}; or give --frames, a video or folder for the golden frames") from None

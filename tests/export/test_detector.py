@@ -118,7 +118,7 @@ def test_a_detector_that_finds_nothing_is_refused_and_the_bundle_stays(run):
 
 
 def test_a_run_without_frames_names_the_way_out(run):
-    with pytest.raises(InputError, match=re.escape(str(run / "pack"))):
+    with pytest.raises(InputError, match=re.escape(str(run / "pack")) + ".*give --frames"):
         main([str(run), str(run.parent / "d.onnx")])
 
 
