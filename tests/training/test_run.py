@@ -5,8 +5,9 @@ import json
 import pytest
 
 from core.errors import InputError
+from core.files import held
 from tests.export.runs import write_pack
-from training.commands.train import parse
+from training.commands.train import main, parse
 from training.compute.distribution import SINGLE_PROCESS
 from training.run import begin_run
 
@@ -23,9 +24,13 @@ def begun(tmp_path_factory):
     return folder / "pack", json.loads((folder / "run" / "run.json").read_text())
 
 
-def begin(pack, out, *more):
+def command(pack, out, *more):
     flags = ["--models", ARCH, "--batch", "32", "--precision", "fp32", "--memory-format", "contiguous"]
-    return begin_run(parse([str(pack), "--out", str(out), *flags, "--threads", "1", *more]), SINGLE_PROCESS)
+    return [str(pack), "--out", str(out), *flags, "--threads", "1", *more]
+
+
+def begin(pack, out, *more):
+    return begin_run(parse(command(pack, out, *more)), SINGLE_PROCESS)
 
 
 def older(facts):
@@ -97,3 +102,14 @@ def test_both_schemas_go_on_with_keys_of_a_later_version(begun, tmp_path):
     for one in (facts, older(facts)):
         out = write(tmp_path / f"run{one['schema']}", one | {"later": 1})
         assert begin(pack, out, "--resume").threads == 1
+
+
+def test_a_run_that_another_process_trains_is_left_alone(begun, tmp_path):
+    """A lock belongs to an open file, so a second opening in this process stands for another process."""
+    pack, _ = begun
+    begin(pack, out := tmp_path / "run")
+    with held(out), pytest.raises(InputError, match=r"run is in use by another process: wait until it ends"):
+        main(command(pack, out, "--resume"))
+    assert not (out / ARCH).exists()
+    with held(out):
+        pass  # the refused command kept nothing

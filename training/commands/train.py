@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import torch
 import models
 from core.cli import Parser
 from core.errors import DeviceError, InputError, as_device_error
+from core.files import held
 from training import recipes
 from training.commands.pack import add_options, options_of
 from training.compute.distribution import init_distributed
@@ -121,9 +123,10 @@ def parse(arguments: list[str]) -> RunConfig:
 
 def main(arguments: list[str]) -> int | None:
     """Pack if needed, train, and print the leaderboard. torchrun may start several processes of this command."""
-    with init_distributed() as dist:
+    with init_distributed() as dist, ExitStack() as stack:
         config = dist.run_on_main(lambda: parse(arguments))
         facts = dist.run_on_main(lambda: begin_run(config, dist))
+        dist.run_on_main(lambda: stack.enter_context(held(config.out)))
         cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
         torch.set_num_threads(facts.threads)
         todo = jobs(config, facts, dist)
