@@ -37,7 +37,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Objective:
-    """How a batch becomes logits and a loss. Nothing in it changes while training."""
+    """Makes logits and a loss of a batch. Nothing in it changes while training."""
 
     recipe: Recipe
     compute: Compute

@@ -87,7 +87,7 @@ class Session:
     others: Sequence[Run]
     """Runs of other seeds."""
     source: str
-    """Of the frames, in words."""
+    """The source of the frames, in words."""
     frames: Sequence[Bytes]
     """The pictures that are timed."""
     candidates: Sequence[Candidate]

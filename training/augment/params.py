@@ -40,7 +40,7 @@ class AugmentParams:
     """Translation in whole pixels, x and y."""
     scale_n: Floats
     corners_n42: Floats
-    """Where a perspective takes the corners (top left, top right, bottom right, bottom left), x and y in pixels."""
+    """The corners after the perspective (top left, top right, bottom right, bottom left), x and y in pixels."""
     gray_n: NDArray[np.bool_]
     erase_n4: NDArray[np.int64]
     """The erased rectangle: x0, y0, x1, y1; empty for none."""

@@ -1,1 +1,1 @@
-"""How a step computes: precision, memory format, several processes."""
+"""The ways a step can compute: precision, memory format, several processes."""

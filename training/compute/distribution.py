@@ -21,7 +21,7 @@ from core.errors import CheckError, InputError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
-"""How long a process waits for another, which may be packing; torchrun ends them all when one dies."""
+"""The longest wait of a process for another, which may be packing; torchrun ends them all when one dies."""
 
 
 @dataclass(frozen=True)

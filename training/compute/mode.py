@@ -1,4 +1,4 @@
-"""How a step computes: precision and memory format, chosen on a CPU by timing and on a GPU by a rule; then kept."""
+"""The mode of a step: precision and memory format, chosen on a CPU by timing and on a GPU by a rule; then kept."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ anew, would end otherwise than one that was not."""
 
 @dataclass(frozen=True)
 class ComputeMode:
-    """How a step computes; the weights stay float32 in every precision."""
+    """The mode of a step. The weights stay float32 in every precision."""
 
     precision: str = "fp32"
-    """Of autocast. fp32 is IEEE's; tf32 rounds the factors of convolutions and products on a GPU to ten bits."""
+    """The precision of autocast. fp32 is IEEE's; tf32 rounds factors of products to ten bits on a GPU."""
     memory_format: str = "contiguous"
     compiled: bool = False
-    """By torch.compile: the network, and augmentation on the device."""
+    """torch.compile compiles the network, and augmentation on the device."""
     captured: bool = False
     """Steps are replayed as CUDA graphs."""
     cudnn_benchmark: bool = False
@@ -101,7 +101,7 @@ class ComputeMode:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how a network is trained: the mode of a step, the device, and the processes that share the work."""
+    """What a network is trained with: the mode of a step, the device, and the processes that share the work."""
 
     mode: ComputeMode
     device: str = "cpu"
