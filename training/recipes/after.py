@@ -1,4 +1,9 @@
-"""The published recipe after its overhaul, without changes."""
+"""The published recipe after its overhaul, without changes.
+
+Measured: test accuracy resnet 75.7 +- 0.8%, squeezenet 74.1 +- 0.6%, mobilenet 70.5 +- 1.8%
+(3,725 photographs of 5 classes at 64 px, 30 epochs, 5 seeds, AMD EPYC, 2026-11-25:
+`make compare DATA=../shared/data/roaduser SIZE=64 EPOCHS=30`).
+"""
 
 from training.recipe import Recipe
 

@@ -1,4 +1,9 @@
-"""The published recipe before its overhaul, without changes."""
+"""The published recipe before its overhaul, without changes.
+
+Measured: test accuracy resnet 86.3 +- 1.9%, squeezenet 84.6 +- 0.9%, mobilenet 83.2 +- 1.6%
+(3,725 photographs of 5 classes at 64 px, 30 epochs, 5 seeds, AMD EPYC, 2026-11-25:
+`make compare DATA=../shared/data/roaduser SIZE=64 EPOCHS=30`).
+"""
 
 from training.recipe import Recipe
 
