@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs
-from core.errors import InputError
+from core.errors import InputError, check_threads
 from core.geometry.frame import Bytes
 from core.plugins import Options, describe_options, load, names_in, parse_options
 
@@ -29,6 +29,17 @@ class Availability:
     version: str
     reason: str = ""
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class CpuOptions(Options):
+    """The options of a runtime that shares a frame among the cores of a CPU."""
+
+    threads: int | None = None
+    """Cores that a frame is shared among; all cores of this process unless set."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 class Backend(ABC):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
-from core.errors import InputError, as_device_error, check_threads
+from core.errors import InputError, as_device_error
 from core.machine import cores
 from inference.backends import Availability, Backend, Network, Tensor
+from inference.backends import CpuOptions as Options
 
 PRECISIONS = ("fp32", "fp16", "int8")
-
-
-@dataclass(frozen=True)
-class Options(plugins.Options):
-    """The options of ONNX Runtime on the CPU."""
-
-    threads: int | None = None
-    """Cores that a frame is shared among; all cores of this process unless set."""
-
-    def __post_init__(self) -> None:
-        check_threads(self.threads)
 
 
 def availability() -> Availability:
