@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
-from benchmarks.peers.job import Job, PeerRow
+from benchmarks.peers.peer_job import PeerJob, PeerRow
 from benchmarks.report.tables import as_ms
 from benchmarks.studies.dated import as_table, write_dated
 from core.cli import Parser, run_command
@@ -47,7 +47,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Result:
+class ToolResult:
     """The row of one tool with one training budget."""
 
     tool: str
@@ -65,7 +65,7 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         frames = (work / "frames.npy").resolve()
         np.save(frames, np.stack(synthetic_frames()))
-        job = Job(
+        job = PeerJob(
             data=str(args.data.resolve()),
             frames=str(frames),
             size=args.size,
@@ -79,7 +79,7 @@ def main() -> None:
         report(args, run_all(work, job, args.models))
 
 
-def run_all(work: Path, job: Job, archs: Sequence[str]) -> list[Result]:
+def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
     """Run ours; then each peer with as many epochs, and with the time of our slowest network."""
     ours = [sys.executable, "-m", "benchmarks.peers.ours"]
     rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
@@ -123,7 +123,7 @@ def make_environment(path: Path) -> Path:
     return python
 
 
-def run_job(work: Path, tool: str, command: list[str], job: Job, budget: str) -> Result:
+def run_job(work: Path, tool: str, command: list[str], job: PeerJob, budget: str) -> ToolResult:
     """Run one script in its own process and folder; return its row. A finished result of the same job is not run again.
 
     Raises InputError when it fails.
@@ -135,7 +135,7 @@ def run_job(work: Path, tool: str, command: list[str], job: Job, budget: str) ->
         out.mkdir()
         file.write_text(text)
         run_script(tool, budget, [*command, str(file)], out)
-    return Result(tool, budget, from_json(PeerRow, read_json(result), str(result)))
+    return ToolResult(tool, budget, from_json(PeerRow, read_json(result), str(result)))
 
 
 def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
@@ -147,7 +147,7 @@ def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
         raise InputError(f"{tool} failed with {done.returncode}: its output is above")
 
 
-def report(args: argparse.Namespace, rows: Sequence[Result]) -> None:
+def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
     """Print the table; write it with the machine into the results folder."""
     machine = describe_machine()
     asked = {"size_px": args.size, "epochs": args.epochs, "recipe": args.recipe, "seed": args.seed}
@@ -164,7 +164,7 @@ def report(args: argparse.Namespace, rows: Sequence[Result]) -> None:
     write_dated(args.out, "peers", body, f"Peers on {args.data.name}, {args.size} px", lines)
 
 
-def as_cells(one: Result) -> list[str]:
+def as_cells(one: ToolResult) -> list[str]:
     """Return a row of the table."""
     row, spent, files, frame = one.row, one.row.training, one.row.files, one.row.frame_ms
     low, high = wilson(round(files.accuracy * files.n), files.n)

@@ -15,19 +15,19 @@ from benchmarks.measure.artifacts import read_history, read_precision_report
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at
-from benchmarks.peers.job import FileComparison, Job, PeerRow, run, time_frames, time_training
+from benchmarks.peers.peer_job import FileComparison, PeerJob, PeerRow, run_named_job, time_frames, time_training
 from core.bundle.contract import open_bundle
 from core.data.run_dir import folder_name, open_run
 
 
-def main(job: Job) -> PeerRow:
+def main(job: PeerJob) -> PeerRow:
     """Pack, train and export one network; measure its int8 file on ONNX Runtime, its fp32 file where there is none."""
     folder, group = Path(job.out) / "run", ["--group", job.group] if job.group else []
-    call("training", "pack", job.data, "--out", str(folder / "pack"), "--size", str(job.size), *group)
+    run_stage("training", "pack", job.data, "--out", str(folder / "pack"), "--size", str(job.size), *group)
     recipe = ["--recipe", job.recipe, "--epochs", str(job.epochs), "--seed", str(job.seed)]
     train = ["train", str(folder / "pack"), "--out", str(folder), "--models", job.arch, *recipe]
-    _, spent = time_training(lambda: call("training", *train))
-    call("export", str(folder), "--engines")
+    _, spent = time_training(lambda: run_stage("training", *train))
+    run_stage("export", str(folder), "--engines")
     network = folder / folder_name(job.arch)
     bundle, pack = open_bundle(network / "bundle"), open_run(folder).open_pack()
     precision = "int8" if "int8" in bundle.precisions else "fp32"
@@ -43,10 +43,10 @@ def main(job: Job) -> PeerRow:
     return PeerRow(f"{job.arch}, {job.recipe}, {precision}", epochs, images, spent, files, frame_ms)
 
 
-def call(package: str, *arguments: str) -> None:
+def run_stage(package: str, *arguments: str) -> None:
     """Run one of our commands; its output goes to stderr."""
     subprocess.run([sys.executable, "-m", package, *arguments], check=True, stdout=sys.stderr)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_named_job(main)

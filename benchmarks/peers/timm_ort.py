@@ -16,14 +16,14 @@ from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from benchmarks.peers.job import Job, PeerRow, compare_files, run, time_frames, time_training
+from benchmarks.peers.peer_job import PeerJob, PeerRow, compare_files, run_named_job, time_frames, time_training
 from core.bundle.contract import Probs
 from core.geometry.frame import Bytes
 
 ARCH, BATCH, RATE = "resnet18", 64, 1e-3
 
 
-def main(job: Job) -> PeerRow:
+def main(job: PeerJob) -> PeerRow:
     """Train from scratch, export, and classify the test pictures with torch and with ONNX Runtime."""
     torch.manual_seed(job.seed)
     data, file = Path(job.data), Path(job.out) / "model.onnx"
@@ -48,7 +48,7 @@ def main(job: Job) -> PeerRow:
     return PeerRow(ARCH, job.epochs, images, spent, files, time_frames(job, answer))
 
 
-def train(data: Path, job: Job) -> torch.nn.Module:
+def train(data: Path, job: PeerJob) -> torch.nn.Module:
     """Train with timm's own augmentation, AdamW and a cosine; return the network that was best on val."""
     folder = ImageFolder(str(data / "train"), create_transform(job.size, is_training=True, auto_augment=None))
     held = ImageFolder(str(data / "val"), create_transform(job.size, is_training=False, crop_pct=1.0))
@@ -89,4 +89,4 @@ def classify(session: ort.InferenceSession, inputs: torch.Tensor) -> Probs:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_named_job(main)

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from ultralytics import YOLO
 
-from benchmarks.peers.job import Job, PeerRow, compare_files, run, time_frames, time_training
+from benchmarks.peers.peer_job import PeerJob, PeerRow, compare_files, run_named_job, time_frames, time_training
 from core.bundle.contract import Probs
 from core.geometry.frame import Bytes
 
 ARCH = "yolov8n-cls.yaml"
 
 
-def main(job: Job) -> PeerRow:
+def main(job: PeerJob) -> PeerRow:
     """Train from scratch with its defaults, export, and classify the test pictures with both files."""
     data, out = Path(job.data), Path(job.out)
     sizes = {"imgsz": job.size, "epochs": job.epochs, "workers": job.workers, "seed": job.seed}
@@ -48,4 +48,4 @@ def classify(model: YOLO, picture_bgr: Bytes, size: int) -> Probs:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_named_job(main)

@@ -23,7 +23,7 @@ Trained = TypeVar("Trained")
 
 
 @dataclass(frozen=True)
-class Job:
+class PeerJob:
     """The task of one tool. Paths are absolute; recipe, group and arch are for ours only."""
 
     data: str
@@ -80,9 +80,9 @@ class PeerRow:
     frame_ms: FrameTimes
 
 
-def run(main: Callable[[Job], PeerRow]) -> None:
+def run_named_job(main: Callable[[PeerJob], PeerRow]) -> None:
     """Run the job whose file the command line names; write the row into its folder."""
-    job = from_json(Job, read_json(Path(sys.argv[1])), sys.argv[1])
+    job = from_json(PeerJob, read_json(Path(sys.argv[1])), sys.argv[1])
     write_json(Path(job.out) / "result.json", to_json(main(job)))
 
 
@@ -101,7 +101,7 @@ def compare_files(labels_n: Ints, trained_nc: Probs, exported_nc: Probs) -> File
     return FileComparison(len(labels_n), float((answers_n == labels_n).mean()), agreement, largest)
 
 
-def time_frames(job: Job, answer: Callable[[Bytes], object]) -> FrameTimes:
+def time_frames(job: PeerJob, answer: Callable[[Bytes], object]) -> FrameTimes:
     """Time the answers to the job's frames, one by one, after WARM_UPS untimed ones."""
     frames, times_ms, started_cpu_s = np.load(job.frames), [], 0.0
     for i in range(-WARM_UPS, FRAMES):
