@@ -25,7 +25,6 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 EVALUATED_AT_ONCE = 256
 TEMPERATURES = (0.05, 20.0)
-LEAST_COVERAGE = 0.5
 
 
 def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SINGLE_PROCESS) -> tuple[Floats, Labels]:
@@ -61,15 +60,6 @@ def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
-
-
-def choose_abstention(probs_nc: Floats, labels_n: Labels, risk: float) -> dict[str, float]:
-    """Return the lowest confidence from which on at most `risk` of the answers are wrong; keep at least half."""
-    confidence, coverage, risks = risk_coverage(probs_nc.max(1), probs_nc.argmax(1) == labels_n)
-    fine = np.flatnonzero((risks <= risk) | (coverage <= LEAST_COVERAGE))
-    last = int(fine[-1]) if fine.size else 0
-    threshold = 0.0 if last == len(risks) - 1 else float(confidence[last])
-    return {"risk_wanted": risk, "threshold": threshold, "risk": float(risks[last]), "coverage": float(coverage[last])}
 
 
 def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import numpy as np
 from scipy.special import softmax
 
 import models
+from core.bundle.abstain import choose_abstention
 from core.data.pack import Pack
 from core.files import write_json, write_text
+from core.stats import risk_coverage
 from models.checkpoint import Checkpoint, CheckpointFacts, load
 from models.deployed import Deployed
 from training import metrics
@@ -46,7 +48,8 @@ def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
     """Write best.safetensors, with the temperature and the abstention threshold fitted on val."""
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
-    abstention = metrics.choose_abstention(softmax(logits / temperature, 1), labels, job.abstain_risk)
+    probs = softmax(logits / temperature, 1)
+    abstention = choose_abstention(*risk_coverage(probs.max(1), probs.argmax(1) == labels), job.abstain_risk)
     mean, std = models.normalization(job.arch)
     pack = job.pack
     facts = CheckpointFacts(

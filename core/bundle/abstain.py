@@ -1,4 +1,7 @@
-"""The abstain rule: whether a class is probable enough to be reported. Every stage asks it here."""
+"""The abstain rule: whether a class is probable enough to be reported, and the choice of its threshold.
+
+Every stage asks it here.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from core.bundle.contract import Probs
-from core.stats import Bools
+from core.stats import Bools, Floats, Tops
+
+LEAST_COVERAGE = 0.5
+"""The chosen threshold answers at least about this part, whatever the risk: a network that is silent helps nobody."""
 
 
 class Estimate(NamedTuple):
@@ -39,3 +47,16 @@ class AbstainRule:
         """Return the class `leader` with its probability and whether it may be reported."""
         prob = probs_c[leader]
         return Estimate(leader, prob, self.accepts(prob))
+
+
+def choose_abstention(confidence_n: Tops, coverage_n: Floats, risk_n: Floats, risk_wanted: float) -> dict[str, float]:
+    """Return the lowest threshold at which at most `risk_wanted` of the answers are wrong, with what it reaches.
+
+    confidence_n: thresholds that fall; coverage_n, risk_n: what is answered at each, and what of the answered is wrong.
+    """
+    fine = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
+    last = int(fine[-1]) if fine.size else 0
+    # where even the least sure answer may be given, nothing needs a threshold
+    threshold = 0.0 if last == len(risk_n) - 1 else float(confidence_n[last])
+    reached = {"risk": float(risk_n[last]), "coverage": float(coverage_n[last])}
+    return {"risk_wanted": risk_wanted, "threshold": threshold, **reached}

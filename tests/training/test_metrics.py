@@ -25,23 +25,6 @@ def test_temperature_undoes_overconfidence(sharpness):
     assert metrics.fit_temperature(logits, labels) == pytest.approx(sharpness, rel=0.12)
 
 
-@given(seeds, st.floats(0.0, 0.5))
-def test_abstention_keeps_the_risk_or_half_of_the_rows(seed, risk):
-    logits, labels = sample(seed)
-    probs = softmax(logits, 1)
-    chosen = metrics.choose_abstention(probs, labels, risk)
-    accepted = probs.max(1) >= chosen["threshold"]
-    assert accepted.mean() == pytest.approx(chosen["coverage"], abs=1e-6)
-    assert (probs.argmax(1) != labels)[accepted].mean() <= risk + 1e-6 or accepted.mean() <= 0.51
-
-
-def test_a_perfect_network_never_abstains():
-    labels = np.arange(40) % 4
-    probs = np.full((40, 4), 0.02, np.float32)
-    probs[np.arange(40), labels] = 0.94
-    assert metrics.choose_abstention(probs, labels, 0.05)["threshold"] == 0
-
-
 def test_a_reports_calibration_errors_are_torchmetrics_before_and_after_temperature():
     logits, labels = sample(2, n=500)
     report = metrics.report(logits, labels, ("a", "b", "c", "d"), 2.0)
