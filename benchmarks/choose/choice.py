@@ -9,7 +9,8 @@ from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import CandidateMetrics, Loss, apply_rule, metrics_of, pareto
 from benchmarks.choose.seeds import SeedComparison, compare_seeds
 from benchmarks.choose.sensitivity import Sensitivity, measure_sensitivity
-from benchmarks.results import NotMeasured, RunResults, Seeds
+from benchmarks.results.candidate import NotMeasured
+from benchmarks.results.run import RunResults, Seeds
 from core.bundle.choice import Machine, ProductionChoice
 from core.stats import Pairs, mcnemar_p, pair
 

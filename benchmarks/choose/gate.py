@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.results import CandidateResult, NotMeasured, RunResults
+from benchmarks.results.candidate import CandidateResult, NotMeasured
+from benchmarks.results.run import RunResults
 from core.stats import difference_interval, pair, paired_interval
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.choose.policy import BUDGETS, FLOORS, Policy
-from benchmarks.results import RunResults, measured
+from benchmarks.results.candidate import measured
+from benchmarks.results.run import RunResults
 from core.stats import (
     Bools,
     Floats,

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import apply_rule, metrics_of
-from benchmarks.results import RunResults, SeedResult, Seeds, measured
+from benchmarks.results.candidate import measured
+from benchmarks.results.run import RunResults, SeedResult, Seeds
 
 
 @dataclass(frozen=True)

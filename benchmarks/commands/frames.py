@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
+from benchmarks.measure.frames.measure import measure_frames
+from benchmarks.measure.frames.request import FramesRequest
 from benchmarks.report.render import render_frames
-from benchmarks.results import NotMeasured
+from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle
 from core.cli import Parser
 from core.codec import to_json

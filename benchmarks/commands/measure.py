@@ -17,7 +17,8 @@ from benchmarks.measure.session import Request, measure, measure_frame_ages
 from benchmarks.report.render import render, render_card
 from benchmarks.report.results_file import DeviceReport
 from benchmarks.report.tables import as_table
-from benchmarks.results import NotMeasured, RunResults
+from benchmarks.results.candidate import NotMeasured
+from benchmarks.results.run import RunResults
 from core.bundle.contract import open_bundle
 from core.cli import Parser
 from core.codec import to_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.results import Accuracy, NotMeasured, Recall, measured
+from benchmarks.results.candidate import Accuracy, NotMeasured, Recall, measured
 from core.bundle.contract import Bundle, Probs
 from core.data.pack import Pack
 from core.errors import CheckError, InputError

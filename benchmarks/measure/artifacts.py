@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.artifact_results import Artifacts, ParityResult
 from benchmarks.measure.candidates import read_engines
-from benchmarks.results import CandidateResult
+from benchmarks.results.artifacts import Artifacts, ParityResult
+from benchmarks.results.candidate import CandidateResult
 from core.bundle.contract import HINT, Bundle
 from core.codec import from_json, known_keys
 from core.errors import InputError

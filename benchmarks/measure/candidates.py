@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.artifact_results import EngineRow
-from benchmarks.results import CandidateKey, Unmeasured
+from benchmarks.results.artifacts import EngineRow
+from benchmarks.results.candidate import CandidateKey, Unmeasured
 from core.bundle.contract import PRECISIONS, Bundle, open_bundle
 from core.bundle.engine_manifest import FOLDER
 from core.codec import from_json, known_keys

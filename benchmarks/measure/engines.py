@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.robustness.measure import BATCH
-from benchmarks.results import Unmeasured
+from benchmarks.results.candidate import Unmeasured
 from core.errors import CheckError, DeviceError, InputError
 from inference.backends import build_missing
 

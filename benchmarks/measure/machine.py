@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measure.speed.meters import describe_meters, read_meters
-from benchmarks.results import MachineFacts
+from benchmarks.results.run import MachineFacts
 from core.machine import cores, cpu_model, versions
 
 PACKAGES = (

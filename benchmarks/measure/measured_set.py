@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.frames import EGO
 from benchmarks.measure.speed.latency import frame_at, measure_noise, take_turns
-from benchmarks.results import Accuracy, CandidateResult, Latency, Noise, NotMeasured, Unmeasured
+from benchmarks.measure.speed.timed_frames import EGO
+from benchmarks.results.candidate import Accuracy, CandidateResult, Latency, NotMeasured, Unmeasured
+from benchmarks.results.run import Noise
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.camera_config import Camera

@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.measure.accuracy import predict
 from benchmarks.measure.candidates import candidate_of
 from benchmarks.measure.measured_set import open_side_by_side
-from benchmarks.results import CandidateResult, NotMeasured, SeedResult, Seeds
+from benchmarks.results.candidate import CandidateResult, NotMeasured
+from benchmarks.results.run import SeedResult, Seeds
 from core.bundle.contract import Bundle, open_bundle
 from core.data.pack import Pack
 from core.data.run_dir import Run, open_run

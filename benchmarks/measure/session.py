@@ -19,8 +19,8 @@ from benchmarks.measure.candidates import (
     runnable,
 )
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.frames import SYNTHETIC, choose_frames
-from benchmarks.measure.frames_accuracy import FramesRequest, measure_frames
+from benchmarks.measure.frames.measure import measure_frames
+from benchmarks.measure.frames.request import FramesRequest
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
 from benchmarks.measure.profiles import Profile
@@ -31,17 +31,10 @@ from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN
 from benchmarks.measure.speed.runner_process import with_ages, with_cold_start
 from benchmarks.measure.speed.sustained import summarize_sustained, sustain
+from benchmarks.measure.speed.timed_frames import SYNTHETIC, choose_frames
 from benchmarks.measure.threads import candidates_by_threads
-from benchmarks.results import (
-    CandidateResult,
-    MachineFacts,
-    NotMeasured,
-    PackFacts,
-    Protocol,
-    RunResults,
-    Sustained,
-    Unmeasured,
-)
+from benchmarks.results.candidate import CandidateResult, NotMeasured, Unmeasured
+from benchmarks.results.run import MachineFacts, PackFacts, Protocol, RunResults, Sustained
 from core.bundle.contract import Bundle
 from core.data.pack import Pack
 from core.data.run_dir import Run

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, row_of, show_progress
 from benchmarks.measure.speed.latency import take_turns
-from benchmarks.results import CandidateResult, NotMeasured
+from benchmarks.results.candidate import CandidateResult, NotMeasured
 from core.bundle.contract import Bundle, open_bundle
 from core.data.run_dir import Run
 from core.geometry.frame import Bytes

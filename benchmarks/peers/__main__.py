@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure.frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
+from benchmarks.measure.speed.timed_frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.peers.peer_job import PeerJob, PeerRow
 from benchmarks.report.tables import as_ms
 from benchmarks.studies.dated import as_table, write_dated

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.results import RunResults, measured
+from benchmarks.results.candidate import measured
+from benchmarks.results.run import RunResults
 from core.stats import Interval, Pairs, bootstrap_ratio, pair
 
 

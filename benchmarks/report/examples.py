@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.artifact_results import ParityResult
-from benchmarks.results import Accuracy
+from benchmarks.results.artifacts import ParityResult
+from benchmarks.results.candidate import Accuracy
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.report.results_file import DeviceReport
-from benchmarks.results import Accuracy, CandidateResult, Sustained, measured
+from benchmarks.results.candidate import Accuracy, CandidateResult, measured
+from benchmarks.results.run import Sustained
 from core.stats import Bin, Floats, Ints
 
 MOST_IN_MATRIX = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.report.results_file import DeviceReport
-from benchmarks.results import measured
+from benchmarks.results.candidate import measured
 
 COLORS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#db2777")
 MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}

@@ -9,14 +9,14 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.frame_results import FramesAccuracy
 from benchmarks.report import page
 from benchmarks.report.comparisons import compare_with_fp32
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
 from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, describe_noise
-from benchmarks.results import NotMeasured, measured
+from benchmarks.results.candidate import NotMeasured, measured
+from benchmarks.results.frames import FramesAccuracy
 from core.bundle.contract import Bundle
 from core.codec import to_json
 from core.data.pack import Pack

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.choose.choice import SCHEMA, Choice
-from benchmarks.results import RunResults
+from benchmarks.results.run import RunResults
 from core.codec import from_json, schema_of, to_json
 from core.errors import InputError
 from core.files import read_object, write_json, write_text

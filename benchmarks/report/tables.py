@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.choose.choice import Choice
 from benchmarks.choose.seeds import SeedComparison
-from benchmarks.results import Noise, NotMeasured, RunResults, Sustained, measured
+from benchmarks.results.candidate import NotMeasured, measured
+from benchmarks.results.run import Noise, RunResults, Sustained
 from core.stats import Interval
 
 

@@ -11,17 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from benchmarks.artifact_results import Artifacts
 from benchmarks.measure.speed.latency import summarize_latency
-from benchmarks.results import (
-    CandidateResult,
-    MachineFacts,
-    Noise,
-    NotMeasured,
-    PackFacts,
-    Protocol,
-    RunResults,
-)
+from benchmarks.results.artifacts import Artifacts
+from benchmarks.results.candidate import CandidateResult, NotMeasured
+from benchmarks.results.run import MachineFacts, Noise, PackFacts, Protocol, RunResults
 from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, Bundle, open_bundle
 from core.bundle.golden_detections import GoldenDetections

@@ -14,7 +14,7 @@ from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.profiles import Profile
 from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
 from benchmarks.measure.robustness.ood import auroc, make_ood
-from benchmarks.results import OutOfDistribution, Robustness
+from benchmarks.results.candidate import OutOfDistribution, Robustness
 from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Probs
 from core.data.pack import Pack

@@ -10,8 +10,9 @@ from time import monotonic_ns, perf_counter_ns
 
 import numpy as np
 
-from benchmarks.measure.frames import EGO
-from benchmarks.results import Latency, Noise
+from benchmarks.measure.speed.timed_frames import EGO
+from benchmarks.results.candidate import Latency
+from benchmarks.results.run import Noise
 from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes, Frame, Relative
 from core.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count, summarize

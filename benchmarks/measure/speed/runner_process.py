@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.frames import EGO
-from benchmarks.results import CandidateResult
+from benchmarks.measure.speed.timed_frames import EGO
+from benchmarks.results.candidate import CandidateResult
 from core.errors import CheckError
 from core.files import write_json
 from core.stats import Floats, summarize

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measure.speed.latency import time_rounds
 from benchmarks.measure.speed.meters import read_meters
-from benchmarks.results import RankChange, Sustained, Window
+from benchmarks.results.run import RankChange, Sustained, Window
 from core.geometry.frame import Bytes
 from core.stats import Floats
 from inference.frame.processor import FrameProcessor

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure.frames import SIZE_PX, synthetic_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import show_progress
 from benchmarks.measure.speed.latency import compare_times, take_turns, zone_processor
-from benchmarks.results import Latency
+from benchmarks.measure.speed.timed_frames import SIZE_PX, synthetic_frames
+from benchmarks.results.candidate import Latency
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
 from core.codec import to_json

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.candidates import Candidate, candidate_of, open_bundles
-from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at, take_turns
+from benchmarks.measure.speed.timed_frames import synthetic_frames
 from benchmarks.report.results_file import read_reports
-from benchmarks.results import noise_floor
+from benchmarks.results.run import noise_floor
 from core.cli import Parser
 from core.codec import to_json
 from core.data.run_dir import Run, open_run

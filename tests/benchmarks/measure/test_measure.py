@@ -19,7 +19,7 @@ from benchmarks.measure.profiles import Profile
 from benchmarks.measure.session import pick_fastest
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
-from benchmarks.results import NotMeasured
+from benchmarks.results.candidate import NotMeasured
 from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.data.pack import open_pack

@@ -8,10 +8,10 @@ from time import sleep
 
 import pytest
 
-from benchmarks.measure.frames import read_source, synthetic_frames
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import SAMPLES, compare_times, take_turns, zone_processor
-from benchmarks.results import is_same
+from benchmarks.measure.speed.timed_frames import read_source, synthetic_frames
+from benchmarks.results.run import is_same
 from benchmarks.studies.commands.loadgen import measure_single, open_front
 from core.data.run_dir import open_run
 from inference.backends import open_backend

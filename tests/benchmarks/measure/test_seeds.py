@@ -12,11 +12,11 @@ from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import Policy
 from benchmarks.commands import measure
 from benchmarks.measure.candidates import list_candidates
-from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.seeds import find_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
+from benchmarks.measure.speed.timed_frames import synthetic_frames
 from benchmarks.report.results_file import read_reports
-from benchmarks.results import NotMeasured
+from benchmarks.results.candidate import NotMeasured
 from core.codec import to_json
 from core.data.run_dir import open_run
 from core.errors import InputError

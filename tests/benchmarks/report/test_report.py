@@ -10,7 +10,6 @@ import jsonschema
 import numpy as np
 import pytest
 
-from benchmarks.artifact_results import Artifacts, EngineRow, LossInterval, ParityResult
 from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
 from benchmarks.measure.accuracy import score
@@ -20,14 +19,9 @@ from benchmarks.report import page
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
-from benchmarks.results import (
-    NotMeasured,
-    OutOfDistribution,
-    Robustness,
-    SeedResult,
-    Seeds,
-    Window,
-)
+from benchmarks.results.artifacts import Artifacts, EngineRow, LossInterval, ParityResult
+from benchmarks.results.candidate import NotMeasured, OutOfDistribution, Robustness
+from benchmarks.results.run import SeedResult, Seeds, Window
 from core.codec import to_json
 from core.data.pack import open_pack
 from core.errors import InputError

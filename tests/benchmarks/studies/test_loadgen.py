@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.measure.frames import synthetic_frames
+from benchmarks.measure.speed.timed_frames import synthetic_frames
 from benchmarks.report.results_file import read_reports
-from benchmarks.results import noise_floor
+from benchmarks.results.run import noise_floor
 from benchmarks.studies.commands import loadgen
 from benchmarks.studies.commands.loadgen import compare_p90s, parse_p90_ms, run_single_stream
 from core.errors import InputError

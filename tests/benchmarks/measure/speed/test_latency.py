@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles, runnable
-from benchmarks.measure.frames import EGO, choose_frames, synthetic_frames
 from benchmarks.measure.measured_set import check_found, open_side_by_side
 from benchmarks.measure.speed.latency import (
     CALLS_PER_TURN,
@@ -24,7 +23,8 @@ from benchmarks.measure.speed.latency import (
     zone_processor,
 )
 from benchmarks.measure.speed.runner_process import run_runner
-from benchmarks.results import is_same
+from benchmarks.measure.speed.timed_frames import EGO, choose_frames, synthetic_frames
+from benchmarks.results.run import is_same
 from core.bundle.contract import open_bundle
 from core.data.run_dir import open_run
 from core.errors import InputError

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.measure.frames import synthetic_frames
 from benchmarks.measure.speed import energy, sustained
 from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.sustained import find_rank_changes, measure_drift, summarize_sustained, sustain
-from benchmarks.results import RankChange, Window
+from benchmarks.measure.speed.timed_frames import synthetic_frames
+from benchmarks.results.run import RankChange, Window
 from tests.benchmarks.measure.speed.test_latency import Recorder
 
 

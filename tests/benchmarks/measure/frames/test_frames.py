@@ -17,20 +17,15 @@ from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import frames as command
 from benchmarks.commands import measure
-from benchmarks.frame_results import Counts, Outcome
-from benchmarks.measure import frames_accuracy, measured_set
+from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames_accuracy import (
-    FramesRequest,
-    ScoredObject,
-    jittered,
-    measure_frames,
-    score_frame,
-    score_frames,
-    summarize,
-)
+from benchmarks.measure.frames import measure as measure_module
+from benchmarks.measure.frames.measure import measure_frames, score_frames
+from benchmarks.measure.frames.request import FramesRequest, jittered
+from benchmarks.measure.frames.score import ScoredObject, score_frame, summarize
 from benchmarks.report.results_file import read_reports
-from benchmarks.results import NotMeasured
+from benchmarks.results.candidate import NotMeasured
+from benchmarks.results.frames import Counts, Outcome
 from core.bundle.contract import Bundle, open_bundle
 from core.data.frames import LabeledFrame, LabeledObject
 from core.data.pack import open_pack
@@ -154,7 +149,7 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
 
 @pytest.mark.parametrize(("fixed", "outcome"), [(True, Outcome.NO_REGION), (False, Outcome.SILENT)])
 def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed, outcome):
-    monkeypatch.setattr(frames_accuracy, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
+    monkeypatch.setattr(measure_module, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
     result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
     processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
     objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)

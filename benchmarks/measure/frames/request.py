@@ -1,0 +1,101 @@
+"""The labeled frames and the regions that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure.candidates import Candidate
+from core.data.frames import LabeledFrame, read_frames, read_zones
+from core.data.pack import Pack
+from core.errors import InputError
+from core.geometry.camera_config import Camera, read_camera
+from core.geometry.frame import Rect
+from core.geometry.preprocess import crop_rect
+from inference.frame.boxes import Box, Boxes
+from inference.frame.detection.detector import open_detector
+from inference.frame.detection.tracked_regions import TrackedRegions
+from inference.frame.regions import RegionSource, Zones
+from inference.runner.region_choice import find_detector, pick_detector
+
+
+@dataclass(frozen=True)
+class FramesRequest:
+    """Which labeled frames are measured, and with which regions."""
+
+    pack: Path | None = None
+    """None: the run's own pack."""
+    split: str = "test"
+    camera: Path | None = None
+    """A camera.json, whose zones or detector give the regions; None: as `regions` says."""
+    detector: Path | None = None
+    """An ONNX file whose boxes are the regions, with the settings of camera.json where there are some."""
+    labeled: bool = False
+    """Take the labeled boxes as regions, as of a detector that finds every object."""
+    jitter: float = 0.0
+    """Standard deviation by which each edge of a labeled box is moved, as a part of the box's side."""
+    most: int | None = None
+    """The most frames; None for all."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter <= 1:
+            raise InputError(f"jitter is {self.jitter}: give a part of a box's side, such as 0.1")
+        if self.labeled and self.detector:
+            raise InputError("there is --detector and there is --labeled-boxes: give one of the two")
+
+    def frames(self, pack: Pack) -> list[LabeledFrame]:
+        """Return the frames, a random part of the split where it has too many. Raises InputError where it has none."""
+        frames = read_frames(pack, self.split)
+        if not frames:
+            raise InputError(f"{pack.path} has no labeled frame in {self.split}: choose another split")
+        order = np.random.default_rng(0).permutation(len(frames))[: self.most]
+        return [frames[at] for at in sorted(order.tolist())]
+
+    def regions(self, pack: Pack, frames: Sequence[LabeledFrame], candidate: Candidate) -> tuple[str, RegionSource]:
+        """Return what the regions of a candidate are, in a few words, and the regions, opened.
+
+        The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
+        the bundle's detector; the zones that the pack's rows are; labeled boxes.
+        """
+        camera = read_camera(self.camera) if self.camera else Camera()
+        given = pick_detector(camera, self.detector)
+        if not self.labeled and (detector := given or find_detector(candidate.bundle, camera)):
+            opened = open_detector(detector, candidate.backend, candidate.threads)
+            what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
+            return what, TrackedRegions(opened, sequence=False)
+        if self.camera and not camera.zones:
+            raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
+        zones, what = (
+            camera.zones or read_zones(pack),
+            f"the zones of {self.camera.name if self.camera else 'the pack'}",
+        )
+        if zones and not self.labeled:
+            return what, Zones(zones)
+        what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
+        return what, labeled_boxes(frames, float(pack.facts["options"]["margin"]), self.jitter)
+
+
+def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> Boxes:
+    """Return the labeled boxes with their context as regions, in place of a detector that finds every object."""
+    random = np.random.default_rng(0)
+    return Boxes({frame.source: tuple(_boxes_of(frame, margin, jitter, random)) for frame in frames})
+
+
+def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.random.Generator) -> Iterator[Box]:
+    for number, one in enumerate(frame.objects):
+        if one.ignored is None:
+            box = jittered(one.box, jitter, random)
+            yield Box(crop_rect(box, margin, *frame.size_px), f"object{number}", one.label)
+
+
+def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:
+    """Return a box whose edges are moved, each by a normal deviate of `jitter` sides; at least a pixel is left."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    left, top, right, bottom = (
+        np.round(random.normal(0, jitter, 4) * (width, height, width, height)).astype(int).tolist()
+    )
+    x0, y0 = min(box[0] + left, box[2] - 1), min(box[1] + top, box[3] - 1)
+    return x0, y0, max(box[2] + right, x0 + 1), max(box[3] + bottom, y0 + 1)

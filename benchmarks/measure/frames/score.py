@@ -1,0 +1,135 @@
+"""The score of a labeled frame: what was said of every object, and of the places without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.results.frames import Counts, FramesAccuracy, Outcome
+from core.data.frames import LabeledFrame
+from core.errors import InputError
+from core.geometry.frame import Rect
+from core.geometry.occupancy import is_empty, occupant, stands_in
+from core.stats import Interval, poisson_interval
+from inference.frame.decision import Verdict
+
+SMALL_PX, LARGE_PX = 32, 96
+"""Limits of small, medium and large, on the square root of an object's area. Source: COCO's size classes."""
+EDGE_PX, NEAR_EDGE = 2, 0.1
+"""At the edge: within EDGE_PX pixels of it. Near the edge: within this part of the frame's shorter side."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredObject:
+    """One object that counts, and what was said of it."""
+
+    label: str
+    box: Rect
+    size_px: tuple[int, int]
+    """Width and height of the frame."""
+    outcome: Outcome
+    said: str | None
+
+    @property
+    def size(self) -> str:
+        """small, medium or large."""
+        side = ((self.box[2] - self.box[0]) * (self.box[3] - self.box[1])) ** 0.5
+        return "small" if side < SMALL_PX else "medium" if side < LARGE_PX else "large"
+
+    @property
+    def place(self) -> str:
+        """At the edge of the frame, near it, or inside."""
+        (x0, y0, x1, y1), (width, height) = self.box, self.size_px
+        gap = min(x0, y0, width - x1, height - y1)
+        near = gap < NEAR_EDGE * min(width, height)
+        return "at the edge" if gap <= EDGE_PX else "near the edge" if near else "inside"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFrame:
+    """One frame: its objects, and the regions that show none."""
+
+    frame: LabeledFrame
+    verdicts: tuple[Verdict, ...]
+    objects: tuple[ScoredObject, ...]
+    false_alarms: tuple[Verdict, ...]
+    """Regions without an object that were given a class."""
+    quiet: int
+    """The number of regions without an object that were given no class."""
+    took_ms: float
+
+
+def score_frame(
+    frame: LabeledFrame, verdicts: Sequence[Verdict], background: str | None, *, fixed: bool, took_ms: float = 0.0
+) -> ScoredFrame:
+    """Hold the verdicts of a frame against its objects, by the rule of core/geometry/occupancy.py."""
+    boxes = [one.box for one in frame.objects]
+    shown = [occupant(verdict.rect, boxes, fixed=fixed) for verdict in verdicts]
+    objects = tuple(
+        _score_object(frame, at, verdicts, shown, background)
+        for at, one in enumerate(frame.objects)
+        if one.ignored is None
+    )
+    others = [verdict for verdict, at in zip(verdicts, shown, strict=True) if at is None]
+    empty = [verdict for verdict in others if is_empty(verdict.rect, boxes)]
+    alarms = tuple(v for v in empty if v.label not in (None, background))
+    return ScoredFrame(frame, tuple(verdicts), objects, alarms, len(empty) - len(alarms), took_ms)
+
+
+def _score_object(
+    frame: LabeledFrame, at: int, verdicts: Sequence[Verdict], shown: Sequence[int | None], background: str | None
+) -> ScoredObject:
+    """Take the best that was said: by a region that shows the object, or rightly by one in which it stands too.
+
+    A region says one class. So an object that is hidden behind what fills the region more is right when the two are of
+    one class, and has no region of its own otherwise.
+    """
+    one = frame.objects[at]
+    own = [verdict.label for verdict, of in zip(verdicts, shown, strict=True) if of == at]
+    others = (verdict.label for verdict in verdicts if stands_in(verdict.rect, one.box))
+    said = next((label for label in own if label not in (None, background)), None)
+    if one.label in (*own, *others):
+        outcome, said = Outcome.RIGHT, one.label
+    elif not own:
+        outcome = Outcome.NO_REGION
+    elif said is not None:
+        outcome = Outcome.WRONG
+    else:
+        outcome = Outcome.SILENT if None in own else Outcome.BACKGROUND
+    return ScoredObject(one.label, one.box, frame.size_px, outcome, said)
+
+
+def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
+    """Count the scores of all frames. Raises InputError when no frame could be read."""
+    scored = [one for one in scores if isinstance(one, ScoredFrame)]
+    if not scored:
+        reason = f": {scores[0]}" if scores else ""
+        raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
+    objects = [one for frame in scored for one in frame.objects]
+    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
+    low, high = poisson_interval(alarms)
+    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
+    return FramesAccuracy(
+        measured_on=backend,
+        split=split,
+        regions=regions,
+        frames=len(scored),
+        unreadable=len(scores) - len(scored),
+        objects=Counts.of(one.outcome for one in objects),
+        by_class=_grouped(objects, lambda one: one.label),
+        by_size=_grouped(objects, lambda one: one.size),
+        by_place=_grouped(objects, lambda one: one.place),
+        empty_regions=alarms + sum(frame.quiet for frame in scored),
+        false_alarms=alarms,
+        false_alarms_per_100=alarms * per_100,
+        false_alarms_interval=Interval(low * per_100, high * per_100),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+    )
+
+
+def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
+    names = sorted(set(map(key, objects)))
+    return {name: Counts.of(one.outcome for one in objects if key(one) == name) for name in names}
