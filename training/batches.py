@@ -17,8 +17,8 @@ from torch import Tensor
 
 from core.data.pack import Pack
 from training.augment.params import sample_params
+from training.augment.prepare import BatchPreparer, shrink
 from training.compute.distribution import SINGLE_PROCESS, DistContext
-from training.prepare import BatchPreparer, shrink
 from training.recipe import Recipe
 from training.schedule import side_px
 

@@ -9,12 +9,12 @@ from time import perf_counter
 import torch
 
 from core.errors import CheckError
-from training import results
 from training.batches import Batches
 from training.compute.capture import upload
-from training.interrupt import Interrupt
-from training.job import Job
-from training.reports.progress import ProgressReporter
+from training.run import outputs
+from training.run.interrupt import Interrupt
+from training.run.job import Job
+from training.run.progress import ProgressReporter
 from training.schedule import rate
 from training.state import HistoryRow, StepTotals, TrainState
 from training.step import Objective, StepFunction, step_function
@@ -32,9 +32,9 @@ def train(job: Job, interrupt: Interrupt) -> None:
     at a lower rate.
     """
     if job.is_main:
-        results.remove_leftovers(job.folder)
+        outputs.remove_leftovers(job.folder)
     state, objective = job.resume()
-    batches, pack_files = job.batches(), results.file_versions(job.pack)
+    batches, pack_files = job.batches(), outputs.file_versions(job.pack)
     take_step = step_function(state, objective, batches)
     with ProgressReporter(job, batches.steps, state.progress) as reporter:
         while not state.progress.finished(job.recipe):
@@ -43,18 +43,18 @@ def train(job: Job, interrupt: Interrupt) -> None:
                 state, objective = _roll_back(job, state)
                 take_step = step_function(state, objective, batches)
                 continue
-            evaluated = results.evaluate(job, state)
+            evaluated = outputs.evaluate(job, state)
             state.end_epoch(row | evaluated.figures, job.recipe)
-            if results.file_versions(job.pack) != pack_files:
+            if outputs.file_versions(job.pack) != pack_files:
                 raise CheckError(f"{job.pack.path} was replaced while it was trained on: put it back, then --resume")
             if job.is_main:
                 if state.progress.improved:
-                    results.save_best(job, evaluated, state.progress)
+                    outputs.save_best(job, evaluated, state.progress)
                 state.save(job.state_folder)
-                results.write_history(job.folder, state.progress)
+                outputs.write_history(job.folder, state.progress)
             reporter.epoch_ended(state.progress)
     if job.is_main:
-        results.finalize(job, state.progress)
+        outputs.finalize(job, state.progress)
 
 
 def train_epoch(

@@ -20,9 +20,8 @@ from models.checkpoint import load
 from models.deployed import Deployed
 from tests.export.runs import write_pack
 from tests.training.learner import Learner, Training, finished, record_operations
-from training import prepare
 from training import step as steps_of
-from training.augment import gpu
+from training.augment import gpu, prepare
 from training.augment.params import sample_params
 from training.batches import Batches
 from training.commands.train import main

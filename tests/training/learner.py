@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from training.augment.prepare import DeviceAugment, load_resident
 from training.batches import Batch, Batches
 from training.compute.capture import WARM_UP_STEPS
 from training.compute.distribution import SINGLE_PROCESS
 from training.compute.mode import Compute, ComputeMode
-from training.prepare import DeviceAugment, load_resident
 from training.step import NetworkSpec, start, step_function, train_step
 
 

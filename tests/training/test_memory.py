@@ -9,8 +9,8 @@ import pytest
 
 from core.data.pack import COLUMNS, SCHEMA, open_pack, shard_name
 from core.geometry.preprocess import Geometry
+from training.augment.prepare import open_preparer
 from training.batches import Batches
-from training.prepare import open_preparer
 from training.recipes import named
 
 ROWS, SIZE_PX, SHARD_ROWS = 252_723, 224, 28_000

@@ -20,7 +20,7 @@ from tests.training.killed import kill
 from training import state
 from training import step as steps_of
 from training.commands.train import main
-from training.interrupt import Interrupt
+from training.run.interrupt import Interrupt
 from training.state import read_state
 
 ARCH = "squeezenet_inspired"
@@ -114,7 +114,7 @@ def test_another_seed_gives_another_run(run, pack, tmp_path):
 
 
 def test_mode_from_takes_the_modes_of_another_run_untimed(run, pack, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.run.choose_mode", lambda *a, **k: pytest.fail("timed"))
+    monkeypatch.setattr("training.run.begin.choose_mode", lambda *a, **k: pytest.fail("timed"))
     settings = [*SETTINGS[:-6], "--epochs", "1", "--batch", "32", "--threads", "1"]
     assert not main([str(pack), "--out", str(tmp_path / "x"), *settings, "--mode-from", str(run)])
     assert open_run(tmp_path / "x").facts["modes"] == open_run(run).facts["modes"]

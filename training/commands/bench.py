@@ -11,9 +11,7 @@ import cv2
 import models
 from core.cli import Parser
 from core.data.pack import open_pack
-from training.bench import data as bench_data
-from training.bench import loop as bench_loop
-from training.bench import step as bench_step
+from training.bench import data_speed, loop_speed, step_speed
 from training.compute.mode import ComputeMode
 from training.reports.machine import check_device
 
@@ -39,11 +37,11 @@ def main(arguments: list[str]) -> int | None:
     result: dict[str, Any] = {}
     if not args.loop_only:
         result = {
-            "data_path": bench_data.measure(open_pack(args.pack) if args.pack else None),
-            "step": bench_step.measure_steps(archs, args.size or 64, args.batch, args.threads, compiled=args.compile),
+            "data_path": data_speed.measure(open_pack(args.pack) if args.pack else None),
+            "step": step_speed.measure_steps(archs, args.size or 64, args.batch, args.threads, compiled=args.compile),
         }
     if args.device:
-        result["loop"] = bench_loop.measure_loop(
+        result["loop"] = loop_speed.measure_loop(
             archs, args.size or 224, args.batch, args.steps, args.device, args.compile
         )
     print(json.dumps(result, indent=1) if args.json else _table(result))
@@ -56,7 +54,7 @@ def _table(result: dict[str, Any]) -> str:
         lines.append("data path against torchvision on JPEG, one thread each, median of interleaved rounds")
         for row in result["data_path"]:
             lines.append(f"  {row['size_px']:4} px {row['ratio']:6.2f}x  {row['images_per_s']:9.1f} images/s")
-        lines.append(f"step against {bench_step.PLAIN_IS}, as many threads, median of interleaved rounds")
+        lines.append(f"step against {step_speed.PLAIN_IS}, as many threads, median of interleaved rounds")
         for row in result["step"]:
             rates = f"{row['images_per_s']:9.1f} against {row['twin_images_per_s']:.1f} images/s"
             lines.append(f"  {row['arch']:24}{row['ratio']:6.2f}x {rates}, {ComputeMode.from_json(row['mode'])}")

@@ -16,16 +16,18 @@ from core.cli import Parser
 from core.errors import DeviceError, InputError, as_device_error
 from core.files import held
 from training import recipes
+from training.augment.prepare import PLACES
 from training.commands.pack import add_options, options_of
 from training.compute.distribution import init_distributed
 from training.compute.mode import FORMATS, STEP_PRECISIONS
 from training.compute.rules import CHOICES, COMPILE_STEPS, GpuOptions
-from training.interrupt import Interrupt
-from training.job import Job
-from training.prepare import PLACES
 from training.recipe import DEFAULT, Recipe, overridable
 from training.reports.leaderboard import write_leaderboard
-from training.run import RunConfig, begin_run, jobs, record_speed
+from training.run.begin import begin_run, jobs
+from training.run.config import RunConfig
+from training.run.interrupt import Interrupt
+from training.run.job import Job
+from training.run.record import record_speed
 from training.train import train
 
 log = logging.getLogger(__name__)
@@ -125,11 +127,11 @@ def main(arguments: list[str]) -> int | None:
     """Pack if needed, train, and print the leaderboard. torchrun may start several processes of this command."""
     with init_distributed() as dist, ExitStack() as stack:
         config = dist.run_on_main(lambda: parse(arguments))
-        facts = dist.run_on_main(lambda: begin_run(config, dist))
+        record = dist.run_on_main(lambda: begin_run(config, dist))
         dist.run_on_main(lambda: stack.enter_context(held(config.out)))
         cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
-        torch.set_num_threads(facts.threads)
-        todo = jobs(config, facts, dist)
+        torch.set_num_threads(record.threads)
+        todo = jobs(config, record, dist)
         if stopped := _train(todo):
             return stopped
         return dist.run_on_main(lambda: _end(config, todo))

@@ -1,1 +1,1 @@
-"""Reports of a training for people: leaderboard, plots, progress, the machine."""
+"""Reports of a training: leaderboard, plots, the table of a pack, the machine."""

@@ -17,7 +17,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from training.augment.cpu import Augmentation, augment
 from training.augment.params import AugmentParams, sample_params
-from training.bench.data import MEAN, STD, baseline
+from training.bench.data_speed import MEAN, STD, baseline
 from training.recipe import Recipe
 from training.recipes import named
 

@@ -3,14 +3,12 @@ import os
 
 import pytest
 
-from training import prepare
 from training.__main__ import LAUNCH
-from training.bench import data as bench_data
-from training.bench import loop as bench_loop
-from training.bench import step as bench_step
+from training.augment import prepare
+from training.augment.prepare import DeviceAugment
+from training.bench import data_speed, loop_speed, step_speed
 from training.commands.bench import main
 from training.compute.mode import ComputeMode
-from training.prepare import DeviceAugment
 
 ARCH = "squeezenet_inspired"
 DATA = [{"size_px": 64, "ratio": 11.0, "images_per_s": 7000.0}]
@@ -21,13 +19,13 @@ STEP = [
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(bench_loop, "IMAGES", 64)
-    monkeypatch.setattr(bench_loop, "choose_mode", lambda *_: (ComputeMode("bf16", "channels_last"), {}))
+    monkeypatch.setattr(loop_speed, "IMAGES", 64)
+    monkeypatch.setattr(loop_speed, "choose_mode", lambda *_: (ComputeMode("bf16", "channels_last"), {}))
 
 
 def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
-    monkeypatch.setattr(bench_data, "measure", lambda pack: DATA)  # each has its own tests
-    monkeypatch.setattr(bench_step, "measure_steps", lambda *_, compiled: STEP)
+    monkeypatch.setattr(data_speed, "measure", lambda pack: DATA)  # each has its own tests
+    monkeypatch.setattr(step_speed, "measure_steps", lambda *_, compiled: STEP)
     loop = ["--models", ARCH, "--size", "32", "--batch", "8", "--steps", "2", "--device", "cpu"]
     assert main([*loop, "--json"]) is None
     result = json.loads(capsys.readouterr().out)
@@ -45,15 +43,15 @@ def test_json_holds_a_ratio_for_each_part(capsys, monkeypatch):
 def test_the_step_is_timed_in_processes_of_its_own(monkeypatch):
     """The one with our allocator settings and mode, the other as anybody's: no launcher, fp32, contiguous."""
     seen = []
-    popen = bench_step.subprocess.Popen
+    popen = step_speed.subprocess.Popen
 
     def watching(command, env, **more):
         seen.append((command[3], {name: env.get(name) for name in LAUNCH}))
         return popen(command, env=env, **more)
 
-    monkeypatch.setattr(bench_step.subprocess, "Popen", watching)
+    monkeypatch.setattr(step_speed.subprocess, "Popen", watching)
     monkeypatch.setattr(os, "environ", os.environ | LAUNCH)
-    row = bench_step.measure_steps((ARCH,), 32, 8, 1, rounds=2)[0]
+    row = step_speed.measure_steps((ARCH,), 32, 8, 1, rounds=2)[0]
     assert seen == [("ours", LAUNCH), ("plain", dict.fromkeys(LAUNCH))]
     assert row["ratio"] > 0
     assert row["twin_images_per_s"] > 0
@@ -61,7 +59,7 @@ def test_the_step_is_timed_in_processes_of_its_own(monkeypatch):
 
 
 def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians():
-    rates = bench_step.compare_rates(10, [[1.0, 3.0], [2.0, 2.0], [4.0, 6.0]])
+    rates = step_speed.compare_rates(10, [[1.0, 3.0], [2.0, 2.0], [4.0, 6.0]])
     assert rates == {"ratio": 1.5, "images_per_s": 5.0, "twin_images_per_s": 3.3}
 
 
@@ -71,9 +69,9 @@ def test_the_loop_can_be_measured_with_the_devices_augmentation(monkeypatch):
     monkeypatch.setattr(
         DeviceAugment, "finish", lambda self, *a: finished.append(self.resident_nhwc is not None) or finish(self, *a)
     )
-    monkeypatch.setattr(bench_loop, "choose_place", lambda *_: "device")
+    monkeypatch.setattr(loop_speed, "choose_place", lambda *_: "device")
     monkeypatch.setattr(prepare, "_fits", lambda *_: True)
-    loop = bench_loop.measure_loop((ARCH,), 32, 8, 2, "cpu")
+    loop = loop_speed.measure_loop((ARCH,), 32, 8, 2, "cpu")
     assert loop["augment_on"] == "device"
     assert finished[:4] == [True] * 4
     assert loop["rows"][0]["mode"]["precision"] == "bf16"

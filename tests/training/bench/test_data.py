@@ -10,7 +10,7 @@ import torch
 
 from core.geometry.preprocess import read_image
 from tests.training.data.detection_sets import write_kitti
-from training.bench.data import _of_pack, measure
+from training.bench.data_speed import _of_pack, measure
 from training.data.listing import Options
 from training.data.pack_writer import pack
 

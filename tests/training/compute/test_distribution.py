@@ -20,12 +20,12 @@ from models.sync_norm import synchronise
 from tests.export.runs import write_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
 from tests.training.learner import finished
+from training.augment.prepare import open_preparer
 from training.batches import Batches
 from training.commands.train import main, parse
 from training.compute.distribution import DistContext
-from training.prepare import open_preparer
 from training.recipes import named
-from training.run import begin_run
+from training.run.begin import begin_run
 from training.state import read_state
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -156,7 +156,7 @@ def huge(tmp_path_factory) -> Pack:
 
 
 def test_a_pack_larger_than_memory_is_read_row_by_row(huge):
-    from training.prepare import gather
+    from training.augment.prepare import gather
 
     assert huge.images_nhwc.shape == (ROWS, SIDE, SIDE, 3)
     assert sum((huge.path / f"images.{i:03d}.npy").stat().st_size for i in range(9)) > 34e9

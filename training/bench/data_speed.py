@@ -28,7 +28,7 @@ from core.synthetic import draw_zone_crops, plan_crops
 from core.timing import interleave
 from models.deployed import Deployed
 from training.augment.cpu import Augmentation
-from training.bench.step import compare_rates
+from training.bench.step_speed import compare_rates
 from training.recipe import Recipe
 from training.recipes import named
 

@@ -10,11 +10,11 @@ from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from tests.export.runs import write_pack
 from tests.training.learner import finished
-from training import prepare
 from training.augment import cpu as augment
+from training.augment import prepare
+from training.augment.prepare import DeviceAugment, HostAugment, load_resident
 from training.batches import Batches
 from training.commands.train import main
-from training.prepare import DeviceAugment, HostAugment, load_resident
 from training.recipes import named
 
 MEAN = (0.485, 0.456, 0.406)

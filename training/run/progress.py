@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from core.log import shows_progress
-from training.job import Job
+from training.run.job import Job
 from training.state import TrainProgress
 
 log = logging.getLogger(__name__)

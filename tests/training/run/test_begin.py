@@ -9,7 +9,7 @@ from core.files import held
 from tests.export.runs import write_pack
 from training.commands.train import main, parse
 from training.compute.distribution import SINGLE_PROCESS
-from training.run import begin_run
+from training.run.begin import begin_run
 
 ARCH = "squeezenet_inspired"
 OLDER = {f"dropout_{name}": 0.2 for name in ("mobilenet", "squeezenet", "resnet", "other")}

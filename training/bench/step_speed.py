@@ -84,7 +84,7 @@ class _Stepper:
     def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
         plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
         environment = plain | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
-        command = [sys.executable, "-m", "training.bench.step", role, json.dumps(spec)]
+        command = [sys.executable, "-m", "training.bench.step_speed", role, json.dumps(spec)]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 import models
 from core.data.pack import Pack
 from training.augment import gpu
+from training.augment.prepare import open_preparer
 from training.batches import Batches
 from training.compute.mode import Compute
-from training.prepare import open_preparer
 from training.recipe import Recipe
 from training.state import TrainState
 from training.step import NetworkSpec, Objective, start

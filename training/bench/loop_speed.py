@@ -16,10 +16,10 @@ import models
 from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 from training.augment import gpu
+from training.augment.prepare import HostAugment, choose_place, open_preparer
 from training.batches import Batches, HostBatch
 from training.compute.mode import Compute, choose_mode
 from training.compute.rules import GpuOptions, complete
-from training.prepare import HostAugment, choose_place, open_preparer
 from training.recipe import Recipe
 from training.recipes import named
 from training.state import TrainState

@@ -17,8 +17,8 @@ from core.stats import risk_coverage
 from models.checkpoint import Checkpoint, CheckpointFacts, load
 from models.deployed import Deployed
 from training import metrics
-from training.job import Job
 from training.reports.machine import peak_memory_mb
+from training.run.job import Job
 from training.state import HistoryRow, TrainProgress, TrainState, disk_full_is_an_input_error
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from core.data.pack import Pack
-from training.augment import cpu as augment
-from training.augment import gpu
+from training.augment import cpu, gpu
 from training.augment.params import AugmentParams
 
 PLACES = ("auto", "host", "device")
@@ -51,7 +50,7 @@ class HostAugment:
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return the augmented frames."""
-        return (torch.from_numpy(augment.augment(gather(self.pack, rows), params, self.erased_rgb)),)
+        return (torch.from_numpy(cpu.augment(gather(self.pack, rows), params, self.erased_rgb)),)
 
     def finish(self, *prepared: Tensor) -> Tensor:
         """Return the frames as they are."""

@@ -1,0 +1,170 @@
+"""The start of a run: its settings are checked, its pack is made, and run.json is written before the first step."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from core.data.pack import Pack, open_pack
+from core.data.run_dir import SCHEMA, folder_name, open_run
+from core.errors import InputError
+from core.files import sha256_of_file, write_json
+from training.augment.prepare import choose_place
+from training.compute.distribution import DistContext
+from training.compute.mode import Compute, ComputeMode, choose_mode
+from training.compute.rules import captured_if_possible, complete, explain_compile
+from training.data.pack_writer import pack as write_pack
+from training.recipe import Recipe
+from training.reports.machine import check_device, commit, describe_machine
+from training.reports.pack_table import summary
+from training.run.config import RunConfig
+from training.run.job import Job
+from training.run.record import RunRecord, check_same, modes_of, parse_record
+from training.schedule import side_px
+from training.teacher import Teacher
+
+log = logging.getLogger(__name__)
+
+
+def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:
+    """Check the settings, pack the source if needed, and write run.json, or read that of the run to resume."""
+    dist.check_batch(config.recipe.batch)
+    if config.pretrained:  # refuse missing or unfit weights before anything is written
+        for arch in config.archs:
+            models.build(arch, 2, pretrained=config.pretrained)  # at its own size: the pack's is not known yet
+    check_device(config.device)
+    if dist.size > 1 and not config.device.startswith("cuda"):
+        _check_norms(config.archs)
+    _check_out(config.out, config.resume)
+    pack = _open_pack(config)
+    if config.teacher:
+        _check_teacher(config.teacher, config.recipe, pack)
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    return _write_or_read_record(config, pack, dist)
+
+
+def jobs(config: RunConfig, record: RunRecord, dist: DistContext) -> list[Job]:
+    """Return the job of each architecture."""
+    pack, device = open_pack(config.pack_path), dist.device(config.device)
+    return [
+        Job(
+            pack=pack,
+            arch=arch,
+            recipe=config.recipe_of(arch),
+            compute=captured_if_possible(Compute(record.modes[arch], device, dist), config.recipe_of(arch)),
+            folder=config.out / folder_name(arch),
+            seed=config.seed,
+            pretrained=config.pretrained,
+            teacher=config.teacher,
+            augment_on=record.augment_on,
+            abstain_risk=config.abstain_risk,
+            commit=record.commit,
+            as_json=config.as_json,
+        )
+        for arch in config.archs
+    ]
+
+
+def _check_norms(archs: tuple[str, ...]) -> None:
+    """Refuse batch normalization on several CPU processes, each of which would normalize by its own images."""
+    from models.sync_norm import has_batch_norm  # timm takes seconds to import
+
+    for arch in archs:
+        if has_batch_norm(models.build(arch, 2)):
+            raise InputError(
+                f"{arch} has batch normalization, which several processes share only on GPUs: start one process, "
+                "without torchrun, or give --device cuda"
+            )
+
+
+def _check_teacher(teacher: Path, recipe: Recipe, pack: Pack) -> None:
+    """Refuse a teacher that cannot be read or has other classes, and a teacher together with mixed images."""
+    Teacher(teacher, pack.classes, Compute(ComputeMode()))
+    if recipe.mixup_alpha or recipe.cutmix_alpha:
+        raise InputError("--teacher does not go with mixed images: set --mixup-alpha and --cutmix-alpha to 0")
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless it is to be resumed, or other files."""
+    if (out / "run.json").is_file():
+        if not resume:
+            raise InputError(f"{out} is a run already: continue it with --resume, or name another --out")
+    elif out.exists() and (not out.is_dir() or any(not f.name.startswith((".", "pack")) for f in out.iterdir())):
+        raise InputError(f"{out} exists and is not a run: name another --out")
+
+
+def _open_pack(config: RunConfig) -> Pack:
+    if config.pack_path == Path(config.source):
+        return open_pack(config.pack_path)
+    pack = write_pack(config.source, config.pack_path, config.pack_options)
+    log.info(summary(pack))
+    return pack
+
+
+def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> RunRecord:
+    """Write run.json, or read that of the run to resume and check that its settings are the same."""
+    inside = pack.path.resolve().is_relative_to(config.out.resolve())
+    body: dict[str, Any] = {
+        "schema": SCHEMA,
+        "pack": {
+            "path": pack.path.name if inside else str(pack.path.resolve()),
+            "fingerprint": pack.fingerprint,
+            "synthetic": pack.synthetic,
+        },
+        "recipe": config.recipe.as_json(),
+        "models": list(config.archs),
+        "seed": config.seed,
+        "pretrained": config.pretrained,
+        "teacher": sha256_of_file(config.teacher) if config.teacher else None,
+    }
+    if (config.out / "run.json").is_file():
+        before = open_run(config.out).facts
+        check_same(config.out, before, body)
+        return parse_record(config.out, before)
+    _check_sizes(config, pack)
+    head, dirty = commit()
+    body |= {
+        "modes": _modes(config, pack, dist),
+        "augment_on": choose_place(config.augment_on, config.device),
+        "commit": head,
+        "dirty": dirty,
+        "processes": dist.size,
+        "machine": describe_machine(config.device),
+    }
+    write_json(config.out / "run.json", body)
+    return parse_record(config.out, body)
+
+
+def _check_sizes(config: RunConfig, pack: Pack) -> None:
+    """Refuse a network that cannot take the images of the first epoch."""
+    for arch in config.archs:
+        recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
+        models.check_size(arch, len(pack.classes), size_px, side_px(recipe, 0, size_px))
+        if recipe != config.recipe:
+            log.info(f"{arch} takes images of one size only: they have full size from the first epoch")
+
+
+def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
+    """Return the mode of each network as JSON, from the run `mode_from`, else by timing."""
+    from_run = modes_of(config.mode_from) if config.mode_from else {}
+    modes = {}
+    for arch in config.archs:
+        modes[arch] = from_run.get(arch) or _choose_mode(config, pack, arch, dist)
+        log.info(f"{arch} trains in {ComputeMode.from_json(modes[arch])}")
+    return modes
+
+
+def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
+    """Choose by rules on a GPU, and on a CPU by timing a few steps of a process's part of a batch."""
+    recipe, classes, size_px = config.recipe_of(arch), len(pack.classes), pack.geometry.size_px
+    device, fixed = dist.device(config.device), (config.precision, config.memory_format)
+    mode, timed_ms = choose_mode(arch, classes, size_px, recipe.batch // dist.size, device, fixed)
+    network, rows = models.build(arch, classes, size_px=size_px), len(pack.rows("train"))
+    compute = complete(Compute(mode, device, dist), config.gpu, recipe, rows, size_px, network)
+    if compute.on_gpu and config.gpu.compile == "auto":
+        log.info(f"{arch}: {explain_compile(recipe, rows, size_px)}")
+    return compute.mode.as_json() | {"timed_ms": timed_ms}
