@@ -59,6 +59,8 @@ class Decider:
         if frozen:
             self.reset()
             return tuple(verdicts), State.STALE, FROZEN
+        if regions.failure:
+            return (), State.BLIND, regions.failure
         state = worst([v.state for v in verdicts]) if verdicts else State.OK
         return tuple(verdicts), state, UNPROVED if state is State.UNPROVED else ""
 

@@ -14,7 +14,7 @@ class State(str, Enum):
     UNPROVED = "UNPROVED"
     """A fixed zone and a model without a background class, which would name a class even on an empty road."""
     BLIND = "BLIND"
-    """Black, saturated, blurred or covered; or a box that lies outside the frame."""
+    """Black, saturated, blurred or covered; a box that lies outside the frame; or a detector that gives NaN."""
     STALE = "STALE"
     """No new frame, or the same frame again and again."""
     LOST = "LOST"

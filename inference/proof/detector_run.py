@@ -21,8 +21,10 @@ def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[Row, ...]:
 
 
 def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
-    """Return the detections in a frame, float32 (n, 6): x0, y0, x1, y1, score, class."""
+    """Return the detections in a frame, float32 (n, 6): x0, y0, x1, y1, score, class; none where it gives NaN."""
     found = detector.detect(frame_bgr)
+    if found is None:
+        return np.empty((0, 6), np.float32)
     return np.column_stack([found.boxes_n4, found.scores_n, found.classes_n]).astype(np.float32)
 
 

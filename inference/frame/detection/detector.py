@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import InputError, as_device_error
 from core.geometry.detector_config import DetectorConfig, DetectorFile
@@ -69,9 +71,10 @@ class Detector:
         numbers = [int(name) if _is_number(name) else config.names.index(name) for name in config.counts]
         self._counted = np.array(numbers, np.int64)
 
-    def detect(self, frame_bgr: Bytes) -> Detections:
+    def detect(self, frame_bgr: Bytes) -> Detections | None:
         """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.
 
+        Return None where an output holds NaN: that there is no box would then mean nothing.
         frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises.
         """
         x0, y0, x1, y1 = rect_of(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
@@ -83,7 +86,10 @@ class Detector:
             raise
         except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
             raise as_device_error(error, "the detector") from error
-        found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
+        if any(_has_nan(array) for array in outputs.values()):
+            return None
+        with np.errstate(over="ignore"):  # an infinite box is left out
+            found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
         boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
         inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
         corner = np.array([x0, y0, x0, y0], np.float32)
@@ -104,6 +110,10 @@ class Detector:
     def close(self) -> None:
         """Free the network."""
         self._network.close()
+
+
+def _has_nan(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "f" and array.size > 0 and bool(np.isnan(array.max()))
 
 
 def suppress(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:

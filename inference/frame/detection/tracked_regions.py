@@ -10,6 +10,8 @@ from inference.frame.detection.detector import Detector
 from inference.frame.detection.tracking import Tracker
 from inference.frame.regions import Regions, RegionSource
 
+NOT_A_NUMBER = "the detector gives NaN"
+
 
 class TrackedRegions(RegionSource):
     """Runs a detector on every n-th frame; in between the tracks carry its boxes on."""
@@ -25,6 +27,8 @@ class TrackedRegions(RegionSource):
         self.every = detector.config.every if sequence else 1
         self._tracker = Tracker()
         self._frames = 0
+        self._failure = ""
+        """The reason that the last detection says nothing of its frame and of those after it."""
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return a region for each track, named by its number. Raises DeviceError when the detector fails."""
@@ -32,9 +36,11 @@ class TrackedRegions(RegionSource):
         if not self.persistent:
             self._tracker.reset()
         if self._frames % self.every == 0:
-            tracks = self._tracker.update(self.detector.detect(picture_bgr), now_ms)
+            found = self.detector.detect(picture_bgr)
+            self._failure = NOT_A_NUMBER if found is None else ""
+            tracks = [] if found is None else self._tracker.update(found, now_ms)
         else:
-            tracks = self._tracker.carried()
+            tracks = [] if self._failure else self._tracker.carried()
         self._frames += 1
         height, width = picture_bgr.shape[:2]
         names: list[str] = []
@@ -44,7 +50,7 @@ class TrackedRegions(RegionSource):
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
                 names.append(f"track{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))
-        return Regions(names, rects, {})
+        return Regions(names, rects, {}, failure=self._failure)
 
     def close(self) -> None:
         """Close the detector."""

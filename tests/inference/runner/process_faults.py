@@ -16,6 +16,7 @@ from pathlib import Path
 from core.bundle.contract import open_bundle
 from inference.runner.supervisor import SupervisorLimits
 from tests.bundles import make_bundle
+from tests.inference.runner.test_region_choice import write_detector
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "synthetic://?frames=0&width=320&height=180"
@@ -37,13 +38,16 @@ class ProcessFault:
 
 
 class Drive:
-    """One supervised drive over the synthetic camera in real time, of which the file of decisions is read."""
+    """One supervised drive over the synthetic camera in real time, with a detector; its decisions are read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *limits: str) -> None:
+        """limits: of the supervisor, NAME=VALUE."""
         self.folder, self.out = folder, folder / "out"
         self.bundle = make_bundle(folder / "bundle").path
-        command = [sys.executable, "-m", "tests.inference.runner.faulty_run", str(folder), str(self.bundle), "--source"]
-        command += [SOURCE, "--realtime", "--supervise", "--backend", "null", "--no-overlay", "--out", str(self.out)]
+        detector = write_detector(folder / "detector.onnx")
+        command = [sys.executable, "-m", "tests.inference.runner.faulty_run", str(folder), *limits, "--"]
+        command += [str(self.bundle), "--source", SOURCE, "--realtime", "--supervise", "--backend", "null"]
+        command += ["--detector", str(detector), "--no-overlay", "--out", str(self.out)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -116,5 +120,7 @@ PROCESS_FAULTS = [
     ProcessFault("worker stopped (SIGSTOP)", "STARTING", HANG_MS, STARTS_MS, signalled(signal.SIGSTOP)),
     ProcessFault("backend that hangs", "STARTING", HANG_MS, STARTS_MS, asked_to("hang")),
     ProcessFault("backend that raises", "FAILED", 200, STARTS_MS, asked_to("raise")),
+    ProcessFault("detector that hangs", "STARTING", HANG_MS, STARTS_MS, asked_to("detector-hang")),
+    ProcessFault("detector that raises", "FAILED", 200, STARTS_MS, asked_to("detector-raise")),
     ProcessFault("bundle replaced while running", "", 0, 200, replace_bundle),
 ]

@@ -58,8 +58,14 @@ def test_five_hundred_boxes_become_the_best_few():
 
 
 def test_boxes_that_are_no_boxes_are_left_out():
-    broken = (np.nan, 0, 9, 9, 0.9, 1), (0, 0, np.inf, 9, 0.9, 1), (9, 9, 0, 0, 0.9, 1), (0, 0, 9, 9, np.nan, 1)
-    assert len(detect(*broken)) == 0
+    assert len(detect((0, 0, np.inf, 9, 0.9, 1), (9, 9, 0, 0, 0.9, 1), (0, 0, 9, 9, np.inf, 1))) == 0
+
+
+@pytest.mark.parametrize("column", [0, 4])
+def test_an_answer_with_nan_in_it_is_none(column):
+    broken = [0.0, 0.0, 9.0, 9.0, 0.9, 1.0]
+    broken[column] = np.nan
+    assert detect((0, 0, 9, 9, 0.9, 1), tuple(broken)) is None
 
 
 def test_boxes_outside_the_picture_are_left_out():

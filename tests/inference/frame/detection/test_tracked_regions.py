@@ -99,6 +99,18 @@ def test_five_hundred_boxes_fit_the_batch_that_was_opened():
     assert len(road.at(0).rects) == road.regions.most == 8
 
 
+def test_after_nan_no_region_is_known_until_the_detector_runs_again():
+    road = Road(every=2)
+    road.show((0, 0, 20, 20))
+    road.at(0)
+    road.show((0, 0, 20, 20), (np.nan,) * 4)
+    found = [road.at(i) for i in (1, 2, 3)]
+    road.show((0, 0, 20, 20))
+    found.append(road.at(4))
+    assert [bool(regions.failure) for regions in found] == [False, True, True, False]
+    assert [regions.names for regions in found] == [["track1"], [], [], ["track1"]]
+
+
 @pytest.fixture
 def processor(tmp_path):
     """The hot path with a detector in front, over the null backend."""
