@@ -8,7 +8,6 @@ from pathlib import Path
 
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames.measure import measure_frames
-from benchmarks.measure.frames.request import FramesRequest
 from benchmarks.report.render import render_frames
 from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle
@@ -19,6 +18,7 @@ from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import write_json
 from core.machine import cores
+from inference.runner.labeled_regions import FramesRequest
 from inference.runner.selection import pick_backend_and_precision
 
 

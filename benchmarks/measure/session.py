@@ -20,7 +20,6 @@ from benchmarks.measure.candidates import (
 )
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.frames.measure import measure_frames
-from benchmarks.measure.frames.request import FramesRequest
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
 from benchmarks.measure.profiles import Profile
@@ -40,6 +39,7 @@ from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
 from core.geometry.frame import Bytes
+from inference.runner.labeled_regions import FramesRequest
 
 Rows = tuple[CandidateResult, ...]
 

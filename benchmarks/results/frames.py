@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from core.stats import Interval, wilson
-
-
-class Outcome(str, Enum):
-    """The outcome of one object, from best to worst."""
-
-    RIGHT = "right"
-    SILENT = "silent"
-    """The region that shows it gave no class: unsure, or it could not be seen."""
-    NO_REGION = "no_region"
-    """No region shows it."""
-    WRONG = "wrong"
-    BACKGROUND = "background"
-    """The region that shows it was said to be empty."""
+from inference.proof.frame_score import Outcome
 
 
 @dataclass(frozen=True)

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.frames.request import FramesRequest
-from benchmarks.measure.frames.score import ScoredFrame, score_frame, summarize
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.results.candidate import NotMeasured
-from benchmarks.results.frames import FramesAccuracy
-from core.bundle.contract import Bundle
-from core.data.frames import LabeledFrame, load_frame
+from benchmarks.results.frames import Counts, FramesAccuracy
 from core.data.pack import Pack, open_pack
-from core.geometry.frame import Frame
-from inference.frame.processor import FrameConfig, FrameProcessor
+from core.errors import InputError
+from core.stats import Interval, poisson_interval
+from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
+from inference.proof.frame_score import ScoredFrame, ScoredObject, score_frames
+from inference.runner.labeled_regions import FramesRequest
 
 log = logging.getLogger(__name__)
-
-
-def score_frames(
-    processors: Sequence[tuple[Bundle, FrameProcessor]], pack: Pack, frames: Sequence[LabeledFrame]
-) -> list[list[ScoredFrame | str]]:
-    """Return the score of each frame by each processor, as the car would process it, or why it cannot be read."""
-    scores: list[list[ScoredFrame | str]] = [[] for _ in processors]
-    for number, frame in enumerate(frames):
-        pixels = load_frame(pack, frame)
-        for of_one, (bundle, processor) in zip(scores, processors, strict=True):
-            if isinstance(pixels, str):
-                of_one.append(pixels)
-                continue
-            result = processor.process(Frame(number, 0, pixels, name=frame.source))
-            fixed, took_ms = processor.regions.fixed, result.timings.total_ns / 1e6
-            of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
-    return scores
 
 
 def measure_frames(
@@ -54,7 +38,9 @@ def measure_frames(
     what: dict[str, str] = {}
 
     def open_regions(candidate: Candidate) -> RegionSource:
-        what[candidate.name], regions = request.regions(pack, frames, candidate)
+        what[candidate.name], regions = request.regions(
+            pack, frames, candidate.bundle, candidate.backend, candidate.threads
+        )
         return regions
 
     with open_side_by_side(candidates, open_regions, FrameConfig(sequence=False)) as (opened, refused):
@@ -65,3 +51,37 @@ def measure_frames(
     for (c, _), of_one in zip(opened, scores, strict=True):
         results[c.arch, c.precision] = summarize(c.backend, request.split, what[c.name], of_one)
     return results
+
+
+def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
+    """Count the scores of all frames. Raises InputError when no frame could be read."""
+    scored = [one for one in scores if isinstance(one, ScoredFrame)]
+    if not scored:
+        reason = f": {scores[0]}" if scores else ""
+        raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
+    objects = [one for frame in scored for one in frame.objects]
+    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
+    low, high = poisson_interval(alarms)
+    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
+    return FramesAccuracy(
+        measured_on=backend,
+        split=split,
+        regions=regions,
+        frames=len(scored),
+        unreadable=len(scores) - len(scored),
+        objects=Counts.of(one.outcome for one in objects),
+        by_class=_grouped(objects, lambda one: one.label),
+        by_size=_grouped(objects, lambda one: one.size),
+        by_place=_grouped(objects, lambda one: one.place),
+        empty_regions=alarms + sum(frame.quiet for frame in scored),
+        false_alarms=alarms,
+        false_alarms_per_100=alarms * per_100,
+        false_alarms_interval=Interval(low * per_100, high * per_100),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
+    )
+
+
+def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
+    names = sorted(set(map(key, objects)))
+    return {name: Counts.of(one.outcome for one in objects if key(one) == name) for name in names}

@@ -1,17 +1,14 @@
-"""Accuracy on labeled frames: each object has one outcome, a place without one is quiet or a false alarm."""
+"""Accuracy on labeled frames, in the regions that are asked for."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import metrics_of, reason_infeasible
@@ -19,115 +16,25 @@ from benchmarks.commands import frames as command
 from benchmarks.commands import measure
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames import measure as measure_module
-from benchmarks.measure.frames.measure import measure_frames, score_frames
-from benchmarks.measure.frames.request import FramesRequest, jittered
-from benchmarks.measure.frames.score import ScoredObject, score_frame, summarize
+from benchmarks.measure.frames.measure import measure_frames, summarize
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
-from benchmarks.results.frames import Counts, Outcome
+from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle
-from core.data.frames import LabeledFrame, LabeledObject
+from core.data.frames import LabeledObject
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.geometry.frame import Frame
-from core.geometry.occupancy import is_empty, occupant
 from core.stats import wilson
-from inference.frame.decision import Verdict
-from inference.frame.states import State
+from inference.runner.labeled_regions import FramesRequest
 from tests.benchmarks.conftest import BUSY, add_detector, make_run, make_tiny_bundle, result_of, results_of
 from tests.bundles import CLASSES, make_bundle
+from tests.inference.proof.test_frame_score import CAR, LEFT, RIGHT, score
 from tests.inference.runner.test_region_choice import write_detector
 from tests.training.data.detection_sets import write_kitti
 from training.data.listing import Options
 from training.data.pack_writer import pack
-
-SIZE = (200, 100)
-LEFT, RIGHT = (0, 0, 100, 100), (100, 0, 200, 100)
-CAR, BUS, EDGE = (10, 10, 50, 50), (110, 10, 190, 90), (96, 10, 110, 40)
-
-
-def verdict(rect: tuple, label: str | None) -> Verdict:
-    state = State.UNKNOWN if label is None else State.OK
-    return Verdict("zone", rect, state, label, label or "car", 0.9, label or "car")
-
-
-def score(objects: list[LabeledObject], said: list[tuple[tuple, str | None]], fixed: bool = True):
-    frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(objects))
-    return score_frame(frame, [verdict(*one) for one in said], "clear", fixed=fixed)
-
-
-@pytest.mark.parametrize(
-    ("label", "outcome"),
-    [("car", Outcome.RIGHT), ("bus", Outcome.WRONG), (None, Outcome.SILENT), ("clear", Outcome.BACKGROUND)],
-)
-def test_an_object_is_what_the_region_that_shows_it_says(label, outcome):
-    scored = score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, None)])
-    assert [one.outcome for one in scored.objects] == [outcome]
-    assert (len(scored.false_alarms), scored.quiet) == (0, 1)
-
-
-def test_an_object_that_no_region_shows_has_none():
-    scored = score([LabeledObject("car", CAR)], [(RIGHT, "car")])
-    assert [one.outcome for one in scored.objects] == [Outcome.NO_REGION]
-    assert len(scored.false_alarms) == 1
-
-
-def test_a_region_says_one_class_of_two_objects():
-    both = [LabeledObject("car", CAR), LabeledObject("bus", (5, 5, 95, 95))]
-    assert [o.outcome for o in score(both, [(LEFT, "bus")]).objects] == [Outcome.NO_REGION, Outcome.RIGHT]
-    assert [o.outcome for o in score(both, [(LEFT, "car")]).objects] == [Outcome.RIGHT, Outcome.WRONG]
-    boxes = [(CAR, "car"), ((5, 5, 95, 95), "bus")]
-    assert [o.outcome for o in score(both, boxes, fixed=False).objects] == [Outcome.RIGHT, Outcome.RIGHT]
-
-
-@pytest.mark.parametrize("label", ["car", "clear", None])
-def test_a_region_with_a_part_of_an_object_or_one_to_ignore_is_not_scored(label):
-    objects = [LabeledObject("car", EDGE), LabeledObject("van", BUS, "dropped by the class map")]
-    scored = score(objects, [(RIGHT, label)])
-    assert (len(scored.false_alarms), scored.quiet) == (0, 0)
-    assert [one.label for one in scored.objects] == ["car"]
-
-
-corners = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
-    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
-)
-objects = st.builds(LabeledObject, st.sampled_from(["car", "bus"]), corners, st.sampled_from([None, None, "tiny"]))
-
-
-@given(st.lists(objects, max_size=4), st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear", None]))))
-def test_scores_are_those_of_the_rule_read_aloud(labeled, said):
-    scored = score(labeled, said)
-    boxes = [one.box for one in labeled]
-    empty = [label for rect, label in said if occupant(rect, boxes, fixed=True) is None and is_empty(rect, boxes)]
-    assert len(scored.false_alarms) == sum(label in ("car", "bus") for label in empty)
-    assert len(scored.false_alarms) + scored.quiet == len(empty)
-    counted = [at for at, one in enumerate(labeled) if one.ignored is None]
-    assert len(scored.objects) == len(counted)
-    for at, one in zip(counted, scored.objects, strict=True):
-        own = [label for rect, label in said if occupant(rect, boxes, fixed=True) == at]
-        if one.label in own:
-            assert one.outcome == Outcome.RIGHT
-        if one.outcome == Outcome.NO_REGION:
-            assert not own
-        if one.outcome in (Outcome.WRONG, Outcome.SILENT, Outcome.BACKGROUND):
-            assert one.said in own or one.said is None
-            assert (one.said is not None) == (one.outcome == Outcome.WRONG)
-
-
-@pytest.mark.parametrize(
-    ("box", "size", "place"),
-    [
-        ((0, 30, 31, 61), "small", "at the edge"),
-        ((5, 30, 37, 62), "medium", "near the edge"),
-        ((30, 30, 61, 61), "small", "inside"),
-        ((30, 0, 130, 100), "large", "at the edge"),
-    ],
-)
-def test_size_and_place_of_an_object(box, size, place):
-    one = ScoredObject("car", box, SIZE, Outcome.RIGHT, "car")
-    assert (one.size, one.place) == (size, place)
 
 
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
@@ -145,18 +52,6 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
         summarize("ort", "test", "zones", ["empty file"])
-
-
-@pytest.mark.parametrize(("fixed", "outcome"), [(True, Outcome.NO_REGION), (False, Outcome.SILENT)])
-def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed, outcome):
-    monkeypatch.setattr(measure_module, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
-    result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
-    processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
-    objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)
-    bundle, frame = SimpleNamespace(background="clear"), LabeledFrame("a.png", "a", "test", SIZE, objects)
-    ((scored,),) = score_frames([(bundle, processor)], None, [frame])
-    assert scored.objects[1].outcome == outcome
-    assert scored.took_ms == 2.0
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +137,7 @@ def test_frames_that_are_no_sequence_are_each_detected_and_never_tracked(packed,
     (tmp_path / "camera.json").write_text('{"regions": {"detector": "d.onnx", "every": 3}}')
     write_detector(tmp_path / "d.onnx", ON_EVERY_OBJECT)
     _, regions = FramesRequest(camera=tmp_path / "camera.json").regions(
-        open_pack(packed), [], candidate(open_bundle(tiny))
+        open_pack(packed), [], open_bundle(tiny), "ort", 1
     )
     picture = np.zeros((64, 96, 3), np.uint8)
     names = [regions.regions_of(Frame(i, 0, picture), picture).names for i in range(3)]
@@ -271,9 +166,9 @@ def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed
     boxes = open_pack(packed)
     zones = replace(boxes, facts=boxes.facts | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
     frames = FramesRequest().frames(boxes)
-    one = candidate(make_bundle(tmp_path / "bundle"))
+    one = make_bundle(tmp_path / "bundle")
     names = [
-        tuple(request.regions(pack, frames, one)[1].names)
+        tuple(request.regions(pack, frames, one, "ort", 1)[1].names)
         for request, pack in (
             (FramesRequest(camera=camera), zones),
             (FramesRequest(), zones),
@@ -331,20 +226,3 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
     one = candidate(bundle)
     found = measure_frames([one], open_pack(packed), FramesRequest())
     assert found == {("tiny", "fp32"): NotMeasured("there is no engine of batch 2")}
-
-
-@given(corners, st.floats(0, 1), st.integers(0, 99))
-def test_a_jittered_box_keeps_a_pixel_and_without_jitter_stays(box, jitter, seed):
-    x0, y0, x1, y1 = jittered(box, jitter, np.random.default_rng(seed))
-    assert x0 < x1
-    assert y0 < y1
-    assert jittered(box, 0.0, np.random.default_rng(seed)) == box
-
-
-def test_the_edges_of_many_jittered_boxes_deviate_as_asked():
-    random = np.random.default_rng(0)
-    moved = np.array([jittered((1000, 1000, 2000, 3000), 0.1, random) for _ in range(2000)])
-    assert moved.mean(0) == pytest.approx([1000, 1000, 2000, 3000], abs=15)
-    assert moved.std(0) == pytest.approx([100, 200, 100, 200], rel=0.05)
-    with pytest.raises(InputError, match="jitter is -1"):
-        FramesRequest(jitter=-1)

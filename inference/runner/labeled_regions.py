@@ -1,4 +1,4 @@
-"""The labeled frames and the regions that are asked for."""
+"""The labeled frames of a pack that are asked for, and the regions in them that are classified."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure.candidates import Candidate
+from core.bundle.contract import Bundle
 from core.data.frames import LabeledFrame, read_frames, read_zones
 from core.data.pack import Pack
 from core.errors import InputError
@@ -54,16 +54,18 @@ class FramesRequest:
         order = np.random.default_rng(0).permutation(len(frames))[: self.most]
         return [frames[at] for at in sorted(order.tolist())]
 
-    def regions(self, pack: Pack, frames: Sequence[LabeledFrame], candidate: Candidate) -> tuple[str, RegionSource]:
-        """Return what the regions of a candidate are, in a few words, and the regions, opened.
+    def regions(
+        self, pack: Pack, frames: Sequence[LabeledFrame], bundle: Bundle, backend: str, threads: int | None
+    ) -> tuple[str, RegionSource]:
+        """Return what the regions are, in a few words, and the regions, opened. backend, threads: those of a detector.
 
         The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
         the bundle's detector; the zones that the pack's rows are; labeled boxes.
         """
         camera = read_camera(self.camera) if self.camera else Camera()
         given = pick_detector(camera, self.detector)
-        if not self.labeled and (detector := given or find_detector(candidate.bundle, camera)):
-            opened = open_detector(detector, candidate.backend, candidate.threads)
+        if not self.labeled and (detector := given or find_detector(bundle, camera)):
+            opened = open_detector(detector, backend, threads)
             what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
             return what, TrackedRegions(opened, sequence=False)
         if self.camera and not camera.zones:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-import numpy as np
-
-from benchmarks.results.frames import Counts, FramesAccuracy, Outcome
-from core.data.frames import LabeledFrame
-from core.errors import InputError
-from core.geometry.frame import Rect
+from core.bundle.contract import Bundle
+from core.data.frames import LabeledFrame, load_frame
+from core.data.pack import Pack
+from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
-from core.stats import Interval, poisson_interval
 from inference.frame.decision import Verdict
+from inference.frame.processor import FrameProcessor
 
 SMALL_PX, LARGE_PX = 32, 96
 """Limits of small, medium and large, on the square root of an object's area. Source: COCO's size classes."""
 EDGE_PX, NEAR_EDGE = 2, 0.1
 """At the edge: within EDGE_PX pixels of it. Near the edge: within this part of the frame's shorter side."""
+
+
+class Outcome(str, Enum):
+    """The outcome of one object, from best to worst."""
+
+    RIGHT = "right"
+    SILENT = "silent"
+    """The region that shows it gave no class: unsure, or it could not be seen."""
+    NO_REGION = "no_region"
+    """No region shows it."""
+    WRONG = "wrong"
+    BACKGROUND = "background"
+    """The region that shows it was said to be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +113,18 @@ def _score_object(
     return ScoredObject(one.label, one.box, frame.size_px, outcome, said)
 
 
-def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
-    """Count the scores of all frames. Raises InputError when no frame could be read."""
-    scored = [one for one in scores if isinstance(one, ScoredFrame)]
-    if not scored:
-        reason = f": {scores[0]}" if scores else ""
-        raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
-    objects = [one for frame in scored for one in frame.objects]
-    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
-    low, high = poisson_interval(alarms)
-    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
-    return FramesAccuracy(
-        measured_on=backend,
-        split=split,
-        regions=regions,
-        frames=len(scored),
-        unreadable=len(scores) - len(scored),
-        objects=Counts.of(one.outcome for one in objects),
-        by_class=_grouped(objects, lambda one: one.label),
-        by_size=_grouped(objects, lambda one: one.size),
-        by_place=_grouped(objects, lambda one: one.place),
-        empty_regions=alarms + sum(frame.quiet for frame in scored),
-        false_alarms=alarms,
-        false_alarms_per_100=alarms * per_100,
-        false_alarms_interval=Interval(low * per_100, high * per_100),
-        p50_ms=p50_ms,
-        p99_ms=p99_ms,
-    )
-
-
-def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
-    names = sorted(set(map(key, objects)))
-    return {name: Counts.of(one.outcome for one in objects if key(one) == name) for name in names}
+def score_frames(
+    processors: Sequence[tuple[Bundle, FrameProcessor]], pack: Pack, frames: Sequence[LabeledFrame]
+) -> list[list[ScoredFrame | str]]:
+    """Return the score of each frame by each processor, as the car would process it, or why it cannot be read."""
+    scores: list[list[ScoredFrame | str]] = [[] for _ in processors]
+    for number, frame in enumerate(frames):
+        pixels = load_frame(pack, frame)
+        for of_one, (bundle, processor) in zip(scores, processors, strict=True):
+            if isinstance(pixels, str):
+                of_one.append(pixels)
+                continue
+            result = processor.process(Frame(number, 0, pixels, name=frame.source))
+            fixed, took_ms = processor.regions.fixed, result.timings.total_ns / 1e6
+            of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
+    return scores

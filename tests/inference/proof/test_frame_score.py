@@ -1,0 +1,115 @@
+"""The score of a labeled frame: each object has one outcome, a place without one is quiet or a false alarm."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.data.frames import LabeledFrame, LabeledObject
+from core.geometry.occupancy import is_empty, occupant
+from inference.frame.decision import Verdict
+from inference.frame.states import State
+from inference.proof import frame_score
+from inference.proof.frame_score import Outcome, ScoredObject, score_frame, score_frames
+
+SIZE = (200, 100)
+LEFT, RIGHT = (0, 0, 100, 100), (100, 0, 200, 100)
+CAR, BUS, EDGE = (10, 10, 50, 50), (110, 10, 190, 90), (96, 10, 110, 40)
+
+
+def verdict(rect: tuple, label: str | None) -> Verdict:
+    state = State.UNKNOWN if label is None else State.OK
+    return Verdict("zone", rect, state, label, label or "car", 0.9, label or "car")
+
+
+def score(objects: list[LabeledObject], said: list[tuple[tuple, str | None]], fixed: bool = True):
+    frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(objects))
+    return score_frame(frame, [verdict(*one) for one in said], "clear", fixed=fixed)
+
+
+@pytest.mark.parametrize(
+    ("label", "outcome"),
+    [("car", Outcome.RIGHT), ("bus", Outcome.WRONG), (None, Outcome.SILENT), ("clear", Outcome.BACKGROUND)],
+)
+def test_an_object_is_what_the_region_that_shows_it_says(label, outcome):
+    scored = score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, None)])
+    assert [one.outcome for one in scored.objects] == [outcome]
+    assert (len(scored.false_alarms), scored.quiet) == (0, 1)
+
+
+def test_an_object_that_no_region_shows_has_none():
+    scored = score([LabeledObject("car", CAR)], [(RIGHT, "car")])
+    assert [one.outcome for one in scored.objects] == [Outcome.NO_REGION]
+    assert len(scored.false_alarms) == 1
+
+
+def test_a_region_says_one_class_of_two_objects():
+    both = [LabeledObject("car", CAR), LabeledObject("bus", (5, 5, 95, 95))]
+    assert [o.outcome for o in score(both, [(LEFT, "bus")]).objects] == [Outcome.NO_REGION, Outcome.RIGHT]
+    assert [o.outcome for o in score(both, [(LEFT, "car")]).objects] == [Outcome.RIGHT, Outcome.WRONG]
+    boxes = [(CAR, "car"), ((5, 5, 95, 95), "bus")]
+    assert [o.outcome for o in score(both, boxes, fixed=False).objects] == [Outcome.RIGHT, Outcome.RIGHT]
+
+
+@pytest.mark.parametrize("label", ["car", "clear", None])
+def test_a_region_with_a_part_of_an_object_or_one_to_ignore_is_not_scored(label):
+    objects = [LabeledObject("car", EDGE), LabeledObject("van", BUS, "dropped by the class map")]
+    scored = score(objects, [(RIGHT, label)])
+    assert (len(scored.false_alarms), scored.quiet) == (0, 0)
+    assert [one.label for one in scored.objects] == ["car"]
+
+
+corners = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+objects = st.builds(LabeledObject, st.sampled_from(["car", "bus"]), corners, st.sampled_from([None, None, "tiny"]))
+
+
+@given(st.lists(objects, max_size=4), st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear", None]))))
+def test_scores_are_those_of_the_rule_read_aloud(labeled, said):
+    scored = score(labeled, said)
+    boxes = [one.box for one in labeled]
+    empty = [label for rect, label in said if occupant(rect, boxes, fixed=True) is None and is_empty(rect, boxes)]
+    assert len(scored.false_alarms) == sum(label in ("car", "bus") for label in empty)
+    assert len(scored.false_alarms) + scored.quiet == len(empty)
+    counted = [at for at, one in enumerate(labeled) if one.ignored is None]
+    assert len(scored.objects) == len(counted)
+    for at, one in zip(counted, scored.objects, strict=True):
+        own = [label for rect, label in said if occupant(rect, boxes, fixed=True) == at]
+        if one.label in own:
+            assert one.outcome == Outcome.RIGHT
+        if one.outcome == Outcome.NO_REGION:
+            assert not own
+        if one.outcome in (Outcome.WRONG, Outcome.SILENT, Outcome.BACKGROUND):
+            assert one.said in own or one.said is None
+            assert (one.said is not None) == (one.outcome == Outcome.WRONG)
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "place"),
+    [
+        ((0, 30, 31, 61), "small", "at the edge"),
+        ((5, 30, 37, 62), "medium", "near the edge"),
+        ((30, 30, 61, 61), "small", "inside"),
+        ((30, 0, 130, 100), "large", "at the edge"),
+    ],
+)
+def test_size_and_place_of_an_object(box, size, place):
+    one = ScoredObject("car", box, SIZE, Outcome.RIGHT, "car")
+    assert (one.size, one.place) == (size, place)
+
+
+@pytest.mark.parametrize(("fixed", "outcome"), [(True, Outcome.NO_REGION), (False, Outcome.SILENT)])
+def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed, outcome):
+    monkeypatch.setattr(frame_score, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
+    result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
+    processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
+    objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)
+    bundle, frame = SimpleNamespace(background="clear"), LabeledFrame("a.png", "a", "test", SIZE, objects)
+    ((scored,),) = score_frames([(bundle, processor)], None, [frame])
+    assert scored.objects[1].outcome == outcome
+    assert scored.took_ms == 2.0
