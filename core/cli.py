@@ -56,7 +56,7 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def dispatch(room: str, package: str, default: str | None = None) -> int:
+def dispatch(program: str, package: str, default: str | None = None) -> int:
     """Run the command named by the first argument (`default` when there is one); return the exit code."""
 
     def command() -> int | None:
@@ -67,15 +67,15 @@ def dispatch(room: str, package: str, default: str | None = None) -> int:
         elif default is not None and arguments:
             name = default
             if arguments[0] in {"-h", "--help"} and (others := ", ".join(n for n in names if n != default)):
-                print(f"other commands (python -m {room} COMMAND --help): {others}\n")
+                print(f"other commands (python -m {program} COMMAND --help): {others}\n")
         elif not arguments or arguments[0] in {"-h", "--help"}:
-            print(f"usage: python -m {room} COMMAND ...\n")
+            print(f"usage: python -m {program} COMMAND ...\n")
             for name in names:
                 print(f"  {name:10} {(importlib.import_module(f'{package}.{name}').__doc__ or '').splitlines()[0]}")
             return 0
         else:
             near = difflib.get_close_matches(arguments[0], names, n=1, cutoff=0.0)
-            raise InputError(f"{room} has no command {arguments[0]!r}: did you mean {near[0]}?")
+            raise InputError(f"{program} has no command {arguments[0]!r}: did you mean {near[0]}?")
         code: int | None = importlib.import_module(f"{package}.{name.replace('-', '_')}").main(arguments)
         return code
 

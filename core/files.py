@@ -26,7 +26,7 @@ def fsync_path(path: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Keep a folder for this process until the end of the block. Raises InputError while another process keeps it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -41,7 +41,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _named(path: Path, temporary: Path) -> Iterator[None]:
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
     """Let an OSError name `path`, as people know it, in place of the temporary name or of none, as on a full disk."""
     try:
         yield
@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _named(path, temporary):
+        with _naming(path, temporary):
             yield temporary
             fsync_path(temporary)
             os.replace(temporary, path)
@@ -75,7 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with _named(path, temporary):
+        with _naming(path, temporary):
             if path.exists() and not path.is_dir():  # it is someone's file: never moved away
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             temporary.mkdir()

@@ -28,17 +28,19 @@ def load(package: str, name: str) -> ModuleType:
         if isinstance(error, InputError) or (isinstance(error, ModuleNotFoundError) and package_error(error)):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"the plug-in {package}.{name} does not load ({reason}): mend or remove its file") from error
+        raise InputError(
+            f"the plug-in {package}.{name} does not load ({reason}): correct or remove its file"
+        ) from error
 
 
 @dataclass(frozen=True)
-class Options:
+class PluginOptions:
     """The options of a plug-in that has none. Others add fields, each with a default and a docstring below it."""
 
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+OptionsType = TypeVar("OptionsType", bound=PluginOptions)
 
-KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+OPTION_TYPES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "int": ("a whole number", int),
     "int | None": ("a whole number", int),
     "bool": ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
@@ -47,7 +49,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """The types that an option may have: in words, and how its text is read."""
 
 
-def parse_options(kind: type[AnyOptions], texts: Iterable[str], owner: str) -> AnyOptions:
+def parse_options(kind: type[OptionsType], texts: Iterable[str], owner: str) -> OptionsType:
     """Return the options that `name=value` texts ask for, the others at their defaults. owner: who has them, in words.
 
     Raises InputError that lists the options there are, or says what a value must be.
@@ -60,7 +62,7 @@ def parse_options(kind: type[AnyOptions], texts: Iterable[str], owner: str) -> A
             raise InputError(f"{owner} has no option {name!r}: {choice}")
         if name in values:
             raise InputError(f"{owner}: the option {name} is given twice")
-        what, read = KINDS[types[name]]
+        what, read = OPTION_TYPES[types[name]]
         try:
             values[name] = read(value)
         except (ValueError, KeyError):
@@ -68,7 +70,7 @@ def parse_options(kind: type[AnyOptions], texts: Iterable[str], owner: str) -> A
     return kind(**values)
 
 
-def describe_options(kind: type[Options]) -> list[str]:
+def describe_options(kind: type[PluginOptions]) -> list[str]:
     """Return a line for each option: its name, its default, its meaning from the docstring below the field."""
     (declared,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(declared, ast.ClassDef)
@@ -76,11 +78,11 @@ def describe_options(kind: type[Options]) -> list[str]:
     for item, below in zip(declared.body, declared.body[1:], strict=False):
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(below, ast.Expr):
             text = " ".join(ast.literal_eval(below.value).split())
-            lines.append(f"{item.target.id}={_shown(getattr(kind, item.target.id))}  {text}")
+            lines.append(f"{item.target.id}={_format_default(getattr(kind, item.target.id))}  {text}")
     return lines
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     """Return a default as it is written on a command line; one that the machine decides is not written."""
     if isinstance(default, tuple):
         return ",".join(map(str, default))

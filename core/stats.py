@@ -16,14 +16,14 @@ CONFIDENCE = 0.95
 PERCENTILE_CONFIDENCE = 0.99
 BINS = 15
 NORMAL = NormalDist()
-ROOT_WITHIN = 1e-10
+ROOT_TOLERANCE = 1e-10
 MOST_SAMPLES = 10**12
 """Upper end of the search for a sample count."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Tops = NDArray[np.floating[Any]]
+TopProbs = NDArray[np.floating[Any]]
 """Top probabilities."""
 
 
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Pairs(NamedTuple):
+class PairCounts(NamedTuple):
     """Counts of rows on which two candidates agree or differ."""
 
     only_reference: int
@@ -76,7 +76,7 @@ def _poisson_mean(most: int, probability: float) -> float:
     k = np.arange(most + 1)
     log_factorials = np.append(0.0, np.log(k[1:]).cumsum())
     low, high = 0.0, most + 20 + 10 * math.sqrt(most + 1)
-    while high - low > ROOT_WITHIN * max(high, 1.0):
+    while high - low > ROOT_TOLERANCE * max(high, 1.0):
         mean = (low + high) / 2
         reached = float(np.exp(k * math.log(mean) - mean - log_factorials).sum())
         low, high = (mean, high) if reached > probability else (low, mean)
@@ -93,18 +93,18 @@ def difference_interval(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interva
     return Interval(a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b))
 
 
-def pair(reference_n: Bools, rival_n: Bools) -> Pairs:
+def count_pairs(reference_n: Bools, rival_n: Bools) -> PairCounts:
     """Count the discordant rows of two "was right" vectors over the same rows."""
-    return Pairs(int((reference_n & ~rival_n).sum()), int((~reference_n & rival_n).sum()), len(reference_n))
+    return PairCounts(int((reference_n & ~rival_n).sum()), int((~reference_n & rival_n).sum()), len(reference_n))
 
 
-def mcnemar_p(pairs: Pairs) -> float:
+def mcnemar_p(pairs: PairCounts) -> float:
     """Return the exact two-sided p of McNemar's test; 1 when no row is discordant."""
     fewer, more = sorted(pairs[:2])
     return min(1.0, 2 * _binomial_cdf(fewer, fewer + more, 0.5))
 
 
-def tango_score(pairs: Pairs, loss: float) -> float:
+def tango_score(pairs: PairCounts, loss: float) -> float:
     """Return Tango's score statistic for the hypothesis that the true paired loss is `loss` (-1 < loss < 1).
 
     It is the observed loss less `loss`, in standard deviations under that hypothesis. These do not vanish where no row
@@ -122,13 +122,13 @@ def tango_score(pairs: Pairs, loss: float) -> float:
     return math.copysign(math.inf, gap) if gap else 0.0
 
 
-def paired_interval(pairs: Pairs, confidence: float = CONFIDENCE) -> Interval:
+def paired_interval(pairs: PairCounts, confidence: float = CONFIDENCE) -> Interval:
     """Return Tango's interval of the paired loss: every loss whose score is within the normal quantiles."""
     quantile = NORMAL.inv_cdf((1 + confidence) / 2)
     return Interval(_tango_root(pairs, quantile), _tango_root(pairs, -quantile))
 
 
-def loss_bound(pairs: Pairs, confidence: float = CONFIDENCE) -> float:
+def loss_bound(pairs: PairCounts, confidence: float = CONFIDENCE) -> float:
     """Return the one-sided upper bound of the paired accuracy loss of the rival against the reference."""
     return _tango_root(pairs, -NORMAL.inv_cdf(confidence))
 
@@ -142,10 +142,10 @@ def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
     return loss + math.sqrt(sum((weight * (bound - observed)) ** 2 for weight, observed, bound in strata))
 
 
-def _tango_root(pairs: Pairs, score: float) -> float:
+def _tango_root(pairs: PairCounts, score: float) -> float:
     """Return the loss whose score is `score`, by bisection: the score falls as the loss rises."""
     low, high = -1.0, 1.0
-    while high - low > ROOT_WITHIN:
+    while high - low > ROOT_TOLERANCE:
         middle = (low + high) / 2
         low, high = (middle, high) if tango_score(pairs, middle) > score else (low, middle)
     return (low + high) / 2
@@ -158,7 +158,7 @@ def _binomial_cdf(most: int, n: int, p: float) -> float:
     return float(np.exp(n * math.log1p(-p) + np.append(0, log_ratios.cumsum())).sum())
 
 
-class Bin(NamedTuple):
+class CalibrationBin(NamedTuple):
     """Rows whose top probability lies in one bin."""
 
     n: int
@@ -167,20 +167,25 @@ class Bin(NamedTuple):
     accuracy: float
 
 
-def calibration_bins(tops_n: Tops, correct_n: Bools) -> list[Bin]:
+def calibration_bins(tops_n: TopProbs, correct_n: Bools) -> list[CalibrationBin]:
     """Return the bins that hold rows, of BINS of equal width of the top probability."""
     index_n = np.minimum((tops_n * BINS).astype(int), BINS - 1)
-    members = [rows for b in range(BINS) if (rows := index_n == b).any()]
-    return [Bin(int(rows.sum()), float(tops_n[rows].mean()), float(correct_n[rows].mean())) for rows in members]
+    bins = []
+    for number in range(BINS):
+        inside_n = index_n == number
+        if inside_n.any():
+            confidence, accuracy = float(tops_n[inside_n].mean()), float(correct_n[inside_n].mean())
+            bins.append(CalibrationBin(int(inside_n.sum()), confidence, accuracy))
+    return bins
 
 
-def calibration_error(tops_n: Tops, correct_n: Bools) -> float:
+def calibration_error(tops_n: TopProbs, correct_n: Bools) -> float:
     """Return the expected calibration error. Source: Guo et al., ICML 2017, equation 3."""
     bins = calibration_bins(tops_n, correct_n)
     return sum(b.n * abs(b.confidence - b.accuracy) for b in bins) / len(tops_n)
 
 
-def risk_coverage(tops_n: Tops, correct_n: Bools) -> tuple[Tops, Floats, Floats]:
+def risk_coverage(tops_n: TopProbs, correct_n: Bools) -> tuple[TopProbs, Floats, Floats]:
     """Return (confidence, coverage, risk), each (n,): accepting all rows at least this sure, and their error rate.
 
     Source: El-Yaniv and Wiener, Journal of Machine Learning Research 11 (2010) 1605-1641.

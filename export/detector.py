@@ -14,7 +14,7 @@ import numpy as np
 from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, Bundle, open_bundle
 from core.bundle.golden_detections import GoldenDetections
-from core.bundle.golden_file import Row
+from core.bundle.golden_file import GoldenCheck
 from core.errors import CheckError, InputError
 from core.files import replacing_folder
 from core.geometry.detector_config import DetectorConfig, DetectorFile
@@ -74,7 +74,7 @@ def _at_most_wide(frame: Bytes) -> Bytes:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def add(folder: Path, detector: PreparedDetector) -> list[Row]:
+def add(folder: Path, detector: PreparedDetector) -> list[GoldenCheck]:
     """Add a detector to a bundle, or replace the one there; return the checks on every backend that runs it.
 
     Raises CheckError when one fails; the bundle is then unchanged.
@@ -91,7 +91,7 @@ def add(folder: Path, detector: PreparedDetector) -> list[Row]:
         return prove(bundle)
 
 
-def prove(bundle: Bundle) -> list[Row]:
+def prove(bundle: Bundle) -> list[GoldenCheck]:
     """Return the checks of a bundle's detector on every backend here. Raises CheckError naming the first failure."""
     able = [name for name in backends.names() if hasattr(backends.find(name), "open_network")]
     here = [name for name in able if backends.availability(name).available]

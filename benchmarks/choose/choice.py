@@ -11,8 +11,8 @@ from benchmarks.choose.seeds import SeedComparison, compare_seeds
 from benchmarks.choose.sensitivity import Sensitivity, measure_sensitivity
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.run import RunResults, Seeds
-from core.bundle.choice import Machine, ProductionChoice
-from core.stats import Pairs, mcnemar_p, pair
+from core.bundle.production_choice import Machine, ProductionChoice
+from core.stats import PairCounts, count_pairs, mcnemar_p
 
 SCHEMA = 2
 """The version of choice.json and of results.json, which holds it."""
@@ -22,7 +22,7 @@ SCHEMA = 2
 class Comparison:
     """McNemar's test of a candidate against another one on the same rows."""
 
-    pairs: Pairs
+    pairs: PairCounts
     mcnemar_p: float
 
 
@@ -113,7 +113,7 @@ def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics
     """Return McNemar's test of a rival against the chosen one; None for itself, or where one has no answers."""
     if chosen is None or rival is chosen or not _is_answered(rival):
         return None
-    pairs = pair(chosen.correct_n, rival.correct_n)
+    pairs = count_pairs(chosen.correct_n, rival.correct_n)
     return Comparison(pairs, mcnemar_p(pairs))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.results.candidate import CandidateResult, NotMeasured
 from benchmarks.results.run import RunResults
-from core.stats import difference_interval, pair, paired_interval
+from core.stats import count_pairs, difference_interval, paired_interval
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def compare_accuracy(before: RunResults, old: CandidateResult, now: RunResults, 
         return Case(name, skipped="not measured on both sides")
     same_rows = before.pack.fingerprint == now.pack.fingerprint and np.array_equal(before.labels_n, now.labels_n)
     if same_rows:
-        interval = paired_interval(pair(before.correct_n(a), now.correct_n(b)))
+        interval = paired_interval(count_pairs(before.correct_n(a), now.correct_n(b)))
     else:
         interval = difference_interval(a.hits, a.n, b.hits, b.n)
     how = "on the same rows" if same_rows else "on other rows than the baseline's"

@@ -6,9 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from core.bundle.choice import ProductionChoice
 from core.bundle.contract import PRECISIONS, Bundle, onnx_name, open_bundle
 from core.bundle.engine_manifest import FOLDER, check_engine, manifest_file
+from core.bundle.production_choice import ProductionChoice
 from core.errors import CheckError
 from core.files import replacing_folder, write_text
 

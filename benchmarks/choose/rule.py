@@ -22,11 +22,11 @@ from core.stats import (
     Floats,
     Interval,
     Ints,
-    Pairs,
+    PairCounts,
     combine_bounds,
+    count_pairs,
     loss_bound,
     mcnemar_p,
-    pair,
     paired_interval,
 )
 
@@ -105,7 +105,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
 class Loss:
     """The accuracy that a candidate loses against the reference on the same rows."""
 
-    pairs: Pairs
+    pairs: PairCounts
     observed: float
     """Accuracy of the reference minus its own."""
     interval: Interval
@@ -178,7 +178,7 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
 
 def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> Loss:
     """Return the paired loss of `rival`; the bound is Tango's, combined over classes where their costs differ."""
-    pairs = pair(reference.correct_n, rival.correct_n)
+    pairs = count_pairs(reference.correct_n, rival.correct_n)
     return Loss(pairs, pairs.loss, paired_interval(pairs), weighted_bound(reference, rival, policy), mcnemar_p(pairs))
 
 
@@ -186,7 +186,7 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
     """Return the one-sided 95% upper bound of the loss of utility."""
     weights = reference.weights(policy)
     strata = [weights == cost for cost in np.unique(weights)]
-    counts = [pair(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
+    counts = [count_pairs(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
     shares = [float(weights[rows].sum() / weights.sum()) for rows in strata]
     return combine_bounds([(share, p.loss, loss_bound(p)) for share, p in zip(shares, counts, strict=True)])
 

@@ -15,7 +15,7 @@ from benchmarks.results.candidate import Accuracy, CandidateResult, Latency, Not
 from benchmarks.results.run import Noise
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
@@ -104,7 +104,7 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 
 def open_driven_regions(candidate: Candidate) -> RegionSource:
     """Return the regions that are timed: tracked boxes of the bundle's detector; one zone where it has none."""
-    detector = find_detector(candidate.bundle, Camera())
+    detector = find_detector(candidate.bundle, CameraConfig())
     return TrackedRegions(open_detector(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.results.candidate import measured
 from benchmarks.results.run import RunResults
-from core.stats import Interval, Pairs, bootstrap_ratio, pair
+from core.stats import Interval, PairCounts, bootstrap_ratio, count_pairs
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class AgainstFp32:
     name: str
     time_ratio: float
     time_interval: Interval
-    pairs: Pairs | None
+    pairs: PairCounts | None
     """None where one of the two has no accuracy."""
 
 
@@ -32,6 +32,6 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
             ratio = float(np.exp(np.median(np.log(times[1] / times[0]))))
             a, b = measured(base.accuracy), measured(row.accuracy)
-            pairs = pair(results.correct_n(a), results.correct_n(b)) if a and b else None
+            pairs = count_pairs(results.correct_n(a), results.correct_n(b)) if a and b else None
             found.append(AgainstFp32(row.name, ratio, bootstrap_ratio(*times), pairs))
     return found

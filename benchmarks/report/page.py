@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.report.results_file import DeviceReport
 from benchmarks.results.candidate import Accuracy, CandidateResult, measured
 from benchmarks.results.run import Sustained
-from core.stats import Bin, Floats, Ints
+from core.stats import CalibrationBin, Floats, Ints
 
 MOST_IN_MATRIX = 30
 """With more classes than this, the commonest mistakes are listed in place of the confusion matrix."""
@@ -49,7 +49,7 @@ class Row:
     """Accuracy in per cent; low and high are its interval."""
     low: float | None
     high: float | None
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     risk: tuple[tuple[float, float], ...]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.results.frames import FramesAccuracy
 from core.errors import InputError
-from core.stats import Bin, Floats, Interval, Ints, Summary
+from core.stats import CalibrationBin, Floats, Interval, Ints, Summary
 
 Figure = TypeVar("Figure")
 
@@ -75,7 +75,7 @@ class Accuracy:
     confusion: Ints
     """Rows by true class and answer."""
     ece: float
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
     """(coverage, error) points: the error among the surest answers, of ever more rows."""
     aurc: float

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.bundle.contract import Probs
-from core.stats import Bools, Floats, Tops
+from core.stats import Bools, Floats, TopProbs
 
 LEAST_COVERAGE = 0.5
 """The chosen threshold answers at least about this part, whatever the risk: a network that is silent helps nobody."""
@@ -49,7 +49,9 @@ class AbstainRule:
         return Estimate(leader, prob, self.accepts(prob))
 
 
-def choose_abstention(confidence_n: Tops, coverage_n: Floats, risk_n: Floats, risk_wanted: float) -> dict[str, float]:
+def choose_abstention(
+    confidence_n: TopProbs, coverage_n: Floats, risk_n: Floats, risk_wanted: float
+) -> dict[str, float]:
     """Return the lowest threshold at which at most `risk_wanted` of the answers are wrong, with what it reaches.
 
     confidence_n: thresholds that fall; coverage_n, risk_n: what is answered at each, and what of the answered is wrong.

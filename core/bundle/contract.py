@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.choice import ProductionChoice
+from core.bundle.production_choice import ProductionChoice
 from core.errors import InputError
 from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.detector_config import DetectorConfig

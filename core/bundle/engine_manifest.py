@@ -124,12 +124,12 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
     manifest = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
-    again = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
+    rebuild_hint = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
     name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)
     onnx = onnx_name(manifest.precision)
     _compare(
         engine,
-        again,
+        rebuild_hint,
         ("file name", manifest.engine, engine.name),
         ("file name", name, engine.name),
         ("contract", manifest.contract, bundle.contract),
@@ -137,13 +137,17 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
         ("ONNX sha256", manifest.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
     )
     if not engine.is_file() or engine.stat().st_size != manifest.engine_bytes:
-        raise InputError(f"{engine} is not the file its manifest describes (missing or of another size): {again}")
+        raise InputError(
+            f"{engine} is not the file its manifest describes (missing or of another size): {rebuild_hint}"
+        )
     if sha256_of_file(engine) != manifest.engine_sha256:
-        raise InputError(f"{engine} is not the file its manifest describes (its sha256 differs): {again}")
+        raise InputError(f"{engine} is not the file its manifest describes (its sha256 differs): {rebuild_hint}")
     return manifest
 
 
-def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int) -> EngineManifest:
+def check_engine_fits(
+    bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int
+) -> EngineManifest:
     """Return the manifest of an engine that belongs to this bundle and fits this runtime and device.
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
@@ -160,8 +164,8 @@ def check(bundle: Bundle, engine: Path, *, precision: str, runtime: str, version
     return manifest
 
 
-def _compare(engine: Path, again: str, *sides: tuple[str, object, object]) -> None:
+def _compare(engine: Path, rebuild_hint: str, *sides: tuple[str, object, object]) -> None:
     """Raise InputError at the first (what, as built, as wanted here) that differs."""
     for what, built, wanted in sides:
         if built != wanted:
-            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {again}")
+            raise InputError(f"{engine}: its {what} is {built}, here it is {wanted}; {rebuild_hint}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.contract import HINT
-from core.bundle.golden_file import Row, read_arrays
+from core.bundle.golden_file import GoldenCheck, read_arrays
 from core.errors import InputError
 from core.files import replacing
 from core.geometry.frame import Bytes
@@ -63,7 +63,7 @@ def load(path: Path) -> GoldenDetections:
 
 def compare(
     backend: str, found: list[NDArray[np.float32]], golden: GoldenDetections, threshold: float
-) -> tuple[Row, Row]:
+) -> tuple[GoldenCheck, GoldenCheck]:
     """Return two checks: boxes without one of the same class on the other side, and the largest distance of a side.
 
     found: for each frame float32 (n, 6), as in boxes_n6. threshold: that of the detector.
@@ -78,6 +78,6 @@ def compare(
                 alone += bool(apart_px > SIDE_PX)
                 distance_px = max(distance_px, float(apart_px) if apart_px <= SIDE_PX else 0.0)
     return (
-        Row(backend, "detector", "boxes without a match", alone, 0),
-        Row(backend, "detector", "largest distance of a side, px", distance_px, SIDE_PX),
+        GoldenCheck(backend, "detector", "boxes without a match", alone, 0),
+        GoldenCheck(backend, "detector", "largest distance of a side, px", distance_px, SIDE_PX),
     )

@@ -60,7 +60,7 @@ class Golden:
             ):
                 raise InputError(f"{NAME}: probs of {name!r} is {probs.shape}, there are {regions} regions")
 
-    def thinned(self, every: int) -> Golden:
+    def every_nth(self, every: int) -> Golden:
         """Return every `every`-th region with its answers; all frames stay."""
         probs = {name: rows[::every] for name, rows in self.probs.items()}
         return Golden(self.frames, self.rects_r4[::every], self.frame_of_r[::every], self.geometry_rhwc[::every], probs)
@@ -76,7 +76,7 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Row:
+class GoldenCheck:
     """One check of one precision on one backend."""
 
     backend: str
@@ -139,7 +139,7 @@ def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, ge
     return out
 
 
-def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[Row]:
+def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[GoldenCheck]:
     """Return two checks: max |dprob|, and flips of the top-1 class where its lead is over twice the tolerance."""
     tolerance = TOLERANCE[precision]
     ranked = np.sort(expected_rc, axis=1)
@@ -147,6 +147,6 @@ def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Pro
     flips = int(((probs_rc.argmax(1) != expected_rc.argmax(1)) & clear_r).sum())
     worst = float(np.abs(probs_rc - expected_rc).max())
     return [
-        Row(backend_name, precision, "max |dprob|", worst, tolerance),
-        Row(backend_name, precision, "flips of a clear top-1", flips, 0),
+        GoldenCheck(backend_name, precision, "max |dprob|", worst, tolerance),
+        GoldenCheck(backend_name, precision, "flips of a clear top-1", flips, 0),
     ]

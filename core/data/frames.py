@@ -89,7 +89,7 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
     return [frame for frame in frames if frame.split == split]
 
 
-def read_zones(pack: Pack) -> dict[str, Relative]:
+def read_pack_zones(pack: Pack) -> dict[str, Relative]:
     """Return the zones that the pack's rows are; empty where they are boxes or whole pictures."""
     zones = pack.facts.get("zones") or {}
     if not isinstance(zones, dict):

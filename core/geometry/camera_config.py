@@ -11,21 +11,20 @@ import cv2
 from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorFile
-from core.geometry.frame import Relative, read_relative, read_zones
+from core.geometry.frame import WHOLE_FRAME, Relative, parse_zones, read_relative
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraConfig:
     """The mounting. Zones and crop are relative to the upright picture: rotation first, then crop, then mirror."""
 
     zones: dict[str, Relative] = field(default_factory=dict)
     """Empty: the source's own zones, else the whole frame."""
     rotation: int = 0
     """Degrees clockwise that make the picture upright: 0, 90, 180 or 270."""
-    crop: Relative = WHOLE_PICTURE
+    crop: Relative = WHOLE_FRAME
     mirror_for_people: bool = False
     """Flip the overlay and the page left to right, as a mirror shows it; labels stay readable."""
     mirror_for_network: bool = False
@@ -43,11 +42,11 @@ class Camera:
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
 
 
-KEYS = tuple(item.name for item in fields(Camera))
+KEYS = tuple(item.name for item in fields(CameraConfig))
 HINT = f'write {{"zones": {{"ego": [0.3, 0.4, 0.7, 1.0]}}}}; the keys are {", ".join(KEYS)}'
 
 
-def read_camera(path: Path) -> Camera:
+def read_camera_config(path: Path) -> CameraConfig:
     """Read camera.json. Raises InputError naming the file and the field."""
     body = read_object(path, HINT)
     if unknown := sorted(set(body) - set(KEYS)):
@@ -57,10 +56,10 @@ def read_camera(path: Path) -> Camera:
         raise InputError(f"{path}: zones is not an object of rectangles: {HINT}")
     values: dict[str, Any] = dict(body)
     try:
-        values["zones"] = read_zones(zones)
+        values["zones"] = parse_zones(zones)
         if "regions" in body:
             values["regions"] = DetectorFile.from_json(body["regions"], path.parent)
-        values["crop"] = read_relative(body.get("crop", WHOLE_PICTURE), "crop")
-        return Camera(**values)
+        values["crop"] = read_relative(body.get("crop", WHOLE_FRAME), "crop")
+        return CameraConfig(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

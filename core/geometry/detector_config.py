@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError, check_number, check_threads
-from core.geometry.frame import Relative, read_relative
+from core.geometry.frame import WHOLE_FRAME, Relative, read_relative
 
-WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
-MOST = 32
+MAX_BOXES = 32
 """The largest number of boxes of one frame: each costs a row of the classifier's batch."""
 FITS = ("center", "top_left", "stretch")
 COLORS = ("rgb", "bgr")
@@ -82,7 +81,7 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, 0, 1)
         check_number("overlap", self.overlap, 0, 1)
-        check_number("most", self.most, 1, MOST, whole=True)
+        check_number("most", self.most, 1, MAX_BOXES, whole=True)
         check_number("every", self.every, 1, 100, whole=True)
         check_threads(self.threads)
         if not isinstance(self.agnostic, bool):

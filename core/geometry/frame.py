@@ -34,6 +34,7 @@ Rect = tuple[int, int, int, int]
 
 Relative = tuple[float, float, float, float]
 """x0, y0, x1, y1 as parts of the frame's width and height."""
+WHOLE_FRAME: Relative = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class Frame:
     image_bgr: Bytes
     media_ns: int = 0
     """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
-    truth: Mapping[str, str | None] = field(default_factory=dict)
-    """{zone: class, or None for not known}; empty where the source has no truth."""
+    ground_truth: Mapping[str, str | None] = field(default_factory=dict)
+    """{zone: class, or None for not known}; empty where the source has no ground truth."""
     name: str = ""
     """The file it came from, where there is one."""
     drops: int | None = None
@@ -69,7 +70,7 @@ def read_relative(value: Any, field: str) -> Relative:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def read_zones(value: Mapping[str, Any]) -> dict[str, Relative]:
+def parse_zones(value: Mapping[str, Any]) -> dict[str, Relative]:
     """Return zones by name. Raises InputError naming the zone whose rectangle or name cannot be used."""
     return {check_name(name, "a zone's name"): read_relative(rect, f"zones.{name}") for name, rect in value.items()}
 

@@ -22,9 +22,9 @@ KERNELS = ("halving", "area", "linear")
 while the result is still at least S x S, then is linear: nearly the picture of area, in a fifth of its time or less."""
 DEFAULT_KERNEL = "halving"
 SIZE_RANGE_PX = (32, 512)
-Halves = dict[tuple[int, int], Bytes]
+PyramidBuffers = dict[tuple[int, int], Bytes]
 """Buffers of halved crops, by height and width."""
-HALVES_KEPT = 64
+MAX_BUFFERS = 64
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ def crop_rect(box: Rect, margin: float, width: int, height: int) -> Rect:
 
 
 def fill(
-    out_nhwc: Bytes, frame_bgr: Bytes, rects: Sequence[Rect], geometry: Geometry, halves: Halves | None = None
+    out_nhwc: Bytes, frame_bgr: Bytes, rects: Sequence[Rect], geometry: Geometry, buffers: PyramidBuffers | None = None
 ) -> None:
     """Crop each rectangle of `frame_bgr`, stretch it to S x S, and write it as RGB into `out_nhwc`.
 
     frame_bgr: uint8 (H, W, 3), not changed. out_nhwc: uint8 (>= len(rects), S, S, 3), C-contiguous,
     owned by the caller; rows past len(rects) are not touched. Rectangles are clipped to the frame.
-    halves: the caller's buffers for the halved crops, made at the first frame and used again at every other.
+    buffers: the caller's buffers for the halved crops, made at the first frame and used again at every other.
     """
     height, width = frame_bgr.shape[:2]
     size, halving = geometry.size_px, geometry.kernel == "halving"
@@ -98,21 +98,21 @@ def fill(
         target = out_nhwc[i]
         crop = frame_bgr[y0:y1, x0:x1]
         while halving and min(crop.shape[:2]) >= 2 * size:
-            crop = halve(crop, halves)
+            crop = halve(crop, buffers)
         cv2.resize(crop, (size, size), dst=target, interpolation=kernel)
         cv2.cvtColor(target, cv2.COLOR_BGR2RGB, dst=target)
 
 
-def halve(crop: Bytes, halves: Halves | None = None) -> Bytes:
+def halve(crop: Bytes, buffers: PyramidBuffers | None = None) -> Bytes:
     """Average 2x2 pixels; an odd last row or column is left out, since only exact halves are fast (0.3 ms at 720p)."""
     height, width = crop.shape[0] // 2, crop.shape[1] // 2
     even = crop[: 2 * height, : 2 * width]
-    buffer = None if halves is None else halves.get((height, width))
+    buffer = None if buffers is None else buffers.get((height, width))
     halved: Bytes = cv2.resize(even, (width, height), dst=buffer, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    if halves is not None and buffer is None:
-        if len(halves) >= HALVES_KEPT:  # boxes of a detector come in every size
-            halves.clear()
-        halves[height, width] = halved
+    if buffers is not None and buffer is None:
+        if len(buffers) >= MAX_BUFFERS:  # boxes of a detector come in every size
+            buffers.clear()
+        buffers[height, width] = halved
     return halved
 
 

@@ -13,7 +13,7 @@ from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import rect_of
 from core.synthetic.drawing import View, draw_background, draw_dashes
 from core.synthetic.figures import box_of, draw_actor
-from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, seeded, truth_at
+from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, ground_truth_at, seeded
 
 SCENARIOS = ("mixed", "day", "dusk", "night", "rain")
 SEGMENT_S = 12.0
@@ -92,9 +92,9 @@ class Scene:
             raise InputError(f"the scene's fps is {fps}: give 0.1 to 1000")
         self.seed, self.width, self.height, self.scenario, self.fps = seed, width, height, scenario, fps
 
-    def truth(self, index: int) -> dict[str, str]:
+    def ground_truth(self, index: int) -> dict[str, str]:
         """Return the class of every zone in a frame, without drawing it."""
-        return truth_at(self.seed, index / self.fps)
+        return ground_truth_at(self.seed, index / self.fps)
 
     def objects(self, index: int) -> list[tuple[str, Rect, bool]]:
         """Return (class, rectangle clipped to the frame, whether it is near enough to count) of each object in it."""
@@ -126,7 +126,7 @@ class Scene:
             cv2.subtract(frame, _lens_dirt(self.width, self.height, self.seed, look.dirt), dst=frame)
         if look.blur_px > 0.3:
             cv2.GaussianBlur(frame, (0, 0), look.blur_px * self.width / 1280, dst=frame)
-        return self._with_noise(frame, look.noise, random), truth_at(self.seed, time_s)
+        return self._with_noise(frame, look.noise, random), ground_truth_at(self.seed, time_s)
 
     def look(self, time_s: float) -> Look:
         """Return light, weather and lens at a time."""

@@ -58,7 +58,7 @@ def plan_crops(n: int, seed: int = 0) -> list[Crop]:
         scene += 1
         here = 0
         for index in random.permutation(FRAMES_PER_SCENE)[: 4 * per_scene]:
-            for zone, label in Scene(scene_seed, 64, 64).truth(int(index)).items():
+            for zone, label in Scene(scene_seed, 64, 64).ground_truth(int(index)).items():
                 if wanted[label] and here < per_scene:
                     wanted[label] -= 1
                     here += 1

@@ -113,7 +113,7 @@ def actors_at(seed: int, time_s: float) -> list[Actor]:
     return sorted(found, key=lambda actor: -actor.distance_m(time_s))
 
 
-def truth_at(seed: int, time_s: float) -> dict[str, str]:
+def ground_truth_at(seed: int, time_s: float) -> dict[str, str]:
     """Return the class of every zone at a time."""
     truth = dict.fromkeys(ZONES, BACKGROUND)
     for actor in actors_at(seed, time_s):

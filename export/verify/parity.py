@@ -16,7 +16,7 @@ from torch import nn
 
 from core.bundle.contract import INPUT
 from core.geometry.frame import Bytes
-from core.stats import Pairs, pair, paired_interval
+from core.stats import PairCounts, count_pairs, paired_interval
 
 Probs = NDArray[np.float32]
 BATCH = 64
@@ -41,7 +41,7 @@ class ParityResult:
     flips: tuple[dict[str, Any], ...]
     """{"row", "torch", "file"} of each row whose top-1 differs: its number, and the class and probability of each."""
     accuracy: float
-    pairs: Pairs
+    pairs: PairCounts
     """The numbers of rows that only torch, and that only the file, has right."""
 
     @property
@@ -77,7 +77,7 @@ def measure(
             for i in np.flatnonzero(top != top_reference)
         ),
         accuracy=float((top == labels).mean()),
-        pairs=pair(top_reference == labels, top == labels),
+        pairs=count_pairs(top_reference == labels, top == labels),
     )
 
 

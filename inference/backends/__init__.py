@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError, check_threads
 from core.geometry.frame import Bytes
-from core.plugins import Options, describe_options, load, names_in, parse_options
+from core.plugins import PluginOptions, describe_options, load, names_in, parse_options
 
 
 class UnavailableError(InputError):
@@ -32,7 +32,7 @@ class Availability:
 
 
 @dataclass(frozen=True)
-class CpuOptions(Options):
+class CpuOptions(PluginOptions):
     """The options of a runtime that shares a frame among the cores of a CPU."""
 
     threads: int | None = None
@@ -129,7 +129,7 @@ def names() -> list[str]:
 def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
-    Each module has `PRECISIONS: tuple[str, ...]`, `Options` (a dataclass), `availability() -> Availability` and
+    Each module has `PRECISIONS: tuple[str, ...]`, `PluginOptions` (a dataclass), `availability() -> Availability` and
     `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
     `build_missing(bundle, precision, batches)` too.
     Raises InputError naming the backends there are.
@@ -178,14 +178,14 @@ def open_backend(
     return opened
 
 
-def _options(name: str, texts: Sequence[str], threads: int | None) -> Options:
-    kind: type[Options] = find(name).Options
+def _options(name: str, texts: Sequence[str], threads: int | None) -> PluginOptions:
+    kind: type[PluginOptions] = find(name).Options
     if threads is not None and "threads" in set(_names(kind)) - {text.partition("=")[0] for text in texts}:
         texts = [*texts, f"threads={threads}"]
     return parse_options(kind, texts, f"the backend {name}")
 
 
-def _names(kind: type[Options]) -> list[str]:
+def _names(kind: type[PluginOptions]) -> list[str]:
     return [item.name for item in fields(kind)]
 
 

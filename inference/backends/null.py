@@ -8,7 +8,7 @@ import numpy as np
 
 from core.bundle.contract import PRECISIONS as PRECISIONS
 from core.bundle.contract import Bundle, Probs
-from core.plugins import Options as Options
+from core.plugins import PluginOptions as Options
 from inference.backends import Availability, Backend
 
 

@@ -32,7 +32,7 @@ CPU = "python -m inference run BUNDLE --backend ort"
 
 
 @dataclass(frozen=True)
-class Options(plugins.Options):
+class Options(plugins.PluginOptions):
     """The options of ONNX Runtime on a GPU."""
 
     cuda_graph: bool = True

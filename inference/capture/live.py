@@ -158,7 +158,7 @@ class PacedReader(Reader):
         else:
             image = image.copy()
         now = monotonic_ns()
-        return Frame(frame.frame_id, now, image, now, frame.truth, frame.name, drops, frame.age_basis)
+        return Frame(frame.frame_id, now, image, now, frame.ground_truth, frame.name, drops, frame.age_basis)
 
     def close(self) -> None:
         """Close the source."""

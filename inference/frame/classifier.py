@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError, as_device_error
 from core.geometry.frame import Bytes, Rect
-from core.geometry.preprocess import Halves, fill
+from core.geometry.preprocess import PyramidBuffers, fill
 from inference.backends import Backend
 
 
@@ -18,7 +18,7 @@ class RegionClassifier:
         self.geometry = bundle.geometry
         self.backend = backend
         self.batch = backend.input_nhwc.shape[0]
-        self._halves: Halves = {}
+        self._buffers: PyramidBuffers = {}
 
     def classify(self, frame_bgr: Bytes, rects: Sequence[Rect]) -> Probs:
         """Return float32 (len(rects), classes), valid until the next call. frame_bgr: uint8 (H, W, 3).
@@ -33,7 +33,7 @@ class RegionClassifier:
         n = len(rects)
         if not 1 <= n <= self.batch:
             raise InputError(f"{n} regions in a frame, the model was opened for 1 to {self.batch}: open a larger batch")
-        fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry, self._halves)
+        fill(self.backend.input_nhwc, frame_bgr, rects, self.geometry, self._buffers)
 
     def infer(self, n: int) -> Probs:
         """Return the probabilities of the first n rows. Raises DeviceError for whatever the backend raises."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from core.geometry.camera_config import ROTATIONS, WHOLE_PICTURE, Camera
-from core.geometry.frame import Bytes
+from core.geometry.camera_config import ROTATIONS, CameraConfig
+from core.geometry.frame import WHOLE_FRAME, Bytes
 
 
 class FrameOrientation:
     """Turns a camera's frames upright, into one reused buffer; without rotation, crop and mirror at no cost."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: CameraConfig) -> None:
         self._camera = camera
         self._turned: Bytes | None = None
         self._flipped: Bytes | None = None
@@ -23,7 +23,7 @@ class FrameOrientation:
         if camera.rotation:
             self._turned = np.asarray(cv2.rotate(frame_bgr, ROTATIONS[camera.rotation], dst=self._turned), np.uint8)
             frame_bgr = self._turned
-        if camera.crop != WHOLE_PICTURE:
+        if camera.crop != WHOLE_FRAME:
             height, width = frame_bgr.shape[:2]
             x0, y0, x1, y1 = camera.crop
             left, top = min(int(x0 * width), width - 1), min(int(y0 * height), height - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle, Probs
 from core.errors import check_positive
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes, Frame, Rect
 from inference.backends import Backend
 from inference.frame.classifier import RegionClassifier
@@ -30,7 +30,7 @@ NO_PROBS = np.zeros((0, 1), np.float32)
 class FrameConfig:
     """The settings of the frame step that are not in the bundle."""
 
-    camera: Camera = field(default_factory=Camera)
+    camera: CameraConfig = field(default_factory=CameraConfig)
     """Rotation, crop and mirror of the camera."""
     smoothing: SmoothingConfig | None = field(default_factory=SmoothingConfig)
     """The smoothing of probabilities over time; None takes each frame by itself."""

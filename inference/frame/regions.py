@@ -72,7 +72,7 @@ class Zones(RegionSource):
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the zones in a picture of this size."""
-        return Regions(self.names, self.rects(picture_bgr.shape[1], picture_bgr.shape[0]), frame.truth)
+        return Regions(self.names, self.rects(picture_bgr.shape[1], picture_bgr.shape[0]), frame.ground_truth)
 
     def rects(self, width: int, height: int) -> list[Rect]:
         """Return the zones' rectangles in a picture of this size; the caller must not change the list."""

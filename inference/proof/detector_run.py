@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, Bundle
-from core.bundle.golden_file import Row
+from core.bundle.golden_file import GoldenCheck
 from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import Bytes
 from inference.frame.detection.detector import Detector, open_detector
 
 
-def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[Row, ...]:
+def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[GoldenCheck, ...]:
     """Return one row a check. Raises InputError when the golden file is missing or not the one that was proved."""
     golden = golden_detections.load(bundle.check_file(golden_detections.NAME))
     found = [find(detector, frame) for frame in golden.frames]
@@ -28,7 +28,7 @@ def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
     return np.column_stack([found.boxes_n4, found.scores_n, found.classes_n]).astype(np.float32)
 
 
-def check_file(bundle: Bundle, backend: str, threads: int | None) -> tuple[Row, ...]:
+def check_file(bundle: Bundle, backend: str, threads: int | None) -> tuple[GoldenCheck, ...]:
     """Open the bundle's detector on a backend and check it; no row for a bundle without one."""
     if bundle.detector is None:
         return ()

@@ -10,7 +10,7 @@ from core.bundle.golden_file import (
     NAME,
     ORT_FORM,
     Golden,
-    Row,
+    GoldenCheck,
     compare,
     load,
 )
@@ -21,7 +21,7 @@ from inference.frame.classifier import RegionClassifier
 
 def check(
     bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1, batch: int | None = None
-) -> list[Row]:
+) -> list[GoldenCheck]:
     """Drive the golden frames through geometry and an open backend; return one row a check.
 
     every: take each n-th region only; a region takes a few milliseconds. batch: run exactly this many regions at a
@@ -29,11 +29,11 @@ def check(
     null backend has no model, so only geometry is checked.
     Raises InputError when golden.npz is missing or not the file that was proved.
     """
-    golden = load(bundle.check_file(NAME)).thinned(every)
+    golden = load(bundle.check_file(NAME)).every_nth(every)
     if backend_name != "null" and precision not in golden.probs:
         raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {HINT}")
     probs, grey = _drive(bundle, backend, golden, batch)
-    rows = [Row(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
+    rows = [GoldenCheck(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
     if backend_name != "null":
         rows += compare(backend_name, precision, probs, _expected(golden, backend, precision))
     return rows

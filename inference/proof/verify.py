@@ -48,12 +48,12 @@ def check_whole(bundle: Bundle) -> None:
         check_engine(bundle, engine)
 
 
-def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.Row]:
+def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.GoldenCheck]:
     """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
 
     Returns one row a check; where all passed, the engine's manifest says so.
     """
-    sizes, rows = backend.batch_sizes, list[golden_file.Row]()
+    sizes, rows = backend.batch_sizes, list[golden_file.GoldenCheck]()
     for size in sizes:
         what = f", batch {size}" if len(sizes) > 1 else ""
         checked = golden_run.check(bundle, name, backend, precision, batch=size)
@@ -93,7 +93,7 @@ def _detector_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line
         return [Line(f"{name} detector", "failed", str(as_device_error(error, f"{name} detector")))]
 
 
-def _lines(what: str, rows: Iterable[golden_file.Row]) -> list[Line]:
+def _lines(what: str, rows: Iterable[golden_file.GoldenCheck]) -> list[Line]:
     return [
         Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
         for row in rows

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from core.bundle.contract import Bundle
-from core.data.frames import LabeledFrame, read_frames, read_zones
+from core.data.frames import LabeledFrame, read_frames, read_pack_zones
 from core.data.pack import Pack
 from core.errors import InputError
-from core.geometry.camera_config import Camera, read_camera
+from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.frame import Rect
 from core.geometry.preprocess import crop_rect
 from inference.frame.boxes import Box, Boxes
@@ -62,7 +62,7 @@ class FramesRequest:
         The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
         the bundle's detector; the zones that the pack's rows are; labeled boxes.
         """
-        camera = read_camera(self.camera) if self.camera else Camera()
+        camera = read_camera_config(self.camera) if self.camera else CameraConfig()
         given = pick_detector(camera, self.detector)
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
             opened = open_detector(detector, backend, threads)
@@ -71,7 +71,7 @@ class FramesRequest:
         if self.camera and not camera.zones:
             raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
         zones, what = (
-            camera.zones or read_zones(pack),
+            camera.zones or read_pack_zones(pack),
             f"the zones of {self.camera.name if self.camera else 'the pack'}",
         )
         if zones and not self.labeled:

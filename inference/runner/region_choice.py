@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.bundle.contract import DETECTOR, Bundle
 from core.errors import InputError
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.geometry.detector_config import DetectorFile
 from inference.capture.base import Source
 from inference.frame.detection.detector import open_detector
@@ -15,7 +15,7 @@ from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones, whole_frame
 
 
-def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
+def pick_detector(camera: CameraConfig, file: Path | None) -> DetectorFile | None:
     """Return the detector that the user gave: `file`, with the settings of camera.json, else the one of camera.json."""
     if file is None:
         return camera.regions
@@ -25,7 +25,12 @@ def pick_detector(camera: Camera, file: Path | None) -> DetectorFile | None:
 
 
 def open_regions(
-    bundle: Bundle, camera: Camera, detector: DetectorFile | None, source: Source, backend: str, threads: int | None
+    bundle: Bundle,
+    camera: CameraConfig,
+    detector: DetectorFile | None,
+    source: Source,
+    backend: str,
+    threads: int | None,
 ) -> RegionSource:
     """Open the regions: `detector`, else camera.json's zones, else the bundle's detector, else the source's own zones.
 
@@ -37,14 +42,14 @@ def open_regions(
     return TrackedRegions(open_detector(detector, backend, threads), sequence=source.sequence)
 
 
-def find_detector(bundle: Bundle, camera: Camera) -> DetectorFile | None:
+def find_detector(bundle: Bundle, camera: CameraConfig) -> DetectorFile | None:
     """Return the bundle's detector, checked against its hash; None where it has none, or camera.json has zones."""
     if bundle.detector is None or camera.zones:
         return None
     return DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
 
 
-def pick_zones(camera: Camera, source: Source) -> Zones:
+def pick_zones(camera: CameraConfig, source: Source) -> Zones:
     """Return the zones of camera.json, else those of the source, else the whole frame."""
     if camera.zones:
         return Zones(camera.zones)

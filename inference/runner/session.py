@@ -14,7 +14,7 @@ from typing import Any
 from core.bundle.contract import Bundle, open_bundle
 from core.errors import CheckError, InputError, check_threads
 from core.files import write_json
-from core.geometry.camera_config import Camera, read_camera
+from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.redact import public_uri
 from inference.backends import Backend, open_backend
 from inference.capture.base import Source
@@ -79,7 +79,7 @@ class SessionConfig:
 def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
     bundle = open_bundle(config.bundle)
-    camera = read_camera(config.camera) if config.camera else Camera()
+    camera = read_camera_config(config.camera) if config.camera else CameraConfig()
     if config.boxes and (camera.zones or camera.regions or config.detector):
         raise InputError("there is --boxes and there are zones or a detector: give one of them")
     detector = pick_detector(camera, config.detector)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from core.bundle.contract import Bundle
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
 from core.plugins import load, names_in
 from inference.capture.base import Source
@@ -51,7 +51,7 @@ class SinkContext:
 
     bundle: Bundle
     source: Source
-    camera: Camera
+    camera: CameraConfig
     regions: RegionSource
     stamps: tuple[str, ...]
     restarts: int = 0

@@ -10,7 +10,7 @@ from time import monotonic_ns
 from typing import Any
 
 from core.errors import InputError
-from core.geometry.frame import Frame, read_zones
+from core.geometry.frame import Frame, parse_zones
 from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
 from inference.capture.recording import FACTS, Line, read_facts, read_lines
@@ -23,7 +23,7 @@ def open_source(uri: str) -> ReplaySource:
     folder = Path(uri.split("://", 1)[1])
     facts = read_facts(folder)
     try:
-        zones = read_zones(facts["zones"])
+        zones = parse_zones(facts["zones"])
     except InputError as error:
         raise InputError(f"{folder / FACTS}: {error}") from None
     return ReplaySource(folder, facts, zones or None)

@@ -15,9 +15,9 @@ from benchmarks.measure.engines import build_engines
 from benchmarks.measure.profiles import PROFILES, Profile
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.errors import CheckError
 from core.files import read_json, sha256_of_file, write_json
 from inference.backends import open_backend, trt

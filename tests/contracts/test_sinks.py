@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.cli import run_command
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.plugins import names_in
 from inference import sinks
 from inference.commands.run import read_arguments
@@ -51,7 +51,7 @@ def name(request):
 
 def open_one(name, bundle, options, restarts=0):
     module = importlib.import_module(f"inference.sinks.{name}")
-    context = SinkContext(bundle, open_source("synthetic://?frames=1"), Camera(), whole_frame(), (), restarts)
+    context = SinkContext(bundle, open_source("synthetic://?frames=1"), CameraConfig(), whole_frame(), (), restarts)
     return module.open_sink(context, module.Options(**options))
 
 
@@ -95,7 +95,7 @@ def test_without_being_asked_for_it_is_not_there(name, bundle):
 
 
 def test_it_is_opened_by_its_options_among_those_of_all(name, bundle, tmp_path):
-    context = SinkContext(bundle, open_source("synthetic://?frames=1"), Camera(), whole_frame(), ())
+    context = SinkContext(bundle, open_source("synthetic://?frames=1"), CameraConfig(), whole_frame(), ())
     given = vars(read_arguments(["bundle", "--source", "0", "--no-overlay"])) | ASK[name](tmp_path)
     opened = open_sinks(context, given | {"no_overlay": name != "overlay"})
     for one in opened:

@@ -85,12 +85,12 @@ def test_details_say_where_an_error_arose(capsys):
     assert "Traceback (most recent call last):" in trace
 
 
-@pytest.mark.parametrize("room", ["inference", "training", "export", "benchmarks", "benchmarks.studies"])
-def test_every_command_takes_the_flags(room, capsys):
-    folder = importlib.import_module(f"{room}.commands")
+@pytest.mark.parametrize("package", ["inference", "training", "export", "benchmarks", "benchmarks.studies"])
+def test_every_command_takes_the_flags(package, capsys):
+    folder = importlib.import_module(f"{package}.commands")
     for name in [module.name for module in pkgutil.iter_modules(folder.__path__)]:
         with pytest.raises(SystemExit):
-            importlib.import_module(f"{room}.commands.{name}").main(["--help"])
+            importlib.import_module(f"{package}.commands.{name}").main(["--help"])
         assert {"-v", "--verbose", "--quiet"} <= set(re.findall(r"-[\w-]+", capsys.readouterr().out)), name
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from core.errors import InputError
-from core.plugins import Options, describe_options, load, parse_options
+from core.plugins import PluginOptions, describe_options, load, parse_options
 
 
 @dataclass(frozen=True)
-class Some(Options):
+class Some(PluginOptions):
     """Of every type."""
 
     count: int | None = None
@@ -47,7 +47,7 @@ def test_what_cannot_be_is_one_sentence(texts, said):
 
 def test_a_plug_in_without_options_says_so():
     with pytest.raises(InputError, match="it has no option 'a': it has none"):
-        parse_options(Options, ["a=1"], "it")
+        parse_options(PluginOptions, ["a=1"], "it")
 
 
 def test_each_field_is_told_with_its_default_and_its_docstring():
@@ -62,5 +62,7 @@ def test_a_plug_in_that_fails_as_it_is_imported_is_one_sentence(tmp_path, monkey
     (tmp_path / "broken_plug_ins" / "one.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("broken_plug_ins", None)
-    with pytest.raises(InputError, match=r"the plug-in broken_plug_ins\.one does not load \([A-Z].*\): mend or remove"):
+    with pytest.raises(
+        InputError, match=r"the plug-in broken_plug_ins\.one does not load \([A-Z].*\): correct or remove"
+    ):
         load("broken_plug_ins", "one")

@@ -11,14 +11,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from core.stats import (
-    Pairs,
+    PairCounts,
     bootstrap_ratio,
     calibration_bins,
     calibration_error,
+    count_pairs,
     early_stopping_count,
     loss_bound,
     mcnemar_p,
-    pair,
     paired_interval,
     percentile_bound,
     pick_balanced,
@@ -36,7 +36,7 @@ counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 def pairs(draw, most=800):
     n = draw(st.integers(1, most))
     b = draw(st.integers(0, n))
-    return Pairs(b, draw(st.integers(0, n - b)), n)
+    return PairCounts(b, draw(st.integers(0, n - b)), n)
 
 
 @given(counts)
@@ -95,7 +95,7 @@ def test_tangos_interval_ends_where_scipy_finds_the_scores(p, confidence):
 
 def test_tangos_interval_is_the_published_one():
     """Source: Fagerland, Lydersen, Laake (2017), chapter 8, the airway table of Bentur et al.: -0.517 to -0.026."""
-    assert paired_interval(Pairs(1, 7, 21)) == pytest.approx((-0.517, -0.026), abs=5e-4)
+    assert paired_interval(PairCounts(1, 7, 21)) == pytest.approx((-0.517, -0.026), abs=5e-4)
 
 
 @given(pairs())
@@ -108,12 +108,12 @@ def test_the_interval_holds_the_loss_and_the_bound_is_its_one_sided_edge(p):
 
 @given(st.integers(1, 100_000))
 def test_equal_answers_still_leave_a_bound_above_zero(n):
-    assert loss_bound(Pairs(0, 0, n)) > 0
+    assert loss_bound(PairCounts(0, 0, n)) > 0
 
 
 def test_the_interval_covers_the_truth_about_19_times_in_20():
     draws = np.random.default_rng(0).multinomial(200, [0.05, 0.03, 0.92], size=1000)
-    intervals = [paired_interval(Pairs(int(b), int(c), 200)) for b, c, _ in draws]
+    intervals = [paired_interval(PairCounts(int(b), int(c), 200)) for b, c, _ in draws]
     assert 0.93 <= np.mean([low <= 0.02 <= high for low, high in intervals]) <= 0.98
 
 
@@ -121,13 +121,13 @@ def test_the_bound_covers_as_it_says():
     """Simulation: a true loss of 2 points among 400 rows is under the 95% bound in about 95% of draws."""
     rng = np.random.default_rng(0)
     draws = rng.multinomial(400, [0.05, 0.03, 0.92], size=1500)
-    covered = np.mean([loss_bound(Pairs(int(b), int(c), 400)) >= 0.02 for b, c, _ in draws])
+    covered = np.mean([loss_bound(PairCounts(int(b), int(c), 400)) >= 0.02 for b, c, _ in draws])
     assert 0.93 <= covered <= 0.975
 
 
 def test_pair_counts_the_discordant_rows():
     reference, rival = np.array([1, 1, 0, 1, 0], bool), np.array([1, 0, 1, 0, 0], bool)
-    assert pair(reference, rival) == Pairs(2, 1, 5)
+    assert count_pairs(reference, rival) == PairCounts(2, 1, 5)
 
 
 answers = st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60)

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import onnx_name, open_bundle
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.run_dir import open_run
 from core.errors import InputError
 from export.commands import package as command

@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from core.bundle import contract
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import INPUT, PRECISIONS, SCHEMA, Bundle, open_bundle
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.geometry.detector_config import DetectorConfig, DetectorInput
 from core.geometry.preprocess import KERNELS, SIZE_RANGE_PX
 from tests.bundles import make_bundle

@@ -33,7 +33,7 @@ def flip_bit(path, place=0.5):
 def check_engine(bundle, **changes):
     made = engine_manifest.load(bundle.path / "engines" / ENGINE, "")
     facts = {"precision": "fp32", "runtime": "tensorrt_rtx", "version": made.version, "sm": 86, **changes}
-    return engine_manifest.check(bundle, bundle.path / "engines" / ENGINE, **facts)
+    return engine_manifest.check_engine_fits(bundle, bundle.path / "engines" / ENGINE, **facts)
 
 
 @pytest.mark.parametrize("name", [onnx_name("fp32"), onnx_name("int8"), golden_file.NAME, "parity.json"])

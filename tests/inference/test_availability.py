@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.measure.candidates import list_unmeasured, runnable
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.engine_manifest import load
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.errors import DeviceError, InputError
 from inference import backends
 from inference.backends import UnavailableError, open_backend, ort, trt

@@ -14,7 +14,7 @@ import torch
 import models
 from core.cli import Parser
 from core.errors import DeviceError, InputError, as_device_error
-from core.files import held
+from core.files import locked_folder
 from training import recipes
 from training.augment.prepare import PLACES
 from training.commands.pack import add_options, options_of
@@ -128,7 +128,7 @@ def main(arguments: list[str]) -> int | None:
     with init_distributed() as dist, ExitStack() as stack:
         config = dist.run_on_main(lambda: parse(arguments))
         record = dist.run_on_main(lambda: begin_run(config, dist))
-        dist.run_on_main(lambda: stack.enter_context(held(config.out)))
+        dist.run_on_main(lambda: stack.enter_context(locked_folder(config.out)))
         cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
         torch.set_num_threads(record.threads)
         todo = jobs(config, record, dist)

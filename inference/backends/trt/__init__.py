@@ -20,7 +20,7 @@ import numpy as np
 
 from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs
-from core.bundle.engine_manifest import EngineManifest, build_hint, check, find_engine, load
+from core.bundle.engine_manifest import EngineManifest, build_hint, check_engine_fits, find_engine, load
 from core.errors import DeviceError, InputError
 from inference import cuda_device
 from inference.backends import Availability, Backend, UnavailableError
@@ -45,7 +45,7 @@ CPU = "python -m inference run BUNDLE --backend ort"
 
 
 @dataclass(frozen=True)
-class Options(plugins.Options):
+class Options(plugins.PluginOptions):
     """The options of a running engine."""
 
     cuda_graph: bool = True
@@ -81,7 +81,9 @@ def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -
         raise UnavailableError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
     trt = module_of(runtime)
     try:
-        manifest = check(bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm)
+        manifest = check_engine_fits(
+            bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm
+        )
     except InputError as error:
         raise UnavailableError(str(error)) from None
     if max(manifest.batches) < batch:
@@ -102,7 +104,7 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
         with suppress(InputError):
             wanted |= set(load(path, "").batches)
             version = module_of(runtime).__version__
-            fit = check(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
+            fit = check_engine_fits(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
             if set(batches) <= set(fit.batches):
                 return
     build(bundle, precision, runtime=runtime, sm=device.sm, options=BuildOptions(tuple(sorted(wanted))))

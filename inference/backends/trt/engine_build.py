@@ -35,7 +35,7 @@ INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
 
 
 @dataclass(frozen=True)
-class BuildOptions(plugins.Options):
+class BuildOptions(plugins.PluginOptions):
     """The options that determine an engine, besides its ONNX file and its target."""
 
     batches: tuple[int, ...] = (1, 4, 16)

@@ -18,7 +18,7 @@ from benchmarks.choose.rule import CandidateMetrics, apply_rule, measure_loss, p
 from core.codec import from_json, to_json
 from core.errors import InputError
 from core.files import write_json
-from core.stats import Pairs, loss_bound
+from core.stats import PairCounts, loss_bound
 
 CLASSES = ("car", "person")
 
@@ -54,7 +54,7 @@ def brute_force(field, policy, noise):
             share = value * len(rows) / total
             seen = (b - c) / len(rows)
             loss += share * seen
-            square += (share * (loss_bound(Pairs(b, c, len(rows))) - seen)) ** 2
+            square += (share * (loss_bound(PairCounts(b, c, len(rows))) - seen)) ** 2
         return loss + square**0.5
 
     fit = [e for e in field if fits(e)]

@@ -20,8 +20,8 @@ from benchmarks.measure.session import pick_fastest
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
@@ -207,7 +207,7 @@ def test_another_machine_or_backend_than_the_choice_was_measured_on_takes_all_co
     monkeypatch.setattr("inference.backends.openvino.cores", lambda: 5)
     assert drive_production(measured_run, "--backend", "openvino")["backend"]["threads"] == 5
     monkeypatch.setattr("inference.backends.ort.cores", lambda: 7)
-    monkeypatch.setattr("core.bundle.choice.cpu_model", lambda: "another")
+    monkeypatch.setattr("core.bundle.production_choice.cpu_model", lambda: "another")
     assert drive_production(measured_run)["backend"]["threads"] == 7
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.measure.accuracy import score
 from benchmarks.report.comparisons import compare_with_fp32
-from core.stats import Pairs
+from core.stats import PairCounts
 from tests.benchmarks.conftest import result_of, results_of
 from tests.bundles import CLASSES
 
@@ -32,4 +32,4 @@ def test_the_loss_is_paired_by_row():
         return result_of(precision=precision, accuracy=score(labels, np.eye(3)[list(answers)], CLASSES))
 
     results = results_of(answered("fp32", 0, 1, 2, 0), answered("int8", 0, 0, 1, 2), labels_n=labels)
-    assert compare_with_fp32(results)[0].pairs == Pairs(2, 1, 4)
+    assert compare_with_fp32(results)[0].pairs == PairCounts(2, 1, 4)

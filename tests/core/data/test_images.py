@@ -198,7 +198,7 @@ def test_a_single_picture_is_upright_as_in_a_folder(tmp_path, name):
     (tmp_path / name).write_bytes(encode("JPEG", quality=95, exif=exif))
     (frame,) = read_all(open_source(str(tmp_path / name)))
     assert np.abs(frame.image_bgr.astype(int) - UPRIGHT_6).mean() < 8
-    assert (frame.name, dict(frame.truth)) == (name, {})
+    assert (frame.name, dict(frame.ground_truth)) == (name, {})
 
 
 @pytest.mark.parametrize("kind", ["png", "tif", "mjpeg"])
@@ -230,7 +230,7 @@ def test_the_truth_of_nested_class_folders_is_the_class_folder(tmp_path, file):
     (tmp_path / file).write_bytes(encode("PNG"))
     (tmp_path / "train" / "bus").mkdir(parents=True)
     (frame,) = read_all(open_source(str(tmp_path)))
-    assert dict(frame.truth) == ({} if file.startswith("train") else {"frame": "car"})
+    assert dict(frame.ground_truth) == ({} if file.startswith("train") else {"frame": "car"})
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif", ".avif"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from core.geometry.camera_config import Camera, read_camera
+from core.geometry.camera_config import CameraConfig, read_camera_config
 from inference.frame.orientation import FrameOrientation
 from inference.frame.regions import Zones
 from tests.inference.sources.videos import noise
@@ -25,27 +25,29 @@ def written(tmp_path, body):
 
 
 def test_a_camera_that_needs_nothing_gets_its_own_frame_back():
-    assert FrameOrientation(Camera()).upright(FRAME) is FRAME
+    assert FrameOrientation(CameraConfig()).upright(FRAME) is FRAME
 
 
 @pytest.mark.parametrize(("rotation", "turns"), [(90, 3), (180, 2), (270, 1)])
 def test_rotation_turns_clockwise(rotation, turns):
-    assert np.array_equal(FrameOrientation(Camera(rotation=rotation)).upright(FRAME), np.rot90(FRAME, turns))
+    assert np.array_equal(FrameOrientation(CameraConfig(rotation=rotation)).upright(FRAME), np.rot90(FRAME, turns))
 
 
 def test_crop_is_of_the_upright_picture_and_the_mirror_comes_last():
-    camera = Camera(rotation=90, crop=(0.0, 0.0, 0.5, 1.0), mirror_for_network=True)
+    camera = CameraConfig(rotation=90, crop=(0.0, 0.0, 0.5, 1.0), mirror_for_network=True)
     upright = np.rot90(FRAME, 3)
     assert np.array_equal(FrameOrientation(camera).upright(FRAME), upright[:, :20][:, ::-1])
 
 
 def test_the_mirror_for_people_leaves_the_network_alone():
-    assert FrameOrientation(Camera(mirror_for_people=True)).upright(FRAME) is FRAME
+    assert FrameOrientation(CameraConfig(mirror_for_people=True)).upright(FRAME) is FRAME
 
 
 def test_a_camera_json_is_read_back_as_written(tmp_path):
     body = {"zones": {"ego": [0.25, 0, 0.75, 1]}, "rotation": 180, "mirror_for_people": True}
-    assert read_camera(written(tmp_path, body)) == Camera({"ego": (0.25, 0, 0.75, 1)}, 180, mirror_for_people=True)
+    assert read_camera_config(written(tmp_path, body)) == CameraConfig(
+        {"ego": (0.25, 0, 0.75, 1)}, 180, mirror_for_people=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_camera_json_is_read_back_as_written(tmp_path):
 )
 def test_what_is_wrong_is_named_with_the_file(tmp_path, body, named):
     with pytest.raises(InputError, match=named) as error:
-        read_camera(written(tmp_path, body))
+        read_camera_config(written(tmp_path, body))
     assert "camera.json" in str(error.value)
 
 

@@ -57,14 +57,14 @@ def test_a_rendered_frame_belongs_to_the_caller():
 @given(seed=st.integers(0, 2**40), index=st.integers(0, 10**7), fps=st.sampled_from([5.0, 30.0]))
 @settings(max_examples=60, deadline=None)
 def test_truth_names_every_zone_and_only_known_classes(seed, index, fps):
-    truth = Scene(seed, 64, 64, fps=fps).truth(index)
+    truth = Scene(seed, 64, 64, fps=fps).ground_truth(index)
     assert set(truth) == set(ZONES)
     assert set(truth.values()) <= set(CLASSES)
 
 
 def test_objects_of_every_class_come_and_go_in_every_zone():
     scene = Scene(1, **SMALL)
-    truths = [scene.truth(i) for i in range(0, 30 * 600, 15)]
+    truths = [scene.ground_truth(i) for i in range(0, 30 * 600, 15)]
     for zone in ZONES:
         seen = [truth[zone] for truth in truths]
         assert set(seen) == set(CLASSES)
@@ -79,7 +79,7 @@ def test_truth_is_clear_when_nobody_is_near():
             actor = actor_of(2, zone, int((time_s - lane * SLOT_S / 3) // SLOT_S))
             near = actor is not None and actor.distance_m(time_s) <= FAR_M
             expected = actor.label if near and actor is not None else BACKGROUND
-            assert scene.truth(index)[zone] == expected
+            assert scene.ground_truth(index)[zone] == expected
 
 
 def test_an_object_is_drawn_where_the_truth_says():
@@ -87,7 +87,7 @@ def test_an_object_is_drawn_where_the_truth_says():
     import core.synthetic.camera as camera
 
     scene = Scene(4, **SMALL, scenario="day")
-    index = next(i for i in range(0, 9000, 7) if scene.truth(i)["ego"] == "car")
+    index = next(i for i in range(0, 9000, 7) if scene.ground_truth(i)["ego"] == "car")
     with_actor = scene.render(index)[0].astype(int)
     everyone = camera.actors_at
     try:
@@ -131,7 +131,7 @@ def test_a_plan_is_balanced_true_and_without_repeats(n, seed):
     assert sum(counts) == n
     assert max(counts) - min(counts) <= 1
     assert len({(c.scene_seed, c.index, c.zone) for c in plan}) == n
-    assert all(Scene(c.scene_seed, 64, 64).truth(c.index)[c.zone] == c.label for c in plan[::17])
+    assert all(Scene(c.scene_seed, 64, 64).ground_truth(c.index)[c.zone] == c.label for c in plan[::17])
 
 
 def test_crops_are_the_camera_frame_through_the_one_preprocessing():
@@ -166,7 +166,7 @@ def test_objects_that_count_are_those_of_the_truth():
     scene = Scene(3, 640, 360)
     for index in range(0, 1800, 60):
         near = sorted(label for label, _, counts in scene.objects(index) if counts)
-        assert near == sorted(label for label in scene.truth(index).values() if label != BACKGROUND)
+        assert near == sorted(label for label in scene.ground_truth(index).values() if label != BACKGROUND)
 
 
 def test_a_named_frame_is_the_frame_of_its_scene():

@@ -104,7 +104,9 @@ def test_what_is_recorded_is_what_is_replayed(frames, start_ns, segment_bytes):
         if not written:
             return
         seen = replayed(folder)
-        assert [(f.frame_id, f.media_ns, f.drops, f.truth, f.name, f.image_bgr.tobytes()) for f in seen] == written
+        assert [
+            (f.frame_id, f.media_ns, f.drops, f.ground_truth, f.name, f.image_bgr.tobytes()) for f in seen
+        ] == written
 
 
 def test_the_replay_has_the_rate_and_the_zones_of_what_was_recorded(tmp_path):

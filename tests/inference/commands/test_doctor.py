@@ -65,7 +65,7 @@ def test_a_node_of_metadata_gives_no_pictures(node, monkeypatch):
     assert doctor._camera(node)["found"] == "HD Camera: no pictures on this node"
 
 
-def test_a_node_that_does_not_answer_is_missing_with_a_mend(node):
+def test_a_node_that_does_not_answer_is_missing_with_a_hint(node):
     row = doctor._camera(node)  # a plain file is no V4L2 device
     assert (row["available"], row["hint"]) == (False, f"sudo fuser -v {node}")
 

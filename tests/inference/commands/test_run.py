@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from core.bundle.choice import ProductionChoice, this_machine
 from core.bundle.contract import open_bundle
 from core.bundle.golden_file import NAME
+from core.bundle.production_choice import ProductionChoice, this_machine
 from core.errors import CheckError, InputError
 from inference.commands.run import read_arguments, start_session
 from inference.runner.selection import pick_backend_and_precision
@@ -226,7 +226,7 @@ def test_the_runner_imports_no_torch_and_no_training_package(bundle, video):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_doctor_lists_every_backend_and_a_mend_for_what_is_missing():
+def test_doctor_lists_every_backend_and_a_hint_for_what_is_missing():
     done = call("doctor", "--json")
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row for row in json.loads(done.stdout)}

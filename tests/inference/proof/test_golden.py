@@ -116,7 +116,7 @@ def test_power_on_drives_each_second_region_of_every_frame_and_checks_it(bundle)
     assert sum(driven) == 3
     stored = golden_file.load(bundle.path / golden_file.NAME)
     assert len(stored.rects_r4) == 5
-    assert set(stored.thinned(2).frame_of_r) == set(stored.frame_of_r)
+    assert set(stored.every_nth(2).frame_of_r) == set(stored.frame_of_r)
     probs = stored.probs["fp32"].copy()
     probs[2] = probs[2, ::-1]  # the second of the three
     replace(stored, probs=stored.probs | {"fp32": probs}).save(bundle.path / golden_file.NAME)

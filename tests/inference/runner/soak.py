@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from core.bundle.contract import open_bundle
-from core.geometry.camera_config import Camera
+from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Frame
 from core.machine import descriptors, resident_mb, threads
 from core.synthetic import Scene
@@ -91,9 +91,9 @@ def main():
     scene = Scene(seed=1, width=128, height=72, scenario="day")
     pictures = [scene.render(i)[0] for i in range(RING)]
     source = LiveSource(lambda: Camera30(pictures, max(options.frames // 50, 1)))
-    zones = pick_zones(Camera({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
+    zones = pick_zones(CameraConfig({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
     backend = open_backend(options.backend, bundle, options.precision, batch=zones.most, threads=1)
-    context = SinkContext(bundle, source, Camera(), zones, ())
+    context = SinkContext(bundle, source, CameraConfig(), zones, ())
     workers = [SinkWorker(s, lossless=not source.live) for s in open_sinks(context, given)]
     sampler = Sampler(max(options.frames // SAMPLES, 1))
     workers.append(SinkWorker(sampler, lossless=True))

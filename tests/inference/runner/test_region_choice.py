@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from core.bundle.contract import DETECTOR
 from core.errors import InputError
-from core.geometry.camera_config import Camera, read_camera
+from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from inference.commands.run import read_arguments, start_session
 from inference.frame.detection.detector import open_detector
@@ -20,7 +20,7 @@ from inference.runner.region_choice import open_regions, pick_detector
 from tests.bundles import make_bundle
 
 SOURCE = SimpleNamespace(zones={}, sequence=True)
-ZONES = Camera({"ego": (0.0, 0.0, 1.0, 1.0)})
+ZONES = CameraConfig({"ego": (0.0, 0.0, 1.0, 1.0)})
 
 
 def write_detector(path: Path, *boxes: tuple[float, ...]) -> Path:
@@ -55,10 +55,10 @@ def test_a_detector_runs_on_the_classifiers_backend_or_on_ort(tmp_path, backend)
 
 def test_the_command_line_wins_over_camera_json_and_keeps_how_it_is_driven():
     config = DetectorConfig(every=3)
-    camera = Camera(regions=DetectorFile(Path("a.onnx"), config))
+    camera = CameraConfig(regions=DetectorFile(Path("a.onnx"), config))
     assert pick_detector(camera, Path("b.onnx")) == DetectorFile(Path("b.onnx"), config)
     assert pick_detector(camera, None) == camera.regions
-    assert pick_detector(Camera(), None) is None
+    assert pick_detector(CameraConfig(), None) is None
 
 
 def test_zones_and_a_detector_are_refused():
@@ -70,14 +70,16 @@ def test_zones_and_a_detector_are_refused():
 
 def test_camera_json_names_a_detector_beside_it(tmp_path):
     (tmp_path / "camera.json").write_text('{"regions": {"detector": "d.onnx", "every": 3}}')
-    assert read_camera(tmp_path / "camera.json").regions == DetectorFile(tmp_path / "d.onnx", DetectorConfig(every=3))
+    assert read_camera_config(tmp_path / "camera.json").regions == DetectorFile(
+        tmp_path / "d.onnx", DetectorConfig(every=3)
+    )
 
 
 @pytest.mark.parametrize("regions", ["[]", "{}", '{"detector": 1}', '{"detector": "d.onnx", "every": 0}'])
 def test_wrong_regions_name_the_file(tmp_path, regions):
     (tmp_path / "camera.json").write_text(f'{{"regions": {regions}}}')
     with pytest.raises(InputError, match=r"camera\.json"):
-        read_camera(tmp_path / "camera.json")
+        read_camera_config(tmp_path / "camera.json")
 
 
 @pytest.fixture
@@ -92,14 +94,14 @@ def bundle(tmp_path):
 
 def test_the_bundles_detector_is_used_unless_there_are_zones(bundle):
     own = replace(bundle, detector=replace(bundle.detector, names=("car",)))
-    assert isinstance(open_regions(own, Camera(), None, SOURCE, "ort", 1), TrackedRegions)
+    assert isinstance(open_regions(own, CameraConfig(), None, SOURCE, "ort", 1), TrackedRegions)
     assert open_regions(own, ZONES, None, SOURCE, "ort", 1).names == ("ego",)
 
 
 def test_a_detector_that_is_not_the_bundles_bytes_is_refused(bundle):
     write_detector(bundle.path / DETECTOR, (0, 0, 9, 9, 0.9, 0))
     with pytest.raises(InputError, match=r"detector\.onnx is not the file that was proved"):
-        open_regions(bundle, Camera(), None, SOURCE, "ort", 1)
+        open_regions(bundle, CameraConfig(), None, SOURCE, "ort", 1)
 
 
 def test_no_detector_file_is_one_sentence(tmp_path):

@@ -164,7 +164,7 @@ def test_a_name_that_is_not_this_machines_is_refused_where_only_it_is_served(sin
     assert ask(sink, "/state.json", Host="[::1]:80")[0] == 200
 
 
-def test_waitress_that_is_missing_is_one_sentence_with_the_mend(monkeypatch):
+def test_waitress_that_is_missing_is_one_sentence_with_the_hint(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "waitress", None)

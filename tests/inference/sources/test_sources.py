@@ -96,7 +96,7 @@ def test_a_folder_gives_its_images_in_name_order_with_the_folder_as_truth(tmp_pa
     frames = read_all(open_source(str(write_images(tmp_path / "images"))))
     assert [f.name for f in frames] == ["car/0.png", "car/1.png", "car/2.png"]
     assert all(np.array_equal(f.image_bgr, noise(i, 50 + i, 70)) for i, f in enumerate(frames))
-    assert all(f.truth == {"frame": "car"} for f in frames)
+    assert all(f.ground_truth == {"frame": "car"} for f in frames)
 
 
 def test_a_broken_image_is_skipped_and_leaves_a_gap(tmp_path):
@@ -118,7 +118,7 @@ def test_the_synthetic_camera_gives_the_same_frames_again_with_the_truth_of_its_
     first, second = read_all(open_source(uri)), read_all(open_source(uri))
     assert len(first) == 3
     assert all(np.array_equal(a.image_bgr, b.image_bgr) for a, b in zip(first, second, strict=True))
-    assert set(first[0].truth) == set(ZONES)
+    assert set(first[0].ground_truth) == set(ZONES)
     assert [f.media_ns for f in first] == [0, 100_000_000, 200_000_000]
 
 

@@ -111,7 +111,7 @@ def test_a_leak_that_is_allowed_is_packed_and_told(source, tmp_path):
     assert "1 across splits, 1 across classes" in summary(made)
 
 
-def test_a_source_that_was_mended_is_packed_and_its_page_of_leaks_goes(source, tmp_path):
+def test_a_source_that_was_corrected_is_packed_and_its_page_of_leaks_goes(source, tmp_path):
     copy(source, "test/bus/9.jpg")
     with pytest.raises(InputError):
         pack(str(source), tmp_path / "p", OPTIONS)
@@ -143,7 +143,7 @@ def test_splits_that_we_draw_do_not_part_one_picture(source, tmp_path):
     assert pack(str(source), tmp_path / "p", options).fingerprint == made.fingerprint
 
 
-def test_a_leak_in_splits_that_we_draw_is_mended_without_decoding_again(source, tmp_path, monkeypatch):
+def test_a_leak_in_splits_that_we_draw_is_removed_without_decoding_again(source, tmp_path, monkeypatch):
     """The pack is the one of a source whose groups were joined from the start."""
     copy(source, "test/bus/9.jpg", mirrored=True)
     (source / "train/bus/broken.jpg").write_bytes(b"\xff\xd8 no")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import InputError
-from core.files import held
+from core.files import locked_folder
 from tests.export.runs import write_pack
 from training.commands.train import main, parse
 from training.compute.distribution import SINGLE_PROCESS
@@ -108,8 +108,8 @@ def test_a_run_that_another_process_trains_is_left_alone(begun, tmp_path):
     """A lock belongs to an open file, so a second opening in this process stands for another process."""
     pack, _ = begun
     begin(pack, out := tmp_path / "run")
-    with held(out), pytest.raises(InputError, match=r"run is in use by another process: wait until it ends"):
+    with locked_folder(out), pytest.raises(InputError, match=r"run is in use by another process: wait until it ends"):
         main(command(pack, out, "--resume"))
     assert not (out / ARCH).exists()
-    with held(out):
+    with locked_folder(out):
         pass  # the refused command kept nothing

@@ -18,7 +18,7 @@ from core.geometry.preprocess import crop_rect
 from training.data.class_map import ClassMap, read_class_map
 from training.data.detections.background import draw_background
 from training.data.detections.boxes import Box, Odd, Picture, snap
-from training.data.detections.zones import read_zones, zone_rows
+from training.data.detections.zones import read_camera_zones, zone_rows
 from training.data.groups import group_finder
 from training.data.images import load_file
 from training.data.listing import Listing, Options, Sample
@@ -74,7 +74,7 @@ def list_crops(found: Annotated, options: Options) -> Listing:
     complete = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
-    zones = read_zones(options.as_zones) if options.as_zones else {}
+    zones = read_camera_zones(options.as_zones) if options.as_zones else {}
     samples, short = (
         (zone_rows(complete, zones, background, options), list[str]())
         if zones

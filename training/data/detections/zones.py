@@ -7,20 +7,20 @@ from pathlib import Path
 
 from core.data.frames import LabeledFrame
 from core.errors import InputError
-from core.geometry.camera_config import WHOLE_PICTURE, read_camera
-from core.geometry.frame import Relative
+from core.geometry.camera_config import read_camera_config
+from core.geometry.frame import WHOLE_FRAME, Relative
 from core.geometry.occupancy import is_empty, occupant
 from core.geometry.preprocess import rect_of
 from training.data.listing import Options, Sample
 from training.data.splits import rank
 
 
-def read_zones(file: Path) -> dict[str, Relative]:
+def read_camera_zones(file: Path) -> dict[str, Relative]:
     """Read the zones of a camera.json. Raises InputError when it has none, or turns the picture."""
-    camera = read_camera(file)
+    camera = read_camera_config(file)
     if not camera.zones:
         raise InputError(f"{file} has no zones: name the rectangles that the camera will classify")
-    if camera.rotation or camera.crop != WHOLE_PICTURE or camera.mirror_for_network:
+    if camera.rotation or camera.crop != WHOLE_FRAME or camera.mirror_for_network:
         raise InputError(
             f"{file} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
             "and give the camera.json that stands beside them"
