@@ -1,4 +1,4 @@
-"""A real bundle in a few kilobytes, made without torch: for the tests of the floor and of the benchmarks."""
+"""A real bundle in a few kilobytes, written without torch: for the tests of core, inference and benchmarks."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def tiny_golden(geometry: Geometry, classes: int, precisions: tuple[str, ...]) -
     frames = tuple(random.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((60, 80), (48, 100)))
     rects_r4 = np.array([[0, 0, 80, 60], [5, 7, 45, 51], [30, 0, 80, 33], [0, 0, 100, 48], [61, 9, 99, 40]], np.int32)
     frame_of_r = np.array([0, 0, 0, 1, 1], np.int32)
-    made = expected_bytes(frames, rects_r4, frame_of_r, geometry)
-    logits = made.mean((1, 2), dtype=np.float64) @ tiny_weights(classes).astype(np.float64)
+    inputs_nhwc = expected_bytes(frames, rects_r4, frame_of_r, geometry)
+    logits = inputs_nhwc.mean((1, 2), dtype=np.float64) @ tiny_weights(classes).astype(np.float64)
     exps = np.exp(logits - logits.max(1, keepdims=True))
     probs = (exps / exps.sum(1, keepdims=True)).astype(np.float32)
-    return Golden(frames, rects_r4, frame_of_r, made, dict.fromkeys(precisions, probs))
+    return Golden(frames, rects_r4, frame_of_r, inputs_nhwc, dict.fromkeys(precisions, probs))
 
 
 def make_bundle(

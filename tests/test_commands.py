@@ -1,4 +1,4 @@
-"""Every room's command line: help, nearest names, exit codes."""
+"""The command line of every package: help, nearest names, exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.cli import Parser, run_command
 from core.errors import CheckError, DeviceError, InputError
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("inference", "training", "export", "benchmarks")
+PACKAGES = ("inference", "training", "export", "benchmarks")
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,29 +21,31 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_help_lists_the_commands(room):
-    done = call(room, "--help")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_help_lists_the_commands(package):
+    done = call(package, "--help")
     assert done.returncode == 0
-    assert f"python -m {room}" in done.stdout
-    names = {path.stem.replace("_", "-") for path in (ROOT / room / "commands").glob("[a-z]*.py")} - {
+    assert f"python -m {package}" in done.stdout
+    names = {path.stem.replace("_", "-") for path in (ROOT / package / "commands").glob("[a-z]*.py")} - {
         "bundle",
         "measure",
     }
     assert names <= set(done.stdout.replace(",", " ").split())
 
 
-@pytest.mark.parametrize(("room", "typo", "meant"), [("inference", "vrify", "verify"), ("training", "trian", "train")])
-def test_a_mistyped_command_is_answered_with_the_nearest(room, typo, meant):
-    done = call(room, typo)
+@pytest.mark.parametrize(
+    ("package", "typo", "meant"), [("inference", "vrify", "verify"), ("training", "trian", "train")]
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(package, typo, meant):
+    done = call(package, typo)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert meant in done.stderr
 
 
-@pytest.mark.parametrize("room", ["export", "benchmarks"])
-def test_a_run_that_does_not_exist_is_one_sentence(room):
-    done = call(room, "runs/no_such_run_here")
+@pytest.mark.parametrize("package", ["export", "benchmarks"])
+def test_a_run_that_does_not_exist_is_one_sentence(package):
+    done = call(package, "runs/no_such_run_here")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") <= 3
     assert "no_such_run_here" in done.stderr

@@ -166,7 +166,7 @@ def test_the_tests_run_without_plugins_and_a_failure_is_named(tmp_path, monkeypa
     folder.mkdir()
     shutil.copy(Path(parts.__file__).with_name("plain.ini"), here)
     (here / "test_some.py").write_text(PLAIN_TESTS)
-    monkeypatch.setattr(parts, "HERE", str(here))
+    monkeypatch.setattr(parts, "TESTS", str(here))
     part = check.run_part("tests", Work("cpu", folder, DRY))
     assert {case["name"]: case["result"] for case in part["figures"]["tests"]} == {
         "test_good": "passed", "test_bad": "failed",

@@ -1,4 +1,4 @@
-"""`python -m tests.gpu`, or `make gpu-check`: prove on a machine with a GPU what needs one."""
+"""`python -m tests.gpu`, or `make gpu-check`: check on a GPU what needs one."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Prove on a machine with a GPU what needs one: tests, training speed, a short training, every backend.
+"""Check on a GPU what needs one: tests, training speed, a short training, every backend.
 
-One dated JSON file holds the machine and the figures of each part; it is written again after each part, so that what
-was measured stays when the next part is cut short. Exit code 0: every part passed; 1: a part failed, its reason stands
-in the file; 2: no GPU, or a wrong command.
+One dated JSON file holds the machine and the figures of each part. It is written again after each part, so that the
+figures stay when the next part is cut short. Exit code 0: every part passed; 1: a part failed, and the file holds the
+reason; 2: no GPU, or a wrong command.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the parts that were asked for; print a line for each and the name of the result file."""
-    asked = read_arguments(arguments)
-    machine = describe_machine(asked.device)
+    """Run the named parts; print a line for each and the name of the result file."""
+    args = read_arguments(arguments)
+    machine = describe_machine(args.device)
     if machine["missing"]:
         print(f"not installed: {', '.join(machine['missing'])}; a part that needs one says so", file=sys.stderr)
-    if asked.commit:
-        machine |= {"commit": asked.commit, "dirty": None}
-    extent, now = extent_of(asked), datetime.now().astimezone()
-    file = asked.out / f"{now:%Y-%m-%d-%H%M%S}-gpu-check.json"
+    if args.commit:
+        machine |= {"commit": args.commit, "dirty": None}
+    extent, now = choose_extent(args), datetime.now().astimezone()
+    file = args.out / f"{now:%Y-%m-%d-%H%M%S}-gpu-check.json"
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "date": now.isoformat(timespec="seconds"),
-        "dry_run": asked.device == "cpu",
+        "dry_run": args.device == "cpu",
         "machine": machine,
         "extent": asdict(extent),
         "parts": {},
     }
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-        for name in asked.only:
-            part = run_part(name, Work(asked.device, Path(folder), extent, asked.prototype))
+        for name in args.only:
+            part = run_part(name, Work(args.device, Path(folder), extent, args.prototype))
             result["parts"][name] = part
             write_json(file, result)
             print(f"{name}: {'passed' if part['passed'] else part['reason']} ({part['seconds']} s)", flush=True)
@@ -56,32 +56,42 @@ def main(arguments: list[str]) -> int:
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line; paths are whole, since every part runs in the repository's root."""
-    it = Parser("python -m tests.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    it.add_argument("--only", type=_parts, default=list(PARTS), metavar="PARTS", help=f"of {','.join(PARTS)} (all)")
-    it.add_argument("--data", metavar="DIR", help="a data set to train on (default: synthetic)")
-    it.add_argument("--epochs", type=int, help=f"of each training ({WHOLE.epochs})")
-    it.add_argument("--prototype", type=Path, metavar="FILE", help="a prototype of the training step to compare with")
-    it.add_argument("--project", type=Path, metavar="DIR", help="of --prototype: the project whose modules it imports")
-    it.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu for a dry run: small, to prove the check")
-    it.add_argument("--commit", metavar="ID", help="of this copy of the repository, where it has no .git")
-    it.add_argument("--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR", help="of the result file")
-    asked = it.parse_args(arguments)
-    if (asked.prototype is None) != (asked.project is None):
+    """Read the command line; paths become absolute, since every part runs in the repository's root."""
+    parser = Parser("python -m tests.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", type=_parts, default=list(PARTS), metavar="PARTS", help=f"parts to run, of {','.join(PARTS)} (all)"
+    )
+    parser.add_argument("--data", metavar="DIR", help="a data set to train on (default: synthetic)")
+    parser.add_argument("--epochs", type=int, help=f"epochs of each training ({WHOLE.epochs})")
+    parser.add_argument(
+        "--prototype", type=Path, metavar="FILE", help="a prototype of the training step to compare with"
+    )
+    parser.add_argument("--project", type=Path, metavar="DIR", help="the project whose modules the prototype imports")
+    parser.add_argument(
+        "--device", default="cuda", help="cuda, cuda:1, or cpu for a small dry run that tests the check itself"
+    )
+    parser.add_argument(
+        "--commit", metavar="ID", help="the commit of this copy of the repository, where it has no .git"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "results", metavar="DIR", help="the folder of the result file"
+    )
+    args = parser.parse_args(arguments)
+    if (args.prototype is None) != (args.project is None):
         raise InputError("--prototype and --project belong together: give both or neither")
-    for path in filter(None, (asked.prototype, asked.project)):
+    for path in filter(None, (args.prototype, args.project)):
         if not path.exists():
             raise InputError(f"{path} does not exist: name the prototype by --prototype, its project by --project")
-    if asked.prototype:
-        asked.prototype = Prototype(asked.prototype.resolve(), asked.project.resolve())
-    if asked.epochs is not None:
-        check_positive(epochs=asked.epochs)
-    if asked.data and not asked.data.startswith("synthetic"):
-        if not Path(asked.data).exists():
-            raise InputError(f"--data {asked.data} does not exist: name the folder of a data set")
-        asked.data = str(Path(asked.data).resolve())
-    asked.out = asked.out.resolve()
-    return asked
+    if args.prototype:
+        args.prototype = Prototype(args.prototype.resolve(), args.project.resolve())
+    if args.epochs is not None:
+        check_positive(epochs=args.epochs)
+    if args.data and not args.data.startswith("synthetic"):
+        if not Path(args.data).exists():
+            raise InputError(f"--data {args.data} does not exist: name the folder of a data set")
+        args.data = str(Path(args.data).resolve())
+    args.out = args.out.resolve()
+    return args
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -94,10 +104,10 @@ def describe_machine(device: str) -> dict[str, Any]:
     return found
 
 
-def extent_of(asked: argparse.Namespace) -> Extent:
-    """Return how much is done: little on the CPU, where only the check itself is proved."""
-    extent = DRY if asked.device == "cpu" else WHOLE
-    return replace(extent, data=asked.data or extent.data, epochs=asked.epochs or extent.epochs)
+def choose_extent(args: argparse.Namespace) -> Extent:
+    """Return the extent of the check: small on the CPU, where only the check itself is tested."""
+    extent = DRY if args.device == "cpu" else WHOLE
+    return replace(extent, data=args.data or extent.data, epochs=args.epochs or extent.epochs)
 
 
 def run_part(name: str, work: Work) -> dict[str, Any]:
@@ -109,7 +119,7 @@ def run_part(name: str, work: Work) -> dict[str, Any]:
             figures[key] = value
     except CheckError as error:
         reason = str(error)
-    except Exception as error:  # a fault of one part stops no other, and its reason belongs into the file
+    except Exception as error:  # a fault of one part must not stop the others; its reason goes into the file
         reason = f"{type(error).__name__}: {error}"
     seconds = round(perf_counter() - started, 1)
     return {"passed": not reason, "reason": reason, "seconds": seconds, "figures": figures}

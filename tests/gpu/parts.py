@@ -1,6 +1,6 @@
-"""The parts of the check. Each drives the project by its own commands and yields what it found, by name.
+"""The parts of the check. Each runs the project's own commands and yields its figures by name.
 
-What a part yielded before it failed stays in the result file; it fails by CheckError, in one sentence.
+A part fails by CheckError, in one sentence; the figures that it yielded before stay in the result file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from core.codec import to_json
 from core.errors import CheckError
 
 ROOT = Path(__file__).parents[2]
-HERE = "tests/gpu"
+TESTS = "tests/gpu"
 Figures = Iterator[tuple[str, Any]]
 PROTOTYPE_SHARE = 0.85
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is done."""
+    """The amount of work of each part."""
 
     data: str
     archs: tuple[str, ...]
@@ -45,23 +45,23 @@ class Extent:
     train_size_px: int
     epochs: int
     backends_size_px: int
-    """Of the bundle that every backend opens."""
+    """Input size of the bundle that every backend opens."""
 
 
 WHOLE = Extent(
     "synthetic", ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired"), (64, 224), 128, 300, 2, 64, 30, 224
 )
 DRY = Extent("synthetic://?rows=300", ("squeezenet_inspired",), (32,), 8, 2, 1, 32, 1, 32)
-"""On the CPU: enough to prove the check, and no figure of it means anything."""
+"""The extent on the CPU: enough to test the check itself; its figures mean nothing."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every part is given."""
+    """The arguments of every part."""
 
     device: str
     folder: Path
-    """For what is made on the way; it is thrown away."""
+    """A temporary folder for runs and reports."""
     extent: Extent
     prototype: Prototype | None = None
 
@@ -77,10 +77,10 @@ class Prototype:
 def run_tests(work: Work) -> Figures:
     """Run the tests of this folder on the device, by plain pytest: no plug-in is loaded."""
     report = work.folder / "tests.xml"
-    plain = ["-c", f"{HERE}/plain.ini", "--rootdir", str(ROOT), "--confcutdir", HERE, "--junitxml", str(report)]
+    plain = ["-c", f"{TESTS}/plain.ini", "--rootdir", str(ROOT), "--confcutdir", TESTS, "--junitxml", str(report)]
     started = perf_counter()
     environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "REARGUARD_DEVICE": work.device, "OMP_NUM_THREADS": "1"}
-    run_module("pytest", *plain, HERE, codes=(0, 1), environment=environment)
+    run_module("pytest", *plain, TESTS, codes=(0, 1), environment=environment)
     cases = [_case(case) for case in ET.parse(report).iter("testcase")]
     yield "seconds", _since(started)
     yield "tests", cases
@@ -181,7 +181,7 @@ def run_module(
     there is no result: nothing on stdout, or with `leaves` no such file.
     """
     command = [sys.executable, *([] if module.endswith(".py") else ["-m"]), module, *map(str, arguments)]
-    said = ""
+    last_line = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
         with subprocess.Popen(
             command, cwd=ROOT, env=os.environ | (environment or {}), stdout=stdout, stderr=subprocess.PIPE, text=True
@@ -189,19 +189,19 @@ def run_module(
             assert process.stderr
             for line in process.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
-                said = line.strip() or said
+                last_line = line.strip() or last_line
         stdout.seek(0)
         printed = stdout.read()
     result = leaves.exists() if leaves else bool(printed)
     if process.returncode not in codes or (process.returncode and not result):
-        raise CheckError(f"python -m {module} ended with {process.returncode}: {said or 'it said nothing'}")
+        raise CheckError(f"python -m {module} ended with {process.returncode}: {last_line or 'it printed no reason'}")
     return printed
 
 
 def _bench(work: Work, size_px: int, *more: str) -> dict[str, Any]:
     extent = work.extent
-    asked = ["--size", size_px, "--batch", extent.batch, "--steps", extent.steps, "--models", *extent.archs, *more]
-    printed = run_module("training", "bench", "--loop-only", "--json", "--device", work.device, *asked)
+    arguments = ["--size", size_px, "--batch", extent.batch, "--steps", extent.steps, "--models", *extent.archs, *more]
+    printed = run_module("training", "bench", "--loop-only", "--json", "--device", work.device, *arguments)
     loop: dict[str, Any] = json.loads(printed)["loop"]
     return loop
 
@@ -209,7 +209,7 @@ def _bench(work: Work, size_px: int, *more: str) -> dict[str, Any]:
 def _time_prototype(work: Work, prototype: Prototype, size_px: int) -> dict[str, float]:
     extent = work.extent
     printed = run_module(
-        f"{HERE}/prototype.py", prototype.file, size_px, extent.batch, extent.steps, *extent.archs,
+        f"{TESTS}/prototype.py", prototype.file, size_px, extent.batch, extent.steps, *extent.archs,
         environment={"PROJECT": str(prototype.project)},
     )  # fmt: skip
     rates: dict[str, float] = json.loads(printed)
@@ -218,8 +218,8 @@ def _time_prototype(work: Work, prototype: Prototype, size_px: int) -> dict[str,
 
 def _train(work: Work, name: str, size_px: int, archs: tuple[str, ...], *more: str) -> Path:
     run, extent = work.folder / name, work.extent
-    asked = ["--size", size_px, "--epochs", extent.epochs, "--device", work.device, "--models", *archs, *more]
-    run_module("training", "train", work.extent.data, "--out", run, "--recipe", "edge", *asked)
+    arguments = ["--size", size_px, "--epochs", extent.epochs, "--device", work.device, "--models", *archs, *more]
+    run_module("training", "train", work.extent.data, "--out", run, "--recipe", "edge", *arguments)
     return run
 
 
