@@ -14,7 +14,7 @@ built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
 
 # read by the templates of the report, by report.js or by whoever reads results.json and choice.json
-list_confused, worst_classes, mb, true  # benchmarks.report.page
+list_confused, worst_classes, mb, true  # benchmarks.report.charts
 time_ratio, time_interval  # benchmarks.report.comparisons
 by_class, by_size, by_place, empty_regions, false_alarms_interval  # benchmarks.results.frames
 against_chosen, sensitivity, repeats, corrected_accuracy, sentences  # benchmarks.choose

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import CandidateMetrics, Loss, apply_rule, metrics_of, pareto
-from benchmarks.choose.seeds import SeedComparison, compare_seeds
+from benchmarks.choose.seed_comparison import SeedComparison, compare_seeds
 from benchmarks.choose.sensitivity import Sensitivity, measure_sensitivity
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.run import RunResults, Seeds
@@ -19,7 +19,7 @@ SCHEMA = 2
 
 
 @dataclass(frozen=True)
-class Comparison:
+class McNemarTest:
     """McNemar's test of a candidate against another one on the same rows."""
 
     pairs: PairCounts
@@ -40,12 +40,12 @@ class CandidateVerdict:
     p99_ms: float | None
     loss: Loss | None
     """Against the reference; None for the reference itself, and where there is none."""
-    against_chosen: Comparison | None
+    against_chosen: McNemarTest | None
     """None for the chosen one, and where one of the two has no answers."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChoiceResult:
     """choice.json: the candidate that goes to production, and why."""
 
     schema: int
@@ -70,7 +70,7 @@ class Choice:
     seeds: SeedComparison | NotMeasured
 
 
-def choose(results: RunResults, policy: Policy) -> Choice:
+def choose(results: RunResults, policy: Policy) -> ChoiceResult:
     """Apply the rule to what was measured."""
     candidates, floor = metrics_of(results), results.noise.floor
     ranking = apply_rule(candidates, policy, floor)
@@ -80,9 +80,9 @@ def choose(results: RunResults, policy: Policy) -> Choice:
             name=c.name,
             role=role(c, ranking),
             why=explain(c, ranking, policy),
-            accuracy=c.figure("accuracy") if _is_answered(c) else None,
-            p50_ms=c.figure("p50_ms"),
-            p99_ms=c.figure("p99_ms"),
+            accuracy=c.metric("accuracy") if _is_answered(c) else None,
+            p50_ms=c.metric("p50_ms"),
+            p99_ms=c.metric("p99_ms"),
             loss=ranking.losses.get(c.name) if _is_answered(c) else None,
             against_chosen=compare_with_chosen(chosen, c),
         )
@@ -90,7 +90,7 @@ def choose(results: RunResults, policy: Policy) -> Choice:
     ]
     name = chosen.name if chosen else None
     seeds = results.seeds
-    return Choice(
+    return ChoiceResult(
         schema=SCHEMA,
         run=results.run,
         made_at=results.made_at,
@@ -109,12 +109,12 @@ def choose(results: RunResults, policy: Policy) -> Choice:
     )
 
 
-def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics) -> Comparison | None:
+def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics) -> McNemarTest | None:
     """Return McNemar's test of a rival against the chosen one; None for itself, or where one has no answers."""
     if chosen is None or rival is chosen or not _is_answered(rival):
         return None
     pairs = count_pairs(chosen.correct_n, rival.correct_n)
-    return Comparison(pairs, mcnemar_p(pairs))
+    return McNemarTest(pairs, mcnemar_p(pairs))
 
 
 def production_of(results: RunResults, name: str) -> ProductionChoice:

@@ -103,7 +103,7 @@ def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
 
 def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
     selectable = [c for c in candidates if not c.why_not]
-    able = [c for c in selectable if c.figure(policy.objective) is not None]
+    able = [c for c in selectable if c.metric(policy.objective) is not None]
     if not able:
         why = f", for the first {candidates[0].why_not}" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{why}"
@@ -113,7 +113,7 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
     for name in (policy.objective, *policy.tie_breakers):
-        mine, other = winner.figure(name), loser.figure(name)
+        mine, other = winner.metric(name), loser.metric(name)
         if mine is None or other is None or mine == other:
             continue
         if name == "accuracy" and mine > other:
@@ -133,9 +133,9 @@ def _both(one: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
 
 
 def _accuracy(candidate: CandidateMetrics) -> float:
-    return candidate.figure("accuracy") or 0.0
+    return candidate.metric("accuracy") or 0.0
 
 
 def _value(candidate: CandidateMetrics, name: str) -> float:
-    value = candidate.figure(name)
+    value = candidate.metric(name)
     return float("nan") if value is None else value

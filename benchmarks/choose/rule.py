@@ -43,7 +43,7 @@ class CandidateMetrics:
     predicted_n: Ints
     """The same rows for every candidate; -1 where they were not measured."""
     classes: tuple[str, ...]
-    figures: Mapping[str, float | None]
+    metrics: Mapping[str, float | None]
     """{name in BUDGETS, FLOORS or OBJECTIVES: figure}; None or absent where not measured."""
     why_not: str = ""
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
@@ -53,17 +53,17 @@ class CandidateMetrics:
         """Whether each test row was right."""
         return np.asarray(self.labels_n == self.predicted_n)
 
-    def figure(self, name: str) -> float | None:
+    def metric(self, name: str) -> float | None:
         """Return a measured figure, accuracy and worst recall among them."""
         if name == "accuracy":
             return float(np.mean(self.correct_n))
         if name == "worst_recall":
             return min(float(self.correct_n[self.labels_n == c].mean()) for c in np.unique(self.labels_n))
-        return self.figures.get(name)
+        return self.metrics.get(name)
 
-    def order(self, name: str) -> float:
+    def minimized(self, name: str) -> float:
         """Return the figure so that less is better; infinity where it was not measured."""
-        value = self.figure(name)
+        value = self.metric(name)
         return float("inf") if value is None else -value if name == "accuracy" else value
 
     def weights(self, policy: Policy) -> Floats:
@@ -142,12 +142,12 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
     # equal utilities differ in the last bits, where their rows are summed in another order: the rounding hides that
     reference = min(
-        feasible, key=lambda c: (-round(c.utility(policy), 12), *_orders(c, policy.objective, *policy.tie_breakers))
+        feasible, key=lambda c: (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
     )
     losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
-    limit = reference.order(policy.objective)
+    limit = reference.minimized(policy.objective)
     rivals = [c for c in feasible if c is not reference]
-    faster = [c for c in rivals if c.order(policy.objective) * (1 + noise_margin) < limit]
+    faster = [c for c in rivals if c.minimized(policy.objective) * (1 + noise_margin) < limit]
     non_inferior = [c for c in faster if losses[c.name].bound < policy.margin]
     chosen = pick_best([reference, *non_inferior], policy, noise_margin)
     names = frozenset(c.name for c in faster), frozenset(c.name for c in non_inferior)
@@ -162,18 +162,18 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
     if candidate.why_not:
         return candidate.why_not
     for name, limit in policy.limits(BUDGETS):
-        (what, unit), value = BUDGETS[name], candidate.figure(name)
+        (what, unit), value = BUDGETS[name], candidate.metric(name)
         if value is None:
             return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
         if value > limit:
             return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
     for name, limit in policy.limits(FLOORS):
-        what, value = FLOORS[name], candidate.figure(name)
+        what, value = FLOORS[name], candidate.metric(name)
         if value is None:
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
         if value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
-    return None if candidate.figure(policy.objective) is not None else f"its {policy.objective} was not measured"
+    return None if candidate.metric(policy.objective) is not None else f"its {policy.objective} was not measured"
 
 
 def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> Loss:
@@ -194,20 +194,20 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
 def pick_best(candidates: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
     """Return the best by the objective; among those within the noise of it, the first by the tie breakers."""
     # the noise is taken around the best of all and not pair by pair: a chain of near equals would have no best
-    limit = min(c.order(policy.objective) for c in candidates) * (1 + noise_margin)
-    equals = [c for c in candidates if c.order(policy.objective) <= limit]
-    return min(equals, key=lambda c: _orders(c, *policy.tie_breakers, policy.objective))
+    limit = min(c.minimized(policy.objective) for c in candidates) * (1 + noise_margin)
+    equals = [c for c in candidates if c.minimized(policy.objective) <= limit]
+    return min(equals, key=lambda c: _sort_key(c, *policy.tie_breakers, policy.objective))
 
 
 def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
     """Return those that no other beats in both accuracy and median time, the fastest first."""
     front: list[CandidateMetrics] = []
-    for c in sorted(candidates, key=lambda c: _orders(c, "p50_ms", "accuracy")):
-        if not front or c.order("accuracy") < front[-1].order("accuracy"):
+    for c in sorted(candidates, key=lambda c: _sort_key(c, "p50_ms", "accuracy")):
+        if not front or c.minimized("accuracy") < front[-1].minimized("accuracy"):
             front.append(c)
     return front
 
 
-def _orders(candidate: CandidateMetrics, *names: str) -> tuple[float | str, ...]:
+def _sort_key(candidate: CandidateMetrics, *names: str) -> tuple[float | str, ...]:
     """Return a sort key: these figures, the most important first, then the name."""
-    return (*(candidate.order(name) for name in names), candidate.name)
+    return (*(candidate.minimized(name) for name in names), candidate.name)

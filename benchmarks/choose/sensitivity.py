@@ -19,7 +19,7 @@ MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
 @dataclass(frozen=True)
-class Step:
+class LimitStep:
     """From the value `start` on, this candidate is chosen; None where none meets the policy."""
 
     start: float
@@ -39,19 +39,19 @@ class Sensitivity:
     """Mean difference of a redraw's winner: its accuracy on the redrawn rows, which chose it, less that on all rows."""
     corrected_accuracy: float | None
     """The accuracy of the chosen candidate less the optimism; None where none is chosen."""
-    budgets: tuple[Step, ...]
+    budgets: tuple[LimitStep, ...]
     """The choice over every p99 budget, in milliseconds."""
-    margins: tuple[Step, ...]
+    margins: tuple[LimitStep, ...]
     sentences: tuple[str, ...]
 
 
 def measure_sensitivity(
     candidates: Sequence[CandidateMetrics], rounds_ms: Sequence[Floats], policy: Policy, noise_floor: float
 ) -> Sensitivity:
-    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: see `redraw`."""
+    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: see `bootstrap_choice`."""
     chosen = _choose(candidates, policy, noise_floor)
-    parts, optimism = redraw(candidates, rounds_ms, policy, noise_floor)
-    accuracy = next((c.figure("accuracy") for c in candidates if c.name == chosen), None)
+    parts, optimism = bootstrap_choice(candidates, rounds_ms, policy, noise_floor)
+    accuracy = next((c.metric("accuracy") for c in candidates if c.name == chosen), None)
     return Sensitivity(
         redraws=REDRAWS,
         chosen=parts,
@@ -64,19 +64,23 @@ def measure_sensitivity(
     )
 
 
-def step_over_budgets(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> tuple[Step, ...]:
+def step_over_budgets(
+    candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
+) -> tuple[LimitStep, ...]:
     """Return the choice over every p99 budget: it can change only at a candidate's own p99."""
-    budgets = sorted({value for c in candidates if (value := c.figure("p99_ms")) is not None})
-    return _merge([Step(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
+    budgets = sorted({value for c in candidates if (value := c.metric("p99_ms")) is not None})
+    return _merge([LimitStep(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
 
 
-def step_over_margins(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> tuple[Step, ...]:
+def step_over_margins(
+    candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
+) -> tuple[LimitStep, ...]:
     """Return the choice over margins of practical size."""
     margins = sorted({*MARGINS, policy.margin})
-    return _merge([Step(m, _choose(candidates, replace(policy, margin=m), noise_floor)) for m in margins])
+    return _merge([LimitStep(m, _choose(candidates, replace(policy, margin=m), noise_floor)) for m in margins])
 
 
-def redraw(
+def bootstrap_choice(
     candidates: Sequence[CandidateMetrics],
     rounds_ms: Sequence[Floats],
     policy: Policy,
@@ -97,7 +101,7 @@ def redraw(
     for _ in range(redraws):
         rows = rng.integers(0, len(candidates[0].labels_n), len(candidates[0].labels_n))
         rounds = rng.integers(0, len(rounds_ms[0]), len(rounds_ms[0]))
-        drawn = [_redrawn(c, times[rounds], rows) for c, times in zip(candidates, rounds_ms, strict=True)]
+        drawn = [_resampled(c, times[rounds], rows) for c, times in zip(candidates, rounds_ms, strict=True)]
         chosen = apply_rule(drawn, policy, noise_floor).chosen
         wins[chosen.name if chosen else None] += 1
         if chosen:
@@ -118,11 +122,11 @@ def describe_changes(
     return said
 
 
-def _redrawn(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
+def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
     p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
-    figures = {**candidate.figures, "p50_ms": p50, "p99_ms": p99}
+    metrics = {**candidate.metrics, "p50_ms": p50, "p99_ms": p99}
     labels_n, predicted_n = candidate.labels_n[rows], candidate.predicted_n[rows]
-    return replace(candidate, labels_n=labels_n, predicted_n=predicted_n, figures=figures)
+    return replace(candidate, labels_n=labels_n, predicted_n=predicted_n, metrics=metrics)
 
 
 def _choose(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> str | None:
@@ -130,6 +134,6 @@ def _choose(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor:
     return chosen.name if chosen else None
 
 
-def _merge(steps: list[Step]) -> tuple[Step, ...]:
+def _merge(steps: list[LimitStep]) -> tuple[LimitStep, ...]:
     """Drop the steps that change nothing."""
     return tuple(step for i, step in enumerate(steps) if i == 0 or step.chosen != steps[i - 1].chosen)

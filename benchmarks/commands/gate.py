@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.choose.gate import Case, compare_results
+from benchmarks.choose.regressions import RegressionCheck, find_regressions
 from benchmarks.report.results_file import read_reports
 from core.cli import Parser
 from core.errors import CheckError
@@ -16,22 +16,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS", help="the results to compare with")
     args = parser.parse_args(arguments)
-    now, before = (read_reports(find(path))[0].results for path in (args.results, args.baseline))
-    cases = compare_results(before, now)
+    now, before = (read_reports(results_path(path))[0].results for path in (args.results, args.baseline))
+    cases = find_regressions(before, now)
     for case in cases:
-        print(describe(case))
+        print(describe_check(case))
     failed = [case for case in cases if case.failure]
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise CheckError(f"{failed[0].name}: {failed[0].failure}{more}")
 
 
-def find(path: Path) -> Path:
+def results_path(path: Path) -> Path:
     """Return the results file of a run's folder, or the file itself."""
     return path / "report" / "results.json" if path.is_dir() else path
 
 
-def describe(case: Case) -> str:
+def describe_check(case: RegressionCheck) -> str:
     """Return a case in one line."""
     verdict = "FAILED " if case.failure else "skipped" if case.skipped else "ok     "
     return f"{verdict} {case.name}: {case.failure or case.skipped or case.detail}"

@@ -9,14 +9,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.choose.choice import Choice, choose
+from benchmarks.choose.choice import ChoiceResult, choose
 from benchmarks.choose.policy import Policy, read_policy
 from benchmarks.choose.production import write_production
+from benchmarks.measure.measurement import Request, measure, measure_frame_ages
 from benchmarks.measure.profiles import PROFILES, Profile
-from benchmarks.measure.session import Request, measure, measure_frame_ages
 from benchmarks.report.render import render, render_card
 from benchmarks.report.results_file import DeviceReport
-from benchmarks.report.tables import as_table
+from benchmarks.report.tables import results_table
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.run import RunResults
 from core.bundle.contract import open_bundle
@@ -42,12 +42,12 @@ def main(arguments: list[str]) -> int:
     bundle = open_bundle(run.bundles()[row.arch])
     documents = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
     write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), documents)
-    print(printed if args.json else as_table(results, choice))
+    print(printed if args.json else results_table(results, choice))
     log.info(f"report: {report}")
     return 0
 
 
-def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, Choice]:
+def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, ChoiceResult]:
     """Measure and choose; then measure the frame ages that this choice needs, and choose again, until none is missing.
 
     A paced run lasts as long as its frames at the camera's rate, so only the front and the winner get one, unless the
@@ -61,7 +61,7 @@ def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunR
     return results, choice
 
 
-def names_without_ages(results: RunResults, choice: Choice) -> set[str]:
+def names_without_ages(results: RunResults, choice: ChoiceResult) -> set[str]:
     """Return the candidates whose frame ages are needed and not measured yet."""
     selectable = [row for row in results.candidates if row.selectable]
     missing = {row.name for row in selectable if isinstance(row.age_ms, NotMeasured)}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.results.artifacts import EngineRow
+from benchmarks.results.artifacts import EngineFacts
 from benchmarks.results.candidate import CandidateKey, Unmeasured
 from core.bundle.contract import PRECISIONS, Bundle, open_bundle
 from core.bundle.engine_manifest import FOLDER
@@ -49,7 +49,7 @@ def open_bundles(run: Run) -> dict[str, Bundle]:
     return found
 
 
-def runnable(names: Sequence[str] | None) -> list[str]:
+def available_backends(names: Sequence[str] | None) -> list[str]:
     """Return the backends to measure, the named ones or all but null. Raises InputError when none can run."""
     for name in names or ():
         backends.find(name)
@@ -90,14 +90,14 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
     return rows
 
 
-def read_engines(arch: str, bundle: Bundle) -> list[EngineRow]:
+def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
     """Return the engines of a bundle as their manifests say, by file name, whether or not they fit this device."""
     files = sorted((bundle.path / FOLDER).glob("*.json"))
-    bodies = [(file, known_keys(EngineRow, read_json(file, "build the engine again"))) for file in files]
-    return [from_json(EngineRow, {**body, "arch": arch, "engine": file.stem}, str(file)) for file, body in bodies]
+    bodies = [(file, known_keys(EngineFacts, read_json(file, "build the engine again"))) for file in files]
+    return [from_json(EngineFacts, {**body, "arch": arch, "engine": file.stem}, str(file)) for file, body in bodies]
 
 
-def _why(engine: EngineRow, absent: Mapping[str, backends.Availability]) -> str:
+def _why(engine: EngineFacts, absent: Mapping[str, backends.Availability]) -> str:
     found = absent.get(engine.backend)
     reason = found.reason if found and found.reason else "it was not asked for"
     built = f"its engine is {engine.state} by {engine.runtime} {engine.version}"

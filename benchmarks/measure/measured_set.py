@@ -50,7 +50,7 @@ def measure_side_by_side(
     with open_side_by_side(candidates) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
-        check_found(opened, frames)
+        check_detections(opened, frames)
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control takes its turns among the others, so that its noise is the noise of their figures
@@ -58,13 +58,13 @@ def measure_side_by_side(
             processors = [one for _, one in [*opened, *control]]
             *latencies, again = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
         rows = [
-            row_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
+            result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
         ]
     return MeasuredSet(tuple(rows), measure_noise(rows[0].name, latencies, again), tuple(refused))
 
 
-def row_of(
+def result_of(
     candidate: Candidate, opened: dict[str, object], latency: Latency, accuracy: Accuracy | NotMeasured, why_not: str
 ) -> CandidateResult:
     """Return the row of a candidate. Later measurements replace what is not measured yet."""
@@ -102,13 +102,13 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
         bundle.check_files()
 
 
-def open_driven_regions(candidate: Candidate) -> RegionSource:
+def open_timed_regions(candidate: Candidate) -> RegionSource:
     """Return the regions that are timed: tracked boxes of the bundle's detector; one zone where it has none."""
     detector = find_detector(candidate.bundle, CameraConfig())
     return TrackedRegions(open_detector(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
 
 
-def check_found(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
+def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
     """Raise InputError when a detector finds nothing in most frames: their time would be without a classification."""
     for c, processor in opened:
         found = sum(bool(processor.process(frame_at(i, frame)).verdicts) for i, frame in enumerate(frames))
@@ -123,7 +123,7 @@ def check_found(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
 @contextmanager
 def open_side_by_side(
     candidates: Sequence[Candidate],
-    open_regions: Callable[[Candidate], RegionSource] = open_driven_regions,
+    open_regions: Callable[[Candidate], RegionSource] = open_timed_regions,
     config: FrameConfig | None = None,
 ) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
     """Open every candidate, and close them all at the end; yield them, and those that do not open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, row_of, show_progress
+from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, result_of, show_progress
 from benchmarks.measure.speed.latency import take_turns
 from benchmarks.results.candidate import CandidateResult, NotMeasured
 from core.bundle.contract import Bundle, open_bundle
@@ -32,6 +32,6 @@ def measure_other_sizes(
             return ()
         taken = take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes"))
         return tuple(
-            row_of(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
+            result_of(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
             for (c, one), latency in zip(opened, taken, strict=True)
         )

@@ -36,7 +36,8 @@ def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
     with open_side_by_side([candidate]) as (single, _):
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
-        with open_side_by_side([replace(candidate, threads=count) for count in counts(cores())[1:]]) as (more, _):
+        others = [replace(candidate, threads=count) for count in thread_counts(cores())[1:]]
+        with open_side_by_side(others) as (more, _):
             opened = [*single, *more]
             taken = take_turns([one for _, one in opened], frames, samples=SAMPLES)
     medians_ms = {rival.threads: latency.frame_ms.p50 for (rival, _), latency in zip(opened, taken, strict=True)}
@@ -45,7 +46,7 @@ def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
     return replace(candidate, threads=best_count(medians_ms))
 
 
-def counts(most: int) -> list[int]:
+def thread_counts(most: int) -> list[int]:
     """Return the counts to try: the powers of two up to `most`, and `most`."""
     return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i < most)})
 

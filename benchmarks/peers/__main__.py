@@ -27,7 +27,7 @@ from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.speed.timed_frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.peers.peer_job import PeerJob, PeerRow
 from benchmarks.report.tables import as_ms
-from benchmarks.studies.dated import as_table, write_dated
+from benchmarks.studies.dated import markdown_table, write_dated
 from core.cli import Parser, run_command
 from core.codec import from_json, to_json
 from core.errors import InputError
@@ -159,7 +159,7 @@ def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
         " A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported file."
         f" Every row is one seed, {args.seed}.",
         "",
-        *as_table(COLUMNS, map(as_cells, rows)),
+        *markdown_table(COLUMNS, map(as_cells, rows)),
     ]
     write_dated(args.out, "peers", body, f"Peers on {args.data.name}, {args.size} px", lines)
 

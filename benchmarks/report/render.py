@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.report import page
+from benchmarks.report import charts
 from benchmarks.report.comparisons import compare_with_fp32
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.plots import draw_pareto
@@ -31,19 +31,19 @@ def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = No
 
     devices: one at least.
     """
-    first, body = devices[0], page.collect_charts(devices)
+    first, chart_data = devices[0], charts.collect_charts(devices)
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None
-    figures = {
+    values = {
         "first": first,
         "devices": devices,
         "synthetic": any(device.results.synthetic for device in devices),
         "worst": list_worst(accuracy, pack) if pack and accuracy else [],
         "flipped": list_flipped(first.results.artifacts.precision_reports, pack) if pack else [],
         "against_fp32": compare_with_fp32(first.results),
-        "archs": body.archs,
-        "learning": body.learning,
-        "data": _script(json.dumps(to_json(body), allow_nan=False)),
+        "archs": chart_data.archs,
+        "learning": chart_data.learning,
+        "data": _script(json.dumps(to_json(chart_data), allow_nan=False)),
         "css": Markup(_read("report.css")),
         "js": Markup(_read("report.js")),
     }
@@ -52,7 +52,7 @@ def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = No
         for i, device in enumerate(devices):
             draw_pareto(new / f"pareto{i or ''}.png", device)
         for name in ("report.html", "report.md"):
-            write_text(new / name, environment().get_template(f"{name}.j2").render(figures))
+            write_text(new / name, environment().get_template(f"{name}.j2").render(values))
 
 
 def render_card(device: DeviceReport, bundle: Bundle) -> str:
@@ -90,8 +90,8 @@ def environment() -> jinja2.Environment:
         "paired_interval": paired_interval,
         "mcnemar_p": mcnemar_p,
     }
-    pages.tests["measured"] = lambda figure: not isinstance(figure, NotMeasured)
-    pages.globals["page"] = page
+    pages.tests["measured"] = lambda value: not isinstance(value, NotMeasured)
+    pages.globals["charts"] = charts
     return pages
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.choose.choice import SCHEMA, Choice
+from benchmarks.choose.choice import SCHEMA, ChoiceResult
 from benchmarks.results.run import RunResults
 from core.codec import from_json, schema_of, to_json
 from core.errors import InputError
@@ -24,7 +24,7 @@ class DeviceReport:
     """The results of one device and the choice that was made of them."""
 
     results: RunResults
-    choice: Choice
+    choice: ChoiceResult
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.choose.choice import Choice
-from benchmarks.choose.seeds import SeedComparison
+from benchmarks.choose.choice import ChoiceResult
+from benchmarks.choose.seed_comparison import SeedComparison
 from benchmarks.results.candidate import NotMeasured, measured
 from benchmarks.results.run import Noise, RunResults, Sustained
 from core.stats import Interval
@@ -51,7 +51,7 @@ def describe_noise(noise: Noise) -> str:
     return f"A/A control: {verdict} ({control}); {spread}; {floor}{marked}."
 
 
-def as_table(results: RunResults, choice: Choice) -> str:
+def results_table(results: RunResults, choice: ChoiceResult) -> str:
     """Return the results and the choice as a table for the terminal."""
     lines = ["synthetic data"] if results.synthetic else []
     lines.append(f"{'candidate':42} {'accuracy %':>18} {'p50 ms':>8} {'p99 ms':>8} {'cold ms':>8}  verdict")

@@ -33,7 +33,7 @@ class ParityResult:
 
 
 @dataclass(frozen=True)
-class EngineRow:
+class EngineFacts:
     """An engine beside a bundle, as its manifest describes it."""
 
     arch: str
@@ -63,4 +63,4 @@ class Artifacts:
     learning: dict[str, dict[str, tuple[float | None, ...]]]
     """{architecture: {column of history.csv: its numbers}}."""
     precision_reports: dict[str, tuple[ParityResult, ...]]
-    engines: tuple[EngineRow, ...]
+    engines: tuple[EngineFacts, ...]

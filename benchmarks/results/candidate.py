@@ -14,7 +14,7 @@ from benchmarks.results.frames import FramesAccuracy
 from core.errors import InputError
 from core.stats import CalibrationBin, Floats, Interval, Ints, Summary
 
-Figure = TypeVar("Figure")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class NotMeasured:
     """The reason."""
 
 
-def measured(figure: Figure | NotMeasured) -> Figure | None:
+def measured(value: Value | NotMeasured) -> Value | None:
     """Return the figure; None where it was not measured."""
-    return None if isinstance(figure, NotMeasured) else figure
+    return None if isinstance(value, NotMeasured) else value
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,6 @@ def write_dated(folder: Path, name: str, body: Mapping[str, object], title: str,
     print(text)
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]

@@ -11,7 +11,7 @@ from benchmarks.commands import measure
 from benchmarks.measure import threads
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.speed.latency import summarize_latency
-from benchmarks.measure.threads import best_count, candidates_by_threads, counts
+from benchmarks.measure.threads import best_count, candidates_by_threads, thread_counts
 from core.data.run_dir import open_run
 
 
@@ -63,4 +63,4 @@ def test_the_smallest_count_about_as_fast_as_the_fastest_is_taken(medians):
 
 @pytest.mark.parametrize(("most", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
 def test_powers_of_two_and_all_are_tried(most, tried):
-    assert counts(most) == tried
+    assert thread_counts(most) == tried

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from core.geometry.frame import Bytes
 
-Floats = NDArray[np.float32]
-Picture = Any
+ImageFloats = NDArray[np.float32]
+AnyArray = Any
 """An array of any number type; `corrupt` rounds it."""
 
 
@@ -24,11 +24,11 @@ def corrupt(image: Bytes, name: str, severity: int, seed: int) -> Bytes:
     """Return a corrupted copy. image: uint8 (S, S, 3) RGB. The same arguments give the same bytes."""
     strength = severity - 1
     random = np.random.default_rng((seed, severity, list(CORRUPTIONS).index(name)))
-    out: Floats = CORRUPTIONS[name](image.astype(np.float32), strength, random).astype(np.float32)
+    out: ImageFloats = CORRUPTIONS[name](image.astype(np.float32), strength, random).astype(np.float32)
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
-def fog(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def fog(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """Airlight with clouds of it: contrast falls, brightness rises. Koschmieder's law with a varying depth."""
     density = (0.25, 0.4, 0.52, 0.64, 0.75)[strength]
     clouds = 0.8 + 0.4 * _smooth_noise(image.shape, random, part=0.3)
@@ -36,7 +36,7 @@ def fog(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     return image * (1 - share) + 215 * share
 
 
-def rain(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def rain(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """Bright slanted streaks under a duller sky."""
     size = image.shape[0]
     drops = np.zeros(image.shape[:2], np.float32)
@@ -47,7 +47,7 @@ def rain(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     return dull + np.clip(cv2.blur(streaks, (2, 2)), 0, 0.8)[..., None] * 130
 
 
-def spatter(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def spatter(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """Mud on the lens: out-of-focus brown patches."""
     cover = (0.05, 0.12, 0.2, 0.3, 0.42)[strength]
     noise = _smooth_noise(image.shape, random, part=0.09)
@@ -57,7 +57,7 @@ def spatter(image: Floats, strength: int, random: np.random.Generator) -> Pictur
     return image * (1 - 0.92 * mask) + mud * 0.92 * mask
 
 
-def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def motion_blur(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """A straight blur, as from a long exposure while the car turns."""
     # odd, since a kernel of even length also shifts the picture
     length = max(3, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]) | 1)
@@ -65,7 +65,7 @@ def motion_blur(image: Floats, strength: int, random: np.random.Generator) -> Pi
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
-def defocus(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def defocus(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """Out of focus: a disc-shaped blur."""
     radius = image.shape[0] * (0.012, 0.02, 0.03, 0.042, 0.058)[strength]
     reach = int(np.ceil(radius)) + 1
@@ -74,7 +74,7 @@ def defocus(image: Floats, strength: int, random: np.random.Generator) -> Pictur
     return cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def low_light(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def low_light(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """A sensor at night: few photons with shot noise and read noise, amplified by gain."""
     photons = (140, 70, 40, 22, 12)[strength]
     darker = (0.75, 0.62, 0.5, 0.4, 0.32)[strength]
@@ -83,7 +83,7 @@ def low_light(image: Floats, strength: int, random: np.random.Generator) -> Pict
     return np.clip(counted / photons, 0, 1) ** (1 / 2.2) * 255
 
 
-def glare(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def glare(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """A low sun or headlights: a bright disc with veiling light over everything."""
     size = image.shape[0]
     x, y = random.uniform(0.2, 0.8, 2) * size
@@ -93,7 +93,7 @@ def glare(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     return image + light[..., None]
 
 
-def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def jpeg(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """JPEG of low quality."""
     quality = (35, 22, 14, 9, 5)[strength]
     coded = cv2.imencode(".jpg", image.astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
@@ -101,26 +101,26 @@ def jpeg(image: Floats, strength: int, random: np.random.Generator) -> Picture:
     return decoded[..., ::-1]
 
 
-def contrast(image: Floats, strength: int, random: np.random.Generator) -> Picture:
+def contrast(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
     """Flat light: all values move toward the mean."""
     mean = image.mean((0, 1), keepdims=True)
     return (image - mean) * (0.6, 0.45, 0.3, 0.2, 0.12)[strength] + mean
 
 
-CORRUPTIONS: dict[str, Callable[[Floats, int, np.random.Generator], Picture]] = {
-    made.__name__.replace("_", " "): made
-    for made in (fog, rain, spatter, motion_blur, defocus, low_light, glare, jpeg, contrast)
+CORRUPTIONS: dict[str, Callable[[ImageFloats, int, np.random.Generator], AnyArray]] = {
+    function.__name__.replace("_", " "): function
+    for function in (fog, rain, spatter, motion_blur, defocus, low_light, glare, jpeg, contrast)
 }
 
 
-def _smooth_noise(shape: tuple[int, ...], random: np.random.Generator, part: float) -> Floats:
+def _smooth_noise(shape: tuple[int, ...], random: np.random.Generator, part: float) -> ImageFloats:
     """Return noise in 0..1, float32 (H, W), whose grain is `part` of the side."""
     cells = max(2, round(1 / part))
     coarse = random.random((cells + 2, cells + 2), dtype=np.float32)
     return np.clip(np.asarray(cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float32), 0, 1)
 
 
-def _line_kernel(length: int, angle_deg: float) -> Floats:
+def _line_kernel(length: int, angle_deg: float) -> ImageFloats:
     kernel = np.zeros((length, length), np.float32)
     middle, reach = (length - 1) / 2, (length - 1) / 2
     dx, dy = reach * np.cos(np.radians(angle_deg)), reach * np.sin(np.radians(angle_deg))

@@ -31,7 +31,7 @@ BUDGET_S = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RowSample:
     """The test rows that are corrupted, the same for every candidate, and the classes of the pack."""
 
     images_nhwc: Bytes
@@ -39,7 +39,7 @@ class Rows:
     classes: tuple[str, ...]
 
 
-def pick_rows(pack: Pack, ms_per_row: float, profile: Profile) -> Rows:
+def sample_rows(pack: Pack, ms_per_row: float, profile: Profile) -> RowSample:
     """Draw as many test rows as the time allows, with the class proportions of the split."""
     test = pack.rows("test")
     able = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(profile.severities)))
@@ -49,7 +49,7 @@ def pick_rows(pack: Pack, ms_per_row: float, profile: Profile) -> Rows:
     labels = pack.labels_n[order]
     within = (ranks_in_class(labels) + 0.5) / np.bincount(labels)[labels]  # place within its class, 0 to 1
     rows = np.sort(order[np.argsort(within, kind="stable")[:count]])
-    return Rows(pack.images_nhwc[rows], pack.labels_n[rows], pack.classes)
+    return RowSample(pack.images_nhwc[rows], pack.labels_n[rows], pack.classes)
 
 
 def measure_robustness(
@@ -60,7 +60,7 @@ def measure_robustness(
     candidates: one of each architecture and precision. ms_per_row: milliseconds that all of them take for a row.
     ood: a folder of out-of-distribution images.
     """
-    rows = pick_rows(pack, ms_per_row, profile)
+    rows = sample_rows(pack, ms_per_row, profile)
     pictures = make_ood(pack.geometry, pack.background, ood, profile.ood_images)
     log.info(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(profile.severities)}")
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
 
 
 def summarize(
-    candidate: Candidate, backend: Backend, hits_kn: Bools, rows: Rows, ood: Mapping[str, Bytes], profile: Profile
+    candidate: Candidate, backend: Backend, hits_kn: Bools, rows: RowSample, ood: Mapping[str, Bytes], profile: Profile
 ) -> Robustness:
     """Classify the clean rows and the pictures of no class; return these figures with those of the corruptions.
 

@@ -20,16 +20,16 @@ def make_ood(geometry: Geometry, background: str | None, folder: Path | None, co
     """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are a kind for networks without a background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px
-    made = {
+    pictures = {
         "blocked lens": np.stack([_blocked(size, random) for _ in range(count)]),
         "noise": random.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
         "textures": np.stack([_texture(size, random) for _ in range(count)]),
     }
     if background is None:
-        made["empty road (synthetic)"] = _empty_roads(geometry, count)
+        pictures["empty road (synthetic)"] = _empty_roads(geometry, count)
     if folder is not None:
-        made[folder.name or "other data"] = _read_folder(folder, geometry, count)
-    return made
+        pictures[folder.name or "other data"] = _read_folder(folder, geometry, count)
+    return pictures
 
 
 def auroc(known_n: Floats, ood_n: Floats) -> float:

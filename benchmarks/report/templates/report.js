@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const colour = name => `var(--c${data.archs.indexOf(name) % 8})`;
+const color = name => `var(--c${data.archs.indexOf(name) % 8})`;
 const round = value => value >= 100 ? value.toFixed(0) : Number(value.toPrecision(3)).toString();
 
 const said = value => value === null ? "not claimed" : `${round(value)} ms`;
@@ -95,8 +95,8 @@ const SHAPES = {
 function mark(parent, row, x, y) {
   const [tag, attributes] = SHAPES[row.precision](x, y);
   const hollow = row.backend !== data.backends[0];
-  return make(tag, {...attributes, class: "mark", fill: hollow ? "var(--card)" : colour(row.arch),
-    stroke: colour(row.arch), "stroke-width": 2}, parent);
+  return make(tag, {...attributes, class: "mark", fill: hollow ? "var(--card)" : color(row.arch),
+    stroke: color(row.arch), "stroke-width": 2}, parent);
 }
 
 const hidden = new Set();
@@ -104,7 +104,7 @@ const DASH = {fp32: "", fp16: "8 3", int8: "6 3 1 3"};
 const AXES = {p50: "median of a frame, ms", p99: "p99 of a frame, ms", engine: "median of the engine's call, ms",
   age: "median age at camera rate, ms", mb: "size of the file, MB"};
 let across = "p50", view = null;
-const shown = () => data.rows.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
+const shown = () => data.candidates.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
 
 function drawLegend(host, redraw) {
   const legend = host.querySelector(".legend");
@@ -119,7 +119,7 @@ function drawLegend(host, redraw) {
       button.setAttribute("aria-pressed", !hidden.has(name));
       if (kind === "arch") {
         const dot = document.createElement("i");
-        dot.style.background = colour(name);
+        dot.style.background = color(name);
         button.appendChild(dot);
       } else if (kind === "precision") {
         const icon = make("svg", {viewBox: "-9 -9 18 18", style: "width:13px;height:13px;flex:none"});
@@ -137,7 +137,7 @@ function drawLegend(host, redraw) {
 function drawAxisChoice(legend, redraw) {
   const label = document.createElement("label"), select = document.createElement("select");
   for (const [key, text] of Object.entries(AXES))
-    if (data.rows.some(row => row[key] !== null)) select.add(new Option(text, key, false, key === across));
+    if (data.candidates.some(row => row[key] !== null)) select.add(new Option(text, key, false, key === across));
   select.onchange = () => { across = select.value; view = null; redraw(); document.querySelector("#pareto select").focus(); };
   label.append("over", select);
   legend.appendChild(label);
@@ -181,7 +181,7 @@ function zoom(frame, redraw) {
 
 function drawPareto(redraw) {
   const host = document.getElementById("pareto"), able = r => r.top1 !== null && r[across] !== null;
-  const all = data.rows.filter(able);
+  const all = data.candidates.filter(able);
   if (!all.length) return;
   const tailed = across === "p50", label = AXES[across] + (tailed ? ", whisker to p99 (log)" : " (log)");
   let low = Math.min(...all.map(r => r[across])) / 1.5, high = Math.max(...all.map(r => tailed ? r.tail : r[across])) * 1.4;
@@ -207,7 +207,7 @@ function drawPareto(redraw) {
   const steps = front.map((row, i) => `${i ? "L" + px(row[across]) + " " + py(front[i - 1].top1) + " L" : "M"}${px(row[across])} ${py(row.top1)}`);
   make("path", {class: "front", d: steps.join(" ")}, svg);
   for (const row of rows) {
-    const group = make("g", {}, svg), stroke = {stroke: colour(row.arch), "stroke-width": 1, opacity: .55};
+    const group = make("g", {}, svg), stroke = {stroke: color(row.arch), "stroke-width": 1, opacity: .55};
     make("line", {x1: px(row[across]), x2: px(row[across]), y1: py(row.low), y2: py(row.high), ...stroke}, group);
     if (tailed) make("line", {x1: px(row.p50), x2: px(row.tail), y1: py(row.top1), y2: py(row.top1), ...stroke}, group);
     if (row.role === "chosen") {
@@ -226,7 +226,7 @@ function drawPareto(redraw) {
 function drawTails() {
   const host = document.getElementById("tails"), rows = shown();
   const place = percentile => -Math.log10(1 - Math.min(percentile, 99.97) / 100);
-  const low = Math.min(...data.rows.map(r => r.curve[0])) / 1.2, high = Math.max(...data.rows.map(r => r.curve.at(-1))) * 1.2;
+  const low = Math.min(...data.candidates.map(r => r.curve[0])) / 1.2, high = Math.max(...data.candidates.map(r => r.curve.at(-1))) * 1.2;
   const at = [50, 90, 99, 99.9], ticks = at.map(place);
   const {svg, px, py} = plot(host,
     {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: v => `${at[ticks.indexOf(v)]}%`},
@@ -235,7 +235,7 @@ function drawTails() {
     const points = data.curve.map((p, i) => `${px(place(p))},${py(row.curve[i])}`).join(" ");
     const group = make("g", {}, svg);
     make("polyline", {points, fill: "none", stroke: "transparent", "stroke-width": 12}, group);
-    make("polyline", {points, class: "mark", fill: "none", stroke: colour(row.arch), "stroke-dasharray": DASH[row.precision],
+    make("polyline", {points, class: "mark", fill: "none", stroke: color(row.arch), "stroke-dasharray": DASH[row.precision],
       "stroke-width": row.role === "chosen" ? 3.2 : 1.6, opacity: row.backend === data.backends[0] ? 1 : .6}, group);
     tip(host, group, [row.name, `p50 ${round(row.p50)} ms`, `p90 ${said(row.p90)}`, `p99 ${said(row.p99)}`,
       `max ${round(row.curve.at(-1))} ms of ${row.n} frames`]);
@@ -248,7 +248,7 @@ function drawReliability(host, row) {
   make("line", {class: "front", x1: px(0), y1: py(0), x2: px(1), y2: py(1)}, svg);
   const most = Math.max(...row.bins.map(b => b.n));
   for (const bin of row.bins) {
-    const dot = make("circle", {class: "mark", cx: px(bin.confidence), cy: py(bin.accuracy), r: 2 + 7 * Math.sqrt(bin.n / most), fill: colour(row.arch), opacity: .8}, svg);
+    const dot = make("circle", {class: "mark", cx: px(bin.confidence), cy: py(bin.accuracy), r: 2 + 7 * Math.sqrt(bin.n / most), fill: color(row.arch), opacity: .8}, svg);
     tip(host, dot, [`${bin.n} rows`, `said ${(100 * bin.confidence).toFixed(1)}%`, `right ${(100 * bin.accuracy).toFixed(1)}%`]);
   }
 }
@@ -262,7 +262,7 @@ function drawLines(host, lines, x, y, height = 260, log = false) {
     {low: yLow, high: yHigh, log, ticks: log ? logTicks(yLow, yHigh) : linearTicks(yLow, yHigh, 5), label: y}, height);
   for (const line of lines) {
     const points = line.points.map(p => `${px(p[0])},${py(p[1])}`).join(" ");
-    const stroke = make("polyline", {class: "mark", points, fill: "none", stroke: line.colour, "stroke-width": 2,
+    const stroke = make("polyline", {class: "mark", points, fill: "none", stroke: line.color, "stroke-width": 2,
       "stroke-dasharray": line.dash || ""}, svg);
     tip(host, stroke, [line.name, `last ${round(line.points.at(-1)[1])}`]);
   }
@@ -272,18 +272,18 @@ function drawAll() {
   const redraw = () => { ["pareto", "tails"].forEach(id => drawLegend(document.getElementById(id), redraw)); drawPareto(redraw); drawTails(); };
   redraw();
   document.querySelectorAll("[data-reliability]").forEach(host =>
-    drawReliability(host, data.rows.find(row => row.name === host.dataset.reliability)));
+    drawReliability(host, data.candidates.find(row => row.name === host.dataset.reliability)));
   const risk = document.getElementById("risk");
-  if (risk) drawLines(risk, data.rows.filter(r => r.shown).map(r => ({name: r.name, colour: colour(r.arch),
+  if (risk) drawLines(risk, data.candidates.filter(r => r.shown).map(r => ({name: r.name, color: color(r.arch),
     dash: r.precision === "fp32" ? "" : "5 3", points: r.risk.map(([c, e]) => [100 * c, 100 * e])})), "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {
     const {lines, y, log} = data.lines[host.dataset.lines];
-    drawLines(host, lines.map(l => ({...l, colour: l.arch ? colour(l.arch) : "var(--ink)", dash: DASH[l.precision]})),
+    drawLines(host, lines.map(l => ({...l, color: l.arch ? color(l.arch) : "var(--ink)", dash: DASH[l.precision]})),
       "minutes of load", y, log ? 340 : 200, log);
   });
   document.querySelectorAll("[data-curve]").forEach(host => {
     const lines = data.learning[host.dataset.curve];
-    drawLines(host, lines.map(l => ({...l, colour: colour(l.arch)})), "epoch", host.dataset.label);
+    drawLines(host, lines.map(l => ({...l, color: color(l.arch)})), "epoch", host.dataset.label);
   });
 }
 

@@ -29,7 +29,7 @@ from inference.frame.processor import FrameProcessor
 from inference.frame.regions import WHOLE
 from inference.runner.selection import pick_backend_and_precision
 
-ONE: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
+WHOLE_FRAME: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
 
 
 def main(arguments: list[str]) -> None:
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     check_positive(samples=args.samples, threads=min(args.threads))
-    bundle = by_kernel(open_bundle(args.bundle), args.kernel)
+    bundle = with_kernel(open_bundle(args.bundle), args.kernel)
     rows = measure(bundle, args.backends, args.precision, args.threads, args.samples)
     if args.json:
         facts = {"size_px": SIZE_PX, "kernel": bundle.geometry.kernel, "zones": [1, len(ZONES)]}
@@ -73,7 +73,7 @@ class HotPath:
     ratio_interval: Interval
 
 
-def by_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
+def with_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
     """Return the bundle as if its geometry had this kernel, to time it; its answers are no longer proved."""
     return replace(bundle, geometry=replace(bundle.geometry, kernel=kernel)) if kernel else bundle
 
@@ -86,15 +86,15 @@ def measure(
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
-            for zones in (ONE, ZONES):
+            for zones in (WHOLE_FRAME, ZONES):
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())
         taken = take_turns(processors, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
-    return [row_of(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
+    return [hotpath_of(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
 
 
-def row_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
+def hotpath_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
     """Return the row of an open backend, from the times of one zone and of three."""
     one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
     ratio = float(np.median(three.undisturbed_ms / one.undisturbed_ms))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure.machine import describe_machine
-from benchmarks.studies.dated import as_table, write_dated
+from benchmarks.studies.dated import markdown_table, write_dated
 from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
@@ -40,7 +40,7 @@ COLUMNS = (
     "threshold", "smooth_ms", "margin", "hold_ms", "labeled", "right of labeled", "right", "time p50 ms", "p90",
     "missed", "false/min",
 )  # fmt: skip
-Labels = Sequence[str | None]
+ShownLabels = Sequence[str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
         " class was shown, of all frames. Time: from a change of the truth to the new class. False: changes to a wrong"
         " class, a zone and minute.",
         "",
-        *as_table(COLUMNS, map(as_row, outcomes)),
+        *markdown_table(COLUMNS, map(as_row, outcomes)),
     ]
     write_dated(args.out, "smoothing", body, "Smoothing", lines)
     if args.plot:
@@ -173,7 +173,7 @@ def evaluate(bundle: Bundle, scenes: Sequence[SceneAnswers], smoothing: Smoothin
     )
 
 
-def count_false_switches(truth: Sequence[str], shown: Labels) -> int:
+def count_false_switches(truth: Sequence[str], shown: ShownLabels) -> int:
     """Count the changes of the shown label to a class that is not there; frames without a label are skipped."""
     count, last = 0, None
     for label, fact in zip(shown, truth, strict=True):
@@ -183,7 +183,7 @@ def count_false_switches(truth: Sequence[str], shown: Labels) -> int:
     return count
 
 
-def times_to_decision(truth: Sequence[str], shown: Labels, fps: float) -> list[float | None]:
+def times_to_decision(truth: Sequence[str], shown: ShownLabels, fps: float) -> list[float | None]:
     """Return the milliseconds from each change of the truth to the first time it is shown; None for never."""
     starts = [i for i in range(1, len(truth)) if truth[i] != truth[i - 1]]
     times: list[float | None] = []

@@ -35,9 +35,9 @@ def brute_force(field, policy, noise):
         return sum(1 for y, p in zip(e.labels_n, e.predicted_n, strict=True) if y == p)
 
     def fits(e):
-        if e.why_not or e.figures["p99_ms"] > policy.p99_ms:
+        if e.why_not or e.metrics["p99_ms"] > policy.p99_ms:
             return False
-        if policy.size_mb is not None and (e.figures["size_mb"] is None or e.figures["size_mb"] > policy.size_mb):
+        if policy.size_mb is not None and (e.metrics["size_mb"] is None or e.metrics["size_mb"] > policy.size_mb):
             return False
         return policy.accuracy is None or right(e) / len(e.labels_n) >= policy.accuracy
 
@@ -61,18 +61,18 @@ def brute_force(field, policy, noise):
     if not fit:
         return None
     reference = sorted(
-        fit, key=lambda e: (round(cost(e), 6), e.figures["p50_ms"], -right(e), e.figures["size_mb"], e.name)
+        fit, key=lambda e: (round(cost(e), 6), e.metrics["p50_ms"], -right(e), e.metrics["size_mb"], e.name)
     )[0]
     able = [reference]
     for e in fit:
-        faster = e is not reference and e.figures["p50_ms"] * (1 + noise) < reference.figures["p50_ms"]
+        faster = e is not reference and e.metrics["p50_ms"] * (1 + noise) < reference.metrics["p50_ms"]
         if faster and bound(reference, e) < policy.margin:
             able.append(e)
     best = None
     for e in able:
-        if any(e.figures["p50_ms"] > o.figures["p50_ms"] * (1 + noise) for o in able):
+        if any(e.metrics["p50_ms"] > o.metrics["p50_ms"] * (1 + noise) for o in able):
             continue
-        key = (-right(e), e.figures["size_mb"], e.figures["p50_ms"], e.name)
+        key = (-right(e), e.metrics["size_mb"], e.metrics["p50_ms"], e.name)
         if best is None or key < best[0]:
             best = (key, e.name)
     return best[1]
@@ -128,7 +128,7 @@ def test_every_candidate_is_told_why_and_no_infeasible_one_wins(field, policy):
     assert chosen == ([ranking.chosen] if ranking.chosen else [])
     for e in chosen:
         assert not e.why_not
-        assert e.figures["p99_ms"] <= policy.p99_ms
+        assert e.metrics["p99_ms"] <= policy.p99_ms
     assert describe_choice(ranking, field, policy).startswith(chosen[0].name if chosen else "no candidate can go")
 
 
@@ -146,10 +146,10 @@ def test_nobody_off_the_front_beats_nobody_on_it(field):
     front = pareto(field)
     for e in field:
         beaten = any(
-            o.correct_n.mean() >= e.correct_n.mean() and o.figures["p50_ms"] <= e.figures["p50_ms"] for o in front
+            o.correct_n.mean() >= e.correct_n.mean() and o.metrics["p50_ms"] <= e.metrics["p50_ms"] for o in front
         )
         assert beaten
-    times = [e.figures["p50_ms"] for e in front]
+    times = [e.metrics["p50_ms"] for e in front]
     accuracies = [e.correct_n.mean() for e in front]
     assert times == sorted(times)
     assert accuracies == sorted(accuracies)
@@ -228,8 +228,8 @@ def test_a_tie_is_explained_by_the_figure_that_breaks_it(name):
     reference, loser = metrics("reference", range(40), 10), metrics("loser", range(1, 51), 2)
     better = {"accuracy": {}, "p50_ms": {"p50_ms": 1.99}}.get(name, {name: 0.5})
     wrong = range(1, 50) if name == "accuracy" else range(1, 51)
-    winner = replace(metrics("winner", wrong, 2), figures={**loser.figures, "cold_start_ms": 9.0, **better})
-    loser = replace(loser, figures={**loser.figures, "cold_start_ms": 9.0})
+    winner = replace(metrics("winner", wrong, 2), metrics={**loser.metrics, "cold_start_ms": 9.0, **better})
+    loser = replace(loser, metrics={**loser.metrics, "cold_start_ms": 9.0})
     policy = Policy(margin=0.05, tie_breakers=(name,))
     ranking = apply_rule([reference, loser, winner], policy, 0.025)
     assert ranking.chosen is winner
@@ -279,9 +279,9 @@ def test_a_policy_file_with_an_unknown_word_or_a_wrong_type_is_refused(tmp_path,
 
 def test_a_figure_is_taken_from_the_rows():
     e = metrics("a", range(0, 20, 2), 1)
-    assert e.figure("accuracy") == 0.99
-    assert e.figure("worst_recall") == pytest.approx(1 - 10 / 500)
-    assert replace(e, figures={}).figure("p99_ms") is None
+    assert e.metric("accuracy") == 0.99
+    assert e.metric("worst_recall") == pytest.approx(1 - 10 / 500)
+    assert replace(e, metrics={}).metric("p99_ms") is None
 
 
 def test_the_page_on_the_policy_names_every_field_and_its_default():

@@ -15,8 +15,8 @@ from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
 from benchmarks.measure.accuracy import check_same_data, classify_rows, predict, score
 from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
+from benchmarks.measure.measurement import pick_fastest
 from benchmarks.measure.profiles import Profile
-from benchmarks.measure.session import pick_fastest
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured

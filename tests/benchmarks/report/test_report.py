@@ -15,11 +15,11 @@ from benchmarks.commands import merge
 from benchmarks.measure.accuracy import score
 from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.speed.sustained import summarize_sustained
-from benchmarks.report import page
+from benchmarks.report import charts
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
-from benchmarks.results.artifacts import Artifacts, EngineRow, LossInterval, ParityResult
+from benchmarks.results.artifacts import Artifacts, EngineFacts, LossInterval, ParityResult
 from benchmarks.results.candidate import NotMeasured, OutOfDistribution, Robustness
 from benchmarks.results.run import SeedResult, Seeds, Window
 from core.codec import to_json
@@ -58,7 +58,7 @@ def rich(device):
     """The report of the tiny run with every part that a large run has: curves, engines, corruptions, ages, seeds."""
     names = [row.name for row in device.results.candidates]
     flips = ParityResult("int8", "test", 54, 0.1, 0.05, 0.98, 0.8, LossInterval(0.0, -0.01, 0.01), (1,))
-    engine = EngineRow(
+    engine = EngineFacts(
         "tiny_a", "int8.engine", False, "int8", "tensorrt_rtx", "1.7", "sm86", "built", None, 9_000_000, 1.5, "ab" * 32
     )
     curves = {"epoch": (1.0, 2.0), "val_accuracy": (0.5, 0.8), "train_loss": (1.0, None), "rate": (1.0, 0.0)}
@@ -167,7 +167,7 @@ def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(device, tmp_pat
 
 
 def test_the_commonest_mistakes_come_first():
-    listed = page.list_confused(np.array([[5, 3, 0], [0, 9, 1], [0, 0, 2]]), ["bus", "car", "van"])
+    listed = charts.list_confused(np.array([[5, 3, 0], [0, 9, 1], [0, 0, 2]]), ["bus", "car", "van"])
     assert [(one.true, one.answer, one.rows) for one in listed] == [("bus", "car", 3), ("car", "van", 1)]
     assert listed[0].part == 3 / 8
 
@@ -339,11 +339,11 @@ def test_a_history_with_a_hole_is_read(tmp_path):
     ],
 )
 def test_a_column_finds_its_figure(column, figure):
-    assert page.figure_of(column) == figure
+    assert charts.chart_of(column) == figure
 
 
 def test_the_chosen_one_and_the_best_of_each_network_get_charts(device):
-    shown = page.pick_shown(device)
+    shown = charts.pick_shown(device)
     assert device.choice.chosen in shown
     assert {name.split()[0] for name in shown} == {"tiny_a", "tiny_b"}
 

@@ -10,12 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import apply_rule
-from benchmarks.choose.sensitivity import Step, describe_changes, redraw, step_over_budgets
+from benchmarks.choose.sensitivity import LimitStep, bootstrap_choice, describe_changes, step_over_budgets
 from benchmarks.measure.accuracy import score
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.profiles import PROFILES, SEVERITIES, Profile
 from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
-from benchmarks.measure.robustness.measure import measure_robustness, pick_rows
+from benchmarks.measure.robustness.measure import measure_robustness, sample_rows
 from benchmarks.measure.robustness.ood import auroc, make_ood
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
@@ -63,7 +63,7 @@ def test_a_folder_without_a_picture_is_refused(tmp_path):
 
 def test_rows_are_drawn_from_every_class_in_proportion(run_folder):
     pack = open_pack(run_folder / "pack")
-    rows = pick_rows(pack, 0.001, Profile(corrupted_rows=(12, 12)))
+    rows = sample_rows(pack, 0.001, Profile(corrupted_rows=(12, 12)))
     assert np.bincount(rows.labels_n).tolist() == [4, 4, 4]
 
 
@@ -90,7 +90,7 @@ def test_the_last_step_of_risk_and_coverage_accepts_all():
 def test_the_sensitivity_is_what_the_rule_says_at_each_budget():
     candidates = [metrics("a", range(50), 10), metrics("b", range(1, 52), 2), metrics("c", range(300), 0.5)]
     steps = step_over_budgets(candidates, Policy(), 0.0)
-    assert steps == (Step(0.6, "c"), Step(2.4, "b"))
+    assert steps == (LimitStep(0.6, "c"), LimitStep(2.4, "b"))
     said = describe_changes(candidates, Policy(), 0.0, "b")
     assert said == ["At a 1 ms budget: c.", "At a 2 ms budget: c.", "Without b: a."]
 
@@ -98,9 +98,9 @@ def test_the_sensitivity_is_what_the_rule_says_at_each_budget():
 def test_a_clear_choice_is_repeated_and_a_tie_is_not():
     times = [np.full((20, 8), 10.0), np.full((20, 8), 2.0)]
     clear = [metrics("a", range(10), 10), metrics("b", range(200), 2)]
-    assert redraw(clear, times, Policy(), 0.0, redraws=50)[0] == {"a": 1.0}
+    assert bootstrap_choice(clear, times, Policy(), 0.0, redraws=50)[0] == {"a": 1.0}
     tie = [metrics("a", range(0, 100), 10), metrics("b", range(100, 200), 10)]
-    parts, optimism = redraw(tie, [times[0], times[0]], Policy(), 0.0, redraws=100)
+    parts, optimism = bootstrap_choice(tie, [times[0], times[0]], Policy(), 0.0, redraws=100)
     assert 0.2 < parts["a"] < 0.8
     assert optimism > 0, "the winner of a tie is flattered"
     assert apply_rule(tie, Policy()).chosen is not None
@@ -112,8 +112,8 @@ def test_the_correction_covers_the_flattery_of_choosing_among_equals():
     raw, corrected = [], []
     for seed in range(8):
         candidates = [metrics(f"c{i}", np.flatnonzero(rng.random(300) < 0.2), 1.0, n=300) for i in range(10)]
-        _, optimism = redraw(candidates, [np.ones((4, 8))] * 10, Policy(), 0.0, redraws=40, seed=seed)
-        best = max(e.figure("accuracy") for e in candidates)
+        _, optimism = bootstrap_choice(candidates, [np.ones((4, 8))] * 10, Policy(), 0.0, redraws=40, seed=seed)
+        best = max(e.metric("accuracy") for e in candidates)
         raw.append(best)
         corrected.append(best - optimism)
     assert np.mean(raw) > 0.82

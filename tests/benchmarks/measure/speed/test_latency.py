@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles, runnable
-from benchmarks.measure.measured_set import check_found, open_side_by_side
+from benchmarks.measure.candidates import Candidate, available_backends, list_candidates, open_bundles
+from benchmarks.measure.measured_set import check_detections, open_side_by_side
 from benchmarks.measure.speed.latency import (
     CALLS_PER_TURN,
     compare_times,
@@ -49,7 +49,7 @@ def candidates_of_run() -> list[Candidate]:
         return []
     path = Path(name) if Path(name).is_dir() else Path("runs") / name
     try:
-        return list_candidates(open_bundles(open_run(path)), runnable(None))
+        return list_candidates(open_bundles(open_run(path)), available_backends(None))
     except InputError:  # collecting tests must not fail for it: the case below says what is missing
         return []
 
@@ -185,14 +185,14 @@ def test_frames_in_which_a_detector_finds_nothing_are_not_timed(tmp_path):
     candidate, context = opened_with_detector(tmp_path / "bundle", BOX)
     with context as (opened, _):
         frames = choose_frames(None, [candidate.bundle])[1]
-        check_found(opened, frames)
+        check_detections(opened, frames)
         processor = opened[0][1]
         assert processor.regions.detector.detect(frames[0]).boxes_n4.shape == (1, 4)
         processor.regions.detector.detect = lambda frame_bgr: Detections(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         )
         with pytest.raises(InputError, match="finds something in 0 of the 1 frames"):
-            check_found(opened, frames)
+            check_detections(opened, frames)
 
 
 def test_the_frames_are_the_sources_else_those_that_prove_the_detector_else_synthetic(tmp_path):

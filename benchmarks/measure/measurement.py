@@ -12,11 +12,11 @@ from time import perf_counter
 from benchmarks.measure.artifacts import gather_artifacts
 from benchmarks.measure.candidates import (
     Candidate,
+    available_backends,
     candidate_of,
     list_candidates,
     list_unmeasured,
     open_bundles,
-    runnable,
 )
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.frames.measure import measure_frames
@@ -132,7 +132,7 @@ def measure(run: Run, request: Request) -> RunResults:
 def prepare(run: Run, request: Request) -> Session:
     """Open the run, build the engines, and find each candidate's threads. Raises InputError when nothing can run."""
     pack, bundles = run.open_pack(request.pack), open_bundles(run)
-    backends = runnable(request.backends)
+    backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
     candidates = list_candidates(bundles | sizes, backends)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from benchmarks.choose.choice import choose
-from benchmarks.choose.gate import compare_results
 from benchmarks.choose.policy import Policy
+from benchmarks.choose.regressions import find_regressions
 from benchmarks.commands import gate
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
 from core.errors import CheckError
@@ -25,7 +25,7 @@ def results(measured_run):
 
 
 def failures(before, now):
-    return [case.name for case in compare_results(before, now) if case.failure]
+    return [case.name for case in find_regressions(before, now) if case.failure]
 
 
 def with_row(results, number, **figures):
@@ -53,7 +53,7 @@ def slowed(results, factor):
 
 
 def test_the_same_results_pass(results):
-    cases = compare_results(results, results)
+    cases = find_regressions(results, results)
     assert len(cases) == 2 * len(results.candidates)
     assert not [case for case in cases if case.failure or case.skipped]
 
@@ -66,7 +66,7 @@ def test_a_significant_loss_fails_and_one_row_does_not(results):
 
 def test_other_rows_are_compared_as_independent(results):
     other = replace(spoil(results, 0.3), pack=replace(results.pack, fingerprint="another"))
-    case = next(c for c in compare_results(results, other) if c.name == "tiny_a fp32 ort x1 accuracy")
+    case = next(c for c in find_regressions(results, other) if c.name == "tiny_a fp32 ort x1 accuracy")
     assert "other rows" in case.detail
     assert case.failure
 
@@ -80,7 +80,7 @@ def test_time_fails_only_beyond_the_noise_of_both(results, factor, fails):
 
 def test_another_machine_is_not_compared_in_time(results):
     now = slowed(replace(results, machine=replace(results.machine, name="the other box")), 10)
-    cases = compare_results(results, now)
+    cases = find_regressions(results, now)
     assert [c.name for c in cases if c.failure] == []
     assert len([c for c in cases if c.skipped]) == len(results.candidates)
 

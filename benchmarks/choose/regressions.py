@@ -12,7 +12,7 @@ from core.stats import count_pairs, difference_interval, paired_interval
 
 
 @dataclass(frozen=True)
-class Case:
+class RegressionCheck:
     """One check; it passed where both `failure` and `skipped` are empty."""
 
     name: str
@@ -21,23 +21,25 @@ class Case:
     detail: str = ""
 
 
-def compare_results(before: RunResults, now: RunResults) -> list[Case]:
+def find_regressions(before: RunResults, now: RunResults) -> list[RegressionCheck]:
     """Return two cases for each candidate of the baseline: accuracy and time."""
     cases = []
     for old in before.candidates:
         new = now.by_name.get(old.name)
         if new is None:
-            cases.append(Case(old.name, failure="the baseline has it, these results do not"))
+            cases.append(RegressionCheck(old.name, failure="the baseline has it, these results do not"))
             continue
         cases += [compare_accuracy(before, old, now, new), compare_time(before, old, now, new)]
     return cases
 
 
-def compare_accuracy(before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult) -> Case:
+def compare_accuracy(
+    before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult
+) -> RegressionCheck:
     """Fail when the whole 95% interval of the loss is above 0: paired where both classified the same rows."""
     name, a, b = f"{old.name} accuracy", old.accuracy, new.accuracy
     if isinstance(a, NotMeasured) or isinstance(b, NotMeasured):
-        return Case(name, skipped="not measured on both sides")
+        return RegressionCheck(name, skipped="not measured on both sides")
     same_rows = before.pack.fingerprint == now.pack.fingerprint and np.array_equal(before.labels_n, now.labels_n)
     if same_rows:
         interval = paired_interval(count_pairs(before.correct_n(a), now.correct_n(b)))
@@ -46,15 +48,15 @@ def compare_accuracy(before: RunResults, old: CandidateResult, now: RunResults, 
     how = "on the same rows" if same_rows else "on other rows than the baseline's"
     low, high = (100 * edge for edge in interval)
     detail = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {how}"
-    return Case(name, failure=detail if interval.low > 0 else "", detail=detail)
+    return RegressionCheck(name, failure=detail if interval.low > 0 else "", detail=detail)
 
 
-def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult) -> Case:
+def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult) -> RegressionCheck:
     """Fail when the median frame time rose by more than the noise floors of both runs together."""
     name, a, b = f"{old.name} time", before.machine, now.machine
     if (a.name, a.cpu) != (b.name, b.cpu):
-        return Case(name, skipped=f"measured on {a.name} and on {b.name}")
+        return RegressionCheck(name, skipped=f"measured on {a.name} and on {b.name}")
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
     limit = (1 + before.noise.floor) * (1 + now.noise.floor)
     detail = f"{ratio:.3f} of the baseline's median, the noise of both runs reaches to {limit:.3f}"
-    return Case(name, failure=detail if ratio > limit else "", detail=detail)
+    return RegressionCheck(name, failure=detail if ratio > limit else "", detail=detail)

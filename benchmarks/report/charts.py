@@ -23,7 +23,7 @@ PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
 
 
 @dataclass(frozen=True)
-class Row:
+class ChartCandidate:
     """A candidate in the charts."""
 
     name: str
@@ -54,7 +54,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A line of a chart. points: (x, y)."""
 
     name: str
@@ -70,14 +70,14 @@ class Chart:
 
     y: str
     log: bool
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
 
 
 @dataclass(frozen=True)
-class Page:
+class ChartData:
     """All charts of a report."""
 
-    rows: tuple[Row, ...]
+    candidates: tuple[ChartCandidate, ...]
     archs: tuple[str, ...]
     precisions: tuple[str, ...]
     backends: tuple[str, ...]
@@ -85,26 +85,26 @@ class Page:
     budget: float | None
     """The p99 budget, where all devices have the same."""
     curve: tuple[float, ...]
-    learning: dict[str, list[Line]]
+    learning: dict[str, list[ChartLine]]
     lines: dict[str, Chart]
-    """{NUMBER OF THE DEVICE/figure: its chart}."""
+    """{NUMBER OF THE DEVICE/p50_ms or a meter: its chart}."""
 
 
-def collect_charts(devices: Sequence[DeviceReport]) -> Page:
+def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     """Return the data of all charts. devices: one at least."""
-    rows = [row for device in devices for row in _rows(device, several=len(devices) > 1)]
+    candidates = [one for device in devices for one in _candidates(device, several=len(devices) > 1)]
     budgets = {device.choice.policy.p99_ms for device in devices}
     charts = {
         f"{number}/{name}": chart
         for number, device in enumerate(devices)
         for name, chart in draw_sustained(device).items()
     }
-    return Page(
-        rows=tuple(rows),
-        archs=_in_order(row.arch for row in rows),
-        precisions=_in_order(row.precision for row in rows),
-        backends=_in_order(row.backend for row in rows),
-        devices=_in_order(row.device for row in rows),
+    return ChartData(
+        candidates=tuple(candidates),
+        archs=_in_order(one.arch for one in candidates),
+        precisions=_in_order(one.precision for one in candidates),
+        backends=_in_order(one.backend for one in candidates),
+        devices=_in_order(one.device for one in candidates),
         budget=budgets.pop() if len(budgets) == 1 else None,
         curve=PERCENTILES,
         learning=draw_learning(devices[0].results.artifacts.learning),
@@ -119,31 +119,31 @@ def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
         return {}
     windows = sustained.windows
     times = [
-        Line(name, rows[name].arch, tuple((w.minute, w.p50_ms[name]) for w in windows), rows[name].precision)
+        ChartLine(name, rows[name].arch, tuple((w.minute, w.p50_ms[name]) for w in windows), rows[name].precision)
         for name in windows[0].p50_ms
     ]
     charts = {"p50_ms": Chart("ms per frame (log)", True, tuple(times))}
     for meter in sustained.meters:
         points = tuple((w.minute, w.meters[meter]) for w in windows if meter in w.meters)
-        charts[meter] = Chart(METERS[meter], False, (Line(METERS[meter], None, points),))
+        charts[meter] = Chart(METERS[meter], False, (ChartLine(METERS[meter], None, points),))
     return charts
 
 
-def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[Line]]:
-    """Return {figure: lines} of accuracy, loss and learning rate over epochs; val is solid, train is dashed."""
-    figures: dict[str, list[Line]] = {}
+def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[ChartLine]]:
+    """Return {chart: lines} of accuracy, loss and learning rate over epochs; val is solid, train is dashed."""
+    charts: dict[str, list[ChartLine]] = {}
     for arch, columns in learning.items():
         epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
         for name, values in columns.items():
-            figure, dash = figure_of(name), "4 3" if "train" in name else ""
+            chart, dash = chart_of(name), "4 3" if "train" in name else ""
             points = [(x, y) for x, y in zip(epochs, values, strict=True) if x is not None and y is not None]
-            if figure is not None and points:
-                line = Line(f"{arch} {name.replace('_', ' ')}", arch, tuple(points), dash=dash)
-                figures.setdefault(figure, []).append(line)
-    return figures
+            if chart is not None and points:
+                line = ChartLine(f"{arch} {name.replace('_', ' ')}", arch, tuple(points), dash=dash)
+                charts.setdefault(chart, []).append(line)
+    return charts
 
 
-def figure_of(column: str) -> str | None:
+def chart_of(column: str) -> str | None:
     """Return the chart that a column of history.csv belongs to, or None."""
     if column in {"rate", "lr", "learning_rate"} or column.endswith(("_rate", "_lr")):
         return "learning rate"
@@ -187,15 +187,15 @@ def worst_classes(accuracy: Accuracy) -> list[str]:
     return sorted(recalls, key=lambda name: recalls[name])[:MOST_LISTED]
 
 
-def _rows(device: DeviceReport, several: bool) -> list[Row]:
+def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
     shown, name = pick_shown(device), device.results.machine.name
     pairs = zip(device.results.candidates, device.choice.candidates, strict=True)
-    return [_row(row, name, several, row.name in shown, verdict.role) for row, verdict in pairs]
+    return [_candidate(row, name, several, row.name in shown, verdict.role) for row, verdict in pairs]
 
 
-def _row(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> Row:
+def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> ChartCandidate:
     frame, accuracy, age = row.latency.frame_ms, measured(row.accuracy), measured(row.age_ms)
-    return Row(
+    return ChartCandidate(
         name=f"{row.name} on {device}" if several else row.name,
         device=device,
         arch=row.arch,
