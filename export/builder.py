@@ -1,164 +1,69 @@
-"""Build the bundle of a checkpoint: each precision is converted, measured on the file that ships, and gated."""
+"""The bundle builder: it writes the files of a bundle, and collects their measurements and gates."""
 
 from __future__ import annotations
 
-import logging
-import platform
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
-from torch import nn
+from numpy.typing import NDArray
 
 from core.bundle import golden_file
-from core.bundle.contract import Bundle, onnx_name
+from core.bundle.contract import Bundle, Probs
 from core.data.pack import Pack
-from core.errors import CheckError, InputError
-from core.files import sha256_of_file, sha256_of_json
-from core.geometry.preprocess import Geometry
-from core.machine import versions
-from export.latency_only import resized
-from export.precision import fp16, int8
-from export.precision.fp32 import stamp, to_onnx
-from export.quantize import calibration
-from export.quantize.search import EvalSet, search
-from export.verify import golden_frames
-from export.verify.bundle_builder import SPLITS, BundleBuilder
-from export.verify.parity import first_failure, run_onnx, run_torch
-from models.checkpoint import Checkpoint, CheckpointFacts
+from export.verify.parity import ParityResult, compare_with_torch, make_gate, run_onnx
 
-log = logging.getLogger(__name__)
-
-TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
+SPLITS = ("val", "test")
 
 
-def check_agreement(path: Path, facts: CheckpointFacts, pack: Pack) -> None:
-    """Raise InputError when a checkpoint was not trained on this pack."""
-    sides = [
-        ("classes", list(facts.classes), list(pack.classes)),
-        ("background class", facts.background, pack.background),
-        ("geometry", facts.geometry.as_json(), pack.geometry.as_json()),
-        ("pack fingerprint", facts.pack_fingerprint, pack.fingerprint),
-    ]
-    for what, trained, packed in sides:
-        if trained != packed:
-            raise InputError(
-                f"{path}: its {what} is {trained}, that of the pack {pack.path} is {packed}: name the pack it was "
-                "trained on with --pack, or train again"
-            )
+@dataclass
+class BundleBuilder:
+    """A bundle that is being built, with the results of its files so far."""
 
+    bundle: Bundle
+    pack: Pack
+    """The pack's rows at the bundle's input size."""
+    rows: dict[str, NDArray[np.int64]]
+    reference: dict[str, Probs]
+    """{split: torch's probabilities, float32 (n, classes)}."""
+    golden: golden_file.Golden
+    latency_only: bool
+    results: list[ParityResult] = field(default_factory=list)
 
-def begin(
-    path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int
-) -> BundleBuilder:
-    """Return the bundle of a checkpoint, to be built in `folder`: its contract, rows, golden frames, torch's answers.
+    def evaluate(
+        self, name: str, run: Callable[[NDArray[np.int64]], Probs], splits: Iterable[str] = SPLITS
+    ) -> ParityResult:
+        """Measure one file in one runtime on these splits; return the result of the first, val."""
+        measured = []
+        for split in splits:
+            rows = self.rows[split]
+            labels = self.pack.labels_n[rows]
+            measured.append(compare_with_torch(name, split, rows, run(rows), self.reference[split], labels))
+        self.results += measured
+        return measured[0]
 
-    network: the checkpoint's network, whose probabilities are the reference for every file.
-    """
-    facts = checkpoint.facts
-    geometry = Geometry(size_px, facts.geometry.kernel)
-    bundle = Bundle(
-        path=folder,
-        arch=facts.arch,
-        synthetic=facts.synthetic,
-        selectable=geometry == facts.geometry,
-        classes=facts.classes,
-        background=facts.background,
-        geometry=geometry,
-        temperature=facts.temperature,
-        abstain_threshold=facts.abstain_threshold,
-        provenance=_provenance(path, facts, pack),
-        files={},
-        gates={},
-    )
-    drawn = resized(pack, geometry)
-    golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
-    rows = {split: drawn.rows(split) for split in SPLITS}
-    return BundleBuilder(
-        bundle=bundle,
-        pack=drawn,
-        rows=rows,
-        reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
-        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_rows]), geometry),
-        latency_only=geometry != facts.geometry,
-    )
+    def add_gate(
+        self, precision: str, results: list[ParityResult], facts: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Record and return the gate of a precision: the checks of its results on val, and `facts` about it."""
+        gate = {**make_gate(precision, results), **(facts or {})}
+        if self.latency_only:
+            gate |= {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
+        self.set_gate(precision, gate)
+        return gate
 
+    def set_gate(self, precision: str, gate: dict[str, Any]) -> None:
+        """Set the gate of a precision, which replaces an earlier one."""
+        self.bundle = replace(self.bundle, gates={**self.bundle.gates, precision: gate})
 
-def _provenance(path: Path, facts: CheckpointFacts, pack: Pack) -> dict[str, Any]:
-    return {
-        "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
-        "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
-        "commit": facts.commit,
-        "tools": {"python": platform.python_version()} | versions(TOOLS),
-    }
+    def add_golden(self, precision: str, model: onnx.ModelProto) -> None:
+        """Record the probabilities of the golden regions in a precision, computed as the file says, nothing fused."""
+        regions = np.arange(len(self.golden.geometry_rhwc))
+        probs = run_onnx(model, self.golden.geometry_rhwc, regions, exact=True)
+        self.golden = replace(self.golden, probs={**self.golden.probs, precision: probs})
 
-
-def add_fp32(made: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
-    """Write the fp32 file and return its graph. Raises CheckError when its answers are not those of torch."""
-    model = to_onnx(network, made.bundle.geometry.size_px)
-    stamp(model, made.bundle, "fp32")
-    gates = made.gate("fp32", [made.evaluate("fp32", lambda rows: run_onnx(model, made.pack.images_nhwc, rows))])
-    if not gates["passed"]:
-        reason = first_failure(gates)
-        raise CheckError(f"{made.bundle.arch}: no bundle, fp32 is not the network that was trained ({reason})")
-    regions = np.arange(len(made.golden.geometry_rhwc))
-    made.golden = replace(made.golden, probs={"fp32": run_torch(network, made.golden.geometry_rhwc, regions)})
-    made.write(onnx_name("fp32"), model)
-    return model
-
-
-def attempt(made: BundleBuilder, precision: str, add: Callable[[], None]) -> None:
-    """Add a precision by calling `add`; when that fails, record the reason in the gate, so that the others ship."""
-    golden_before, results_before = made.golden, list(made.results)
-    try:
-        add()
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # a graph that our code, onnx or the runtime cannot handle: each has its own exceptions
-        reason = " ".join(str(error).split())[:200]
-        refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
-        made.golden, made.results = golden_before, results_before
-        made.record(precision, refused)
-
-
-def add_fp16(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
-    """Convert to fp16, except nodes that overflow on real rows, and write the file when it passes its gate."""
-    images = made.pack.images_nhwc
-    observer = calibration.Observer(fp32, [name for node in fp32.graph.node for name in node.output])
-    amax = calibration.peaks(observer, images, calibration.calibration_rows(made.pack))
-    kept = fp16.overflowing(fp32, amax)
-    if kept:
-        log.info(f"{made.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
-    model = fp16.to_fp16(fp32, kept)
-    stamp(model, made.bundle, "fp16")
-    result = made.evaluate("fp16", lambda rows: run_onnx(model, images, rows))
-    if made.gate("fp16", [result], {"kept_float": kept})["passed"]:
-        made.add_golden("fp16", model)
-        made.write(onnx_name("fp16"), model)
-
-
-def add_int8(made: BundleBuilder, fp32: onnx.ModelProto) -> None:
-    """Search for an int8 network that passes its gate, and write both its forms when there is one."""
-    images, rows, val = made.pack.images_nhwc, calibration.calibration_rows(made.pack), made.rows["val"]
-    labels = made.pack.labels_n[val]
-    data = EvalSet(images, rows, val, made.reference["val"], labels, made.golden.geometry_rhwc)
-    found = search(fp32, data, repair=not made.latency_only)
-    for model in found.forms.values():
-        stamp(model, made.bundle, "int8")
-    signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
-    results = [
-        made.evaluate("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
-        made.evaluate("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
-    ]
-    facts = found.facts()
-    facts["calibration_rows"] = len(rows)
-    facts["calibration"] = sha256_of_json([made.pack.fingerprint, rows.tolist(), facts])
-    facts["float_layers"] = int8.float_layers(signed, found.kept_float)
-    if made.gate("int8", results, facts)["passed"]:
-        made.add_golden("int8", signed)
-        made.add_golden(f"int8{golden_file.ORT_FORM}", unsigned)
-        made.write(onnx_name("int8"), signed)
-        made.write(onnx_name("int8", ort_form=True), unsigned)
+    def write(self, name: str, model: onnx.ModelProto) -> None:
+        """Write a graph into the bundle's folder; the same graph gives the same bytes."""
+        (self.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))

@@ -11,10 +11,10 @@ from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 
 ROWS = {"calibration": 60, "val": 60, "test": 20}
-"""The largest number of rows resized for each split; a row takes 150 KB at 224 px."""
+"""The largest number of rows resize_pack for each split; a row takes 150 KB at 224 px."""
 
 
-def resized(pack: Pack, geometry: Geometry) -> Pack:
+def resize_pack(pack: Pack, geometry: Geometry) -> Pack:
     """Return the pack itself when it has this geometry, else a few rows of each split, stretched to the size."""
     if geometry == pack.geometry:
         return pack

@@ -53,25 +53,27 @@ def _outcomes(result: Result) -> list[Cells]:
     arch = result["arch"]
     if not result["bundle"]:
         return [[arch, "all", f"refused: {result['failed'][0]}"]]
-    rows = [[arch, p, _made_of(g) if g["passed"] else _refused(g)] for p, g in result["gates"].items()]
+    rows = [
+        [arch, name, _made_of(gate) if gate["passed"] else _refused(gate)] for name, gate in result["gates"].items()
+    ]
     return [*rows, [arch, "bundle", result["bundle"]]]
 
 
-def _refused(gates: dict[str, Any]) -> str:
+def _refused(gate: dict[str, Any]) -> str:
     """Return the check that failed, and what the int8 search tried."""
-    steps = [step["tried"] for step in gates.get("search", ())]
-    return f"refused: {first_failure(gates)}" + (f"; tried {'; '.join(steps)}" if steps else "")
+    steps = [step["tried"] for step in gate.get("search", ())]
+    return f"refused: {first_failure(gate)}" + (f"; tried {'; '.join(steps)}" if steps else "")
 
 
-def _made_of(gates: dict[str, Any]) -> str:
+def _made_of(gate: dict[str, Any]) -> str:
     """Return what a passed precision is made of: its ranges, equalized layers, and layers in float."""
     said = ["passed"]
-    if "method" in gates:
-        said.append(f"ranges by {gates['method']}")
-    if equalized := gates.get("equalised"):
+    if "method" in gate:
+        said.append(f"ranges by {gate['method']}")
+    if equalized := gate.get("equalised"):
         said.append(f"{len(equalized)} layers equalized")
     for key, what in (("kept_float", "given back to float"), ("float_layers", "layers compute in float")):
-        if names := list(gates.get(key, ())):
+        if names := list(gate.get(key, ())):
             said.append(f"{len(names)} {what} ({', '.join(names[:6])})")
     return "; ".join(said)
 

@@ -17,11 +17,11 @@ from core.data.pack import Pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
-from export.builder import add_fp16, add_fp32, add_int8, attempt, begin, check_agreement
+from export.builder import BundleBuilder
+from export.conversion import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.precision_report import as_markdown
-from export.verify.bundle_builder import BundleBuilder
 from export.verify.parity import first_failure
-from export.verify.proof import prove_and_seal
+from export.verify.seal import prove_and_seal
 from inference.backends import trt
 from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
 from inference.backends.trt import BuildOptions as Build
@@ -123,11 +123,11 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
 def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     """Return what an export would make from one checkpoint: the bundle, then its engines."""
     facts = load(path).facts
-    made = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
+    planned = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
     for runtime, sm in options.targets:
         target = f"sm{sm}" if sm else "this machine's device"
-        made += [(f"engine {p} {runtime}", target) for p in options.precisions if p in trt.PRECISIONS]
-    return [{"arch": facts.arch, "what": what, "target": target} for what, target in made]
+        planned += [(f"engine {p} {runtime}", target) for p in options.precisions if p in trt.PRECISIONS]
+    return [{"arch": facts.arch, "what": what, "target": target} for what, target in planned]
 
 
 def _target(path: Path, facts: CheckpointFacts, options: ExportOptions) -> Path:
@@ -146,12 +146,12 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
-            made = _assemble(path, checkpoint, pack, folder, size_px, options)
-            bundle = prove_and_seal(made)
+            builder = _assemble(path, checkpoint, pack, folder, size_px, options)
+            bundle = prove_and_seal(builder)
             result["failed"] += [
-                f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gates)})"
-                for precision, gates in bundle.gates.items()
-                if not gates["passed"]
+                f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gate)})"
+                for precision, gate in bundle.gates.items()
+                if not gate["passed"]
             ]
             result["engines"] = _engines(bundle, options)
     except CheckError as error:
@@ -159,7 +159,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
         return result
     result["bundle"] = str(target)
     result["gates"] = bundle.gates
-    result["rungs"] = [measured.as_json() for measured in made.results]
+    result["rungs"] = [measured.as_json() for measured in builder.results]
     result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
     log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
     return result
@@ -175,15 +175,15 @@ def _assemble(
         )
     network = checkpoint.network()
     log.info(f"{facts.arch}: fp32 at {size_px} px")
-    made = begin(path, checkpoint, network, pack, folder, size_px)
-    fp32 = add_fp32(made, network)
+    builder = begin_bundle(path, checkpoint, network, pack, folder, size_px)
+    fp32 = add_fp32(builder, network)
     if "fp16" in options.precisions:
         log.info(f"{facts.arch}: fp16")
-        attempt(made, "fp16", lambda: add_fp16(made, fp32))
+        add_or_refuse(builder, "fp16", lambda: add_fp16(builder, fp32))
     if "int8" in options.precisions:
         log.info(f"{facts.arch}: int8")
-        attempt(made, "int8", lambda: add_int8(made, fp32))
-    return made
+        add_or_refuse(builder, "int8", lambda: add_int8(builder, fp32))
+    return builder
 
 
 def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from core.bundle.contract import TOLERANCE
+from core.bundle.contract import TOLERANCE, Probs
 from core.geometry.frame import Bytes
 from export.graph.nodes import Graph
 from export.precision import int8
 from export.quantize import calibration
 from export.quantize.equalize import equalize
-from export.verify.parity import Probs, check, first_failure, gate, measure, run_onnx
+from export.verify.parity import check, compare_with_torch, first_failure, make_gate, run_onnx
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class EvalSet:
         probs = run_onnx(model, self.images_nhwc, self.val_rows[few])
         return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
 
-    def gate(self, forms: Forms) -> dict[str, Any]:
+    def make_gate(self, forms: Forms) -> dict[str, Any]:
         """Return the gate of both forms on val, with a check of how much fusing layers changes the golden answers.
 
         A runtime that fuses layers rounds in other places than the file says. When that alone moves a probability by
@@ -60,17 +60,17 @@ class EvalSet:
         results = []
         for name, model in forms.items():
             probs = run_onnx(model, self.images_nhwc, self.val_rows, exact=name == "int8")
-            results.append(measure(name, "val", self.val_rows, probs, self.reference, self.labels))
-        gates = gate("int8", results)
+            results.append(compare_with_torch(name, "val", self.val_rows, probs, self.reference, self.labels))
+        gate = make_gate("int8", results)
         if self.golden_rhwc is not None:
             regions = np.arange(len(self.golden_rhwc))
             fused = run_onnx(forms["int8 ort"], self.golden_rhwc, regions)
             written = run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=True)
             moved = float(np.abs(fused - written).max())
             name = "int8 ort: golden frames, fused against as written"
-            gates["checks"].append(check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
-            gates["passed"] = all(one["passed"] for one in gates["checks"])
-        return gates
+            gate["checks"].append(check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
+            gate["passed"] = all(one["passed"] for one in gate["checks"])
+        return gate
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SearchResult:
     """All attempts of the search, in order."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what stands in the gates of bundle.json."""
+        """Return the search's part of the int8 gate in bundle.json."""
         return {
             "method": self.method,
             "kept_float": self.kept_float,
@@ -154,12 +154,12 @@ class _Quantizer:
         made = {method: self.quantize(method, kept) for method in calibration.METHODS}
         scores = {m: max(self.data.distance(form) for form in forms.values()) for m, forms in made.items()}
         best = min(scores, key=lambda method: scores[method])
-        gates = self.data.gate(made[best])
+        gate = self.data.make_gate(made[best])
         tried = best + (f", {len(self.equalized)} layers equalised" if self.equalized else "")
         tried += f", {len(kept)} layers in float" if kept else ""
-        self.steps.append(SearchStep(tried, scores, "passed" if gates["passed"] else first_failure(gates)))
+        self.steps.append(SearchStep(tried, scores, "passed" if gate["passed"] else first_failure(gate)))
         log.info(str(self.steps[-1]))
-        return SearchResult(made[best], gates["passed"], scores[best], best, list(kept), self.equalized, self.steps)
+        return SearchResult(made[best], gate["passed"], scores[best], best, list(kept), self.equalized, self.steps)
 
     def fall_back_to_float(self) -> SearchResult | None:
         """Return the file with the fewest layers in float that passes, the most sensitive layers first.

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import nn
 
-from core.bundle.contract import INPUT
+from core.bundle.contract import INPUT, Probs
 from core.geometry.frame import Bytes
 from core.stats import PairCounts, count_pairs, paired_interval
 
-Probs = NDArray[np.float32]
 BATCH = 64
 FP32_MAX_DPROB = 1e-4
 ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
@@ -56,7 +55,7 @@ class ParityResult:
         return {**body, "flipped": [flip["row"] for flip in self.flips], "accuracy_loss": loss}
 
 
-def measure(
+def compare_with_torch(
     name: str, split: str, rows: NDArray[np.int64], probs: Probs, reference: Probs, labels: NDArray[np.int64]
 ) -> ParityResult:
     """Compare a file's probabilities with torch's of the same rows. Raises ValueError when the shapes differ."""
@@ -86,7 +85,7 @@ def _answer(probs_c: Probs) -> dict[str, Any]:
     return {"class": top, "probability": finite(round(float(probs_c[top]), 6))}
 
 
-def gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
+def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
     """Return the gate of a precision, {"passed", "checks"}, from its results on val. NaN fails."""
     checks: list[dict[str, Any]] = []
     for result in results:
@@ -104,11 +103,11 @@ def check(name: str, value: float, limit: float) -> dict[str, Any]:
     return {"name": name, "value": finite(value), "limit": limit, "passed": bool(value <= limit)}
 
 
-def first_failure(gates: dict[str, Any]) -> str:
+def first_failure(gate: dict[str, Any]) -> str:
     """Return the sentence of the first check that failed, or why there is nothing to check."""
-    failed = next((one for one in gates["checks"] if not one["passed"]), None)
+    failed = next((one for one in gate["checks"] if not one["passed"]), None)
     if failed is None:
-        return str(gates["note"])
+        return str(gate["note"])
     value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"
     return f"{failed['name']} is {value}, the limit is {failed['limit']:g}"
 

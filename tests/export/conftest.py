@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from core.data.pack import open_pack
-from export.builder import add_fp32, begin
 from export.commands import bundle as command
+from export.conversion import add_fp32, begin_bundle
 from tests.export import runs
 
 
@@ -39,8 +39,8 @@ def fp32(checkpoint, pack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fp32")
     checkpoint.save(folder / "best.safetensors")
     network = checkpoint.network()
-    made = begin(folder / "best.safetensors", checkpoint, network, pack, folder, runs.SIZE_PX)
-    return add_fp32(made, network)
+    builder = begin_bundle(folder / "best.safetensors", checkpoint, network, pack, folder, runs.SIZE_PX)
+    return add_fp32(builder, network)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from core.errors import InputError
 from export.commands import bundle as command
 from export.precision import int8
 from export.quantize import search
-from export.verify import proof
+from export.verify import seal
 from inference.backends import open_backend
 from inference.proof import golden_run
 from tests.export import runs
@@ -101,9 +101,13 @@ def test_a_failed_int8_leaves_a_bundle_without_it(run_path, monkeypatch, capsys)
 
 def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch, capsys):
     """As OpenVINO did with the signed form: right in ONNX Runtime, wrong where it will be driven."""
-    real = proof.predict_rows
-    monkeypatch.setattr(proof, "predict_rows", lambda opened, made, rows: np.roll(real(opened, made, rows), 1, axis=1)
-                        if opened.describe()["precision"] == "int8" else real(opened, made, rows))  # fmt: skip
+    real = seal.predict_rows
+
+    def wrong_in_int8(opened, builder, rows):
+        probs = real(opened, builder, rows)
+        return np.roll(probs, 1, axis=1) if opened.describe()["precision"] == "int8" else probs
+
+    monkeypatch.setattr(seal, "predict_rows", wrong_in_int8)
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)
@@ -113,15 +117,15 @@ def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch,
 
 
 def test_a_failed_fp32_leaves_no_bundle(run_path, monkeypatch, capsys):
-    from export import builder
+    from export import conversion
 
-    real = builder.to_onnx
+    real = conversion.to_onnx
 
     def wrong(network, size_px):
         network.temperature *= 1.1
         return real(network, size_px)
 
-    monkeypatch.setattr(builder, "to_onnx", wrong)
+    monkeypatch.setattr(conversion, "to_onnx", wrong)
     assert command.main([str(run_path), "--engines"]) == 1
     assert not list((run_path / runs.ARCH).glob("*bundle*"))
     assert not list((run_path / runs.ARCH).glob(".*"))

@@ -104,7 +104,7 @@ def test_only_layers_read_by_layers_alone_are_scaled(fp32):
 def test_a_file_whose_answers_move_when_it_is_fused_is_searched_on(hard, monkeypatch):
     went_on = []
     monkeypatch.setattr(search, "TOLERANCE", {"int8": -1.0})
-    monkeypatch.setattr(search, "gate", lambda precision, rungs: {"passed": True, "checks": []})
+    monkeypatch.setattr(search, "make_gate", lambda precision, results: {"passed": True, "checks": []})
     monkeypatch.setattr(search, "equalize", lambda model, *_: (model, []))
     monkeypatch.setattr(search._Quantizer, "fall_back_to_float", lambda self: went_on.append(self))
     images = hard[1].images_nhwc

@@ -1,0 +1,88 @@
+"""Prove a bundle: read its files back in every available CPU backend, and check the golden frames and the val split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from core.bundle import golden_file
+from core.bundle.contract import Bundle, Probs, onnx_name
+from core.errors import CheckError
+from core.files import write_json
+from export.builder import BundleBuilder
+from export.verify.parity import check, first_failure, make_gate
+from inference import backends
+from inference.backends import Backend
+from inference.proof import golden_run
+
+BACKENDS = ("ort", "openvino")
+"""Backends that run on the exporting machine. Engines are proved on their own device."""
+OTHER_ARITHMETIC = ("openvino",)
+"""Backends that are measured on val as well. ONNX Runtime is not: it measured each file before it was written."""
+
+
+def prove_and_seal(builder: BundleBuilder) -> Bundle:
+    """Prove each precision on each backend, drop those that fail, and write golden.npz, parity.json and bundle.json.
+
+    Raises CheckError when fp32 fails: then there is no bundle.
+    """
+    folder = builder.bundle.path
+    builder.golden.save(folder / golden_file.NAME)
+    _bind(builder)  # a backend opens only files that bundle.json binds
+    for name in BACKENDS:
+        module = backends.find(name)
+        if not backends.availability(name).available:
+            continue
+        for precision in [p for p in builder.bundle.precisions if p in module.PRECISIONS]:
+            with backends.open_backend(name, builder.bundle, precision) as opened:
+                _prove(builder, name, opened, precision)
+            if not builder.bundle.gates[precision]["passed"]:
+                _drop(builder, precision)
+    write_json(folder / "parity.json", {"schema": 1, "rungs": [result.as_json() for result in builder.results]})
+    _bind(builder)
+    return builder.bundle
+
+
+def _prove(builder: BundleBuilder, name: str, opened: Backend, precision: str) -> None:
+    """Check one precision on one backend, and add the checks to its gate."""
+    checks = []
+    if name in OTHER_ARITHMETIC and not builder.latency_only:
+        result = builder.evaluate(f"{precision} {name}", lambda rows: predict_rows(opened, builder, rows), ["val"])
+        checks += make_gate(precision, [result])["checks"]
+    for row in golden_run.check(builder.bundle, name, opened, precision):
+        checks.append(check(f"{precision} {name}: golden frames, {row.check}", row.value, row.limit))
+    gate = builder.bundle.gates[precision]
+    passed = gate["passed"] and all(one["passed"] for one in checks)
+    builder.set_gate(precision, {**gate, "passed": passed, "checks": [*gate["checks"], *checks]})
+
+
+def predict_rows(opened: Backend, builder: BundleBuilder, rows: np.ndarray) -> Probs:
+    """Return a backend's probabilities of rows of the pack, float32 (n, classes), run one at a time as in the car."""
+    probs = np.empty((len(rows), len(builder.bundle.classes)), np.float32)
+    for i, row in enumerate(rows):
+        opened.input_nhwc[0] = builder.pack.images_nhwc[row]
+        probs[i] = opened.infer(1)[0]
+    return probs
+
+
+def _drop(builder: BundleBuilder, precision: str) -> None:
+    """Remove a precision's files from the bundle. Raises CheckError when it is fp32."""
+    if precision == "fp32":
+        raise CheckError(
+            f"{builder.bundle.arch}: no bundle, fp32 failed ({first_failure(builder.bundle.gates[precision])})"
+        )
+    for ort_form in (False, True):
+        (builder.bundle.path / onnx_name(precision, ort_form=ort_form)).unlink(missing_ok=True)
+    kept = {p: probs for p, probs in builder.golden.probs.items() if p.removesuffix(golden_file.ORT_FORM) != precision}
+    builder.golden = replace(builder.golden, probs=kept)
+    builder.golden.save(builder.bundle.path / golden_file.NAME)
+    _bind(builder)
+
+
+def _bind(builder: BundleBuilder) -> None:
+    """Hash the files in the bundle's folder, and write bundle.json, which binds them."""
+    bundle = builder.bundle
+    files = {file for file in bundle.path.iterdir() if file.is_file()} - {bundle.file}
+    builder.bundle = bundle.with_files([file.name for file in files])
+    builder.bundle.save()
