@@ -20,8 +20,8 @@ from core.files import replacing_folder, write_text
 from export.builder import BundleBuilder
 from export.conversion import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.precision_report import as_markdown
+from export.seal import prove_and_seal
 from export.verify.parity import first_failure
-from export.verify.seal import prove_and_seal
 from inference.backends import trt
 from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
 from inference.backends.trt import BuildOptions as Build

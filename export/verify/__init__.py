@@ -1,1 +1,1 @@
-"""The proof that an exported file agrees with torch: parity, golden frames, every CPU backend."""
+"""What an exported file is checked by: parity with torch, and golden frames."""

@@ -13,10 +13,10 @@ from core.bundle import golden_file
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
 from core.errors import InputError
+from export import seal
 from export.commands import bundle as command
 from export.precision import int8
 from export.quantize import search
-from export.verify import seal
 from inference.backends import open_backend
 from inference.proof import golden_run
 from tests.export import runs
