@@ -11,11 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from core.data.recording import FACTS, SCHEMA, segments_of
 from core.errors import InputError
 from core.files import write_json
 from core.geometry.frame import Bytes, Relative
 from inference.capture.base import Source
-from inference.capture.recording import FACTS, SCHEMA, SegmentWriter, segments_of
+from inference.capture.recording import SegmentWriter
 from inference.frame.decision import Decision
 from inference.sinks import Sink, SinkContext
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
+from core.data.recording import FACTS, Line, read_facts, read_lines
 from core.errors import InputError
 from core.geometry.frame import Frame, parse_zones
 from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
-from inference.capture.recording import FACTS, Line, read_facts, read_lines
 
 SCHEMES = ("replay",)
 

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.cli import run_command
+from core.data.recording import pictures_of, segments_of
 from core.errors import InputError
 from inference.capture import recording
 from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
-from inference.capture.recording import SegmentWriter, pictures_of, segments_of
+from inference.capture.recording import SegmentWriter
 from inference.commands.run import read_arguments
 from inference.commands.run import start_session as command
 from inference.frame.decision import Decision, Verdict

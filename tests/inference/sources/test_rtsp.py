@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from core.data.recording import read_lines
 from core.errors import InputError
 from inference.capture.base import SourceLost, SourceRefused
-from inference.capture.recording import read_lines
 from inference.commands.run import read_arguments, start_session
 from inference.sources import open_source
 from tests.bundles import make_bundle
