@@ -9,6 +9,7 @@
     worst_recall,
     corruption_accuracy,
     frame_recall,
+    frame_recalls,
 )  # benchmarks.choose.policy: getattr(policy, limit)
 built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
@@ -16,7 +17,7 @@ top1_agreement  # export.verify.parity: a column of parity.json
 # read by the templates of the report, by report.js or by whoever reads results.json and choice.json
 list_confused, worst_classes, mb, true  # benchmarks.report.charts
 time_ratio, time_interval  # benchmarks.report.comparisons
-by_class, by_size, by_place, empty_regions, false_alarms_interval  # benchmarks.results.frames
+by_class, by_size, by_place, empty_regions, false_alarms_interval, quiet_n  # benchmarks.results.frames
 against_chosen, sensitivity, repeats, corrected_accuracy, sentences  # benchmarks.choose
 not_measured, aurc, abstained, measured_on, clean_interval, worst_class, known_abstained  # benchmarks.results
 rank_changes, low_95, high_95, accuracy_loss, memory_gb, architecture, calls_per_turn, warm_ups_per_turn

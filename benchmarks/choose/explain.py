@@ -12,15 +12,27 @@ def explain_rule(policy: Policy) -> str:
     """Return the rule in words, with the limits, costs and margin of this policy."""
     limits = [f"{BUDGETS[name][0]} at most {limit:g} {BUDGETS[name][1]}" for name, limit in policy.limits(BUDGETS)]
     limits += [f"{FLOORS[name]} at least {100 * limit:g}%" for name, limit in policy.limits(FLOORS)]
+    limits += [f"of {name} on frames at least {100 * limit:g}%" for name, limit in policy.frame_recalls.items()]
     costs = ", ".join(f"{name} {cost:g}" for name, cost in policy.miss_costs.items())
     asked = f"Limits: {', '.join(map(str.rstrip, limits))}. " if limits else ""
     best = f"candidate with the least cost of misses ({costs}, others 1)" if costs else "most accurate candidate"
+    best = f"{_explain_frames(policy)}The {best}"
     return (
-        f"{asked}The {best} on the test split is the reference. A {_comparative(policy)} one replaces it only where the"
+        f"{asked}{best} on the test split is the reference. A {_comparative(policy)} one replaces it only where the"
         " data show that its loss against the reference is small: the upper 95% bound of the loss (one-sided, Tango's"
         f" paired score) must be under {_points(policy.margin)}. Of these and the reference, the"
         f" {OBJECTIVES[policy.objective]} goes to production; ties are broken by"
         f" {', then '.join(policy.tie_breakers) or 'name'}."
+    )
+
+
+def _explain_frames(policy: Policy) -> str:
+    if policy.frame_loss is None:
+        return ""
+    return (
+        "Where labeled frames were measured, a candidate that names fewer of their objects rightly than the best one,"
+        " or gives false alarms in more of them, is out: the whole 95% interval of its paired loss is over"
+        f" {_points(policy.frame_loss)}. "
     )
 
 

@@ -51,6 +51,13 @@ class Policy:
     corruption_accuracy: float | None = None
     false_alarms_per_100: float | None = None
     frame_recall: float | None = None
+    frame_recalls: dict[str, float] = field(default_factory=dict)
+    """Least part of a class's objects in labeled frames that is named rightly, for the classes named here."""
+    frame_loss: float | None = 0.0
+    """Part of the objects, or of the frames without a false alarm, that a candidate may lose against the best one.
+
+    Beyond this it is infeasible; a loss counts where its whole 95% interval lies beyond. None: no comparison.
+    """
     miss_costs: dict[str, float] = field(default_factory=dict)
     """The cost of missing a row of a class; 1 for a class without one."""
     objective: str = "p50_ms"
@@ -62,6 +69,10 @@ class Policy:
     def __post_init__(self) -> None:
         for name, value in self.limits((*BUDGETS, *FLOORS)):
             _check_limit(name, value, most=1.0 if name in FLOORS or name == "ece" else None)
+        for name, limit in self.frame_recalls.items():
+            _check_limit(f"frame_recalls.{name}", limit, most=1.0)
+        if self.frame_loss is not None and not 0 <= self.frame_loss < 1:
+            raise InputError(f"policy.frame_loss is {self.frame_loss!r}: give a part of 1, such as 0.01, or null")
         for name, cost in self.miss_costs.items():
             _check_limit(f"miss_costs.{name}", cost)
         if self.objective not in OBJECTIVES:

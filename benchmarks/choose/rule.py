@@ -1,16 +1,18 @@
 """The rule that chooses the production model; `explain.explain_rule` says it in words.
 
-A candidate that breaks a limit is infeasible. The most accurate feasible one is the reference. A faster one may replace
-it only where the test rows show that it loses less than the margin: that no difference was found is not enough, since
-a small test split finds none. So the upper bound of the loss is held against the margin (a non-inferiority test). The
-bound is Tango's, as both answered the same rows and rows on which they differ are few: an interval by the normal
-distribution has zero width where there is no such row, and would call any faster candidate equal.
+A candidate that breaks a limit is infeasible, and so is one that is shown to be worse on labeled frames than the best
+one there: frames are what the car sees, so no speed makes up for a loss on them. The most accurate feasible candidate
+is the reference. A faster one may replace it only where the test rows show that it loses less than the margin: that no
+difference was found is not enough, since a small test split finds none. So the upper bound of the loss is held against
+the margin (a non-inferiority test). The bound is Tango's, as both answered the same rows and rows on which they differ
+are few: an interval by the normal distribution has zero width where there is no such row, and would call any faster
+candidate equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +34,11 @@ from core.stats import (
 
 TIMES = ("p50_ms", "p99_ms", "age_ms")
 """Objectives whose measurement has noise: differences within it do not count."""
+FRAMES = {
+    "right_n": "objects of the labeled frames named rightly",
+    "quiet_n": "labeled frames without a false alarm",
+}
+"""What candidates are compared in on labeled frames, the first first: each in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,8 @@ class CandidateMetrics:
     """{name in BUDGETS, FLOORS or OBJECTIVES: figure}; None or absent where not measured."""
     why_not: str = ""
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
+    frames: Mapping[str, Bools] = field(default_factory=dict)
+    """{key of FRAMES: right or not, over the same labeled frames for all}; empty where not measured."""
 
     @property
     def correct_n(self) -> Bools:
@@ -82,7 +91,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
     for row in results.candidates:
         accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
         frames = measured(row.frames)
-        figures = {
+        metrics = {
             "p50_ms": row.latency.frame_ms.p50,
             "p99_ms": row.latency.frame_ms.p99,
             "age_ms": age.p99 if age else None,
@@ -94,9 +103,14 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
             "false_alarms_per_100": frames.false_alarms_per_100 if frames else None,
             "frame_recall": frames.objects.recall if frames and frames.objects.n else None,
         }
+        if frames:
+            metrics |= {f"frame_recalls.{label}": counts.recall for label, counts in frames.by_class.items()}
+        on_frames = {name: getattr(frames, name) == 1 for name in FRAMES if frames and len(getattr(frames, name))}
         predicted_n = accuracy.predicted_n if accuracy else np.full(len(results.labels_n), -1)
         found.append(
-            CandidateMetrics(row.name, results.labels_n, predicted_n, results.pack.classes, figures, row.why_not)
+            CandidateMetrics(
+                row.name, results.labels_n, predicted_n, results.pack.classes, metrics, row.why_not, on_frames
+            )
         )
     return found
 
@@ -136,6 +150,9 @@ class Ranking:
 def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float = 0.0) -> Ranking:
     """Apply the rule. noise_floor: the relative difference under which two times count as equal."""
     infeasible = {c.name: reason for c in candidates if (reason := reason_infeasible(c, policy))}
+    for name in FRAMES:
+        # one after the other: the best by the one may be worse by the other, and nothing would be left
+        infeasible |= reasons_worse_on_frames([c for c in candidates if c.name not in infeasible], name, policy)
     feasible = [c for c in candidates if c.name not in infeasible]
     if not feasible:
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
@@ -167,13 +184,35 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
             return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
         if value > limit:
             return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
-    for name, limit in policy.limits(FLOORS):
-        what, value = FLOORS[name], candidate.metric(name)
+    floors = [(FLOORS[name], candidate.metric(name), limit) for name, limit in policy.limits(FLOORS)]
+    for label, limit in policy.frame_recalls.items():
+        floors.append((f"{FLOORS['frame_recall']}, of {label}", candidate.metric(f"frame_recalls.{label}"), limit))
+    for what, value, limit in floors:
         if value is None:
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
         if value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
     return None if candidate.metric(policy.objective) is not None else f"its {policy.objective} was not measured"
+
+
+def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, policy: Policy) -> dict[str, str]:
+    """Return {candidate: why} of those that lose more than the policy allows against the best on labeled frames.
+
+    A loss counts where its whole 95% interval, paired as that of the accuracy, lies beyond the limit. name: in FRAMES.
+    """
+    framed = [c for c in rivals if len(c.frames.get(name, ()))]
+    if policy.frame_loss is None or not framed:
+        return {}
+    best = max(framed, key=lambda c: (float(c.frames[name].mean()), c.name))
+    reasons = {c.name: "it was not measured on the labeled frames" for c in rivals if c not in framed}
+    for c in framed:
+        pairs = count_pairs(best.frames[name], c.frames[name])
+        interval = paired_interval(pairs)
+        if interval.low > policy.frame_loss:
+            low, high = (100 * edge for edge in interval)
+            against = f"{100 * c.frames[name].mean():.1f}% {FRAMES[name]} against {100 * best.frames[name].mean():.1f}%"
+            reasons[c.name] = f"{against} of {best.name}: a loss of {low:.1f} to {high:.1f} points"
+    return reasons
 
 
 def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> Loss:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from core.stats import Interval, wilson
+import numpy as np
+
+from core.stats import Interval, Ints, wilson
 from inference.proof.frame_score import Outcome
 
 
@@ -31,7 +33,11 @@ class Counts:
         return self.outcomes[Outcome.RIGHT.value] / self.n if self.n else 0.0
 
 
-@dataclass(frozen=True)
+def _unknown() -> Ints:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
 class FramesAccuracy:
     """The accuracy of one file on the labeled frames of a pack, through the car's own FrameProcessor."""
 
@@ -58,3 +64,7 @@ class FramesAccuracy:
     p50_ms: float
     """Milliseconds of the whole frame step."""
     p99_ms: float
+    right_n: Ints = field(default_factory=_unknown)
+    """1 for each object that was named rightly, else 0, in one order for all candidates; empty in older results."""
+    quiet_n: Ints = field(default_factory=_unknown)
+    """1 for each frame without a false alarm, else 0; empty in older results."""

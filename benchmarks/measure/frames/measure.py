@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
-from inference.proof.frame_score import ScoredFrame, ScoredObject, score_frames
+from inference.proof.frame_score import Outcome, ScoredFrame, ScoredObject, score_frames
 from inference.runner.labeled_regions import FramesRequest
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFra
         false_alarms_interval=Interval(low * per_100, high * per_100),
         p50_ms=p50_ms,
         p99_ms=p99_ms,
+        right_n=np.array([one.outcome == Outcome.RIGHT for one in objects], np.int64),
+        quiet_n=np.array([not frame.false_alarms for frame in scored], np.int64),
     )
 
 

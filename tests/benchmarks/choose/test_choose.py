@@ -215,6 +215,48 @@ def test_a_bundle_that_is_for_latency_only_is_never_chosen():
     assert why["other size"] == "for latency only"
 
 
+def on_frames(name, missed, alarmed=(), n=400, **more):
+    """The faster the more objects it misses, and right on all test rows."""
+    right_n, quiet_n = ~np.isin(np.arange(n), missed), ~np.isin(np.arange(n), alarmed)
+    return replace(metrics(name, [], 10 - len(missed) / 50), frames={"right_n": right_n, "quiet_n": quiet_n}, **more)
+
+
+def test_one_that_is_shown_to_be_worse_on_labeled_frames_is_not_chosen_however_fast():
+    field = [on_frames("good", range(40)), on_frames("hasty", range(20, 80))]
+    ranking, why = choose(field)
+    assert ranking.chosen.name == "good"
+    assert why["hasty"].startswith("85.0% objects of the labeled frames named rightly against 90.0% of good")
+    assert choose(field, Policy(frame_loss=None))[0].chosen.name == "hasty"
+    assert choose(field, Policy(frame_loss=0.05))[0].chosen.name == "hasty"
+
+
+def test_a_difference_on_labeled_frames_within_the_noise_decides_nothing():
+    assert choose([on_frames("good", range(40)), on_frames("fast", range(1, 43))])[0].chosen.name == "fast"
+
+
+def test_of_equals_in_objects_one_with_more_false_alarms_is_not_chosen():
+    field = [on_frames("quiet", range(40)), on_frames("loud", range(42), alarmed=range(30))]
+    ranking, why = choose(field)
+    assert ranking.chosen.name == "quiet"
+    assert "without a false alarm against 100.0% of quiet" in why["loud"]
+    louder = on_frames("quiet", range(100), alarmed=range(9)), on_frames("sees", range(40), alarmed=range(90))
+    assert choose(louder)[0].chosen.name == "sees", "objects come first, and something is left"
+
+
+def test_where_others_have_frames_one_without_is_not_chosen():
+    ranking, why = choose([on_frames("seen", range(40)), replace(on_frames("unseen", range(50)), frames={})])
+    assert ranking.chosen.name == "seen"
+    assert why["unseen"] == "it was not measured on the labeled frames"
+
+
+def test_a_class_can_have_a_floor_on_frames():
+    metric = on_frames("a", [], metrics={"p50_ms": 1.0, "frame_recalls.person": 0.5})
+    assert choose([metric], Policy(p99_ms=None, frame_recalls={"person": 0.5}))[0].chosen
+    for label in ("person", "bus"):  # under the floor, and not there
+        _, why = choose([metric], Policy(p99_ms=None, frame_recalls={label: 0.6}))
+        assert f"names rightly, of {label}" in why["a"]
+
+
 def test_the_best_of_all_is_not_said_of_one_that_another_outdoes():
     best, out = metrics("best", range(20), 5), metrics("out", range(10), 9, why_not="bf16 was not proved")
     _, why = choose([best, out])
@@ -238,8 +280,8 @@ def test_a_tie_is_explained_by_the_figure_that_breaks_it(name):
 
 
 def test_the_rule_in_words_names_every_limit():
-    said = explain_rule(Policy(age_ms=100, worst_recall=0.5, miss_costs={"person": 5}))
-    for part in ("33 ms", "100 ms", "50%", "person 5", "under 1 point."):
+    said = explain_rule(Policy(age_ms=100, worst_recall=0.5, miss_costs={"person": 5}, frame_recalls={"bus": 0.3}))
+    for part in ("33 ms", "100 ms", "50%", "person 5", "under 1 point.", "bus on frames at least 30%", "over 0 points"):
         assert part in said
 
 
@@ -255,6 +297,9 @@ def test_the_rule_in_words_names_every_limit():
         ("objective", "luck"),
         ("tie_breakers", ("luck",)),
         ("miss_costs", {"person": -1}),
+        ("frame_recalls", {"person": 2}),
+        ("frame_loss", 1),
+        ("frame_loss", -0.1),
     ],
 )
 def test_a_policy_that_means_nothing_is_refused_by_name(field, value):

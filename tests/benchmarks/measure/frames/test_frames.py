@@ -42,6 +42,7 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     found = summarize("ort", "test", "zones", [*frames, "unreadable"])
     assert (found.frames, found.unreadable, found.empty_regions, found.false_alarms) == (3, 1, 3, 3)
     assert found.false_alarms_per_100 == 100
+    assert (found.right_n.tolist(), found.quiet_n.tolist()) == ([1, 1, 0], [0, 0, 0])
     assert found.false_alarms_interval.low < 100 < found.false_alarms_interval.high
     assert (
         found.objects
@@ -196,8 +197,12 @@ def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_t
     assert "labeled frames of test, in the labeled boxes" in (run / "report" / "report.md").read_text()
     assert "at least 100%" in device.choice.rule
     metrics = {m.name: m for m in metrics_of(device.results)}
-    assert {m.figure("frame_recall") for m in metrics.values()} == {1.0}
-    assert {m.figure("false_alarms_per_100") for m in metrics.values()} == {0.0}
+    assert {m.metric("frame_recall") for m in metrics.values()} == {1.0}
+    assert {m.metric("false_alarms_per_100") for m in metrics.values()} == {0.0}
+    for row in device.results.candidates:
+        compared = metrics[row.name].frames
+        assert [len(compared["right_n"]), len(compared["quiet_n"])] == [row.frames.objects.n, row.frames.frames]
+        assert compared["right_n"].all()
 
 
 def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed, tmp_path):
