@@ -1,4 +1,4 @@
-"""Test accuracy of the model file that ships, through the runner's own code."""
+"""Test accuracy of the model file that ships, measured through the runner's own classifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inference.frame.classifier import RegionClassifier
 
 
 def check_same_data(pack: Pack, bundle: Bundle) -> None:
-    """Raise InputError when the classes or the geometry of the pack are not those of the bundle."""
+    """Raise InputError when the pack has other classes or another geometry than the bundle."""
     if pack.classes != bundle.classes:
         raise InputError(f"{pack.path} has the classes {pack.classes}, {bundle.path} has {bundle.classes}")
     if pack.geometry != bundle.geometry and bundle.selectable:
@@ -32,6 +32,7 @@ def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
         frame_bgr = np.ascontiguousarray(image[..., ::-1])
         probs.append(classifier.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
         same_size = image.shape[0] == classifier.geometry.size_px
+        # one row is enough: the geometry of a whole frame of the right size must copy it as it is
         if row == 0 and same_size and not np.array_equal(classifier.backend.input_nhwc[0], image):
             raise CheckError("the bytes that reach the backend differ from the pack's row: geometry changed them")
     return np.asarray(probs, np.float32)
@@ -46,7 +47,7 @@ def predict(classifier: RegionClassifier, pack: Pack) -> Probs:
 
 
 def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy:
-    """Return top-1 and balanced accuracy, recalls with Wilson intervals, the confusion matrix, and calibration."""
+    """Return the accuracy of these probabilities: recalls, confusion matrix, calibration, risk over coverage."""
     predicted_n, top_n = np.asarray(probs_nc.argmax(1), np.int64), probs_nc.max(1)
     correct = np.asarray(predicted_n == labels_n)
     hits, n = int(correct.sum()), len(correct)

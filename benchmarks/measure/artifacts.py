@@ -17,14 +17,14 @@ from core.errors import InputError
 from core.files import read_object
 
 POINTS = 400
-"""The most points of a learning curve, about."""
+"""Approximate upper limit of the points of a learning curve."""
 
 
 def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[CandidateResult]) -> Artifacts:
-    """Read what is there; leave out what is not."""
+    """Read the artifacts of every bundle; an architecture without one is left out."""
     learning = {arch: read_history(bundle.path.parent / "history.csv") for arch, bundle in bundles.items()}
     reports = {arch: read_precision_report(bundle) for arch, bundle in bundles.items()}
-    files = {(row.arch, row.opened["file"]) for row in measured}
+    files = {(result.arch, result.opened["file"]) for result in measured}
     engines = [
         replace(engine, measured=(arch, engine.engine) in files)
         for arch, bundle in bundles.items()
@@ -48,7 +48,7 @@ def read_history(file: Path) -> dict[str, tuple[float | None, ...]]:
 
 
 def read_precision_report(bundle: Bundle) -> tuple[ParityResult, ...]:
-    """Return the rows of a bundle's parity.json; none where it has none. Raises InputError when it is damaged."""
+    """Return the content of a bundle's parity.json; empty without the file. Raises InputError when it is damaged."""
     file = bundle.path / "parity.json"
     if not file.is_file():
         return ()

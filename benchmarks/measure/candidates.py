@@ -1,4 +1,4 @@
-"""The candidates of a run: every bundle x precision x backend. And what cannot be measured here, with the reason."""
+"""The candidates of a run, every bundle x precision x backend; and those that this machine cannot measure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate(CandidateKey):
-    """One model file of a bundle on one backend: the thing that is measured, chosen and shipped."""
+    """One model file of a bundle on one backend. Candidates are measured; one of them is chosen and shipped."""
 
     bundle: Bundle
 
     @property
     def proved(self) -> bool:
-        """Whether the gates of its precision passed; only then may it be chosen."""
+        """Whether the gates of its precision passed; else it may not be chosen."""
         return self.precision in self.bundle.precisions
 
     def size_bytes(self, file: str) -> int:
@@ -37,7 +37,7 @@ class Candidate(CandidateKey):
 
 
 def candidate_of(key: CandidateKey, bundles: Mapping[str, Bundle]) -> Candidate:
-    """Return the candidate that a row of the results is about."""
+    """Return the candidate that a result belongs to."""
     return Candidate(key.arch, key.precision, key.backend, key.threads, bundles[key.arch])
 
 
@@ -50,7 +50,7 @@ def open_bundles(run: Run) -> dict[str, Bundle]:
 
 
 def available_backends(names: Sequence[str] | None) -> list[str]:
-    """Return the backends to measure, the named ones or all but null. Raises InputError when none can run."""
+    """Return the named backends that can run here; without names, all but null. Raises InputError when none can run."""
     for name in names or ():
         backends.find(name)
     wanted = list(names) if names else [name for name in backends.names() if name != "null"]
@@ -64,34 +64,34 @@ def available_backends(names: Sequence[str] | None) -> list[str]:
 
 
 def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str]) -> list[Candidate]:
-    """Return every bundle x precision x backend that can be opened here, with one thread."""
+    """Return each proved precision of each bundle on each backend that has it, with one thread."""
     found = []
     for arch, bundle in bundles.items():
         for precision in PRECISIONS:
             if precision in bundle.precisions:
-                able = [name for name in names if precision in backends.find(name).PRECISIONS]
-                found += [Candidate(arch, precision, name, 1, bundle) for name in able]
+                supported = [name for name in names if precision in backends.find(name).PRECISIONS]
+                found += [Candidate(arch, precision, name, 1, bundle) for name in supported]
     return found
 
 
 def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> list[Unmeasured]:
-    """Return the engines of the bundles that cannot run here, and the backends that are not here."""
+    """Return the engines of the bundles that cannot run here, and the backends that are not available."""
     absent = {name: backends.availability(name) for name in backends.names() if name not in {*measured, "null"}}
-    rows = [
+    unmeasured = [
         Unmeasured(arch, engine.precision, engine.backend, _why(engine, absent))
         for arch, bundle in bundles.items()
         for engine in read_engines(arch, bundle)
         if engine.backend not in measured
     ]
-    named = {row.backend for row in rows}
+    explained = {one.backend for one in unmeasured}
     for name, found in absent.items():
-        if name not in named and not found.available:
-            rows.append(Unmeasured("all", "all", name, f"{found.reason}: {found.hint}"))
-    return rows
+        if name not in explained and not found.available:
+            unmeasured.append(Unmeasured("all", "all", name, f"{found.reason}: {found.hint}"))
+    return unmeasured
 
 
 def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
-    """Return the engines of a bundle as their manifests say, by file name, whether or not they fit this device."""
+    """Return the engines beside a bundle as their manifests describe them, whether or not they fit this device."""
     files = sorted((bundle.path / FOLDER).glob("*.json"))
     bodies = [(file, known_keys(EngineFacts, read_json(file, "build the engine again"))) for file in files]
     return [from_json(EngineFacts, {**body, "arch": arch, "engine": file.stem}, str(file)) for file, body in bodies]
@@ -99,6 +99,6 @@ def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
 
 def _why(engine: EngineFacts, absent: Mapping[str, backends.Availability]) -> str:
     found = absent.get(engine.backend)
-    reason = found.reason if found and found.reason else "it was not asked for"
+    reason = found.reason if found and found.reason else "it is not among the --backends"
     built = f"its engine is {engine.state} by {engine.runtime} {engine.version}"
     return f"{built} for {engine.target}; {reason}"

@@ -1,4 +1,4 @@
-"""Build the engines for this device before anything is measured: a build in between would disturb the timing."""
+"""Build missing engines before anything is measured, since a build would disturb the timing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from inference.backends import build_missing
 log = logging.getLogger(__name__)
 
 BATCHES = (1, BATCH)
-"""An engine must take one region (accuracy, latency, the runner) and BATCH (robustness), in the same file.
+"""Batch sizes of an engine: one region (accuracy, latency, the runner) and BATCH (robustness).
 
-Where a detector is in front it takes the most boxes of a frame, too.
+A bundle with a detector adds the largest number of boxes of a frame.
 """
 
 
 def build_engines(candidates: Sequence[Candidate]) -> list[Unmeasured]:
-    """Build every engine of these candidates that is missing; return those that cannot be built, with the reason."""
+    """Build every missing engine of these candidates; return those that cannot be built, with the reason."""
     not_built = []
     for c in candidates:
         try:

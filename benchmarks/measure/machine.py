@@ -1,4 +1,4 @@
-"""Describe the machine that the figures are measured on."""
+"""A description of the machine that the benchmark runs on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def describe_machine() -> MachineFacts:
-    """Return processor, cores, memory, system and the versions of what ran."""
+    """Return processor, cores, memory, system and the versions of the packages that decide the speed."""
     return MachineFacts(
         name=device_name(),
         cpu=cpu_model(),
@@ -40,7 +40,7 @@ def describe_machine() -> MachineFacts:
 
 
 def device_name() -> str:
-    """Return the name of the board, where the firmware has one (a Jetson does), else of the processor."""
+    """Return the name of the board, where the firmware has one (as on a Jetson), else of the processor."""
     for path in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
         try:
             if name := Path(path).read_text(encoding="utf-8", errors="ignore").strip("\0 \n"):

@@ -1,4 +1,4 @@
-"""Measure all candidates side by side, open at once: accuracy one by one, then latency in turns."""
+"""Measure candidates that are open at the same time: accuracy one after the other, then latency in turns."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ OTHER_SIZE = "it was exported at another size than it was trained at: for latenc
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """The candidates that were measured side by side, with the noise of their timing."""
+    """The results of candidates that were measured side by side, and the noise of their timing."""
 
-    rows: tuple[CandidateResult, ...]
+    results: tuple[CandidateResult, ...]
     noise: Noise
     refused: tuple[Unmeasured, ...]
-    """Candidates that their backend did not open."""
+    """Candidates that could not be opened."""
 
 
 def measure_side_by_side(
     candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int
 ) -> MeasuredSet:
-    """Measure accuracy and latency of every candidate; the first one that opens is opened twice, as the A/A control."""
+    """Measure accuracy and latency of every candidate. The first one that opens is opened again, as the A/A control."""
     check_files(candidates, pack)
     with open_side_by_side(candidates) as (opened, refused):
         if not opened:
@@ -53,28 +53,28 @@ def measure_side_by_side(
         check_detections(opened, frames)
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
-        # the control takes its turns among the others, so that its noise is the noise of their figures
+        # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
         with open_side_by_side([opened[0][0]]) as (control, _):
             processors = [one for _, one in [*opened, *control]]
             *latencies, again = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
-        rows = [
+        results = [
             result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
         ]
-    return MeasuredSet(tuple(rows), measure_noise(rows[0].name, latencies, again), tuple(refused))
+    return MeasuredSet(tuple(results), measure_noise(results[0].name, latencies, again), tuple(refused))
 
 
 def result_of(
     candidate: Candidate, opened: dict[str, object], latency: Latency, accuracy: Accuracy | NotMeasured, why_not: str
 ) -> CandidateResult:
-    """Return the row of a candidate. Later measurements replace what is not measured yet."""
+    """Return the result of a candidate. Later measurements replace its NotMeasured values."""
     c = candidate
     size = c.bundle.geometry.size_px, c.size_bytes(str(opened["file"]))
     return CandidateResult(c.arch, c.precision, c.backend, c.threads, *size, opened, latency, why_not, accuracy)
 
 
 def why_not_selectable(candidate: Candidate, backend: Backend) -> str:
-    """Return why a candidate may never be chosen, or nothing."""
+    """Return the reason why a candidate may never be chosen; an empty text where it may."""
     if not candidate.bundle.selectable:
         return OTHER_SIZE
     if not candidate.proved:
@@ -83,40 +83,40 @@ def why_not_selectable(candidate: Candidate, backend: Backend) -> str:
 
 
 def why_unproved(candidate: Candidate, backend: Backend) -> str:
-    """Run the golden frames, which proves an engine; return the reason why the candidate is unproved, or nothing."""
+    """Run the golden frames, which proves an engine; return the reason of a failure, or an empty text."""
     c = candidate
     try:
-        failed = [row for row in prove(c.bundle, c.backend, backend, c.precision) if not row.passed]
-    except Exception as error:  # a runtime may raise anything
+        failed = [check for check in prove(c.bundle, c.backend, backend, c.precision) if not check.passed]
+    except Exception as error:  # each runtime has exceptions of its own, with no common base
         return f"it is not proved on this device: {as_device_error(error, c.name)}"
     if failed:
-        row = failed[0]
-        return f"its golden frames do not hold on this device: {row.check} is {row.value:.3g}, not under {row.limit:g}"
-    return "" if backend.proved else "it is not proved on this device: no proof can be written beside its engine"
+        first = failed[0]
+        return f"its golden frames fail on this device: {first.check} is {first.value:.3g}, not under {first.limit:g}"
+    return "" if backend.proved else "it is not proved on this device: the proof cannot be written beside its engine"
 
 
 def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
-    """Raise InputError when a bound file is damaged, or the pack is of other classes: before anything is measured."""
+    """Raise InputError for a damaged file or a pack of other classes, before anything is measured."""
     for bundle in {c.arch: c.bundle for c in candidates}.values():
         check_same_data(pack, bundle)
         bundle.check_files()
 
 
 def open_timed_regions(candidate: Candidate) -> RegionSource:
-    """Return the regions that are timed: tracked boxes of the bundle's detector; one zone where it has none."""
+    """Return the timed regions: tracked boxes of the bundle's detector, or one zone where it has none."""
     detector = find_detector(candidate.bundle, CameraConfig())
     return TrackedRegions(open_detector(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
 
 
 def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
-    """Raise InputError when a detector finds nothing in most frames: their time would be without a classification."""
+    """Raise InputError when a detector finds nothing in most frames, whose time would hold no classification."""
     for c, processor in opened:
         found = sum(bool(processor.process(frame_at(i, frame)).verdicts) for i, frame in enumerate(frames))
         processor.reset()
         if 2 * found <= len(frames):
             raise InputError(
-                f"the detector in {c.bundle.path} finds something in {found} of the {len(frames)} frames that are"
-                f" timed: give a --source in which it finds something in most"
+                f"the detector in {c.bundle.path} finds something in {found} of the {len(frames)} timed frames"
+                f" only: give a --source in most of whose frames it finds something"
             )
 
 
@@ -126,7 +126,7 @@ def open_side_by_side(
     open_regions: Callable[[Candidate], RegionSource] = open_timed_regions,
     config: FrameConfig | None = None,
 ) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
-    """Open every candidate, and close them all at the end; yield them, and those that do not open."""
+    """Open every candidate and close them all at the end; yield those that open, and those that do not."""
     opened: list[Opened] = []
     refused = []
     with ExitStack() as stack:
@@ -143,7 +143,7 @@ def open_side_by_side(
 
 
 def measure_accuracy(candidate: Candidate, classifier: RegionClassifier, pack: Pack) -> Accuracy | NotMeasured:
-    """Classify the test rows, where the bundle is of the pack's size."""
+    """Classify the test rows; not measured where the bundle has another input size than the pack."""
     if candidate.bundle.geometry != pack.geometry:
         return NotMeasured(OTHER_SIZE)
     log.info(f"accuracy: {candidate.name}")
@@ -151,7 +151,7 @@ def measure_accuracy(candidate: Candidate, classifier: RegionClassifier, pack: P
 
 
 def show_progress(what: str) -> Callable[[int, int], None]:
-    """Return a callback that says how far `what` is, at every quarter of it, on stderr."""
+    """Return a callback for take_turns that logs the progress of `what` at every quarter."""
 
     def show(done: int, total: int) -> None:
         if done * 4 // total != (done - 1) * 4 // total:

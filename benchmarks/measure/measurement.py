@@ -1,4 +1,4 @@
-"""Measure a run: candidates side by side, then the runner's own process, corruptions, frames, load, other seeds."""
+"""Measure a run, in the order of `measure`: accuracy, latency, cold start, robustness, labeled frames, load, seeds."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ from core.errors import InputError
 from core.geometry.frame import Bytes
 from inference.runner.labeled_regions import FramesRequest
 
-Rows = tuple[CandidateResult, ...]
+Results = tuple[CandidateResult, ...]
 
 
 @dataclass(frozen=True)
 class Request:
-    """The measurement that is asked for."""
+    """The options of a measurement."""
 
     profile: Profile = field(default_factory=Profile)
     backends: Sequence[str] | None = None
     """None: all that can run here."""
     threads: tuple[int, ...] | None = None
-    """None: for each candidate the count that is measured to be its best."""
+    """None: the best count of each candidate, as measured."""
     source: str | None = None
     """The source of the frames to time; None: the synthetic camera."""
     pack: Path | None = None
-    """The path of the pack, where it has moved; None: as run.json says."""
+    """The pack, where it has moved; None: the path in run.json."""
     ood: Path | None = None
     """A folder of out-of-distribution images."""
     frames_of: Path | None = None
@@ -66,12 +66,12 @@ class Request:
     sustained_min: float = 0.0
     """Minutes of sustained load; 0 for none."""
     seeds: Sequence[Path] | None = None
-    """Runs of other seeds; None: those beside the run that differ in the seed alone."""
+    """Runs of other seeds; None: the runs in the same folder that differ in the seed alone."""
 
 
 @dataclass(frozen=True)
-class Session:
-    """All that is opened and built before anything is timed."""
+class Setup:
+    """The inputs of a measurement, opened and built before anything is timed."""
 
     machine: MachineFacts
     """The machine, with its load before the measurement."""
@@ -80,9 +80,9 @@ class Session:
     others: Sequence[Run]
     """Runs of other seeds."""
     source: str
-    """The source of the frames, in words."""
+    """A description of the source of the frames."""
     frames: Sequence[Bytes]
-    """The pictures that are timed."""
+    """The frames on which latency is measured."""
     candidates: Sequence[Candidate]
     size_candidates: Sequence[Candidate]
     """Candidates from bundles of another input size."""
@@ -90,132 +90,138 @@ class Session:
 
 
 def measure(run: Run, request: Request) -> RunResults:
-    """Measure the run: all but the ages of frames, which `measure_frame_ages` adds for those that need them."""
+    """Measure everything except frame ages, which `measure_frame_ages` adds for the candidates that need them."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "engines and thread counts"):
-        session = prepare(run, request)
+        setup = prepare(run, request)
     with _timed(seconds, "accuracy and latency"):
-        found = measure_side_by_side(session.candidates, session.pack, session.frames, samples=request.profile.samples)
+        found = measure_side_by_side(setup.candidates, setup.pack, setup.frames, samples=request.profile.samples)
     with _timed(seconds, "cold starts"):
-        rows = add_cold_starts(found.rows, session, request)
+        results = add_cold_starts(found.results, setup, request)
     with _timed(seconds, "robustness"):
-        rows = add_robustness(rows, session, request)
+        results = add_robustness(results, setup, request)
     with _timed(seconds, "labeled frames"):
-        rows = add_frames(rows, session, request)
+        results = add_frames(results, setup, request)
     with _timed(seconds, "energy and sustained load"):
-        rows, sustained = add_load(rows, session, request.sustained_min, found.noise.floor)
+        results, sustained = add_load(results, setup, request.sustained_min, found.noise.floor)
     with _timed(seconds, "other sizes"):
         wanted = request.profile.other_size_samples
-        sizes = measure_other_sizes(session.size_candidates, session.frames, wanted) if session.size_candidates else ()
+        sizes = measure_other_sizes(setup.size_candidates, setup.frames, wanted) if setup.size_candidates else ()
     with _timed(seconds, "other seeds"):
-        seeds = measure_seeds(run, session.others, rows, session.pack)
-    protocol = Protocol(session.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, request.profile.describe_cuts(), seconds)
-    pack = session.pack
+        seeds = measure_seeds(run, setup.others, results, setup.pack)
+    protocol = Protocol(setup.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, request.profile.describe_cuts(), seconds)
+    pack = setup.pack
     return RunResults(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         run=run.path.resolve().name,
-        synthetic=pack.synthetic or any(bundle.synthetic for bundle in session.bundles.values()),
-        machine=session.machine,
+        synthetic=pack.synthetic or any(bundle.synthetic for bundle in setup.bundles.values()),
+        machine=setup.machine,
         pack=PackFacts(pack.fingerprint, pack.classes, pack.background),
         labels_n=pack.labels_n[pack.rows("test")],
         protocol=protocol,
         noise=found.noise,
-        candidates=rows,
-        unmeasured=(*session.unmeasured, *found.refused),
+        candidates=results,
+        unmeasured=(*setup.unmeasured, *found.refused),
         other_sizes=sizes,
         seeds=seeds,
         sustained=sustained,
-        artifacts=gather_artifacts(session.bundles, rows),
+        artifacts=gather_artifacts(setup.bundles, results),
     )
 
 
-def prepare(run: Run, request: Request) -> Session:
-    """Open the run, build the engines, and find each candidate's threads. Raises InputError when nothing can run."""
+def prepare(run: Run, request: Request) -> Setup:
+    """Open the run, build the engines and pick the thread counts. Raises InputError when no candidate can run."""
     pack, bundles = run.open_pack(request.pack), open_bundles(run)
     backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
     candidates = list_candidates(bundles | sizes, backends)
     not_built = build_engines([*candidates, *list_candidates(bundles_of(others), backends)])
-    absent = {(row.arch, row.precision, row.backend) for row in not_built}
-    built = [c for c in candidates if (c.arch, c.precision, c.backend) not in absent]
+    failed = {(result.arch, result.precision, result.backend) for result in not_built}
+    built = [c for c in candidates if (c.arch, c.precision, c.backend) not in failed]
     if not any(c.arch in bundles for c in built):
         why = f"; the first reason: {not_built[0].reason}" if not_built else ""
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
     source, frames = choose_frames(request.source, bundles.values())
-    able = candidates_by_threads(built, request.threads, frames)
-    own, of_sizes = [c for c in able if c.arch in bundles], [c for c in able if c.arch in sizes]
+    with_threads = candidates_by_threads(built, request.threads, frames)
+    own, other_sizes = [c for c in with_threads if c.arch in bundles], [c for c in with_threads if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
-    return Session(describe_machine(), pack, bundles, others, source, frames, own, of_sizes, unmeasured)
+    return Setup(describe_machine(), pack, bundles, others, source, frames, own, other_sizes, unmeasured)
 
 
-def add_cold_starts(rows: Rows, session: Session, request: Request) -> Rows:
-    """Measure the cold start of every candidate that may be chosen."""
+def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:
+    """Measure the cold start of every selectable candidate."""
     source, times = request.source or SYNTHETIC, request.profile.cold_starts
     return tuple(
-        with_cold_start(row, candidate_of(row, session.bundles), source, times) if row.selectable else row
-        for row in rows
+        with_cold_start(result, candidate_of(result, setup.bundles), source, times) if result.selectable else result
+        for result in results
     )
 
 
-def add_robustness(rows: Rows, session: Session, request: Request) -> Rows:
-    """Measure the robustness of each network and precision; every backend that runs it gets the same figures."""
+def add_robustness(results: Results, setup: Setup, request: Request) -> Results:
+    """Measure the robustness of each network and precision; all its backends get the same figures."""
     profile = request.profile
     if not profile.corrupted_rows[1]:
-        return rows
-    fastest = pick_fastest(rows, session.bundles)
-    ms_per_row = sum(row.latency.engine_ms.p50 for row in fastest)
-    candidates = [candidate_of(row, session.bundles) for row in fastest]
-    found = measure_robustness(candidates, ms_per_row, session.pack, request.ood, profile)
-    other = NotMeasured("it was exported at another size")
-    return tuple(replace(row, robustness=found.get((row.arch, row.precision), other)) for row in rows)
+        return results
+    fastest = pick_fastest(results, setup.bundles)
+    ms_per_row = sum(result.latency.engine_ms.p50 for result in fastest)
+    candidates = [candidate_of(result, setup.bundles) for result in fastest]
+    found = measure_robustness(candidates, ms_per_row, setup.pack, request.ood, profile)
+    other_size = NotMeasured("it was exported at another size")
+    return tuple(
+        replace(result, robustness=found.get((result.arch, result.precision), other_size)) for result in results
+    )
 
 
-def add_frames(rows: Rows, session: Session, request: Request) -> Rows:
-    """Measure each network and precision on labeled frames, those that are asked for or those of the pack."""
+def add_frames(results: Results, setup: Setup, request: Request) -> Results:
+    """Measure each network and precision on the labeled frames of the request, or else of the run's own pack."""
     most = request.profile.labeled_frames
     if not request.frames_of:
         if not most:
-            return tuple(replace(row, frames=NotMeasured("this profile leaves it out")) for row in rows)
-        if not session.pack.facts.get("frames"):
-            return rows
-    candidates = [candidate_of(row, session.bundles) for row in pick_fastest(rows, session.bundles)]
-    asked = FramesRequest(request.frames_of, camera=request.camera, most=most or None)
-    found = measure_frames(candidates, session.pack, asked)
-    return tuple(replace(row, frames=found[row.arch, row.precision]) for row in rows)
+            return tuple(replace(result, frames=NotMeasured("this profile leaves it out")) for result in results)
+        if not setup.pack.facts.get("frames"):
+            return results
+    candidates = [candidate_of(result, setup.bundles) for result in pick_fastest(results, setup.bundles)]
+    frames_request = FramesRequest(request.frames_of, camera=request.camera, most=most or None)
+    found = measure_frames(candidates, setup.pack, frames_request)
+    return tuple(replace(result, frames=found[result.arch, result.precision]) for result in results)
 
 
-def pick_fastest(rows: Rows, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
-    """Return the row of the fastest backend for each network and precision: the answers of all backends are alike."""
+def pick_fastest(results: Results, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
+    """Return the result of the fastest backend of each network and precision; all backends give the same answers."""
     fastest: dict[tuple[str, str], CandidateResult] = {}
-    for row in sorted(rows, key=lambda row: row.latency.engine_ms.p50):
-        if bundles[row.arch].selectable:
-            fastest.setdefault((row.arch, row.precision), row)
+    for result in sorted(results, key=lambda result: result.latency.engine_ms.p50):
+        if bundles[result.arch].selectable:
+            fastest.setdefault((result.arch, result.precision), result)
     return list(fastest.values())
 
 
-def add_load(rows: Rows, session: Session, minutes: float, noise_floor: float) -> tuple[Rows, Sustained | NotMeasured]:
-    """Measure the energy of a frame where there is a meter, and the sustained run where it is asked for."""
-    selectable = [candidate_of(row, session.bundles) for row in rows if row.selectable]
-    sustained: Sustained | NotMeasured = NotMeasured("it was not asked for")
+def add_load(
+    results: Results, setup: Setup, minutes: float, noise_floor: float
+) -> tuple[Results, Sustained | NotMeasured]:
+    """Measure the energy of a frame where the machine has a meter, and the sustained load of `minutes`, if above 0."""
+    selectable = [candidate_of(result, setup.bundles) for result in results if result.selectable]
+    sustained: Sustained | NotMeasured = NotMeasured("--sustained was not given")
     with open_side_by_side(selectable) as (opened, _):
         processors = {c.name: one for c, one in opened}
-        energies_mj = measure_energies(processors, session.frames)
+        energies_mj = measure_energies(processors, setup.frames)
         if minutes and processors:
-            sustained = summarize_sustained(minutes, sustain(processors, session.frames, minutes), noise_floor)
-    return tuple(replace(row, energy_mj=energies_mj.get(row.name, row.energy_mj)) for row in rows), sustained
+            sustained = summarize_sustained(minutes, sustain(processors, setup.frames, minutes), noise_floor)
+    return tuple(
+        replace(result, energy_mj=energies_mj.get(result.name, result.energy_mj)) for result in results
+    ), sustained
 
 
 def measure_frame_ages(run: Run, results: RunResults, names: Collection[str], request: Request) -> RunResults:
-    """Return the results with the ages of frames of these candidates, each in a run at the camera's rate."""
+    """Return the results with the frame ages of these candidates, each from a run at the camera's rate."""
     seconds, bundles = dict(results.protocol.seconds), open_bundles(run)
     source, frames = request.source or SYNTHETIC, request.profile.paced_frames
     with _timed(seconds, "paced runs"):
-        rows = tuple(
-            with_ages(row, candidate_of(row, bundles), source, frames) if row.name in names else row
-            for row in results.candidates
+        candidates = tuple(
+            with_ages(result, candidate_of(result, bundles), source, frames) if result.name in names else result
+            for result in results.candidates
         )
-    return replace(results, candidates=rows, protocol=replace(results.protocol, seconds=seconds))
+    return replace(results, candidates=candidates, protocol=replace(results.protocol, seconds=seconds))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Profiles: the amounts that are measured, from everything to what a demo has time for."""
+"""Profiles: the amount of each measurement, from the full one to that of a demo."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Profile:
     """Frames of each bundle of another input size, for latency only; 0 for none."""
 
     def describe_cuts(self) -> tuple[str, ...]:
-        """Return what this profile cuts from the full one, a phrase each."""
+        """Return what this profile measures less than the full one, a phrase each."""
         full, cuts = Profile(), []
         if self.cold_starts < full.cold_starts:
             cuts.append(f"{self.cold_starts} cold start of each candidate instead of {full.cold_starts}")

@@ -1,4 +1,4 @@
-"""Other seeds of the same training: find these runs, and answer the test rows with their files."""
+"""Runs of the same training with other seeds: find them, and classify the test rows with their files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
-    """Return the named runs of other seeds; without names, the runs beside `run` that differ in the seed alone.
+    """Return the named runs of other seeds; without names, the runs in the same folder that differ in the seed alone.
 
     Raises InputError when a named one was trained on another pack or with the same seed.
     """
@@ -30,25 +30,27 @@ def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
         return [other for other in _open_beside(run) if describe_seed(run, other)[0] == "another seed"]
     others = [open_run(path) for path in named]
     for other in others:
-        what, said = describe_seed(run, other)
+        what, description = describe_seed(run, other)
         if what == "another pack" or what == "the same seed":
-            raise InputError(f"--seeds: {other.path} {said}: name runs that differ from {run.path} in the seed alone")
+            raise InputError(
+                f"--seeds: {other.path} {description}: name runs that differ from {run.path} in the seed alone"
+            )
     return others
 
 
 def _open_beside(run: Run) -> list[Run]:
     """Open the finished runs in the same folder; other folders, and runs that hold nothing yet, are skipped."""
-    found, here = [], run.path.resolve()
-    for file in sorted(here.parent.glob("*/run.json")):
+    found, own = [], run.path.resolve()
+    for file in sorted(own.parent.glob("*/run.json")):
         with suppress(InputError):
             other = open_run(file.parent)
-            if file.parent != here and (other.bundles() or [*other.path.glob("*/metrics.json")]):
+            if file.parent != own and (other.bundles() or [*other.path.glob("*/metrics.json")]):
                 found.append(other)
     return found
 
 
 def describe_seed(run: Run, other: Run) -> tuple[str, str]:
-    """Return how `other` differs from `run`, and the end of a sentence that says so."""
+    """Return the difference between two runs as a keyword, and as the end of a sentence about `other`."""
     a, b = run.facts, other.facts
     if a["pack"]["fingerprint"] != b["pack"]["fingerprint"]:
         return "another pack", "was trained on another pack"
@@ -65,22 +67,24 @@ def bundles_of(others: Sequence[Run]) -> dict[str, Bundle]:
     return {f"{arch} of {other.path.name}": open_bundle(path) for other, arch, path in found}
 
 
-def measure_seeds(run: Run, others: Sequence[Run], rows: Sequence[CandidateResult], pack: Pack) -> Seeds | NotMeasured:
-    """Classify the test rows with the same file of every other seed, for the candidates that may be chosen."""
+def measure_seeds(
+    run: Run, others: Sequence[Run], results: Sequence[CandidateResult], pack: Pack
+) -> Seeds | NotMeasured:
+    """Classify the test rows with the file of every other seed, for each selectable candidate."""
     if not others:
         return NotMeasured("there is one seed only")
-    able = [row for row in rows if row.selectable]
-    return Seeds(read_trained(run), tuple(_measure_seed(other, able, pack) for other in others))
+    selectable = [result for result in results if result.selectable]
+    return Seeds(read_trained(run), tuple(_measure_seed(other, selectable, pack) for other in others))
 
 
-def _measure_seed(other: Run, rows: Sequence[CandidateResult], pack: Pack) -> SeedResult:
+def _measure_seed(other: Run, results: Sequence[CandidateResult], pack: Pack) -> SeedResult:
     seed, predicted_n = other.facts.get("seed"), {}
     bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
-    theirs = [candidate_of(row, bundles) for row in rows if row.arch in bundles]
-    proved = [candidate for candidate in theirs if candidate.proved]
+    candidates = [candidate_of(result, bundles) for result in results if result.arch in bundles]
+    proved = [candidate for candidate in candidates if candidate.proved]
     with open_side_by_side([c for c in proved if c.bundle.geometry == pack.geometry]) as (opened, refused):
-        for row in refused:
-            log.info(f"seed {seed}: {row.reason}")
+        for one in refused:
+            log.info(f"seed {seed}: {one.reason}")
         for candidate, processor in opened:
             log.info(f"seed {seed}: {candidate.name}")
             predicted_n[candidate.name] = predict(processor.classifier, pack).argmax(1)
@@ -88,6 +92,6 @@ def _measure_seed(other: Run, rows: Sequence[CandidateResult], pack: Pack) -> Se
 
 
 def read_trained(run: Run) -> dict[str, float]:
-    """Return {architecture's folder: test accuracy of its network as trained} of the finished ones."""
+    """Return {folder of an architecture: test accuracy of its network as trained}, of the finished ones."""
     files = sorted(run.path.glob("*/metrics.json"))
     return {file.parent.name: float(read_json(file, "train the run again")["test"]["accuracy"]) for file in files}

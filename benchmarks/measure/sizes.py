@@ -1,4 +1,4 @@
-"""Bundles of another input size than the run was trained at: only their latency is measured; none is selectable."""
+"""Bundles of another input size than that of the training: only their latency is measured; none is selectable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_other_sizes(run: Run) -> dict[str, Bundle]:
 def measure_other_sizes(
     candidates: Sequence[Candidate], frames: Sequence[Bytes], samples: int
 ) -> tuple[CandidateResult, ...]:
-    """Time them in turns, apart from the selectable candidates, whose timing they would disturb; return a row each."""
+    """Time these candidates in turns, apart from the selectable ones, whose timing they would disturb."""
     for candidate in candidates:
         candidate.bundle.check_files()
     with open_side_by_side(candidates) as (opened, _):

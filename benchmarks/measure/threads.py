@@ -1,4 +1,4 @@
-"""Measure the best thread count of each candidate on a CPU: for a small network more threads are often no faster."""
+"""Measure the best thread count of each candidate on a CPU, since more threads often make a small network no faster."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 SAMPLES = 64
 AS_FAST = 1.1
-"""Take the smallest count within a tenth of the fastest, since the camera and the sinks need cores, too."""
+"""A count is as fast as the fastest up to this ratio. The smallest one is taken: camera and sinks need cores, too."""
 
 
 def candidates_by_threads(
     candidates: Sequence[Candidate], threads: Sequence[int] | None, frames: Sequence[Bytes]
 ) -> list[Candidate]:
-    """Return each candidate with each of the given counts; without any, with the count that is measured to be best."""
+    """Return each candidate with each of the given counts; without counts, with its best one, as measured."""
     if threads is None:
         return [measure_threads(candidate, frames) for candidate in candidates]
     return [replace(candidate, threads=count) for candidate in candidates for count in threads]
 
 
 def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
-    """Return the candidate with its best count; unchanged on a GPU, on one core, or where its backend refuses it.
+    """Return the candidate with its best count; unchanged on a GPU, on one core, or where it does not open.
 
     candidate: with one thread.
     """
@@ -39,8 +39,8 @@ def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
         others = [replace(candidate, threads=count) for count in thread_counts(cores())[1:]]
         with open_side_by_side(others) as (more, _):
             opened = [*single, *more]
-            taken = take_turns([one for _, one in opened], frames, samples=SAMPLES)
-    medians_ms = {rival.threads: latency.frame_ms.p50 for (rival, _), latency in zip(opened, taken, strict=True)}
+            latencies = take_turns([processor for _, processor in opened], frames, samples=SAMPLES)
+    medians_ms = {one.threads: latency.frame_ms.p50 for (one, _), latency in zip(opened, latencies, strict=True)}
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
     log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")
     return replace(candidate, threads=best_count(medians_ms))

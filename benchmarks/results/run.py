@@ -68,7 +68,7 @@ class Window:
 
 @dataclass(frozen=True)
 class RankChange:
-    """Two candidates that changed places by more than the noise, and the first minute of it."""
+    """Two candidates whose order reversed beyond the noise, and the first minute of that."""
 
     minute: float
     faster: str

@@ -74,7 +74,7 @@ def test_an_engine_that_is_wrong_at_one_batch_size_alone_is_not_chosen(small_run
     monkeypatch.setattr(fake_trt.Context, "compute", fail_at_sixteen)
     with pytest.raises(CheckError, match="no candidate can go to production"):
         measure.main([str(small_run), *CHEAP])
-    assert why_not(small_run).startswith("its golden frames do not hold on this device: max |dprob|, batch 16 is 0.2")
+    assert why_not(small_run).startswith("its golden frames fail on this device: max |dprob|, batch 16 is 0.2")
     assert load(next((small_run / "tiny_a" / "bundle" / "engines").glob("*.engine")), "").state == "built"
 
 

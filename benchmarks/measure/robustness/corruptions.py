@@ -1,7 +1,7 @@
-"""Corruptions of a rear camera's picture at five severities: weather, dirt, motion, focus, night, glare, the codec.
+"""Corruptions of a rear camera's image at five severities: weather, dirt, motion, focus, night, glare, the codec.
 
-The names and the idea are those of ImageNet-C (Hendrycks and Dietterich, 2019). Its packages are no longer maintained,
-and their constants are for 224 px. These are deterministic and scale with the picture: lengths are parts of its side.
+Names and idea are those of ImageNet-C (Hendrycks and Dietterich, 2019), whose packages are no longer maintained and
+whose constants are for 224 px. These are deterministic and scale with the image: lengths are parts of its side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def corrupt(image: Bytes, name: str, severity: int, seed: int) -> Bytes:
 
 
 def fog(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """Airlight with clouds of it: contrast falls, brightness rises. Koschmieder's law with a varying depth."""
+    """Blend with bright, uneven airlight: contrast falls, brightness rises. Koschmieder's law with varying depth."""
     density = (0.25, 0.4, 0.52, 0.64, 0.75)[strength]
     clouds = 0.8 + 0.4 * _smooth_noise(image.shape, random, part=0.3)
     share = np.clip(density * clouds, 0, 1)[..., None]
@@ -37,7 +37,7 @@ def fog(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyAr
 
 
 def rain(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """Bright slanted streaks under a duller sky."""
+    """Add bright slanted streaks, and darken the scene."""
     size = image.shape[0]
     drops = np.zeros(image.shape[:2], np.float32)
     drops[random.random(image.shape[:2]) < (0.006, 0.012, 0.02, 0.03, 0.045)[strength]] = 1
@@ -48,7 +48,7 @@ def rain(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyA
 
 
 def spatter(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """Mud on the lens: out-of-focus brown patches."""
+    """Cover parts with out-of-focus brown patches, as of mud on the lens."""
     cover = (0.05, 0.12, 0.2, 0.3, 0.42)[strength]
     noise = _smooth_noise(image.shape, random, part=0.09)
     edge = float(np.quantile(noise, 1 - cover))
@@ -58,7 +58,7 @@ def spatter(image: ImageFloats, strength: int, random: np.random.Generator) -> A
 
 
 def motion_blur(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """A straight blur, as from a long exposure while the car turns."""
+    """Blur along a line, as a long exposure does while the car turns."""
     # odd, since a kernel of even length also shifts the picture
     length = max(3, round(image.shape[0] * (0.04, 0.07, 0.1, 0.14, 0.19)[strength]) | 1)
     kernel = _line_kernel(length, angle_deg=float(random.uniform(-20, 20)))
@@ -66,7 +66,7 @@ def motion_blur(image: ImageFloats, strength: int, random: np.random.Generator) 
 
 
 def defocus(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """Out of focus: a disc-shaped blur."""
+    """Blur with a disc, as a lens out of focus does."""
     radius = image.shape[0] * (0.012, 0.02, 0.03, 0.042, 0.058)[strength]
     reach = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -75,16 +75,16 @@ def defocus(image: ImageFloats, strength: int, random: np.random.Generator) -> A
 
 
 def low_light(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """A sensor at night: few photons with shot noise and read noise, amplified by gain."""
+    """Imitate a sensor at night: few photons, shot noise and read noise, amplified by gain."""
     photons = (140, 70, 40, 22, 12)[strength]
     darker = (0.75, 0.62, 0.5, 0.4, 0.32)[strength]
-    linear = (image / 255) ** 2.2 * darker
+    linear = (image / 255) ** 2.2 * darker  # undo the display gamma: photons are counted in linear light
     counted = random.poisson(linear * photons) + random.normal(0, 0.6, image.shape)
     return np.clip(counted / photons, 0, 1) ** (1 / 2.2) * 255
 
 
 def glare(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """A low sun or headlights: a bright disc with veiling light over everything."""
+    """Add a bright disc and a veil over everything, as of a low sun or headlights."""
     size = image.shape[0]
     x, y = random.uniform(0.2, 0.8, 2) * size
     distance = np.hypot(*(axis - at for axis, at in zip(np.mgrid[:size, :size], (y, x), strict=True)))
@@ -94,7 +94,7 @@ def glare(image: ImageFloats, strength: int, random: np.random.Generator) -> Any
 
 
 def jpeg(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """JPEG of low quality."""
+    """Compress as JPEG of low quality."""
     quality = (35, 22, 14, 9, 5)[strength]
     coded = cv2.imencode(".jpg", image.astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
@@ -102,7 +102,7 @@ def jpeg(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyA
 
 
 def contrast(image: ImageFloats, strength: int, random: np.random.Generator) -> AnyArray:
-    """Flat light: all values move toward the mean."""
+    """Move all values toward the mean, as flat light does."""
     mean = image.mean((0, 1), keepdims=True)
     return (image - mean) * (0.6, 0.45, 0.3, 0.2, 0.12)[strength] + mean
 

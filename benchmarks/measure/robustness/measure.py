@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 16
 BUDGET_S = 100.0
-"""Seconds for all candidates together; with slower ones fewer rows are taken."""
+"""Seconds for all candidates together; the slower they are, the fewer rows are taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,14 @@ class RowSample:
 
 
 def sample_rows(pack: Pack, ms_per_row: float, profile: Profile) -> RowSample:
-    """Draw as many test rows as the time allows, with the class proportions of the split."""
+    """Draw as many test rows as the time budget allows, with the class proportions of the split."""
     test = pack.rows("test")
-    able = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(profile.severities)))
+    affordable = int(BUDGET_S * 1000 / (ms_per_row * len(CORRUPTIONS) * len(profile.severities)))
     fewest, most = profile.corrupted_rows
-    count = min(len(test), max(fewest, min(most, able)))
+    count = min(len(test), max(fewest, min(most, affordable)))
     order = np.random.default_rng(0).permutation(test)
     labels = pack.labels_n[order]
-    within = (ranks_in_class(labels) + 0.5) / np.bincount(labels)[labels]  # place within its class, 0 to 1
+    within = (ranks_in_class(labels) + 0.5) / np.bincount(labels)[labels]  # position within its class, 0 to 1
     rows = np.sort(order[np.argsort(within, kind="stable")[:count]])
     return RowSample(pack.images_nhwc[rows], pack.labels_n[rows], pack.classes)
 
@@ -79,14 +79,14 @@ def measure_robustness(
 
 
 def corrupted_sets(images_nhwc: Bytes, severities: Sequence[int]) -> Iterator[Bytes]:
-    """Yield the rows under every corruption at every severity, in that order."""
+    """Yield the images under every corruption at every severity: the first corruption at all severities first."""
     for name in CORRUPTIONS:
         for severity in severities:
             yield np.stack([corrupt(image, name, severity, seed) for seed, image in enumerate(images_nhwc)])
 
 
 def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
-    """Return float32 (n, classes), a batch at a time."""
+    """Return the probabilities, float32 (n, classes), computed in batches."""
     batch = backend.input_nhwc.shape[0]
     probs = []
     for start in range(0, len(images_nhwc), batch):
@@ -99,9 +99,9 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
 def summarize(
     candidate: Candidate, backend: Backend, hits_kn: Bools, rows: RowSample, ood: Mapping[str, Bytes], profile: Profile
 ) -> Robustness:
-    """Classify the clean rows and the pictures of no class; return these figures with those of the corruptions.
+    """Classify the clean rows and the out-of-distribution images; join the results with those of the corruptions.
 
-    hits_kn: which rows are right under each corruption and severity.
+    hits_kn: whether each row is right, under each corruption and severity.
     """
     rule = AbstainRule(candidate.bundle.abstain_threshold)
     probs_nc = classify(backend, rows.images_nhwc)

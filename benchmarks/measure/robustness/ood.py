@@ -1,4 +1,4 @@
-"""Out-of-distribution pictures (ood): a blocked lens, noise, textures, other data. The runner should abstain."""
+"""Out-of-distribution images (ood), on which the runner should abstain: blocked lens, noise, textures, other data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.synthetic import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 
 
 def make_ood(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
-    """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are a kind for networks without a background class."""
+    """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are one for networks without a background class only."""
     random = np.random.default_rng(0)
     size = geometry.size_px
     pictures = {
@@ -33,20 +33,20 @@ def make_ood(geometry: Geometry, background: str | None, folder: Path | None, co
 
 
 def auroc(known_n: Floats, ood_n: Floats) -> float:
-    """Return the probability that a known row scores above such a picture; ties count half (Mann-Whitney U)."""
+    """Return the probability that a known row scores above an ood image; ties count half (Mann-Whitney U)."""
     u = stats.mannwhitneyu(known_n, ood_n, method="asymptotic").statistic
     return float(u / (len(known_n) * len(ood_n)))
 
 
 def _blocked(size: int, random: np.random.Generator) -> Bytes:
-    """Mud, a leaf or tape on the lens: one dark color, uneven light, sensor noise."""
+    """Return a lens blocked by mud, a leaf or tape: one dark color, uneven light, sensor noise."""
     color = random.uniform(0, 90) + random.normal(0, 8, 3)
     light = cv2.resize(random.uniform(0.6, 1.4, (3, 3)), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
     return np.asarray(np.clip(color * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
 
 
 def _texture(size: int, random: np.random.Generator) -> Bytes:
-    """Stripes, checks or cells, in two random colors."""
+    """Return stripes, checks or cells in two random colors."""
     y, x = np.mgrid[:size, :size] / size
     angle, cells = random.uniform(0, np.pi), random.uniform(3, 14)
     along = np.cos(angle) * x + np.sin(angle) * y

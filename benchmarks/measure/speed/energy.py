@@ -1,4 +1,4 @@
-"""Measure the energy of a frame, where the machine has a counter of joules or a meter of watts."""
+"""Energy of a frame, where the machine has a counter of joules or a meter of watts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.geometry.frame import Bytes
 from inference.frame.processor import FrameProcessor
 
 SECONDS = 2.0
-"""Seconds of load for each candidate, long against the 0.1 s over which power meters average."""
+"""Seconds of load for each candidate: long against the 0.1 s over which power meters average."""
 METER_EVERY_S = 0.1
 
 
 def measure_energies(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Return {name: millijoules of a frame}, of the whole machine under load; {} without a meter.
+    """Return {name: millijoules of a frame} of the whole machine under load; {} without a meter.
 
     A counter of joules is read before and after; else the watts are averaged over the time.
     """
@@ -31,14 +31,17 @@ def measure_energies(
 
 def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float) -> float:
     processor.process(frame_at(0, frames[0]))
-    watts, done, before = [read_meters().get("power_w", 0.0)], 0, read_joules()
+    watts, done, joules_before = [read_meters().get("power_w", 0.0)], 0, read_joules()
     started = read_at = perf_counter()
     while perf_counter() - started < seconds:
         processor.process(frame_at(done + 1, frames[done % len(frames)]))
         done += 1
-        if before is None and perf_counter() - read_at >= METER_EVERY_S:
+        if joules_before is None and perf_counter() - read_at >= METER_EVERY_S:
             watts.append(read_meters().get("power_w", 0.0))
             read_at = perf_counter()
-    taken, after = perf_counter() - started, read_joules()
-    spent = after - before if before is not None and after is not None else float(np.mean(watts)) * taken
-    return 1000 * spent / done
+    elapsed_s, joules_after = perf_counter() - started, read_joules()
+    if joules_before is not None and joules_after is not None:
+        joules = joules_after - joules_before
+    else:
+        joules = float(np.mean(watts)) * elapsed_s
+    return 1000 * joules / done

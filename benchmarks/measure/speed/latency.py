@@ -1,4 +1,4 @@
-"""Latency of candidates, interleaved: each takes its turn in every round (core/timing.py says why)."""
+"""Latency of candidates in interleaved rounds, in each of which every candidate has a turn (see core/timing.py)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from inference.frame.regions import Zones
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
-"""Untimed calls before a turn: the candidate before it has emptied the caches, which no camera stream does."""
+"""Untimed calls before a turn, since the previous candidate emptied the caches, which no camera stream does."""
 SAMPLES = early_stopping_count(0.99)
 FRAME_NS = 33_333_333
-"""Time between frames for the smoothing: a camera of 30 frames/s."""
+"""Time between frames, for the smoothing: that of a camera of 30 frames/s."""
 
 
 def zone_processor(bundle: Bundle, backend: Backend, zones: Mapping[str, Relative] = EGO) -> FrameProcessor:
-    """Return the car's own frame processor on fixed zones, as the runner drives it by default."""
+    """Return the car's own frame processor on fixed zones, set up as in the runner."""
     return FrameProcessor(bundle, backend, Zones(zones))
 
 
 def frame_at(index: int, image_bgr: Bytes) -> Frame:
-    """Return a picture as frame number `index` of a camera of 30 frames/s."""
+    """Return an image as frame number `index` of a camera of 30 frames/s."""
     return Frame(index, monotonic_ns(), image_bgr, index * FRAME_NS)
 
 
@@ -50,25 +50,25 @@ def take_turns(
     """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
     rounds = -(-samples // CALLS_PER_TURN)
     taken: list[Floats] = []
-    for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first warms up
+    for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first round warms up
         taken.append(times_ms)
         on_round(len(taken), rounds)
     return [summarize_latency(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
 
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
-    """Yield rounds without end: milliseconds of frame and engine, float64 (processors, 2, CALLS_PER_TURN)."""
-    # a camera's frame was just written and lies in the caches: the copy puts a stored one there, too
+    """Yield rounds without end, each float64 (processors, 2, CALLS_PER_TURN): milliseconds of frame and engine."""
+    # a camera has just written its frame, so that it lies in the caches; the copy brings a stored frame there, too
     streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]
     turns = [partial(_take_turn, one, stream) for one, stream in zip(processors, streams, strict=True)]
     return map(np.array, interleave(turns, seed))
 
 
 def count_warm_ups(every: int) -> int:
-    """Return how many calls before a turn are not timed.
+    """Return the number of untimed calls before a turn, for a detector that runs in every n-th call.
 
-    A detector runs in every n-th call. The calls of a turn and n have no common divisor, or it would run in the same
-    calls of each turn, and perhaps only in those that are not timed.
+    The calls of a turn, with the untimed ones, have no common divisor with n: else the detector would run in the same
+    calls of every turn, perhaps only in untimed ones.
     """
     return next(n for n in count(WARM_UPS_PER_TURN) if gcd(CALLS_PER_TURN + n, every) == 1)
 
@@ -87,7 +87,7 @@ def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
 
 
 def summarize_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
-    """Return the latency of times in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order they were taken."""
+    """Return the latency of times in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order of measurement."""
     return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), np.round(frame_ms, 5))
 
 

@@ -1,4 +1,4 @@
-"""Read clock, temperature and power, where the machine has a meter for them."""
+"""Clock, temperature, power and energy, where the machine has a meter for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_meters() -> dict[str, float]:
 
 
 def describe_meters(meters: dict[str, float]) -> str:
-    """Return the readings in words; an empty text without readings."""
+    """Return the readings as text, with units; empty without readings."""
     units = {"clock_mhz": "MHz", "temperature_c": "°C", "power_w": "W"}
     return ", ".join(f"{value:g} {units[name]}" for name, value in meters.items())
 
@@ -60,7 +60,7 @@ def _nvidia() -> dict[str, float]:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, or no driver: there is no meter
+    except Exception:  # without the package or a driver there is no meter
         return {}
     handle: Any = pynvml.nvmlDeviceGetHandleByIndex(0)
     return {

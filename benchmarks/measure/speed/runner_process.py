@@ -1,4 +1,4 @@
-"""Run `python -m inference run`, as a car does, in its own process: cold start, and frame ages at camera rate."""
+"""Cold start and frame ages, measured on `python -m inference run` in its own process, as in a car."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT_S = 120.0
 
 
 def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> dict[str, Any]:
-    """Run `python -m inference run` on the bundle's detector, else the ego zone; return its summary.
+    """Run `python -m inference run` with the bundle's detector, or else the ego zone; return its summary.
 
     Raises CheckError when it fails.
     """
@@ -45,28 +45,28 @@ def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> di
         except subprocess.TimeoutExpired:
             raise CheckError(f"{candidate.name} did not answer {frames} frames in {LIMIT_S + frames:.0f} s") from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise CheckError(f"{candidate.name} does not run in the car's runner: {said}")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise CheckError(f"{candidate.name} does not run in the car's runner: {reason}")
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
 
 
-def with_cold_start(row: CandidateResult, candidate: Candidate, source: str, times: int) -> CandidateResult:
-    """Return the row with its cold start; one that the runner refuses gets a why_not, so it is not selectable."""
-    log.info(f"cold start: {row.name}")
+def with_cold_start(result: CandidateResult, candidate: Candidate, source: str, times: int) -> CandidateResult:
+    """Return the result with its cold start. A candidate that the runner refuses becomes not selectable."""
+    log.info(f"cold start: {result.name}")
     try:
-        return replace(row, cold_start_ms=measure_cold_start(candidate, source, times))
+        return replace(result, cold_start_ms=measure_cold_start(candidate, source, times))
     except CheckError as error:
-        return replace(row, why_not=str(error))
+        return replace(result, why_not=str(error))
 
 
-def with_ages(row: CandidateResult, candidate: Candidate, source: str, frames: int) -> CandidateResult:
-    """Return the row with its frame ages in a paced run; one that the runner refuses gets a why_not."""
-    log.info(f"paced run: {row.name}")
+def with_ages(result: CandidateResult, candidate: Candidate, source: str, frames: int) -> CandidateResult:
+    """Return the result with its frame ages in a paced run. A candidate that the runner refuses is not selectable."""
+    log.info(f"paced run: {result.name}")
     try:
-        return replace(row, age_ms=summarize(measure_ages(candidate, source, frames)))
+        return replace(result, age_ms=summarize(measure_ages(candidate, source, frames)))
     except CheckError as error:
-        return replace(row, why_not=str(error))
+        return replace(result, why_not=str(error))
 
 
 def measure_cold_start(candidate: Candidate, source: str, times: int) -> float:

@@ -1,4 +1,4 @@
-"""Sustained load: run all candidates in turns for minutes; record their times and the meters, window by window."""
+"""Sustained load: all candidates in turns for minutes, their times and the meters window by window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inference.frame.processor import FrameProcessor
 log = logging.getLogger(__name__)
 
 WINDOWS = 24
-"""Windows of a run, the points of a curve; in 10 minutes each is 25 s."""
+"""Windows of a run, which are the points of a curve; in a run of 10 minutes each is 25 s."""
 METER_EVERY_S = 1.0
 
 
@@ -28,7 +28,7 @@ def sustain(
 ) -> tuple[Window, ...]:
     """Time the processors in turns for `minutes`, window by window. A window holds at least one round."""
     turns = time_rounds(list(processors.values()), frames)
-    rows: list[Window] = []
+    measured: list[Window] = []
     started = last_read = perf_counter()
     readings = [read_meters()]
     for window in range(windows):
@@ -41,10 +41,10 @@ def sustain(
                 last_read = perf_counter()
         medians = np.median(np.concatenate(rounds, axis=1), axis=1).tolist()
         p50_ms = dict(zip(processors, medians, strict=True))
-        rows.append(Window((perf_counter() - started) / 60, p50_ms, average(readings)))
+        measured.append(Window((perf_counter() - started) / 60, p50_ms, average(readings)))
         readings = readings[-1:]
-        log.info(f"sustained: minute {rows[-1].minute:.1f} of {minutes:g}")
-    return tuple(rows)
+        log.info(f"sustained: minute {measured[-1].minute:.1f} of {minutes:g}")
+    return tuple(measured)
 
 
 def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -54,7 +54,7 @@ def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[RankChange, ...]:
-    """Return the pairs of candidates that changed places by more than the noise, with the first minute of it."""
+    """Return the pairs of candidates whose order reversed beyond the noise, each with the first minute of that."""
     found = []
     first = windows[0].p50_ms
     for one, other in combinations(sorted(first, key=lambda name: (first[name], name)), 2):
@@ -77,17 +77,19 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
 
 
 def summarize_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
-    """Return the windows with the drift, the rank changes and a sentence that sums them up."""
+    """Return the windows with the drift, the rank changes and a summary in words."""
     drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
     most = max(drift, key=lambda name: drift[name])
-    order = (
-        f"{len(changes)} pair{'s' * (len(changes) > 1)} changed places by more than the noise, first"
-        f" {changes[0].faster} before {changes[0].slower} at minute {changes[0].minute:.1f}"
-        if changes
-        else "no two changed places by more than the noise"
-    )
+    if changes:
+        first, pairs = changes[0], "pair" if len(changes) == 1 else "pairs"
+        order = (
+            f"{len(changes)} {pairs} of candidates changed order beyond the noise; first, {first.faster} overtook"
+            f" {first.slower} at minute {first.minute:.1f}"
+        )
+    else:
+        order = "no two candidates changed order beyond the noise"
     sentence = (
-        f"Over {minutes:g} minutes of load {order}; from the first quarter to the last {most} changed most, to"
-        f" {drift[most]:.3f} of its time."
+        f"Over {minutes:g} minutes of load, {order}. The median time of the last quarter over that of the first is"
+        f" largest for {most}: {drift[most]:.3f}."
     )
     return Sustained(minutes, windows, drift, changes, sentence)

@@ -59,7 +59,7 @@ def test_who_changes_places_is_found_once_and_noise_is_not():
     assert find_rank_changes(windows, 0.05) == (RankChange(2.0, "b", "a"),)
     assert find_rank_changes(windows, 0.3) == ()
     said = summarize_sustained(4.0, windows, 0.05)
-    assert "1 pair changed places by more than the noise, first b before a at minute 2.0" in said.sentence
+    assert "1 pair of candidates changed order beyond the noise; first, b overtook a at minute 2.0" in said.sentence
     assert said.drift["a"] == pytest.approx(1.4)
 
 
