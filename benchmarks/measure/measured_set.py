@@ -115,8 +115,8 @@ def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
         processor.reset()
         if 2 * found <= len(frames):
             raise InputError(
-                f"the detector in {c.bundle.path} finds something in {found} of the {len(frames)} timed frames"
-                f" only: give a --source in most of whose frames it finds something"
+                f"the detector in {c.bundle.path} finds something in only {found} of the {len(frames)} frames to time:"
+                " give a --source with an object in most frames"
             )
 
 

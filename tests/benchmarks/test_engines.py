@@ -87,7 +87,7 @@ def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypa
     monkeypatch.setattr("core.bundle.engine_manifest.write_json", read_only)
     with pytest.raises(CheckError, match="none is selectable, for the first it is not proved on this device"):
         measure.main([str(small_run), *CHEAP])
-    assert why_not(small_run) == "it is not proved on this device: no proof can be written beside its engine"
+    assert why_not(small_run) == "it is not proved on this device: the proof cannot be written beside its engine"
     assert "engines cannot be written (Read-only file system)" in capsys.readouterr().err
 
 

@@ -191,7 +191,7 @@ def test_frames_in_which_a_detector_finds_nothing_are_not_timed(tmp_path):
         processor.regions.detector.detect = lambda frame_bgr: Detections(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         )
-        with pytest.raises(InputError, match="finds something in 0 of the 1 frames"):
+        with pytest.raises(InputError, match="finds something in only 0 of the 1 frames"):
             check_detections(opened, frames)
 
 
