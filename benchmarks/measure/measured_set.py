@@ -19,7 +19,7 @@ from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
-from inference.frame.detection.detector import open_detector
+from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
@@ -105,7 +105,7 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 def open_timed_regions(candidate: Candidate) -> RegionSource:
     """Return the timed regions: tracked boxes of the bundle's detector, or one zone where it has none."""
     detector = find_detector(candidate.bundle, CameraConfig())
-    return TrackedRegions(open_detector(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
+    return TrackedRegions(open_beside(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
 
 
 def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:

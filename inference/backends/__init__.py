@@ -100,6 +100,8 @@ class Tensor:
 class Network(ABC):
     """An ONNX file of any inputs and outputs, open, such as a detector's. Not thread-safe; a context manager."""
 
+    backend: str
+    """The backend that runs it."""
     file: Path
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -225,7 +227,7 @@ def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[i
 def open_network(name: str, path: Path, *, threads: int | None = None) -> Network:
     """Open an ONNX file of any inputs and outputs on the backend `name`.
 
-    Raises UnavailableError when the backend is unavailable, InputError when it opens only bundles or the file does not
+    Raises UnavailableError when the backend is unavailable or opens bundles alone, InputError when the file does not
     load.
     """
     module, found = find(name), availability(name)
@@ -233,7 +235,7 @@ def open_network(name: str, path: Path, *, threads: int | None = None) -> Networ
         raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
     if not hasattr(module, "open_network"):
         able = ", ".join(other for other in names() if hasattr(find(other), "open_network"))
-        raise InputError(f"the backend {name} does not run a detector: choose from {able}")
+        raise UnavailableError(f"the backend {name} runs no detector: choose from {able}")
     if not path.is_file():
         raise InputError(f"{path} is no file: give the ONNX file of a detector")
     opened: Network = module.open_network(path, threads=threads)

@@ -98,6 +98,8 @@ def open_network(path: Path, *, threads: int | None = None) -> OpenvinoNetwork:
 class OpenvinoNetwork(Network):
     """An ONNX file as a compiled model; its inputs are arrays of the caller."""
 
+    backend = "openvino"
+
     def __init__(self, path: Path, threads: int | None) -> None:
         import openvino as ov
 

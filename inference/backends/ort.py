@@ -79,15 +79,16 @@ class OrtBackend(Backend):
 
 def open_network(path: Path, *, threads: int | None = None) -> OrtNetwork:
     """Open any ONNX file. Raises InputError when it does not load."""
-    return OrtNetwork(path, threads)
+    return OrtNetwork(path, _open_session(path, threads or cores()))
 
 
 class OrtNetwork(Network):
     """An ONNX file in a session; its inputs are arrays of the caller."""
 
-    def __init__(self, path: Path, threads: int | None) -> None:
-        self.file = path
-        self._session = _open_session(path, threads or cores())
+    backend = "ort"
+
+    def __init__(self, path: Path, session: Any) -> None:
+        self.file, self._session = path, session
         self.inputs = tuple(_tensor(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value) for value in self._session.get_outputs())
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error
 from inference import cuda_device
-from inference.backends import Availability, Backend, UnavailableError
+from inference.backends import Availability, Backend, Tensor, UnavailableError
+from inference.backends.ort import OrtNetwork
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ PRECISIONS = ("fp32", "fp16")
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]' cuda-python"
 CPU = "python -m inference run BUNDLE --backend ort"
+DETECTOR_ON_CPU = "python -m inference run BUNDLE --detector-backend ort"
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,74 @@ class OrtCudaBackend(Backend):
         self._session = None
 
 
-def _open_session(path: Path, stream: Any, options: Options) -> Any:
+def open_network(path: Path, *, threads: int | None = None) -> OrtCudaNetwork:
+    """Open an ONNX file of any inputs and outputs of fixed shapes. threads: of no meaning on a GPU.
+
+    Raises InputError when it does not load, UnavailableError where a shape is not fixed or a node would run on the CPU.
+    """
+    return OrtCudaNetwork(path)
+
+
+class OrtCudaNetwork(OrtNetwork):
+    """An ONNX file in a session on a stream of ours; its inputs are copied into buffers that are bound once."""
+
+    backend = "ort_cuda"
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as ort
+
+        self._buffers: dict[str, cuda_device.Buffer] = {}
+        self._binding: Any = None
+        with ExitStack() as opened:
+            self._stream = cuda_device.open_stream()
+            opened.callback(cuda_device.call, "cudaStreamDestroy", self._stream)
+            opened.callback(self._free)
+            super().__init__(path, _open_session(path, self._stream, Options(), DETECTOR_ON_CPU))
+            self._binding, self._run_options = self._session.io_binding(), ort.RunOptions()
+            self._run_options.add_run_config_entry("gpu_graph_id", "1")
+            # the downloads follow on the same stream: one wait at their end is enough
+            self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+            for tensor in self.inputs:
+                self._bind(self._binding.bind_input, tensor)
+            for tensor in self.outputs:
+                self._bind(self._binding.bind_output, tensor)
+            self.run({tensor.name: self._buffers[tensor.name].array for tensor in self.inputs})  # captures the graph
+            self._opened = opened.pop_all()
+
+    def _bind(self, bind: Any, tensor: Tensor) -> None:
+        shape = tuple(side for side in tensor.shape if side)
+        if not shape or len(shape) < len(tensor.shape):
+            raise UnavailableError(f"{self.file}: {tensor} has no fixed shape for a GPU's buffer: {DETECTOR_ON_CPU}")
+        buffer = self._buffers[tensor.name] = cuda_device.Buffer(shape, np.dtype(tensor.dtype))
+        bind(tensor.name, "cuda", 0, np.dtype(tensor.dtype), shape, buffer.device)
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return every output by name."""
+        for name, array in feeds.items():
+            buffer = self._buffers[name]
+            buffer.array[...] = array
+            buffer.upload(len(array), self._stream)
+        try:
+            self._session.run_with_iobinding(self._binding, self._run_options)
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise as_device_error(error, "onnxruntime on the GPU") from None
+        outputs = {tensor.name: self._buffers[tensor.name] for tensor in self.outputs}
+        for buffer in outputs.values():
+            buffer.download(len(buffer.array), self._stream)
+        cuda_device.call("cudaStreamSynchronize", self._stream)
+        return {name: buffer.array.copy() for name, buffer in outputs.items()}
+
+    def close(self) -> None:
+        """Free session, buffers and stream, in that order."""
+        self._opened.close()
+
+    def _free(self) -> None:
+        self._binding = self._session = None
+        while self._buffers:
+            self._buffers.popitem()[1].free()
+
+
+def _open_session(path: Path, stream: Any, options: Options, hint: str = CPU) -> Any:
     """Open the file with every node on the device; without a graph where only that is refused, with a warning."""
     import onnxruntime as ort
 
@@ -171,7 +242,7 @@ def _open_session(path: Path, stream: Any, options: Options) -> Any:
         raise UnavailableError(f"onnxruntime {ort.__version__} opens {path} without CUDA: {INSTALL}")
     if nodes := _nodes_on_host(session):
         named = f"{', '.join(nodes[:3])}; {len(nodes)} in all"
-        raise UnavailableError(f"onnxruntime {ort.__version__} would run nodes of {path} on the CPU ({named}): {CPU}")
+        raise UnavailableError(f"onnxruntime {ort.__version__} would run nodes of {path} on the CPU ({named}): {hint}")
     if refused:
         log.warning(f"{path.name}: no CUDA graph ({refused})")
     return session

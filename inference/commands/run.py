@@ -48,6 +48,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes, tracked, are the regions"
     )
+    parser.add_argument("--detector-backend", metavar="BACKEND", help="default: the backend of the classifier")
     parser.add_argument(
         "--allow-unproved",
         action="store_true",

@@ -13,11 +13,11 @@ from core.geometry.frame import Bytes
 from inference.frame.detection.detector import Detector, open_detector
 
 
-def check(bundle: Bundle, backend: str, detector: Detector) -> tuple[GoldenCheck, ...]:
+def check(bundle: Bundle, detector: Detector) -> tuple[GoldenCheck, ...]:
     """Return one row a check. Raises InputError when the golden file is missing or not the one that was proved."""
     golden = golden_detections.load(bundle.check_file(golden_detections.NAME))
     found = [find(detector, frame) for frame in golden.frames]
-    return golden_detections.compare(backend, found, golden, detector.config.threshold)
+    return golden_detections.compare(detector.backend, found, golden, detector.config.threshold)
 
 
 def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
@@ -34,6 +34,6 @@ def check_file(bundle: Bundle, backend: str, threads: int | None) -> tuple[Golde
         return ()
     detector = open_detector(DetectorFile(bundle.check_file(DETECTOR), bundle.detector), backend, threads)
     try:
-        return check(bundle, backend, detector)
+        return check(bundle, detector)
     finally:
         detector.close()

@@ -29,7 +29,7 @@ def self_test(
         return {"passed": None, "why": f"the bundle holds no {golden_file.NAME}"}
     started = perf_counter_ns()
     rows = golden_run.check(bundle, backend_name, backend, precision, every=EVERY)
-    rows += detector_run.check(bundle, backend_name, detector) if detector else ()
+    rows += detector_run.check(bundle, detector) if detector else ()
     took_ms = (perf_counter_ns() - started) / 1e6
     for row in rows:
         if not row.passed:

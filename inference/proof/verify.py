@@ -89,6 +89,8 @@ def _detector_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line
         return []
     try:
         return _lines(f"{name} detector", detector_run.check_file(bundle, name, threads))
+    except UnavailableError as error:
+        return [Line(f"{name} detector", "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything
         return [Line(f"{name} detector", "failed", str(as_device_error(error, f"{name} detector")))]
 

@@ -16,7 +16,7 @@ from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.frame import Rect
 from core.geometry.preprocess import crop_rect
 from inference.frame.boxes import Box, Boxes
-from inference.frame.detection.detector import open_detector
+from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones
 from inference.runner.region_choice import find_detector, pick_detector
@@ -65,7 +65,7 @@ class FramesRequest:
         camera = read_camera_config(self.camera) if self.camera else CameraConfig()
         given = pick_detector(camera, self.detector)
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
-            opened = open_detector(detector, backend, threads)
+            opened = open_beside(detector, backend, threads)
             what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
             return what, TrackedRegions(opened, sequence=False)
         if self.camera and not camera.zones:

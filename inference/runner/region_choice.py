@@ -10,7 +10,7 @@ from core.errors import InputError
 from core.geometry.camera_config import CameraConfig
 from core.geometry.detector_config import DetectorFile
 from inference.capture.base import Source
-from inference.frame.detection.detector import open_detector
+from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones, whole_frame
 
@@ -34,12 +34,12 @@ def open_regions(
 ) -> RegionSource:
     """Open the regions: `detector`, else camera.json's zones, else the bundle's detector, else the source's own zones.
 
-    Without any of them it is the whole frame. backend, threads: those of the classifier, which the detector shares.
+    Without any of them it is the whole frame. backend, threads: those that a detector runs on where they can run it.
     """
     detector = detector or find_detector(bundle, camera)
     if detector is None:
         return pick_zones(camera, source)
-    return TrackedRegions(open_detector(detector, backend, threads), sequence=source.sequence)
+    return TrackedRegions(open_beside(detector, backend, threads), sequence=source.sequence)
 
 
 def find_detector(bundle: Bundle, camera: CameraConfig) -> DetectorFile | None:

@@ -58,6 +58,8 @@ class SessionConfig:
     """boxes.jsonl, or a pack: the regions of each frame."""
     detector: Path | None = None
     """An ONNX file whose boxes are the regions of each frame."""
+    detector_backend: str | None = None
+    """The backend that runs a detector; None: that of the classifier."""
     decision: Path | None = None
     """decision.json: smoothing."""
     allow_unproved: bool = False
@@ -93,7 +95,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     sinks: list[SinkWorker] = []
     try:
         process.heartbeat(LOADING)
-        regions = boxes or open_regions(bundle, camera, detector, source, name, threads)
+        regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
         backend = open_backend(
             name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option
         )
@@ -109,8 +111,8 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, settings)
         runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))
-        runs_on, names = f"{facts['backend']} {facts['precision']}", " ".join(regions.names)
-        log.info(f"running {public_uri(config.source)} on {runs_on}, regions: {names}")
+        runs_on = f"{facts['backend']} {facts['precision']}, regions: {describe_regions(regions)}"
+        log.info(f"running {public_uri(config.source)} on {runs_on}")
         with stopping(runner.stop.set):
             runner.run(config.frames)
     finally:
@@ -163,6 +165,12 @@ def stamps_of(
     if bundle.synthetic or source.synthetic:
         stamps.append("synthetic")
     return tuple(stamps)
+
+
+def describe_regions(regions: RegionSource) -> str:
+    """Return the names of the regions, and what finds them."""
+    by = f" by a detector on {regions.detector.backend}" if isinstance(regions, TrackedRegions) else ""
+    return " ".join(regions.names) + by
 
 
 def close_all(*parts: Source | SinkWorker | Backend | RegionSource) -> None:

@@ -72,13 +72,22 @@ class Session:
             if nodes
         ]
 
+    def get_inputs(self):
+        return self._real.get_inputs()
+
+    def get_outputs(self):
+        return self._real.get_outputs()
+
+    def get_modelmeta(self):
+        return self._real.get_modelmeta()
+
     def io_binding(self):
         return Binding()
 
     def run_with_iobinding(self, binding, options):
-        graph = int(options.get_run_config_entry("gpu_graph_id"))
+        graph = options.get_run_config_entry("gpu_graph_id")
         if self._graphs is None or graph not in self._graphs:
-            bound = (binding.frames, binding.probs)
+            bound = (dict(binding.inputs), dict(binding.outputs))
             if self._graphs is not None:
                 self._graphs[graph] = bound
         else:
@@ -88,23 +97,27 @@ class Session:
         if options.get_run_config_entry("disable_synchronize_execution_providers") != "1":
             self._provider.cuda.cudaStreamSynchronize(fake_cuda.STREAM)
 
-    def _compute(self, frames, probs):
-        probs[:] = self._real.run(None, {"frames": frames})[0]
+    def _compute(self, inputs, outputs):
+        for memory, value in zip(outputs.values(), self._real.run(list(outputs), inputs), strict=True):
+            memory[:] = value
 
 
 class Binding:
-    """Where a session reads and writes: addresses on the device, and nothing else."""
+    """Where a session reads and writes: addresses on the device, by the names of the network, and nothing else."""
+
+    def __init__(self):
+        self.inputs, self.outputs = {}, {}
 
     def bind_input(self, name, device, index, dtype, shape, address):
-        self.frames = self._memory(name, "frames", device, dtype, shape, address)
+        self.inputs[name] = self._memory(device, dtype, shape, address)
 
     def bind_output(self, name, device, index, dtype, shape, address):
-        self.probs = self._memory(name, "probs", device, dtype, shape, address)
+        self.outputs[name] = self._memory(device, dtype, shape, address)
 
     @staticmethod
-    def _memory(name, expected, device, dtype, shape, address):
+    def _memory(device, dtype, shape, address):
         memory = fake_cuda.Buffer.at[address].memory
-        assert (name, device, memory.dtype) == (expected, "cuda", np.dtype(dtype))
+        assert (device, memory.dtype) == ("cuda", np.dtype(dtype))
         assert shape[1:] == memory.shape[1:]
         assert shape[0] <= len(memory)
         return memory[: shape[0]]

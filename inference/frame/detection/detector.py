@@ -15,7 +15,7 @@ from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import rect_of
 from inference import backends, detectors
-from inference.backends import Network
+from inference.backends import Network, UnavailableError
 from inference.detectors import Detections
 from inference.frame.detection.letterbox import Letterbox, to_picture
 
@@ -25,6 +25,8 @@ CANDIDATES = 1000
 """Before overlapping boxes are removed only this many stay: a detector that finds everything must not take seconds."""
 ORIGINAL_SIZE = "orig_target_sizes"
 """A second input of RT-DETR's own export: the width and height that its boxes are scaled to."""
+ON_CPU = "ort"
+"""The backend that runs a detector which the classifier's backend cannot run."""
 ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 
 
@@ -70,6 +72,11 @@ class Detector:
         self._feeds = {tensor.name: image, **sizes}
         numbers = [int(name) if _is_number(name) else config.names.index(name) for name in config.counts]
         self._counted = np.array(numbers, np.int64)
+
+    @property
+    def backend(self) -> str:
+        """The backend that runs it."""
+        return self._network.backend
 
     def detect(self, frame_bgr: Bytes) -> Detections | None:
         """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.
@@ -130,14 +137,24 @@ def suppress(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
     return sorted(int(row) for row in np.ravel(kept))
 
 
-def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Detector:
-    """Open a detector on the classifier's backend, where that runs detectors, else on ort.
+def open_beside(file: DetectorFile, backend: str, threads: int | None) -> Detector:
+    """Open a detector on a backend; where that cannot run it, on the CPU, with a warning that says why.
 
-    Raises InputError when the file does not load or its outputs are those of no known detector.
+    Raises InputError as `open_detector` does.
     """
-    if not hasattr(backends.find(backend), "open_network"):
-        log.info(f"the backend {backend} does not run a detector: it runs on ort")
-        backend = "ort"
+    try:
+        return open_detector(file, backend, threads)
+    except UnavailableError as error:
+        log.warning(f"the detector runs on the CPU, on {ON_CPU} ({error})")
+        return open_detector(file, ON_CPU, threads)
+
+
+def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Detector:
+    """Open a detector on a backend.
+
+    Raises UnavailableError when the backend cannot run it here, InputError when the file does not load or its outputs
+    are those of no known detector.
+    """
     network = backends.open_network(backend, file.path, threads=file.config.threads or threads)
     try:
         return Detector(network, resolve(network, file.config))

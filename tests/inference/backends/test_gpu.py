@@ -5,15 +5,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from core.errors import DeviceError, InputError
+from core.geometry.detector_config import DetectorFile
 from inference import backends
 from inference.backends import UnavailableError, open_backend, ort_cuda, trt
+from inference.frame.detection.detector import open_beside, open_detector
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 from tests.inference import fake_cuda, fake_ort_cuda
+from tests.inference.runner.test_region_choice import write_detector
 
 FULL, RTX = "tensorrt", "tensorrt_rtx"
 
@@ -90,6 +94,58 @@ def test_ort_cuda_names_the_library_that_is_missing_and_says_nothing_on_stdout(m
     assert ort_cuda._load_libraries(SimpleNamespace(preload_dlls=preload)).startswith("libcurand.so.10: ")
     assert not ort_cuda._load_libraries(SimpleNamespace(preload_dlls=lambda: print("all there")))
     assert capsys.readouterr().out == ""
+
+
+def test_ort_cuda_runs_a_detector_by_its_own_names_and_replays_one_graph(tmp_path, provider, cuda):
+    detector = open_detector(DetectorFile(write_detector(tmp_path / "d.onnx")), "ort_cuda", None)
+    found = [detector.detect(np.full((64, 96, 3), level, np.uint8)) for level in (0, 200)]
+    assert [one.boxes_n4.tolist() for one in found] == [[[10, 10, 40, 40]]] * 2
+    assert (detector.backend, provider.replays) == ("ort_cuda", 2), "captured as it was opened"
+    detector.close()
+    assert (cuda.open, fake_cuda.Buffer.at) == (0, {})
+
+
+def test_what_ort_cuda_gives_is_the_callers_own(tmp_path, provider):
+    with backends.open_network("ort_cuda", brightness(tmp_path / "b.onnx")) as network:
+        dark, bright = (network.run({"images": np.full((1, 3, 4, 4), level, np.float32)}) for level in (1, 5))
+    assert (dark["mean"].tolist(), bright["mean"].tolist()) == ([1], [5])
+
+
+def brightness(path, height=4):
+    """Write a network that gives the mean of its picture."""
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["images"], ["all"], keepdims=0),
+        onnx.helper.make_node("Reshape", ["all", "one"], ["mean"]),
+    ]
+    one = onnx.numpy_helper.from_array(np.array([1]), "one")
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, height, 4])
+    mean = onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph(nodes, "brightness", [images], [mean], [one])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+@pytest.mark.parametrize("problem", ["a node on the host", "no fixed shape", "no detectors"])
+def test_a_detector_that_a_gpu_does_not_run_is_on_the_cpu_and_it_is_said(
+    tmp_path, monkeypatch, provider, cuda, capsys, problem
+):
+    file, backend = write_detector(tmp_path / "d.onnx"), "trt" if problem == "no detectors" else "ort_cuda"
+    if problem == "a node on the host":
+        provider.on_host = {"Mul"}
+    if problem == "no fixed shape":
+        model = onnx.load(file)
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+        onnx.save(model, file)
+    if problem == "no detectors":
+        fake_trt.put_here(monkeypatch, fake_trt.make("11.4.1"))
+    detector = open_beside(DetectorFile(file), backend, 1)
+    assert detector.backend == "ort"
+    assert detector.detect(np.zeros((64, 96, 3), np.uint8)).boxes_n4.tolist() == [[10, 10, 40, 40]]
+    said = capsys.readouterr().err
+    assert said.count("the detector runs on the CPU, on ort (") == 1
+    reason = {"a node on the host": "(Mul); 1 in all", "no fixed shape": "images float32 (?, 3, 64, 96)"}
+    assert reason.get(problem, "the backend trt runs no detector: choose from openvino, ort, ort_cuda") in said
+    assert (cuda.open, fake_cuda.Buffer.at) == (0, {})
 
 
 @pytest.mark.parametrize(

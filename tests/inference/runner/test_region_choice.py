@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from inference.commands.run import read_arguments, start_session
-from inference.frame.detection.detector import open_detector
+from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.runner.region_choice import open_regions, pick_detector
 from tests.bundles import make_bundle
@@ -44,9 +44,10 @@ def write_detector(path: Path, *boxes: tuple[float, ...]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("backend", ["ort", "openvino", "null"])
-def test_a_detector_runs_on_the_classifiers_backend_or_on_ort(tmp_path, backend):
-    detector = open_detector(DetectorFile(write_detector(tmp_path / "d.onnx")), backend, threads=1)
+@pytest.mark.parametrize(("backend", "runs_on"), [("ort", "ort"), ("openvino", "openvino"), ("null", "ort")])
+def test_a_detector_runs_on_the_classifiers_backend_or_on_ort(tmp_path, backend, runs_on):
+    detector = open_beside(DetectorFile(write_detector(tmp_path / "d.onnx")), backend, threads=1)
+    assert detector.backend == runs_on
     found = detector.detect(np.zeros((64, 96, 3), np.uint8))
     assert detector.config.layout == "yolo_end2end"
     assert found.boxes_n4.tolist() == [[10, 10, 40, 40]]
@@ -107,7 +108,7 @@ def test_a_detector_that_is_not_the_bundles_bytes_is_refused(bundle):
 def test_no_detector_file_is_one_sentence(tmp_path):
     (tmp_path / "d.onnx").write_bytes(b"no graph")
     with pytest.raises(InputError, match=r"d\.onnx does not load in onnxruntime"):
-        open_detector(DetectorFile(tmp_path / "d.onnx"), "ort", 1)
+        open_beside(DetectorFile(tmp_path / "d.onnx"), "ort", 1)
 
 
 def run(bundle: Path, *arguments: str) -> dict:
@@ -129,3 +130,11 @@ def test_boxes_beside_a_detector_are_refused(tmp_path):
     bundle, file = make_bundle(tmp_path / "bundle"), write_detector(tmp_path / "d.onnx")
     with pytest.raises(InputError, match="give one of them"):
         run(bundle.path, "--detector", str(file), "--boxes", str(tmp_path / "boxes.jsonl"))
+
+
+def test_a_detector_runs_on_the_backend_that_is_named_for_it(tmp_path, capsys):
+    bundle, file = make_bundle(tmp_path / "bundle"), write_detector(tmp_path / "d.onnx")
+    run(bundle.path, "--detector", str(file), "--backend", "ort", "--detector-backend", "openvino")
+    assert "regions: tracks by a detector on openvino" in capsys.readouterr().err
+    with pytest.raises(InputError, match="there is no backend 'tpu'"):
+        run(bundle.path, "--detector", str(file), "--detector-backend", "tpu")
