@@ -1,4 +1,4 @@
-"""The checkpoint: one safetensors file, whose metadata holds its facts, so that weights and facts stay together."""
+"""The checkpoint: one safetensors file with the weights, and everything else about the network in its metadata."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from core.geometry.preprocess import Geometry
 from models.deployed import Deployed
 
 SCHEMA = 1
-KEY = "rearguard"
+METADATA_KEY = "rearguard"
 HINT = "train the run again with `python -m training train`"
 
 
 @dataclass(frozen=True)
-class CheckpointFacts:
+class CheckpointMetadata:
     """Everything in a checkpoint except its weights."""
 
     arch: str
@@ -50,9 +50,9 @@ class CheckpointFacts:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The facts and the weights of one trained network."""
+    """The metadata and the weights of one trained network."""
 
-    facts: CheckpointFacts
+    metadata: CheckpointMetadata
     weights: dict[str, Tensor]
 
     def save(self, path: Path) -> None:
@@ -60,22 +60,23 @@ class Checkpoint:
         from safetensors.torch import save_file
 
         weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        metadata = {METADATA_KEY: json.dumps(self.metadata.as_json(), sort_keys=True)}
         with replacing(path) as temporary:
-            save_file(weights, str(temporary), metadata={KEY: json.dumps(self.facts.as_json(), sort_keys=True)})
+            save_file(weights, str(temporary), metadata=metadata)
 
-    def network(self) -> Deployed:
+    def build_network(self) -> Deployed:
         """Rebuild the network with these weights, in eval mode. Raises InputError when they do not fit."""
-        facts = self.facts
-        network = models.build(facts.arch, len(facts.classes), size_px=facts.geometry.size_px)
+        known = self.metadata
+        network = models.build(known.arch, len(known.classes), size_px=known.geometry.size_px)
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the checkpoint's weights are not a {facts.arch} ({reason}); {HINT}") from None
-        return Deployed(network, facts.mean, facts.std, facts.temperature).eval()
+            raise InputError(f"the checkpoint's weights are not a {known.arch} ({reason}); {HINT}") from None
+        return Deployed(network, known.mean, known.std, known.temperature).eval()
 
 
-def load(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file. Raises InputError naming the file when it is missing, damaged or of another schema."""
     from safetensors import SafetensorError, safe_open
 
@@ -83,15 +84,15 @@ def load(path: Path) -> Checkpoint:
         raise InputError(f"{path} does not exist; {HINT}")
     try:
         with safe_open(str(path), framework="pt") as file:
-            body = json.loads((file.metadata() or {})[KEY])
+            body = json.loads((file.metadata() or {})[METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if body.pop("schema") != SCHEMA:
             raise InputError(f"{path} is of another checkpoint schema; {HINT}")
         body["geometry"] = Geometry.from_json(body["geometry"])
         body |= {name: tuple(body[name]) for name in ("classes", "mean", "std")}
-        facts = CheckpointFacts(**{item.name: body.pop(item.name) for item in fields(CheckpointFacts)})
+        metadata = CheckpointMetadata(**{item.name: body.pop(item.name) for item in fields(CheckpointMetadata)})
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a checkpoint of ours ({str(error)[:120]}); {HINT}") from None
     if body:
-        raise InputError(f"{path} has the unknown facts {', '.join(sorted(body))}; {HINT}")
-    return Checkpoint(facts, weights)
+        raise InputError(f"{path} has the unknown keys {', '.join(sorted(body))}; {HINT}")
+    return Checkpoint(metadata, weights)

@@ -8,7 +8,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def convolution(
+def conv_bn(
     inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, activation: nn.Module | None = None
 ) -> list[nn.Module]:
     """Return a convolution with Kaiming weights, batch normalization, and the activation where one is given."""
@@ -24,7 +24,7 @@ def start_near_zero(layer: nn.Linear | nn.Conv2d) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def classifier(channels: int, classes: int, dropout: float) -> list[nn.Module]:
+def classifier_head(channels: int, classes: int, dropout: float) -> list[nn.Module]:
     """Return global pooling, dropout and a linear layer: (n, channels, h, w) to (n, classes)."""
     head = nn.Linear(channels, classes)
     start_near_zero(head)

@@ -6,7 +6,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 
-def synchronise(network: nn.Module) -> nn.Module:
+def synchronize_batch_norm(network: nn.Module) -> nn.Module:
     """Return `network` with every batch normalization replaced by one over all processes; the weights' names stay.
 
     timm's conversion is used, because torch's silently drops the activation that timm joins to a normalization.

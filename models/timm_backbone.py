@@ -63,14 +63,14 @@ def build(
             **size,
         )
     except Exception as error:  # the hub's, torch's and timm's exceptions share no base
-        raise InputError(_sentence(name, pretrained, error)) from None
+        raise InputError(_failure_message(name, pretrained, error)) from None
     if isinstance(pretrained, str):
         _check_fit(name, network, pretrained)
-    _begin_small(network)
+    _start_head_near_zero(network)
     return network
 
 
-def _begin_small(network: nn.Module) -> None:
+def _start_head_near_zero(network: nn.Module) -> None:
     """Start the head near zero: as timm draws it, the first loss over 5 classes is 6 instead of 1.6."""
     head = network.get_classifier()  # type: ignore[operator]
     for part in head if isinstance(head, tuple) else (head,):
@@ -87,7 +87,7 @@ def _check_fit(name: str, network: nn.Module, file: str) -> None:
     wanted = [key for key in network.state_dict() if not key.startswith(heads)]
     lacking = [key for key in wanted if key not in held and not key.endswith("num_batches_tracked")]
     if lacking:
-        raise InputError(_sentence(name, file, KeyError(f"it lacks {lacking[0]} and {len(lacking) - 1} more")))
+        raise InputError(_failure_message(name, file, KeyError(f"it lacks {lacking[0]} and {len(lacking) - 1} more")))
 
 
 def check_name(name: str) -> None:
@@ -98,7 +98,7 @@ def check_name(name: str) -> None:
         raise InputError(f"there is no architecture 'timm/{name}': {meant}")
 
 
-def _sentence(name: str, pretrained: bool | str, error: Exception) -> str:
+def _failure_message(name: str, pretrained: bool | str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     if isinstance(pretrained, str):
         return f"{pretrained} does not hold weights of {name} ({reason}): give the file timm publishes for it"

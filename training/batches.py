@@ -18,17 +18,17 @@ from torch import Tensor
 from core.data.pack import Pack
 from training.augment.params import sample_params
 from training.augment.prepare import BatchPreparer, shrink
-from training.compute.distribution import SINGLE_PROCESS, DistContext
+from training.compute.distribution import NOT_DISTRIBUTED, DistContext
 from training.recipe import Recipe
-from training.schedule import side_px
+from training.schedule import side_px_at
 
-AHEAD = 2
+PREFETCH_BATCHES = 2
 """Batches prepared in advance by one thread; OpenCV and NumPy release Python's lock, so that the step goes on."""
-ORDER, PIXELS, NETWORK = 0, 1, 2
+ORDER_STREAM, AUGMENT_STREAM, NETWORK_STREAM = 0, 1, 2
 """Uses of random numbers. Each has its own stream, so that none shifts another."""
 
 
-class HostBatch(NamedTuple):
+class PreparedBatch(NamedTuple):
     """The batch of one step as a thread prepared it on the host; `Batches.finish` makes the images, on the device."""
 
     prepared: tuple[Tensor, ...]
@@ -50,15 +50,15 @@ class HostBatch(NamedTuple):
         """The number of images and their side."""
         return self.images, self.side_px
 
-    def copied_to(self, device: str) -> HostBatch:
+    def copied_to(self, device: str) -> PreparedBatch:
         """Return the batch on a device, without waiting for the copies."""
         return self._with(tensor.to(device, non_blocking=True) for tensor in self.tensors)
 
-    def pinned(self) -> HostBatch:
+    def pinned(self) -> PreparedBatch:
         """Return the batch in pinned memory, from which a copy to a GPU need not be waited for."""
         return self._with(tensor.pin_memory() for tensor in self.tensors)
 
-    def _with(self, tensors: Iterable[Tensor]) -> HostBatch:
+    def _with(self, tensors: Iterable[Tensor]) -> PreparedBatch:
         *prepared, labels = tensors
         return self._replace(prepared=tuple(prepared), labels_n=labels)
 
@@ -74,7 +74,7 @@ class Batch(NamedTuple):
     """The number of images of the step over all processes."""
 
 
-def generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.Generator:
+def random_generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.Generator:
     """Return the random generator of one use at one step. It depends on nothing else, so that no state is saved."""
     return np.random.default_rng((seed, purpose, epoch, step))
 
@@ -91,7 +91,7 @@ class Batches:
     recipe: Recipe
     seed: int
     preparer: BatchPreparer
-    dist: DistContext = SINGLE_PROCESS
+    dist: DistContext = NOT_DISTRIBUTED
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
@@ -109,11 +109,13 @@ class Batches:
 
     def network_seed(self, epoch: int, step: int) -> int:
         """Return the seed of the randomness inside a step; rank 0 uses that of a single process."""
-        return int(generator(self.seed, NETWORK, epoch, step).integers(2**63, size=self.dist.rank + 1)[-1])
+        return int(
+            random_generator(self.seed, NETWORK_STREAM, epoch, step).integers(2**63, size=self.dist.rank + 1)[-1]
+        )
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the pack rows of an epoch in its order: a full shuffle, or equally many draws of each class."""
-        random, rows = generator(self.seed, ORDER, epoch), self.rows
+        random, rows = random_generator(self.seed, ORDER_STREAM, epoch), self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
         labels, classes = self.pack.labels_n[rows], len(self.pack.classes)
@@ -121,33 +123,33 @@ class Batches:
         drawn = [random.permutation(np.resize(random.permutation(rows[labels == c]), each)) for c in range(classes)]
         return random.permutation(np.concatenate(drawn))[: len(rows)]
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[HostBatch]:
+    def prepare_epoch(self, epoch: int, first_step: int = 0) -> Iterator[PreparedBatch]:
         """Yield the host batches of this process from `first_step` on; `finish` makes each into a batch."""
         order, size_px = self.order(epoch), self.pack.geometry.size_px
-        side, batch = side_px(self.recipe, epoch, size_px), self.recipe.batch
+        side, batch = side_px_at(self.recipe, epoch, size_px), self.recipe.batch
 
-        def prepare_step(step: int) -> HostBatch:
+        def prepare_step(step: int) -> PreparedBatch:
             rows = order[batch * step : batch * (step + 1)]
             part = self.dist.shard(len(rows))
-            random = generator(self.seed, PIXELS, epoch, step)
+            random = random_generator(self.seed, AUGMENT_STREAM, epoch, step)
             prepared = self.preparer.prepare(
-                rows[part], sample_params(self.recipe, len(rows), size_px, random).of(part)
+                rows[part], sample_params(self.recipe, len(rows), size_px, random).select(part)
             )
-            host = HostBatch(prepared, torch.from_numpy(self.pack.labels_n[rows[part]]), len(rows), side)
+            host = PreparedBatch(prepared, torch.from_numpy(self.pack.labels_n[rows[part]]), len(rows), side)
             return host.pinned() if self.preparer.pinned else host
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ready: deque[Future[HostBatch]] = deque()
+            ready: deque[Future[PreparedBatch]] = deque()
             try:
                 for step in range(first_step, self.steps):
-                    while len(ready) < AHEAD and step + len(ready) < self.steps:
+                    while len(ready) < PREFETCH_BATCHES and step + len(ready) < self.steps:
                         ready.append(thread.submit(prepare_step, step + len(ready)))
                     yield ready.popleft().result()
             finally:
                 for future in ready:
                     future.cancel()
 
-    def finish(self, host: HostBatch) -> Batch:
+    def finish(self, host: PreparedBatch) -> Batch:
         """Return the finished batch of a host batch on the device: images are augmented and have their final side."""
         frames = shrink(self.preparer.finish(*host.prepared), host.side_px)
         return Batch(frames, host.labels_n, host.images)

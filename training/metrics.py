@@ -19,15 +19,17 @@ from sklearn.metrics import (
 from core.data.pack import Pack
 from core.stats import calibration_error, risk_coverage
 from models.deployed import Deployed
-from training.compute.distribution import SINGLE_PROCESS, DistContext
+from training.compute.distribution import NOT_DISTRIBUTED, DistContext
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
-EVALUATED_AT_ONCE = 256
+EVAL_BATCH = 256
 TEMPERATURES = (0.05, 20.0)
 
 
-def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SINGLE_PROCESS) -> tuple[Floats, Labels]:
+def predict_logits(
+    deployed: Deployed, pack: Pack, split: str, dist: DistContext = NOT_DISTRIBUTED
+) -> tuple[Floats, Labels]:
     """Return the logits of a split, float32 (n, classes), computed in fp32, and its labels.
 
     Several processes share the work, so each must call this.
@@ -38,12 +40,12 @@ def evaluate(deployed: Deployed, pack: Pack, split: str, dist: DistContext = SIN
     deployed.eval()
     logits = torch.zeros(len(rows), len(pack.classes))
     with torch.inference_mode():
-        for at in range(dist.rank * EVALUATED_AT_ONCE, len(rows), dist.size * EVALUATED_AT_ONCE):
-            frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVALUATED_AT_ONCE]]))
+        for at in range(dist.rank * EVAL_BATCH, len(rows), dist.size * EVAL_BATCH):
+            frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVAL_BATCH]]))
             inputs = deployed.normalize(frames.to(device)).contiguous(memory_format=torch.channels_last)
-            logits[at : at + EVALUATED_AT_ONCE] = deployed.network(inputs).float().cpu()
+            logits[at : at + EVAL_BATCH] = deployed.network(inputs).float().cpu()
     deployed.train(was_training)
-    return dist.add(logits).numpy(), pack.labels_n[rows]
+    return dist.sum_over_processes(logits).numpy(), pack.labels_n[rows]
 
 
 def loss_and_accuracy(logits_nc: Floats, labels_n: Labels) -> tuple[float, float]:
@@ -62,7 +64,7 @@ def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def report(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
+def split_metrics(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
     """Return every figure of a split, as metrics.json holds it."""
     guesses, known = logits_nc.argmax(1), list(range(len(classes)))
     tops, plain_tops = (softmax(logits_nc / t, 1).max(1) for t in (temperature, 1))

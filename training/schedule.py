@@ -39,7 +39,7 @@ class Plateau:
         return replace(self, bad_epochs=self.bad_epochs + 1)
 
 
-def rate(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> float:
+def rate_at(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> float:
     """Return the learning rate after `epochs_done` epochs, which may be a fraction.
 
     restarts: Loshchilov & Hutter 2016, as CosineAnnealingWarmRestarts stepped every batch. one_cycle: linear warm-up,
@@ -61,7 +61,7 @@ def rate(recipe: Recipe, epochs_done: float, plateau: Plateau | None = None) -> 
     return low + (top - low) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
-def side_px(recipe: Recipe, epoch: int, full_px: int) -> int:
+def side_px_at(recipe: Recipe, epoch: int, full_px: int) -> int:
     """Return the side of an epoch's images, a multiple of 8 px. It grows, because small images cost less at first.
 
     Source: Howard 2018, "Training Imagenet in 3 hours for 25 minutes" (DAWNBench), progressive resizing.

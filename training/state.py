@@ -130,7 +130,7 @@ class TrainState:
             self.totals.copy_(torch.tensor(self.progress.totals, dtype=torch.float64))
             self.restore(tensors)
 
-    def changed(self) -> list[Tensor]:
+    def written_tensors(self) -> list[Tensor]:
         """Return the tensors that a step writes into, themselves and not copies."""
         networks = [self.network, *([self.average.network] if self.average else [])]
         tensors = [tensor for network in networks for tensor in chain(network.parameters(), network.buffers())]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import models
 from models.deployed import Deployed
-from training.batches import Batch, Batches, HostBatch
+from training.batches import Batch, Batches, PreparedBatch
 from training.compute.capture import CapturedStep
 from training.compute.mode import Compute, Forward
 from training.optimizer import Average, build_optimizer
@@ -20,7 +20,7 @@ from training.recipe import Recipe
 from training.state import TrainState
 from training.teacher import Teacher
 
-StepFunction = Callable[[HostBatch], None]
+StepFunction = Callable[[PreparedBatch], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Objective:
         return loss
 
 
-def start(
+def initialize(
     spec: NetworkSpec, recipe: Recipe, compute: Compute, seed: int = 0, teacher: Teacher | None = None
 ) -> tuple[TrainState, Objective]:
     """Return the state before the first step, with weights drawn by `seed`, and the objective of its steps."""
@@ -84,9 +84,9 @@ def start(
     dropout = recipe.dropout_of(spec.arch)
     network = models.build(spec.arch, spec.classes, size_px=spec.size_px, dropout=dropout, pretrained=spec.pretrained)
     if compute.dist.size > 1 and compute.on_gpu:
-        from models.sync_norm import synchronise  # timm takes seconds to import
+        from models.sync_norm import synchronize_batch_norm  # timm takes seconds to import
 
-        network = synchronise(network)
+        network = synchronize_batch_norm(network)
     deployed = Deployed(network, *models.normalization(spec.arch)).to(compute.device)
     network = compute.mode.prepare(deployed.network)
     state = TrainState(
@@ -96,7 +96,7 @@ def start(
         scaler=compute.mode.scaler(compute.device),
         totals=torch.zeros(4, dtype=torch.float64, device=compute.device),
     )
-    forward = compute.mode.compile_or_eager(compute.dist.parallel(network))
+    forward = compute.mode.compile_or_eager(compute.dist.data_parallel(network))
     return state, Objective(recipe, compute, deployed, forward, spec.classes, teacher)
 
 
@@ -125,14 +125,14 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
         state.average.update()
     correct, own = (logits.argmax(1) == labels).sum(), torch.full((), n, device=loss.device)
     totals = torch.stack([loss.detach() * n, correct, (norm > limit) / dist.size, own])
-    state.totals += dist.add(totals.double())
+    state.totals += dist.sum_over_processes(totals.double())
 
 
-def step_function(state: TrainState, objective: Objective, batches: Batches) -> StepFunction:
+def build_step_function(state: TrainState, objective: Objective, batches: Batches) -> StepFunction:
     """Return what takes a step on a batch from the host: `train_step` itself, or its capture, replayed."""
     compute = objective.compute
 
-    def step(host: HostBatch) -> None:
+    def step(host: PreparedBatch) -> None:
         train_step(state, objective, batches.finish(host.copied_to(compute.device)))
 
-    return CapturedStep(step, state.changed, compute.device) if compute.mode.captured else step
+    return CapturedStep(step, state.written_tensors, compute.device) if compute.mode.captured else step

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, kl_div, log_softmax
 
 from core.errors import InputError
-from models.checkpoint import load
+from models.checkpoint import load_checkpoint
 from training.compute.mode import Compute
 
 
@@ -17,14 +17,14 @@ class Teacher:
     """A checkpoint in eval mode, run at the size that it was trained at."""
 
     def __init__(self, path: Path, classes: tuple[str, ...], compute: Compute) -> None:
-        checkpoint = load(path)
-        if checkpoint.facts.classes != classes:
+        checkpoint = load_checkpoint(path)
+        if checkpoint.metadata.classes != classes:
             raise InputError(
-                f"{path} knows {', '.join(checkpoint.facts.classes)}, the pack {', '.join(classes)}: "
+                f"{path} knows {', '.join(checkpoint.metadata.classes)}, the pack {', '.join(classes)}: "
                 "give --teacher a checkpoint that was trained on the same classes"
             )
-        self.size_px, self.mode = checkpoint.facts.geometry.size_px, compute.mode
-        self.deployed = checkpoint.network().to(compute.device)
+        self.size_px, self.mode = checkpoint.metadata.geometry.size_px, compute.mode
+        self.deployed = checkpoint.build_network().to(compute.device)
         self.network = compute.mode.prepare(self.deployed.network)
 
     @torch.no_grad()

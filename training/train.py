@@ -13,11 +13,11 @@ from training.batches import Batches
 from training.compute.capture import upload
 from training.run import outputs
 from training.run.interrupt import Interrupt
-from training.run.job import Job
+from training.run.job import TrainJob
 from training.run.progress import ProgressReporter
-from training.schedule import rate
+from training.schedule import rate_at
 from training.state import HistoryRow, StepTotals, TrainState
-from training.step import Objective, StepFunction, step_function
+from training.step import Objective, StepFunction, build_step_function
 
 LOWER_RATE = 0.5
 """After a loss that is not a number, training goes back to the last good state with this share of the rate, once."""
@@ -25,7 +25,7 @@ SAVE_EVERY_S = 600.0
 """The longest time without saving, in a long epoch."""
 
 
-def train(job: Job, interrupt: Interrupt) -> None:
+def train(job: TrainJob, interrupt: Interrupt) -> None:
     """Train a job to its end, from its saved state if there is one. Each process calls this; the main one writes files.
 
     Raises InterruptedError, after saving, when a signal asks for it, and CheckError when the loss is not a number again
@@ -33,17 +33,17 @@ def train(job: Job, interrupt: Interrupt) -> None:
     """
     if job.is_main:
         outputs.remove_leftovers(job.folder)
-    state, objective = job.resume()
+    state, objective = job.start_or_resume()
     batches, pack_files = job.batches(), outputs.file_versions(job.pack)
-    take_step = step_function(state, objective, batches)
+    take_step = build_step_function(state, objective, batches)
     with ProgressReporter(job, batches.steps, state.progress) as reporter:
         while not state.progress.finished(job.recipe):
             row = train_epoch(job, state, take_step, batches, reporter, interrupt)
             if not math.isfinite(row["train_loss"]):
                 state, objective = _roll_back(job, state)
-                take_step = step_function(state, objective, batches)
+                take_step = build_step_function(state, objective, batches)
                 continue
-            evaluated = outputs.evaluate(job, state)
+            evaluated = outputs.evaluate_val(job, state)
             state.end_epoch(row | evaluated.figures, job.recipe)
             if outputs.file_versions(job.pack) != pack_files:
                 raise CheckError(f"{job.pack.path} was replaced while it was trained on: put it back, then --resume")
@@ -58,7 +58,7 @@ def train(job: Job, interrupt: Interrupt) -> None:
 
 
 def train_epoch(
-    job: Job,
+    job: TrainJob,
     state: TrainState,
     take_step: StepFunction,
     batches: Batches,
@@ -70,23 +70,25 @@ def train_epoch(
     state.network.train()
     started = saved = perf_counter()
     done = 0
-    host_batches = batches.epoch(progress.epoch, progress.step)
-    if batches.preparer.streams:
+    host_batches = batches.prepare_epoch(progress.epoch, progress.step)
+    if batches.preparer.streams_frames:
         host_batches = upload(host_batches, job.compute.device)
     for step, batch in enumerate(host_batches, progress.step):
         epochs_done = progress.epoch + step / batches.steps
-        state.begin_step(rate(job.recipe, epochs_done, progress.plateau) * progress.rate_scale)
+        state.begin_step(rate_at(job.recipe, epochs_done, progress.plateau) * progress.rate_scale)
         torch.manual_seed(batches.network_seed(progress.epoch, step))
         take_step(batch)
         state.progress = replace(progress, step=step + 1)
         done += batch.images
         reporter.step_ended(done / (perf_counter() - started))
-        late, asked = job.compute.dist.any(perf_counter() - saved > SAVE_EVERY_S, interrupt.asked is not None)
-        if (late or asked) and state.totals[0].isfinite():
+        late, stopped = perf_counter() - saved > SAVE_EVERY_S, interrupt.signal_number is not None
+        # processes notice the time or a signal at different steps, but must save and stop after the same one
+        late, stopped = job.compute.dist.any_process(late, stopped)
+        if (late or stopped) and state.totals[0].isfinite():
             if job.is_main:
                 state.save(job.state_folder)
             saved = perf_counter()
-        if asked:
+        if stopped:
             raise InterruptedError(
                 f"{job.arch} is saved after {step + 1} of {batches.steps} steps of epoch {progress.epoch + 1}"
             )
@@ -94,7 +96,7 @@ def train_epoch(
     totals = StepTotals(*state.totals.tolist())
     return {
         "epoch": progress.epoch + 1,
-        "learning_rate": rate(job.recipe, progress.epoch, progress.plateau) * progress.rate_scale,
+        "learning_rate": rate_at(job.recipe, progress.epoch, progress.plateau) * progress.rate_scale,
         "train_loss": totals.loss / totals.images,
         "train_accuracy": totals.correct / totals.images,
         "clipped": totals.clipped / batches.steps,
@@ -103,13 +105,13 @@ def train_epoch(
     }
 
 
-def _roll_back(job: Job, state: TrainState) -> tuple[TrainState, Objective]:
+def _roll_back(job: TrainJob, state: TrainState) -> tuple[TrainState, Objective]:
     """Return the last good state with a lower rate. Raises CheckError when the rate was lowered before."""
     if state.progress.rate_scale < 1:
         raise CheckError(
             f"the loss of {job.arch} is not a number in epoch {state.progress.epoch + 1}, at half the rate too: "
             f"give a --learning_rate below {job.recipe.learning_rate * LOWER_RATE:g}"
         )
-    state, objective = job.resume()
+    state, objective = job.start_or_resume()
     state.progress = replace(state.progress, rate_scale=LOWER_RATE)
     return state, objective

@@ -25,7 +25,7 @@ from export.verify.parity import first_failure
 from inference.backends import trt
 from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
 from inference.backends.trt import BuildOptions as Build
-from models.checkpoint import Checkpoint, CheckpointFacts, load
+from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
 
 def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     """Return what an export would make from one checkpoint: the bundle, then its engines."""
-    facts = load(path).facts
+    facts = load_checkpoint(path).metadata
     planned = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
     for runtime, sm in options.targets:
         target = f"sm{sm}" if sm else "this machine's device"
@@ -130,7 +130,7 @@ def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     return [{"arch": facts.arch, "what": what, "target": target} for what, target in planned]
 
 
-def _target(path: Path, facts: CheckpointFacts, options: ExportOptions) -> Path:
+def _target(path: Path, facts: CheckpointMetadata, options: ExportOptions) -> Path:
     """Return the bundle's folder, beside the checkpoint; another input size has a folder of its own."""
     same = options.size_px in (None, facts.geometry.size_px)
     return path.parent / ("bundle" if same else f"bundle_{options.size_px}")
@@ -138,11 +138,11 @@ def _target(path: Path, facts: CheckpointFacts, options: ExportOptions) -> Path:
 
 def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     """Export one checkpoint; return its row of the report, with a sentence for each failure."""
-    checkpoint = load(path)
-    check_agreement(path, checkpoint.facts, pack)
-    size_px = options.size_px or checkpoint.facts.geometry.size_px
-    target = _target(path, checkpoint.facts, options)
-    result: dict[str, Any] = {"arch": checkpoint.facts.arch, "bundle": None, "failed": [], "engines": []}
+    checkpoint = load_checkpoint(path)
+    check_agreement(path, checkpoint.metadata, pack)
+    size_px = options.size_px or checkpoint.metadata.geometry.size_px
+    target = _target(path, checkpoint.metadata, options)
+    result: dict[str, Any] = {"arch": checkpoint.metadata.arch, "bundle": None, "failed": [], "engines": []}
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
@@ -168,12 +168,12 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
 def _assemble(
     path: Path, checkpoint: Checkpoint, pack: Pack, folder: Path, size_px: int, options: ExportOptions
 ) -> BundleBuilder:
-    facts = checkpoint.facts
+    facts = checkpoint.metadata
     if size_px != facts.geometry.size_px and models.has_fixed_size(facts.arch):
         raise CheckError(
             f"{facts.arch}: no bundle of {size_px} px, it takes images of {facts.geometry.size_px} px only"
         )
-    network = checkpoint.network()
+    network = checkpoint.build_network()
     log.info(f"{facts.arch}: fp32 at {size_px} px")
     builder = begin_bundle(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(builder, network)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.layers import IMAGENET_MEAN, IMAGENET_STD, classifier, convolution
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, classifier_head, conv_bn
 
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,8 +21,8 @@ class Separable(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *convolution(inputs, inputs, 3, stride, groups=inputs, activation=nn.ReLU6(inplace=True)),
-            *convolution(inputs, outputs, 1, activation=nn.ReLU6(inplace=True)),
+            *conv_bn(inputs, inputs, 3, stride, groups=inputs, activation=nn.ReLU6(inplace=True)),
+            *conv_bn(inputs, outputs, 1, activation=nn.ReLU6(inplace=True)),
         )
         self.shortcut = stride == 1 and inputs == outputs
 
@@ -34,9 +34,9 @@ class Separable(nn.Module):
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network. Dropout before the last layer (default 0.4)."""
-    layers = convolution(3, 32, 3, 2, activation=nn.ReLU6(inplace=True))
+    layers = conv_bn(3, 32, 3, 2, activation=nn.ReLU6(inplace=True))
     inputs = 32
     for outputs, stride in LAYOUT:
         layers.append(Separable(inputs, outputs, stride))
         inputs = outputs
-    return nn.Sequential(*layers, *classifier(inputs, classes, 0.4 if dropout is None else dropout))
+    return nn.Sequential(*layers, *classifier_head(inputs, classes, 0.4 if dropout is None else dropout))

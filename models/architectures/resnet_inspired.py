@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.layers import IMAGENET_MEAN, IMAGENET_STD, classifier, convolution
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, classifier_head, conv_bn
 
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
@@ -18,10 +18,10 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(*convolution(inputs, outputs, 3, stride))
-        self.second = nn.Sequential(*convolution(outputs, outputs, 3))
+        self.first = nn.Sequential(*conv_bn(inputs, outputs, 3, stride))
+        self.second = nn.Sequential(*conv_bn(outputs, outputs, 3))
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Sequential(*([] if same else convolution(inputs, outputs, 1, stride)))
+        self.shortcut = nn.Sequential(*([] if same else conv_bn(inputs, outputs, 1, stride)))
         self.relu = nn.ReLU(inplace=True)
         nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]
 
@@ -33,10 +33,10 @@ class Residual(nn.Module):
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network. Dropout before the last layer (default 0.5)."""
-    stem = nn.Sequential(*convolution(3, 64, 7, 2))
+    stem = nn.Sequential(*conv_bn(3, 64, 7, 2))
     layers: list[nn.Module] = [stem, nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         layers += [Residual(inputs, outputs, stride), Residual(outputs, outputs, 1)]
         inputs = outputs
-    return nn.Sequential(*layers, *classifier(inputs, classes, 0.5 if dropout is None else dropout))
+    return nn.Sequential(*layers, *classifier_head(inputs, classes, 0.5 if dropout is None else dropout))

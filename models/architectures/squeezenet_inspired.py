@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.layers import IMAGENET_MEAN, IMAGENET_STD, convolution, start_near_zero
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, conv_bn, start_near_zero
 
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
@@ -18,9 +18,9 @@ LAYOUT = ((16, 64), (16, 64), None, (32, 128), (32, 128), None, (48, 192), (48, 
 """Squeezed channels and channels of each expansion of a fire module; None is a pool that halves the picture."""
 
 
-def rectified(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Return convolution, batch normalization and ReLU."""
-    return nn.Sequential(*convolution(inputs, outputs, kernel, stride, activation=nn.ReLU(inplace=True)))
+    return nn.Sequential(*conv_bn(inputs, outputs, kernel, stride, activation=nn.ReLU(inplace=True)))
 
 
 class Fire(nn.Module):
@@ -28,9 +28,9 @@ class Fire(nn.Module):
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
         super().__init__()
-        self.squeeze = rectified(inputs, squeezed, 1)
-        self.expand1 = rectified(squeezed, expanded, 1)
-        self.expand3 = rectified(squeezed, expanded, 3)
+        self.squeeze = conv_bn_relu(inputs, squeezed, 1)
+        self.expand1 = conv_bn_relu(squeezed, expanded, 1)
+        self.expand3 = conv_bn_relu(squeezed, expanded, 3)
         self.shortcut = inputs == 2 * expanded
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Fire(nn.Module):
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
     """Build the network. Dropout before the last layer (default 0.5)."""
-    layers: list[nn.Module] = [rectified(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
+    layers: list[nn.Module] = [conv_bn_relu(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for item in LAYOUT:
         if item is None:

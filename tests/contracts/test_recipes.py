@@ -11,13 +11,13 @@ import models
 from core.errors import InputError
 from training import recipes
 from training.recipe import Recipe, as_text, overridable
-from training.recipes import named
-from training.schedule import Plateau, rate, side_px
+from training.recipes import load_recipe
+from training.schedule import Plateau, rate_at, side_px_at
 
 
 @pytest.fixture(params=recipes.names())
 def recipe(request):
-    made = named(request.param)
+    made = load_recipe(request.param)
     assert made.name == request.param
     return made
 
@@ -47,8 +47,8 @@ def test_a_field_out_of_range_is_refused_by_name(recipe):
 
 def test_rate_and_size_are_usable_at_every_epoch(recipe):
     for epoch in range(recipe.epochs):
-        assert 0 < rate(recipe, epoch, Plateau()) <= recipe.learning_rate
-        assert 0 < side_px(recipe, epoch, 64) <= 64
+        assert 0 < rate_at(recipe, epoch, Plateau()) <= recipe.learning_rate
+        assert 0 < side_px_at(recipe, epoch, 64) <= 64
 
 
 def test_it_has_a_dropout_for_every_architecture(recipe):

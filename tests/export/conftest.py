@@ -38,7 +38,7 @@ def fp32(checkpoint, pack, tmp_path_factory):
     """The fp32 graph of the checkpoint, as export makes it."""
     folder = tmp_path_factory.mktemp("fp32")
     checkpoint.save(folder / "best.safetensors")
-    network = checkpoint.network()
+    network = checkpoint.build_network()
     builder = begin_bundle(folder / "best.safetensors", checkpoint, network, pack, folder, runs.SIZE_PX)
     return add_fp32(builder, network)
 

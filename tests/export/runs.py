@@ -13,7 +13,7 @@ from torch import nn
 import models
 from core.data.pack import COLUMNS, open_pack
 from core.geometry.preprocess import Geometry
-from models.checkpoint import Checkpoint, CheckpointFacts
+from models.checkpoint import Checkpoint, CheckpointMetadata
 
 CLASSES = ("red", "green", "blue")
 SIZE_PX = 32
@@ -63,7 +63,7 @@ def train(pack_path: Path, arch: str = ARCH, steps: int = 25) -> Checkpoint:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    facts = CheckpointFacts(
+    facts = CheckpointMetadata(
         arch=arch,
         classes=pack.classes,
         background=None,
@@ -88,9 +88,9 @@ def write_run(path: Path, pack_path: Path, checkpoints: list[Checkpoint]) -> Non
     path.mkdir(parents=True)
     fingerprint = open_pack(pack_path).fingerprint
     run = {"schema": 1, "pack": {"path": str(pack_path), "fingerprint": fingerprint}}
-    run["models"] = [checkpoint.facts.arch for checkpoint in checkpoints]
+    run["models"] = [checkpoint.metadata.arch for checkpoint in checkpoints]
     (path / "run.json").write_text(json.dumps(run), encoding="utf-8")
     for checkpoint in checkpoints:
-        folder = path / checkpoint.facts.arch.replace("/", "_")
+        folder = path / checkpoint.metadata.arch.replace("/", "_")
         checkpoint.save(folder / "best.safetensors")
         (folder / "metrics.json").write_text("{}", encoding="utf-8")

@@ -133,11 +133,11 @@ def test_a_failed_fp32_leaves_no_bundle(run_path, monkeypatch, capsys):
 
 
 def test_a_checkpoint_of_another_class_count_is_refused(run_path, checkpoint):
-    facts = replace(checkpoint.facts, classes=("red", "green", "blue", "white"))
+    facts = replace(checkpoint.metadata, classes=("red", "green", "blue", "white"))
     weights = dict(checkpoint.weights)
     for name in [n for n, w in weights.items() if w.shape[:1] == (3,)]:
         weights[name] = torch.cat([weights[name], weights[name][:1]])
-    replace(checkpoint, facts=facts, weights=weights).save(run_path / runs.ARCH / "best.safetensors")
+    replace(checkpoint, metadata=facts, weights=weights).save(run_path / runs.ARCH / "best.safetensors")
     with pytest.raises(InputError, match="its classes is"):
         command.main([str(run_path)])
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_class_count_is_refused(run_path, checkpoint):
     [({"pack_fingerprint": "other"}, "pack fingerprint"), ({"background": "red"}, "background class")],
 )
 def test_a_checkpoint_of_another_pack_is_refused(run_path, checkpoint, change, what):
-    replace(checkpoint, facts=replace(checkpoint.facts, **change)).save(run_path / runs.ARCH / "best.safetensors")
+    replace(checkpoint, metadata=replace(checkpoint.metadata, **change)).save(run_path / runs.ARCH / "best.safetensors")
     with pytest.raises(InputError, match=what):
         command.main([str(run_path)])
 

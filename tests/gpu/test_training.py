@@ -16,7 +16,7 @@ import torch
 
 import models
 from core.data.pack import open_pack
-from models.checkpoint import load
+from models.checkpoint import load_checkpoint
 from models.deployed import Deployed
 from tests.export.runs import write_pack
 from tests.training.learner import Learner, Training, finished, record_operations
@@ -27,10 +27,10 @@ from training.batches import Batches
 from training.commands.train import main
 from training.compute import capture
 from training.compute.mode import ComputeMode
-from training.recipes import named
+from training.recipes import load_recipe
 
 ARCH = "squeezenet_inspired"
-RECIPE = dataclasses.replace(named("edge"), batch=16)
+RECIPE = dataclasses.replace(load_recipe("edge"), batch=16)
 SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "2", "--batch", "16", "--precision", "fp32",
             "--memory-format", "channels_last", "--threads", "1", "--optimizer", "sgd",
             "--learning-rate", "0.01"]  # fmt: skip  # Adam makes much of a float's last bit
@@ -56,7 +56,7 @@ def mean_difference(ours, theirs):
 
 @pytest.mark.parametrize("name", ["before", "after", "edge"])
 def test_the_device_augments_as_the_cpu_does(device, batch, name):
-    params = sample_params(named(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
+    params = sample_params(load_recipe(name), len(batch[0]), batch[0].shape[1], np.random.default_rng(0))
     packed = torch.from_numpy(gpu.pack_params(params))
     erased = (torch.tensor(MEAN) * 255).round()
     here = gpu.augment(batch[0], packed, erased)
@@ -117,11 +117,11 @@ def test_uploaded_batches_are_those_of_the_host(device, pack, monkeypatch):
         pytest.skip("there is no stream to copy on")
     monkeypatch.setattr(prepare, "_fits", lambda *_: False)
     preparer = prepare.open_preparer(pack, MEAN, device, "device")
-    assert preparer.streams
+    assert preparer.streams_frames
     batches, kept = Batches(pack, RECIPE, 3, preparer), []
-    for batch in capture.upload(batches.epoch(1), device):
+    for batch in capture.upload(batches.prepare_epoch(1), device):
         kept.append([tensor.clone() for tensor in batch.tensors])
-    for ours, theirs in zip(kept, batches.epoch(1), strict=True):
+    for ours, theirs in zip(kept, batches.prepare_epoch(1), strict=True):
         assert all(torch.equal(mine.cpu(), other) for mine, other in zip(ours, theirs.tensors, strict=True))
 
 
@@ -170,8 +170,8 @@ def test_a_stopped_training_goes_on_to_the_same_end(device, pack, run, tmp_path,
 
 def test_a_checkpoint_of_the_device_answers_the_same_on_the_cpu(device, pack, run):
     frames = torch.from_numpy(pack.images_nhwc[pack.rows("test")])
-    checkpoint = load(run / ARCH / "best.safetensors")
+    checkpoint = load_checkpoint(run / ARCH / "best.safetensors")
     with torch.inference_mode():
-        there, here = (checkpoint.network().to(where)(frames.to(where)).cpu() for where in (device, "cpu"))
-    assert isinstance(checkpoint.network(), Deployed)
+        there, here = (checkpoint.build_network().to(where)(frames.to(where)).cpu() for where in (device, "cpu"))
+    assert isinstance(checkpoint.build_network(), Deployed)
     assert torch.allclose(there.softmax(1), here.softmax(1), atol=1e-2)  # TF32 has ten bits

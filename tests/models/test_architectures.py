@@ -6,22 +6,22 @@ import torch
 import models
 from core.errors import InputError
 
-OURS = ("mobilenet_inspired", "resnet_inspired", "squeezenet_inspired")
+OWN_ARCHITECTURES = ("mobilenet_inspired", "resnet_inspired", "squeezenet_inspired")
 PARAMETERS_M = {"mobilenet_inspired": (3.1, 3.3), "squeezenet_inspired": (0.7, 1.2), "resnet_inspired": (11.0, 11.4)}
 DROPOUT = {"mobilenet_inspired": 0.4, "squeezenet_inspired": 0.5, "resnet_inspired": 0.5}
 
 
 def test_the_published_three_are_found_by_name():
-    assert set(OURS) <= set(models.names())
+    assert set(OWN_ARCHITECTURES) <= set(models.names())
 
 
-@pytest.mark.parametrize("arch", OURS)
+@pytest.mark.parametrize("arch", OWN_ARCHITECTURES)
 def test_size_is_as_published(arch):
     low, high = PARAMETERS_M[arch]
     assert low <= sum(p.numel() for p in models.build(arch, 4).parameters()) / 1e6 <= high
 
 
-@pytest.mark.parametrize("arch", OURS)
+@pytest.mark.parametrize("arch", OWN_ARCHITECTURES)
 def test_dropout_is_as_published_unless_told(arch):
     assert [m.p for m in models.build(arch, 4).modules() if isinstance(m, torch.nn.Dropout)] == [DROPOUT[arch]]
 

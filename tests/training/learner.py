@@ -10,22 +10,22 @@ from torch.utils._pytree import tree_leaves
 from training.augment.prepare import DeviceAugment, load_resident
 from training.batches import Batch, Batches
 from training.compute.capture import WARM_UP_STEPS
-from training.compute.distribution import SINGLE_PROCESS
+from training.compute.distribution import NOT_DISTRIBUTED
 from training.compute.mode import Compute, ComputeMode
-from training.step import NetworkSpec, start, step_function, train_step
+from training.step import NetworkSpec, build_step_function, initialize, train_step
 
 
 def finished(batches: Batches, epoch: int, device: str = "cpu") -> list[Batch]:
     """Return the batches of an epoch, as the network gets them."""
-    return [batches.finish(host.copied_to(device)) for host in batches.epoch(epoch)]
+    return [batches.finish(host.copied_to(device)) for host in batches.prepare_epoch(epoch)]
 
 
 class Learner:
     """A state and its objective; `step` takes plain tensors and returns the totals of that step alone."""
 
-    def __init__(self, arch, classes, recipe, mode, *, seed=0, device="cpu", dist=SINGLE_PROCESS, teacher=None):
+    def __init__(self, arch, classes, recipe, mode, *, seed=0, device="cpu", dist=NOT_DISTRIBUTED, teacher=None):
         self.device, compute = device, Compute(mode, device, dist)
-        self.state, self.objective = start(NetworkSpec(arch, classes), recipe, compute, seed, teacher)
+        self.state, self.objective = initialize(NetworkSpec(arch, classes), recipe, compute, seed, teacher)
         self.state.network.train()
 
     def step(self, frames: Tensor, labels: Tensor, rate: float, seed: int, images: int | None = None) -> Tensor:
@@ -75,18 +75,18 @@ class Training:
     def __init__(self, pack, recipe, captured, device="cpu", calls=False):
         """calls: what would be captured is called."""
         compute = Compute(ComputeMode("fp32", "channels_last", captured=captured), device)
-        self.state, objective = start(NetworkSpec("resnet_inspired", len(pack.classes)), recipe, compute, seed=1)
+        self.state, objective = initialize(NetworkSpec("resnet_inspired", len(pack.classes)), recipe, compute, seed=1)
         self.state.network.train()
         preparer = DeviceAugment(pack, (0.5, 0.5, 0.5), device, load_resident(pack, device))
         self.batches = Batches(pack, recipe, 3, preparer)
-        take = step_function(self.state, objective, self.batches)
+        take = build_step_function(self.state, objective, self.batches)
         self.take = take.step if calls else take
 
     def losses(self, epochs):
         """Train these epochs; return the totals after each step."""
         totals = []
         for epoch in epochs:
-            for step, batch in enumerate(self.batches.epoch(epoch)):
+            for step, batch in enumerate(self.batches.prepare_epoch(epoch)):
                 self.state.begin_step(2e-3 / (1 + len(totals)))
                 torch.manual_seed(self.batches.network_seed(epoch, step))
                 self.take(batch)

@@ -11,7 +11,7 @@ from core.data.pack import COLUMNS, SCHEMA, open_pack, shard_name
 from core.geometry.preprocess import Geometry
 from training.augment.prepare import open_preparer
 from training.batches import Batches
-from training.recipes import named
+from training.recipes import load_recipe
 
 ROWS, SIZE_PX, SHARD_ROWS = 252_723, 224, 28_000
 """UVH-26: 38 GB, in shards of 4.2 GB."""
@@ -46,7 +46,7 @@ def begin_an_epoch(path):
     """Return what a hundred batches, of an epoch that is not the first, added to this process's own memory, in MB."""
     pack, recipe = open_pack(path), dataclasses.replace(plain(), batch=32)
     batches = Batches(pack, recipe, 0, open_preparer(pack, (0.5, 0.5, 0.5)))
-    before, epoch = memory_mb("RssAnon"), batches.epoch(3)
+    before, epoch = memory_mb("RssAnon"), batches.prepare_epoch(3)
     for _ in range(100):
         batches.finish(next(epoch))
     epoch.close()
@@ -57,7 +57,7 @@ def plain():
     """Return a recipe without augmentation, which is not what is measured."""
     zeros = dict.fromkeys(("flip_p", "rotation_deg", "brightness", "contrast", "saturation", "hue", "translate",
                            "perspective_p", "grayscale_p", "erase_p"), 0.0)  # fmt: skip
-    return dataclasses.replace(named("after"), scale_min=1.0, scale_max=1.0, **zeros)
+    return dataclasses.replace(load_recipe("after"), scale_min=1.0, scale_max=1.0, **zeros)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
@@ -69,7 +69,7 @@ def test_a_pack_of_38_gb_is_trained_on_in_little_memory(sparse):
 def test_the_shuffle_of_a_large_pack_is_a_full_one(sparse):
     """Every row once, in an order that has to do neither with the rows' own nor with another epoch's."""
     pack = open_pack(sparse)
-    batches = Batches(pack, named("after"), 0, open_preparer(pack, (0.5, 0.5, 0.5)))
+    batches = Batches(pack, load_recipe("after"), 0, open_preparer(pack, (0.5, 0.5, 0.5)))
     first, second = batches.order(0), batches.order(1)
     assert np.array_equal(np.sort(first), pack.rows("train"))
     n = len(first)

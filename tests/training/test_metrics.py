@@ -27,7 +27,7 @@ def test_temperature_undoes_overconfidence(sharpness):
 
 def test_a_reports_calibration_errors_are_torchmetrics_before_and_after_temperature():
     logits, labels = sample(2, n=500)
-    report = metrics.report(logits, labels, ("a", "b", "c", "d"), 2.0)
+    report = metrics.split_metrics(logits, labels, ("a", "b", "c", "d"), 2.0)
     for name, temperature in (("ece_before_temperature", 1.0), ("ece", 2.0)):
         probs = torch.from_numpy(softmax(logits / temperature, 1))
         expected = multiclass_calibration_error(probs, torch.from_numpy(labels), 4, n_bins=15)
@@ -36,6 +36,6 @@ def test_a_reports_calibration_errors_are_torchmetrics_before_and_after_temperat
 
 def test_a_report_counts_every_row_once():
     logits, labels = sample(1)
-    report = metrics.report(logits, labels, ("a", "b", "c", "d"), 1.0)
+    report = metrics.split_metrics(logits, labels, ("a", "b", "c", "d"), 1.0)
     assert np.sum(report["confusion_matrix"]) == report["rows"] == len(labels)
     assert np.trace(report["confusion_matrix"]) / len(labels) == pytest.approx(report["accuracy"])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 import models
 from core.data.pack import open_pack
-from models.checkpoint import load
+from models.checkpoint import load_checkpoint
 from tests.export.runs import write_pack
 from training.commands.train import main
 from training.data.listing import Options
@@ -40,7 +40,7 @@ def test_training_starts_from_the_weights_of_a_file(weights, tmp_path):
              "--memory-format", "channels_last", "--threads", "1", "--batch", "60"]  # fmt: skip
     assert not main([str(tmp_path / "pack"), "--out", str(tmp_path / "run"), "--models", ARCH, *still,
                      "--pretrained", str(weights)])  # fmt: skip
-    kept = load(tmp_path / "run" / FOLDER / "best.safetensors").weights
+    kept = load_checkpoint(tmp_path / "run" / FOLDER / "best.safetensors").weights
     given = models.build(ARCH, 3, pretrained=str(weights)).state_dict()
     same = [name for name in given if name.endswith("weight") and not name.startswith("classifier")]
     assert len(same) > 90

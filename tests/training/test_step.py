@@ -6,9 +6,9 @@ import torch
 from tests.training.learner import Learner
 from training.compute.mode import ComputeMode
 from training.optimizer import build_optimizer
-from training.recipes import named
+from training.recipes import load_recipe
 
-EDGE = named("edge")
+EDGE = load_recipe("edge")
 FRAMES = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 3
 
@@ -67,7 +67,7 @@ def test_norm_and_bias_are_spared_from_decay():
 
 
 def test_published_recipes_decay_everything():
-    assert len(build_optimizer(learner().state.network, named("after")).param_groups) == 1
+    assert len(build_optimizer(learner().state.network, load_recipe("after")).param_groups) == 1
 
 
 def test_the_average_equals_its_plain_twin():

@@ -11,9 +11,9 @@ from core.errors import InputError
 from tests.export.runs import train, write_pack
 from tests.training.learner import Learner
 from training.commands.train import main
-from training.compare.variants import parse
+from training.compare.variants import parse_variant
 from training.compute.mode import Compute, ComputeMode
-from training.recipes import named
+from training.recipes import load_recipe
 from training.teacher import Teacher
 
 ARCH = "squeezenet_inspired"
@@ -61,7 +61,7 @@ def test_a_pupil_that_says_the_same_has_nothing_to_learn(pack, teacher):
 
 def test_a_step_s_loss_is_the_labels_share_and_the_teacher_s(pack, teacher):
     frames, labels = batch(pack)
-    recipe = replace(named("edge"), dropout={"default": 0.0}, distill=0.25, label_smoothing=0.0)
+    recipe = replace(load_recipe("edge"), dropout={"default": 0.0}, distill=0.25, label_smoothing=0.0)
     pupil = Learner(ARCH, 3, recipe, MODE, teacher=teacher)
     logits = MODE.logits(pupil.state.network, pupil.objective.deployed.normalize(frames))
     hard, soft = cross_entropy(logits, labels), teacher.divergence(frames, logits, recipe.distill_temperature)
@@ -82,7 +82,7 @@ def test_a_teacher_judges_small_pictures_at_its_own_size(pack, teacher):
 def test_a_teacher_never_changes(pack, teacher):
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     frames, labels = batch(pack)
-    Learner(ARCH, 3, named("edge"), MODE, teacher=teacher).step(frames, labels, 1e-2, 0)
+    Learner(ARCH, 3, load_recipe("edge"), MODE, teacher=teacher).step(frames, labels, 1e-2, 0)
     assert all(torch.equal(before[name], value) for name, value in teacher.network.state_dict().items())
 
 
@@ -94,7 +94,7 @@ def test_a_run_is_gone_on_with_by_the_same_teacher_alone(pack, file, tmp_path):
 
 def test_a_teacher_of_other_classes_is_refused_before_anything_is_written(pack, tmp_path):
     checkpoint = train(pack.path, steps=1)
-    other = replace(checkpoint, facts=replace(checkpoint.facts, classes=("red", "green", "violet")))
+    other = replace(checkpoint, metadata=replace(checkpoint.metadata, classes=("red", "green", "violet")))
     file = tmp_path / "other.safetensors"
     other.save(file)
     with pytest.raises(InputError, match=r"knows red, green, violet, the pack red, green, blue: give --teacher"):
@@ -117,7 +117,7 @@ def test_mixed_pictures_are_refused(pack, file, tmp_path):
 
 
 def test_a_variant_may_have_a_teacher():
-    variant = parse("edge:teacher=runs/a/best.safetensors,distill=0.7")
+    variant = parse_variant("edge:teacher=runs/a/best.safetensors,distill=0.7")
     assert variant.flags(3)[-4:] == ["--teacher", "runs/a/best.safetensors", "--distill", "0.7"]
     assert "/" not in variant.folder
     assert variant.resolve().distill == 0.7

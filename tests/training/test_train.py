@@ -14,7 +14,7 @@ import torch
 from core.cli import Parser
 from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
-from models.checkpoint import load
+from models.checkpoint import load_checkpoint
 from tests.export.runs import write_pack
 from tests.training.killed import kill
 from training import state
@@ -54,12 +54,12 @@ def arguments_end(pack, out, *more):
 
 def trained(run):
     """Everything that training decides: the best weights and facts, the history without its clock, the last state."""
-    best = load(run / ARCH / "best.safetensors")
+    best = load_checkpoint(run / ARCH / "best.safetensors")
     with (run / ARCH / "history.csv").open() as stream:
         history = [
             {k: v for k, v in row.items() if k not in {"seconds", "images_per_s"}} for row in csv.DictReader(stream)
         ]
-    return best.weights, best.facts, history, read_state(run / ARCH / "last")[1]
+    return best.weights, best.metadata, history, read_state(run / ARCH / "last")[1]
 
 
 def assert_same(run, other):
@@ -98,7 +98,9 @@ def test_metrics_are_those_of_the_file_that_was_kept(run, pack):
     opened = open_pack(pack)
     rows = opened.rows("test")
     with torch.inference_mode():
-        probs = load(run / ARCH / "best.safetensors").network()(torch.from_numpy(opened.images_nhwc[rows]))
+        probs = load_checkpoint(run / ARCH / "best.safetensors").build_network()(
+            torch.from_numpy(opened.images_nhwc[rows])
+        )
     assert (probs.argmax(1).numpy() == opened.labels_n[rows]).mean() == pytest.approx(metrics["test"]["accuracy"])
 
 
@@ -305,7 +307,7 @@ def test_a_second_signal_is_not_held_back(request):
     )
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.asked == signal.SIGINT
+        assert interrupt.signal_number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -314,7 +316,7 @@ def test_a_network_of_one_input_size_trains_at_the_size_of_the_pack(pack, tmp_pa
     """At timm's own 224 px it would refuse the pack's 32, and the half of it with which `edge` begins."""
     arch = ["--models", "timm/vit_tiny_patch16_224", "--epochs", "1", "--batch", "64"]
     assert not main(arguments(pack, tmp_path / "run", *arch))
-    network = load(tmp_path / "run" / "timm_vit_tiny_patch16_224" / "best.safetensors").network()
+    network = load_checkpoint(tmp_path / "run" / "timm_vit_tiny_patch16_224" / "best.safetensors").build_network()
     assert network(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 3)
     assert "full size from the first epoch" in capsys.readouterr().err
 

@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 
 from core.geometry.frame import Bytes
 from training.augment.params import (
-    BLUE,
     BRIGHTNESS,
     CONTRAST,
-    CUT,
-    GREEN,
     HUE,
-    RED,
+    LUMA_BLUE,
+    LUMA_GREEN,
+    LUMA_RED,
     SATURATION,
+    TRUNCATION_OFFSET,
     AugmentParams,
     Floats,
+    covered_share,
     homographies,
-    overlap,
     sample_params,
 )
 from training.recipe import Recipe
 
-GRAY_MATRIX = np.tile([RED, GREEN, BLUE], (3, 1))
+GRAY_MATRIX = np.tile([LUMA_RED, LUMA_GREEN, LUMA_BLUE], (3, 1))
 SUBPIXEL_BITS = 4
 
 
@@ -56,9 +56,9 @@ class Augmentation:
 def augment(images_nhwc: Bytes, params: AugmentParams, erased_rgb: NDArray[np.uint8]) -> Bytes:
     """Return an augmented copy of uint8 (n, S, S, 3) RGB."""
     forward_n33, later_n33, perspective_n33 = homographies(params)
-    kept_n42, last_n42 = _squares(params.size_px, later_n33), _squares(params.size_px, perspective_n33)
+    rotated_n42, affine_n42 = _moved_corners(params.size_px, later_n33), _moved_corners(params.size_px, perspective_n33)
     matrices_n34 = _saturation_matrices(params.factors_n4[:, SATURATION])
-    covered = overlap(params.angle_n).tolist()
+    covered = covered_share(params.angle_n).tolist()
     orders, factors, grays = params.order_n4.tolist(), params.factors_n4.tolist(), params.gray_n.tolist()
     perspective_n = (perspective_n33 != np.eye(3)).any((1, 2)).tolist()
     ops, outside = ImageOps(params.size_px), np.empty((params.size_px, params.size_px), np.uint8)
@@ -70,7 +70,7 @@ def augment(images_nhwc: Bytes, params: AugmentParams, erased_rgb: NDArray[np.ui
             colored = ops.transform(colored, GRAY_MATRIX)
         ops.warp(colored, forward_n33[i], fill, out)
         # what a rotation, then an affine, moves out of the image is lost; what comes in is black, not jittered black
-        for square in (kept_n42[i], last_n42[i]) if perspective_n[i] else (kept_n42[i],):
+        for square in (rotated_n42[i], affine_n42[i]) if perspective_n[i] else (rotated_n42[i],):
             outside.fill(255)
             cv2.fillConvexPoly(outside, square, 0, shift=SUBPIXEL_BITS)
             cv2.bitwise_xor(out, out, dst=out, mask=outside)
@@ -101,17 +101,17 @@ class ImageOps:
         for step in order:
             factor = factors[step]
             if step == HUE:
-                image = self.turn_hue(image, int(factor * 255) % 256)
+                image = self.shift_hue(image, int(factor * 255) % 256)
             elif factor == 1:
                 continue
             elif step == BRIGHTNESS:
-                image = cv2.convertScaleAbs(image, self.work, factor, CUT)  # type: ignore[assignment]
+                image = cv2.convertScaleAbs(image, self.work, factor, TRUNCATION_OFFSET)  # type: ignore[assignment]
                 fill = min(fill * factor, 255.0)
             elif step == CONTRAST:
                 red, green, blue, _ = cv2.mean(image)
-                mean = covered * (RED * red + GREEN * green + BLUE * blue) + (1 - covered) * fill
+                mean = covered * (LUMA_RED * red + LUMA_GREEN * green + LUMA_BLUE * blue) + (1 - covered) * fill
                 offset = (1 - factor) * mean
-                image = cv2.addWeighted(image, factor, image, 0.0, offset + CUT, self.work)  # type: ignore[assignment]
+                image = cv2.addWeighted(image, factor, image, 0.0, offset + TRUNCATION_OFFSET, self.work)  # type: ignore[assignment]
                 fill = min(max(fill * factor + offset, 0.0), 255.0)
             else:
                 image = self.transform(image, saturation)
@@ -121,7 +121,7 @@ class ImageOps:
         """Multiply each pixel by a 3x3 or 3x4 matrix: 3 us at 64 px."""
         return np.asarray(cv2.transform(image, matrix, dst=self.work), np.uint8)
 
-    def turn_hue(self, image: Bytes, turn: int) -> Bytes:
+    def shift_hue(self, image: Bytes, turn: int) -> Bytes:
         """Turn the hue by `turn` 256ths of the circle. Source: torchvision's adjust_hue on 8-bit HSV."""
         if not turn:
             return image
@@ -143,10 +143,10 @@ def _saturation_matrices(factors: Floats) -> Floats:
     """Return (n, 3, 4) matrices that blend each pixel with its own gray."""
     own = factors[:, None, None]
     linear = own * np.eye(3) + (1 - own) * GRAY_MATRIX
-    return np.concatenate([linear, np.full((len(factors), 3, 1), CUT)], 2)
+    return np.concatenate([linear, np.full((len(factors), 3, 1), TRUNCATION_OFFSET)], 2)
 
 
-def _squares(size_px: int, maps_n33: Floats) -> NDArray[np.int32]:
+def _moved_corners(size_px: int, maps_n33: Floats) -> NDArray[np.int32]:
     """Return (n, 4, 2): where maps take the image's corner pixels, in 16ths, for OpenCV to fill, edges included."""
     last = size_px - 1
     corners = np.array([[0, 0, 1], [last, 0, 1], [last, last, 1], [0, last, 1]])

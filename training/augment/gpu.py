@@ -15,37 +15,36 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from training.augment.params import (
-    BLUE,
     BRIGHTNESS,
     CONTRAST,
-    CUT,
-    GREEN,
     HUE,
-    RED,
+    LUMA_BLUE,
+    LUMA_GREEN,
+    LUMA_RED,
     SATURATION,
+    TRUNCATION_OFFSET,
     AugmentParams,
+    covered_share,
     homographies,
-    overlap,
 )
 
-STEP = 6
+STEP_COLUMNS = 6
 """Numbers of one color step; see `_pack_step`."""
-SECTIONS = (4 * STEP, 1, 1, 4, 3 * 9)
+COLUMN_GROUPS = (4 * STEP_COLUMNS, 1, 1, 4, 3 * 9)
 """Columns of the packed parameters: color steps, covered share, gray, erased rectangle, inverse maps."""
-WIDTH = sum(SECTIONS)
 
 
 def pack_params(params: AugmentParams) -> NDArray[np.float32]:
-    """Return all parameters as float32 (n, WIDTH), in the columns of SECTIONS."""
+    """Return all parameters as one float32 array (n, sum of COLUMN_GROUPS)."""
     n, rows = len(params.flip_n), np.arange(len(params.flip_n))
     steps = [_pack_step(step_n, params.factors_n4[rows, step_n]) for step_n in params.order_n4.T]
     inverse = [np.linalg.inv(maps_n33).reshape(n, 9) for maps_n33 in homographies(params)]
-    singles = np.column_stack([overlap(params.angle_n), params.gray_n, params.erase_n4])
+    singles = np.column_stack([covered_share(params.angle_n), params.gray_n, params.erase_n4])
     return np.concatenate([*steps, singles, *inverse], 1).astype(np.float32)
 
 
 def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one color step of each image, (n, STEP): a, b, contrast, cut, share of the fill that stays, hue's turn.
+    """Return one color step of each image, (n, STEP_COLUMNS): a, b, contrast, offset, fill's share, hue's shift.
 
     Brightness, contrast and saturation are all a x + b gray(x) + offset, the offset being contrast's share of the mean.
     """
@@ -55,7 +54,7 @@ def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDAr
             np.where(still, 1, factor_n),
             np.where(step_n == SATURATION, 1 - factor_n, 0),
             np.where(step_n == CONTRAST, 1 - factor_n, 0),
-            np.where(still, 0, CUT),
+            np.where(still, 0, TRUNCATION_OFFSET),
             np.where(np.isin(step_n, (BRIGHTNESS, CONTRAST)), factor_n, 1),
             np.where(step_n == HUE, factor_n, 0),
         ],
@@ -65,7 +64,7 @@ def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDAr
 
 def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tensor:
     """Return an augmented copy of uint8 (n, S, S, 3) RGB; all tensors lie on one device."""
-    steps, covered, gray, erase, maps = torch.split(packed_nk, list(SECTIONS), 1)
+    steps, covered, gray, erase, maps = torch.split(packed_nk, list(COLUMN_GROUPS), 1)
     images = frames_nhwc.permute(0, 3, 1, 2).float()
     images, fill = _jitter(images, steps, _per_image(covered))
     images = torch.where(_per_image(gray) > 0, _gray(images).round(), images)
@@ -80,13 +79,13 @@ def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tenso
 def _jitter(images: Tensor, steps: Tensor, covered: Tensor) -> tuple[Tensor, Tensor]:
     """Return the jittered images, levels 0 to 255, and the level that black became in each, (n, 1, 1, 1)."""
     fill = torch.zeros_like(covered)
-    for step in torch.split(steps, STEP, 1):
+    for step in torch.split(steps, STEP_COLUMNS, 1):
         a, b, contrast, cut, fill_share, turn = (_per_image(column) for column in step.unbind(1))
         gray = _gray(images)
         offset = contrast * (covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill)
         images = (a * images + b * gray + (offset + cut)).round().clamp(0, 255)
         fill = (fill_share * fill + offset).clamp(0, 255)
-        images = _turn_hue(images, turn)  # of whole levels a turn of 0 changes none
+        images = _shift_hue(images, turn)  # of whole levels a turn of 0 changes none
     return images, fill
 
 
@@ -111,7 +110,7 @@ def _sources(map_n9: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return u / w, v / w
 
 
-def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+def _shift_hue(images: Tensor, turn: Tensor) -> Tensor:
     """Turn the hue by `turn` (n, 1, 1, 1), a share of the circle.
 
     Back from HSV, channel n of 5, 3, 1 is v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6. Source: Wikipedia,
@@ -133,7 +132,7 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 def _gray(images: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
-    return (RED * red + GREEN * green + BLUE * blue)[:, None]
+    return (LUMA_RED * red + LUMA_GREEN * green + LUMA_BLUE * blue)[:, None]
 
 
 def _per_image(column: Tensor) -> Tensor:

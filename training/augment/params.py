@@ -15,9 +15,9 @@ from training.recipe import Recipe
 
 Floats = NDArray[np.float64]
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-RED, GREEN, BLUE = 0.299, 0.587, 0.114
+LUMA_RED, LUMA_GREEN, LUMA_BLUE = 0.299, 0.587, 0.114
 """Source: ITU-R BT.601, as Pillow's convert("L")."""
-CUT = -0.5
+TRUNCATION_OFFSET = -0.5
 """Added before rounding, because Pillow truncates; without it three color steps make an image a level brighter."""
 ERASE_TRIES = 10
 ERASE_RATIO = (0.3, 3.3)
@@ -45,7 +45,7 @@ class AugmentParams:
     erase_n4: NDArray[np.int64]
     """The erased rectangle: x0, y0, x1, y1; empty for none."""
 
-    def of(self, part: slice) -> AugmentParams:
+    def select(self, part: slice) -> AugmentParams:
         """Return the parameters of a part of the images."""
         arrays = {item.name: getattr(self, item.name)[part] for item in fields(self) if item.name != "size_px"}
         return replace(self, **arrays)
@@ -93,7 +93,7 @@ def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
     return later @ flip_rotate, later, perspective
 
 
-def overlap(angle_deg: Floats) -> Floats:
+def covered_share(angle_deg: Floats) -> Floats:
     """Return the share of a square that its own copy, rotated about the center, still covers: the rest is fill."""
     radians = np.radians(angle_deg)
     share: Floats = 2 / (1 + np.abs(np.sin(radians)) + np.abs(np.cos(radians)))

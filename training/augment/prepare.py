@@ -18,7 +18,7 @@ from training.augment.params import AugmentParams
 PLACES = ("auto", "host", "device")
 RESIDENT_SHARE = 0.5
 """The largest share of a GPU's free memory that a resident pack may take; the rest is for the network."""
-COPIED_AT_ONCE = 1024
+ROWS_PER_COPY = 1024
 Rows = NDArray[np.int64]
 DeviceFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -26,11 +26,11 @@ DeviceFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 class BatchPreparer(Protocol):
     """Prepares a batch in two halves: `prepare` in a thread on the host, ahead of time, and `finish` in the step."""
 
-    place: str
+    description: str
     """The place of augmentation and the origin of the frames, in words for the log."""
     pinned: bool
     """True when batches go to a GPU, through pinned memory."""
-    streams: bool
+    streams_frames: bool
     """True when whole frames, and not row numbers, go to the device."""
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
@@ -44,9 +44,9 @@ class HostAugment:
     """Augmentation in the thread on the host."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
-        self.pack, self.pinned, self.streams = pack, pinned, pinned
+        self.pack, self.pinned, self.streams_frames = pack, pinned, pinned
         self.erased_rgb = np.round(np.array(mean) * 255).astype(np.uint8)
-        self.place = "augmented by a thread on the host"
+        self.description = "augmented by a thread on the host"
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return the augmented frames."""
@@ -70,8 +70,8 @@ class DeviceAugment:
     ) -> None:
         self.pack, self.pinned, self.resident_nhwc, self.apply = pack, device.startswith("cuda"), resident_nhwc, apply
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
-        self.streams = self.pinned and resident_nhwc is None
-        self.place = "augmented on the device, " + (
+        self.streams_frames = self.pinned and resident_nhwc is None
+        self.description = "augmented on the device, " + (
             "which holds the pack: the step is the bound"
             if resident_nhwc is not None
             else "which gets frames from the memory-mapped pack: one thread that reads them, or the step, is the bound"
@@ -122,8 +122,8 @@ def load_resident(pack: Pack, device: str) -> Tensor:
     """Return all images of a pack on the device, copied a part at a time, so that the host holds only a part."""
     images = pack.images_nhwc
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    for at in range(0, len(images), COPIED_AT_ONCE):
-        resident[at : at + COPIED_AT_ONCE] = torch.from_numpy(np.array(images[at : at + COPIED_AT_ONCE]))
+    for at in range(0, len(images), ROWS_PER_COPY):
+        resident[at : at + ROWS_PER_COPY] = torch.from_numpy(np.array(images[at : at + ROWS_PER_COPY]))
     return resident
 
 

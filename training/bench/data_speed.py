@@ -30,10 +30,10 @@ from models.deployed import Deployed
 from training.augment.cpu import Augmentation
 from training.bench.step_speed import compare_rates
 from training.recipe import Recipe
-from training.recipes import named
+from training.recipes import load_recipe
 
 SIZES_PX = (64, 224)
-BATCH = 128
+IMAGES_PER_ROUND = 128
 ROUNDS = 7
 JPEG_QUALITY = 90
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -62,21 +62,21 @@ def measure(
     sizes_px: tuple[int, ...] | None = None,
     recipe: Recipe | None = None,
     rounds: int = ROUNDS,
-    batch: int = BATCH,
+    batch: int = IMAGES_PER_ROUND,
 ) -> list[dict[str, Any]]:
     """Return the median images/s of both paths for each size, measured in turns, batch by batch.
 
     Without a pack the images are zones of the synthetic camera. The baseline reads each crop as a JPEG of its own size,
     or of the input's size when the source image is not available. It decodes from memory, not from the disk.
     """
-    recipe = recipe or named("after")
+    recipe = recipe or load_recipe("after")
     sizes_px = sizes_px or ((pack.geometry.size_px,) if pack else SIZES_PX)
     with _one_thread():
         return [_measure_size(pack, size_px, recipe, rounds, batch) for size_px in sizes_px]
 
 
 def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, batch: int) -> dict[str, Any]:
-    images_nhwc, jpegs = _of_pack(pack, size_px, batch) if pack else _of_scene(size_px, batch)
+    images_nhwc, jpegs = _images_of_pack(pack, size_px, batch) if pack else _synthetic_images(size_px, batch)
     random = np.random.default_rng(0)
     torch.manual_seed(0)
     augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline(recipe, size_px)
@@ -121,14 +121,14 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def _of_scene(size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
+def _synthetic_images(size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
     """Return n zones of the synthetic camera, as pixels and as JPEGs of the input's size, the fastest to decode."""
     drawn = draw_zone_crops(plan_crops(n), Geometry(size_px), width=640, height=360)
     images_nhwc = np.stack([pixels for _, _, pixels in drawn])
     return images_nhwc, [_jpeg(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)) for image in images_nhwc]
 
 
-def _of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
+def _images_of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
     """Return n training rows at a size, as pixels, and the crops that they were made of, as JPEGs."""
     rows = np.random.default_rng(0).permutation(pack.rows("train"))[:n]
     crops = [_crop(pack, int(row)) for row in rows]

@@ -17,18 +17,18 @@ from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 from training.augment import gpu
 from training.augment.prepare import HostAugment, choose_place, open_preparer
-from training.batches import Batches, HostBatch
+from training.batches import Batches, PreparedBatch
 from training.compute.mode import Compute, choose_mode
-from training.compute.rules import GpuOptions, complete
+from training.compute.rules import GpuOptions, apply_rules
 from training.recipe import Recipe
-from training.recipes import named
+from training.recipes import load_recipe
 from training.state import TrainState
-from training.step import NetworkSpec, Objective, start, step_function
+from training.step import NetworkSpec, Objective, build_step_function, initialize
 
 CLASSES = 6
 IMAGES = 4096
 """The number of images of the synthetic pack: 617 MB at 224 px. Their content does not change the speed."""
-UVH26_ROWS = 252_723
+UVH26_CROPS = 252_723
 """The number of UVH-26's crops, of which the published runs take 100 epochs for each of three networks."""
 EPOCHS = 100
 
@@ -48,22 +48,22 @@ def measure_loop(
         "augment_on": choose_place("auto", device),
         "images_per_s": rates,
         "rows": rows,
-        "hours_uvh26_100_epochs": round(sum(UVH26_ROWS * EPOCHS / rate for rate in rates.values()) / 3600, 2),
+        "hours_uvh26_100_epochs": round(sum(UVH26_CROPS * EPOCHS / rate for rate in rates.values()) / 3600, 2),
     }
 
 
 def _measure(arch: str, pack: Pack, batch: int, steps: int, device: str, compiled: bool) -> dict[str, Any]:
-    recipe, size_px = named("after").with_overrides({"batch": str(batch)}), pack.geometry.size_px
+    recipe, size_px = load_recipe("after").with_overrides({"batch": str(batch)}), pack.geometry.size_px
     mode, _ = choose_mode(arch, CLASSES, size_px, batch, device)
     options = GpuOptions(compile="yes" if compiled else "no")
-    compute = complete(Compute(mode, device), options, recipe, IMAGES, size_px, models.build(arch, CLASSES))
+    compute = apply_rules(Compute(mode, device), options, recipe, IMAGES, size_px, models.build(arch, CLASSES))
     loop, step = (round(rate, 1) for rate in _images_per_s(arch, pack, recipe, compute, steps))
     return {"arch": arch, "mode": compute.mode.as_json(), "images_per_s": loop, "step_alone": step}
 
 
 def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps: int) -> tuple[float, float]:
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
-    state, objective = start(NetworkSpec(arch, CLASSES), recipe, compute)
+    state, objective = initialize(NetworkSpec(arch, CLASSES), recipe, compute)
     state.network.train()
     mean, device = models.normalization(arch)[0], compute.device
     apply = compute.mode.compile_or_eager(gpu.augment)
@@ -71,12 +71,14 @@ def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps
     with closing(_endless(batches)) as stream:
         loop = _rate(state, objective, batches, stream, steps)
         frames, labels, n = batches.finish(next(stream).copied_to(device))
-    ready = HostBatch((frames,), labels, n, frames.shape[1])  # which a preparer of the host leaves as it is
+    ready = PreparedBatch((frames,), labels, n, frames.shape[1])  # which a preparer of the host leaves as it is
     return loop, _rate(state, objective, Batches(pack, recipe, 0, HostAugment(pack, mean)), repeat(ready), steps)
 
 
-def _rate(state: TrainState, objective: Objective, batches: Batches, stream: Iterator[HostBatch], steps: int) -> float:
-    take_step, on_gpu = step_function(state, objective, batches), objective.compute.on_gpu
+def _rate(
+    state: TrainState, objective: Objective, batches: Batches, stream: Iterator[PreparedBatch], steps: int
+) -> float:
+    take_step, on_gpu = build_step_function(state, objective, batches), objective.compute.on_gpu
     for number in range(2 + steps):
         if number == 2:  # the first two are slower
             started = _now(on_gpu)
@@ -87,9 +89,9 @@ def _rate(state: TrainState, objective: Objective, batches: Batches, stream: Ite
     return steps * batch.images / (_now(on_gpu) - started)
 
 
-def _endless(batches: Batches) -> Generator[HostBatch, None, None]:
+def _endless(batches: Batches) -> Generator[PreparedBatch, None, None]:
     for epoch in count():
-        yield from (batch for batch in batches.epoch(epoch) if batch.images == batches.recipe.batch)
+        yield from (batch for batch in batches.prepare_epoch(epoch) if batch.images == batches.recipe.batch)
 
 
 def _synthetic(images: int, size_px: int) -> Pack:

@@ -29,12 +29,12 @@ from core.timing import interleave
 from training.__main__ import LAUNCH
 from training.batches import Batch
 from training.compute.mode import Compute, ComputeMode, choose_mode, step_clock
-from training.recipes import named
-from training.step import NetworkSpec, start, train_step
+from training.recipes import load_recipe
+from training.step import NetworkSpec, initialize, train_step
 
 CLASSES = 6
 ROUNDS = 15
-PLAIN_IS = "eager fp32 contiguous, torch.optim.AdamW, glibc malloc, no launcher"
+BASELINE_DESCRIPTION = "eager fp32 contiguous, torch.optim.AdamW, glibc malloc, no launcher"
 
 
 def measure_steps(
@@ -62,7 +62,7 @@ def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, com
         "threads": threads,
         "mode": ours.mode,
         **compare_rates(batch, seconds),
-        "twin": PLAIN_IS,
+        "twin": BASELINE_DESCRIPTION,
         "rounds": rounds,
         "clock": "processor" if threads == 1 else "wall",
     }
@@ -114,7 +114,7 @@ class _Stepper:
 
 def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[ComputeMode, Callable[[], object]]:
     mode = replace(choose_mode(arch, CLASSES, size_px, batch)[0], compiled=compiled)
-    state, objective = start(NetworkSpec(arch, CLASSES), named("after"), Compute(mode))
+    state, objective = initialize(NetworkSpec(arch, CLASSES), load_recipe("after"), Compute(mode))
     state.network.train()
     state.begin_step(1e-4)
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
@@ -123,7 +123,7 @@ def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[ComputeM
 
 
 def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, Callable[[], object]]:
-    recipe = named("after")
+    recipe = load_recipe("after")
     network = models.build(arch, CLASSES, dropout=recipe.dropout_of(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
     inputs, labels = torch.randn(batch, 3, size_px, size_px), torch.arange(batch) % CLASSES

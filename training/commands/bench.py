@@ -54,7 +54,7 @@ def _table(result: dict[str, Any]) -> str:
         lines.append("data path against torchvision on JPEG, one thread each, median of interleaved rounds")
         for row in result["data_path"]:
             lines.append(f"  {row['size_px']:4} px {row['ratio']:6.2f}x  {row['images_per_s']:9.1f} images/s")
-        lines.append(f"step against {step_speed.PLAIN_IS}, as many threads, median of interleaved rounds")
+        lines.append(f"step against {step_speed.BASELINE_DESCRIPTION}, as many threads, median of interleaved rounds")
         for row in result["step"]:
             rates = f"{row['images_per_s']:9.1f} against {row['twin_images_per_s']:.1f} images/s"
             lines.append(f"  {row['arch']:24}{row['ratio']:6.2f}x {rates}, {ComputeMode.from_json(row['mode'])}")

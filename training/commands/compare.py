@@ -11,10 +11,10 @@ from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import write_json, write_text
 from training import recipes
-from training.commands.train import OURS
-from training.compare.comparison import Comparison, collect, run_trials, summarize
-from training.compare.page import draw, markdown
-from training.compare.variants import Variant, ablations, parse
+from training.commands.train import OWN_ARCHITECTURES
+from training.compare.comparison import RecipeComparison, collect_rows, run_trials, summarize
+from training.compare.page import draw_comparison, render_page
+from training.compare.variants import Variant, ablations, parse_variant
 
 EPILOG = """A variant is a recipe, or a recipe with fields changed: edge:batch=16,schedule=one_cycle. Each variant with
 each seed is an ordinary run under DIR, so the same command continues a comparison that was stopped, and comparisons
@@ -30,7 +30,13 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, metavar="DIR", help="the folder of all runs and of the table")
     add("--name", default="compare", help="name of the table's files, DIR/NAME.json, .md and .png (default: compare)")
     add("--ablate", nargs=2, metavar=("FROM", "TO"), help="compare FROM, and FROM with each single change of TO")
-    add("--models", nargs="+", default=list(OURS), metavar="ARCH", help="architectures (default: the three of our own)")
+    add(
+        "--models",
+        nargs="+",
+        default=list(OWN_ARCHITECTURES),
+        metavar="ARCH",
+        help="architectures (default: the three of our own)",
+    )
     add("--seeds", type=int, default=5, metavar="N", help="use the seeds 0 to N-1 (default 5)")
     add("--epochs", type=int, help="epochs of every variant that does not set its own")
     add("--against", metavar="VARIANT", help="the reference of the differences (default: FROM, or the last variant)")
@@ -54,29 +60,29 @@ def main(arguments: list[str]) -> int | None:
         raise InputError(f"--against {against!r} is none of the variants: {', '.join(v.name for v in variants)}")
     if args.jobs < 1:
         raise InputError(f"--jobs is {args.jobs}: give 1 or more")
-    comparison = Comparison(
+    comparison = RecipeComparison(
         tuple(variants), tuple(args.models), args.pack, args.out, args.seeds, args.epochs, args.threads
     )
     trials = comparison.trials()
     if not args.table_only:
         run_trials(trials, args.models, args.jobs)
-    rows = collect(trials, args.models)
+    rows = collect_rows(trials, args.models)
     if not rows:
         raise InputError(f"{args.out} holds no finished run yet: leave --table-only out")
     summary = summarize(rows, against)
     run = next(open_run(trial.run).facts for trial in trials if (trial.run / "run.json").is_file())
     ablation = [f"{args.ablate[0]} with each single change of {args.ablate[1]}"] if args.ablate else []
     title = f"{', '.join(dict.fromkeys(args.variants + ablation))} on {args.pack.resolve().parent.name}"
-    page = markdown(title, run, summary, against)
+    page = render_page(title, run, summary, against)
     write_json(args.out / f"{args.name}.json", {"against": against, "run": run, "rows": rows, "summary": summary})
     write_text(args.out / f"{args.name}.md", page)
-    draw(args.out / f"{args.name}.png", title, rows)
+    draw_comparison(args.out / f"{args.name}.png", title, rows)
     print(json.dumps(summary, indent=1) if args.json else page, end="")
     return None
 
 
 def _variants(texts: list[str], ablate: list[str] | None, archs: list[str]) -> list[Variant]:
-    variants = [parse(text) for text in texts] + (ablations(ablate[0], ablate[1], archs) if ablate else [])
+    variants = [parse_variant(text) for text in texts] + (ablations(ablate[0], ablate[1], archs) if ablate else [])
     unique = list({variant.name: variant for variant in variants}.values())
     if len(unique) < 2:
         raise InputError("a comparison takes two variants or more: name recipes, as before after edge, or --ablate A B")

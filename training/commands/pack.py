@@ -12,7 +12,7 @@ from core.geometry.preprocess import DEFAULT_KERNEL, KERNELS
 from training.data.importers import names
 from training.data.listing import Options
 from training.data.pack_writer import pack
-from training.reports.pack_table import summary
+from training.reports.pack_table import pack_summary
 
 EPILOG = """
 SOURCE is a folder of images (split/class/* as it is split, or class/* to be split 70/15/15 by group), a detection
@@ -49,12 +49,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("source", metavar="SOURCE", help="a folder of images, a detection data set, or synthetic")
     parser.add_argument("--out", type=Path, required=True, metavar="PACK", help="the folder to write")
-    add_options(parser)
+    add_pack_options(parser)
     parser.add_argument("--json", action="store_true", help="print pack.json instead of a table")
     return parser
 
 
-def add_options(parser: argparse._ActionsContainer) -> None:
+def add_pack_options(parser: argparse._ActionsContainer) -> None:
     """Add the flags of Options."""
     add = parser.add_argument
     add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default 224)")
@@ -82,14 +82,14 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     add("--processes", type=int, metavar="N", help="number of decoding processes (default: one per core)")
 
 
-def options_of(args: argparse.Namespace) -> Options:
-    """Return the values of the flags that `add_options` added."""
+def pack_options_of(args: argparse.Namespace) -> Options:
+    """Return the values of the flags that `add_pack_options` added."""
     return Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
 
 
 def main(arguments: list[str]) -> int | None:
     """Pack the source, and print a summary of the pack."""
     args = parser().parse_args(arguments)
-    made = pack(args.source, args.out, options_of(args))
-    print(json.dumps(made.facts, indent=1) if args.json else summary(made))
+    packed = pack(args.source, args.out, pack_options_of(args))
+    print(json.dumps(packed.facts, indent=1) if args.json else pack_summary(packed))
     return None

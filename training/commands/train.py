@@ -17,22 +17,22 @@ from core.errors import DeviceError, InputError, as_device_error
 from core.files import locked_folder
 from training import recipes
 from training.augment.prepare import PLACES
-from training.commands.pack import add_options, options_of
+from training.commands.pack import add_pack_options, pack_options_of
 from training.compute.distribution import init_distributed
-from training.compute.mode import FORMATS, STEP_PRECISIONS
-from training.compute.rules import CHOICES, COMPILE_STEPS, GpuOptions
+from training.compute.mode import MEMORY_FORMATS, STEP_PRECISIONS
+from training.compute.rules import AUTO_YES_NO, COMPILE_STEPS, GpuOptions
 from training.recipe import DEFAULT, Recipe, overridable
 from training.reports.leaderboard import write_leaderboard
-from training.run.begin import begin_run, jobs
+from training.run.begin import begin_run, make_jobs
 from training.run.config import RunConfig
 from training.run.interrupt import Interrupt
-from training.run.job import Job
+from training.run.job import TrainJob
 from training.run.record import record_speed
 from training.train import train
 
 log = logging.getLogger(__name__)
 
-OURS = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
+OWN_ARCHITECTURES = ("mobilenet_inspired", "squeezenet_inspired", "resnet_inspired")
 EPILOG = "Every field of the recipe can be set, for example with --batch 64 or --label-smoothing 0.1."
 
 
@@ -44,7 +44,7 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
     add("--recipe", default="edge", metavar="NAME", help=f"the recipe: {', '.join(recipes.names())} (default: edge)")
     add(
-        "--models", nargs="+", default=OURS, metavar="ARCH",
+        "--models", nargs="+", default=OWN_ARCHITECTURES, metavar="ARCH",
         help=f"architectures: {', '.join(models.names())}, or timm/NAME (default: the three of our own)",
     )  # fmt: skip
     add("--resume", action="store_true", help="continue a run that was stopped or killed")
@@ -68,20 +68,20 @@ def parser() -> Parser:
         help="precision of the step (default: bf16 on a GPU, the fastest on a CPU)",
     )  # fmt: skip
     add(
-        "--memory-format", choices=FORMATS,
+        "--memory-format", choices=MEMORY_FORMATS,
         help="memory format of the step (default: channels_last on a GPU, the fastest on a CPU)",
     )  # fmt: skip
     add("--mode-from", type=Path, metavar="RUN", help="use the precision and memory format of another run")
     add(
-        "--compile", default="auto", choices=CHOICES,
+        "--compile", default="auto", choices=AUTO_YES_NO,
         help=f"use torch.compile (auto: on a GPU, in a run of {COMPILE_STEPS:,} steps or more per shape of a batch)",
     )  # fmt: skip
     add(
-        "--capture", default="auto", choices=CHOICES,
+        "--capture", default="auto", choices=AUTO_YES_NO,
         help="replay steps as CUDA graphs (auto: on one GPU, but in fp16, mixup or cutmix)",
     )  # fmt: skip
     add(
-        "--cudnn-benchmark", default="auto", choices=CHOICES,
+        "--cudnn-benchmark", default="auto", choices=AUTO_YES_NO,
         help="have cuDNN time its kernels (auto: on a GPU, but for networks with depthwise convolutions)",
     )  # fmt: skip
     add(
@@ -90,7 +90,7 @@ def parser() -> Parser:
     )  # fmt: skip
     add("--threads", type=int, help="number of CPU threads (default: one per core)")
     add("--json", action="store_true", help="print progress as JSON lines on stdout")
-    add_options(parser.add_argument_group("packing, when the source is not a pack"))
+    add_pack_options(parser.add_argument_group("packing, when the source is not a pack"))
     fields_of = parser.add_argument_group("fields of the recipe")
     for item in overridable():
         names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
@@ -106,7 +106,7 @@ def parse(arguments: list[str]) -> RunConfig:
         out=args.out,
         recipe=_recipe_of(args),
         archs=tuple(args.models),
-        pack_options=options_of(args),
+        pack_options=pack_options_of(args),
         seed=args.seed,
         resume=args.resume,
         pretrained=args.pretrained,
@@ -131,14 +131,14 @@ def main(arguments: list[str]) -> int | None:
         dist.run_on_main(lambda: stack.enter_context(locked_folder(config.out)))
         cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
         torch.set_num_threads(record.threads)
-        todo = jobs(config, record, dist)
-        if stopped := _train(todo):
+        jobs = make_jobs(config, record, dist)
+        if stopped := _train(jobs):
             return stopped
-        return dist.run_on_main(lambda: _end(config, todo))
+        return dist.run_on_main(lambda: _finish(config, jobs))
 
 
 def _recipe_of(args: Namespace) -> Recipe:
-    recipe = recipes.named(args.recipe)
+    recipe = recipes.load_recipe(args.recipe)
     texts = {item.name: text for item in overridable() if (text := getattr(args, f"recipe_{item.name}")) is not None}
     if args.scale_schedule:
         recipe = recipe.scaled(recipe.with_overrides(texts).epochs)
@@ -150,10 +150,10 @@ def _recipe_of(args: Namespace) -> Recipe:
     return recipe
 
 
-def _train(todo: list[Job]) -> int | None:
+def _train(jobs: list[TrainJob]) -> int | None:
     """Train the jobs that are not finished; return an exit code if a signal stopped them, else None."""
     with Interrupt() as interrupt:
-        for job in todo:
+        for job in jobs:
             if job.finished:
                 continue
             try:
@@ -161,13 +161,13 @@ def _train(todo: list[Job]) -> int | None:
             except InterruptedError as stopped:
                 if job.is_main:
                     log.critical(f"stopped: {stopped}; continue with --resume")
-                return 128 + (interrupt.asked or signal.SIGTERM)
+                return 128 + (interrupt.signal_number or signal.SIGTERM)
             except RuntimeError as error:
-                raise _failure_of(error, job) from error
+                raise _explain_failure(error, job) from error
     return None
 
 
-def _failure_of(error: RuntimeError, job: Job) -> Exception:
+def _explain_failure(error: RuntimeError, job: TrainJob) -> Exception:
     """Return what a failure of torch means to a person; the error itself where it is a fault in this program."""
     device = job.compute.device
     if isinstance(error, torch.OutOfMemoryError):
@@ -180,9 +180,9 @@ def _failure_of(error: RuntimeError, job: Job) -> Exception:
     return error
 
 
-def _end(config: RunConfig, todo: list[Job]) -> None:
+def _finish(config: RunConfig, jobs: list[TrainJob]) -> None:
     """Add the measurements to run.json; write and print the leaderboard."""
     record_speed(config.out)
-    table = write_leaderboard(config.out, todo[0].pack.synthetic)
+    table = write_leaderboard(config.out, jobs[0].pack.synthetic)
     if not config.as_json:
         print(table)

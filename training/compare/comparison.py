@@ -49,7 +49,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RecipeComparison:
     """Variants of a recipe on one pack, each trained with every seed."""
 
     variants: tuple[Variant, ...]
@@ -129,7 +129,7 @@ def _start(trial: Trial) -> subprocess.Popen[bytes]:
         return subprocess.Popen(trial.command, stdout=log, stderr=log)
 
 
-def collect(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str, Any]]:
+def collect_rows(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str, Any]]:
     """Return the figures of each finished trial, a row for each architecture."""
     rows = []
     for trial in trials:
@@ -172,7 +172,7 @@ class StudentInterval:
     n: int
 
 
-def interval(values: Sequence[float]) -> StudentInterval:
+def student_interval(values: Sequence[float]) -> StudentInterval:
     """Return the mean of `values` and its 95% interval. Source: Student's t with n - 1 degrees of freedom."""
     sample = np.asarray(values, np.float64)
     mean, n = float(sample.mean()), len(sample)
@@ -208,7 +208,7 @@ def _summary(
         "seeds": sorted(by_seed),
         "test_accuracy": float(accuracy.mean()),
         "test_accuracy_sd": float(accuracy.std(ddof=1)) if len(rows) > 1 else None,
-        "difference": asdict(interval(paired)) if paired else None,
+        "difference": asdict(student_interval(paired)) if paired else None,
         **{name: float(np.mean([row[name] for row in rows])) for name in names},
         **{name: float(np.median([row[name] for row in rows])) for name in ("seconds", "images_per_s")},
     }

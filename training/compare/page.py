@@ -16,14 +16,14 @@ from training.reports.plots import save
 
 COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanced", "ECE raw", "ECE", "best epoch",
            "images/s", "seconds", "clipped", "loss spike")  # fmt: skip
-COLOURS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
-CURVES = 6
+COLORS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
+MAX_CURVES = 6
 """The largest number of curves; more cannot be distinguished."""
-LABEL = 36
+LABEL_WIDTH = 36
 """The number of letters in a line of a variant's label."""
 
 
-def markdown(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
+def render_page(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
     """Return the page: a description of the measurement, and a table for each architecture."""
     machine, pack = run["machine"], run["pack"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
@@ -50,15 +50,16 @@ def _line(cells: Any) -> str:
 
 def _cells(row: dict[str, Any], reference: str) -> tuple[str, ...]:
     sd = row["test_accuracy_sd"]
+    against = "-" if row["variant"] == reference else format_difference(row["difference"])
     return (
         row["variant"], f"{row['test_accuracy']:.1%}", "-" if sd is None else f"{100 * sd:.1f}", str(len(row["seeds"])),
-        "-" if row["variant"] == reference else difference(row["difference"]), f"{row['test_balanced_accuracy']:.1%}",
+        against, f"{row['test_balanced_accuracy']:.1%}",
         f"{row['ece_before_temperature']:.3f}", f"{row['ece']:.3f}", f"{row['best_epoch']:.0f} of {row['epochs']:.0f}",
         f"{row['images_per_s']:.0f}", f"{row['seconds']:.0f}", f"{row['clipped']:.0%}", f"{row['loss_spike']:.0%}",
     )  # fmt: skip
 
 
-def difference(of: dict[str, Any] | None) -> str:
+def format_difference(of: dict[str, Any] | None) -> str:
     """Return a paired difference in points with its interval, in words where there is none."""
     if of is None:
         return "no seed shared"
@@ -66,10 +67,10 @@ def difference(of: dict[str, Any] | None) -> str:
     return f"{mean} (one seed)" if of["low"] is None else f"{mean} [{100 * of['low']:+.1f}, {100 * of['high']:+.1f}]"
 
 
-def draw(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
+def draw_comparison(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Draw, for each architecture, the test accuracy of every seed, and the mean val accuracy over the epochs."""
     archs, variants = list(dict.fromkeys(r["arch"] for r in rows)), list(dict.fromkeys(r["variant"] for r in rows))
-    width = 0.4 + 0.09 * min(LABEL, max(map(len, variants))) + 4.0 * len(archs)
+    width = 0.4 + 0.09 * min(LABEL_WIDTH, max(map(len, variants))) + 4.0 * len(archs)
     figure = Figure(figsize=(width, 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
     axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
     for column, arch in enumerate(archs):
@@ -82,15 +83,15 @@ def draw(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _label(variant: str) -> str:
-    return textwrap.fill(variant, LABEL)
+    return textwrap.fill(variant, LABEL_WIDTH)
 
 
 def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], labelled: bool) -> None:
     for y, variant in enumerate(variants):
         found = [row["test_accuracy"] for row in rows if row["variant"] == variant]
-        colour = COLOURS[y % len(COLOURS)]
-        axes.plot(found, [y] * len(found), "o", color=colour, alpha=0.45, markersize=5)
-        axes.plot([np.mean(found)] if found else [], [y] if found else [], "|", color=colour, markersize=18)
+        color = COLORS[y % len(COLORS)]
+        axes.plot(found, [y] * len(found), "o", color=color, alpha=0.45, markersize=5)
+        axes.plot([np.mean(found)] if found else [], [y] if found else [], "|", color=color, markersize=18)
     axes.set_yticks(range(len(variants)), [_label(variant) if labelled else "" for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.set_xlabel("test accuracy: a dot a seed, | the mean")
@@ -100,14 +101,14 @@ def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[st
 
 
 def _draw_curves(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str]) -> None:
-    for y, variant in enumerate(variants[:CURVES]):
+    for y, variant in enumerate(variants[:MAX_CURVES]):
         curves = [row["val_curve"] for row in rows if row["variant"] == variant]
         longest = max(map(len, curves), default=0)
         padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
         if len(curves):
             epochs, mean = range(1, longest + 1), np.nanmean(padded, 0)
             over_longer = 3 - longest / 10_000  # a short run is drawn over a longer one that takes the same course
-            axes.plot(epochs, mean, color=COLOURS[y % len(COLOURS)], label=_label(variant), zorder=over_longer)
+            axes.plot(epochs, mean, color=COLORS[y % len(COLORS)], label=_label(variant), zorder=over_longer)
     axes.set(xlabel="epoch", ylabel="val accuracy, mean of the seeds")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)

@@ -60,10 +60,10 @@ class Variant:
 
     def resolve(self) -> Recipe:
         """Return the recipe. Raises InputError for an unknown recipe or field, or a bad value."""
-        return recipes.named(self.recipe).with_overrides({k: v for k, v in self.fields if k != TEACHER})
+        return recipes.load_recipe(self.recipe).with_overrides({k: v for k, v in self.fields if k != TEACHER})
 
 
-def parse(text: str) -> Variant:
+def parse_variant(text: str) -> Variant:
     """Parse `edge`, `edge:batch=16,schedule=one_cycle` or `edge:teacher=FILE`. Raises InputError in one sentence."""
     recipe, colon, rest = text.partition(":")
     pairs = [part.partition("=") for part in rest.split(",")] if colon else []
@@ -78,7 +78,7 @@ def parse(text: str) -> Variant:
 
 def ablations(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
     """Return `start`, and `start` with each single change that `end` makes for one of these architectures."""
-    first, last = recipes.named(start), recipes.named(end)
+    first, last = recipes.load_recipe(start), recipes.load_recipe(end)
     before, after = first.as_json(), last.as_json()
     same_dropout = all(first.dropout_of(arch) == last.dropout_of(arch) for arch in archs)
     variants = [Variant(start, start)]

@@ -20,7 +20,7 @@ Replay = Callable[[], None]
 B = TypeVar("B", bound="HasTensors")
 WARM_UP_STEPS = 3
 """Steps before a capture, in which libraries choose their kernels. Source: PyTorch, "CUDA semantics", CUDA graphs."""
-UPLOADED_AHEAD = 2
+MAX_UPLOADS_AHEAD = 2
 
 
 class HasTensors(Protocol):
@@ -68,12 +68,12 @@ class CapturedStep(Generic[B]):
     def __init__(
         self,
         step: Callable[[B], None],
-        changed: Callable[[], list[Tensor]],
+        written: Callable[[], list[Tensor]],
         device: str,
         record: Callable[[Replay], Replay] | None = None,
     ) -> None:
-        """changed: returns the tensors that a step writes into, which stay where they are; record: for the tests."""
-        self.step, self.changed, self.device = step, changed, device
+        """written: returns the tensors that a step writes into, which stay where they are; record: for the tests."""
+        self.step, self.written, self.device = step, written, device
         self.record = record or graph_recorder()
         self.recorded: dict[Hashable, tuple[B, Replay]] = {}
 
@@ -81,7 +81,7 @@ class CapturedStep(Generic[B]):
         """Take one step on a batch that lies on the host or on the device; nothing is waited for after a capture."""
         if batch.shape not in self.recorded:
             fixed = batch.copied_to(self.device)
-            with unchanged(self.changed, self.device):
+            with restoring(self.written, self.device):
                 self.recorded[batch.shape] = fixed, self.record(partial(self.step, fixed))
         fixed, replay = self.recorded[batch.shape]
         for buffer, value in zip(fixed.tensors, batch.tensors, strict=True):
@@ -90,16 +90,16 @@ class CapturedStep(Generic[B]):
 
 
 @contextmanager
-def unchanged(changed: Callable[[], list[Tensor]], device: str) -> Iterator[None]:
+def restoring(written: Callable[[], list[Tensor]], device: str) -> Iterator[None]:
     """Put back the values of tensors, and torch's random state, at the end; what is new among the tensors becomes zero.
 
     New are the states that an optimizer makes in its first step, which start from zero.
     """
-    before = {id(tensor): (tensor, tensor.detach().clone()) for tensor in changed()}
+    before = {id(tensor): (tensor, tensor.detach().clone()) for tensor in written()}
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         yield
     with torch.no_grad():
-        for tensor in changed():
+        for tensor in written():
             if id(tensor) in before:
                 tensor.copy_(before[id(tensor)][1])
             else:
@@ -121,5 +121,5 @@ def upload(batches: Iterator[B], device: str) -> Iterator[B]:
             tensor.record_stream(current)
         yield uploaded
         in_use.append(current.record_event())
-        if len(in_use) >= UPLOADED_AHEAD:
+        if len(in_use) >= MAX_UPLOADS_AHEAD:
             in_use.popleft().synchronize()

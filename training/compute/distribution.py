@@ -40,17 +40,17 @@ class DistContext:
         """Return this process's part of a batch of n images."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
-    def add(self, tensor: Tensor) -> Tensor:
+    def sum_over_processes(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over all processes, in place; return it."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, *flags: bool) -> tuple[bool, ...]:
+    def any_process(self, *flags: bool) -> tuple[bool, ...]:
         """Tell for each flag whether any process raised it, so that all processes turn off at the same step."""
         if self.size == 1:
             return flags
-        return tuple(self.add(torch.tensor(flags, dtype=torch.int32)).bool().tolist())
+        return tuple(self.sum_over_processes(torch.tensor(flags, dtype=torch.int32)).bool().tolist())
 
     def run_on_main(self, work: Callable[[], T]) -> T:
         """Return to every process the result of `work` in the main one; an error in it ends all, reported once."""
@@ -71,7 +71,7 @@ class DistContext:
         result: T = box[0]
         return result
 
-    def device(self, asked: str) -> str:
+    def own_device(self, asked: str) -> str:
         """Return this process's own device: with `cuda`, one GPU each."""
         if self.size == 1 or asked != "cuda":
             return asked
@@ -79,7 +79,7 @@ class DistContext:
         torch.cuda.set_device(own)
         return own
 
-    def parallel(self, network: nn.Module) -> nn.Module:
+    def data_parallel(self, network: nn.Module) -> nn.Module:
         """Return the network with its gradients averaged over processes; the same network when there is only one."""
         if self.size == 1:
             return network
@@ -95,14 +95,14 @@ class DistContext:
             raise InputError(f"batch {batch} cannot be shared by {self.size} processes: give --batch {below}")
 
 
-SINGLE_PROCESS = DistContext()
+NOT_DISTRIBUTED = DistContext()
 
 
 @contextmanager
 def init_distributed() -> Iterator[DistContext]:
     """Join the processes that torchrun started with this one, until the block ends."""
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
-        yield SINGLE_PROCESS
+        yield NOT_DISTRIBUTED
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     context = DistContext(dist.get_rank(), dist.get_world_size())

@@ -15,23 +15,23 @@ from torch.nn.functional import cross_entropy
 import models
 from core.errors import InputError
 from models.deployed import Deployed
-from training.compute.distribution import SINGLE_PROCESS, DistContext
-from training.compute.weight_gradient import deepen
+from training.compute.distribution import NOT_DISTRIBUTED, DistContext
+from training.compute.weight_gradient import use_matrix_product_gradients
 
 Forward = Callable[[Tensor], Tensor]
 P = ParamSpec("P")
 STEP_PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-BACKEND = "inductor"
-ROUNDS, LEAST_ROUNDS = 7, 3
-ENOUGH_S = 5.0
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+COMPILE_BACKEND = "inductor"
+ROUNDS, MIN_ROUNDS = 7, 3
+ROUNDS_BUDGET_S = 5.0
 """No further round begins after this, but the first three are always whole."""
-HOPELESS_BATCH = 16
-HOPELESS = 2.0
+TRIAL_BATCH = 16
+MAX_TRIAL_RATIO = 2.0
 """A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
-BEHIND = 2.0
+MAX_ROUND_RATIO = 2.0
 """Nor does one go on that is behind by this after three rounds."""
-MOST_SHAPES = 1000
+MAX_COMPILED_SHAPES = 1000
 """After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
 anew, would end otherwise than one that was not."""
 
@@ -55,8 +55,8 @@ class ComputeMode:
     def __post_init__(self) -> None:
         if self.precision not in STEP_PRECISIONS:
             raise InputError(f"precision is {self.precision!r}: give one of {', '.join(STEP_PRECISIONS)}")
-        if self.memory_format not in FORMATS:
-            raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(FORMATS)}")
+        if self.memory_format not in MEMORY_FORMATS:
+            raise InputError(f"memory_format is {self.memory_format!r}: give one of {', '.join(MEMORY_FORMATS)}")
 
     def __str__(self) -> str:
         flags = [name for name in ("compiled", "captured", "cudnn_benchmark", "deterministic") if getattr(self, name)]
@@ -74,20 +74,20 @@ class ComputeMode:
     def prepare(self, network: nn.Module) -> nn.Module:
         """Lay the weights out in this memory format, and have bf16 find deep layers' gradients its way, in place."""
         if self.precision == "bf16" and self.memory_format == "channels_last" and not self.compiled:
-            deepen(network)
-        return network.to(memory_format=FORMATS[self.memory_format])
+            use_matrix_product_gradients(network)
+        return network.to(memory_format=MEMORY_FORMATS[self.memory_format])
 
     def compile_or_eager(self, function: Callable[P, Tensor]) -> Callable[P, Tensor]:
         """Return a network or a function of tensors as it is, or compiled by torch.compile at its first call."""
         if not self.compiled:
             return function
         limits = torch._dynamo.config
-        limits.recompile_limit = limits.accumulated_recompile_limit = MOST_SHAPES
-        return torch.compile(function, backend=BACKEND, dynamic=False)
+        limits.recompile_limit = limits.accumulated_recompile_limit = MAX_COMPILED_SHAPES
+        return torch.compile(function, backend=COMPILE_BACKEND, dynamic=False)
 
     def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
         """Run `network` on normalized inputs; return float32 (n, classes)."""
-        inputs = inputs_nchw.contiguous(memory_format=FORMATS[self.memory_format])
+        inputs = inputs_nchw.contiguous(memory_format=MEMORY_FORMATS[self.memory_format])
         kind = inputs.device.type
         dtype = STEP_PRECISIONS[self.precision]
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
@@ -105,7 +105,7 @@ class Compute:
 
     mode: ComputeMode
     device: str = "cpu"
-    dist: DistContext = SINGLE_PROCESS
+    dist: DistContext = NOT_DISTRIBUTED
 
     @property
     def on_gpu(self) -> bool:
@@ -122,7 +122,7 @@ class Compute:
         torch.use_deterministic_algorithms(mode.deterministic)
 
 
-def precisions_here() -> tuple[str, ...]:
+def native_precisions() -> tuple[str, ...]:
     """Return the precisions that the processor computes in itself; the others it would imitate, ten times as slowly."""
     known = torch.ops.mkldnn
     return (
@@ -168,20 +168,20 @@ def choose_mode(
     size_px: int,
     batch: int,
     device: str = "cpu",
-    only: tuple[str | None, str | None] = (None, None),
+    fixed: tuple[str | None, str | None] = (None, None),
 ) -> tuple[ComputeMode, dict[str, float]]:
     """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
 
-    `only` fixes a precision or a memory format. One combination left is not timed, nor is anything on a GPU: there a
+    `fixed` names a precision or a memory format. One combination left is not timed, nor is anything on a GPU: there a
     captured step in bf16 and channels_last is the fastest, and what the host times is itself.
     """
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ComputeMode(only[0] or ("bf16" if native else "fp16"), only[1] or "channels_last"), {}
+        return ComputeMode(fixed[0] or ("bf16" if native else "fp16"), fixed[1] or "channels_last"), {}
     modes = [
         ComputeMode(p, f)
-        for p in ((only[0],) if only[0] else precisions_here())
-        for f in ((only[1],) if only[1] else FORMATS)
+        for p in ((fixed[0],) if fixed[0] else native_precisions())
+        for f in ((fixed[1],) if fixed[1] else MEMORY_FORMATS)
     ]
     if len(modes) == 1:
         return modes[0], {}
@@ -194,10 +194,10 @@ def choose_mode(
 
 def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
     """Time the combinations in turn, so that a noisy neighbour meets them all; return those that were worth it."""
-    few, of_few = frames[:HOPELESS_BATCH], labels[:HOPELESS_BATCH]
+    few, of_few = frames[:TRIAL_BATCH], labels[:TRIAL_BATCH]
     first = [one.step(few, of_few) for one in candidates]
     small = [(min(ms, one.step(few, of_few)), one) for ms, one in zip(first, candidates, strict=True)]
-    limit = HOPELESS * min(ms for ms, _ in small)
+    limit = MAX_TRIAL_RATIO * min(ms for ms, _ in small)
     tried = [one for ms, one in small if ms <= limit]
     for one in tried:  # the first step at full size is slower, and is not counted
         one.step(frames, labels)
@@ -205,10 +205,10 @@ def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list
     for number in range(ROUNDS):
         for one in going:
             one.times_ms.append(one.step(frames, labels))
-        if number + 1 >= LEAST_ROUNDS:
+        if number + 1 >= MIN_ROUNDS:
             best = min(one.best_ms for one in tried)
-            going = [one for one in going if one.best_ms <= BEHIND * best]
-            if len(going) == 1 or perf_counter() - started > ENOUGH_S:
+            going = [one for one in going if one.best_ms <= MAX_ROUND_RATIO * best]
+            if len(going) == 1 or perf_counter() - started > ROUNDS_BUDGET_S:
                 break
     return tried
 

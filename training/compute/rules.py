@@ -13,9 +13,9 @@ from torch import nn
 from core.errors import InputError
 from training.compute.mode import Compute
 from training.recipe import Recipe
-from training.schedule import side_px
+from training.schedule import side_px_at
 
-CHOICES = ("auto", "yes", "no")
+AUTO_YES_NO = ("auto", "yes", "no")
 COMPILE_STEPS = 25_000
 """Steps for each shape of a batch from which torch.compile pays for itself.
 
@@ -33,7 +33,7 @@ class GpuOptions:
     deterministic: bool = False
 
 
-def complete(
+def apply_rules(
     compute: Compute, options: GpuOptions, recipe: Recipe, rows: int, size_px: int, network: nn.Module
 ) -> Compute:
     """Return the compute with everything decided but precision and format. rows: the pack's rows of train."""
@@ -47,15 +47,15 @@ def complete(
         benchmark = "yes" if timed else "no"
     mode = replace(
         compute.mode,
-        compiled=is_compiled(options.compile, compute.on_gpu, *count_steps(recipe, rows, size_px)),
-        captured=is_captured(options.capture, compute, recipe),
+        compiled=decide_compile(options.compile, compute.on_gpu, *count_steps(recipe, rows, size_px)),
+        captured=decide_capture(options.capture, compute, recipe),
         cudnn_benchmark=benchmark == "yes",
         deterministic=options.deterministic,
     )
     return replace(compute, mode=mode)
 
 
-def is_compiled(asked: str, on_gpu: bool, steps: int, shapes: int) -> bool:
+def decide_compile(asked: str, on_gpu: bool, steps: int, shapes: int) -> bool:
     """Tell whether a run of `steps` is compiled; `auto`: on a GPU, in a long run, where there is a compiler."""
     if asked != "auto":
         return asked == "yes"
@@ -63,9 +63,9 @@ def is_compiled(asked: str, on_gpu: bool, steps: int, shapes: int) -> bool:
     return on_gpu and steps >= COMPILE_STEPS * shapes and compiler is not None
 
 
-def is_captured(asked: str, compute: Compute, recipe: Recipe) -> bool:
+def decide_capture(asked: str, compute: Compute, recipe: Recipe) -> bool:
     """Tell whether steps are captured; `auto`: wherever they can be. Raises InputError when `yes` cannot be."""
-    obstacle = why_not_captured(compute, recipe)
+    obstacle = capture_obstacle(compute, recipe)
     if asked == "yes" and obstacle:
         raise InputError(f"--capture yes is not possible: {obstacle}; give --capture auto or no")
     return asked != "no" and not obstacle
@@ -73,12 +73,12 @@ def is_captured(asked: str, compute: Compute, recipe: Recipe) -> bool:
 
 def captured_if_possible(compute: Compute, recipe: Recipe) -> Compute:
     """Return the compute, without a capture when its mode comes from a run that could have one and this one cannot."""
-    if why_not_captured(compute, recipe):
+    if capture_obstacle(compute, recipe):
         return replace(compute, mode=replace(compute.mode, captured=False))
     return compute
 
 
-def why_not_captured(compute: Compute, recipe: Recipe) -> str:
+def capture_obstacle(compute: Compute, recipe: Recipe) -> str:
     """Return the reason why a step cannot be a CUDA graph; empty when it can."""
     if not compute.on_gpu:
         return f"{compute.device} has no CUDA graphs"
@@ -93,7 +93,7 @@ def why_not_captured(compute: Compute, recipe: Recipe) -> str:
 
 def count_steps(recipe: Recipe, rows: int, size_px: int) -> tuple[int, int]:
     """Return the full steps of a run, and the shapes of its batches: sides, twice as many with a smaller last batch."""
-    sides = {side_px(recipe, epoch, size_px) for epoch in range(recipe.epochs)}
+    sides = {side_px_at(recipe, epoch, size_px) for epoch in range(recipe.epochs)}
     shapes = len(sides) * (1 + (rows > recipe.batch and rows % recipe.batch > 1))
     return recipe.epochs * max(rows // recipe.batch, 1), shapes
 

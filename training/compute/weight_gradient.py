@@ -25,7 +25,7 @@ class DeepConvolution(nn.Conv2d):
         if not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu") and self._is_deep(input)):
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu")
-        output: Tensor = _Convolve.apply(input.to(dtype), self.weight.to(dtype), self.stride, self.padding)
+        output: Tensor = _ConvolutionFunction.apply(input.to(dtype), self.weight.to(dtype), self.stride, self.padding)
         return output
 
     def _is_deep(self, input: Tensor) -> bool:
@@ -33,7 +33,7 @@ class DeepConvolution(nn.Conv2d):
         return self.out_channels >= CHANNELS_PER_POSITION * high * wide
 
 
-class _Convolve(torch.autograd.Function):
+class _ConvolutionFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -47,10 +47,10 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             where = ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1
             of_x = torch.ops.aten.convolution_backward(gradients[0], x, weight, None, *where, (True, False, False))[0]
-        return of_x, _of_weight(gradients[0], x, weight, ctx.stride, ctx.padding), None, None
+        return of_x, _weight_gradient(gradients[0], x, weight, ctx.stride, ctx.padding), None, None
 
 
-def _of_weight(
+def _weight_gradient(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
     """Return (outputs, inputs, kh, kw): the output's gradient times what each position of the output has seen."""
@@ -62,7 +62,7 @@ def _of_weight(
     return product.view(outputs, kh, kw, inputs).permute(0, 3, 1, 2)
 
 
-def deepen(network: nn.Module) -> None:
+def use_matrix_product_gradients(network: nn.Module) -> None:
     """Give every plain convolution of `network` this gradient, where its map is small; names and weights stay."""
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_plain(module):

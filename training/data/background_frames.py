@@ -139,10 +139,10 @@ def _object_test(path: Path, background: str) -> IsObject:
     """Return a test by a trained network: a crop shows an object when its class passes the abstention threshold."""
     import torch
 
-    from models.checkpoint import load
+    from models.checkpoint import load_checkpoint
 
-    checkpoint = load(path)
-    facts, network = checkpoint.facts, checkpoint.network().eval()
+    checkpoint = load_checkpoint(path)
+    facts, network = checkpoint.metadata, checkpoint.build_network().eval()
     crop_nhwc, rule = facts.geometry.empty(1), AbstainRule(facts.abstain_threshold)
 
     def is_object(crop_bgr: Bytes) -> bool:

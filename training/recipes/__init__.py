@@ -13,7 +13,7 @@ def names() -> list[str]:
     return names_in(__path__)
 
 
-def named(name: str) -> Recipe:
+def load_recipe(name: str) -> Recipe:
     """Return a recipe by its file name. Raises InputError with the nearest name."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)

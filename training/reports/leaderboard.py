@@ -12,7 +12,7 @@ TABLES = ("confusion_matrix", "risk_coverage")
 HEADER = ("architecture", "parameters", "val", "test", "balanced", "macro F1", "ECE", "best epoch", "images/s", "time")
 
 
-def collect(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return metrics.json of each finished architecture, ordered by val accuracy."""
     found = [read_json(file, "train the run again") for file in run.glob("*/metrics.json")]
     return sorted(found, key=lambda m: (-m["val"]["accuracy"], m["arch"]))
@@ -20,7 +20,7 @@ def collect(run: Path) -> list[dict[str, Any]]:
 
 def write_leaderboard(run: Path, synthetic: bool) -> str:
     """Write leaderboard.json and leaderboard.md; return the table."""
-    found = collect(run)
+    found = read_metrics(run)
     write_json(run / "leaderboard.json", [_without_tables(m) for m in found])
     table = "\n".join(_line(cells) for cells in (HEADER, ("-",) * len(HEADER), *map(_cells, found)))
     note = "SYNTHETIC data: for trying out, not for a car.\n\n" if synthetic else ""
@@ -31,8 +31,8 @@ def write_leaderboard(run: Path, synthetic: bool) -> str:
 
 def _without_tables(value: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of metrics.json's content without its tables, which take 16 MB for 1,000 classes."""
-    kept = {key: item for key, item in value.items() if key not in TABLES}
-    return {key: _without_tables(item) if isinstance(item, dict) else item for key, item in kept.items()}
+    small = {key: item for key, item in value.items() if key not in TABLES}
+    return {key: _without_tables(item) if isinstance(item, dict) else item for key, item in small.items()}
 
 
 def _cells(m: dict[str, Any]) -> tuple[str, ...]:

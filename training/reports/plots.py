@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from core.files import replacing
 
-MOST_NAMED = 30
+MAX_NAMED_CLASSES = 30
 """The largest number of classes with names and counts in the matrix; with 1,000 drawing them would take 21 GB."""
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+BLUE, ORANGE, GRAY = "#2563eb", "#ea580c", "#6b7280"
 
 
 def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_epoch: int) -> None:
@@ -24,8 +24,8 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
     accuracy, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
     epochs = [row["epoch"] for row in rows]
     for axes, name in ((accuracy, "accuracy"), (loss, "loss")):
-        for kind, colour in (("train", GREY), ("val", BLUE)):
-            axes.plot(epochs, [row[f"{kind}_{name}"] for row in rows], color=colour, label=kind, linewidth=1.8)
+        for kind, color in (("train", GRAY), ("val", BLUE)):
+            axes.plot(epochs, [row[f"{kind}_{name}"] for row in rows], color=color, label=kind, linewidth=1.8)
         axes.set_ylabel(name)
         axes.legend(loc="best", frameon=False)
     best = next(row for row in rows if row["epoch"] == best_epoch)
@@ -55,7 +55,7 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
 def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tuple[str, ...]) -> None:
     """Draw each row's shares as shades: rows are the truth, columns the answer; with few classes, the counts too."""
     counts = np.array(matrix)
-    few = len(classes) <= MOST_NAMED
+    few = len(classes) <= MAX_NAMED_CLASSES
     side = 2.5 + 0.7 * len(classes) if few else 10
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()

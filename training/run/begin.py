@@ -16,15 +16,15 @@ from core.files import sha256_of_file, write_json
 from training.augment.prepare import choose_place
 from training.compute.distribution import DistContext
 from training.compute.mode import Compute, ComputeMode, choose_mode
-from training.compute.rules import captured_if_possible, complete, explain_compile
+from training.compute.rules import apply_rules, captured_if_possible, explain_compile
 from training.data.pack_writer import pack as write_pack
 from training.recipe import Recipe
 from training.reports.machine import check_device, commit, describe_machine
-from training.reports.pack_table import summary
+from training.reports.pack_table import pack_summary
 from training.run.config import RunConfig
-from training.run.job import Job
+from training.run.job import TrainJob
 from training.run.record import RunRecord, check_same, modes_of, parse_record
-from training.schedule import side_px
+from training.schedule import side_px_at
 from training.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -47,11 +47,11 @@ def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:
     return _write_or_read_record(config, pack, dist)
 
 
-def jobs(config: RunConfig, record: RunRecord, dist: DistContext) -> list[Job]:
+def make_jobs(config: RunConfig, record: RunRecord, dist: DistContext) -> list[TrainJob]:
     """Return the job of each architecture."""
-    pack, device = open_pack(config.pack_path), dist.device(config.device)
+    pack, device = open_pack(config.pack_path), dist.own_device(config.device)
     return [
-        Job(
+        TrainJob(
             pack=pack,
             arch=arch,
             recipe=config.recipe_of(arch),
@@ -101,7 +101,7 @@ def _open_pack(config: RunConfig) -> Pack:
     if config.pack_path == Path(config.source):
         return open_pack(config.pack_path)
     pack = write_pack(config.source, config.pack_path, config.pack_options)
-    log.info(summary(pack))
+    log.info(pack_summary(pack))
     return pack
 
 
@@ -143,7 +143,7 @@ def _check_sizes(config: RunConfig, pack: Pack) -> None:
     """Refuse a network that cannot take the images of the first epoch."""
     for arch in config.archs:
         recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
-        models.check_size(arch, len(pack.classes), size_px, side_px(recipe, 0, size_px))
+        models.check_size(arch, len(pack.classes), size_px, side_px_at(recipe, 0, size_px))
         if recipe != config.recipe:
             log.info(f"{arch} takes images of one size only: they have full size from the first epoch")
 
@@ -161,10 +161,10 @@ def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
 def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
     """Choose by rules on a GPU, and on a CPU by timing a few steps of a process's part of a batch."""
     recipe, classes, size_px = config.recipe_of(arch), len(pack.classes), pack.geometry.size_px
-    device, fixed = dist.device(config.device), (config.precision, config.memory_format)
+    device, fixed = dist.own_device(config.device), (config.precision, config.memory_format)
     mode, timed_ms = choose_mode(arch, classes, size_px, recipe.batch // dist.size, device, fixed)
     network, rows = models.build(arch, classes, size_px=size_px), len(pack.rows("train"))
-    compute = complete(Compute(mode, device, dist), config.gpu, recipe, rows, size_px, network)
+    compute = apply_rules(Compute(mode, device, dist), config.gpu, recipe, rows, size_px, network)
     if compute.on_gpu and config.gpu.compile == "auto":
         log.info(f"{arch}: {explain_compile(recipe, rows, size_px)}")
     return compute.mode.as_json() | {"timed_ms": timed_ms}

@@ -10,7 +10,7 @@ class Interrupt:
     """A context that records the first SIGTERM or Ctrl-C; a second one has its usual effect."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.signal_number: int | None = None
         """The number of the signal, once one came."""
         self._before: dict[int, object] = {}
 
@@ -24,6 +24,6 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+        self.signal_number = number
         for one, handler in self._before.items():
             signal.signal(one, handler)  # type: ignore[arg-type]

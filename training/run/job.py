@@ -14,14 +14,14 @@ from training.batches import Batches
 from training.compute.mode import Compute
 from training.recipe import Recipe
 from training.state import TrainState
-from training.step import NetworkSpec, Objective, start
+from training.step import NetworkSpec, Objective, initialize
 from training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """The training of one architecture on one pack."""
 
     pack: Pack
@@ -52,11 +52,11 @@ class Job:
         """The folder of the saved state."""
         return self.folder / "last"
 
-    def resume(self) -> tuple[TrainState, Objective]:
+    def start_or_resume(self) -> tuple[TrainState, Objective]:
         """Return the saved state, else that before the first step, and the objective of the steps."""
         spec = NetworkSpec(self.arch, len(self.pack.classes), self.pack.geometry.size_px, self.pretrained)
         teacher = Teacher(self.teacher, self.pack.classes, self.compute) if self.teacher else None
-        state, objective = start(spec, self.recipe, self.compute, self.seed, teacher)
+        state, objective = initialize(spec, self.recipe, self.compute, self.seed, teacher)
         state.load(self.state_folder)
         return state, objective
 
@@ -66,5 +66,5 @@ class Job:
         apply = self.compute.mode.compile_or_eager(gpu.augment)
         preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on, apply)
         if self.is_main:
-            log.info(f"{self.arch}: images are {preparer.place}")
+            log.info(f"{self.arch}: images are {preparer.description}")
         return Batches(self.pack, self.recipe, self.seed, preparer, self.compute.dist)

@@ -14,17 +14,17 @@ from core.bundle.abstain import choose_abstention
 from core.data.pack import Pack
 from core.files import write_json, write_text
 from core.stats import risk_coverage
-from models.checkpoint import Checkpoint, CheckpointFacts, load
+from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from models.deployed import Deployed
 from training import metrics
 from training.reports.machine import peak_memory_mb
-from training.run.job import Job
+from training.run.job import TrainJob
 from training.state import HistoryRow, TrainProgress, TrainState, disk_full_is_an_input_error
 
 log = logging.getLogger(__name__)
 
 
-class Evaluated(NamedTuple):
+class ValResult(NamedTuple):
     """A network, and its logits on val."""
 
     deployed: Deployed
@@ -38,13 +38,13 @@ class Evaluated(NamedTuple):
         return {"val_loss": loss, "val_accuracy": accuracy}
 
 
-def evaluate(job: Job, state: TrainState) -> Evaluated:
+def evaluate_val(job: TrainJob, state: TrainState) -> ValResult:
     """Return the logits of the network on val; all processes share the work."""
     deployed = Deployed(state.eval_network, *models.normalization(job.arch)).to(job.compute.device)
-    return Evaluated(deployed, *metrics.evaluate(deployed, job.pack, "val", job.compute.dist))
+    return ValResult(deployed, *metrics.predict_logits(deployed, job.pack, "val", job.compute.dist))
 
 
-def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
+def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> None:
     """Write best.safetensors, with the temperature and the abstention threshold fitted on val."""
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
@@ -52,7 +52,7 @@ def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
     abstention = choose_abstention(*risk_coverage(probs.max(1), probs.argmax(1) == labels), job.abstain_risk)
     mean, std = models.normalization(job.arch)
     pack = job.pack
-    facts = CheckpointFacts(
+    metadata = CheckpointMetadata(
         arch=job.arch,
         classes=pack.classes,
         background=pack.background,
@@ -74,7 +74,7 @@ def save_best(job: Job, evaluated: Evaluated, progress: TrainProgress) -> None:
         commit=job.commit,
     )
     with disk_full_is_an_input_error(job.folder):
-        Checkpoint(facts, dict(evaluated.deployed.network.state_dict())).save(job.folder / "best.safetensors")
+        Checkpoint(metadata, dict(evaluated.deployed.network.state_dict())).save(job.folder / "best.safetensors")
 
 
 def write_history(folder: Path, progress: TrainProgress) -> None:
@@ -85,14 +85,16 @@ def write_history(folder: Path, progress: TrainProgress) -> None:
         write_text(folder / "history.csv", "\n".join(lines) + "\n")
 
 
-def finalize(job: Job, progress: TrainProgress) -> None:
+def finalize(job: TrainJob, progress: TrainProgress) -> None:
     """Evaluate the best checkpoint, read from its file, on val and test; write the plots, and metrics.json last."""
     from training.reports import plots  # matplotlib takes seconds to import
 
-    best = load(job.folder / "best.safetensors")
-    deployed = best.network().to(job.compute.device)
+    best = load_checkpoint(job.folder / "best.safetensors")
+    deployed = best.build_network().to(job.compute.device)
     figures = {
-        split: metrics.report(*metrics.evaluate(deployed, job.pack, split), job.pack.classes, best.facts.temperature)
+        split: metrics.split_metrics(
+            *metrics.predict_logits(deployed, job.pack, split), job.pack.classes, best.metadata.temperature
+        )
         for split in ("val", "test")
     }
     name = f"{job.arch}, {job.recipe.name}" + (", synthetic data" if job.pack.synthetic else "")
@@ -100,7 +102,7 @@ def finalize(job: Job, progress: TrainProgress) -> None:
     plots.draw_confusion(
         job.folder / "confusion_matrix.png", f"{name}, test", figures["test"]["confusion_matrix"], job.pack.classes
     )
-    facts: dict[str, Any] = {
+    body: dict[str, Any] = {
         "arch": job.arch,
         "recipe": job.recipe.name,
         "seed": job.seed,
@@ -110,14 +112,14 @@ def finalize(job: Job, progress: TrainProgress) -> None:
         "epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "rate_scale": progress.rate_scale,
-        "temperature": best.facts.temperature,
-        "abstention": best.facts.metrics["abstention"],
+        "temperature": best.metadata.temperature,
+        "abstention": best.metadata.metrics["abstention"],
         "seconds": round(sum(row["seconds"] for row in progress.history), 1),
         "images_per_s": round(float(np.median([row["images_per_s"] for row in progress.history])), 1),
         "peak_memory_mb": round(peak_memory_mb(job.compute.device)),
         **figures,
     }
-    write_json(job.folder / "metrics.json", facts)
+    write_json(job.folder / "metrics.json", body)
     if not job.as_json:
         log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
 

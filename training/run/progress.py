@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from core.log import shows_progress
-from training.run.job import Job
+from training.run.job import TrainJob
 from training.state import TrainProgress
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class ProgressReporter:
     """Shows one architecture's training on stderr, and writes TensorBoard events; with `as_json`, lines on stdout."""
 
-    def __init__(self, job: Job, steps: int, progress: TrainProgress) -> None:
+    def __init__(self, job: TrainJob, steps: int, progress: TrainProgress) -> None:
         """Start at `progress` of a job with `steps` steps per epoch. Only the main process reports."""
         self.arch, self.epochs, self.as_json = job.arch, job.recipe.epochs, job.as_json
         self.bar = Progress(
@@ -65,7 +65,7 @@ class ProgressReporter:
             if name not in {"epoch", "seconds"}:
                 self.events.add_scalar(name, value, int(row["epoch"]))
         if self.as_json:
-            self.say("epoch", best=best, **row)
+            self.emit_event("epoch", best=best, **row)
         elif not shows_progress():
             log.info(
                 f"{self.arch} epoch {row['epoch']}/{self.epochs}: loss {row['train_loss']:.3f}, val loss "
@@ -73,6 +73,6 @@ class ProgressReporter:
                 f"{row['images_per_s']:.0f} images/s"
             )
 
-    def say(self, event: str, **facts: Any) -> None:
+    def emit_event(self, event: str, **facts: Any) -> None:
         """Write one JSON line to stdout."""
         print(json.dumps({"event": event, "arch": self.arch, **facts}), flush=True)

@@ -13,7 +13,7 @@ from core.files import read_json, write_json
 from training.augment.prepare import PLACES
 from training.compute.mode import ComputeMode
 from training.recipe import read_older
-from training.reports.leaderboard import collect
+from training.reports.leaderboard import read_metrics
 from training.run.config import check_threads
 
 
@@ -68,7 +68,7 @@ def record_speed(out: Path) -> None:
     """Add each network's time, images per second and peak memory to run.json."""
     body = read_json(out / "run.json")
     names = ("seconds", "images_per_s", "peak_memory_mb")
-    body["measured"] = {m["arch"]: {name: m[name] for name in names} for m in collect(out)}
+    body["measured"] = {m["arch"]: {name: m[name] for name in names} for m in read_metrics(out)}
     write_json(out / "run.json", body)
 
 

@@ -33,7 +33,7 @@ def deployed(network):
 @pytest.mark.parametrize("n", [1, 3])
 def test_it_gives_torchs_probabilities_at_any_batch(checkpoint, fp32, pack, n):
     rows = pack.rows("val")[:n]
-    expected = run_torch(checkpoint.network(), pack.images_nhwc, rows)
+    expected = run_torch(checkpoint.build_network(), pack.images_nhwc, rows)
     assert np.abs(run_onnx(fp32, pack.images_nhwc, rows) - expected).max() < 1e-5
 
 
@@ -85,7 +85,7 @@ def test_a_stray_file_says_what_it_is(fp32, checkpoint):
     assert props["rearguard.classes"] == "red,green,blue"
     assert props["rearguard.size_px"] == "32"
     assert len(props["rearguard.contract"]) == 64
-    assert props["rearguard.commit"] == checkpoint.facts.commit
+    assert props["rearguard.commit"] == checkpoint.metadata.commit
 
 
 def test_global_pooling_is_one_operator():

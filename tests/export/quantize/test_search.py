@@ -22,7 +22,7 @@ FACTOR = 1000.0
 @pytest.fixture(scope="module")
 def hard(checkpoint, pack):
     """The checkpoint with one squeezed channel 1000 times as large and its readers the inverse: the same function."""
-    network = checkpoint.network()
+    network = checkpoint.build_network()
     fire = next(m for m in network.modules() if type(m).__name__ == "Fire")
     norm = fire.squeeze[1]
     assert isinstance(norm, nn.BatchNorm2d)
@@ -32,7 +32,7 @@ def hard(checkpoint, pack):
         reader.weight.data[:, 0] /= FACTOR
     rows = pack.rows("val")
     reference = run_torch(network, pack.images_nhwc, rows)
-    assert np.abs(reference - run_torch(checkpoint.network(), pack.images_nhwc, rows)).max() < 1e-4
+    assert np.abs(reference - run_torch(checkpoint.build_network(), pack.images_nhwc, rows)).max() < 1e-4
     data = EvalSet(pack.images_nhwc, calibration.calibration_rows(pack), rows, reference, pack.labels_n[rows])
     return to_onnx(network, 32), data
 
@@ -43,7 +43,7 @@ def equalized(fp32, data):
 
 def test_the_plain_network_passes_as_it_is(fp32, hard, checkpoint, pack):
     rows = pack.rows("val")
-    reference = run_torch(checkpoint.network(), pack.images_nhwc, rows)
+    reference = run_torch(checkpoint.build_network(), pack.images_nhwc, rows)
     data = EvalSet(pack.images_nhwc, hard[1].calibration_rows, rows, reference, pack.labels_n[rows])
     found = search.search(fp32, data)
     assert found.passed

@@ -8,18 +8,18 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from training.augment.params import (
-    BLUE,
     BRIGHTNESS,
     CONTRAST,
-    CUT,
-    GREEN,
     HUE,
-    RED,
+    LUMA_BLUE,
+    LUMA_GREEN,
+    LUMA_RED,
     SATURATION,
+    TRUNCATION_OFFSET,
     AugmentParams,
     Floats,
+    covered_share,
     homographies,
-    overlap,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def _jitter(images: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
     Brightness, contrast and saturation are all a x + b gray(x) + c: each of the four steps takes one pass.
     """
     rows = np.arange(len(images))
-    covered = _per_image(overlap(params.angle_n), images)
+    covered = _per_image(covered_share(params.angle_n), images)
     fill = torch.zeros_like(covered)
     for step in params.order_n4.T:
         factor = params.factors_n4[rows, step]
@@ -51,14 +51,14 @@ def _jitter(images: Tensor, params: AugmentParams) -> tuple[Tensor, Tensor]:
         contrast = _per_image(np.where(step == CONTRAST, 1 - factor, 0), images)
         gray = _gray(images)
         offset = contrast * (covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill)
-        cut = _per_image(np.where(still, 0, CUT), images)
+        cut = _per_image(np.where(still, 0, TRUNCATION_OFFSET), images)
         images = (a * images + b * gray + (offset + cut)).round_().clamp_(0, 255)
         of_black = _per_image(np.where(np.isin(step, (BRIGHTNESS, CONTRAST)), factor, 1), images)
         fill = (of_black * fill + offset).clamp(0, 255)
         turned = np.flatnonzero(step == HUE)
         if turned.size:
             at = torch.from_numpy(turned).to(images.device, non_blocking=True)
-            images[at] = _turn_hue(images[at], _per_image(params.factors_n4[turned, HUE], images))
+            images[at] = _shift_hue(images[at], _per_image(params.factors_n4[turned, HUE], images))
     gray_n = _per_image(params.gray_n.astype(np.float64), images) > 0
     return torch.where(gray_n, _gray(images).round_(), images), fill
 
@@ -86,7 +86,7 @@ def _sources(forward_n33: Floats, like: Tensor) -> tuple[Tensor, Tensor]:
     return rows[0] / rows[2], rows[1] / rows[2]
 
 
-def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+def _shift_hue(images: Tensor, turn: Tensor) -> Tensor:
     """Turn the hue by `turn` (n, 1, 1, 1), a share of the circle.
 
     Back from HSV, channel n of 5, 3, 1 is v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6. Source: Wikipedia,
@@ -107,7 +107,7 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
 
 def _gray(images: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
-    return (RED * red + GREEN * green + BLUE * blue)[:, None]
+    return (LUMA_RED * red + LUMA_GREEN * green + LUMA_BLUE * blue)[:, None]
 
 
 def _per_image(values: Floats, like: Tensor) -> Tensor:

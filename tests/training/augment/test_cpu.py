@@ -19,7 +19,7 @@ from training.augment.cpu import Augmentation, augment
 from training.augment.params import AugmentParams, sample_params
 from training.bench.data_speed import MEAN, STD, baseline
 from training.recipe import Recipe
-from training.recipes import named
+from training.recipes import load_recipe
 
 BILINEAR = InterpolationMode.BILINEAR
 SIZE = 48
@@ -27,7 +27,7 @@ ERASED = np.round(np.array(MEAN) * 255).astype(np.uint8)
 STILL = dict.fromkeys(
     ("flip_p", "rotation_deg", "brightness", "contrast", "saturation", "hue", "translate", "perspective_p"), 0
 ) | {"scale_min": 1, "scale_max": 1, "grayscale_p": 0, "erase_p": 0, "perspective": 0}
-AFTER = named("after")
+AFTER = load_recipe("after")
 
 
 def only(**fields: float) -> Recipe:
@@ -253,7 +253,7 @@ def statistics(batch: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["before", "after"])
 def test_a_recipes_pictures_have_torchvisions_distribution(images, name):
-    recipe = named(name)
+    recipe = load_recipe(name)
     torch.manual_seed(1)
     random.seed(1)
     transform = baseline(recipe, SIZE)

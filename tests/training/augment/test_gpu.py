@@ -13,9 +13,9 @@ from tests.training.augment.plain_gpu import augment as plain
 from tests.training.augment.test_cpu import AFTER, ERASED, SIZE, images, only, statistics
 from training.augment.cpu import Augmentation
 from training.augment.cpu import augment as on_cpu
-from training.augment.gpu import WIDTH, augment, pack_params
+from training.augment.gpu import COLUMN_GROUPS, augment, pack_params
 from training.augment.params import AugmentParams, sample_params
-from training.recipes import named
+from training.recipes import load_recipe
 
 __all__ = ["images"]
 MEAN = (0.485, 0.456, 0.406)
@@ -53,7 +53,7 @@ def on_device(frames: torch.Tensor, params: AugmentParams) -> torch.Tensor:
 def test_a_recipes_images_are_those_of_the_plain_twin_to_the_bit(images, name):
     frames = torch.from_numpy(images)
     for seed in range(3):
-        params = sample_params(named(name), len(images), SIZE, np.random.default_rng(seed))
+        params = sample_params(load_recipe(name), len(images), SIZE, np.random.default_rng(seed))
         expected = plain(frames, params, torch.from_numpy(ERASED).float())
         assert not torch.equal(expected, frames)
         assert torch.equal(on_device(frames, params), expected)
@@ -61,7 +61,7 @@ def test_a_recipes_images_are_those_of_the_plain_twin_to_the_bit(images, name):
 
 def test_the_parameters_of_a_batch_are_one_float32_array():
     packed = pack_params(sample_params(AFTER, 5, SIZE, np.random.default_rng(0)))
-    assert (packed.dtype, packed.shape) == (np.float32, (5, WIDTH))
+    assert (packed.dtype, packed.shape) == (np.float32, (5, sum(COLUMN_GROUPS)))
     assert packed.flags.c_contiguous
 
 
@@ -88,7 +88,7 @@ def test_an_operation_is_the_cpus(images, name):
 @pytest.mark.parametrize("name", ["before", "after"])
 def test_a_recipe_is_the_cpus(images, name):
     images = images[:96]
-    recipe = named(name)
+    recipe = load_recipe(name)
     params = sample_params(recipe, len(images), SIZE, np.random.default_rng(0))
     expected = on_cpu(images, params, ERASED).astype(int)
     made = on_device(torch.from_numpy(images), params).numpy().astype(int)

@@ -15,10 +15,10 @@ from training.augment import prepare
 from training.augment.prepare import DeviceAugment, HostAugment, load_resident
 from training.batches import Batches
 from training.commands.train import main
-from training.recipes import named
+from training.recipes import load_recipe
 
 MEAN = (0.485, 0.456, 0.406)
-RECIPE = dataclasses.replace(named("after"), batch=32)
+RECIPE = dataclasses.replace(load_recipe("after"), batch=32)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_device_makes_the_batches_of_the_host(pack):
 
 
 def test_a_resident_pack_gives_the_same_batches(pack, monkeypatch):
-    monkeypatch.setattr(prepare, "COPIED_AT_ONCE", 7)
+    monkeypatch.setattr(prepare, "ROWS_PER_COPY", 7)
     resident = load_resident(pack, "cpu")
     assert np.array_equal(resident.numpy(), pack.images_nhwc)
     for (ours, *_), (theirs, *_) in zip(

@@ -10,7 +10,7 @@ import torch
 
 from core.geometry.preprocess import read_image
 from tests.training.data.detection_sets import write_kitti
-from training.bench.data_speed import _of_pack, measure
+from training.bench.data_speed import _images_of_pack, measure
 from training.data.listing import Options
 from training.data.pack_writer import pack
 
@@ -36,11 +36,11 @@ def test_a_packs_crops_are_what_the_twin_reads(tmp_path):
     made = pack(str(root), tmp_path / "pack", Options(size_px=32, margin=0.0, background=0))
     row = measure(made, rounds=1, batch=8)[0]
     assert (row["size_px"], row["images"]) == (32, str(made.path))
-    images_nhwc, jpegs = _of_pack(made, 32, 8)
+    images_nhwc, jpegs = _images_of_pack(made, 32, 8)
     rows = np.random.default_rng(0).permutation(made.rows("train"))[:8]
     assert np.array_equal(images_nhwc, made.images_nhwc[rows])
     sizes = {cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1).shape for jpeg in jpegs}
     assert sizes == {(45, 55, 3), (60, 50, 3)}
     shutil.rmtree(root)
     assert read_image(root / made.sources_n[0]) is None
-    assert cv2.imdecode(np.frombuffer(_of_pack(made, 32, 8)[1][0], np.uint8), 1).shape == (32, 32, 3)
+    assert cv2.imdecode(np.frombuffer(_images_of_pack(made, 32, 8)[1][0], np.uint8), 1).shape == (32, 32, 3)

@@ -15,10 +15,10 @@ from core.errors import CheckError, InputError
 from tests.export.runs import write_pack
 from training import recipes
 from training.commands.compare import main
-from training.commands.train import OURS
-from training.compare.comparison import Trial, interval, run_trials, summarize
-from training.compare.page import difference
-from training.compare.variants import CHANGES, Variant, ablations, parse
+from training.commands.train import OWN_ARCHITECTURES
+from training.compare.comparison import Trial, run_trials, student_interval, summarize
+from training.compare.page import format_difference
+from training.compare.variants import CHANGES, Variant, ablations, parse_variant
 from training.recipe import Recipe
 
 ARCH = "squeezenet_inspired"
@@ -31,19 +31,19 @@ def test_every_field_of_a_recipe_belongs_to_ablations():
 
 @pytest.mark.parametrize(("start", "end"), [("before", "after"), ("edge", "after")])
 def test_all_changes_together_lead_from_one_recipe_to_the_other(start, end):
-    changes = {name: text for variant in ablations(start, end, OURS) for name, text in variant.fields}
-    arrived = recipes.named(start).with_overrides(changes).as_json()
-    wanted = recipes.named(end).as_json()
+    changes = {name: text for variant in ablations(start, end, OWN_ARCHITECTURES) for name, text in variant.fields}
+    arrived = recipes.load_recipe(start).with_overrides(changes).as_json()
+    wanted = recipes.load_recipe(end).as_json()
     assert arrived | {"name": 0, "epochs": 0} == wanted | {"name": 0, "epochs": 0}
 
 
 def test_each_variant_of_an_ablation_differs_by_ablations():
-    first, *others = ablations("before", "after", OURS)
-    assert first.resolve() == recipes.named("before")
+    first, *others = ablations("before", "after", OWN_ARCHITECTURES)
+    assert first.resolve() == recipes.load_recipe("before")
     for variant in others:
         changed = {name for name, _ in variant.fields}
         assert any(changed <= set(names) for names in CHANGES.values()), variant
-        assert variant.resolve() != recipes.named("before")
+        assert variant.resolve() != recipes.load_recipe("before")
 
 
 @pytest.mark.parametrize(("archs", "is_one"), [([ARCH], False), ([ARCH, "mobilenet_inspired"], True)])
@@ -52,13 +52,13 @@ def test_a_dropout_that_no_compared_network_has_is_no_change(archs, is_one):
 
 
 def test_a_variant_is_a_recipe_with_fields_set():
-    assert parse("edge:batch=16,mix_p=0.25").resolve() == recipes.named("edge").with_overrides(
+    assert parse_variant("edge:batch=16,mix_p=0.25").resolve() == recipes.load_recipe("edge").with_overrides(
         {"batch": "16", "mix_p": "0.25"}
     )
 
 
 def test_folders_of_different_variants_differ():
-    variants = [*ablations("before", "after", OURS), parse("edge:batch=16"), parse("edge")]
+    variants = [*ablations("before", "after", OWN_ARCHITECTURES), parse_variant("edge:batch=16"), parse_variant("edge")]
     names = [variant.folder for variant in variants]
     assert len(set(names)) == len(names)
     assert not any(set(name) & set(" :=,/") for name in names)
@@ -67,13 +67,13 @@ def test_folders_of_different_variants_differ():
 @given(st.text(max_size=30))
 def test_any_text_is_a_variant_or_one_sentence(text):
     with contextlib.suppress(InputError):  # and no other error
-        assert parse(text).recipe in recipes.names()
+        assert parse_variant(text).recipe in recipes.names()
 
 
 @pytest.mark.parametrize("text", ["edge:batch", "edge:batch=", "edge:size=3", "edge:batch=x", "edges", "edge:"])
 def test_a_wrong_variant_is_refused(text):
     with pytest.raises(InputError):
-        parse(text)
+        parse_variant(text)
 
 
 def test_epochs_of_a_variant_stand_over_those_of_the_comparison():
@@ -84,7 +84,7 @@ def test_epochs_of_a_variant_stand_over_those_of_the_comparison():
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
 def test_the_interval_is_students(values):
     low, high = DescrStatsW(np.array(values)).tconfint_mean(0.05)
-    ours = interval(values)
+    ours = student_interval(values)
     np.testing.assert_allclose([ours.low, ours.high], [low, high], atol=1e-12)
 
 
@@ -109,7 +109,7 @@ def test_a_seed_that_was_paused_does_not_tell_the_seconds():
 
 def test_one_seed_has_no_interval_and_says_so():
     found = {s["variant"]: s for s in summarize([row("x", 0, 0.5), row("y", 0, 0.6)], "x")}["y"]
-    assert difference(found["difference"]) == "+10.0 (one seed)"
+    assert format_difference(found["difference"]) == "+10.0 (one seed)"
     assert found["test_accuracy_sd"] is None
 
 

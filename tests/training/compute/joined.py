@@ -12,7 +12,7 @@ import torch.distributed
 from tests.training.learner import Learner
 from training.compute.distribution import DistContext
 from training.compute.mode import ComputeMode
-from training.recipes import named
+from training.recipes import load_recipe
 
 ARCH = "timm/test_convnext"
 """Without batch normalization: its statistics are shared on GPUs alone."""
@@ -33,7 +33,7 @@ class Float64(ComputeMode):
 def take_steps(dist):
     """Return what each step returned, and every tensor after them."""
     torch.set_num_threads(1)
-    recipe = replace(named("edge"), dropout={"default": 0.0})
+    recipe = replace(load_recipe("edge"), dropout={"default": 0.0})
     frames = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 32, 32, 3), np.uint8)
     learner = Learner(ARCH, 3, recipe, Float64(), dist=dist)
     totals = []

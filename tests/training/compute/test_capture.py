@@ -10,10 +10,10 @@ from core.data.pack import open_pack
 from tests.export.runs import write_pack
 from tests.training.learner import Training, record_operations
 from training.compute import capture
-from training.compute.capture import unchanged
-from training.recipes import named
+from training.compute.capture import restoring
+from training.recipes import load_recipe
 
-RECIPE = dataclasses.replace(named("edge"), batch=8, epochs=4)
+RECIPE = dataclasses.replace(load_recipe("edge"), batch=8, epochs=4)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_a_captured_step_reads_nothing_from_the_device_and_sends_nothing(pack):
 def test_a_warm_up_is_undone_with_the_random_state():
     kept, new = torch.ones(2), []
     before = torch.get_rng_state()
-    with unchanged(lambda: [kept, *new], "cpu"):
+    with restoring(lambda: [kept, *new], "cpu"):
         kept.add_(torch.rand(2))
         new.append(torch.rand(2))
     assert torch.equal(kept, torch.ones(2))

@@ -15,8 +15,8 @@ import torch
 import models
 from core.data.pack import open_pack
 from core.errors import InputError
-from models.checkpoint import load
-from models.sync_norm import synchronise
+from models.checkpoint import load_checkpoint
+from models.sync_norm import synchronize_batch_norm
 from tests.export.runs import write_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
 from tests.training.learner import finished
@@ -24,7 +24,7 @@ from training.augment.prepare import open_preparer
 from training.batches import Batches
 from training.commands.train import main, parse
 from training.compute.distribution import DistContext
-from training.recipes import named
+from training.recipes import load_recipe
 from training.run.begin import begin_run
 from training.state import read_state
 
@@ -70,7 +70,7 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
     assert all(
         two == pytest.approx(one, rel=1e-2) for two, one in curves
     )  # each step makes more of the last one's noise
-    ours, theirs = (load(tmp_path / name / FOLDER / "best.safetensors").weights for name in ("two", "one"))
+    ours, theirs = (load_checkpoint(tmp_path / name / FOLDER / "best.safetensors").weights for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
 
 
@@ -101,7 +101,7 @@ def test_parts_make_up_the_batch(n, size):
 
 
 def test_the_batch_is_the_same_for_any_number_of_processes(pack):
-    opened, recipe = open_pack(pack), replace(named("after"), batch=30)
+    opened, recipe = open_pack(pack), replace(load_recipe("after"), batch=30)
     preparer = open_preparer(opened, (0.5, 0.5, 0.5))
     whole = finished(Batches(opened, recipe, 0, preparer), 1)
     parts = [finished(Batches(opened, recipe, 0, preparer, DistContext(rank, 4)), 1) for rank in range(4)]
@@ -130,7 +130,7 @@ def test_synchronised_normalisation_keeps_names_and_joined_activations(arch):
     torch.manual_seed(0)
     plain, x = models.build(arch, 3, dropout=0.0), torch.randn(4, 3, 32, 32)
     torch.manual_seed(0)
-    ours = synchronise(models.build(arch, 3, dropout=0.0))
+    ours = synchronize_batch_norm(models.build(arch, 3, dropout=0.0))
     kinds = {type(layer).__name__ for layer in ours.modules()}
     assert kinds & {"SyncBatchNorm", "SyncBatchNormAct"}
     assert not kinds & {"BatchNorm2d", "BatchNormAct2d"}

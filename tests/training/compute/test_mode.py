@@ -8,8 +8,8 @@ import torch
 
 from tests.training.learner import Learner
 from training.compute import mode
-from training.compute.mode import HOPELESS_BATCH, Compute, ComputeMode, choose_mode
-from training.recipes import named
+from training.compute.mode import TRIAL_BATCH, Compute, ComputeMode, choose_mode
+from training.recipes import load_recipe
 
 ARCH = "squeezenet_inspired"
 TIMES_MS = {"fp32 contiguous": 100.0, "fp32 channels_last": 90.0, "bf16 contiguous": 70.0, "bf16 channels_last": 60.0}
@@ -30,7 +30,7 @@ class Clock:
 def clock(monkeypatch):
     it = Clock()
     monkeypatch.setattr(mode._Candidate, "step", lambda self, frames, labels: it.step(self, frames, labels))
-    monkeypatch.setattr(mode, "precisions_here", lambda: ("fp32", "bf16", "fp16"))
+    monkeypatch.setattr(mode, "native_precisions", lambda: ("fp32", "bf16", "fp16"))
     return it
 
 
@@ -43,7 +43,7 @@ def test_the_fastest_is_chosen_at_the_recipes_batch(clock):
 
 def test_a_hopeless_combination_is_never_timed_at_full_size(clock):
     choose_mode(ARCH, 3, 32, 64)
-    assert ("fp16 contiguous", HOPELESS_BATCH) in clock.steps
+    assert ("fp16 contiguous", TRIAL_BATCH) in clock.steps
     assert ("fp16 contiguous", 64) not in clock.steps
 
 
@@ -87,10 +87,10 @@ def test_determinism_is_asked_of_torch_for_one_training_and_not_for_the_next(mon
 
 
 def test_a_compiled_step_is_the_plain_one(monkeypatch):
-    monkeypatch.setattr(mode, "BACKEND", "eager")
+    monkeypatch.setattr(mode, "COMPILE_BACKEND", "eager")
     frames = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
     learners = [
-        Learner(ARCH, 3, named("edge"), ComputeMode("fp32", "contiguous", compiled)) for compiled in (True, False)
+        Learner(ARCH, 3, load_recipe("edge"), ComputeMode("fp32", "contiguous", compiled)) for compiled in (True, False)
     ]
     for one in learners:
         for number in range(2):
@@ -103,7 +103,7 @@ def test_a_compiled_step_is_the_plain_one(monkeypatch):
 def test_no_shape_of_a_batch_is_one_too_many_to_be_compiled(monkeypatch):
     """Left to itself torch.compile gives up after 8, and goes on eager."""
     compiled = []
-    monkeypatch.setattr(mode, "BACKEND", lambda graph, inputs: compiled.append(inputs[-1].shape) or graph)
+    monkeypatch.setattr(mode, "COMPILE_BACKEND", lambda graph, inputs: compiled.append(inputs[-1].shape) or graph)
     network = torch.nn.Conv2d(3, 4, 3)
     run = ComputeMode("fp32", "contiguous", compiled=True).compile_or_eager(network)
     for side in range(8, 8 + 12):

@@ -9,10 +9,10 @@ from core.errors import InputError
 from training.compute import rules
 from training.compute.distribution import DistContext
 from training.compute.mode import Compute, ComputeMode
-from training.compute.rules import COMPILE_STEPS, GpuOptions, complete, count_steps, has_depthwise
-from training.recipes import named
+from training.compute.rules import COMPILE_STEPS, GpuOptions, apply_rules, count_steps, has_depthwise
+from training.recipes import load_recipe
 
-EDGE = named("edge")
+EDGE = load_recipe("edge")
 GPU = Compute(ComputeMode("bf16", "channels_last"), "cuda")
 
 
@@ -22,7 +22,7 @@ def compiler(monkeypatch):
 
 
 def completed(compute=GPU, recipe=EDGE, arch="squeezenet_inspired", rows=2611, **options):
-    return complete(compute, GpuOptions(**options), recipe, rows, 64, models.build(arch, 3)).mode
+    return apply_rules(compute, GpuOptions(**options), recipe, rows, 64, models.build(arch, 3)).mode
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def completed(compute=GPU, recipe=EDGE, arch="squeezenet_inspired", rows=2611, *
     ],
 )
 def test_a_run_is_compiled_when_it_has_enough_steps_for_each_shape(asked, on_gpu, steps, compiled):
-    assert rules.is_compiled(asked, on_gpu, steps, 3) is compiled
+    assert rules.decide_compile(asked, on_gpu, steps, 3) is compiled
 
 
 def test_a_run_is_not_compiled_by_itself_where_there_is_no_compiler(monkeypatch):
     monkeypatch.setattr(rules.shutil, "which", lambda name: None)
-    assert not rules.is_compiled("auto", True, 10**9, 1)
+    assert not rules.decide_compile("auto", True, 10**9, 1)
 
 
 def test_shapes_are_the_sides_of_the_images_and_the_smaller_last_batch():

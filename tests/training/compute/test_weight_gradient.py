@@ -10,7 +10,12 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from training.compute.mode import ComputeMode
-from training.compute.weight_gradient import CHANNELS_PER_POSITION, DeepConvolution, _Convolve, deepen
+from training.compute.weight_gradient import (
+    CHANNELS_PER_POSITION,
+    DeepConvolution,
+    _ConvolutionFunction,
+    use_matrix_product_gradients,
+)
 
 DEEP = 4 * CHANNELS_PER_POSITION
 """Channels that make a map of 2x2 a small one."""
@@ -19,7 +24,7 @@ DEEP = 4 * CHANNELS_PER_POSITION
 def is_by_product(conv: nn.Module, side: int, autocast: bool = True) -> bool:
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         output = conv(torch.zeros(2, conv.in_channels, side, side))
-    return "_Convolve" in output.grad_fn.name()
+    return "_ConvolutionFunction" in output.grad_fn.name()
 
 
 @given(
@@ -36,7 +41,7 @@ def test_gradients_are_those_of_a_convolution(n, channels, size, kernel, stride,
     x, weight = torch.randn(n, channels[0], *size).double(), torch.randn(channels[1], channels[0], *kernel).double()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x, weight = (tensor.contiguous(memory_format=layout).requires_grad_() for tensor in (x, weight))
-    outputs = _Convolve.apply(x, weight, stride, padding), conv2d(x, weight, None, stride, padding)
+    outputs = _ConvolutionFunction.apply(x, weight, stride, padding), conv2d(x, weight, None, stride, padding)
     assert torch.equal(*outputs)
     gradient = torch.randn_like(outputs[0])
     ours, theirs = (torch.autograd.grad(output, (x, weight), gradient) for output in outputs)
@@ -87,5 +92,5 @@ def test_a_mode_that_gains_by_it_prepares_it(mode, kind):
 
 def deepened(conv: nn.Conv2d) -> nn.Module:
     network = nn.Sequential(conv)
-    deepen(network)
+    use_matrix_product_gradients(network)
     return network[0]

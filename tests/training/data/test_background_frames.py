@@ -109,8 +109,8 @@ def test_the_judge_is_a_trained_network_with_its_own_threshold(tmp_path):
     red[..., 2] = 220
     said = []
     for background, threshold in (("blue", 0.5), ("red", 0.5), ("blue", 1.0)):
-        facts = replace(trained.facts, background=background, abstain_threshold=threshold)
-        replace(trained, facts=facts).save(tmp_path / "best.safetensors")
+        facts = replace(trained.metadata, background=background, abstain_threshold=threshold)
+        replace(trained, metadata=facts).save(tmp_path / "best.safetensors")
         said.append(_object_test(tmp_path / "best.safetensors", "background")(red))
     assert said == [True, False, False]
 

@@ -19,7 +19,7 @@ from training.data.importers import folder
 from training.data.listing import Options
 from training.data.pack_writer import pack
 from training.data.splits import draw_splits
-from training.reports.pack_table import summary
+from training.reports.pack_table import pack_summary
 
 OPTIONS = Options(size_px=64)
 
@@ -108,7 +108,7 @@ def test_a_leak_that_is_allowed_is_packed_and_told(source, tmp_path):
         "test/car/9.jpg",
     ]
     assert sum("one picture in two" in warning for warning in made.facts["warnings"]) == 2
-    assert "1 across splits, 1 across classes" in summary(made)
+    assert "1 across splits, 1 across classes" in pack_summary(made)
 
 
 def test_a_source_that_was_corrected_is_packed_and_its_page_of_leaks_goes(source, tmp_path):

@@ -175,9 +175,9 @@ def anonymous_bytes() -> int:
 
 def test_the_order_of_an_epoch_is_a_full_shuffle_over_all_shards(huge):
     from training.batches import Batches
-    from training.recipes import named
+    from training.recipes import load_recipe
 
-    batches = Batches(huge, named("after"), 0, (0.5, 0.5, 0.5))
+    batches = Batches(huge, load_recipe("after"), 0, (0.5, 0.5, 0.5))
     rows = huge.rows("train")
     first, second = batches.order(0), batches.order(1)
     assert np.array_equal(np.sort(first), rows)

@@ -8,7 +8,7 @@ from core.errors import InputError
 from core.files import locked_folder
 from tests.export.runs import write_pack
 from training.commands.train import main, parse
-from training.compute.distribution import SINGLE_PROCESS
+from training.compute.distribution import NOT_DISTRIBUTED
 from training.run.begin import begin_run
 
 ARCH = "squeezenet_inspired"
@@ -30,7 +30,7 @@ def command(pack, out, *more):
 
 
 def begin(pack, out, *more):
-    return begin_run(parse(command(pack, out, *more)), SINGLE_PROCESS)
+    return begin_run(parse(command(pack, out, *more)), NOT_DISTRIBUTED)
 
 
 def older(facts):

@@ -71,12 +71,12 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         left_out.add(odd.reason, odd.where)
     frames = label_frames(found, class_map, options, left_out)
     known = {picture.source for picture in found.pictures if picture.labelled and not picture.odd}
-    complete = [frame for frame in frames if frame.source in known]
+    apply_rules = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
     zones = read_camera_zones(options.as_zones) if options.as_zones else {}
     samples, short = (
-        (zone_rows(complete, zones, background, options), list[str]())
+        (zone_rows(apply_rules, zones, background, options), list[str]())
         if zones
         else _box_rows(found, frames, background, options)
     )
@@ -97,7 +97,7 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         first_skipped=dict(sorted(left_out.first.items())),
         warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *short],
         rejected=_unreadable(root, found.pictures),
-        frames=complete,
+        frames=apply_rules,
         zones=zones,
     )
 
