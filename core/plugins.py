@@ -25,7 +25,7 @@ def load(package: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package}.{name}")
     except (Exception, SystemExit) as error:  # it runs whatever code it likes
-        if isinstance(error, InputError) or (isinstance(error, ModuleNotFoundError) and package_error(error)):
+        if isinstance(error, ModuleNotFoundError) and package_error(error):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 
 import torch
 from torch import nn
 
 from core.errors import InputError
-from core.plugins import names_in
+from core.plugins import load, names_in
 from models import architectures
 
 
@@ -39,7 +38,7 @@ def build(
     check_name(arch)
     if pretrained:
         raise InputError(f"{arch} has no pretrained weights: drop --pretrained, or name timm/<name>")
-    network: nn.Module = importlib.import_module(f"models.architectures.{arch}").build(classes, dropout)
+    network: nn.Module = load(architectures.__name__, arch).build(classes, dropout)
     return network
 
 
@@ -50,7 +49,7 @@ def normalization(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
         return timm_backbone.normalization(arch.removeprefix("timm/"))
     check_name(arch)
-    module = importlib.import_module(f"models.architectures.{arch}")
+    module = load(architectures.__name__, arch)
     return module.MEAN, module.STD
 
 

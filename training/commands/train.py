@@ -14,7 +14,6 @@ import torch
 import models
 from core.cli import Parser
 from core.errors import DeviceError, InputError, as_device_error
-from core.files import locked_folder
 from training import recipes
 from training.augment.prepare import PLACES
 from training.commands.pack import add_pack_options, pack_options_of
@@ -23,7 +22,7 @@ from training.compute.mode import MEMORY_FORMATS, STEP_PRECISIONS
 from training.compute.rules import AUTO_YES_NO, COMPILE_STEPS, GpuOptions
 from training.recipe import DEFAULT, Recipe, overridable
 from training.reports.leaderboard import write_leaderboard
-from training.run.begin import begin_run, make_jobs
+from training.run.begin import begin_run, lock_run, make_jobs
 from training.run.config import RunConfig
 from training.run.interrupt import Interrupt
 from training.run.job import TrainJob
@@ -127,8 +126,8 @@ def main(arguments: list[str]) -> int | None:
     """Pack if needed, train, and print the leaderboard. torchrun may start several processes of this command."""
     with init_distributed() as dist, ExitStack() as stack:
         config = dist.run_on_main(lambda: parse(arguments))
+        dist.run_on_main(lambda: stack.enter_context(lock_run(config.out)))
         record = dist.run_on_main(lambda: begin_run(config, dist))
-        dist.run_on_main(lambda: stack.enter_context(locked_folder(config.out)))
         cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
         torch.set_num_threads(record.threads)
         jobs = make_jobs(config, record, dist)

@@ -1,10 +1,9 @@
 """The recipes, one module each with its `RECIPE`, found by name. docs/recipes.md compares them."""
 
 import difflib
-import importlib
 
 from core.errors import InputError
-from core.plugins import names_in
+from core.plugins import load, names_in
 from training.recipe import Recipe
 
 
@@ -18,5 +17,5 @@ def load_recipe(name: str) -> Recipe:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
         raise InputError(f"there is no recipe {name!r}: did you mean {near[0]}?")
-    recipe: Recipe = importlib.import_module(f"{__name__}.{name}").RECIPE
+    recipe: Recipe = load(__name__, name).RECIPE
     return recipe

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import models
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
-from core.files import sha256_of_file, write_json
+from core.files import locked_folder, sha256_of_file, write_json
 from training.augment.prepare import choose_place
 from training.compute.distribution import DistContext
 from training.compute.mode import Compute, ComputeMode, choose_mode
@@ -28,6 +30,24 @@ from training.schedule import side_px_at
 from training.teacher import Teacher
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def lock_run(out: Path) -> Iterator[None]:
+    """Keep the folder of a run, made if needed, for this process. Raises InputError while another one keeps it.
+
+    The lock comes before `begin_run`, because two starts of one new run would each write a run.json.
+    """
+    is_new = not out.exists()
+    if is_new:
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked_folder(out):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # only an empty folder can be removed: the start was refused
+                out.rmdir()
 
 
 def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:

@@ -113,3 +113,19 @@ def test_a_run_that_another_process_trains_is_left_alone(begun, tmp_path):
     assert not (out / ARCH).exists()
     with locked_folder(out):
         pass  # the refused command kept nothing
+
+
+def test_a_start_beside_another_writes_no_run_json(begun, tmp_path):
+    """The other process still packs, or times modes: it has written no run.json yet."""
+    pack, _ = begun
+    (out := tmp_path / "run").mkdir()
+    with locked_folder(out), pytest.raises(InputError, match="in use by another process"):
+        main(command(pack, out, "--resume"))
+    assert list(out.iterdir()) == []
+
+
+def test_a_refused_start_leaves_no_folder(begun, tmp_path):
+    pack, _ = begun
+    with pytest.raises(InputError, match="does not exist"):
+        main(command(pack, tmp_path / "run", "--teacher", str(tmp_path / "none.safetensors")))
+    assert list(tmp_path.iterdir()) == []

@@ -6,14 +6,13 @@ Each module has `matches(source: str) -> bool` and `read(source: str, options: O
 from __future__ import annotations
 
 import difflib
-import importlib
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from core.data.images import listed, printable
 from core.errors import InputError
-from core.plugins import names_in
+from core.plugins import load, names_in
 from training.data.background_frames import add_background
 from training.data.class_map import alike
 from training.data.listing import Listing, Options
@@ -33,10 +32,10 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
         near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.0)[0]
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
     if wanted is not None:
-        return importlib.import_module(f"{__name__}.{wanted}")
+        return load(__name__, wanted)
     if not source:
         raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names() if name != "folder"}
+    modules = {name: load(__name__, name) for name in names() if name != "folder"}
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
         raise InputError(f"{source} looks like {' and '.join(fitting)}: name one with --format")
@@ -44,7 +43,7 @@ def find(source: str, wanted: str | None = None) -> ModuleType:
         return modules[fitting[0]]
     if not Path(source).exists():
         raise InputError(f"{source} does not exist: give a folder of images, a detection data set, or `synthetic`")
-    return importlib.import_module(f"{__name__}.folder")
+    return load(__name__, "folder")
 
 
 def _writable(listing: Listing) -> Listing:
