@@ -55,31 +55,36 @@ class Augmentation:
 
 def augment(images_nhwc: Bytes, params: AugmentParams, erased_rgb: NDArray[np.uint8]) -> Bytes:
     """Return an augmented copy of uint8 (n, S, S, 3) RGB."""
+    size_px = params.size_px
     forward_n33, later_n33, perspective_n33 = homographies(params)
-    rotated_n42, affine_n42 = _moved_corners(params.size_px, later_n33), _moved_corners(params.size_px, perspective_n33)
-    matrices_n34 = _saturation_matrices(params.factors_n4[:, SATURATION])
+    # where the borders of a rotated image, and of one after the affine, come to lie in the output
+    rotated_n42 = _moved_corners(size_px, later_n33)
+    affine_n42 = _moved_corners(size_px, perspective_n33)
+    has_perspective_n = (perspective_n33 != np.eye(3)).any((1, 2)).tolist()
+    saturation_n34 = _saturation_matrices(params.factors_n4[:, SATURATION])
     covered = covered_share(params.angle_n).tolist()
+    # lists, because the loop takes single numbers, which NumPy makes slowly
     orders, factors, grays = params.order_n4.tolist(), params.factors_n4.tolist(), params.gray_n.tolist()
-    perspective_n = (perspective_n33 != np.eye(3)).any((1, 2)).tolist()
-    ops, outside = ImageOps(params.size_px), np.empty((params.size_px, params.size_px), np.uint8)
+    ops = ImageOps(size_px)
+    outside = np.empty((size_px, size_px), np.uint8)
     out_nhwc = np.empty_like(images_nhwc)
     for i, (x0, y0, x1, y1) in enumerate(params.erase_n4.tolist()):
         out = out_nhwc[i]
-        colored, fill = ops.jitter(images_nhwc[i], orders[i], factors[i], covered[i], matrices_n34[i])
+        colored, fill = ops.jitter(images_nhwc[i], orders[i], factors[i], covered[i], saturation_n34[i])
         if grays[i]:
             colored = ops.transform(colored, GRAY_MATRIX)
         ops.warp(colored, forward_n33[i], fill, out)
         # what a rotation, then an affine, moves out of the image is lost; what comes in is black, not jittered black
-        for square in (rotated_n42[i], affine_n42[i]) if perspective_n[i] else (rotated_n42[i],):
+        for corners in (rotated_n42[i], affine_n42[i]) if has_perspective_n[i] else (rotated_n42[i],):
             outside.fill(255)
-            cv2.fillConvexPoly(outside, square, 0, shift=SUBPIXEL_BITS)
-            cv2.bitwise_xor(out, out, dst=out, mask=outside)
+            cv2.fillConvexPoly(outside, corners, 0, shift=SUBPIXEL_BITS)
+            cv2.bitwise_xor(out, out, dst=out, mask=outside)  # x xor x is 0: blackens under the mask, in place
         out[y0:y1, x0:x1] = erased_rgb
     return out_nhwc
 
 
 class ImageOps:
-    """Color steps and the warp of one image after another, in reused buffers.
+    """The color steps and the warp of single images, in reused buffers.
 
     Each color step is clipped to a byte as torchvision does; fusing the matrices into one would lose that.
     """
@@ -87,21 +92,22 @@ class ImageOps:
     def __init__(self, size_px: int) -> None:
         self.work = np.empty((size_px, size_px, 3), np.uint8)
         self.hsv = np.empty_like(self.work)
-        self.turn = np.zeros(size_px * 3, np.uint8)
+        self.row_shift = np.zeros(size_px * 3, np.uint8)
         self.rgba, self.warped = np.empty((2, size_px, size_px, 4), np.uint8)
 
     def jitter(
         self, image: Bytes, order: list[int], factors: list[float], covered: float, saturation: Floats
     ) -> tuple[Bytes, float]:
-        """Return the jittered image, which the next call overwrites, and the level that black became.
+        """Return the jittered image, which the next call overwrites, and the level of the fill, which starts black.
 
         covered: the share of the image that a rotation leaves; the rest counts as fill in the contrast's mean.
         """
         fill = 0.0
+        # image and work may be the same buffer: each of these operations reads a pixel before it writes it
         for step in order:
             factor = factors[step]
             if step == HUE:
-                image = self.shift_hue(image, int(factor * 255) % 256)
+                image = self.shift_hue(image, int(factor * 255) % 256)  # as torchvision, which wraps a byte
             elif factor == 1:
                 continue
             elif step == BRIGHTNESS:
@@ -109,7 +115,8 @@ class ImageOps:
                 fill = min(fill * factor, 255.0)
             elif step == CONTRAST:
                 red, green, blue, _ = cv2.mean(image)
-                mean = covered * (LUMA_RED * red + LUMA_GREEN * green + LUMA_BLUE * blue) + (1 - covered) * fill
+                gray = LUMA_RED * red + LUMA_GREEN * green + LUMA_BLUE * blue
+                mean = covered * gray + (1 - covered) * fill
                 offset = (1 - factor) * mean
                 image = cv2.addWeighted(image, factor, image, 0.0, offset + TRUNCATION_OFFSET, self.work)  # type: ignore[assignment]
                 fill = min(max(fill * factor + offset, 0.0), 255.0)
@@ -121,21 +128,22 @@ class ImageOps:
         """Multiply each pixel by a 3x3 or 3x4 matrix: 3 us at 64 px."""
         return np.asarray(cv2.transform(image, matrix, dst=self.work), np.uint8)
 
-    def shift_hue(self, image: Bytes, turn: int) -> Bytes:
-        """Turn the hue by `turn` 256ths of the circle. Source: torchvision's adjust_hue on 8-bit HSV."""
-        if not turn:
+    def shift_hue(self, image: Bytes, shift: int) -> Bytes:
+        """Shift the hue by `shift` 256ths of the circle. Source: torchvision's adjust_hue on 8-bit HSV."""
+        if not shift:
             return image
         cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL, dst=self.hsv)
-        self.turn[::3] = turn
-        rows = self.hsv.reshape(-1, len(self.turn))
-        rows += self.turn  # wraps around, as the circle does; a whole row at a time is twice as fast as one channel
+        self.row_shift[::3] = shift  # hue is the first of three channels
+        rows = self.hsv.reshape(-1, len(self.row_shift))
+        rows += self.row_shift  # bytes wrap around as hue does; whole rows are twice as fast as one channel
         return np.asarray(cv2.cvtColor(self.hsv, cv2.COLOR_HSV2RGB_FULL, dst=self.work), np.uint8)
 
     def warp(self, image: Bytes, forward: Floats, fill: float, out: Bytes) -> None:
         """Warp an image into `out`; with a fourth channel OpenCV takes 210 us at 224 px instead of 360."""
         cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, dst=self.rgba)
         size = (len(image), len(image))
-        cv2.warpPerspective(self.rgba, forward, size, dst=self.warped, borderValue=(fill, fill, fill, 255))
+        border = (fill, fill, fill, 255)
+        cv2.warpPerspective(self.rgba, forward, size, dst=self.warped, borderValue=border)
         cv2.cvtColor(self.warped, cv2.COLOR_RGBA2RGB, dst=out)
 
 
@@ -147,8 +155,9 @@ def _saturation_matrices(factors: Floats) -> Floats:
 
 
 def _moved_corners(size_px: int, maps_n33: Floats) -> NDArray[np.int32]:
-    """Return (n, 4, 2): where maps take the image's corner pixels, in 16ths, for OpenCV to fill, edges included."""
+    """Return the image's corner pixels after maps, (n, 4, 2) in 16ths of a pixel, as fillConvexPoly takes them."""
     last = size_px - 1
     corners = np.array([[0, 0, 1], [last, 0, 1], [last, last, 1], [0, last, 1]])
     moved = corners @ maps_n33.transpose(0, 2, 1)
-    return np.round(moved[..., :2] / moved[..., 2:] * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    positions = moved[..., :2] / moved[..., 2:]  # homogeneous coordinates
+    return np.round(positions * (1 << SUBPIXEL_BITS)).astype(np.int32)

@@ -29,37 +29,37 @@ from training.augment.params import (
 )
 
 STEP_COLUMNS = 6
-"""Numbers of one color step; see `_pack_step`."""
+"""The numbers of one color step; see `_pack_step`."""
 COLUMN_GROUPS = (4 * STEP_COLUMNS, 1, 1, 4, 3 * 9)
-"""Columns of the packed parameters: color steps, covered share, gray, erased rectangle, inverse maps."""
+"""The columns of the packed parameters: color steps, covered share, gray, erased rectangle, inverse maps."""
 
 
 def pack_params(params: AugmentParams) -> NDArray[np.float32]:
     """Return all parameters as one float32 array (n, sum of COLUMN_GROUPS)."""
-    n, rows = len(params.flip_n), np.arange(len(params.flip_n))
+    n = len(params.flip_n)
+    rows = np.arange(n)
     steps = [_pack_step(step_n, params.factors_n4[rows, step_n]) for step_n in params.order_n4.T]
+    # grid_sample asks for the source of each output pixel, so the maps go the other way round
     inverse = [np.linalg.inv(maps_n33).reshape(n, 9) for maps_n33 in homographies(params)]
     singles = np.column_stack([covered_share(params.angle_n), params.gray_n, params.erase_n4])
     return np.concatenate([*steps, singles, *inverse], 1).astype(np.float32)
 
 
 def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one color step of each image, (n, STEP_COLUMNS): a, b, contrast, offset, fill's share, hue's shift.
+    """Return one color step of each image, (n, STEP_COLUMNS): a, b, contrast, cut, fill's share, hue's shift.
 
     Brightness, contrast and saturation are all a x + b gray(x) + offset, the offset being contrast's share of the mean.
     """
+    # hue acts on its own, and a factor of 1 changes nothing: both leave a pixel alone, and are not truncated
     still = (step_n == HUE) | (factor_n == 1)
-    return np.stack(
-        [
-            np.where(still, 1, factor_n),
-            np.where(step_n == SATURATION, 1 - factor_n, 0),
-            np.where(step_n == CONTRAST, 1 - factor_n, 0),
-            np.where(still, 0, TRUNCATION_OFFSET),
-            np.where(np.isin(step_n, (BRIGHTNESS, CONTRAST)), factor_n, 1),
-            np.where(step_n == HUE, factor_n, 0),
-        ],
-        1,
-    )
+    a = np.where(still, 1, factor_n)
+    b = np.where(step_n == SATURATION, 1 - factor_n, 0)
+    contrast = np.where(step_n == CONTRAST, 1 - factor_n, 0)
+    cut = np.where(still, 0, TRUNCATION_OFFSET)
+    # the fill is gray, which neither saturation nor hue changes
+    fill_share = np.where(np.isin(step_n, (BRIGHTNESS, CONTRAST)), factor_n, 1)
+    hue_shift = np.where(step_n == HUE, factor_n, 0)
+    return np.stack([a, b, contrast, cut, fill_share, hue_shift], 1)
 
 
 def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tensor:
@@ -71,21 +71,25 @@ def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tenso
     x, y = _pixels(images)
     images = _warp(images, fill, maps.view(-1, 3, 9), x, y)
     x0, y0, x1, y1 = (_per_image(edge) for edge in erase.unbind(1))
+    # an empty rectangle erases nothing, so no branch is needed for the images that are not erased
     erased = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
     images = torch.where(erased, erased_rgb.view(1, 3, 1, 1), images)
     return images.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _jitter(images: Tensor, steps: Tensor, covered: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the jittered images, levels 0 to 255, and the level that black became in each, (n, 1, 1, 1)."""
+    """Return the jittered images, levels 0 to 255, and the fill level of each image, (n, 1, 1, 1)."""
     fill = torch.zeros_like(covered)
     for step in torch.split(steps, STEP_COLUMNS, 1):
-        a, b, contrast, cut, fill_share, turn = (_per_image(column) for column in step.unbind(1))
+        a, b, contrast, cut, fill_share, hue_shift = (_per_image(column) for column in step.unbind(1))
         gray = _gray(images)
-        offset = contrast * (covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill)
+        # the published order rotates first: the share that the rotation uncovers is fill, and counts in the mean
+        mean = covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill
+        offset = contrast * mean
+        # rounded after each step, because the CPU's images are bytes in between
         images = (a * images + b * gray + (offset + cut)).round().clamp(0, 255)
         fill = (fill_share * fill + offset).clamp(0, 255)
-        images = _shift_hue(images, turn)  # of whole levels a turn of 0 changes none
+        images = _shift_hue(images, hue_shift)  # a shift of 0 returns whole levels as they are
     return images, fill
 
 
@@ -94,38 +98,39 @@ def _warp(images: Tensor, fill: Tensor, maps_n39: Tensor, x: Tensor, y: Tensor) 
     size_px = images.shape[-1]
     last = size_px - 1
     forward, *later = maps_n39.unbind(1)
+    # grid_sample takes -1 to 1 for the first to the last pixel's center, and pads with 0: so the fill is 0 meanwhile
     grid = torch.stack(_sources(forward, x, y), -1) * (2 / last) - 1
     images = grid_sample(images - fill, grid, align_corners=True) + fill
-    for one in later:
-        u, v = _sources(one, x, y)
+    for inverse in later:
+        u, v = _sources(inverse, x, y)
+        # a pixel reaches half a pixel beyond its center, so the image ends size / 2 from the middle
         inside = ((u - last / 2).abs() <= size_px / 2) & ((v - last / 2).abs() <= size_px / 2)
         images = images * inside[:, None]
     return images
 
 
 def _sources(map_n9: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and y, each (n, S, S), of the point that comes to each pixel by an inverse map."""
+    """Return x and y, each (n, S, S), of the source point of each pixel by an inverse map."""
     m = [column.view(-1, 1, 1) for column in map_n9.unbind(1)]
     u, v, w = (m[i] * x + m[i + 1] * y + m[i + 2] for i in (0, 3, 6))
     return u / w, v / w
 
 
-def _shift_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue by `turn` (n, 1, 1, 1), a share of the circle.
+def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Shift the hue by `shift` (n, 1, 1, 1), a share of the circle.
 
     Back from HSV, channel n of 5, 3, 1 is v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6. Source: Wikipedia,
     "HSL and HSV", alternative HSV to RGB.
     """
     red, green, blue = images.unbind(1)
     high, low = images.amax(1), images.amin(1)
-    chroma = (high - low).clamp_min(1e-6)
-    sector = torch.where(
-        high == red,
-        (green - blue) / chroma,
-        torch.where(high == green, 2 + (blue - red) / chroma, 4 + (red - green) / chroma),
-    )
+    chroma = (high - low).clamp_min(1e-6)  # gray has no hue: any will do, but not a division by 0
+    from_green = 2 + (blue - red) / chroma
+    from_blue = 4 + (red - green) / chroma
+    not_red = torch.where(high == green, from_green, from_blue)
+    sector = torch.where(high == red, (green - blue) / chroma, not_red)  # 6 h
     channels = 5 - 2 * torch.arange(3, device=images.device).view(1, 3, 1, 1)
-    k = (sector[:, None] + 6 * turn + channels) % 6
+    k = (sector[:, None] + 6 * shift + channels) % 6
     share = torch.minimum(k, 4 - k).clamp(0, 1)
     return (high[:, None] - (high - low)[:, None] * share).round()
 
@@ -136,6 +141,7 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _per_image(column: Tensor) -> Tensor:
+    """Return a column of parameters as (n, 1, 1, 1), one number for all pixels of an image."""
     return column.reshape(-1, 1, 1, 1)
 
 

@@ -16,12 +16,12 @@ from training.recipe import Recipe
 Floats = NDArray[np.float64]
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 LUMA_RED, LUMA_GREEN, LUMA_BLUE = 0.299, 0.587, 0.114
-"""Source: ITU-R BT.601, as Pillow's convert("L")."""
+"""The weights of gray. Source: ITU-R BT.601, as Pillow's convert("L")."""
 TRUNCATION_OFFSET = -0.5
 """Added before rounding, because Pillow truncates; without it three color steps make an image a level brighter."""
 ERASE_TRIES = 10
 ERASE_RATIO = (0.3, 3.3)
-"""Source: torchvision.transforms.RandomErasing."""
+"""The range of height by width. Source: torchvision.transforms.RandomErasing."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class AugmentParams:
 
 def sample_params(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> AugmentParams:
     """Sample the parameters of `n` images of `size_px` squared."""
+    # the order of the draws is part of what a seed means: another one would give other images
     jitter = np.array([recipe.brightness, recipe.contrast, recipe.saturation])
     factors = random.uniform(np.maximum(0, 1 - jitter), 1 + jitter, (n, 3))
     reach = recipe.translate * size_px
@@ -77,17 +78,8 @@ def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
     first map is all of them, by which pixels are warped. The second is affine and perspective, the third perspective
     alone: they take the borders of an image to where the rotation's and the affine's results are cut off.
     """
-    n, center = len(params.flip_n), (params.size_px - 1) / 2
-    flip_rotate = np.tile(np.eye(3), (n, 1, 1))
-    cos, sin = np.cos(np.radians(params.angle_n)), np.sin(np.radians(params.angle_n))
-    mirror = np.where(params.flip_n, -1.0, 1.0)
-    flip_rotate[:, 0, 0], flip_rotate[:, 0, 1] = cos * mirror, sin
-    flip_rotate[:, 1, 0], flip_rotate[:, 1, 1] = -sin * mirror, cos
-    # a map M about the center c takes x to M (x - c) + c, so its last column is c - M c
-    flip_rotate[:, :2, 2] = center - center * flip_rotate[:, :2, :2].sum(2)
-    affine = np.tile(np.eye(3), (n, 1, 1))
-    affine[:, 0, 0] = affine[:, 1, 1] = params.scale_n
-    affine[:, :2, 2] = center * (1 - params.scale_n)[:, None] + params.shift_n2
+    flip_rotate = _flip_rotations(params)
+    affine = _affines(params)
     perspective = _perspectives(params)
     later = perspective @ affine  # matrices apply from right to left
     return later @ flip_rotate, later, perspective
@@ -95,12 +87,41 @@ def homographies(params: AugmentParams) -> tuple[Floats, Floats, Floats]:
 
 def covered_share(angle_deg: Floats) -> Floats:
     """Return the share of a square that its own copy, rotated about the center, still covers: the rest is fill."""
+    # two unit squares at angle a share an octagon of area 2 / (1 + |sin a| + |cos a|)
     radians = np.radians(angle_deg)
     share: Floats = 2 / (1 + np.abs(np.sin(radians)) + np.abs(np.cos(radians)))
     return share
 
 
+def _flip_rotations(params: AugmentParams) -> Floats:
+    """Return the (n, 3, 3) maps of a flip and then a rotation."""
+    center = (params.size_px - 1) / 2
+    radians = np.radians(params.angle_n)
+    cos, sin = np.cos(radians), np.sin(radians)
+    mirror = np.where(params.flip_n, -1.0, 1.0)
+    maps = np.tile(np.eye(3), (len(params.flip_n), 1, 1))
+    # y points down in an image, so a rotation counter-clockwise has the sine's signs exchanged
+    maps[:, 0, 0] = cos * mirror
+    maps[:, 0, 1] = sin
+    maps[:, 1, 0] = -sin * mirror
+    maps[:, 1, 1] = cos
+    # a map M about the center c takes x to M (x - c) + c, so its last column is c - M c
+    maps[:, :2, 2] = center - center * maps[:, :2, :2].sum(2)
+    return maps
+
+
+def _affines(params: AugmentParams) -> Floats:
+    """Return the (n, 3, 3) maps of a magnification about the center and then a translation."""
+    center = (params.size_px - 1) / 2
+    maps = np.tile(np.eye(3), (len(params.flip_n), 1, 1))
+    maps[:, 0, 0] = params.scale_n
+    maps[:, 1, 1] = params.scale_n
+    maps[:, :2, 2] = center * (1 - params.scale_n)[:, None] + params.shift_n2
+    return maps
+
+
 def _corners(size_px: int) -> Floats:
+    """Return the square's corners, (4, 2), in the order of `corners_n42`."""
     last = size_px - 1
     return np.array([[0, 0], [last, 0], [last, last], [0, last]], np.float64)
 
@@ -110,42 +131,56 @@ def _sample_corners(recipe: Recipe, n: int, size_px: int, random: np.random.Gene
     reach = int(recipe.perspective * (size_px // 2))
     inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     moved = random.integers(0, reach + 1, (n, 4, 2)) * inwards
-    return _corners(size_px) + np.where((random.random(n) < recipe.perspective_p)[:, None, None], moved, 0)
+    chosen = random.random(n) < recipe.perspective_p
+    return _corners(size_px) + np.where(chosen[:, None, None], moved, 0)
 
 
 def _perspectives(params: AugmentParams) -> Floats:
-    """Return the (n, 3, 3) maps that take the square's corners to `corners_n42`: eight equations an image.
+    """Return the (n, 3, 3) maps that take the square's corners to `corners_n42`.
 
     torchvision computes with pixel numbers as if they were positions, which are half a pixel away; so does this.
     """
-    n, start = len(params.flip_n), _corners(params.size_px)
-    maps = np.tile(np.eye(3), (n, 1, 1))
+    start = _corners(params.size_px)
+    maps = np.tile(np.eye(3), (len(params.flip_n), 1, 1))
     moved = np.flatnonzero((params.corners_n42 != start).any((1, 2)))
     if moved.size == 0:
         return maps
-    end = params.corners_n42[moved]
-    ones, zeros = np.ones((len(moved), 4)), np.zeros((len(moved), 4))
-    x, y = np.tile(start[:, 0], (len(moved), 1)), np.tile(start[:, 1], (len(moved), 1))
-    u, v = end[:, :, 0], end[:, :, 1]
-    for_u = np.stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y], 2)
-    for_v = np.stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y], 2)
-    solved = np.linalg.solve(np.concatenate([for_u, for_v], 1), np.concatenate([u, v], 1)[:, :, None])
-    positions = np.concatenate([solved[:, :, 0], np.ones((len(moved), 1))], 1).reshape(-1, 3, 3)
+    positions = _solve_perspectives(start, params.corners_n42[moved])
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     maps[moved] = np.linalg.inv(half) @ positions @ half
     return maps
+
+
+def _solve_perspectives(start: Floats, end_m42: Floats) -> Floats:
+    """Return the (m, 3, 3) maps from the corners `start` to the corners of each image in `end_m42`."""
+    m = len(end_m42)
+    ones, zeros = np.ones((m, 4)), np.zeros((m, 4))
+    x, y = np.tile(start[:, 0], (m, 1)), np.tile(start[:, 1], (m, 1))
+    u, v = end_m42[:, :, 0], end_m42[:, :, 1]
+    # u = (a x + b y + c) / (g x + h y + 1) is linear in a to h once multiplied out, and so is v in d, e, f, g, h:
+    # four corners give the eight equations for the eight numbers
+    for_u = np.stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y], 2)
+    for_v = np.stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y], 2)
+    equations = np.concatenate([for_u, for_v], 1)
+    right_sides = np.concatenate([u, v], 1)[:, :, None]
+    solved = np.linalg.solve(equations, right_sides)[:, :, 0]
+    return np.concatenate([solved, np.ones((m, 1))], 1).reshape(-1, 3, 3)
 
 
 def _sample_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Take the first of ten tries that is smaller than the image. Source: RandomErasing.get_params."""
     shape = (n, ERASE_TRIES)
     area = size_px**2 * random.uniform(recipe.erase_area_min, recipe.erase_area_max, shape)
+    # uniform in the logarithm, so that upright and lying rectangles are equally frequent
     ratio = np.exp(random.uniform(math.log(ERASE_RATIO[0]), math.log(ERASE_RATIO[1]), shape))
-    high, wide = np.round(np.sqrt(area * ratio)), np.round(np.sqrt(area / ratio))
+    high = np.round(np.sqrt(area * ratio))
+    wide = np.round(np.sqrt(area / ratio))
     fits = (high < size_px) & (wide < size_px)
-    first = fits.argmax(1), np.arange(n)
-    h, w = high[first[1], first[0]].astype(np.int64), wide[first[1], first[0]].astype(np.int64)
+    first = fits.argmax(1)  # 0 where none fits: `erased` leaves those out
     erased = (random.random(n) < recipe.erase_p) & fits.any(1)
-    h, w = np.where(erased, h, 0), np.where(erased, w, 0)
-    y, x = random.integers(0, size_px - h + 1), random.integers(0, size_px - w + 1)
+    rows = np.arange(n)
+    h = np.where(erased, high[rows, first].astype(np.int64), 0)
+    w = np.where(erased, wide[rows, first].astype(np.int64), 0)
+    y = random.integers(0, size_px - h + 1)
+    x = random.integers(0, size_px - w + 1)
     return np.stack([x, y, x + w, y + h], 1)
