@@ -28,14 +28,14 @@ from export.quantize import calibration
 from export.quantize.search import EvalSet, search
 from export.verify import golden_frames
 from export.verify.parity import first_failure, run_onnx, run_torch
-from models.checkpoint import Checkpoint, CheckpointFacts
+from models.checkpoint import Checkpoint, CheckpointMetadata
 
 log = logging.getLogger(__name__)
 
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript", "timm", "numpy", "opencv-python-headless")
 
 
-def check_agreement(path: Path, facts: CheckpointFacts, pack: Pack) -> None:
+def check_agreement(path: Path, facts: CheckpointMetadata, pack: Pack) -> None:
     """Raise InputError when a checkpoint was not trained on this pack."""
     sides = [
         ("classes", list(facts.classes), list(pack.classes)),
@@ -58,7 +58,7 @@ def begin_bundle(
 
     network: the checkpoint's network, whose probabilities are the reference for every file.
     """
-    facts = checkpoint.facts
+    facts = checkpoint.metadata
     geometry = Geometry(size_px, facts.geometry.kernel)
     bundle = Bundle(
         path=folder,
@@ -87,7 +87,7 @@ def begin_bundle(
     )
 
 
-def _provenance(path: Path, facts: CheckpointFacts, pack: Pack) -> dict[str, Any]:
+def _provenance(path: Path, facts: CheckpointMetadata, pack: Pack) -> dict[str, Any]:
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
