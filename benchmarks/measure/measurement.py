@@ -24,6 +24,7 @@ from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
 from benchmarks.measure.profiles import Profile
 from benchmarks.measure.robustness.measure import measure_robustness
+from benchmarks.measure.robustness.ood import list_pictures
 from benchmarks.measure.seeds import bundles_of, find_seeds, measure_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
 from benchmarks.measure.speed.energy import measure_energies
@@ -35,9 +36,10 @@ from benchmarks.measure.threads import candidates_by_threads
 from benchmarks.results.candidate import CandidateResult, NotMeasured, Unmeasured
 from benchmarks.results.run import MachineFacts, PackFacts, Protocol, RunResults, Sustained
 from core.bundle.contract import Bundle
-from core.data.pack import Pack
+from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run
 from core.errors import InputError
+from core.geometry.camera_config import read_camera_config
 from core.geometry.frame import Bytes
 from inference.runner.labeled_regions import FramesRequest
 
@@ -132,6 +134,7 @@ def measure(run: Run, request: Request) -> RunResults:
 def prepare(run: Run, request: Request) -> Setup:
     """Open the run, build the engines and pick the thread counts. Raises InputError when no candidate can run."""
     pack, bundles = run.open_pack(request.pack), open_bundles(run)
+    check_inputs(request)
     backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
@@ -147,6 +150,16 @@ def prepare(run: Run, request: Request) -> Setup:
     own, other_sizes = [c for c in with_threads if c.arch in bundles], [c for c in with_threads if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
     return Setup(describe_machine(), pack, bundles, others, source, frames, own, other_sizes, unmeasured)
+
+
+def check_inputs(request: Request) -> None:
+    """Read what is used only late in the measurement. Raises InputError now, not after minutes of it."""
+    if request.ood:
+        list_pictures(request.ood)
+    if request.camera:
+        read_camera_config(request.camera)
+    if request.frames_of:
+        FramesRequest().frames(open_pack(request.frames_of))
 
 
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:

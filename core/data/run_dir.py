@@ -59,8 +59,8 @@ def open_run(path: Path) -> Run:
     if not (path / "run.json").is_file():
         siblings = sorted(p.parent.name for p in path.parent.glob("*/run.json"))
         near = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.0)
-        there = f"; there is {', '.join(near)}" if near else f"; {path.parent} holds no run yet"
-        raise InputError(f"{path} is not a run: it has no run.json{there}")
+        runs = f"the runs in {path.parent} are {', '.join(near)}" if near else f"{path.parent} holds no run yet"
+        raise InputError(f"{path} is not a run (it has no run.json): {runs}")
     file = path / "run.json"
     facts = read_object(file, "train the run again")
     if facts.get("schema") not in READABLE:

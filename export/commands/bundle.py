@@ -23,7 +23,7 @@ from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
-from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, importable
+from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, check_target, importable
 from inference.backends.trt import BuildOptions as Build
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(items, indent=1) if args.json else "\n".join([*lines, "nothing was made"]))
         return 0
     pack = run.open_pack(args.pack)
+    for runtime, sm in options.targets:
+        check_target(runtime, sm)
     results = [_export(path, pack, options) for path in checkpoints.values()]
     report = as_markdown(results)
     print(json.dumps(results, indent=1) if args.json else report)

@@ -30,7 +30,8 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
         raise InputError(f"there is no precision {precision!r}: choose from {', '.join(proved)}")
     if backend != "null" and precision not in proved:
         held = ", ".join(proved) or "none"
-        raise InputError(f"{bundle.path} has no proved {precision} (its gates hold for: {held}): export the run again")
+        hint = f"choose one of these, or export the run with --precisions {precision}"
+        raise InputError(f"{bundle.path} has no proved {precision} (its gates hold for: {held}): {hint}")
     return backend, precision
 
 

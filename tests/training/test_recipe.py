@@ -42,8 +42,8 @@ def test_the_published_dropouts_are_to_the_letter(name, dropouts):
     assert [load_recipe(name).dropout_of(arch) for arch in archs] == dropouts
 
 
-def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean after"):
+def test_an_unknown_recipe_lists_those_there_are():
+    with pytest.raises(InputError, match="choose from after, before, edge"):
         load_recipe("aftr")
 
 

@@ -260,7 +260,7 @@ def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
     [
         (["--models", "mobilnet_inspired"], "did you mean mobilenet_inspired"),
         (["--models", "timm/mobilenetv4_conv_smal"], "did you mean timm/mobilenetv4_conv_small"),
-        (["--recipe", "aftr"], "did you mean after"),
+        (["--recipe", "aftr"], "choose from after, before, edge"),
         (["--batch", "many"], "batch is 'many': give a whole number"),
         (["--hue", "0.7"], "hue is '0.7': give a number from 0 to 0.5"),
         (["--device", "cuda:7"], "--device cuda:7 cannot be used here"),

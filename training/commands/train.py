@@ -93,7 +93,9 @@ def parser() -> Parser:
     fields_of = parser.add_argument_group("fields of the recipe")
     for item in overridable():
         names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
-        fields_of.add_argument(*names, dest=f"recipe_{item.name}", metavar="VALUE", help=item.metadata["help"])
+        choices = item.metadata.get("choices")
+        metavar = f"{{{','.join(choices)}}}" if choices else "VALUE"
+        fields_of.add_argument(*names, dest=f"recipe_{item.name}", metavar=metavar, help=item.metadata["help"])
     return parser
 
 

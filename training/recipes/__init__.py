@@ -1,7 +1,5 @@
 """The recipes, one module each with its `RECIPE`, found by name. docs/recipes.md compares them."""
 
-import difflib
-
 from core.errors import InputError
 from core.plugins import load, names_in
 from training.recipe import Recipe
@@ -13,9 +11,8 @@ def names() -> list[str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Return a recipe by its file name. Raises InputError with the nearest name."""
+    """Return a recipe by its file name. Raises InputError with the names there are."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
-        raise InputError(f"there is no recipe {name!r}: did you mean {near[0]}?")
+        raise InputError(f"there is no recipe {name!r}: choose from {', '.join(names())}")
     recipe: Recipe = load(__name__, name).RECIPE
     return recipe

@@ -31,7 +31,7 @@ def check_device(device: str) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:100]
+        reason = str(error).split(". ")[0].splitlines()[0]
         raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
 
 

@@ -63,8 +63,16 @@ def _empty_roads(geometry: Geometry, count: int) -> Bytes:
     return np.stack([pixels for _, _, pixels in draw_zone_crops(plan, geometry)])
 
 
-def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
+def list_pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a folder. Raises InputError where there is none."""
     files = scan(folder).pictures
+    if not files:
+        raise InputError(f"{folder} holds no picture: give --ood a folder of images")
+    return files
+
+
+def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
+    files = list_pictures(folder)
     step = max(1, len(files) // count)
     pictures = [p for f in files[::step][:count] if not isinstance(p := read_picture(f), str)]
     if not pictures:

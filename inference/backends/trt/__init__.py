@@ -30,6 +30,7 @@ from inference.backends.trt.engine_build import (
     RUNTIMES,
     BuildOptions,
     build,
+    check_target,
     importable,
     module_of,
     serving,
@@ -38,7 +39,7 @@ from inference.backends.trt.kernel_cache import read_cache, runtime_file, write_
 
 log = logging.getLogger(__name__)
 
-__all__ = ["PRECISIONS", "RTX_TARGETS", "RUNTIMES", "BuildOptions", "Options", "build", "importable"]
+__all__ = ["PRECISIONS", "RTX_TARGETS", "RUNTIMES", "BuildOptions", "Options", "build", "check_target", "importable"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CPU = "python -m inference run BUNDLE --backend ort"

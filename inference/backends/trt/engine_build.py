@@ -159,6 +159,12 @@ def build(
     return path
 
 
+def check_target(runtime: str, sm: int | None) -> None:
+    """Raise InputError when this machine cannot build for a target: before an export, which takes minutes."""
+    device = None if cuda_device.absence() else cuda_device.device()
+    _target(runtime, module_of(runtime), sm, device)
+
+
 def _remove_older(engine: Path) -> None:
     """Remove the engines that this one replaces, built for other batch sizes, with what lies beside them."""
     kind = engine.name.rsplit(".b", 1)[0]

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
+from benchmarks.measure import measurement
 from benchmarks.measure.accuracy import check_same_data, classify_rows, predict, score
 from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
 from benchmarks.measure.measurement import pick_fastest
@@ -267,3 +268,21 @@ def test_a_run_without_bundles_says_what_to_do(run_folder):
     shutil.rmtree(run_folder / "tiny_b")
     with pytest.raises(InputError, match="export it first"):
         measure.main([str(run_folder)])
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "reason"),
+    [
+        ("--ood", None, "holds no picture"),
+        ("--frames-of", None, "pack.json does not exist"),
+        ("--camera", '{"zones": {"ego": [0.3, 0.4, 1.7, 1]}}', r"zones\.ego is"),
+    ],
+)
+def test_an_input_that_is_used_late_is_refused_before_anything_is_measured(
+    flag, text, reason, small_run, tmp_path, monkeypatch
+):
+    given = tmp_path / "given"
+    given.mkdir() if text is None else given.write_text(text)
+    monkeypatch.setattr(measurement, "measure_side_by_side", lambda *_, **__: pytest.fail("it measured"))
+    with pytest.raises(InputError, match=reason):
+        measure.main([str(small_run), "--demo", flag, str(given)])

@@ -90,7 +90,7 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
     """Yield (split or None, class folder)."""
     folders = visible_folders(root)
     if not folders:
-        raise InputError(f"{root} holds no folder: give one folder a class, or train, val and test with those inside")
+        raise InputError(f"{root} holds no folder: give one folder per class, or train, val and test with these inside")
     splits = split_folders(root)
     if not splits:
         yield from ((None, folder) for folder in folders)
@@ -104,7 +104,7 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
     for split in splits:
         inside = visible_folders(split)
         if not inside:
-            raise InputError(f"{split} holds no folder: give one folder a class")
+            raise InputError(f"{split} holds no folder: give one folder per class")
         yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
 
 
