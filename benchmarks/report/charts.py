@@ -18,6 +18,7 @@ MOST_LISTED = 24
 """The most mistakes of a candidate, and the most classes of a table in Markdown, that are listed."""
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
 """{name of a meter in results.json: its label}."""
+MINUTES, ANSWERED = "minutes of load", "answered, % of the objects with a region"
 PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
 """The percentiles that a latency curve is drawn through."""
 
@@ -66,8 +67,9 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the minutes of sustained load. y: the label of its axis."""
+    """Lines of candidates. x, y: the labels of its axes."""
 
+    x: str
     y: str
     log: bool
     lines: tuple[ChartLine, ...]
@@ -97,7 +99,7 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     charts = {
         f"{number}/{name}": chart
         for number, device in enumerate(devices)
-        for name, chart in draw_sustained(device).items()
+        for name, chart in {**draw_sustained(device), **draw_risk_on_frames(device)}.items()
     }
     return ChartData(
         candidates=tuple(candidates),
@@ -122,11 +124,31 @@ def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
         ChartLine(name, rows[name].arch, tuple((w.minute, w.p50_ms[name]) for w in windows), rows[name].precision)
         for name in windows[0].p50_ms
     ]
-    charts = {"p50_ms": Chart("ms per frame (log)", True, tuple(times))}
+    charts = {"p50_ms": Chart(MINUTES, "ms per frame (log)", True, tuple(times))}
     for meter in sustained.meters:
         points = tuple((w.minute, w.meters[meter]) for w in windows if meter in w.meters)
-        charts[meter] = Chart(METERS[meter], False, (ChartLine(METERS[meter], None, points),))
+        charts[meter] = Chart(MINUTES, METERS[meter], False, (ChartLine(METERS[meter], None, points),))
     return charts
+
+
+def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
+    """Return the errors over the coverage on labeled frames; a bar is the interval at the shipped threshold."""
+    lines = []
+    for row in device.results.candidates:
+        frames = measured(row.frames)
+        if frames is None or row.backend != frames.measured_on:
+            continue
+        name = f"{row.arch} {row.precision}"
+        answered = [point for point in frames.risk_curve if point.coverage > 0]
+        lines.append(
+            ChartLine(name, row.arch, tuple((100 * p.coverage, 100 * p.risk) for p in answered), row.precision)
+        )
+        for p in answered:
+            if p.shipped:
+                bar = tuple((100 * p.coverage, 100 * edge) for edge in p.risk_interval)
+                lines.append(ChartLine(f"{name}: shipped threshold {p.threshold:.2f}", row.arch, bar))
+    drawn = tuple(line for line in lines if line.points)
+    return {"frames": Chart(ANSWERED, "wrong, % of these", False, drawn)} if drawn else {}
 
 
 def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[ChartLine]]:

@@ -43,6 +43,7 @@ def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = No
         "against_fp32": compare_with_fp32(first.results),
         "archs": chart_data.archs,
         "learning": chart_data.learning,
+        "line_charts": chart_data.lines,
         "data": _script(json.dumps(to_json(chart_data), allow_nan=False)),
         "css": Markup(_read("report.css")),
         "js": Markup(_read("report.js")),

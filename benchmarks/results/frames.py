@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.stats import Interval, Ints, wilson
-from inference.proof.frame_score import Outcome
+from inference.frame.states import State
+from inference.proof.frame_score import Outcome, ScoredObject
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,48 @@ class Counts:
     outcomes: dict[str, int]
     interval: Interval
     """The 95% interval of the recall."""
+    silences: dict[str, int] = field(default_factory=dict)
+    """The silent ones by the state of their region: UNKNOWN is under the abstain threshold."""
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Counts:
-        """Count the outcomes."""
-        found = Counter(outcomes)
-        return cls(found.total(), {o.value: found[o] for o in Outcome}, wilson(found[Outcome.RIGHT], found.total()))
+    def of(cls, objects: Iterable[ScoredObject]) -> Counts:
+        """Count the outcomes of some objects."""
+        objects = list(objects)
+        found = Counter(one.outcome for one in objects)
+        silences = Counter(one.silence.value for one in objects if one.silence)
+        right = wilson(found[Outcome.RIGHT], len(objects))
+        return cls(len(objects), {o.value: found[o] for o in Outcome}, right, dict(silences))
+
+    @property
+    def not_seen(self) -> int:
+        """The silent ones that no threshold would answer: the region could not be seen, or may name no class."""
+        return sum(n for state, n in self.silences.items() if state != State.UNKNOWN.value)
 
     @property
     def recall(self) -> float:
         """The part of the objects that was named rightly; 0 where there is none."""
         return self.outcomes[Outcome.RIGHT.value] / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True)
+class RiskPoint:
+    """What an abstain threshold makes of the objects that a region shows."""
+
+    threshold: float
+    shipped: bool
+    """Whether it is the bundle's own threshold."""
+    coverage: float
+    """The part of the objects that is answered; to say that a region is empty is an answer."""
+    coverage_interval: Interval
+    risk: float
+    """The part of the answered that is wrong."""
+    risk_interval: Interval
+
+    @classmethod
+    def of(cls, threshold: float, *, shipped: bool, objects: int, answered: int, wrong: int) -> RiskPoint:
+        """Return the point of these counts; both parts are 0 where there is nothing to count."""
+        coverage, risk = answered / max(objects, 1), wrong / max(answered, 1)
+        return cls(threshold, shipped, coverage, wilson(answered, objects), risk, wilson(wrong, answered))
 
 
 def _unknown() -> Ints:
@@ -68,3 +100,5 @@ class FramesAccuracy:
     """1 for each object that was named rightly, else 0, in one order for all candidates; empty in older results."""
     quiet_n: Ints = field(default_factory=_unknown)
     """1 for each frame without a false alarm, else 0; empty in older results."""
+    risk_curve: tuple[RiskPoint, ...] = ()
+    """From the highest threshold to the lowest; empty where an older version measured."""

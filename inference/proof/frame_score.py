@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
+from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle
 from core.data.frames import LabeledFrame, load_frame
 from core.data.pack import Pack
 from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
+from core.stats import Ints
 from inference.frame.decision import Verdict
 from inference.frame.processor import FrameProcessor
+from inference.frame.states import RANK, State
 
 SMALL_PX, LARGE_PX = 32, 96
 """Limits of small, medium and large, on the square root of an object's area. Source: COCO's size classes."""
@@ -43,6 +48,14 @@ class ScoredObject:
     """Width and height of the frame."""
     outcome: Outcome
     said: str | None
+    silence: State | None = None
+    """The state of its region where the outcome is SILENT: UNKNOWN is under the abstain threshold."""
+    shown: bool = True
+    """Whether a region of its own shows it."""
+    answered_to: float = 0.0
+    """The highest abstain threshold at which it is answered, rightly or not; 0 where it is at none."""
+    right_to: float = 0.0
+    """The highest abstain threshold at which it is answered rightly; 0 where it is at none."""
 
     @property
     def size(self) -> str:
@@ -99,18 +112,48 @@ def _score_object(
     one class, and has no region of its own otherwise.
     """
     one = frame.objects[at]
-    own = [verdict.label for verdict, of in zip(verdicts, shown, strict=True) if of == at]
-    others = (verdict.label for verdict in verdicts if stands_in(verdict.rect, one.box))
-    said = next((label for label in own if label not in (None, background)), None)
-    if one.label in (*own, *others):
+    own = [verdict for verdict, of in zip(verdicts, shown, strict=True) if of == at]
+    near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, one.box)]
+    said = next((verdict.label for verdict in own if verdict.label not in (None, background)), None)
+    silence = min((verdict.state for verdict in own if verdict.label is None), key=RANK.__getitem__, default=None)
+    if one.label in [verdict.label for verdict in near]:
         outcome, said = Outcome.RIGHT, one.label
     elif not own:
         outcome = Outcome.NO_REGION
     elif said is not None:
         outcome = Outcome.WRONG
     else:
-        outcome = Outcome.SILENT if None in own else Outcome.BACKGROUND
-    return ScoredObject(one.label, one.box, frame.size_px, outcome, said)
+        outcome = Outcome.SILENT if silence else Outcome.BACKGROUND
+    limits = _limits(one.label, own, near, background)
+    silence = silence if outcome == Outcome.SILENT else None
+    return ScoredObject(one.label, one.box, frame.size_px, outcome, said, silence, bool(own), *limits)
+
+
+def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str | None) -> tuple[float, float]:
+    """Return the highest thresholds at which an object is answered, and answered rightly, as `_score_object` says."""
+    right = max((_sureness(verdict) for verdict in near if verdict.top == label), default=0.0)
+    wrong = max((_sureness(verdict) for verdict in own if verdict.top not in (label, background)), default=0.0)
+    # an object is said to be absent only where every region that shows it says so
+    absent = min(map(_sureness, own), default=0.0) if all(verdict.top == background for verdict in own) else 0.0
+    return max(right, wrong, absent), right
+
+
+def _sureness(verdict: Verdict) -> float:
+    """Return the probability that the threshold is held against; 0 where another state keeps the region silent."""
+    return verdict.prob if verdict.state in (State.OK, State.UNKNOWN) else 0.0
+
+
+def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) -> tuple[Ints, Ints]:
+    """Return at each abstain threshold how many of the objects that a region shows are answered, and how many wrongly.
+
+    An object that is said to be absent is answered wrongly.
+    """
+    shown = [one for one in objects if one.shown]
+    answered_n = np.array([one.answered_to for one in shown])
+    right_n = np.array([one.right_to for one in shown])
+    rules = [AbstainRule(threshold) for threshold in thresholds]
+    answered_t = np.array([rule.accepts_each(answered_n).sum() for rule in rules], np.int64)
+    return answered_t, answered_t - [rule.accepts_each(right_n).sum() for rule in rules]
 
 
 def score_frames(

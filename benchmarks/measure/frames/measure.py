@@ -10,16 +10,18 @@ import numpy as np
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.results.candidate import NotMeasured
-from benchmarks.results.frames import Counts, FramesAccuracy
+from benchmarks.results.frames import Counts, FramesAccuracy, RiskPoint
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
-from inference.proof.frame_score import Outcome, ScoredFrame, ScoredObject, score_frames
+from inference.proof.frame_score import Outcome, ScoredFrame, ScoredObject, count_answers, score_frames
 from inference.runner.labeled_regions import FramesRequest
 
 log = logging.getLogger(__name__)
+CURVE_POINTS = 11
+"""The number of thresholds, besides the shipped one: a step answers a tenth of the objects more."""
 
 
 def measure_frames(
@@ -49,12 +51,16 @@ def measure_frames(
         (row.arch, row.precision): NotMeasured(row.reason) for row in refused
     }
     for (c, _), of_one in zip(opened, scores, strict=True):
-        results[c.arch, c.precision] = summarize(c.backend, request.split, what[c.name], of_one)
+        results[c.arch, c.precision] = summarize(
+            c.backend, request.split, what[c.name], c.bundle.abstain_threshold, of_one
+        )
     return results
 
 
-def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFrame | str]) -> FramesAccuracy:
-    """Count the scores of all frames. Raises InputError when no frame could be read."""
+def summarize(
+    backend: str, split: str, regions: str, threshold: float, scores: Sequence[ScoredFrame | str]
+) -> FramesAccuracy:
+    """Count the scores of all frames. threshold: the bundle's. Raises InputError when no frame could be read."""
     scored = [one for one in scores if isinstance(one, ScoredFrame)]
     if not scored:
         reason = f": {scores[0]}" if scores else ""
@@ -69,7 +75,7 @@ def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFra
         regions=regions,
         frames=len(scored),
         unreadable=len(scores) - len(scored),
-        objects=Counts.of(one.outcome for one in objects),
+        objects=Counts.of(objects),
         by_class=_grouped(objects, lambda one: one.label),
         by_size=_grouped(objects, lambda one: one.size),
         by_place=_grouped(objects, lambda one: one.place),
@@ -81,9 +87,23 @@ def summarize(backend: str, split: str, regions: str, scores: Sequence[ScoredFra
         p99_ms=p99_ms,
         right_n=np.array([one.outcome == Outcome.RIGHT for one in objects], np.int64),
         quiet_n=np.array([not frame.false_alarms for frame in scored], np.int64),
+        risk_curve=trace_risk(objects, threshold),
+    )
+
+
+def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoint, ...]:
+    """Return coverage and risk at the shipped threshold and at others, which answer ever more of the objects."""
+    shown = sum(one.shown for one in objects)
+    limits = [one.answered_to for one in objects if one.answered_to > 0]
+    spread = np.quantile(limits, np.linspace(1, 0, CURVE_POINTS), method="nearest").tolist() if limits else []
+    thresholds = sorted({*spread, shipped}, reverse=True)
+    answered_t, wrong_t = count_answers(objects, thresholds)
+    return tuple(
+        RiskPoint.of(threshold, shipped=threshold == shipped, objects=shown, answered=answered, wrong=wrong)
+        for threshold, answered, wrong in zip(thresholds, answered_t.tolist(), wrong_t.tolist(), strict=True)
     )
 
 
 def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
     names = sorted(set(map(key, objects)))
-    return {name: Counts.of(one.outcome for one in objects if key(one) == name) for name in names}
+    return {name: Counts.of(one for one in objects if key(one) == name) for name in names}

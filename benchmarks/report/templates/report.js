@@ -277,9 +277,9 @@ function drawAll() {
   if (risk) drawLines(risk, data.candidates.filter(r => r.shown).map(r => ({name: r.name, color: color(r.arch),
     dash: r.precision === "fp32" ? "" : "5 3", points: r.risk.map(([c, e]) => [100 * c, 100 * e])})), "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {
-    const {lines, y, log} = data.lines[host.dataset.lines];
+    const {lines, x, y, log} = data.lines[host.dataset.lines];
     drawLines(host, lines.map(l => ({...l, color: l.arch ? color(l.arch) : "var(--ink)", dash: DASH[l.precision]})),
-      "minutes of load", y, log ? 340 : 200, log);
+      x, y, log ? 340 : 200, log);
   });
   document.querySelectorAll("[data-curve]").forEach(host => {
     const lines = data.learning[host.dataset.curve];

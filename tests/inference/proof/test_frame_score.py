@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.bundle.abstain import AbstainRule
 from core.data.frames import LabeledFrame, LabeledObject
 from core.geometry.occupancy import is_empty, occupant
 from inference.frame.decision import Verdict
 from inference.frame.states import State
 from inference.proof import frame_score
-from inference.proof.frame_score import Outcome, ScoredObject, score_frame, score_frames
+from inference.proof.frame_score import Outcome, ScoredObject, count_answers, score_frame, score_frames
 
 SIZE = (200, 100)
 LEFT, RIGHT = (0, 0, 100, 100), (100, 0, 200, 100)
@@ -87,6 +88,42 @@ def test_scores_are_those_of_the_rule_read_aloud(labeled, said):
         if one.outcome in (Outcome.WRONG, Outcome.SILENT, Outcome.BACKGROUND):
             assert one.said in own or one.said is None
             assert (one.said is not None) == (one.outcome == Outcome.WRONG)
+
+
+sayings = st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear"]), st.floats(0, 1), st.booleans()))
+
+
+def decided(sayings: list[tuple], threshold: float) -> list[Verdict]:
+    """Return the verdicts of regions that say (rect, top, probability, seen) under an abstain threshold."""
+    verdicts = []
+    for rect, top, prob, seen in sayings:
+        accepted = State.OK if AbstainRule(threshold).accepts(prob) else State.UNKNOWN
+        state = accepted if seen else State.BLIND
+        verdicts.append(Verdict("zone", rect, state, top if state is State.OK else None, top, prob, top))
+    return verdicts
+
+
+@given(st.lists(objects, max_size=4), sayings, st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, said, threshold, other, fixed):
+    frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(labeled))
+    here, there = (score_frame(frame, decided(said, t), "clear", fixed=fixed).objects for t in (threshold, other))
+    assert [(one.answered_to, one.right_to) for one in here] == [(one.answered_to, one.right_to) for one in there]
+    rule = AbstainRule(threshold)
+    for one in here:
+        assert one.shown or one.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
+        assert rule.accepts(one.right_to) == (one.outcome == Outcome.RIGHT)
+        assert rule.accepts(one.answered_to) == (one.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
+        assert (one.silence is not None) == (one.outcome == Outcome.SILENT)
+    answered = [one for one in here if one.shown and rule.accepts(one.answered_to)]
+    wrong = sum(one.outcome != Outcome.RIGHT for one in answered)
+    assert [counts.tolist() for counts in count_answers(here, [threshold])] == [[len(answered)], [wrong]]
+
+
+@pytest.mark.parametrize(("seen", "silence"), [(True, State.UNKNOWN), (False, State.BLIND)])
+def test_a_silent_object_says_whether_it_is_under_the_threshold_or_cannot_be_seen(seen, silence):
+    frame = LabeledFrame("a.png", "a", "test", SIZE, (LabeledObject("car", CAR),))
+    (one,) = score_frame(frame, decided([(LEFT, "car", 0.4, seen)], 0.5), "clear", fixed=True).objects
+    assert (one.outcome, one.silence, one.right_to) == (Outcome.SILENT, silence, 0.4 if seen else 0.0)
 
 
 @pytest.mark.parametrize(

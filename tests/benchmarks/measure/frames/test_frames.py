@@ -39,7 +39,7 @@ from training.data.pack_writer import pack
 
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     frames = [score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, "bus")]) for label in ("car", "car", None)]
-    found = summarize("ort", "test", "zones", [*frames, "unreadable"])
+    found = summarize("ort", "test", "zones", 0.5, [*frames, "unreadable"])
     assert (found.frames, found.unreadable, found.empty_regions, found.false_alarms) == (3, 1, 3, 3)
     assert found.false_alarms_per_100 == 100
     assert (found.right_n.tolist(), found.quiet_n.tolist()) == ([1, 1, 0], [0, 0, 0])
@@ -48,11 +48,11 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
         found.objects
         == found.by_class["car"]
         == found.by_size["medium"]
-        == Counts.of(one.outcome for frame in frames for one in frame.objects)
+        == Counts.of(one for frame in frames for one in frame.objects)
     )
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
-        summarize("ort", "test", "zones", ["empty file"])
+        summarize("ort", "test", "zones", 0.5, ["empty file"])
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,21 @@ def test_frames_are_measured_through_the_cars_own_processor(packed, tmp_path, ca
     for found in (by_zone, by_box):
         assert found["objects"]["outcomes"]["right"] == found["objects"]["n"]
         assert found["false_alarms"] == 0
+
+
+def test_the_curve_holds_the_shipped_threshold_as_the_counts_have_it(packed, tiny, tmp_path, capsys):
+    every = measured(tiny, packed, tmp_path, "--labeled-boxes")
+    thresholds = [point["threshold"] for point in every["risk_curve"]]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert (every["risk_curve"][-1]["coverage"], every["risk_curve"][-1]["risk"]) == (1, 0)
+    middle = thresholds[len(thresholds) // 2]
+    replace(open_bundle(tiny), abstain_threshold=middle).save()
+    some = measured(tiny, packed, tmp_path, "--labeled-boxes")
+    (shipped,) = [point for point in some["risk_curve"] if point["shipped"]]
+    outcomes, silences = some["objects"]["outcomes"], some["objects"]["silences"]
+    assert silences == {"UNKNOWN": outcomes["silent"]}
+    assert 0 < outcomes["silent"] == round((1 - shipped["coverage"]) * some["objects"]["n"])
+    assert f"| {middle:.2f} (shipped) | {100 * shipped['coverage']:.1f}" in capsys.readouterr().out
 
 
 ON_EVERY_OBJECT, NOWHERE = (6, 14, 42, 50, 0.9, 0), (60, 14, 90, 50, 0.9, 0)
@@ -195,6 +210,7 @@ def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_t
     (device,) = read_reports(run / "report" / "results.json")
     assert [row.frames.objects.recall for row in device.results.candidates] == [1.0, 1.0]
     assert "labeled frames of test, in the labeled boxes" in (run / "report" / "report.md").read_text()
+    assert 'data-lines="0/frames"' in (run / "report" / "report.html").read_text()
     assert "at least 100%" in device.choice.rule
     metrics = {m.name: m for m in metrics_of(device.results)}
     assert {m.metric("frame_recall") for m in metrics.values()} == {1.0}
