@@ -18,7 +18,7 @@ from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
 from core.files import replacing, write_json
-from inference.proof.verify import check_whole
+from inference.proof.verify import check_files_and_engines
 
 ROOT = Path(__file__).parents[1]
 DEVICE = Path(__file__).parent / "device"
@@ -54,7 +54,7 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
 def _bundle_files(folder: Path, place: str) -> Files:
     """Return the files of a checked bundle, under `place`. Raises InputError for a file that nothing binds."""
     bundle = open_bundle(folder)
-    check_whole(bundle)
+    check_files_and_engines(bundle)
     beside = (f"{FOLDER}/timing.", *(f"{FOLDER}/{engine.name}" for engine in engines_of(bundle)))
     files: Files = {}
     for path in _plain(folder):

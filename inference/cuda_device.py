@@ -40,7 +40,7 @@ def runtime() -> Any:
     return cudart
 
 
-def absence() -> str | None:
+def why_unavailable() -> str | None:
     """Say why no CUDA device can be used here, in words; None when one can."""
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         return "cuda-python is not installed"
@@ -55,7 +55,7 @@ def absence() -> str | None:
 
 def device() -> Device:
     """Describe the CUDA device 0. Raises InputError when there is none."""
-    if reason := absence():
+    if reason := why_unavailable():
         raise InputError(f"no engine can run here: {reason}")
     properties = call("cudaGetDeviceProperties", 0)
     versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
@@ -104,8 +104,8 @@ def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
         call("cudaGraphDestroy", graph)
 
 
-class Buffer:
-    """An array in pinned host memory with its twin on the device."""
+class PinnedBuffer:
+    """An array in pinned host memory with its counterpart on the device."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.bytes: int = math.prod(shape) * np.dtype(dtype).itemsize

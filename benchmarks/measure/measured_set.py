@@ -134,7 +134,7 @@ def open_side_by_side(
             try:
                 regions = open_regions(c)
                 stack.callback(regions.close)
-                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.most, threads=c.threads)
+                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.max_regions, threads=c.threads)
             except InputError as error:
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue

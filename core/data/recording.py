@@ -29,7 +29,7 @@ HINT = "give the folder that --record wrote"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RecordedDecision:
     """One decision of a recording. picture: the encoded bytes, None where the decision had none."""
 
     body: dict[str, Any]
@@ -59,7 +59,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def read_lines(folder: Path) -> Iterator[Line]:
+def read_decisions(folder: Path) -> Iterator[RecordedDecision]:
     """Yield the whole lines of all segments in order; after a torn line the rest of its segment is left out."""
     for index in segments_of(folder):
         with index.open("rb") as lines, pictures_of(index).open("rb") as pictures:
@@ -70,7 +70,7 @@ def read_lines(folder: Path) -> Iterator[Line]:
                 yield line
 
 
-def _read_line(text: bytes, pictures: IO[bytes]) -> Line | None:
+def _read_line(text: bytes, pictures: IO[bytes]) -> RecordedDecision | None:
     """Return a line with its picture, None where one of the two is not whole."""
     if not text.endswith(b"\n"):
         return None
@@ -78,7 +78,7 @@ def _read_line(text: bytes, pictures: IO[bytes]) -> Line | None:
         body = json.loads(text)
         where = body.get("picture")
         if where is None:
-            return Line(body, None)
+            return RecordedDecision(body, None)
         at, length, checksum = (where[key] for key in ("at", "bytes", "crc32"))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return None
@@ -86,4 +86,4 @@ def _read_line(text: bytes, pictures: IO[bytes]) -> Line | None:
         return None
     pictures.seek(at)
     data = pictures.read(length)
-    return Line(body, data) if len(data) == length and crc32(data) == checksum else None
+    return RecordedDecision(body, data) if len(data) == length and crc32(data) == checksum else None

@@ -23,7 +23,7 @@ from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
-from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, check_target, importable
+from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, check_target, installed_runtimes
 from inference.backends.trt import BuildOptions as Build
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
@@ -97,7 +97,7 @@ def _parser() -> Parser:
 
 
 def _default_engines() -> tuple[str, ...]:
-    if "tensorrt_rtx" in importable():
+    if "tensorrt_rtx" in installed_runtimes():
         return ("tensorrt_rtx",)
     log.info("no engines: tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)")
     return ()

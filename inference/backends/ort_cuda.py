@@ -57,7 +57,7 @@ def availability() -> Availability:
     if not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"):
         reason = "this onnxruntime does not tell which nodes run on the CPU"
         return Availability(False, version, reason, "pip install --upgrade onnxruntime-gpu")
-    if reason := cuda_device.absence() or "":
+    if reason := cuda_device.why_unavailable() or "":
         return Availability(False, version, reason, CPU)
     if reason := _load_libraries(ort):
         return Availability(False, version, reason, INSTALL)
@@ -96,9 +96,9 @@ class OrtCudaBackend(Backend):
         with ExitStack() as opened:
             self._stream = cuda_device.open_stream()
             opened.callback(cuda_device.call, "cudaStreamDestroy", self._stream)
-            self._frames = cuda_device.Buffer((batch, *bundle.geometry.empty(1).shape[1:]), np.uint8)
+            self._frames = cuda_device.PinnedBuffer((batch, *bundle.geometry.empty(1).shape[1:]), np.uint8)
             opened.callback(self._frames.free)
-            self._probs = cuda_device.Buffer((batch, len(bundle.classes)), np.float32)
+            self._probs = cuda_device.PinnedBuffer((batch, len(bundle.classes)), np.float32)
             opened.callback(self._probs.free)
             self._session = _open_session(path, self._stream, options)
             opened.callback(self._drop_session)

@@ -18,7 +18,7 @@ TYPES = {CAPTURE: 1, CAPTURE_MPLANE: 9}
 
 
 @dataclass(frozen=True)
-class Node:
+class VideoNode:
     """One /dev/video node."""
 
     card: str
@@ -40,7 +40,7 @@ def device_of(uri: str) -> Path | None:
     return path if named or path.is_char_device() else None
 
 
-def ask(device: Path) -> Node:
+def query_node(device: Path) -> VideoNode:
     """Ask a node what it is. Raises OSError when it cannot be opened or is no V4L2 device."""
     descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -50,7 +50,7 @@ def ask(device: Path) -> Node:
         able = of_node if of_device & DEVICE_CAPS else of_device
         buffer_type = next((TYPES[bit] for bit in TYPES if able & bit), None)
         formats = () if buffer_type is None else tuple(_formats(descriptor, buffer_type))
-        return Node(_text(card), _text(driver), formats)
+        return VideoNode(_text(card), _text(driver), formats)
     finally:
         os.close(descriptor)
 

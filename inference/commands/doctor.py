@@ -114,13 +114,13 @@ def _cameras() -> list[Row]:
 
 
 def _camera(device: Path) -> Row:
-    from inference.capture.v4l2 import ask
+    from inference.capture.v4l2 import query_node
 
     part = f"camera {device}"
     if not os.access(device, os.R_OK | os.W_OK):
         return _row(part, False, "this user may not open it", "sudo usermod -aG video $USER")
     try:
-        node = ask(device)
+        node = query_node(device)
     except OSError as error:
         return _row(part, False, f"it does not answer ({error.strerror})", f"sudo fuser -v {device}")
     if not node.formats:

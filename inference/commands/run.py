@@ -104,11 +104,11 @@ def main(arguments: list[str]) -> int | None:
 
 def work(options: argparse.Namespace, process: RunnerProcess) -> None:
     """Run a session in this process; print its summary."""
-    summary = start_session(options, process)
+    summary = run_from_args(options, process)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))
 
 
-def start_session(options: argparse.Namespace, process: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
+def run_from_args(options: argparse.Namespace, process: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
     """Run a session; return its summary. Heavy packages are imported here, so that a supervisor does without them."""
     from inference.runner import session
 

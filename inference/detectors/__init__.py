@@ -39,7 +39,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores_n)
 
-    def at(self, chosen: Any) -> Detections:
+    def select(self, chosen: Any) -> Detections:
         """Return the rows that an index or a mask chooses."""
         return Detections(self.boxes_n4[chosen], self.scores_n[chosen], self.classes_n[chosen])
 
@@ -125,12 +125,12 @@ def _told_names(network: Network) -> tuple[str, ...]:
         return ()
 
 
-def cells(size_hw: tuple[int, int], strides: tuple[int, ...] = (8, 16, 32)) -> int:
+def count_cells(size_hw: tuple[int, int], strides: tuple[int, ...] = (8, 16, 32)) -> int:
     """Return how many cells the grids of these strides have together."""
     return sum((size_hw[0] // stride) * (size_hw[1] // stride) for stride in strides)
 
 
-def corners(centered_n4: Floats) -> Floats:
+def to_corners(centered_n4: Floats) -> Floats:
     """Return x0, y0, x1, y1 of boxes that are given by center, width and height."""
     half = centered_n4[:, 2:] / 2
     return np.concatenate([centered_n4[:, :2] - half, centered_n4[:, :2] + half], 1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.geometry.detector_config import DetectorInput
 from inference.backends import Network
-from inference.detectors import Detections, Floats, Outputs, cells, corners, size_of
+from inference.detectors import Detections, Floats, Outputs, count_cells, size_of, to_corners
 
 INPUT = DetectorInput(fit="stretch")
 SUPPRESSED = True
@@ -24,7 +24,7 @@ def matches(network: Network) -> bool:
     if network.metadata.get("head") == "RTDETRDecoder":
         return True
     size_hw = size_of(network)
-    grid = cells(size_hw) if size_hw else 0
+    grid = count_cells(size_hw) if size_hw else 0
     queries, values = shape[1] or 0, shape[2] or 0
     return 6 < values < queries <= QUERIES and queries not in (grid, 3 * grid)
 
@@ -54,8 +54,8 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
             rest.shape[1] == 2
         )  # Ultralytics ranks inside the graph since 8.4: score and class, in place of classes
         scores_n, classes_n = (rest[:, 0], rest[:, 1].astype(np.int64)) if ranked else _best(rest)
-    boxes = corners(boxes_n4) * np.array([width, height, width, height], np.float32)
-    return Detections(boxes, scores_n, classes_n).at(scores_n > threshold)
+    boxes = to_corners(boxes_n4) * np.array([width, height, width, height], np.float32)
+    return Detections(boxes, scores_n, classes_n).select(scores_n > threshold)
 
 
 def _best(scores_nc: Floats) -> tuple[Floats, np.ndarray]:

@@ -31,4 +31,4 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     boxes_n4 = next(a for a in outputs.values() if a.shape[-1] == 4 and a.ndim > 1).reshape(-1, 4)
     labels_n = next(a for a in outputs.values() if a.dtype.kind == "i").ravel()
     scores_n = next(a for a in outputs.values() if a.dtype.kind == "f" and a.size == len(labels_n)).ravel()
-    return Detections(boxes_n4, scores_n, labels_n.astype(np.int64)).at(scores_n > threshold)
+    return Detections(boxes_n4, scores_n, labels_n.astype(np.int64)).select(scores_n > threshold)

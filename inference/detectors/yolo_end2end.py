@@ -6,7 +6,7 @@ import numpy as np
 
 from core.geometry.detector_config import DetectorInput
 from inference.backends import Network
-from inference.detectors import Detections, Outputs, cells, size_of
+from inference.detectors import Detections, Outputs, count_cells, size_of
 
 INPUT = DetectorInput()
 SUPPRESSED = True
@@ -20,7 +20,7 @@ def matches(network: Network) -> bool:
     if network.metadata.get("head") == "RTDETRDecoder":
         return False
     size_hw = size_of(network)
-    grid = cells(size_hw) if size_hw else 0
+    grid = count_cells(size_hw) if size_hw else 0
     return "end2end" in network.metadata or shape[1] not in (grid, 3 * grid)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.geometry.detector_config import DetectorInput
 from inference.backends import Network
-from inference.detectors import Detections, Outputs, cells, corners, size_of
+from inference.detectors import Detections, Outputs, count_cells, size_of, to_corners
 
 INPUT = DetectorInput()
 SUPPRESSED = False
@@ -16,7 +16,7 @@ ANCHORS = 3
 def matches(network: Network) -> bool:
     """Return whether there is an output (1, 3 cells, 5 + classes)."""
     shape, size_hw = network.outputs[0].shape, size_of(network)
-    if len(shape) != 3 or size_hw is None or shape[1] != ANCHORS * cells(size_hw):
+    if len(shape) != 3 or size_hw is None or shape[1] != ANCHORS * count_cells(size_hw):
         return False
     return (shape[2] or 0) > 5
 
@@ -32,4 +32,4 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     raw_nk = raw[0, raw[0, :, 4] > threshold]  # a score is at most its objectness
     classes_n = raw_nk[:, 5:].argmax(1)
     scores_n = raw_nk[:, 4] * raw_nk[np.arange(len(raw_nk)), 5 + classes_n]
-    return Detections(corners(raw_nk[:, :4]), scores_n, classes_n).at(scores_n > threshold)
+    return Detections(to_corners(raw_nk[:, :4]), scores_n, classes_n).select(scores_n > threshold)

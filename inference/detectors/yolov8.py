@@ -6,7 +6,7 @@ import numpy as np
 
 from core.geometry.detector_config import DetectorInput
 from inference.backends import Network
-from inference.detectors import Detections, Outputs, corners
+from inference.detectors import Detections, Outputs, to_corners
 
 INPUT = DetectorInput()
 SUPPRESSED = False
@@ -31,4 +31,4 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     raw_kn = raw[0]
     raw_kn = raw_kn[:, raw_kn[4:].max(0) > threshold]
     scores_cn = raw_kn[4:]
-    return Detections(corners(np.ascontiguousarray(raw_kn[:4].T)), scores_cn.max(0), scores_cn.argmax(0))
+    return Detections(to_corners(np.ascontiguousarray(raw_kn[:4].T)), scores_cn.max(0), scores_cn.argmax(0))

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.geometry.detector_config import DetectorInput
 from inference.backends import Network
-from inference.detectors import Detections, Floats, Outputs, cells, corners, size_of
+from inference.detectors import Detections, Floats, Outputs, count_cells, size_of, to_corners
 
 INPUT = DetectorInput(fit="top_left", color="bgr", std=1.0)
 SUPPRESSED = False
@@ -20,7 +20,7 @@ def matches(network: Network) -> bool:
     shape, size_hw = network.outputs[0].shape, size_of(network)
     if len(network.outputs) != 1 or len(shape) != 3 or size_hw is None or "end2end" in network.metadata:
         return False
-    return shape[1] == cells(size_hw) and (shape[2] or 0) > 5
+    return shape[1] == count_cells(size_hw) and (shape[2] or 0) > 5
 
 
 def classes(network: Network) -> int | None:
@@ -38,7 +38,7 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     corner_n2, stride_n1 = _grid(size_hw)
     stride = stride_n1[rows]
     boxes = np.concatenate([(raw_nk[:, :2] + corner_n2[rows]) * stride, np.exp(raw_nk[:, 2:4]) * stride], 1)
-    return Detections(corners(boxes), scores_n, classes_n).at(scores_n > threshold)
+    return Detections(to_corners(boxes), scores_n, classes_n).select(scores_n > threshold)
 
 
 @lru_cache(maxsize=8)

@@ -16,14 +16,14 @@ from typing import Any
 from core.errors import InputError
 from core.geometry.frame import Bytes, Frame, Rect, check_name
 from core.geometry.preprocess import clip_rect
-from inference.frame.regions import LIMIT, Regions, RegionSource
+from inference.frame.regions import MAX_REGIONS, Regions, RegionSource
 
 HINT = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
 KEYS = frozenset({"rect", "name", "truth"})
 
 
 @dataclass(frozen=True)
-class Box:
+class FrameBox:
     """One region of one frame."""
 
     rect: Rect
@@ -31,15 +31,15 @@ class Box:
     truth: str | None
 
 
-class Boxes(RegionSource):
+class FrameBoxes(RegionSource):
     """The boxes of every frame, by frame id or by file name."""
 
     fixed = persistent = False
 
-    def __init__(self, boxes: Mapping[int | str, tuple[Box, ...]]) -> None:
+    def __init__(self, boxes: Mapping[int | str, tuple[FrameBox, ...]]) -> None:
         self._boxes = boxes
         self.names = ("boxes",)
-        self.most = max((len(b) for b in boxes.values()), default=0) or 1
+        self.max_regions = max((len(b) for b in boxes.values()), default=0) or 1
         """The most boxes of one frame."""
         self._met: set[int | str] = set()
 
@@ -53,7 +53,7 @@ class Boxes(RegionSource):
         outside = [b.name for b in boxes if not _touches(b.rect, width, height)]
         return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes}, outside)
 
-    def unmet(self) -> list[int | str]:
+    def unmatched(self) -> list[int | str]:
         """Return the frame ids and file names that have boxes and did not come."""
         keys = []
         for key, boxes in self._boxes.items():
@@ -67,7 +67,7 @@ def _touches(rect: Rect, width: int, height: int) -> bool:
     return x0 < width and y0 < height and x1 > 0 and y1 > 0
 
 
-def read_boxes(path: Path) -> Boxes:
+def read_boxes(path: Path) -> FrameBoxes:
     """Read boxes.jsonl, or a pack's folder. Raises InputError naming the file, the line and the field."""
     if path.is_dir():
         return _boxes_of_pack(path)
@@ -75,7 +75,7 @@ def read_boxes(path: Path) -> Boxes:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): {HINT}") from None
-    found: dict[int | str, tuple[Box, ...]] = {}
+    found: dict[int | str, tuple[FrameBox, ...]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -88,27 +88,27 @@ def read_boxes(path: Path) -> Boxes:
             raise InputError(f"{path} line {number}: {error}: {HINT}") from None
     if not found:
         raise InputError(f"{path} holds no line: {HINT}")
-    return Boxes(found)
+    return FrameBoxes(found)
 
 
-def _boxes_of_pack(path: Path) -> Boxes:
+def _boxes_of_pack(path: Path) -> FrameBoxes:
     """Return the rectangles that the rows of its test split were cut from, each with its label as the truth."""
     from core.data.pack import open_pack  # here, so that a run without a pack starts sooner
 
     pack = open_pack(path)
-    found: dict[int | str, list[Box]] = {}
+    found: dict[int | str, list[FrameBox]] = {}
     for row in pack.rows("test"):
         if (rect := pack.boxes_n[row]) is None:
             raise InputError(f"{path} was not packed from a detection data set: its rows have no boxes")
         found.setdefault(str(pack.sources_n[row]), []).append(
-            Box(rect, f"row{row}", pack.classes[int(pack.labels_n[row])])
+            FrameBox(rect, f"row{row}", pack.classes[int(pack.labels_n[row])])
         )
     if not found:
         raise InputError(f"{path} has no test rows: pack again")
-    return Boxes({source: tuple(boxes) for source, boxes in found.items()})
+    return FrameBoxes({source: tuple(boxes) for source, boxes in found.items()})
 
 
-def _read_line(line: str) -> tuple[int | str, tuple[Box, ...]]:
+def _read_line(line: str) -> tuple[int | str, tuple[FrameBox, ...]]:
     try:
         body = json.loads(line)
     except (ValueError, RecursionError):
@@ -118,15 +118,15 @@ def _read_line(line: str) -> tuple[int | str, tuple[Box, ...]]:
     key = body.get("file", body.get("frame"))
     if isinstance(key, bool) or not isinstance(key, str if "file" in body else int):
         raise InputError("there is neither a frame (a number) nor a file (a name)")
-    if len(body["boxes"]) > LIMIT:
-        raise InputError(f"there are {len(body['boxes'])} boxes, {LIMIT} are the most")
+    if len(body["boxes"]) > MAX_REGIONS:
+        raise InputError(f"there are {len(body['boxes'])} boxes, {MAX_REGIONS} are the most")
     boxes = tuple(_read_box(box, f"box{i}") for i, box in enumerate(body["boxes"]))
     if len({b.name for b in boxes}) < len(boxes):
         raise InputError("two boxes have one name")
     return key, boxes
 
 
-def _read_box(box: Any, name: str) -> Box:
+def _read_box(box: Any, name: str) -> FrameBox:
     if not isinstance(box, dict) or set(box) - KEYS:
         raise InputError(f"{name} is not an object of rect, name, truth")
     rect: Any = box.get("rect")
@@ -140,4 +140,4 @@ def _read_box(box: Any, name: str) -> Box:
         raise InputError(f"name or truth of {name} is not a text")
     check_name(box.get("name", name), f"the name of {name}")
     x0, y0, x1, y1 = (round(x) for x in rect)
-    return Box((x0, y0, x1, y1), box.get("name", name), truth)
+    return FrameBox((x0, y0, x1, y1), box.get("name", name), truth)

@@ -10,9 +10,9 @@ from core.errors import InputError
 from core.geometry.frame import Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import rect_of
 
-WHOLE = "frame"
+WHOLE_ZONE = "frame"
 """The name of the one zone there is when none is given: the whole frame."""
-LIMIT = 32
+MAX_REGIONS = 32
 """The most regions of one frame; each costs a row of every batch."""
 
 
@@ -34,7 +34,7 @@ class RegionSource(ABC):
 
     names: Sequence[str]
     """Its regions, for the log and the summary."""
-    most: int
+    max_regions: int
     """The most regions of one frame: the batch size that the backend is opened with."""
     fixed: bool
     """The regions are there whether or not an object is in them, so a model needs a background class."""
@@ -62,10 +62,10 @@ class Zones(RegionSource):
     fixed = persistent = True
 
     def __init__(self, zones: Mapping[str, Relative]) -> None:
-        if not 1 <= len(zones) <= LIMIT:
-            raise InputError(f"there are {len(zones)} zones: give 1 to {LIMIT}")
+        if not 1 <= len(zones) <= MAX_REGIONS:
+            raise InputError(f"there are {len(zones)} zones: give 1 to {MAX_REGIONS}")
         self.names = tuple(zones)
-        self.most = len(zones)
+        self.max_regions = len(zones)
         self._relative = tuple(zones.values())
         self._size = (0, 0)
         self._rects: list[Rect] = []
@@ -84,4 +84,4 @@ class Zones(RegionSource):
 
 def whole_frame() -> Zones:
     """Return the one zone that covers the frame."""
-    return Zones({WHOLE: (0.0, 0.0, 1.0, 1.0)})
+    return Zones({WHOLE_ZONE: (0.0, 0.0, 1.0, 1.0)})

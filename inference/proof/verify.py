@@ -15,7 +15,7 @@ from inference.proof import detector_run, golden_run
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckResult:
     """One line of the table."""
 
     what: str
@@ -26,7 +26,7 @@ class Line:
 
 def verify(
     bundle: Bundle, backends: list[str] | None = None, threads: int | None = None, options: Sequence[str] = ()
-) -> list[Line]:
+) -> list[CheckResult]:
     """Check everything that can be checked on this machine. options: `name=value`, for the backends that have it.
 
     Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
@@ -34,14 +34,14 @@ def verify(
     check_threads(threads)
     shared = share_options(backends or names(), options)
     bundle.check_files()
-    lines = [Line(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
+    lines = [CheckResult(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
     lines += [line for name, of_one in shared.items() for line in _backend_lines(bundle, name, threads, of_one)]
     # last, since a proof that was just written changes what a manifest says
     lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
     return lines
 
 
-def check_whole(bundle: Bundle) -> None:
+def check_files_and_engines(bundle: Bundle) -> None:
     """Raise InputError naming the first file, engines among them, that is not the one that was proved or built."""
     bundle.check_files()
     for engine in engines_of(bundle):
@@ -63,53 +63,57 @@ def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[g
     return rows
 
 
-def _engine_line(bundle: Bundle, engine: Path) -> Line:
+def _engine_line(bundle: Bundle, engine: Path) -> CheckResult:
     """Check an engine against its manifest and the bundle, whether or not it can run here."""
     try:
         manifest = check_engine(bundle, engine)
     except InputError as error:
-        return Line(engine.name, "failed", str(error))
+        return CheckResult(engine.name, "failed", str(error))
     on = f" on {manifest.proved_on['name']}" if manifest.proved_on else ""
     detail = f"{manifest.state}{on}, {manifest.runtime} {manifest.version} for {manifest.target}"
-    return Line(engine.name, "passed", detail)
+    return CheckResult(engine.name, "passed", detail)
 
 
-def _backend_lines(bundle: Bundle, name: str, threads: int | None, options: list[str]) -> list[Line]:
+def _backend_lines(bundle: Bundle, name: str, threads: int | None, options: list[str]) -> list[CheckResult]:
     found = availability(name)
     if not found.available:
-        return [Line(name, "unavailable", f"{found.reason}: {found.hint}")]
+        return [CheckResult(name, "unavailable", f"{found.reason}: {found.hint}")]
     able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
     lines = [line for precision in able for line in _golden_lines(bundle, name, precision, threads, options)]
     return lines + _detector_lines(bundle, name, threads)
 
 
-def _detector_lines(bundle: Bundle, name: str, threads: int | None) -> list[Line]:
+def _detector_lines(bundle: Bundle, name: str, threads: int | None) -> list[CheckResult]:
     """Return a line a check of the bundle's detector, on a backend that runs detectors."""
     if bundle.detector is None or not hasattr(find(name), "open_network"):
         return []
     try:
         return _lines(f"{name} detector", detector_run.check_file(bundle, name, threads))
     except UnavailableError as error:
-        return [Line(f"{name} detector", "unavailable", str(error))]
+        return [CheckResult(f"{name} detector", "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything
-        return [Line(f"{name} detector", "failed", str(as_device_error(error, f"{name} detector")))]
+        return [CheckResult(f"{name} detector", "failed", str(as_device_error(error, f"{name} detector")))]
 
 
-def _lines(what: str, rows: Iterable[golden_file.GoldenCheck]) -> list[Line]:
+def _lines(what: str, rows: Iterable[golden_file.GoldenCheck]) -> list[CheckResult]:
     return [
-        Line(f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}")
+        CheckResult(
+            f"{what}: {row.check}", "passed" if row.passed else "failed", f"{row.value:.3g}, limit {row.limit:g}"
+        )
         for row in rows
     ]
 
 
-def _golden_lines(bundle: Bundle, name: str, precision: str, threads: int | None, options: list[str]) -> list[Line]:
+def _golden_lines(
+    bundle: Bundle, name: str, precision: str, threads: int | None, options: list[str]
+) -> list[CheckResult]:
     """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
     what = f"{name} {precision}"
     try:
         with open_backend(name, bundle, precision, threads=threads, options=options) as backend:
             rows = prove(bundle, name, backend, precision)
     except UnavailableError as error:
-        return [Line(what, "unavailable", str(error))]
+        return [CheckResult(what, "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything
-        return [Line(what, "failed", str(as_device_error(error, what)))]
+        return [CheckResult(what, "failed", str(as_device_error(error, what)))]
     return _lines(what, rows)

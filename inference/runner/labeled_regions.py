@@ -15,7 +15,7 @@ from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.frame import Rect
 from core.geometry.preprocess import crop_rect
-from inference.frame.boxes import Box, Boxes
+from inference.frame.boxes import FrameBox, FrameBoxes
 from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones
@@ -80,17 +80,17 @@ class FramesRequest:
         return what, labeled_boxes(frames, float(pack.facts["options"]["margin"]), self.jitter)
 
 
-def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> Boxes:
+def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> FrameBoxes:
     """Return the labeled boxes with their context as regions, in place of a detector that finds every object."""
     random = np.random.default_rng(0)
-    return Boxes({frame.source: tuple(_boxes_of(frame, margin, jitter, random)) for frame in frames})
+    return FrameBoxes({frame.source: tuple(_boxes_of(frame, margin, jitter, random)) for frame in frames})
 
 
-def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.random.Generator) -> Iterator[Box]:
+def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.random.Generator) -> Iterator[FrameBox]:
     for number, one in enumerate(frame.objects):
         if one.ignored is None:
             box = jittered(one.box, jitter, random)
-            yield Box(crop_rect(box, margin, *frame.size_px), f"object{number}", one.label)
+            yield FrameBox(crop_rect(box, margin, *frame.size_px), f"object{number}", one.label)
 
 
 def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:

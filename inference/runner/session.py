@@ -97,7 +97,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         process.heartbeat(LOADING)
         regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
         backend = open_backend(
-            name, bundle, precision, batch=regions.most, threads=threads, options=config.backend_option
+            name, bundle, precision, batch=regions.max_regions, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
         bundled = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
@@ -119,8 +119,8 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         process.heartbeat(ENDING)
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
-    if boxes and (unmet := boxes.unmet()):
-        log.warning(f"{config.boxes}: {len(unmet)} lines with boxes match no frame, first {unmet[0]!r}")
+    if boxes and (unmatched := boxes.unmatched()):
+        log.warning(f"{config.boxes}: {len(unmatched)} lines with boxes match no frame, first {unmatched[0]!r}")
     summary = {
         "schema": SCHEMA,
         "source": public_uri(config.source),

@@ -29,12 +29,12 @@ class SinkWorker:
         self.written = 0
         self.dropped = 0
         self.error: str | None = None
-        self._lossless = lossless and not sink.newest
-        self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.depth)
+        self._lossless = lossless and not sink.newest_only
+        self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.queue_size)
         # buffers for pictures; None stands for one that is not made yet. Last in, first out: those that were used are
         # used again, so that no more are made than are in use at once
         self._spare: Queue[Bytes | None] = LifoQueue()
-        for _ in range((sink.pictures or sink.depth) if sink.needs_picture else 0):
+        for _ in range((sink.max_pictures or sink.queue_size) if sink.needs_picture else 0):
             self._spare.put(None)
         self._thread = Thread(target=self._drain, name=f"sink-{sink.name}", daemon=True)
         self._thread.start()
@@ -48,7 +48,7 @@ class SinkWorker:
         try:
             if frame_bgr is not None and self.sink.wants_picture():
                 picture = self._copy(frame_bgr)
-            if self.sink.newest and self._queue.full():
+            if self.sink.newest_only and self._queue.full():
                 self._drop_oldest()
             self._queue.put((decision, picture), self._lossless, HANGS_S)
         except (Empty, Full):  # no buffer is spare, or the queue has no room
@@ -66,7 +66,7 @@ class SinkWorker:
         try:
             buffer = self._spare.get(self._lossless, HANGS_S)
         except Empty:
-            if self.sink.newest:
+            if self.sink.newest_only:
                 return None  # the decision goes without its picture
             raise
         if buffer is None or buffer.shape != frame_bgr.shape:

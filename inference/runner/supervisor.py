@@ -238,7 +238,7 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._watchdog_at:
             self._systemd.notify("WATCHDOG=1")
-            self._watchdog_at = now + self._systemd.every_s
+            self._watchdog_at = now + self._systemd.watchdog_interval_s
 
     def _reap(self) -> int:
         """Kill the worker if it hangs; wait for it and return its exit code."""

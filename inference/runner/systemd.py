@@ -18,7 +18,7 @@ class Systemd:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         pid, usec = environment.get("WATCHDOG_PID"), environment.get("WATCHDOG_USEC", "")
         watched = usec.isdigit() and pid in (None, str(os.getpid()))
-        self.every_s = int(usec) / 2e6 if watched else float("inf")
+        self.watchdog_interval_s = int(usec) / 2e6 if watched else float("inf")
         """The interval at which WATCHDOG=1 must be sent: half of what systemd allows."""
 
     def notify(self, message: str) -> None:

@@ -25,11 +25,11 @@ class Sink(ABC):
 
     name: str = "sink"
     needs_picture: bool = False
-    depth: int = 256
+    queue_size: int = 256
     """The most decisions that may wait in the queue."""
-    pictures: int | None = None
+    max_pictures: int | None = None
     """The most of them that may wait with their picture; None: all."""
-    newest: bool = False
+    newest_only: bool = False
     """Only the newest decisions matter: a full queue drops its oldest one, and even a recorded source does not wait."""
 
     def wants_picture(self) -> bool:

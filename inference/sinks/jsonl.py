@@ -37,7 +37,7 @@ class JsonlSink(Sink):
     """
 
     name = "decisions.jsonl"
-    depth = 1024
+    queue_size = 1024
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class OverlaySink(Sink):
 
     name = "overlay.mp4"
     needs_picture = True
-    depth = 4
+    queue_size = 4
 
     def __init__(self, path: Path, source: Source, *, mirror: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

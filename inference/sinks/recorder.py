@@ -68,7 +68,7 @@ class RecorderSink(Sink):
 
     name = "recorder"
     needs_picture = True
-    depth = 8
+    queue_size = 8
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import cv2
 from core.errors import InputError
 from inference.capture.live import LiveSource
 from inference.capture.reader import CaptureReader
-from inference.capture.v4l2 import ask, device_of
+from inference.capture.v4l2 import device_of, query_node
 
 DOCTOR = "list the cameras with `python -m inference doctor`"
 
@@ -18,7 +18,7 @@ def open_source(uri: str) -> LiveSource:
     if device is None or not device.exists():
         raise InputError(f"the camera {device or uri} is not there: {DOCTOR}")
     try:
-        node = ask(device)
+        node = query_node(device)
     except PermissionError:
         raise InputError(f"{device} may not be opened by this user: sudo usermod -aG video $USER") from None
     except OSError as error:

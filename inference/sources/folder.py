@@ -12,7 +12,7 @@ from core.data.several import holds_several, say_first_alone
 from core.errors import InputError
 from core.geometry.frame import Frame
 from inference.capture.base import EndOfStream, Source
-from inference.frame.regions import WHOLE
+from inference.frame.regions import WHOLE_ZONE
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class FolderSource(Source):
                 continue
             self._several += [file] if holds_several(file) else []
             label = self._class_of(file)
-            truth = {WHOLE: label} if label else {}
+            truth = {WHOLE_ZONE: label} if label else {}
             return Frame(index, monotonic_ns(), image, index * 1_000_000_000, truth, name)
         self._end()
         raise EndOfStream

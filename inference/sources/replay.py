@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from core.data.recording import FACTS, Line, read_facts, read_lines
+from core.data.recording import FACTS, RecordedDecision, read_decisions, read_facts
 from core.errors import InputError
 from core.geometry.frame import Frame, parse_zones
 from core.geometry.preprocess import decode
@@ -36,7 +36,7 @@ class ReplaySource(Source):
         self.fps, self.zones = float(facts["fps"]), zones
         self.sequence, self.synthetic = bool(facts.get("sequence", True)), bool(facts.get("synthetic", False))
         self._folder = folder
-        self._lines = read_lines(folder)
+        self._lines = read_decisions(folder)
         self._any = False
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -56,7 +56,7 @@ class ReplaySource(Source):
         self._lines.close()  # type: ignore[attr-defined]
 
 
-def _frame_of(line: Line) -> Frame | None:
+def _frame_of(line: RecordedDecision) -> Frame | None:
     """Return a line's frame, None where it cannot be decoded. Its age counts from now."""
     body = line.body
     image = decode(line.picture or b"")

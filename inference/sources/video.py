@@ -58,7 +58,7 @@ class VideoSource(Source):
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
         self._clock = MediaClock(self.fps)
-        self._announced = Announced(Path(uri), self._capture.get(cv2.CAP_PROP_FRAME_COUNT), fps)
+        self._announced = AnnouncedLength(Path(uri), self._capture.get(cv2.CAP_PROP_FRAME_COUNT), fps)
         self._image: Bytes = first  # type: ignore[assignment]
         self._next = 0
         self._media_ns = 0
@@ -130,7 +130,7 @@ class MediaClock:
         return self._media_ns
 
 
-class Announced:
+class AnnouncedLength:
     """The number of frames that a file announces: by its index, or else by its length and its frame rate."""
 
     def __init__(self, file: Path, frames: float, fps: float) -> None:

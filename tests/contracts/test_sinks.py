@@ -148,14 +148,14 @@ def test_its_backlog_is_bounded_and_nothing_is_lost_uncounted(sink, monkeypatch)
     release, taken = threading.Event(), []
     monkeypatch.setattr(sink, "write", lambda decision, frame_bgr: (release.wait(30), taken.append(frame_bgr)))
     monkeypatch.setattr(sink, "wants_picture", lambda: sink.needs_picture)
-    worker, count = SinkWorker(sink, lossless=False), sink.depth + 50
+    worker, count = SinkWorker(sink, lossless=False), sink.queue_size + 50
     for i in range(count):
         worker.submit(decision(i), noise(0, 8, 8))
     assert worker.dropped >= 49
     release.set()
     worker.close()
     assert worker.written + worker.dropped == count
-    assert len({id(frame) for frame in taken if frame is not None}) <= (sink.pictures or sink.depth)
+    assert len({id(frame) for frame in taken if frame is not None}) <= (sink.max_pictures or sink.queue_size)
 
 
 def test_what_it_does_with_a_picture_does_not_reach_the_runners_own(sink):

@@ -21,7 +21,7 @@ from core.geometry.frame import Frame
 from core.plugins import names_in
 from inference import sources
 from inference.capture.base import EndOfStream, NotReopenable, SourceLost
-from inference.capture.v4l2 import Node
+from inference.capture.v4l2 import VideoNode
 from inference.sources import camera, csi, kind_of, open_source
 from tests.inference.capture.test_recording import record
 from tests.inference.sources.test_network_sources import Camera, serving
@@ -73,7 +73,7 @@ def usb(folder, request):
     patch = request.getfixturevalue("monkeypatch")
     patch.setattr(cv2, "VideoCapture", FakeCapture)
     patch.setattr(camera, "device_of", lambda uri: folder)
-    patch.setattr(camera, "ask", lambda device: Node("cam", "uvc", ("MJPG",)))
+    patch.setattr(camera, "query_node", lambda device: VideoNode("cam", "uvc", ("MJPG",)))
     return "0"
 
 

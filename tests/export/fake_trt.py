@@ -25,8 +25,8 @@ def put_here(monkeypatch, *modules, sm=87):
     for module in modules:
         module.cuda = cuda
     for place in (engine_build, trt):
-        monkeypatch.setattr(place, "module_of", there.__getitem__)
-        monkeypatch.setattr(place, "importable", lambda: list(there))
+        monkeypatch.setattr(place, "import_runtime", there.__getitem__)
+        monkeypatch.setattr(place, "installed_runtimes", lambda: list(there))
     return modules[0] if modules else None
 
 

@@ -15,7 +15,7 @@ from core.files import write_json
 from core.geometry.detector_config import DetectorConfig
 from export.commands.add_detector import main
 from export.package import device_files
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
 from tests.inference.runner.test_region_choice import write_detector
@@ -87,7 +87,7 @@ def test_verify_fails_where_other_boxes_come(run):
 
 
 def session(bundle) -> dict:
-    return start_session(read_arguments([str(bundle.path), "--source", "synthetic://?frames=4&width=320&height=180"]))
+    return run_from_args(read_arguments([str(bundle.path), "--source", "synthetic://?frames=4&width=320&height=180"]))
 
 
 def test_the_power_on_self_test_refuses_where_other_boxes_come(run):

@@ -111,7 +111,7 @@ def drive(
     bundle = make_bundle(folder / "bundle", background=background)
     regions = regions or Zones({"z": (0.0, 0.0, 1.0, 1.0)})
     config = FrameConfig(smoothing=None, frozen_s=0.2)
-    backend = backend or open_backend("null", bundle, "fp32", batch=regions.most)
+    backend = backend or open_backend("null", bundle, "fp32", batch=regions.max_regions)
     processor = FrameProcessor(bundle, backend, regions, config)
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)

@@ -106,10 +106,10 @@ def put_device(monkeypatch, sm=87) -> Cuda:
     modes = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread local")
     monkeypatch.setattr(Buffer, "cuda", cuda, raising=False)
     monkeypatch.setattr(Buffer, "at", {})
-    monkeypatch.setattr(cuda_device, "absence", lambda: None)
+    monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
     monkeypatch.setattr(cuda_device, "device", lambda: cuda_device.Device("Fake Orin", sm, "runtime 12.6"))
     runtime = SimpleNamespace(cudaStreamNonBlocking=1, cudaStreamCaptureMode=modes)
     monkeypatch.setattr(cuda_device, "runtime", lambda: runtime)
     monkeypatch.setattr(cuda_device, "call", cuda)
-    monkeypatch.setattr(cuda_device, "Buffer", Buffer)
+    monkeypatch.setattr(cuda_device, "PinnedBuffer", Buffer)
     return cuda

@@ -15,7 +15,7 @@ from inference import backends
 from inference.backends import UnavailableError, open_backend, ort, trt
 from inference.commands import doctor
 from inference.commands import verify as command
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.proof import verify
 from inference.runner.selection import pick_backend_and_precision
 from tests.bundles import make_bundle
@@ -97,7 +97,7 @@ def test_run_goes_on_where_not_even_ort_is_here(bundle, monkeypatch, tmp_path, c
     missing = backends.Availability(False, "", "onnxruntime is not installed", "pip")
     monkeypatch.setattr(ort, "availability", lambda: missing)
     arguments = [str(bundle.path), "--source", "synthetic://?frames=2", "--out", str(tmp_path / "out"), "--no-overlay"]
-    assert start_session(read_arguments(arguments))["backend"]["backend"] == "openvino"
+    assert run_from_args(read_arguments(arguments))["backend"]["backend"] == "openvino"
     assert "the backend ort is not available (onnxruntime is not installed)" in capsys.readouterr().err
 
 

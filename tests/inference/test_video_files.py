@@ -15,7 +15,7 @@ from core.geometry.frame import Frame
 from inference.capture import live
 from inference.capture.base import EndOfStream
 from inference.capture.live import PacedReader
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import cut, noise, write_film
@@ -80,7 +80,7 @@ def test_a_film_that_was_cut_short_says_how_much_is_missing(tmp_path, capsys, su
 def test_both_numbers_stand_in_the_summary(tmp_path):
     path = cut(write_film(tmp_path / "v.mp4", STEADY_MS, movflags="faststart"), 0.5)
     arguments = [make_bundle(tmp_path / "b").path, "--no-overlay", "--out", tmp_path / "o", "--source", path]
-    start_session(read_arguments([str(a) for a in arguments]))
+    run_from_args(read_arguments([str(a) for a in arguments]))
     found = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert found["source_report"]["frames_announced"] == 60
     assert found["source_report"]["frames_read"] == found["frames"] < 45

@@ -26,10 +26,10 @@ from core.stats import Interval
 from core.synthetic import ZONES
 from inference.backends import open_backend
 from inference.frame.processor import FrameProcessor
-from inference.frame.regions import WHOLE
+from inference.frame.regions import WHOLE_ZONE
 from inference.runner.selection import pick_backend_and_precision
 
-WHOLE_FRAME: Mapping[str, Relative] = {WHOLE: (0.0, 0.0, 1.0, 1.0)}
+WHOLE_FRAME: Mapping[str, Relative] = {WHOLE_ZONE: (0.0, 0.0, 1.0, 1.0)}
 
 
 def main(arguments: list[str]) -> None:

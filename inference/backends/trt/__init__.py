@@ -31,15 +31,24 @@ from inference.backends.trt.engine_build import (
     BuildOptions,
     build,
     check_target,
-    importable,
-    module_of,
-    serving,
+    import_runtime,
+    installed_runtimes,
+    supporting_runtimes,
 )
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, write_cache
 
 log = logging.getLogger(__name__)
 
-__all__ = ["PRECISIONS", "RTX_TARGETS", "RUNTIMES", "BuildOptions", "Options", "build", "check_target", "importable"]
+__all__ = [
+    "PRECISIONS",
+    "RTX_TARGETS",
+    "RUNTIMES",
+    "BuildOptions",
+    "Options",
+    "build",
+    "check_target",
+    "installed_runtimes",
+]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 CPU = "python -m inference run BUNDLE --backend ort"
@@ -55,19 +64,21 @@ class Options(plugins.PluginOptions):
 
 def availability() -> Availability:
     """Say whether a CUDA device is here and a TensorRT that has kernels for it."""
-    if not importable():
+    if not installed_runtimes():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
         return Availability(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
-    if reason := cuda_device.absence() or "":
-        return Availability(False, _versions(importable()), reason, CPU)
+    if reason := cuda_device.why_unavailable() or "":
+        return Availability(False, _versions(installed_runtimes()), reason, CPU)
     device = cuda_device.device()
-    if able := serving(device.sm):
+    if able := supporting_runtimes(device.sm):
         return Availability(available=True, version=_versions(able))
-    return Availability(False, "", f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name})", CPU)
+    return Availability(
+        False, "", f"{_versions(installed_runtimes())} has no kernels for sm{device.sm} ({device.name})", CPU
+    )
 
 
 def _versions(names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {module_of(name).__version__}" for name in names)
+    return ", ".join(f"{name} {import_runtime(name).__version__}" for name in names)
 
 
 def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> TrtBackend:
@@ -80,7 +91,7 @@ def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -
     if path is None:
         again = build_hint(bundle, precision, device.sm, (batch,) if batch > max(BuildOptions.batches) else ())
         raise UnavailableError(f"{bundle.path} holds no engine of {precision} for {device.name}: {again}")
-    trt = module_of(runtime)
+    trt = import_runtime(runtime)
     try:
         manifest = check_engine_fits(
             bundle, path, precision=precision, runtime=runtime, version=trt.__version__, sm=device.sm
@@ -104,7 +115,7 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
     if path is not None:
         with suppress(InputError):
             wanted |= set(load(path, "").batches)
-            version = module_of(runtime).__version__
+            version = import_runtime(runtime).__version__
             fit = check_engine_fits(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
             if set(batches) <= set(fit.batches):
                 return
@@ -113,9 +124,11 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
 
 def _find(bundle: Bundle, precision: str, device: cuda_device.Device) -> tuple[str, Path | None]:
     """Return the runtime for this device and its engine: the first runtime that has one, else the first that serves."""
-    able = serving(device.sm)
+    able = supporting_runtimes(device.sm)
     if not able:
-        raise UnavailableError(f"{_versions(importable())} has no kernels for sm{device.sm} ({device.name}): {CPU}")
+        raise UnavailableError(
+            f"{_versions(installed_runtimes())} has no kernels for sm{device.sm} ({device.name}): {CPU}"
+        )
     engines = {runtime: find_engine(bundle, precision, runtime, device.sm) for runtime in able}
     return next(((runtime, path) for runtime, path in engines.items() if path), (able[0], None))
 
@@ -133,8 +146,8 @@ class TrtBackend(Backend):
         self._stream = cuda_device.open_stream()
         rows = max(manifest.batches)
         size = bundle.geometry.size_px
-        self._frames = cuda_device.Buffer((rows, size, size, 3), np.uint8)
-        self._probs = cuda_device.Buffer((rows, len(bundle.classes)), np.float32)
+        self._frames = cuda_device.PinnedBuffer((rows, size, size, 3), np.uint8)
+        self._probs = cuda_device.PinnedBuffer((rows, len(bundle.classes)), np.float32)
         self.input_nhwc = self._frames.array
         self._contexts = self._make_contexts(trt, options.cuda_graph)
         by_stream = options.cuda_graph and not hasattr(self._config, "cuda_graph_strategy")

@@ -56,12 +56,12 @@ class BuildOptions(plugins.PluginOptions):
             raise InputError(f"batches is {self.batches}: give different whole numbers from 1")
 
 
-def importable() -> list[str]:
+def installed_runtimes() -> list[str]:
     """Return which of RUNTIMES are installed."""
     return [name for name in RUNTIMES if find_spec(name) is not None]
 
 
-def serves(runtime: str, trt: Any, sm: int) -> bool:
+def supports(runtime: str, trt: Any, sm: int) -> bool:
     """Say whether a runtime has kernels for a compute capability, as far as can be known without a build."""
     if runtime == "tensorrt_rtx":
         return f"SM{sm}" in trt.ComputeCapability.__members__
@@ -70,30 +70,30 @@ def serves(runtime: str, trt: Any, sm: int) -> bool:
     return sm >= (75 if (major, minor) >= (10, 5) else 70)
 
 
-def serving(sm: int) -> list[str]:
+def supporting_runtimes(sm: int) -> list[str]:
     """Return which of the installed runtimes have kernels for a compute capability."""
-    return [name for name in importable() if serves(name, module_of(name), sm)]
+    return [name for name in installed_runtimes() if supports(name, import_runtime(name), sm)]
 
 
-def module_of(runtime: str) -> Any:
+def import_runtime(runtime: str) -> Any:
     """Import a runtime. Raises InputError when it is not one of RUNTIMES or not installed."""
     if runtime not in RUNTIMES:
         raise InputError(f"there is no runtime {runtime!r}: choose from {', '.join(RUNTIMES)}")
-    if runtime not in importable():
+    if runtime not in installed_runtimes():
         raise InputError(f"{runtime} is not installed: {INSTALL}")
     return importlib.import_module(runtime)
 
 
 def _default_runtime(sm: int | None, device: cuda_device.Device | None) -> str:
     """Return the first installed runtime that builds for the target: TensorRT itself builds on its device alone."""
-    able = importable()
+    able = installed_runtimes()
     if not able:
         raise InputError(f"neither tensorrt nor tensorrt_rtx is installed: {INSTALL}")
     if device is None and "tensorrt_rtx" in able:
         able = ["tensorrt_rtx"]
     target = sm or (device.sm if device else None)
     for name in able:
-        if target is None or serves(name, module_of(name), target):
+        if target is None or supports(name, import_runtime(name), target):
             return name
     return able[0]
 
@@ -113,9 +113,9 @@ def build(
     """
     options = options or BuildOptions()
     onnx = bundle.check_file(onnx_name(precision))
-    device = None if cuda_device.absence() else cuda_device.device()
+    device = None if cuda_device.why_unavailable() else cuda_device.device()
     name = runtime or _default_runtime(sm, device)
-    trt = module_of(name)
+    trt = import_runtime(name)
     target = _target(name, trt, sm, device)
     started = perf_counter()
     builder = trt.Builder(logger(trt))
@@ -161,8 +161,8 @@ def build(
 
 def check_target(runtime: str, sm: int | None) -> None:
     """Raise InputError when this machine cannot build for a target: before an export, which takes minutes."""
-    device = None if cuda_device.absence() else cuda_device.device()
-    _target(runtime, module_of(runtime), sm, device)
+    device = None if cuda_device.why_unavailable() else cuda_device.device()
+    _target(runtime, import_runtime(runtime), sm, device)
 
 
 def _remove_older(engine: Path) -> None:
@@ -177,15 +177,17 @@ def _target(name: str, trt: Any, sm: int | None, device: cuda_device.Device | No
     """Return the compute capability to build for."""
     if name == "tensorrt":
         if device is None:
-            raise InputError(f"tensorrt builds only on a device: {cuda_device.absence()}; use --runtime tensorrt_rtx")
+            raise InputError(
+                f"tensorrt builds only on a device: {cuda_device.why_unavailable()}; use --runtime tensorrt_rtx"
+            )
         if sm not in (None, device.sm):
             raise InputError(f"tensorrt builds for the device that is here (sm{device.sm}), not for sm{sm}")
         return device.sm
     if sm is None:
         if device is None:
-            raise InputError(f"{cuda_device.absence()}: name the target of the engine, for example --sm 86")
+            raise InputError(f"{cuda_device.why_unavailable()}: name the target of the engine, for example --sm 86")
         sm = device.sm
-    if not serves(name, trt, sm):
+    if not supports(name, trt, sm):
         known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))
         raise InputError(f"{name} {trt.__version__} has no target sm{sm}: choose from {', '.join(map(str, known))}")
     return sm

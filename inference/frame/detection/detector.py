@@ -30,7 +30,7 @@ ON_CPU = "ort"
 ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 
 
-def resolve(network: Network, config: DetectorConfig) -> DetectorConfig:
+def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """Return `config` with everything filled in that the network's outputs and metadata say.
 
     Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there.
@@ -100,7 +100,7 @@ class Detector:
         boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
         inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
         corner = np.array([x0, y0, x0, y0], np.float32)
-        return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).at(inside)
+        return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).select(inside)
 
     def _chosen(self, found: Detections) -> Detections:
         """Return what counts, without boxes that overlap a better one, the best first, at most `most`."""
@@ -108,11 +108,11 @@ class Detector:
         usable &= (found.boxes_n4[:, 2:] > found.boxes_n4[:, :2]).all(1)
         if len(self._counted):
             usable &= np.isin(found.classes_n, self._counted)
-        found = found.at(usable)
-        found = found.at(np.argsort(-found.scores_n, kind="stable")[:CANDIDATES])
+        found = found.select(usable)
+        found = found.select(np.argsort(-found.scores_n, kind="stable")[:CANDIDATES])
         if self.config.agnostic or not self._layout.SUPPRESSED:
-            found = found.at(suppress(found, self.config.overlap, agnostic=self.config.agnostic))
-        return found.at(slice(self.config.most))
+            found = found.select(suppress_overlaps(found, self.config.overlap, agnostic=self.config.agnostic))
+        return found.select(slice(self.config.most))
 
     def close(self) -> None:
         """Free the network."""
@@ -123,7 +123,7 @@ def _has_nan(array: NDArray[Any]) -> bool:
     return array.dtype.kind == "f" and array.size > 0 and bool(np.isnan(array.max()))
 
 
-def suppress(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
+def suppress_overlaps(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
     """Return the rows, best first, that no better one overlaps by more. found: the best first."""
     if not len(found):
         return []
@@ -157,7 +157,7 @@ def open_detector(file: DetectorFile, backend: str, threads: int | None) -> Dete
     """
     network = backends.open_network(backend, file.path, threads=file.config.threads or threads)
     try:
-        return Detector(network, resolve(network, file.config))
+        return Detector(network, resolve_config(network, file.config))
     except BaseException:
         network.close()
         raise

@@ -24,7 +24,7 @@ class Placement:
     top: int
 
 
-def place(fit: str, size_hw: tuple[int, int], picture_hw: tuple[int, int]) -> Placement:
+def place_picture(fit: str, size_hw: tuple[int, int], picture_hw: tuple[int, int]) -> Placement:
     """Return where a picture of this size lies in an input of this size.
 
     Source: `LetterBox` of ultralytics/data/augment.py for center, `preproc` of yolox/data/data_augment.py for top_left.
@@ -59,7 +59,7 @@ class Letterbox:
 
     def fill(self, picture_bgr: Bytes) -> Placement:
         """Write a picture, uint8 (H, W, 3), into `input`; return where it lies there."""
-        placed = place(self._config.fit, self._size_hw, (picture_bgr.shape[0], picture_bgr.shape[1]))
+        placed = place_picture(self._config.fit, self._size_hw, (picture_bgr.shape[0], picture_bgr.shape[1]))
         if placed != self._placed:  # only another size leaves padding of the last one to be cleared
             self._canvas[:] = self._config.pad
             self._placed = placed

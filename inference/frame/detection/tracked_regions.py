@@ -21,7 +21,7 @@ class TrackedRegions(RegionSource):
     def __init__(self, detector: Detector, *, sequence: bool = True) -> None:
         """sequence: whether frames follow each other; unrelated pictures are each detected and never tracked."""
         self.names = ("tracks",)
-        self.most = detector.config.most
+        self.max_regions = detector.config.most
         self.persistent = sequence
         self.detector = detector
         self.every = detector.config.every if sequence else 1
@@ -40,7 +40,7 @@ class TrackedRegions(RegionSource):
             self._failure = NOT_A_NUMBER if found is None else ""
             tracks = [] if found is None else self._tracker.update(found, now_ms)
         else:
-            tracks = [] if self._failure else self._tracker.carried()
+            tracks = [] if self._failure else self._tracker.detected_last()
         self._frames += 1
         height, width = picture_bgr.shape[:2]
         names: list[str] = []

@@ -78,7 +78,7 @@ class Tracker:
         self._tracks = [t for t in self._tracks if now_ms - t.at_ms <= self._config.forget_ms]
         boxes_n4 = found.boxes_n4.astype(np.float64)
         predicted_m4 = np.array([t.predict(now_ms) for t in self._tracks]).reshape(-1, 4)
-        matched = match(overlaps(predicted_m4, boxes_n4), self._config.overlap)
+        matched = match_boxes(pairwise_iou(predicted_m4, boxes_n4), self._config.overlap)
         tracks = []
         for column, box in enumerate(boxes_n4):
             if column in matched:
@@ -93,7 +93,7 @@ class Tracker:
         self._tracks = tracks + [t for t in self._tracks if t.number not in detected]
         return tracks
 
-    def carried(self) -> list[Track]:
+    def detected_last(self) -> list[Track]:
         """Return the tracks that the last update detected, to be predicted for a frame without detections."""
         return [t for t in self._tracks if t.at_ms == self._detected_ms]
 
@@ -102,7 +102,7 @@ class Tracker:
         self._tracks, self._detected_ms = [], -np.inf
 
 
-def overlaps(a_m4: NDArray[np.float64], b_n4: NDArray[np.float64]) -> NDArray[np.float64]:
+def pairwise_iou(a_m4: NDArray[np.float64], b_n4: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of each box of `a` with each of `b`, (m, n); 0 where a box is empty."""
     low = np.maximum(a_m4[:, None, :2], b_n4[None, :, :2])
     high = np.minimum(a_m4[:, None, 2:], b_n4[None, :, 2:])
@@ -113,7 +113,7 @@ def overlaps(a_m4: NDArray[np.float64], b_n4: NDArray[np.float64]) -> NDArray[np
     return overlap_mn
 
 
-def match(overlap_mn: NDArray[np.float64], least: float) -> dict[int, int]:
+def match_boxes(overlap_mn: NDArray[np.float64], least: float) -> dict[int, int]:
     """Return {column: row} of the pairs with the largest overlaps, each row and column once, none under `least`."""
     matched: dict[int, int] = {}
     taken: set[int] = set()

@@ -74,8 +74,8 @@ class WebSink(Sink):
 
     name = "web"
     needs_picture = True
-    pictures = 2
-    newest = True
+    max_pictures = 2
+    newest_only = True
 
     def __init__(self, host: str, port: int, token: str | None, status: LiveStatus) -> None:
         from core.page_server import Server, is_loopback
@@ -93,7 +93,7 @@ class WebSink(Sink):
     def wants_picture(self) -> bool:
         """Return True up to twelve times a second while a client watches."""
         now = monotonic_ns()
-        if now < self._due_ns or not self.status.watched(now):
+        if now < self._due_ns or not self.status.is_watched(now):
             return False
         self._due_ns = now + PICTURE_NS
         return True
@@ -111,7 +111,7 @@ class WebSink(Sink):
             small = cv2.flip(small, 1)
         whole, jpeg = cv2.imencode(".jpg", np.asarray(small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
         if whole:
-            self.status.show(decision, jpeg.tobytes(), (width, height))
+            self.status.add_snapshot(decision, jpeg.tobytes(), (width, height))
 
     def close(self) -> None:
         """Stop the server."""

@@ -62,7 +62,7 @@ class LiveStatus:
     ) -> None:
         self.about, self.fixed_zones, self.mirror, self.restarts = about, fixed_zones, mirror, restarts
         self.stats = RunStats(classes)
-        self.changes: Counter[State] = Counter()
+        self.state_changes: Counter[State] = Counter()
         self.age_sum_ms = self.infer_sum_ms = 0.0
         self.last: Decision | None = None
         self.started_s = time()
@@ -90,11 +90,11 @@ class LiveStatus:
         """The time since the last decision."""
         return (monotonic_ns() - self._last_ns) / 1e6
 
-    def watched(self, now_ns: int) -> bool:
+    def is_watched(self, now_ns: int) -> bool:
         """Return whether a client has asked for pictures lately."""
         return now_ns - self._asked_ns < WATCHED_NS
 
-    def watch(self) -> None:
+    def note_watcher(self) -> None:
         """Note that a client wants pictures."""
         self._asked_ns = monotonic_ns()
 
@@ -104,7 +104,7 @@ class LiveStatus:
         with self.lock:
             self._last_ns = monotonic_ns()
             if self.last is None or decision.state is not self.last.state:
-                self.changes[decision.state] += 1
+                self.state_changes[decision.state] += 1
             self.last = decision
             if decision.fresh:
                 self.stats.add(decision)
@@ -119,7 +119,7 @@ class LiveStatus:
                 bucket.work_ms = max(bucket.work_ms or 0.0, work_ms)
             bucket.drops += decision.drops
 
-    def show(self, decision: Decision, jpeg: bytes, size: tuple[int, int]) -> None:
+    def add_snapshot(self, decision: Decision, jpeg: bytes, size: tuple[int, int]) -> None:
         """Take the picture of a decision."""
         with self.lock:
             self._shown += 1

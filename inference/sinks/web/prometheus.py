@@ -32,7 +32,7 @@ def _metrics(status: LiveStatus) -> Iterable[list[str]]:
     yield _metric("info", "gauge", "The model and its contract.", [("", status.about, 1)])
     states = [("", {"state": s.value}, float(s is status.state)) for s in State]
     yield _metric("state", "gauge", "1 for the current state, 0 for every other.", states)
-    changes = [("", {"state": s.value}, status.changes[s]) for s in State]
+    changes = [("", {"state": s.value}, status.state_changes[s]) for s in State]
     yield _metric("state_changes_total", "counter", "Changes to each state.", changes)
     yield _metric("silent_seconds", "gauge", "Time since the last decision.", [("", {}, status.silent_ms / 1e3)])
     yield _metric("frames_total", "counter", "Processed frames.", [("", {}, stats.frames)])

@@ -16,11 +16,11 @@ def routes_of(status: LiveStatus) -> dict[str, Route]:
 
     def state(query: dict[str, list[str]]) -> Answer:
         if "watch" in query:
-            status.watch()
+            status.note_watcher()
         return "200 OK", "application/json", status.as_json()
 
     def picture(query: dict[str, list[str]]) -> Answer:
-        status.watch()
+        status.note_watcher()
         number = query.get("number", ["0"])[0]
         jpeg = status.picture(int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0)
         return ("200 OK", "image/jpeg", jpeg) if jpeg else refusal("503 Service Unavailable", "no picture yet")

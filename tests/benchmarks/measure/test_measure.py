@@ -28,7 +28,7 @@ from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from core.files import read_json, sha256_of_json, write_json
 from inference.backends import open_backend
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.frame.classifier import RegionClassifier
 from tests.benchmarks.conftest import BUSY, result_of, results_of
 
@@ -195,7 +195,7 @@ def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
 
 
 def drive_production(run, *arguments):
-    return start_session(read_arguments([str(run / "production"), "--source", "synthetic://?frames=1", *arguments]))
+    return run_from_args(read_arguments([str(run / "production"), "--source", "synthetic://?frames=1", *arguments]))
 
 
 def test_the_runner_takes_the_thread_count_that_the_benchmark_wrote(measured_run, monkeypatch):

@@ -163,7 +163,9 @@ def test_ort_cuda_says_what_it_lacks(monkeypatch, provider, lacking, reason, hin
     elif lacking == "report":
         monkeypatch.setattr(onnxruntime, "InferenceSession", object)
     elif lacking == "device":
-        monkeypatch.setattr(ort_cuda.cuda_device, "absence", lambda: "there is no CUDA device or no driver for it")
+        monkeypatch.setattr(
+            ort_cuda.cuda_device, "why_unavailable", lambda: "there is no CUDA device or no driver for it"
+        )
     else:
         monkeypatch.setattr(ort_cuda, "_load_libraries", lambda ort: "libcudnn.so.9: no")
     found = backends.availability("ort_cuda")

@@ -25,7 +25,7 @@ from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
 from inference.capture.recording import SegmentWriter
 from inference.commands.run import read_arguments
-from inference.commands.run import start_session as command
+from inference.commands.run import run_from_args as command
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 from inference.sinks.recorder import RecorderSink

@@ -56,7 +56,7 @@ def node(tmp_path):
 
 def test_a_camera_says_its_name_and_formats(node, monkeypatch):
     monkeypatch.setattr(v4l2.fcntl, "ioctl", answering(b"HD Camera", v4l2.CAPTURE, [b"MJPG", b"YUYV"]))
-    assert v4l2.ask(node) == v4l2.Node("HD Camera", "uvcvideo", ("MJPG", "YUYV"))
+    assert v4l2.query_node(node) == v4l2.VideoNode("HD Camera", "uvcvideo", ("MJPG", "YUYV"))
     assert doctor._camera(node)["found"] == "HD Camera (uvcvideo): MJPG YUYV"
 
 

@@ -14,7 +14,7 @@ from core.bundle.contract import open_bundle
 from core.bundle.golden_file import NAME
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.errors import CheckError, InputError
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.runner.selection import pick_backend_and_precision
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import write_images, write_video
@@ -33,7 +33,7 @@ def video(tmp_path):
 
 
 def run(bundle, *arguments):
-    return start_session(read_arguments([str(bundle.path), *map(str, arguments)]))
+    return run_from_args(read_arguments([str(bundle.path), *map(str, arguments)]))
 
 
 def test_a_run_without_production_is_told_to_choose_first(tmp_path):

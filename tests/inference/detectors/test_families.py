@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.geometry.detector_config import DetectorConfig
-from inference.frame.detection.detector import Detector, resolve
+from inference.frame.detection.detector import Detector, resolve_config
 from tests.inference.detectors.networks import Export, export_names
 
 LAYOUTS = {"yolov8n": "yolov8", "yolo11n_nms": "yolo_end2end", "yolo26n_end2end": "yolo_end2end", "yolov5n": "yolov5",
@@ -13,7 +13,7 @@ LAYOUTS = {"yolov8n": "yolov8", "yolo11n_nms": "yolo_end2end", "yolo26n_end2end"
 
 def detector_of(export: Export) -> Detector:
     asked = DetectorConfig(**export.config, agnostic=False, most=32)
-    resolved = resolve(export.network, asked)
+    resolved = resolve_config(export.network, asked)
     everything = tuple(str(n) for n in range(91))
     return Detector(export.network, DetectorConfig(**{**vars(resolved), "counts": everything}))
 
@@ -32,7 +32,7 @@ def test_all_families_are_stored():
 
 @pytest.mark.parametrize("name", export_names())
 def test_recognized_by_its_outputs_and_metadata(name):
-    assert resolve(Export(name).network, DetectorConfig()).layout == LAYOUTS[name]
+    assert resolve_config(Export(name).network, DetectorConfig()).layout == LAYOUTS[name]
 
 
 @pytest.mark.parametrize("name", export_names())

@@ -13,7 +13,7 @@ from core.errors import InputError
 from core.geometry.frame import Frame
 from core.geometry.preprocess import fill, read_image
 from inference.backends import open_backend
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.frame.boxes import read_boxes
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import noise, write_images, write_video
@@ -27,7 +27,7 @@ def written(tmp_path, *lines):
 
 def run(bundle, source, boxes, out):
     arguments = [bundle.path, "--source", source, "--boxes", boxes, "--out", out, "--no-overlay", "--precision", "fp32"]
-    summary = start_session(read_arguments([str(a) for a in arguments]))
+    summary = run_from_args(read_arguments([str(a) for a in arguments]))
     return summary, [json.loads(line) for line in (out / "decisions.jsonl").read_text().splitlines()]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from inference.backends import open_backend
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.frame.boxes import read_boxes
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import noise
@@ -34,10 +34,10 @@ def score_both(data, folder):
         right += int(backend.infer(1)[0].argmax()) == packed.labels_n[row]
     arguments = [bundle.path, "--source", data, "--boxes", packed.path, "--precision", "fp32", "--no-overlay"]
     arguments += ["--record", folder / "recording", "--record-lossless"]
-    summary = start_session(read_arguments([str(a) for a in [*arguments, "--out", folder / "out"]]))
+    summary = run_from_args(read_arguments([str(a) for a in [*arguments, "--out", folder / "out"]]))
     lines = [json.loads(line) for line in (folder / "out" / "decisions.jsonl").open()]
     again = [bundle.path, "--source", f"replay://{folder / 'recording'}", "--boxes", packed.path, "--precision", "fp32"]
-    assert start_session(read_arguments([str(a) for a in again]))["accuracy"] == summary["accuracy"]
+    assert run_from_args(read_arguments([str(a) for a in again]))["accuracy"] == summary["accuracy"]
     return lines, summary["accuracy"], len(rows), right
 
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 import inference.frame.decision as decision_module
 from inference.capture.base import SourceLost
 from inference.commands.run import read_arguments
-from inference.commands.run import start_session as command
+from inference.commands.run import run_from_args as command
 from inference.frame.states import State
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good, raising

@@ -174,7 +174,7 @@ class Kept(Sink):
 class Blocked(Sink):
     """Takes one decision and never comes back."""
 
-    name, depth = "blocked", 2
+    name, queue_size = "blocked", 2
 
     def write(self, decision, frame_bgr):
         time.sleep(3)

@@ -92,7 +92,7 @@ def main():
     pictures = [scene.render(i)[0] for i in range(RING)]
     source = LiveSource(lambda: Camera30(pictures, max(options.frames // 50, 1)))
     zones = pick_zones(CameraConfig({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
-    backend = open_backend(options.backend, bundle, options.precision, batch=zones.most, threads=1)
+    backend = open_backend(options.backend, bundle, options.precision, batch=zones.max_regions, threads=1)
     context = SinkContext(bundle, source, CameraConfig(), zones, ())
     workers = [SinkWorker(s, lossless=not source.live) for s in open_sinks(context, given)]
     sampler = Sampler(max(options.frames // SAMPLES, 1))

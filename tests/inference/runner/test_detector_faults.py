@@ -68,7 +68,7 @@ def test_what_the_camera_has_is_said_whatever_the_detector_finds(tmp_path, road,
     done = drive(tmp_path, [*good(3), *CAMERAS[camera], *good(3, 10)], regions=road.regions)
     assert done.error is None
     assert done.states == ([camera] if camera == good_state else [good_state, camera, good_state])
-    assert all(len(found) <= road.regions.most for found in names(done))
+    assert all(len(found) <= road.regions.max_regions for found in names(done))
     assert not [v for d in done.decisions for v in d.verdicts if v.label and v.state is not State.OK]
 
 

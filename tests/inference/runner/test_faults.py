@@ -273,7 +273,7 @@ def test_a_blocked_sink_delays_no_decision(tmp_path):
     release = threading.Event()
 
     class Blocked(Kept):
-        name, depth = "blocked", 2
+        name, queue_size = "blocked", 2
 
         def write(self, decision, frame_bgr):
             release.wait(10)
@@ -291,7 +291,7 @@ def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
     release = threading.Event()
 
     class Blocked(Sink):
-        name, depth = "blocked", 1
+        name, queue_size = "blocked", 1
 
         def write(self, decision, frame_bgr):
             release.wait(10)
@@ -311,7 +311,7 @@ def test_misses_do_not_eat_the_pool_of_pictures():
     release = threading.Event()
 
     class Slow(Sink):
-        name, depth, needs_picture = "slow", 2, True
+        name, queue_size, needs_picture = "slow", 2, True
 
         def write(self, decision, frame_bgr):
             release.wait(10)

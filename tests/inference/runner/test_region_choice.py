@@ -13,7 +13,7 @@ from core.bundle.contract import DETECTOR
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorFile
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.runner.region_choice import open_regions, pick_detector
@@ -112,7 +112,7 @@ def test_no_detector_file_is_one_sentence(tmp_path):
 
 
 def run(bundle: Path, *arguments: str) -> dict:
-    return start_session(
+    return run_from_args(
         read_arguments([str(bundle), "--source", "synthetic://?frames=6&width=320&height=180", *arguments])
     )
 

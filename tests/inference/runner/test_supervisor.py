@@ -222,9 +222,16 @@ def test_the_unit_waits_for_the_word_and_watches():
 
 
 def test_the_watchdog_of_another_process_is_not_ours():
-    assert Systemd({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}).every_s == float("inf")
-    assert Systemd({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getpid())}).every_s == 1
-    assert Systemd({}).every_s == float("inf")
+    assert Systemd(
+        {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}
+    ).watchdog_interval_s == float("inf")
+    assert (
+        Systemd(
+            {"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getpid())}
+        ).watchdog_interval_s
+        == 1
+    )
+    assert Systemd({}).watchdog_interval_s == float("inf")
 
 
 def test_an_abstract_socket_is_heard():

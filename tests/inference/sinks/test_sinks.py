@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[3]
 class Blocked(Sink):
     """Takes nothing until it is released; keeps what it was given."""
 
-    name, depth, needs_picture = "blocked", 4, True
+    name, queue_size, needs_picture = "blocked", 4, True
 
     def __init__(self, **attributes):
         self.release, self.took, self.taken = threading.Event(), threading.Event(), []
@@ -70,20 +70,20 @@ def test_a_sink_that_keeps_all_loses_what_is_newest_and_counts_it():
 
 
 def test_a_sink_for_which_only_the_newest_matters_loses_the_oldest_and_counts_it():
-    sink = Blocked(newest=True)
+    sink = Blocked(newest_only=True)
     worker = submitted(sink, 10)
     assert [d for d, _ in sink.taken] == [0, 6, 7, 8, 9]
     assert (worker.written, worker.dropped) == (5, 5)
 
 
 def test_when_the_pictures_are_all_in_use_the_numbers_go_without():
-    sink = Blocked(newest=True, depth=16, pictures=2)
+    sink = Blocked(newest_only=True, queue_size=16, max_pictures=2)
     submitted(sink, 6)
     assert sink.taken == [(0, 0), (1, 1), (2, None), (3, None), (4, None), (5, None)]
 
 
 def test_not_even_a_recorded_source_waits_for_a_sink_that_wants_only_the_newest():
-    assert submitted(Blocked(newest=True), 10, lossless=True).dropped == 5
+    assert submitted(Blocked(newest_only=True), 10, lossless=True).dropped == 5
 
 
 def test_a_picture_that_the_sink_does_not_want_now_is_not_copied():

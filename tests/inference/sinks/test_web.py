@@ -16,7 +16,7 @@ import pytest
 from core.errors import InputError
 from core.machine import descriptors, threads
 from inference.commands.run import read_arguments
-from inference.commands.run import start_session as command
+from inference.commands.run import run_from_args as command
 from inference.frame.states import State
 from inference.sinks import web
 from inference.sinks.web import WebSink, read_address

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from core.data.recording import read_lines
+from core.data.recording import read_decisions
 from core.errors import InputError
 from inference.capture.base import SourceLost, SourceRefused
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.sources.rtsp import RtspServer, true_age_ms, why_no_server
@@ -114,9 +114,9 @@ def run_command(bundle, uri, folder, frames):
     """Run the real command; return its lines of decisions, and the age and the true age of each in milliseconds."""
     arguments = [bundle, "--backend", "null", "--precision", "fp32", "--source", uri, "--out", folder, "--no-overlay"]
     arguments += ["--record", folder / "record", "--frames", frames]
-    start_session(read_arguments([str(a) for a in arguments]))
+    run_from_args(read_arguments([str(a) for a in arguments]))
     lines, ages = [], []
-    for line in read_lines(folder / "record"):
+    for line in read_decisions(folder / "record"):
         lines.append(line.body)
         if line.picture is not None:
             image = cv2.imdecode(np.frombuffer(line.picture, np.uint8), cv2.IMREAD_COLOR)

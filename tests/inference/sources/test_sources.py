@@ -16,7 +16,7 @@ from inference.backends import open_backend
 from inference.capture.base import EndOfStream, SourceLost
 from inference.capture.live import LiveSource, Reader, play_in_real_time
 from inference.capture.reader import CaptureReader
-from inference.capture.v4l2 import Node
+from inference.capture.v4l2 import VideoNode
 from inference.frame.classifier import RegionClassifier
 from inference.runner.supervisor import is_live
 from inference.sources import camera, kind_of, open_source
@@ -182,7 +182,7 @@ def test_a_link_is_followed_anew_each_time_the_camera_is_opened(tmp_path, monkey
 
     link = tmp_path / "by-id"
     link.symlink_to("/dev/null")
-    monkeypatch.setattr(camera, "ask", lambda device: Node("Rear", "uvcvideo", ("MJPG",)))
+    monkeypatch.setattr(camera, "query_node", lambda device: VideoNode("Rear", "uvcvideo", ("MJPG",)))
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
     source = open_source(str(link))
     assert source.read(5.0) is not None
@@ -191,7 +191,7 @@ def test_a_link_is_followed_anew_each_time_the_camera_is_opened(tmp_path, monkey
 
 
 def test_a_node_without_pictures_is_refused(monkeypatch):
-    monkeypatch.setattr(camera, "ask", lambda device: Node("Rear", "uvcvideo", ()))
+    monkeypatch.setattr(camera, "query_node", lambda device: VideoNode("Rear", "uvcvideo", ()))
     with pytest.raises(InputError, match="gives no pictures"):
         open_source("/dev/null")
 

@@ -30,7 +30,7 @@ from core.data.run_dir import open_run
 from core.errors import InputError
 from core.stats import Interval
 from inference.backends import open_backend
-from inference.commands.run import read_arguments, start_session
+from inference.commands.run import read_arguments, run_from_args
 from inference.detectors import Detections
 from inference.frame.detection.detector import Detector
 from inference.frame.detection.tracking import Tracker
@@ -115,7 +115,7 @@ def test_what_is_timed_is_the_cars_own_processor(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FrameProcessor, "__init__", record)
     bundle = make_bundle(tmp_path / "bundle")
-    start_session(read_arguments([str(bundle.path), "--source", "synthetic://?frames=1&width=160&height=90"]))
+    run_from_args(read_arguments([str(bundle.path), "--source", "synthetic://?frames=1&width=160&height=90"]))
     zone_processor(bundle, open_backend("null", bundle, "fp32"))
     assert built[0] == built[1]
 

@@ -11,8 +11,8 @@ from core.errors import DeviceError, InputError
 from core.geometry.detector_config import DetectorConfig, DetectorInput
 from inference.backends import Tensor
 from inference.detectors import Detections
-from inference.frame.detection.detector import Detector, resolve, suppress
-from inference.frame.detection.letterbox import Letterbox, place, to_picture
+from inference.frame.detection.detector import Detector, resolve_config, suppress_overlaps
+from inference.frame.detection.letterbox import Letterbox, place_picture, to_picture
 from tests.inference.detectors.networks import FakeNetwork, image, network_of
 
 NAMES = "{0: 'person', 1: 'car', 2: 'tree'}"
@@ -26,7 +26,7 @@ def rows(*found: tuple[float, ...]) -> np.ndarray:
 
 def detect(*found, config: DetectorConfig | None = None, frame=FRAME) -> Detections:
     network = network_of(rows(*found), names=NAMES, end2end="True")
-    return Detector(network, resolve(network, config or DetectorConfig())).detect(frame)
+    return Detector(network, resolve_config(network, config or DetectorConfig())).detect(frame)
 
 
 def test_only_road_users_count_where_names_are_known():
@@ -108,12 +108,12 @@ def test_suppression_equals_the_plain_twin(found, overlap, agnostic):
         rivals = [j for j in kept if agnostic or found.classes_n[j] == found.classes_n[i]]
         if all(plain_iou(found.boxes_n4[i], found.boxes_n4[j]) <= overlap for j in rivals):
             kept.append(i)
-    assert suppress(found, overlap, agnostic=agnostic) == kept
+    assert suppress_overlaps(found, overlap, agnostic=agnostic) == kept
 
 
 @given(st.sampled_from(["center", "top_left", "stretch"]), st.tuples(st.integers(40, 900), st.integers(40, 900)))
 def test_a_box_goes_into_the_input_and_comes_back(fit, picture_hw):
-    placed = place(fit, (416, 640), picture_hw)
+    placed = place_picture(fit, (416, 640), picture_hw)
     gain_x, gain_y = placed.width / picture_hw[1], placed.height / picture_hw[0]
     inside = np.array([[5 * gain_x + placed.left, 6 * gain_y + placed.top,
                         30 * gain_x + placed.left, 35 * gain_y + placed.top]], np.float32)  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_box_goes_into_the_input_and_comes_back(fit, picture_hw):
 
 @given(st.sampled_from(["center", "top_left"]), st.tuples(st.integers(40, 900), st.integers(40, 900)))
 def test_the_picture_lies_inside_the_input(fit, picture_hw):
-    placed = place(fit, (416, 640), picture_hw)
+    placed = place_picture(fit, (416, 640), picture_hw)
     assert placed.top >= 0 <= placed.left
     assert placed.top + placed.height <= 416
     assert placed.left + placed.width <= 640
@@ -151,7 +151,7 @@ def test_only_the_part_to_look_at_is_seen():
     frame = np.zeros((128, 192, 3), np.uint8)
     frame[64:, 96:] = 255
     network = network_of(rows((0, 0, 10, 10, 0.9, 1)), names=NAMES, end2end="True")
-    found = Detector(network, resolve(network, config)).detect(frame)
+    found = Detector(network, resolve_config(network, config)).detect(frame)
     assert found.boxes_n4.tolist() == [[96, 64, 106, 74]]
     assert network.fed["images"].min() == 1.0
 
@@ -160,7 +160,7 @@ def test_a_second_input_is_told_the_size():
     boxes, labels = np.array([[[1, 2, 30, 40]]], np.float32), np.array([[0]])
     outputs = {"labels": labels, "boxes": boxes, "scores": np.array([[0.9]], np.float32)}
     network = FakeNetwork([image(), Tensor("orig_target_sizes", "int64", (1, 2))], outputs)
-    found = Detector(network, resolve(network, DetectorConfig())).detect(FRAME)
+    found = Detector(network, resolve_config(network, DetectorConfig())).detect(FRAME)
     assert network.fed["orig_target_sizes"].tolist() == [[96, 64]]
     assert found.boxes_n4.tolist() == [[1, 2, 30, 40]]
 
@@ -168,14 +168,14 @@ def test_a_second_input_is_told_the_size():
 def test_an_input_of_any_size_must_be_stated():
     network = network_of(rows(), size_hw=(None, None), end2end="True")
     with pytest.raises(InputError, match="size_hw"):
-        resolve(network, DetectorConfig())
+        resolve_config(network, DetectorConfig())
     stated = DetectorConfig(input=replace(DetectorInput(), size_hw=(64, 96)))
-    assert resolve(network, stated).input.size_hw == (64, 96)
+    assert resolve_config(network, stated).input.size_hw == (64, 96)
 
 
 def test_a_detector_that_raises_is_a_device_error():
     network = network_of(rows(), names=NAMES, end2end="True")
-    detector = Detector(network, resolve(network, DetectorConfig()))
+    detector = Detector(network, resolve_config(network, DetectorConfig()))
     network.run = lambda feeds: 1 / 0
     with pytest.raises(DeviceError, match="the detector failed"):
         detector.detect(FRAME)
@@ -188,10 +188,10 @@ def test_a_part_to_look_at_of_less_than_a_pixel_is_one_pixel():
 def test_a_size_that_the_network_does_not_take_is_refused():
     stated = DetectorConfig(input=replace(DetectorInput(), size_hw=(640, 640)))
     with pytest.raises(InputError, match=r"takes pictures of \(64, 96\), the detector's input.size_hw is \(640, 640\)"):
-        resolve(network_of(rows(), end2end="True"), stated)
+        resolve_config(network_of(rows(), end2end="True"), stated)
 
 
 @pytest.mark.parametrize("name", ["\u00b2", "9" * 20])
 def test_a_number_that_no_class_has_is_refused(name):
     with pytest.raises(InputError, match="that could count"):
-        resolve(network_of(rows(), end2end="True"), DetectorConfig(counts=(name,)))
+        resolve_config(network_of(rows(), end2end="True"), DetectorConfig(counts=(name,)))

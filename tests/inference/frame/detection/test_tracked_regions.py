@@ -7,7 +7,7 @@ from core.errors import DeviceError
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.frame import Frame
 from inference.backends import open_backend
-from inference.frame.detection.detector import Detector, resolve
+from inference.frame.detection.detector import Detector, resolve_config
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.states import State
@@ -22,7 +22,7 @@ class Road:
 
     def __init__(self, *, sequence: bool = True, **config) -> None:
         self.network = network_of(np.zeros((1, 1, 6), np.float32), names="{0: 'car'}", end2end="True")
-        detector = Detector(self.network, resolve(self.network, DetectorConfig(**config)))
+        detector = Detector(self.network, resolve_config(self.network, DetectorConfig(**config)))
         self.regions = TrackedRegions(detector, sequence=sequence)
         self.runs = 0
         answer = self.network.run
@@ -96,7 +96,7 @@ def test_five_hundred_boxes_fit_the_batch_that_was_opened():
     road = Road(most=8, overlap=1.0)
     corner = np.random.default_rng(0).uniform(0, 40, (500, 2))
     road.show(*[(x, y, x + 9, y + 9) for x, y in corner])
-    assert len(road.at(0).rects) == road.regions.most == 8
+    assert len(road.at(0).rects) == road.regions.max_regions == 8
 
 
 def test_after_nan_no_region_is_known_until_the_detector_runs_again():
@@ -117,7 +117,7 @@ def processor(tmp_path):
 
     def make(road: Road) -> FrameProcessor:
         bundle = make_bundle(tmp_path / "bundle", background=None)
-        backend = open_backend("null", bundle, "fp32", batch=road.regions.most)
+        backend = open_backend("null", bundle, "fp32", batch=road.regions.max_regions)
         return FrameProcessor(bundle, backend, road.regions, FrameConfig())
 
     return make

@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.synthetic.drawing import View
 from core.synthetic.traffic import BACKGROUND, actors_at
 from inference.detectors import Detections
-from inference.frame.detection.tracking import Tracker, TrackingConfig, match, overlaps
+from inference.frame.detection.tracking import Tracker, TrackingConfig, match_boxes, pairwise_iou
 
 FRAME_MS = 1000 / 30
 
@@ -86,12 +86,12 @@ def test_overlaps_equal_the_plain_twin():
     random = np.random.default_rng(0)
     corner = random.uniform(0, 20, (2, 30, 2))
     a, b = np.concatenate([corner, corner + random.uniform(-1, 15, (2, 30, 2))], 2)
-    assert np.allclose(overlaps(a, b), [[plain_overlap(x, y) for y in b] for x in a])
+    assert np.allclose(pairwise_iou(a, b), [[plain_overlap(x, y) for y in b] for x in a])
 
 
 def test_each_row_and_column_is_matched_once_and_the_largest_first():
-    assert match(np.array([[0.9, 0.8], [0.85, 0.1]]), 0.2) == {0: 0}
-    assert match(np.array([[0.5, 0.8], [0.6, 0.7]]), 0.2) == {1: 0, 0: 1}
+    assert match_boxes(np.array([[0.9, 0.8], [0.85, 0.1]]), 0.2) == {0: 0}
+    assert match_boxes(np.array([[0.5, 0.8], [0.6, 0.7]]), 0.2) == {1: 0, 0: 1}
 
 
 def test_an_object_that_moves_keeps_its_number_where_boxes_no_longer_overlap():
@@ -127,7 +127,7 @@ def test_carried_boxes_move_on():
     tracker = Tracker()
     numbers(tracker, [(0, 0, 20, 20), (50, 50, 60, 60)], 0.0)
     numbers(tracker, [(10, 0, 30, 20)], 100.0)
-    assert [(t.number, t.predict(150.0).tolist()) for t in tracker.carried()] == [(1, [15, 0, 35, 20])]
+    assert [(t.number, t.predict(150.0).tolist()) for t in tracker.detected_last()] == [(1, [15, 0, 35, 20])]
 
 
 @pytest.mark.parametrize("values", [{"overlap": 0.0}, {"overlap": 1.5}, {"forget_ms": 0.0}])
