@@ -173,7 +173,7 @@ class OrtCudaNetwork(OrtNetwork):
     def __init__(self, path: Path) -> None:
         import onnxruntime as ort
 
-        self._buffers: dict[str, cuda_device.Buffer] = {}
+        self._buffers: dict[str, cuda_device.PinnedBuffer] = {}
         self._binding: Any = None
         with ExitStack() as opened:
             self._stream = cuda_device.open_stream()
@@ -195,7 +195,7 @@ class OrtCudaNetwork(OrtNetwork):
         shape = tuple(side for side in tensor.shape if side)
         if not shape or len(shape) < len(tensor.shape):
             raise UnavailableError(f"{self.file}: {tensor} has no fixed shape for a GPU's buffer: {DETECTOR_ON_CPU}")
-        buffer = self._buffers[tensor.name] = cuda_device.Buffer(shape, np.dtype(tensor.dtype))
+        buffer = self._buffers[tensor.name] = cuda_device.PinnedBuffer(shape, np.dtype(tensor.dtype))
         bind(tensor.name, "cuda", 0, np.dtype(tensor.dtype), shape, buffer.device)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
