@@ -26,6 +26,8 @@ Outputs = Mapping[str, NDArray[Any]]
 """A network's outputs by name."""
 COCO = ("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck")
 """The first of COCO's 80 classes; the others are no road users."""
+NAMES_OF = {80: COCO, 91: ("background", *COCO)}
+"""The names by the number of classes: 91 where they are COCO's own numbers, which begin at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,8 @@ def _fits(name: str, network: Network) -> bool:
 
 
 def class_names(network: Network, layout: str) -> tuple[str, ...]:
-    """Return the names of the classes: as the metadata has them, COCO's first for 80 classes, else none."""
-    told = _told_names(network)
-    return told or (COCO if find(layout).classes(network) == 80 else ())
+    """Return the names of the classes: as the metadata has them, COCO's first for 80 or 91 classes, else none."""
+    return _told_names(network) or NAMES_OF.get(find(layout).classes(network), ())
 
 
 def _told_names(network: Network) -> tuple[str, ...]:

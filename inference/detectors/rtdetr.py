@@ -12,12 +12,14 @@ INPUT = DetectorInput(fit="stretch")
 SUPPRESSED = True
 QUERIES = 1000
 """More rows than this are cells of a grid, not queries of a transformer."""
+DETR_LOGITS = 92
+"""COCO's logits of DETR and YOLOS, whose outputs have the same names: a softmax with a class for no object."""
 
 
 def matches(network: Network) -> bool:
     """Return whether there are queries: `logits` with `pred_boxes`, or one output (1, queries, 4 + classes)."""
     if {tensor.name for tensor in network.outputs} == {"logits", "pred_boxes"}:
-        return True
+        return classes(network) != DETR_LOGITS
     shape = network.outputs[0].shape
     if len(network.outputs) != 1 or len(shape) != 3:
         return False
@@ -30,7 +32,7 @@ def matches(network: Network) -> bool:
 
 
 def classes(network: Network) -> int | None:
-    """Return how many classes the rows have."""
+    """Return how many classes the rows have; None where no shape says it."""
     if network.metadata.get("head") == "RTDETRDecoder" and network.outputs[0].shape[2] == 6:
         return None
     logits = [tensor.shape[2] for tensor in network.outputs if tensor.name == "logits"]

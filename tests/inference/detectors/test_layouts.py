@@ -1,6 +1,7 @@
 """Layouts: the vectorized decoders against slow plain twins, and what is recognized and refused."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
+from core.geometry.detector_config import DetectorConfig
 from inference import detectors
+from inference.backends import Tensor
 from inference.detectors import describe, find, recognize
+from inference.frame.detection.detector import Detector, resolve
 from tests.inference.detectors.networks import FakeNetwork, image, network_of
 
 SIZE_HW = (64, 96)
+TENSORFLOW = ("detection_boxes", "detection_classes:0", "detection_scores", "num_detections", "raw_detection_boxes")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -30,6 +35,10 @@ def rows_of(layout: str, seed: int) -> dict[str, np.ndarray]:
         return {"o": np.concatenate([uniform(1, 50, 4) * 60, uniform(1, 50, 1), random.integers(0, 3, (1, 50, 1))], 2)}
     if layout == "rtdetr":
         return {"pred_boxes": uniform(1, 30, 4), "logits": random.normal(0, 2, (1, 30, 3)).astype(np.float32)}
+    if layout == "ssd_tensorflow":
+        numbers, count = random.integers(1, 4, (1, 20)).astype(np.float32), np.array([15], np.float32)
+        boxes, scores = uniform(1, 20, 4), uniform(1, 20)
+        return dict(zip(TENSORFLOW, (boxes, numbers, scores, count, uniform(1, 99, 4)), strict=True))
     labels = random.integers(0, 3, 20)
     return {"boxes": uniform(20, 4) * 60, "labels": labels, "scores": uniform(20)}
 
@@ -40,6 +49,11 @@ def plain(layout: str, outputs: dict[str, np.ndarray], threshold: float) -> list
     if layout == "ssd":
         for box, label, score in zip(outputs["boxes"], outputs["labels"], outputs["scores"], strict=True):
             found.append((*box, score, label))
+    elif layout == "ssd_tensorflow":
+        boxes, numbers, scores, (count,), _ = outputs.values()
+        for i in range(int(count)):
+            y0, x0, y1, x1 = boxes[0][i]
+            found.append((x0 * 96, y0 * 64, x1 * 96, y1 * 64, scores[0][i], int(numbers[0][i])))
     elif layout == "rtdetr":
         for (x, y, w, h), logits in zip(outputs["pred_boxes"][0], outputs["logits"][0], strict=True):
             best = max(range(3), key=lambda c: logits[c])
@@ -85,6 +99,28 @@ def test_recognized_without_metadata(layout):
 
 def test_older_rtdetr_of_ultralytics_is_recognized():
     assert recognize(network_of(np.zeros((1, 300, 84), np.float32), size_hw=(640, 640))) == "rtdetr"
+
+
+def test_detr_whose_logits_have_a_class_for_no_object_is_not_taken_for_rtdetr():
+    outputs = {"pred_boxes": np.zeros((1, 100, 4), np.float32), "logits": np.zeros((1, 100, 92), np.float32)}
+    with pytest.raises(InputError, match="known detector"):
+        recognize(FakeNetwork([image()], outputs))
+
+
+def test_a_tensorflow_export_of_coco_counts_road_users_and_takes_a_picture_of_bytes():
+    outputs = rows_of("ssd_tensorflow", 0) | {"raw_detection_scores": np.zeros((1, 99, 91), np.float32)}
+    outputs["detection_boxes"][0, 0], outputs["detection_classes:0"][0, :2] = (0.25, 0.5, 0.5, 1.0), (3, 44)
+    outputs["detection_scores"][:] = 0
+    outputs["detection_scores"][0, :2] = 0.9
+    network = FakeNetwork([Tensor("image_tensor", "uint8", (1, None, None, 3))], outputs)
+    with pytest.raises(InputError, match=r"input.size_hw"):
+        resolve(network, DetectorConfig())
+    config = resolve(network, DetectorConfig(input=replace(find("ssd_tensorflow").INPUT, size_hw=(300, 300))))
+    found = Detector(network, config).detect(np.full((64, 96, 3), (10, 20, 30), np.uint8))
+    assert found.boxes_n4.tolist() == [[48, 16, 96, 32]]
+    assert config.names[found.classes_n[0]] == "car"
+    fed = network.fed["image_tensor"]
+    assert (fed.dtype, fed.shape, fed[0, 0, 0].tolist()) == (np.uint8, (1, 300, 300, 3), [30, 20, 10])
 
 
 def test_an_unknown_layout_is_refused_with_what_was_found():
