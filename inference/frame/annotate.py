@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from core.geometry.frame import Bytes, Rect
+from core.geometry.occupancy import overlap_ratio
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 
@@ -30,9 +31,10 @@ def annotate(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> B
     if mirror:
         frame_bgr = np.asarray(cv2.flip(frame_bgr, 1), np.uint8)
     scale = max(width, 320) / 1600
+    plates = list[Rect]()
     for verdict in decision.verdicts:
         x0, y0, x1, y1 = verdict.rect
-        _draw_region(frame_bgr, (width - x1, y0, width - x0, y1) if mirror else verdict.rect, verdict, scale)
+        _draw_region(frame_bgr, (width - x1, y0, width - x0, y1) if mirror else verdict.rect, verdict, scale, plates)
     stamps = "".join(f"  {stamp.upper()}" for stamp in decision.stamps)
     age = f"age {decision.age_ms:.1f} ms since {decision.age_basis}"
     line = f"{decision.state}  frame {decision.frame_id}  {age}  drops {decision.drops}{stamps}"
@@ -43,7 +45,7 @@ def annotate(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> B
     return frame_bgr
 
 
-def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float) -> None:
+def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float, plates: list[Rect]) -> None:
     color = COLORS_BGR[verdict.state]
     x0, y0, x1, y1 = rect
     cv2.rectangle(frame_bgr, (x0, y0), (x1 - 1, y1 - 1), color, max(1, round(3 * scale)))
@@ -52,7 +54,28 @@ def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float) -
         if verdict.label is not None
         else verdict.why or str(verdict.state).lower()
     )
-    _draw_text(frame_bgr, f"{verdict.name}: {said}", (x0 + 4, y0 + round(34 * scale) + 4), color, scale)
+    text = f"{verdict.name}: {said}"
+    _draw_text(frame_bgr, text, _label_corner(text, rect, frame_bgr.shape[1], scale, plates), color, scale)
+
+
+def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates: list[Rect]) -> tuple[int, int]:
+    """Return where a region's text begins: inside, or outside where it would hide a small region or another text.
+
+    plates: the rectangles of the texts so far; that of this one is added.
+    """
+    x0, y0, x1, y1 = rect
+    (width, height), below = cv2.getTextSize(text, FONT, scale, max(1, round(2 * scale)))
+    if width + 8 <= x1 - x0 and 3 * height <= y1 - y0:
+        left, bottoms = x0 + 4, [y0 + round(34 * scale) + 4]
+    else:
+        left = max(min(x0 + 2, frame_width - width - 2), 2)
+        steps = range(0, 4 * (height + below + 4), height + below + 4)
+        above = [y0 - below - 3 - step for step in steps]
+        bottoms = [y for y in above if y >= height + 2] + [y1 + height + 4 + step for step in steps]
+    tried = [(left, bottom - height, left + width, bottom + below) for bottom in bottoms]
+    plate = next((one for one in tried if not any(overlap_ratio(one, other) for other in plates)), tried[0])
+    plates.append(plate)
+    return left, plate[3] - below
 
 
 def _draw_text(frame_bgr: Bytes, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:

@@ -226,3 +226,38 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_none_of_its_bytes(tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "d.jsonl").read_bytes() == whole
     sink.close()
+
+
+def pixels_of_the_name(rect):
+    """Return the rows and columns of a picture of 960 x 540 that another name of a region changes."""
+    drawn = []
+    for name in ("track18", "track42"):
+        verdict = Verdict(name, rect, State.OK, "motorcycle", "motorcycle", 0.9, "motorcycle")
+        drawn.append(annotate(np.zeros((540, 960, 3), np.uint8), Decision(0, 0, 1.0, 0, State.OK, (verdict,))))
+    return np.nonzero((drawn[0] != drawn[1]).any(2))
+
+
+@pytest.mark.parametrize("rect", [(600, 300, 625, 318), (0, 0, 20, 15), (930, 400, 960, 440), (0, 400, 960, 420)])
+def test_the_label_of_a_small_region_hides_none_of_it_and_lies_in_the_picture(rect):
+    rows, columns = pixels_of_the_name(rect)
+    x0, y0, x1, y1 = rect
+    assert len(rows) > 20
+    assert not ((x0 <= columns) & (columns < x1) & (y0 <= rows) & (rows < y1)).any()
+    assert (rows.min() > 0, rows.max() < 500, columns.min() > 0, columns.max() < 940) == (True,) * 4
+
+
+def test_the_label_of_a_large_region_lies_inside():
+    rows, columns = pixels_of_the_name((100, 100, 500, 400))
+    assert (rows.min() > 100, rows.max() < 250, columns.min() > 100, columns.max() < 500) == (True,) * 4
+
+
+def test_the_labels_of_small_neighbors_do_not_hide_each_other():
+    def white_pixels(*rects):
+        verdicts = [Verdict(f"track{i}", rect, State.BLIND, None, "car", 0.9, "car") for i, rect in enumerate(rects)]
+        drawn = annotate(np.zeros((540, 960, 3), np.uint8), Decision(0, 0, 1.0, 0, State.BLIND, tuple(verdicts)))
+        return np.count_nonzero(drawn[:450].any(2))
+
+    near, far = (300, 300, 330, 320), (600, 300, 630, 320)
+    assert white_pixels(near, (320, 305, 350, 325), (340, 302, 370, 322)) > 0.9 * white_pixels(
+        near, far, (10, 300, 40, 320)
+    )
