@@ -37,7 +37,7 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     height, width = size_hw
     boxes_n4 = boxes.reshape(-1, 4)[:n, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
     scores_n = scores.ravel()[:n]
-    return Detections(boxes_n4, scores_n, labels.ravel()[:n].astype(np.int64)).at(scores_n > threshold)
+    return Detections(boxes_n4, scores_n, labels.ravel()[:n].astype(np.int64)).select(scores_n > threshold)
 
 
 def _plain(name: str) -> str:
