@@ -20,7 +20,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class McNemarTest:
-    """McNemar's test of a candidate against another one on the same rows."""
+    """McNemar's test of two candidates on the same rows."""
 
     pairs: PairCounts
     mcnemar_p: float
@@ -34,7 +34,7 @@ class CandidateVerdict:
     role: str
     """chosen, reference or rejected."""
     why: str
-    """The one reason."""
+    """The reason for the role."""
     accuracy: float | None
     p50_ms: float | None
     p99_ms: float | None
@@ -55,14 +55,14 @@ class ChoiceResult:
     device: str
     policy: Policy
     rule: str
-    """The policy in words."""
+    """A description of the rule with this policy."""
     sentence: str
-    """The choice in words."""
+    """The choice in a sentence."""
     chosen: str | None
     """None where no candidate meets the policy."""
     reference: str | None
     production: ProductionChoice | None
-    """The part of the choice that the runner reads, from bundle.json."""
+    """The part of the choice that bundle.json holds for the runner."""
     front: tuple[str, ...]
     """Selectable candidates that no other beats in both accuracy and median time, the fastest first."""
     candidates: tuple[CandidateVerdict, ...]
@@ -71,7 +71,7 @@ class ChoiceResult:
 
 
 def choose(results: RunResults, policy: Policy) -> ChoiceResult:
-    """Apply the rule to what was measured."""
+    """Choose from the results of a run by a policy."""
     candidates, floor = metrics_of(results), results.noise.floor
     ranking = apply_rule(candidates, policy, floor)
     chosen, reference = ranking.chosen, ranking.reference
@@ -110,7 +110,7 @@ def choose(results: RunResults, policy: Policy) -> ChoiceResult:
 
 
 def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics) -> McNemarTest | None:
-    """Return McNemar's test of a rival against the chosen one; None for itself, or where one has no answers."""
+    """Return McNemar's test of a rival against the chosen one; None for the chosen one, or where one has no answers."""
     if chosen is None or rival is chosen or not _is_answered(rival):
         return None
     pairs = count_pairs(chosen.correct_n, rival.correct_n)
@@ -118,7 +118,7 @@ def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics
 
 
 def production_of(results: RunResults, name: str) -> ProductionChoice:
-    """Return what the runner needs to know of a candidate."""
+    """Return the precision, backend and thread count of a candidate, with the machine that they were measured on."""
     row, machine = results.by_name[name], results.machine
     return ProductionChoice(row.precision, row.backend, row.threads, Machine(machine.cpu, machine.cores))
 

@@ -1,50 +1,53 @@
-"""The choice in words: the rule, the winner, and the one reason why each other candidate lost."""
+"""The texts of the choice: the rule, the winner, and the reason why each other candidate lost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, Policy
+from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, TIE_BREAKERS, Policy
 from benchmarks.choose.rule import CandidateMetrics, Ranking
 
 
 def explain_rule(policy: Policy) -> str:
-    """Return the rule in words, with the limits, costs and margin of this policy."""
+    """Return a description of the rule, with the limits, costs and margin of this policy."""
+    costs = ", ".join(f"{name} {cost:g}" for name, cost in policy.miss_costs.items())
+    best = f"candidate with the lowest cost of misses ({costs}, others 1)" if costs else "most accurate candidate"
+    ties = ", then ".join(TIE_BREAKERS[name] for name in policy.tie_breakers) or "name"
+    return (
+        f"{_explain_limits(policy)}{_explain_frames(policy)}The {best} on the test split is the reference. Another"
+        f" candidate may replace it only if it is {_comparative(policy)} and its accuracy loss is shown to be small:"
+        " the upper 95% bound of the loss (one-sided, Tango's paired score) must be under"
+        f" {_points(policy.margin)}. Of these candidates and the reference, the one that is"
+        f" {OBJECTIVES[policy.objective]} goes to production; ties are broken by {ties}."
+    )
+
+
+def _explain_limits(policy: Policy) -> str:
     limits = [f"{BUDGETS[name][0]} at most {limit:g} {BUDGETS[name][1]}" for name, limit in policy.limits(BUDGETS)]
     limits += [f"{FLOORS[name]} at least {100 * limit:g}%" for name, limit in policy.limits(FLOORS)]
-    limits += [f"of {name} on frames at least {100 * limit:g}%" for name, limit in policy.frame_recalls.items()]
-    costs = ", ".join(f"{name} {cost:g}" for name, cost in policy.miss_costs.items())
-    asked = f"Limits: {', '.join(map(str.rstrip, limits))}. " if limits else ""
-    best = f"candidate with the least cost of misses ({costs}, others 1)" if costs else "most accurate candidate"
-    best = f"{_explain_frames(policy)}The {best}"
-    return (
-        f"{asked}{best} on the test split is the reference. A {_comparative(policy)} one replaces it only where the"
-        " data show that its loss against the reference is small: the upper 95% bound of the loss (one-sided, Tango's"
-        f" paired score) must be under {_points(policy.margin)}. Of these and the reference, the"
-        f" {OBJECTIVES[policy.objective]} goes to production; ties are broken by"
-        f" {', then '.join(policy.tie_breakers) or 'name'}."
-    )
+    of_class = f"{FLOORS['frame_recall']}, of"
+    limits += [f"{of_class} {name}, at least {100 * limit:g}%" for name, limit in policy.frame_recalls.items()]
+    return f"Limits: {'; '.join(map(str.rstrip, limits))}. " if limits else ""
 
 
 def _explain_frames(policy: Policy) -> str:
     if policy.frame_loss is None:
         return ""
     return (
-        "Where labeled frames were measured, a candidate that names fewer of their objects rightly than the best one,"
-        " or gives false alarms in more of them, is out: the whole 95% interval of its paired loss is over"
-        f" {_points(policy.frame_loss)}. "
+        "Where labeled frames were measured, a candidate is rejected if it names fewer of their objects rightly than"
+        " the best one, or gives false alarms in more of them; such a loss counts if its whole paired 95% interval is"
+        f" above {_points(policy.frame_loss)}. "
     )
 
 
 def describe_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
-    """Return the choice in one sentence, or that there is none and what came nearest."""
+    """Return the choice in one sentence; where there is none, the nearest candidate and its reason."""
     if ranking.chosen is None:
         return _describe_failure(ranking, candidates, policy)
     won = ranking.chosen
     times = f"p50 {_value(won, 'p50_ms'):.2f} ms, p99 {_value(won, 'p99_ms'):.2f} ms"
-    figures = f"{100 * _accuracy(won):.1f}% of the test rows, {times}"
     why = explain(won, ranking, policy, short=True)
-    return f"{won.name} goes to production ({figures}): {why}."
+    return f"{won.name} goes to production ({100 * _accuracy(won):.1f}% test accuracy, {times}): {why}."
 
 
 def role(candidate: CandidateMetrics, ranking: Ranking) -> str:
@@ -55,9 +58,9 @@ def role(candidate: CandidateMetrics, ranking: Ranking) -> str:
 
 
 def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, short: bool = False) -> str:
-    """Return the one reason why a candidate won or lost.
+    """Return the reason why a candidate won or lost.
 
-    short: leave out why a more accurate candidate is infeasible.
+    short: leave out the reason why a more accurate candidate is infeasible.
     """
     chosen, reference = ranking.chosen, ranking.reference
     if reason := ranking.infeasible.get(candidate.name):
@@ -67,8 +70,8 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
     if candidate is chosen:
         return _explain_winner(chosen, ranking, policy, short)
     if candidate is reference:
-        won = f"{chosen.name} is {_comparative(policy)}, and its loss is shown to be under the margin"
-        return f"it is {_describe_best(ranking, policy, short)}, but {won}"
+        advantage = f"{chosen.name} is {_comparative(policy)}, and its loss is shown to be under the margin"
+        return f"it is {_describe_best(ranking, policy, short)}, but {advantage}"
     if candidate.name not in ranking.faster:
         return (
             f"it is not {_comparative(policy)} than {reference.name} ({_both(candidate, reference, policy.objective)})"
@@ -76,24 +79,25 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
     if candidate.name not in ranking.non_inferior:
         loss = ranking.losses[candidate.name]
         return (
-            f"it is {_comparative(policy)}, but may lose up to {100 * loss.bound:.2f} points against {reference.name}"
-            f" (upper 95% bound; {100 * loss.observed:.2f} observed), and the margin is {_points(policy.margin)}"
+            f"it is {_comparative(policy)}, but its accuracy may be up to {100 * loss.bound:.2f} points below that of"
+            f" {reference.name} (upper 95% bound; {100 * loss.observed:.2f} observed): the margin is"
+            f" {_points(policy.margin)}"
         )
     advantage = _describe_advantage(chosen, candidate, policy)
-    return f"it could replace {reference.name}, too, but {chosen.name} is {advantage}"
+    return f"it could also replace {reference.name}, but {chosen.name} is {advantage}"
 
 
 def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, short: bool) -> str:
     reference = ranking.reference
     if reference is None or chosen is reference:
         return (
-            f"it is {_describe_best(ranking, policy, short)}, and of no {_comparative(policy)} one is it shown that the"
-            " loss is under the margin"
+            f"it is {_describe_best(ranking, policy, short)}, and no candidate that is {_comparative(policy)} is shown"
+            " to lose less than the margin"
         )
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
     return (
-        f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and its loss is at most"
-        f" {100 * ranking.losses[chosen.name].bound:.2f} points with 95% confidence, under the margin of"
+        f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and with 95% confidence it"
+        f" loses at most {100 * ranking.losses[chosen.name].bound:.2f} points of accuracy, less than the margin of"
         f" {_points(policy.margin)}"
     )
 
@@ -103,24 +107,24 @@ def _points(part: float) -> str:
 
 
 def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
-    """Say that the reference is the best; where an infeasible candidate did better, say among whom."""
+    """Describe the reference as the best of all; of the selectable ones, where an infeasible candidate did better."""
     best = "least costly" if policy.miss_costs else "most accurate"
-    if (out := ranking.best_infeasible) is None:
+    if (better := ranking.best_infeasible) is None:
         return f"the {best}"
     if short:
         return f"the {best} of those that may be chosen"
-    reason = ranking.infeasible[out.name]
-    return f"the {best} of those that may be chosen ({out.name}, {100 * _accuracy(out):.1f}%, may not: {reason})"
+    reason = ranking.infeasible[better.name]
+    return f"the {best} of those that may be chosen ({better.name}, {100 * _accuracy(better):.1f}%, may not: {reason})"
 
 
 def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
     selectable = [c for c in candidates if not c.why_not]
-    able = [c for c in selectable if c.metric(policy.objective) is not None]
-    if not able:
-        why = f", for the first {candidates[0].why_not}" if candidates and candidates[0].why_not else ""
+    with_objective = [c for c in selectable if c.metric(policy.objective) is not None]
+    if not with_objective:
+        why = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{why}"
-    nearest = min(able, key=lambda c: _value(c, policy.objective))
-    return f"no candidate can go to production: for the nearest, {nearest.name}, {ranking.infeasible[nearest.name]}"
+    nearest = min(with_objective, key=lambda c: _value(c, policy.objective))
+    return f"no candidate can go to production; the nearest is {nearest.name}: {ranking.infeasible[nearest.name]}"
 
 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
@@ -131,8 +135,8 @@ def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, polic
         if name == "accuracy" and mine > other:
             return f"more accurate by {100 * (mine - other):.2f} points"
         if name != "accuracy" and mine < other:
-            return f"better in {name} ({_both(winner, loser, name)})"
-    return "equal in all that the policy names, and first by name"
+            return f"better in {TIE_BREAKERS.get(name, name)} ({_both(winner, loser, name)})"
+    return "equal in every metric of the policy, and first by name"
 
 
 def _comparative(policy: Policy) -> str:

@@ -1,4 +1,4 @@
-"""policy.json: the limits that a candidate must keep to, and what decides between those that do."""
+"""policy.json: the limits of a candidate, and the preferences between candidates within them."""
 
 from __future__ import annotations
 
@@ -20,24 +20,31 @@ BUDGETS = {
     "ece": ("its calibration error", ""),
     "false_alarms_per_100": ("its false alarms in 100 frames", "alarms"),
 }
-"""Figures with an upper limit: each in words, and its unit."""
+"""{metric with an upper limit: its description and its unit}."""
 FLOORS = {
     "accuracy": "its test accuracy",
     "worst_recall": "the recall of its worst class",
     "corruption_accuracy": "its accuracy under corruption",
     "frame_recall": "the part of the objects of frames that it names rightly",
 }
-"""Figures with a lower limit, as parts of 1: each in words."""
-OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest in the tail", "age_ms": "freshest", "size_mb": "smallest"}
-TIE_BREAKERS = ("accuracy", "size_mb", "p50_ms", "cold_start_ms")
+"""{metric with a lower limit, a part of 1: its description}."""
+OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest at p99", "age_ms": "lowest in frame age", "size_mb": "smallest"}
+"""{metric in which the winner is best: the superlative of it}."""
+TIE_BREAKERS = {
+    "accuracy": "accuracy",
+    "size_mb": "file size",
+    "p50_ms": "median frame time",
+    "cold_start_ms": "cold start time",
+}
+"""{metric that may break a tie: its description}."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The limits on a candidate, and what is preferred. By default for a 30 Hz camera: an answer before the next frame.
+    """Limits and preferences; the default is for a 30 Hz camera: an answer before the next frame.
 
-    None is no limit. A candidate whose limited figure was not measured is infeasible. By default every miss costs the
-    same, so the reference is the most accurate candidate.
+    None is no limit. A candidate is infeasible where a limited metric was not measured. By default every miss costs the
+    same, so that the reference is the most accurate candidate.
     """
 
     p99_ms: float | None = 33.0
@@ -59,12 +66,12 @@ class Policy:
     Beyond this it is infeasible; a loss counts where its whole 95% interval lies beyond. None: no comparison.
     """
     miss_costs: dict[str, float] = field(default_factory=dict)
-    """The cost of missing a row of a class; 1 for a class without one."""
+    """{class: the cost of missing one of its rows}; 1 for a class without an entry."""
     objective: str = "p50_ms"
     margin: float = 0.01
-    """Largest accuracy loss that a candidate better by the objective may have: its upper 95% bound is under this."""
+    """A candidate better by the objective may replace the reference if the upper bound of its loss is below this."""
     tie_breakers: tuple[str, ...] = ("accuracy", "size_mb")
-    """Figures that decide between candidates that are equal in the objective, the first one first."""
+    """Metrics that decide, in this order, between candidates within the noise of the best by the objective."""
 
     def __post_init__(self) -> None:
         for name, value in self.limits((*BUDGETS, *FLOORS)):
@@ -84,11 +91,11 @@ class Policy:
 
     @property
     def needs_ages(self) -> bool:
-        """Whether the age of a frame takes part in the choice, and so is needed of every candidate."""
+        """Whether the choice depends on frame ages, which are then measured for every candidate."""
         return self.age_ms is not None or self.objective == "age_ms"
 
     def limits(self, names: Iterable[str]) -> list[tuple[str, float]]:
-        """Return (name, limit) of those of these figures that are limited."""
+        """Return (name, limit) of each of these metrics that has a limit."""
         found = [(name, getattr(self, name)) for name in names]
         return [(name, limit) for name, limit in found if limit is not None]
 
@@ -98,7 +105,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read policy.json; what is not named keeps its default. Raises InputError naming the file and the field."""
+    """Read policy.json; a missing field has its default. Raises InputError naming the file and the field."""
     return from_json(Policy, read_json(path, "write one, or leave --policy out"), str(path))
 
 

@@ -16,9 +16,9 @@ from core.files import replacing_folder, write_text
 def write_production(
     path: Path, source: Bundle, choice: ProductionChoice, measured: str, documents: dict[str, str]
 ) -> Bundle:
-    """Write the folder, whole or not at all; every file is hash-checked on the way. Returns the bundle in it.
+    """Write the folder, whole or not at all, and return the bundle in it. The hash of every copied file is checked.
 
-    measured: the name of the file that was timed. An engine is copied only if it is this file.
+    measured: the name of the file that was timed; an engine is copied only if it is this file.
     documents: {file name: text} of the documents that explain the choice.
     """
     with replacing_folder(path) as folder:
@@ -38,7 +38,7 @@ def write_production(
 
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
-    """Return the bound files that one precision needs: all but the other precisions' models."""
+    """Return the files of a bundle that one precision needs: all but the models of the other precisions."""
     others = {onnx_name(p, ort_form=form) for p in PRECISIONS if p != precision for form in (False, True)}
     return sorted(set(bundle.files) - others)
 

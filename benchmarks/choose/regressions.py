@@ -1,4 +1,4 @@
-"""The cases of the gate: accuracy and time of every candidate of a baseline, then and now."""
+"""Regressions: accuracy and time of every candidate of a baseline, compared with later results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.stats import count_pairs, difference_interval, paired_interval
 
 @dataclass(frozen=True)
 class RegressionCheck:
-    """One check; it passed where both `failure` and `skipped` are empty."""
+    """One comparison with the baseline; it passed where `failure` and `skipped` are empty."""
 
     name: str
     failure: str = ""
@@ -22,7 +22,7 @@ class RegressionCheck:
 
 
 def find_regressions(before: RunResults, now: RunResults) -> list[RegressionCheck]:
-    """Return two cases for each candidate of the baseline: accuracy and time."""
+    """Return two checks for each candidate of the baseline, accuracy and time; one where it is missing now."""
     cases = []
     for old in before.candidates:
         new = now.by_name.get(old.name)
@@ -45,9 +45,9 @@ def compare_accuracy(
         interval = paired_interval(count_pairs(before.correct_n(a), now.correct_n(b)))
     else:
         interval = difference_interval(a.hits, a.n, b.hits, b.n)
-    how = "on the same rows" if same_rows else "on other rows than the baseline's"
+    rows = "on the same rows" if same_rows else "on other rows than the baseline's"
     low, high = (100 * edge for edge in interval)
-    detail = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {how}"
+    detail = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {rows}"
     return RegressionCheck(name, failure=detail if interval.low > 0 else "", detail=detail)
 
 
@@ -58,5 +58,5 @@ def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new:
         return RegressionCheck(name, skipped=f"measured on {a.name} and on {b.name}")
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
     limit = (1 + before.noise.floor) * (1 + now.noise.floor)
-    detail = f"{ratio:.3f} of the baseline's median, the noise of both runs reaches to {limit:.3f}"
+    detail = f"{ratio:.3f} times the baseline's median; the noise of both runs reaches {limit:.3f}"
     return RegressionCheck(name, failure=detail if ratio > limit else "", detail=detail)

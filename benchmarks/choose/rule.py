@@ -1,11 +1,11 @@
-"""The rule that chooses the production model; `explain.explain_rule` says it in words.
+"""The rule that chooses the production model; `explain.explain_rule` describes it to the reader of a report.
 
 A candidate that breaks a limit is infeasible, and so is one that is shown to be worse on labeled frames than the best
 one there: frames are what the car sees, so no speed makes up for a loss on them. The most accurate feasible candidate
-is the reference. A faster one may replace it only where the test rows show that it loses less than the margin: that no
-difference was found is not enough, since a small test split finds none. So the upper bound of the loss is held against
-the margin (a non-inferiority test). The bound is Tango's, as both answered the same rows and rows on which they differ
-are few: an interval by the normal distribution has zero width where there is no such row, and would call any faster
+is the reference. A faster one may replace it only where the test rows show that it loses less than the margin. A test
+of difference would not do, since a small test split shows no difference at all. The upper bound of the loss is compared
+with the margin instead (a non-inferiority test). The bound is Tango's: both candidates answer the same rows, and differ
+on few. An interval by the normal distribution has zero width where they differ on none, and would call any faster
 candidate equal.
 """
 
@@ -35,15 +35,15 @@ from core.stats import (
 TIMES = ("p50_ms", "p99_ms", "age_ms")
 """Objectives whose measurement has noise: differences within it do not count."""
 FRAMES = {
-    "right_n": "objects of the labeled frames named rightly",
-    "quiet_n": "labeled frames without a false alarm",
+    "right_n": "of the objects in labeled frames are named rightly",
+    "quiet_n": "of the labeled frames have no false alarm",
 }
-"""What candidates are compared in on labeled frames, the first first: each in words."""
+"""{array of FramesAccuracy: its description}: the comparisons on labeled frames, in this order."""
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateMetrics:
-    """The figures and answers of one candidate that the rule reads."""
+    """The metrics and the answers of one candidate, as the rule reads them."""
 
     name: str
     labels_n: Ints
@@ -51,7 +51,7 @@ class CandidateMetrics:
     """The same rows for every candidate; -1 where they were not measured."""
     classes: tuple[str, ...]
     metrics: Mapping[str, float | None]
-    """{name in BUDGETS, FLOORS or OBJECTIVES: figure}; None or absent where not measured."""
+    """{name in BUDGETS, FLOORS or OBJECTIVES: value}; None or absent where it was not measured."""
     why_not: str = ""
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
     frames: Mapping[str, Bools] = field(default_factory=dict)
@@ -59,11 +59,11 @@ class CandidateMetrics:
 
     @property
     def correct_n(self) -> Bools:
-        """Whether each test row was right."""
+        """Whether each test row was answered correctly."""
         return np.asarray(self.labels_n == self.predicted_n)
 
     def metric(self, name: str) -> float | None:
-        """Return a measured figure, accuracy and worst recall among them."""
+        """Return the value of a metric; accuracy and worst recall are computed from the answers. None: not measured."""
         if name == "accuracy":
             return float(np.mean(self.correct_n))
         if name == "worst_recall":
@@ -71,22 +71,22 @@ class CandidateMetrics:
         return self.metrics.get(name)
 
     def minimized(self, name: str) -> float:
-        """Return the figure so that less is better; infinity where it was not measured."""
+        """Return the metric, signed so that less is better; infinity where it was not measured."""
         value = self.metric(name)
         return float("inf") if value is None else -value if name == "accuracy" else value
 
     def weights(self, policy: Policy) -> Floats:
-        """Return what missing each row costs, float64 (n,)."""
+        """Return the cost of missing each row, float64 (n,)."""
         return np.array([policy.cost(name) for name in self.classes])[self.labels_n]
 
     def utility(self, policy: Policy) -> float:
-        """Return the part of the total cost of misses that it avoids; its accuracy, where all costs are equal."""
+        """Return the accuracy with each row weighted by the cost of missing it."""
         weights = self.weights(policy)
         return float(weights @ self.correct_n / weights.sum())
 
 
 def metrics_of(results: RunResults) -> list[CandidateMetrics]:
-    """Return what the rule reads of every measured candidate."""
+    """Return the metrics and answers of every measured candidate."""
     found = []
     for row in results.candidates:
         accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
@@ -117,7 +117,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
 
 @dataclass(frozen=True)
 class Loss:
-    """The accuracy that a candidate loses against the reference on the same rows."""
+    """The accuracy that a candidate loses against the reference, paired over the same rows."""
 
     pairs: PairCounts
     observed: float
@@ -136,28 +136,28 @@ class Ranking:
     chosen: CandidateMetrics | None
     reference: CandidateMetrics | None
     infeasible: dict[str, str]
-    """{name: the one limit it breaks}."""
+    """{name of an infeasible candidate: the first reason}."""
     faster: frozenset[str]
-    """Better than the reference by the objective, beyond the noise."""
+    """Candidates that are better than the reference by the objective, beyond the noise."""
     non_inferior: frozenset[str]
     """Candidates of `faster` whose loss is shown to be under the margin."""
     losses: dict[str, Loss]
     """{name: loss against the reference}, without the reference itself."""
     best_infeasible: CandidateMetrics | None = None
-    """The best infeasible candidate, where it does better on the test rows than the reference."""
+    """The infeasible candidate with the best utility, where that is better than the reference's."""
 
 
 def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float = 0.0) -> Ranking:
     """Apply the rule. noise_floor: the relative difference under which two times count as equal."""
     infeasible = {c.name: reason for c in candidates if (reason := reason_infeasible(c, policy))}
     for name in FRAMES:
-        # one after the other: the best by the one may be worse by the other, and nothing would be left
+        # one after the other: the best in one comparison may be worse in the other, and no candidate would be left
         infeasible |= reasons_worse_on_frames([c for c in candidates if c.name not in infeasible], name, policy)
     feasible = [c for c in candidates if c.name not in infeasible]
     if not feasible:
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
-    # equal utilities differ in the last bits, where their rows are summed in another order: the rounding hides that
+    # equal utilities can differ in their last bits, since the sums run over other rows: rounding makes them equal
     reference = min(
         feasible, key=lambda c: (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
     )
@@ -168,14 +168,14 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     non_inferior = [c for c in faster if losses[c.name].bound < policy.margin]
     chosen = pick_best([reference, *non_inferior], policy, noise_margin)
     names = frozenset(c.name for c in faster), frozenset(c.name for c in non_inferior)
-    out = [c for c in candidates if c.name in infeasible]
-    better = [c for c in out if c.utility(policy) > reference.utility(policy) + 1e-12]  # by more than by rounding
+    better_than = reference.utility(policy) + 1e-12  # by more than rounding
+    better = [c for c in candidates if c.name in infeasible and c.utility(policy) > better_than]
     best_infeasible = max(better, key=lambda c: (c.utility(policy), c.name), default=None)
     return Ranking(chosen, reference, infeasible, *names, losses, best_infeasible)
 
 
 def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None:
-    """Return the first limit that a candidate breaks, in words, or None; its rivals play no part."""
+    """Return a description of the first limit that a candidate breaks on its own, without its rivals; else None."""
     if candidate.why_not:
         return candidate.why_not
     for name, limit in policy.limits(BUDGETS):
@@ -192,13 +192,17 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
         if value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
-    return None if candidate.metric(policy.objective) is not None else f"its {policy.objective} was not measured"
+    return (
+        None
+        if candidate.metric(policy.objective) is not None
+        else f"its {policy.objective}, the objective, was not measured"
+    )
 
 
 def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, policy: Policy) -> dict[str, str]:
-    """Return {candidate: why} of those that lose more than the policy allows against the best on labeled frames.
+    """Return {candidate: reason} of those that lose more on labeled frames against the best than the policy allows.
 
-    A loss counts where its whole 95% interval, paired as that of the accuracy, lies beyond the limit. name: in FRAMES.
+    A loss counts where its whole paired 95% interval lies beyond the limit. name: a key of FRAMES.
     """
     framed = [c for c in rivals if len(c.frames.get(name, ()))]
     if policy.frame_loss is None or not framed:
@@ -210,19 +214,20 @@ def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, polic
         interval = paired_interval(pairs)
         if interval.low > policy.frame_loss:
             low, high = (100 * edge for edge in interval)
-            against = f"{100 * c.frames[name].mean():.1f}% {FRAMES[name]} against {100 * best.frames[name].mean():.1f}%"
-            reasons[c.name] = f"{against} of {best.name}: a loss of {low:.1f} to {high:.1f} points"
+            share = f"{100 * c.frames[name].mean():.1f}% {FRAMES[name]}"
+            with_best = f"{100 * best.frames[name].mean():.1f}% with {best.name}"
+            reasons[c.name] = f"{share}, against {with_best}: a loss of {low:.1f} to {high:.1f} points (95% interval)"
     return reasons
 
 
 def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> Loss:
-    """Return the paired loss of `rival`; the bound is Tango's, combined over classes where their costs differ."""
+    """Return the paired loss of `rival` against the reference."""
     pairs = count_pairs(reference.correct_n, rival.correct_n)
     return Loss(pairs, pairs.loss, paired_interval(pairs), weighted_bound(reference, rival, policy), mcnemar_p(pairs))
 
 
 def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> float:
-    """Return the one-sided 95% upper bound of the loss of utility."""
+    """Return the one-sided 95% upper bound of the loss of utility: Tango's, combined over the groups of equal cost."""
     weights = reference.weights(policy)
     strata = [weights == cost for cost in np.unique(weights)]
     counts = [count_pairs(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
@@ -231,15 +236,15 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
 
 
 def pick_best(candidates: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
-    """Return the best by the objective; among those within the noise of it, the first by the tie breakers."""
-    # the noise is taken around the best of all and not pair by pair: a chain of near equals would have no best
+    """Return, of the candidates within the noise of the best by the objective, the first by the tie breakers."""
+    # relative to the single best: "equal within the noise" is not transitive, so pairwise ties would give no order
     limit = min(c.minimized(policy.objective) for c in candidates) * (1 + noise_margin)
-    equals = [c for c in candidates if c.minimized(policy.objective) <= limit]
-    return min(equals, key=lambda c: _sort_key(c, *policy.tie_breakers, policy.objective))
+    tied = [c for c in candidates if c.minimized(policy.objective) <= limit]
+    return min(tied, key=lambda c: _sort_key(c, *policy.tie_breakers, policy.objective))
 
 
 def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
-    """Return those that no other beats in both accuracy and median time, the fastest first."""
+    """Return the candidates that no other beats in both accuracy and median time, the fastest first."""
     front: list[CandidateMetrics] = []
     for c in sorted(candidates, key=lambda c: _sort_key(c, "p50_ms", "accuracy")):
         if not front or c.minimized("accuracy") < front[-1].minimized("accuracy"):
@@ -248,5 +253,5 @@ def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
 
 
 def _sort_key(candidate: CandidateMetrics, *names: str) -> tuple[float | str, ...]:
-    """Return a sort key: these figures, the most important first, then the name."""
+    """Return a key that sorts by these metrics, the most important first, then by name."""
     return (*(candidate.minimized(name) for name in names), candidate.name)

@@ -1,4 +1,4 @@
-"""Other seeds of the same training: how far accuracy varies between them, and whether the choice would hold."""
+"""Comparison with other seeds of the same training: the spread of the accuracy, and the choice with each seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """The choice with another seed's answers; None, too, where that run was not exported."""
+    """The choice with another seed's answers. chosen: None where none meets the policy, or none was exported."""
 
     run: str
     seed: int | None
@@ -46,21 +46,21 @@ class SeedComparison:
 
 
 def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str | None) -> SeedComparison:
-    """Compare the accuracies, and choose again with the answers of every other seed."""
-    own = {row.name: found.top1 for row in results.candidates if (found := measured(row.accuracy))}
+    """Return the spread of the accuracies, and the choice with the answers of every other seed."""
+    own = {one.name: accuracy.top1 for one in results.candidates if (accuracy := measured(one.accuracy))}
     exported = [
-        {name: float((said == results.labels_n).mean()) for name, said in other.predicted_n.items()}
+        {name: float((predicted == results.labels_n).mean()) for name, predicted in other.predicted_n.items()}
         for other in seeds.others
     ]
-    accuracy = spread_of([own, *exported])
+    accuracies = spread_of([own, *exported])
     networks = spread_of([seeds.trained, *(other.trained for other in seeds.others)])
     choices = tuple(choose_at(results, other, policy) for other in seeds.others)
-    said = [*_describe_spread(accuracy, networks, chosen), _describe_choices(choices, chosen)]
-    return SeedComparison(accuracy, networks, choices, " ".join(said))
+    sentences = [*_describe_spread(accuracies, networks, chosen), _describe_choices(choices, chosen)]
+    return SeedComparison(accuracies, networks, choices, " ".join(sentences))
 
 
 def choose_at(results: RunResults, other: SeedResult, policy: Policy) -> SeedChoice:
-    """Choose with another seed's answers; times and sizes are this run's, since no seed changes them."""
+    """Choose with another seed's answers; times and sizes are this run's, since they do not depend on the seed."""
     answered = [c for c in metrics_of(results) if c.name in other.predicted_n]
     candidates = [replace(c, predicted_n=other.predicted_n[c.name]) for c in answered]
     chosen = apply_rule(candidates, policy, results.noise.floor).chosen
@@ -83,23 +83,25 @@ def spread_of(seeds: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
 def _describe_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen: str | None) -> list[str]:
     arch = chosen.split()[0] if chosen else ""
     if spread := accuracy.get(chosen or ""):
-        return [f"{chosen} has {_plus_minus(spread)} of the test rows right over {spread.n} seeds."]
+        return [f"{chosen}: test accuracy {_plus_minus(spread)} over {spread.n} seeds (mean ± standard deviation)."]
     if spread := networks.get(arch):
-        return [f"{arch} as trained has {_plus_minus(spread)} of the test rows right over {spread.n} seeds."]
+        return [
+            f"{arch} as trained: test accuracy {_plus_minus(spread)} over {spread.n} seeds (mean ± standard deviation)."
+        ]
     return []
 
 
 def _describe_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
-    """Say whether the choice would hold for another seed."""
-    exported = [other for other in choices if other.exported]
-    others = [other for other in exported if other.chosen != chosen]
+    """Return a sentence on whether the choice would hold for another seed."""
+    exported = [one for one in choices if one.exported]
+    different = [one for one in exported if one.chosen != chosen]
     if not exported:
         return "Whether the choice would hold for another seed was not measured: export those runs."
-    if not others:
-        times = "with the one other seed" if len(exported) == 1 else f"with each of {len(exported)} other seeds"
-        return f"The choice holds for another seed: {times} the rule chooses the same."
-    wins = "; ".join(f"seed {o.seed}: {o.chosen or 'none'}" for o in others)
-    held = f"the rule chooses the same in {len(exported) - len(others)} of {len(exported)} other seeds"
+    if not different:
+        seeds = "with the one other seed" if len(exported) == 1 else f"with each of {len(exported)} other seeds"
+        return f"The choice holds for another seed: {seeds}, the rule chooses the same."
+    wins = "; ".join(f"seed {o.seed}: {o.chosen or 'none'}" for o in different)
+    held = f"the rule chooses the same in {len(exported) - len(different)} of {len(exported)} other seeds"
     return f"The choice may not hold for another seed: {held} ({wins})."
 
 

@@ -1,4 +1,4 @@
-"""Sensitivity of the choice: what would change it, and how often it is the same on resampled data."""
+"""Sensitivity of the choice: the limits at which it changes, and how often resampled data give the same choice."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.stats import Floats
 
 REDRAWS = 300
 BUDGETS_MS = (1, 2, 5, 10, 20, 33, 50, 100)
-"""The p99 budgets of the sentences, in milliseconds."""
+"""The p99 budgets, in milliseconds, for which a sentence says what would be chosen."""
 MARGINS = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.05)
 
 
 @dataclass(frozen=True)
 class LimitStep:
-    """From the value `start` on, this candidate is chosen; None where none meets the policy."""
+    """The choice for limits from `start` to the next step; None where no candidate meets the policy."""
 
     start: float
     chosen: str | None
@@ -28,15 +28,16 @@ class LimitStep:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The changes of policy and data that change the choice."""
+    """The choice under other limits and on resampled data."""
 
     redraws: int
+    """Number of bootstrap resamples of test rows and latency rounds."""
     chosen: dict[str, float]
-    """{candidate, or "None": the part of the redraws that choose it}."""
+    """{candidate, or "None": the part of the resamples that choose it}."""
     repeats: float
-    """The part of the redraws that choose the same."""
+    """The part of the resamples that give the same choice."""
     optimism: float | None
-    """Mean difference of a redraw's winner: its accuracy on the redrawn rows, which chose it, less that on all rows."""
+    """Mean over the resamples: the winner's accuracy on the resampled rows, which chose it, less that on all rows."""
     corrected_accuracy: float | None
     """The accuracy of the chosen candidate less the optimism; None where none is chosen."""
     budgets: tuple[LimitStep, ...]
@@ -48,7 +49,7 @@ class Sensitivity:
 def measure_sensitivity(
     candidates: Sequence[CandidateMetrics], rounds_ms: Sequence[Floats], policy: Policy, noise_floor: float
 ) -> Sensitivity:
-    """Choose again with other limits, without the winner, and on redrawn data. rounds_ms: see `bootstrap_choice`."""
+    """Choose again with other limits, without the winner, and on resampled data. rounds_ms: see `bootstrap_choice`."""
     chosen = _choose(candidates, policy, noise_floor)
     parts, optimism = bootstrap_choice(candidates, rounds_ms, policy, noise_floor)
     accuracy = next((c.metric("accuracy") for c in candidates if c.name == chosen), None)
@@ -67,7 +68,7 @@ def measure_sensitivity(
 def step_over_budgets(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
 ) -> tuple[LimitStep, ...]:
-    """Return the choice over every p99 budget: it can change only at a candidate's own p99."""
+    """Return the choice for every p99 budget; it can change only at the p99 of a candidate."""
     budgets = sorted({value for c in candidates if (value := c.metric("p99_ms")) is not None})
     return _merge([LimitStep(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
 
@@ -75,7 +76,7 @@ def step_over_budgets(
 def step_over_margins(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
 ) -> tuple[LimitStep, ...]:
-    """Return the choice over margins of practical size."""
+    """Return the choice for margins of practical size."""
     margins = sorted({*MARGINS, policy.margin})
     return _merge([LimitStep(m, _choose(candidates, replace(policy, margin=m), noise_floor)) for m in margins])
 
@@ -91,7 +92,7 @@ def bootstrap_choice(
 ) -> tuple[dict[str, float], float | None]:
     """Bootstrap the whole choice over test rows and latency rounds; return the part that each wins, and the optimism.
 
-    rounds_ms: (rounds, calls) of each candidate.
+    The optimism is that of `Sensitivity`. rounds_ms: (rounds, calls) of each candidate.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 17.6.
     """
     rng = np.random.default_rng(seed)
@@ -113,13 +114,13 @@ def bootstrap_choice(
 def describe_changes(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float, chosen: str | None
 ) -> list[str]:
-    """Return what would be chosen at other budgets, and without the winner, a sentence each."""
+    """Return sentences on the choice with other p99 budgets, and without the winner."""
     at = {budget: _choose(candidates, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
-    said = [f"At a {ms} ms budget: {name or 'none'}." for ms, name in at.items() if name != chosen]
+    sentences = [f"With a p99 budget of {ms} ms: {name or 'none'}." for ms, name in at.items() if name != chosen]
     if chosen:
         left = _choose([c for c in candidates if c.name != chosen], policy, noise_floor)
-        said.append(f"Without {chosen}: {left or 'none'}.")
-    return said
+        sentences.append(f"Without {chosen}: {left or 'none'}.")
+    return sentences
 
 
 def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
@@ -135,5 +136,5 @@ def _choose(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor:
 
 
 def _merge(steps: list[LimitStep]) -> tuple[LimitStep, ...]:
-    """Drop the steps that change nothing."""
+    """Return only the steps at which the choice changes."""
     return tuple(step for i, step in enumerate(steps) if i == 0 or step.chosen != steps[i - 1].chosen)

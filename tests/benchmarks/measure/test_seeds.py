@@ -108,7 +108,7 @@ def test_seeds_without_bundles_still_give_the_spread_of_the_networks(device):
     seeds = replace(device.results.seeds, trained={"tiny_a": 0.5}, others=others)
     found = choose(replace(device.results, seeds=seeds), SURE).seeds
     assert found.accuracy == {}
-    assert "tiny_a as trained has 60.0 ± 10.0% of the test rows right over 3 seeds" in found.sentence
+    assert "tiny_a as trained: test accuracy 60.0 ± 10.0% over 3 seeds" in found.sentence
     assert "export those runs" in found.sentence
 
 
