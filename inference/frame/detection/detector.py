@@ -59,7 +59,7 @@ class Detector:
     """An open network and how its outputs become boxes. Not thread-safe."""
 
     def __init__(self, network: Network, config: DetectorConfig) -> None:
-        """config: as `resolve` gave it."""
+        """config: as `resolve_config` gave it."""
         if config.input is None or config.input.size_hw is None:
             raise InputError(f"{network.file}: the detector's layout and input are not resolved")
         self._network, self.config = network, config

@@ -13,7 +13,7 @@ from core.geometry.detector_config import DetectorConfig
 from inference import detectors
 from inference.backends import Tensor
 from inference.detectors import describe, find, recognize
-from inference.frame.detection.detector import Detector, resolve
+from inference.frame.detection.detector import Detector, resolve_config
 from tests.inference.detectors.networks import FakeNetwork, image, network_of
 
 SIZE_HW = (64, 96)
@@ -114,8 +114,8 @@ def test_a_tensorflow_export_of_coco_counts_road_users_and_takes_a_picture_of_by
     outputs["detection_scores"][0, :2] = 0.9
     network = FakeNetwork([Tensor("image_tensor", "uint8", (1, None, None, 3))], outputs)
     with pytest.raises(InputError, match=r"input.size_hw"):
-        resolve(network, DetectorConfig())
-    config = resolve(network, DetectorConfig(input=replace(find("ssd_tensorflow").INPUT, size_hw=(300, 300))))
+        resolve_config(network, DetectorConfig())
+    config = resolve_config(network, DetectorConfig(input=replace(find("ssd_tensorflow").INPUT, size_hw=(300, 300))))
     found = Detector(network, config).detect(np.full((64, 96, 3), (10, 20, 30), np.uint8))
     assert found.boxes_n4.tolist() == [[48, 16, 96, 32]]
     assert config.names[found.classes_n[0]] == "car"
