@@ -12,8 +12,8 @@ from inference.capture.base import EndOfStream
 from inference.frame.classifier import RegionClassifier
 from inference.sources import open_source
 from tests.bundles import make_bundle
-from training.data.listing import Options
-from training.data.pack_writer import pack as write_pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 SIZE_PX = 40
 
@@ -36,7 +36,9 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(photos, tmp_path_factory):
-    return write_pack(str(photos), tmp_path_factory.mktemp("packed") / "pack", Options(size_px=SIZE_PX, processes=1))
+    return write_pack(
+        str(photos), tmp_path_factory.mktemp("packed") / "pack", PackOptions(size_px=SIZE_PX, processes=1)
+    )
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ Whatever is made from it must say "synthetic".
 
 from __future__ import annotations
 
-from core.synthetic.camera import SCENARIOS, Scene, draw_frame, frame_name, zone_rects
 from core.synthetic.crops import Crop, draw_zone_crops, group_name, plan_crops, plan_frames
+from core.synthetic.scene import SCENARIOS, Scene, draw_frame, frame_name, zone_rects
 from core.synthetic.traffic import BACKGROUND, CLASSES, ZONES
 
 __all__ = [

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, fill
-from core.synthetic.camera import Scene, zone_rects
+from core.synthetic.scene import Scene, zone_rects
 from core.synthetic.traffic import CLASSES, seeded
 
 CROPS_PER_SCENE = 12

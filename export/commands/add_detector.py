@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from core.cli import Parser
-from core.data.frames import load_frame, read_frames
+from core.data.labeled_frames import load_frame, read_frames
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import InputError
 from core.files import read_object

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.bundle.abstain import AbstainRule
 from core.bundle.contract import Bundle
-from core.data.frames import LabeledFrame, load_frame
+from core.data.labeled_frames import LabeledFrame, load_frame
 from core.data.pack import Pack
 from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.bundle.contract import Bundle
-from core.data.frames import LabeledFrame, read_frames, read_pack_zones
+from core.data.labeled_frames import LabeledFrame, read_frames, read_pack_zones
 from core.data.pack import Pack
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from core.data.images import opencv_path
+from core.data.picture_reader import opencv_path
 from core.errors import InputError
 from core.files import fsync_path
 from core.geometry.frame import Bytes

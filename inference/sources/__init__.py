@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import cv2
 
-from core.data.images import is_still
+from core.data.picture_reader import is_still
 from core.errors import InputError
 from core.plugins import load, names_in
 from core.redact import public_uri

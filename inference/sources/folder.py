@@ -7,8 +7,16 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from core.data.images import IMAGE_SUFFIXES, Scan, printable, read_picture, say_left_out, scan, split_folders
-from core.data.several import holds_several, say_first_alone
+from core.data.picture_files import (
+    IMAGE_SUFFIXES,
+    Scan,
+    describe_left_out,
+    describe_partly_read,
+    printable,
+    scan,
+    split_folders,
+)
+from core.data.picture_reader import holds_several_pictures, read_picture
 from core.errors import InputError
 from core.geometry.frame import Frame
 from inference.capture.base import EndOfStream, Source
@@ -24,7 +32,7 @@ def open_source(uri: str) -> FolderSource:
         return FolderSource(root.parent, Scan([root], {}))
     found = scan(root)
     if not found.pictures:
-        why = "; ".join(say_left_out([found], root)) or " ".join(sorted(IMAGE_SUFFIXES))
+        why = "; ".join(describe_left_out([found], root)) or " ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"{uri} holds no image ({why}): give a folder that does")
     return FolderSource(root, found)
 
@@ -40,7 +48,7 @@ class FolderSource(Source):
         self.skipped: dict[str, str] = {}
         """{name: why it cannot be read}"""
         self._several: list[Path] = []
-        self.left_out = say_left_out([found], root)
+        self.left_out = describe_left_out([found], root)
         self._splits = {folder.name for folder in split_folders(root)}
         self._files = found.pictures
         self._next = 0
@@ -57,7 +65,7 @@ class FolderSource(Source):
             if isinstance(image, str):
                 self.skipped[name] = image
                 continue
-            self._several += [file] if holds_several(file) else []
+            self._several += [file] if holds_several_pictures(file) else []
             label = self._class_of(file)
             truth = {WHOLE_ZONE: label} if label else {}
             return Frame(index, monotonic_ns(), image, index * 1_000_000_000, truth, name)
@@ -84,7 +92,7 @@ class FolderSource(Source):
             log.warning(f"{self.root}: {line}")
 
     def _in_part(self) -> list[str]:
-        return say_first_alone(self._several, self.root)
+        return describe_partly_read(self._several, self.root)
 
     def report(self) -> dict[str, Any]:
         """Return the number of pictures, what was left out, skipped, or read in part."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 
-from core.data.images import opencv_path
+from core.data.picture_reader import opencv_path
 from core.errors import InputError
 from core.geometry.frame import Bytes, Frame
 from core.redact import public_uri

@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 
 from core.cli import run_command
-from core.data.images import IMAGE_SUFFIXES
 from core.data.pack import Pack
+from core.data.picture_files import IMAGE_SUFFIXES
 from core.errors import InputError
 from tests.training.data import detection_sets
 from tests.training.data.detection_sets import BOXES, SIZES, write_images
 from training.commands import pack as command
-from training.data.importers import find, names, read
-from training.data.listing import Listing, Options
-from training.data.pack_writer import pack
+from training.data.importers import find_importer, importer_names, read_listing
+from training.data.listing import Listing, PackOptions
+from training.data.pack_writer import write_pack
 
-OPTIONS = Options(size_px=32, resplit=True, background=0)
+OPTIONS = PackOptions(size_px=32, resplit=True, background=0)
 TINY = ("car", (5.0, 5.0, 10.0, 10.0))
 OBJECTS = {name: [*boxes, TINY] if name == "drive0_1.png" else boxes for name, boxes in BOXES.items()}
 """What is annotated in each picture; one object is smaller than `min_side_px`."""
@@ -58,8 +58,8 @@ class Source:
     path: str
     objects: int
 
-    def read(self, options: Options = OPTIONS) -> Listing:
-        return read(self.path, replace(options, format=self.importer))
+    def read_listing(self, options: PackOptions = OPTIONS) -> Listing:
+        return read_listing(self.path, replace(options, format=self.importer))
 
     def pictures(self) -> list[Path]:
         return [file for file in sorted(Path(self.path).rglob("*.*")) if file.suffix in IMAGE_SUFFIXES]
@@ -72,20 +72,20 @@ def written(name: str, folder: Path) -> Source:
     return Source(name, str(root), sum(map(len, OBJECTS.values())))
 
 
-@pytest.fixture(scope="module", params=names())
+@pytest.fixture(scope="module", params=importer_names())
 def source(request, tmp_path_factory) -> Source:
     """A source that no test changes."""
     return written(request.param, tmp_path_factory.mktemp("importer"))
 
 
-@pytest.fixture(params=sorted(set(names()) - {"synthetic"}))
+@pytest.fixture(params=sorted(set(importer_names()) - {"synthetic"}))
 def files(request, tmp_path) -> Source:
     """A source made of files, which a test may spoil."""
     return written(request.param, tmp_path)
 
 
 def test_it_is_found_by_the_layout_of_the_source(source):
-    assert find(source.path).__name__.rpartition(".")[2] == source.importer
+    assert find_importer(source.path).__name__.rpartition(".")[2] == source.importer
     assert source.read().importer == source.importer
 
 
@@ -124,7 +124,7 @@ def number_left_out(made: Pack) -> int:
 
 
 def test_every_object_is_a_row_or_is_counted_and_named(source, tmp_path):
-    made = pack(source.path, tmp_path / "pack", OPTIONS)
+    made = write_pack(source.path, tmp_path / "pack", OPTIONS)
     left_out = [*(one["source"] for one in made.facts["rejected"]), *made.facts["first_skipped"].values()]
     assert len(left_out) == number_left_out(made) == (source.importer != "synthetic")
     assert all("drive0_1" in name for name in left_out)
@@ -134,7 +134,7 @@ def test_every_object_is_a_row_or_is_counted_and_named(source, tmp_path):
 def test_a_damaged_picture_is_rejected_by_name(files, tmp_path):
     picture = next(file for file in files.pictures() if "drive0_0" in file.name)
     picture.write_bytes(picture.read_bytes()[:-30])
-    made = pack(files.path, tmp_path / "pack", OPTIONS)
+    made = write_pack(files.path, tmp_path / "pack", OPTIONS)
     rejected = {(r["source"].rpartition("/")[2], r["reason"]) for r in made.facts["rejected"]}
     assert (picture.name, "truncated PNG") in rejected
     assert len(made.labels_n) + number_left_out(made) == files.objects

@@ -20,7 +20,7 @@ SIZE_PX = 32
 ARCH = "squeezenet_inspired"
 
 
-def write_pack(path: Path, rows: int = 240, seed: int = 0) -> None:
+def write_small_pack(path: Path, rows: int = 240, seed: int = 0) -> None:
     """Write a pack of coloured noise: the class is the strongest channel, easy but not certain."""
     random = np.random.default_rng(seed)
     labels = np.arange(rows) % len(CLASSES)

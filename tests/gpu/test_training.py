@@ -18,7 +18,7 @@ import models
 from core.data.pack import open_pack
 from models.checkpoint import load_checkpoint
 from models.deployed import Deployed
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from tests.training.learner import Learner, Training, finished, record_operations
 from training import step as steps_of
 from training.augment import gpu, prepare
@@ -40,7 +40,7 @@ MEAN = models.normalization(ARCH)[0]
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("gpu") / "pack"
-    write_pack(path, rows=120)
+    write_small_pack(path, rows=120)
     return open_pack(path)
 
 

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 import models
 from core.data.pack import open_pack
 from models.checkpoint import load_checkpoint
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from training.commands.train import main
-from training.data.listing import Options
-from training.data.pack_writer import pack as write
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 ARCH, FOLDER = "timm/efficientnet_lite0", "timm_efficientnet_lite0"
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "roaduser"
@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 
 def test_training_starts_from_the_weights_of_a_file(weights, tmp_path):
     """At next to no rate the network that comes out is the one that went in, but for the statistics and the head."""
-    write_pack(tmp_path / "pack")
+    write_small_pack(tmp_path / "pack")
     still = ["--epochs", "1", "--learning-rate", "1e-9", "--min-learning-rate", "0", "--precision", "fp32",
              "--memory-format", "channels_last", "--threads", "1", "--batch", "60"]  # fmt: skip
     assert not main([str(tmp_path / "pack"), "--out", str(tmp_path / "run"), "--models", ARCH, *still,
@@ -60,7 +60,7 @@ def test_a_new_head_starts_near_zero(weights):
 @pytest.mark.prove
 @pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="the photographs are not at ../shared/data/roaduser")
 def test_fine_tuning_beats_every_network_from_scratch(weights, tmp_path):
-    made = write(str(PHOTOGRAPHS), tmp_path / "pack", Options(size_px=64, group=r"hod_(\d+)"))
+    made = write_pack(str(PHOTOGRAPHS), tmp_path / "pack", PackOptions(size_px=64, group=r"hod_(\d+)"))
     assert not main([str(made.path), "--out", str(tmp_path / "run"), "--models", ARCH, "--recipe", "finetune",
                      "--pretrained", str(weights)])  # fmt: skip
     accuracy = json.loads((tmp_path / "run" / FOLDER / "metrics.json").read_text())["test"]["accuracy"]

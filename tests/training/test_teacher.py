@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from core.data.pack import open_pack
 from core.errors import InputError
-from tests.export.runs import train, write_pack
+from tests.export.runs import train, write_small_pack
 from tests.training.learner import Learner
 from training.commands.train import main
 from training.compare.variants import parse_variant
@@ -25,7 +25,7 @@ SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", "2", "--batch", "3
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "pack"
-    write_pack(path)
+    write_small_pack(path)
     return open_pack(path)
 
 

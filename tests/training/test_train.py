@@ -15,7 +15,7 @@ from core.cli import Parser
 from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from models.checkpoint import load_checkpoint
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from tests.training.killed import kill
 from training import state
 from training import step as steps_of
@@ -32,7 +32,7 @@ SETTINGS = ["--models", ARCH, "--recipe", "edge", "--epochs", str(EPOCHS), "--ba
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("train") / "pack"
-    write_pack(path)
+    write_small_pack(path)
     return path
 
 
@@ -241,7 +241,7 @@ def test_a_write_that_breaks_off_is_one_sentence_and_the_run_goes_on(run, pack, 
 
 
 def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
-    write_pack(tmp_path / "pack")
+    write_small_pack(tmp_path / "pack")
     step = steps_of.train_step
 
     def replacing_step(*values):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from core.cli import Parser
 from core.geometry.preprocess import DEFAULT_KERNEL, KERNELS
-from training.data.importers import names
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.importers import importer_names
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 from training.reports.pack_table import pack_summary
 
 EPILOG = """
@@ -78,18 +78,18 @@ def add_pack_options(parser: argparse._ActionsContainer) -> None:
     add("--background-model", type=Path, metavar="FILE", help="best.safetensors: cut nothing it is sure of")
     add("--as-zones", type=Path, metavar="FILE", help="camera.json: a row is a zone of a frame, not a box")
     add("--allow-leaks", action="store_true", help="keep pictures that are in two splits")
-    add("--format", choices=names(), help="the importer (default: by the source's layout)")
+    add("--format", choices=importer_names(), help="the importer (default: by the source's layout)")
     add("--processes", type=int, metavar="N", help="number of decoding processes (default: one per core)")
 
 
-def pack_options_of(args: argparse.Namespace) -> Options:
+def pack_options_of(args: argparse.Namespace) -> PackOptions:
     """Return the values of the flags that `add_pack_options` added."""
-    return Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    return PackOptions(**{field.name: getattr(args, field.name) for field in fields(PackOptions)})
 
 
 def main(arguments: list[str]) -> int | None:
     """Pack the source, and print a summary of the pack."""
     args = parser().parse_args(arguments)
-    packed = pack(args.source, args.out, pack_options_of(args))
+    packed = write_pack(args.source, args.out, pack_options_of(args))
     print(json.dumps(packed.facts, indent=1) if args.json else pack_summary(packed))
     return None

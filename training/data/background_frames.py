@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from core.bundle.abstain import AbstainRule
-from core.data.images import scan
+from core.data.picture_files import scan
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import fill, whole
-from training.data.detections.annotations import source_of
-from training.data.images import frame_name, video_frames
-from training.data.listing import Listing, Options, Sample
-from training.data.splits import draw_splits, rank
+from training.data.detections.annotation_files import source_of
+from training.data.listing import Listing, PackOptions, Sample
+from training.data.source_files import frame_name, video_frames
+from training.data.splits import draw_splits, shuffle_key
 
 SIDES = (0.15, 0.8)
 """The shorter side of a crop, as a part of the frame's."""
@@ -44,7 +44,7 @@ class BackgroundFrame:
     group: str
 
 
-def add_background(listing: Listing, options: Options) -> Listing:
+def add_background(listing: Listing, options: PackOptions) -> Listing:
     """Return the listing with background rows cut from the frames of `options.background_from`.
 
     Their number is `options.background`, by default as many as a class has on average. Every second one is cut at a
@@ -94,10 +94,10 @@ def list_frames(source: Path, root: Path) -> list[BackgroundFrame]:
 
 
 def _cut(
-    listing: Listing, frames: list[BackgroundFrame], wanted: int, label: str, options: Options, is_object: IsObject
+    listing: Listing, frames: list[BackgroundFrame], wanted: int, label: str, options: PackOptions, is_object: IsObject
 ) -> list[Sample]:
     """Return up to `wanted` crops, one of each frame in turn, in a random order of the frames."""
-    order = sorted(frames, key=lambda frame: rank(options.seed, "background", frame.source))
+    order = sorted(frames, key=lambda frame: shuffle_key(options.seed, "background", frame.source))
     cut: list[Sample] = []
     for turn, frame in zip(range(max(TRIES * len(order), TRIES * wanted)), cycle(order), strict=False):
         if len(cut) == wanted:
@@ -105,7 +105,7 @@ def _cut(
         pixels = listing.load(frame.source)
         if isinstance(pixels, str):
             continue
-        draws = random.Random(rank(options.seed, "background", frame.source, turn))
+        draws = random.Random(shuffle_key(options.seed, "background", frame.source, turn))
         rect = draw_rect(pixels, draws, hard=len(cut) % 2 == 1)
         if min(rect[2] - rect[0], rect[3] - rect[1]) < options.min_side_px:
             continue

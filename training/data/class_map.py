@@ -12,25 +12,25 @@ from pathlib import Path
 from core.errors import InputError
 
 SHIPPED = Path(__file__).parent / "classes"
-REST = "*"
+WILDCARD = "*"
 """Stands in the first column for every class without a line of its own."""
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return a class name without case, spaces, hyphens and other signs: `Two-Wheeler` and `two_wheeler` are equal.
 
     Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    kept = [letter for letter in folded if unicodedata.category(letter)[0] in "LMN" or letter == REST]
+    kept = [letter for letter in folded if unicodedata.category(letter)[0] in "LMN" or letter == WILDCARD]
     return "".join(kept) or folded.strip()
 
 
-def alike(classes: Iterable[str]) -> list[str]:
+def similar_name_warnings(classes: Iterable[str]) -> list[str]:
     """Return a warning for classes that differ only by case, spaces or signs, of which one may be misspelled."""
     by_plain: dict[str, list[str]] = {}
     for name in classes:
-        by_plain.setdefault(plain(name), []).append(name)
+        by_plain.setdefault(normalize_name(name), []).append(name)
     return [
         f"the classes {', '.join(map(repr, names))} differ by case, spaces or signs only: "
         f"merge them with a class map (--classes), or rename them"
@@ -50,7 +50,7 @@ class ClassMap:
         """Return the class that `name` becomes, or None when it is dropped. Raises InputError when it has no line."""
         if self.file is None:
             return name
-        found = self.table.get(plain(name), self.table.get(REST))
+        found = self.table.get(normalize_name(name), self.table.get(WILDCARD))
         if found is None:
             raise InputError(f"{self.file} has no line for the class {name!r}: add one, `{name},` to drop it")
         return found or None
@@ -74,9 +74,9 @@ def read_class_map(given: str | None) -> ClassMap:
             if reader.fieldnames is None or [*reader.fieldnames] != ["class", "becomes"]:
                 raise InputError(f"{file} must have the columns class,becomes; it has {reader.fieldnames}")
             for row in reader:
-                if None in row or row["becomes"] is None or not plain(row["class"]):
+                if None in row or row["becomes"] is None or not normalize_name(row["class"]):
                     raise InputError(f"{file}, line {reader.line_num}, is not of the form class,becomes")
-                if table.setdefault(plain(row["class"]), row["becomes"].strip()) != row["becomes"].strip():
+                if table.setdefault(normalize_name(row["class"]), row["becomes"].strip()) != row["becomes"].strip():
                     raise InputError(f"{file}, line {reader.line_num}: {row['class']} becomes two different classes")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read as CSV ({error})") from None

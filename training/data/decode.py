@@ -22,7 +22,7 @@ from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, clip_rect, fill, whole
 from training.data.duplicates import hash_picture
 from training.data.image_store import ImageStore
-from training.data.listing import Load, Sample
+from training.data.listing import LoadPicture, Sample
 
 IMAGES_PER_CHUNK = 16
 MIN_DEVIATION = 1.5
@@ -75,7 +75,7 @@ class PackRow:
 class DecodeTask:
     """The settings that all images of a pack are decoded with."""
 
-    load: Load
+    load: LoadPicture
     geometry: Geometry
     min_side_px: int
     store: ImageStore
@@ -111,7 +111,7 @@ class DecodeTask:
         return results
 
 
-def run(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
+def decode_images(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
     """Decode images, in this process or in several; yield their results in no fixed order."""
     remaining = iter(images)
     chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import InputError
-from training.data.listing import Options
+from training.data.listing import PackOptions
 
 
-def group_finder(root: Path, options: Options) -> Callable[[str], str]:
+def group_finder(root: Path, options: PackOptions) -> Callable[[str], str]:
     """Return the function that names a source file's group: by the pattern, by the CSV, or by the file itself."""
     if options.group is not None:
         return partial(_group_by_pattern, re.compile(options.group), root)

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.data.frames import LabeledFrame
+from core.data.labeled_frames import LabeledFrame
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect, Relative
 from core.geometry.preprocess import DEFAULT_KERNEL, Geometry
 
-Load = Callable[[str], "Bytes | str"]
+LoadPicture = Callable[[str], "Bytes | str"]
 """Returns the frame of a sample's source, uint8 (H, W, 3) BGR, or the reason why there is none. It can be pickled."""
 
 
 @dataclass(frozen=True)
-class Options:
+class PackOptions:
     """Everything except the source that decides the content of a pack."""
 
     size_px: int = 224
@@ -121,7 +121,7 @@ class Listing:
     classes: tuple[str, ...]
     background: str | None
     synthetic: bool
-    load: Load
+    load: LoadPicture
     skipped: dict[str, int] = field(default_factory=dict)
     """{reason: number} of annotated boxes that were left out."""
     first_skipped: dict[str, str] = field(default_factory=dict)

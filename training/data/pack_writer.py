@@ -14,21 +14,22 @@ from typing import Any
 
 import cv2
 
-from core.data.frames import LabeledFrame, describe_frames, write_frames
+from core.data.labeled_frames import LabeledFrame, describe_frames, write_frames
 from core.data.pack import COLUMNS, SCHEMA, SPLITS, Pack, fingerprint, open_pack
-from core.data.several import holds_several, say_first_alone
+from core.data.picture_files import describe_partly_read
+from core.data.picture_reader import holds_several_pictures
 from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
 from core.log import shows_progress
 from core.machine import cores
-from training.data.decode import DecodeResult, DecodeTask, PackRow, SourceImage, run
+from training.data.decode import DecodeResult, DecodeTask, PackRow, SourceImage, decode_images
 from training.data.health import Health, examine
 from training.data.health_page import write_page
 from training.data.image_store import ImageStore, plan_images
-from training.data.images import file_of
-from training.data.importers import read
-from training.data.listing import Listing, Options, Sample
-from training.data.splits import check_splits, choose_calibration, join_groups, rank, split_frames, split_samples
+from training.data.importers import read_listing
+from training.data.listing import Listing, PackOptions, Sample
+from training.data.source_files import file_of
+from training.data.splits import check_splits, choose_calibration, join_groups, shuffle_key, split_frames, split_samples
 
 IMAGES_PER_PROCESS = 400
 """The number of images from which on another process saves more than the second that it takes to start."""
@@ -50,7 +51,7 @@ class Content:
     health: Health
 
 
-def pack(source: str, out: Path, options: Options | None = None) -> Pack:
+def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pack:
     """Pack a source into the folder `out` and open it.
 
     An `out` that exists is never overwritten: it is opened when it was packed from the same files with the same
@@ -58,8 +59,8 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
     A picture in two splits is an InputError when the source made the splits; when we draw them, its groups are joined
     and the splits are drawn again, and the decoded rows move to their new places.
     """
-    options = options or Options()
-    listing = read(source, options)
+    options = options or PackOptions()
+    listing = read_listing(source, options)
     request = _request(listing, options.as_json())
     if out.exists():
         return _reuse(out, listing, options)
@@ -83,7 +84,7 @@ def pack(source: str, out: Path, options: Options | None = None) -> Pack:
     return open_pack(out)
 
 
-def _decode(folder: Path, listing: Listing, options: Options) -> tuple[ImageStore, list[DecodeResult]]:
+def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[ImageStore, list[DecodeResult]]:
     """Decode every sample into a row of the store; return one result for each sample of the listing.
 
     The rows are written in the order that the pack has if nothing is rejected and no groups are joined: `_arrange`
@@ -98,7 +99,7 @@ def _decode(folder: Path, listing: Listing, options: Options) -> tuple[ImageStor
 
 
 def _arrange(
-    source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: Options
+    source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: PackOptions
 ) -> Content:
     """Draw the splits, move the decoded rows into the order of the pack, and examine them.
 
@@ -125,7 +126,7 @@ def _pack_order(samples: list[Sample], seed: int) -> list[int]:
 
     def key(at: int) -> tuple[int, bytes]:
         sample = samples[at]
-        return SPLITS.index(str(sample.split)), rank(seed, sample.source, sample.box)
+        return SPLITS.index(str(sample.split)), shuffle_key(seed, sample.source, sample.box)
 
     return sorted(range(len(samples)), key=key)
 
@@ -138,14 +139,14 @@ def _in_part(listing: Listing, samples: list[Sample]) -> list[str]:
     files = (
         root / name for name in sorted({sample.source for sample in samples if file_of(sample.source) == sample.source})
     )
-    return say_first_alone(filter(holds_several, files), root)
+    return describe_partly_read(filter(holds_several_pictures, files), root)
 
 
 def _leaks_page(out: Path) -> Path:
     return out.with_name(f"{out.name}.leaks.html")
 
 
-def _refuse_leaks(source: str, out: Path, content: Content, options: Options) -> None:
+def _refuse_leaks(source: str, out: Path, content: Content, options: PackOptions) -> None:
     """Write a page of the duplicates across splits, beside `out`; raise InputError naming the first pair."""
     page, leaks = _leaks_page(out), content.health.cross_split_duplicates
     write_page(page, _facts(content, options), content.health, content.store.open())
@@ -165,19 +166,19 @@ def _request(listing: Listing, options: dict[str, Any]) -> str:
             return []
         return [state.st_size, state.st_mtime_ns]
 
-    names = sorted({file_of(sample.source) for sample in listing.samples})
-    stamps = [] if listing.synthetic else [stamp(name) for name in names]
+    importer_names = sorted({file_of(sample.source) for sample in listing.samples})
+    stamps = [] if listing.synthetic else [stamp(name) for name in importer_names]
     rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
-    return sha256_of_json([SCHEMA, listing.importer, options, names, stamps, rows, cv2.__version__])
+    return sha256_of_json([SCHEMA, listing.importer, options, importer_names, stamps, rows, cv2.__version__])
 
 
-def _reuse(out: Path, listing: Listing, options: Options) -> Pack:
+def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
     """Open the pack `out` if it was made of the same files and options; an option it does not know has its default."""
     if not (out / "pack.json").is_file():
         raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
     facts = read_json(out / "pack.json", "remove the folder and pack again")
     packed = facts.get("options") if isinstance(facts, dict) else None
-    packed, asked, default = packed if isinstance(packed, dict) else {}, options.as_json(), Options().as_json()
+    packed, asked, default = packed if isinstance(packed, dict) else {}, options.as_json(), PackOptions().as_json()
     other = [
         f"{name} {was}, not {value}"
         for name, value in asked.items()
@@ -198,7 +199,9 @@ def _remove_leftovers(out: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_images(store: ImageStore, samples: list[Sample], listing: Listing, options: Options) -> list[DecodeResult]:
+def _write_images(
+    store: ImageStore, samples: list[Sample], listing: Listing, options: PackOptions
+) -> list[DecodeResult]:
     """Decode sample i into row i of the store; return the results in that order."""
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
     images = [
@@ -213,7 +216,7 @@ def _write_images(store: ImageStore, samples: list[Sample], listing: Listing, op
     processes = max(1, min(processes, len(images) // IMAGES_PER_PROCESS))
     results: dict[int, DecodeResult] = {}
     with _progress(len(samples)) as advance:
-        for result in run(task, images, processes):
+        for result in decode_images(task, images, processes):
             results[result.row] = result
             advance()
     return [results[row] for row in range(len(samples))]
@@ -234,7 +237,7 @@ def _progress(total: int) -> Iterator[Any]:
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:
     """Return the rows of the pack, with some of train as calibration rows."""
     train = [row for row, sample in enumerate(samples) if sample.split == "train"]
-    keys = [rank(seed, "calibration", samples[row].source, samples[row].box) for row in train]
+    keys = [shuffle_key(seed, "calibration", samples[row].source, samples[row].box) for row in train]
     chosen = {train[at] for at in choose_calibration([samples[row].label for row in train], keys)}
     return [
         PackRow(sample, "calibration" if row in chosen else str(sample.split), result)
@@ -251,7 +254,7 @@ def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
             writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
 
 
-def _facts(content: Content, options: Options) -> dict[str, Any]:
+def _facts(content: Content, options: PackOptions) -> dict[str, Any]:
     """Return pack.json. `source` is the place of the files, which the fingerprint does not depend on."""
     listing, rows = content.listing, content.rows
     labels = [listing.classes.index(row.sample.label) for row in rows]

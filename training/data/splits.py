@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.data.frames import LabeledFrame
+from core.data.labeled_frames import LabeledFrame
 from core.errors import InputError
 from core.stats import pick_balanced
 from training.data.listing import Listing, Sample
@@ -18,7 +18,7 @@ SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 CALIBRATION_ROWS = 640
 
 
-def rank(seed: int, *parts: object) -> bytes:
+def shuffle_key(seed: int, *parts: object) -> bytes:
     """Return a sort key that gives a random order, the same on every machine."""
     return hashlib.sha256("\0".join(map(str, (seed, *parts))).encode()).digest()
 
@@ -40,7 +40,7 @@ def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list
     drawn = {sample.group: sample.split for sample in samples}
 
     def split_of(group: str) -> str:
-        place = int.from_bytes(rank(seed, "frames", group)[:4]) / 2**32
+        place = int.from_bytes(shuffle_key(seed, "frames", group)[:4]) / 2**32
         return "train" if place < SHARES["train"] else "val" if place < 1 - SHARES["test"] else "test"
 
     return [replace(frame, split=drawn.get(frame.group) or split_of(frame.group)) for frame in listing.frames]
@@ -57,7 +57,7 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
         groups[group][label] += 1
     lacking = {split: {label: share * n for label, n in totals.items()} for split, share in SHARES.items()}
     drawn = {}
-    for group in sorted(groups, key=lambda g: (-groups[g].total(), rank(seed, g))):
+    for group in sorted(groups, key=lambda g: (-groups[g].total(), shuffle_key(seed, g))):
         counts = groups[group]
         # what a split lacks of a class, as a share of what the split should get: 1 at the start, for every split
         split = max(

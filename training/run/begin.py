@@ -19,7 +19,7 @@ from training.augment.prepare import choose_place
 from training.compute.distribution import DistContext
 from training.compute.mode import Compute, ComputeMode, choose_mode
 from training.compute.rules import apply_rules, captured_if_possible, explain_compile
-from training.data.pack_writer import pack as write_pack
+from training.data.pack_writer import write_pack
 from training.recipe import Recipe
 from training.reports.machine import check_device, commit, describe_machine
 from training.reports.pack_table import pack_summary

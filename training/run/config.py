@@ -8,7 +8,7 @@ from pathlib import Path
 import models
 from core.errors import InputError
 from training.compute.rules import GpuOptions
-from training.data.listing import Options
+from training.data.listing import PackOptions
 from training.recipe import Recipe
 
 DEFAULT_GPU_OPTIONS = GpuOptions()
@@ -24,7 +24,7 @@ class RunConfig:
     out: Path
     recipe: Recipe
     archs: tuple[str, ...]
-    pack_options: Options
+    pack_options: PackOptions
     seed: int = 0
     resume: bool = False
     pretrained: bool | str = False

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from scipy import stats
 
-from core.data.images import read_picture, scan
+from core.data.picture_files import scan
+from core.data.picture_reader import read_picture
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry, fill, whole

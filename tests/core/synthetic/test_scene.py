@@ -84,7 +84,7 @@ def test_truth_is_clear_when_nobody_is_near():
 
 def test_an_object_is_drawn_where_the_truth_says():
     """The pixels of a zone change when its actor alone is taken away."""
-    import core.synthetic.camera as camera
+    import core.synthetic.scene as camera
 
     scene = Scene(4, **SMALL, scenario="day")
     index = next(i for i in range(0, 9000, 7) if scene.ground_truth(i)["ego"] == "car")

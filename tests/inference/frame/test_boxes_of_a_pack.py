@@ -15,16 +15,16 @@ from inference.frame.boxes import read_boxes
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import noise
 from tests.training.data.detection_sets import NAMES, write_yolo
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "detection_yolo"
 
 
 def score_both(data, folder):
     """Return the lines of the runner on a data set with its pack's boxes, its accuracy, and the pack's own."""
-    packed = pack(
-        str(data), folder / "pack", Options(size_px=32, group=None, allow_leaks=True, resplit=True, processes=1)
+    packed = write_pack(
+        str(data), folder / "pack", PackOptions(size_px=32, group=None, allow_leaks=True, resplit=True, processes=1)
     )
     bundle = make_bundle(folder / "bundle", classes=packed.classes, background=packed.background)
     rows = packed.rows("test")
@@ -69,6 +69,6 @@ def test_a_pack_without_boxes_is_refused(tmp_path):
         file = tmp_path / "photos" / ("car", "bus")[i % 2] / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), noise(i))
-    pack(str(tmp_path / "photos"), tmp_path / "pack", Options(size_px=32, processes=1))
+    write_pack(str(tmp_path / "photos"), tmp_path / "pack", PackOptions(size_px=32, processes=1))
     with pytest.raises(InputError, match="no boxes"):
         read_boxes(tmp_path / "pack")

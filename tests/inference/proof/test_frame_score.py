@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.bundle.abstain import AbstainRule
-from core.data.frames import LabeledFrame, LabeledObject
+from core.data.labeled_frames import LabeledFrame, LabeledObject
 from core.geometry.occupancy import is_empty, occupant
 from inference.frame.decision import Verdict
 from inference.frame.states import State

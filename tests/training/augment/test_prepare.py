@@ -8,7 +8,7 @@ import torch
 
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from tests.training.learner import finished
 from training.augment import cpu as augment
 from training.augment import prepare
@@ -24,7 +24,7 @@ RECIPE = dataclasses.replace(load_recipe("after"), batch=32)
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("feed") / "pack"
-    write_pack(path)
+    write_small_pack(path)
     return open_pack(path)
 
 

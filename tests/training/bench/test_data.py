@@ -11,8 +11,8 @@ import torch
 from core.geometry.preprocess import read_image
 from tests.training.data.detection_sets import write_kitti
 from training.bench.data_speed import _images_of_pack, measure
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 SIZES = {f"{i}.png": (120, 90) for i in range(20)}
 BOXES = {name: [("car", (5, 5, 60, 50)), ("bus", (65, 20, 115, 80))] for name in SIZES}
@@ -33,7 +33,7 @@ def test_threads_are_given_back():
 
 def test_a_packs_crops_are_what_the_twin_reads(tmp_path):
     root = write_kitti(tmp_path / "set", SIZES, BOXES)
-    made = pack(str(root), tmp_path / "pack", Options(size_px=32, margin=0.0, background=0))
+    made = write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, margin=0.0, background=0))
     row = measure(made, rounds=1, batch=8)[0]
     assert (row["size_px"], row["images"]) == (32, str(made.path))
     images_nhwc, jpegs = _images_of_pack(made, 32, 8)

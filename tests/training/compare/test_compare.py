@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.weightstats import DescrStatsW
 
 from core.errors import CheckError, InputError
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from training import recipes
 from training.commands.compare import main
 from training.commands.train import OWN_ARCHITECTURES
@@ -154,7 +154,7 @@ def test_what_is_told_to_end_ends_its_trials_too(tmp_path):
 def folder(tmp_path_factory):
     """A pack, and `before` and `edge` compared on it for an epoch, in c."""
     it = tmp_path_factory.mktemp("compared")
-    write_pack(it / "pack")
+    write_small_pack(it / "pack")
     assert not main(["before", "edge", *options(it)])
     return it
 

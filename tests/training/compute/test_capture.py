@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.data.pack import open_pack
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from tests.training.learner import Training, record_operations
 from training.compute import capture
 from training.compute.capture import restoring
@@ -24,7 +24,7 @@ def stand_in(monkeypatch):
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("capture") / "pack"
-    write_pack(path, rows=60)
+    write_small_pack(path, rows=60)
     return open_pack(path)
 
 

@@ -17,7 +17,7 @@ from core.data.pack import open_pack
 from core.errors import InputError
 from models.checkpoint import load_checkpoint
 from models.sync_norm import synchronize_batch_norm
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from tests.training.compute.joined import ARCH, steps_of_two, take_steps
 from tests.training.learner import finished
 from training.augment.prepare import open_preparer
@@ -40,7 +40,7 @@ NO_DROPOUT = ["--dropout", "0"]
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     path = tmp_path_factory.mktemp("world") / "pack"
-    write_pack(path)
+    write_small_pack(path)
     return path
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from training.data.importers import read
-from training.data.listing import Listing, Options
+from training.data.importers import read_listing
+from training.data.listing import Listing, PackOptions
 
 SIZES = {f"drive{i // 2}_{i}.png": (200, 150) for i in range(12)} | {"empty.png": (160, 120)}
 Box = tuple[str, tuple[float, float, float, float]]
@@ -22,8 +22,8 @@ BOXES: dict[str, list[Box]] = {
     for i, name in enumerate(SIZES)
     if name != "empty.png"
 }
-OPTIONS = Options(size_px=32, resplit=True)
-OPTIONS_GIVEN = Options(size_px=32)
+OPTIONS = PackOptions(size_px=32, resplit=True)
+OPTIONS_GIVEN = PackOptions(size_px=32)
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
@@ -114,10 +114,10 @@ def crops(listing: Listing) -> set[tuple[str, str, object]]:
     return {(Path(s.source).name, s.label, s.box) for s in listing.samples if not s.drawn}
 
 
-def refused(root: Path, named: str, options: Options = OPTIONS_GIVEN) -> str:
+def refused(root: Path, named: str, options: PackOptions = OPTIONS_GIVEN) -> str:
     """Assert that reading is one sentence that holds `named`, and return it."""
     with pytest.raises(InputError) as caught:
-        read(str(root), options)
+        read_listing(str(root), options)
     said = str(caught.value)
     assert named in said
     assert "\n" not in said
@@ -128,7 +128,7 @@ def refused(root: Path, named: str, options: Options = OPTIONS_GIVEN) -> str:
 def left_out(root: Path, reason: str, named: str, picture: str = "drive0_0.png") -> None:
     """Assert that what is odd in a picture's annotation is counted and named, that no background is cut from that
     picture, and that all others give their crops."""
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert listing.skipped[reason] >= 1
     assert named in listing.first_skipped[reason]
     assert "\n" not in listing.first_skipped[reason]

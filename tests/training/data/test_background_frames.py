@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from tests.export.runs import train, write_pack
+from tests.export.runs import train, write_small_pack
 from tests.training.data.detection_sets import write_images, write_kitti
 from training.data import background_frames
 from training.data.background_frames import _object_test, draw_rect
-from training.data.images import load_file
-from training.data.importers import read
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.importers import read_listing
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
+from training.data.source_files import load_file
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def video(file: Path, frames: int = 60) -> Path:
 
 
 def test_background_is_as_much_as_a_class_and_lies_inside_the_frames(source, frames):
-    listing = read(str(source), Options(background_from=frames))
+    listing = read_listing(str(source), PackOptions(background_from=frames))
     drawn = [sample for sample in listing.samples if sample.drawn]
     assert (listing.background, listing.classes, len(drawn)) == ("background", ("bus", "car", "background"), 12)
     assert len({sample.source for sample in drawn}) == 9
@@ -60,23 +60,27 @@ def test_background_is_as_much_as_a_class_and_lies_inside_the_frames(source, fra
 
 
 def test_a_pack_of_a_folder_and_a_video_is_whole_and_reused(source, tmp_path):
-    options = Options(size_px=32, background_from=video(tmp_path / "drive.mp4"), background=20)
-    made = pack(str(source), tmp_path / "pack", options)
+    options = PackOptions(size_px=32, background_from=video(tmp_path / "drive.mp4"), background=20)
+    made = write_pack(str(source), tmp_path / "pack", options)
     assert [made.counts[split]["background"] > 0 for split in ("train", "val", "test")] == [True] * 3
     groups = {}
     for group, split in zip(made.groups_n, made.splits_n, strict=True):
         groups.setdefault(group, set()).add("train" if split == "calibration" else split)
     assert all(len(splits) == 1 for splits in groups.values())
-    assert pack(str(source), tmp_path / "pack", options).fingerprint == made.fingerprint
+    assert write_pack(str(source), tmp_path / "pack", options).fingerprint == made.fingerprint
     with pytest.raises(InputError, match="made with background 20, not 4"):
-        pack(str(source), tmp_path / "pack", Options(size_px=32, background_from=tmp_path / "drive.mp4", background=4))
+        write_pack(
+            str(source),
+            tmp_path / "pack",
+            PackOptions(size_px=32, background_from=tmp_path / "drive.mp4", background=4),
+        )
 
 
 def test_a_source_that_is_split_gets_background_in_every_split(tmp_path, frames):
     for split in ("train", "val", "test"):
         for name in ("bus", "car"):
             write_images(tmp_path / "set" / split / name, {f"{split}{name}{i}.png": (60, 50 + i) for i in range(6)})
-    listing = read(str(tmp_path / "set"), Options(background_from=frames, background=18))
+    listing = read_listing(str(tmp_path / "set"), PackOptions(background_from=frames, background=18))
     assert {sample.split for sample in listing.samples if sample.drawn} == {"train", "val", "test"}
 
 
@@ -93,17 +97,17 @@ def test_what_the_model_is_sure_of_is_no_background(source, frames, monkeypatch)
     monkeypatch.setattr(
         background_frames, "_object_test", lambda path, label: lambda crop: crop.shape[0] > crop.shape[1]
     )
-    listing = read(str(source), Options(background_from=frames, background_model=Path("best.safetensors")))
+    listing = read_listing(str(source), PackOptions(background_from=frames, background_model=Path("best.safetensors")))
     drawn = [sample.box for sample in listing.samples if sample.drawn]
     assert len(drawn) == 12
     assert all(y1 - y0 <= x1 - x0 for x0, y0, x1, y1 in drawn)
     monkeypatch.setattr(background_frames, "_object_test", lambda path, label: lambda crop: True)
     with pytest.raises(InputError, match="no crop without an object"):
-        read(str(source), Options(background_from=frames, background_model=Path("best.safetensors")))
+        read_listing(str(source), PackOptions(background_from=frames, background_model=Path("best.safetensors")))
 
 
 def test_the_judge_is_a_trained_network_with_its_own_threshold(tmp_path):
-    write_pack(tmp_path / "pack")
+    write_small_pack(tmp_path / "pack")
     trained = train(tmp_path / "pack", steps=60)
     red = np.full((40, 60, 3), 60, np.uint8)
     red[..., 2] = 220
@@ -146,12 +150,12 @@ def test_frames_that_are_none_are_one_sentence(source, tmp_path, given_source, s
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").write_text("no video")
     with pytest.raises(InputError, match=said):
-        read(str(source), Options(background_from=tmp_path / given_source))
+        read_listing(str(source), PackOptions(background_from=tmp_path / given_source))
 
 
 def test_a_detection_set_has_background_of_its_own(tmp_path, frames):
     root = write_kitti(tmp_path / "kitti", {"a.png": (200, 100)}, {"a.png": [("car", (10, 10, 60, 60))]})
     with pytest.raises(InputError, match="background of its own"):
-        read(str(root), Options(background_from=frames))
+        read_listing(str(root), PackOptions(background_from=frames))
     with pytest.raises(InputError, match="--background-from"):
-        Options(background_model=Path("best.safetensors"))
+        PackOptions(background_model=Path("best.safetensors"))

@@ -16,12 +16,12 @@ from tests.training.data.detection_sets import write_kitti
 from training.data import health_page
 from training.data.duplicates import MAX_BITS, DuplicatePair, find_duplicates, hash_picture, near_pairs
 from training.data.importers import folder
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 from training.data.splits import draw_splits
 from training.reports.pack_table import pack_summary
 
-OPTIONS = Options(size_px=64)
+OPTIONS = PackOptions(size_px=64)
 
 
 def picture(seed: int, width: int = 120, height: int = 90) -> np.ndarray:
@@ -62,14 +62,14 @@ def copy(source: Path, target: str, *, mirrored: bool = False, quality: int = 75
 
 
 def test_different_pictures_are_no_twins(clean, tmp_path):
-    health = pack(str(clean), tmp_path / "p", OPTIONS).facts["health"]
+    health = write_pack(str(clean), tmp_path / "p", OPTIONS).facts["health"]
     assert [health[k] for k in ("exact_duplicates", "near_duplicates", "across_splits", "across_classes")] == [0] * 4
 
 
 def test_a_mirrored_re_encoded_duplicate_across_splits_is_refused_and_the_pair_is_shown(source, tmp_path):
     copy(source, "test/bus/9.jpg", mirrored=True)
     with pytest.raises(InputError) as caught:
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
     sentence = str(caught.value)
     assert all(part in sentence for part in ("train/bus/3.png", "test/bus/9.jpg", "mirrored", "--allow-leaks"))
     assert "\n" not in sentence
@@ -89,18 +89,18 @@ def test_a_mirrored_re_encoded_duplicate_across_splits_is_refused_and_the_pair_i
 def test_a_copy_is_found_however_it_was_written(source, tmp_path, how):
     copy(source, "val/bus/9.jpg", **how)
     with pytest.raises(InputError, match=r"val/bus/9\.jpg"):
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
 
 
 def test_the_same_file_in_two_splits_is_refused(source, tmp_path):
     shutil.copy(source / "train/bus/3.png", source / "test/car/again.png")
     with pytest.raises(InputError, match="the same pixels"):
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
 
 
 def test_a_leak_that_is_allowed_is_packed_and_told(source, tmp_path):
     copy(source, "test/car/9.jpg", mirrored=True)
-    made = pack(str(source), tmp_path / "p", Options(size_px=64, allow_leaks=True))
+    made = write_pack(str(source), tmp_path / "p", PackOptions(size_px=64, allow_leaks=True))
     health = made.facts["health"]
     assert [health[key] for key in ("across_splits", "across_classes", "mirrored")] == [1, 1, 1]
     assert [health["examples"][0][side]["source"] for side in ("first", "second")] == [
@@ -114,15 +114,15 @@ def test_a_leak_that_is_allowed_is_packed_and_told(source, tmp_path):
 def test_a_source_that_was_corrected_is_packed_and_its_page_of_leaks_goes(source, tmp_path):
     copy(source, "test/bus/9.jpg")
     with pytest.raises(InputError):
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
     (source / "test/bus/9.jpg").unlink()
-    pack(str(source), tmp_path / "p", OPTIONS)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["p", "source"]
 
 
 def test_a_duplicate_within_a_split_is_counted_and_packed(source, tmp_path):
     copy(source, "train/bus/9.jpg")
-    health = pack(str(source), tmp_path / "p", OPTIONS).facts["health"]
+    health = write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]
     assert [health[key] for key in ("near_duplicates", "across_splits")] == [1, 0]
 
 
@@ -135,12 +135,12 @@ def test_splits_that_we_draw_do_not_part_one_picture(source, tmp_path):
     copy(source, "test/bus/9.jpg", mirrored=True)
     (tmp_path / "groups.csv").write_text("file,group\n" + "".join(f"{n},{g}\n" for n, g in groups.items()))
     seed = next(s for s in range(99) if parted(groups, s))
-    options = Options(size_px=64, resplit=True, group_csv=tmp_path / "groups.csv", seed=seed)
-    made = pack(str(source), tmp_path / "p", options)
+    options = PackOptions(size_px=64, resplit=True, group_csv=tmp_path / "groups.csv", seed=seed)
+    made = write_pack(str(source), tmp_path / "p", options)
     split = dict(zip(made.sources_n, np.where(made.splits_n == "calibration", "train", made.splits_n), strict=True))
     assert split["train/bus/3.png"] == split["test/bus/9.jpg"] == split["train/bus/2.png"]
     assert made.facts["health"]["across_splits"] == 0
-    assert pack(str(source), tmp_path / "p", options).fingerprint == made.fingerprint
+    assert write_pack(str(source), tmp_path / "p", options).fingerprint == made.fingerprint
 
 
 def test_a_leak_in_splits_that_we_draw_is_removed_without_decoding_again(source, tmp_path, monkeypatch):
@@ -156,8 +156,8 @@ def test_a_leak_in_splits_that_we_draw_is_removed_without_decoding_again(source,
     for number, table in enumerate(tables):
         file = tmp_path / f"{number}.csv"
         file.write_text("file,group\n" + "".join(f"{n},{g}\n" for n, g in table.items()))
-        options = Options(size_px=64, resplit=True, group_csv=file, seed=seed, processes=1)
-        made.append(pack(str(source), tmp_path / f"p{number}", options))
+        options = PackOptions(size_px=64, resplit=True, group_csv=file, seed=seed, processes=1)
+        made.append(write_pack(str(source), tmp_path / f"p{number}", options))
     assert sorted(decoded) == sorted([*groups] * 2)
     assert made[0].fingerprint == made[1].fingerprint
     assert np.array_equal(made[0].images_nhwc, made[1].images_nhwc)
@@ -177,20 +177,20 @@ def test_two_pictures_of_one_fixed_camera_are_not_one_when_somebody_stands_in_on
         if there:
             cv2.rectangle(frame, (50, 30), (60, 62), (20, 20, 160), -1)
         cv2.imwrite(str(source / name), frame)
-    assert pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["near_duplicates"] == 0
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["near_duplicates"] == 0
 
 
 def test_black_pictures_are_not_one_picture(source, tmp_path):
     for name, seed in (("train/car/night.png", 1), ("test/car/night.png", 2)):
         cv2.imwrite(str(source / name), (picture(seed) // 60).astype(np.uint8))
-    assert pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["across_splits"] == 0
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["across_splits"] == 0
 
 
 def test_crops_of_a_detection_set_are_compared_as_crops(tmp_path):
     sizes = {f"{i}.png": (300, 200) for i in range(12)}
     boxes = {name: [("car", (10, 10, 100, 100)), ("bus", (150, 20, 280, 150))] for name in sizes}
     root = write_kitti(tmp_path / "set", sizes, boxes)
-    health = pack(str(root), tmp_path / "p", Options(size_px=64, background=0)).facts["health"]
+    health = write_pack(str(root), tmp_path / "p", PackOptions(size_px=64, background=0)).facts["health"]
     assert health["near_duplicates"] == 0
     assert health["classes"]["car"]["short_side_px"] == {"min": 108, "median": 108, "max": 108}
     assert health["classes"]["bus"]["sizes"] == [0, 0, 0, 0, 12, 0, 0]
@@ -200,7 +200,7 @@ def test_sizes_and_rejects_are_told(source, tmp_path):
     for i in range(20):
         cv2.imwrite(str(source / "train/bus" / f"small{i}.png"), picture(500 + i, 50, 40))
     (source / "train/car/broken.jpg").write_bytes(b"\xff\xd8 no")
-    made = pack(str(source), tmp_path / "p", OPTIONS)
+    made = write_pack(str(source), tmp_path / "p", OPTIONS)
     health = made.facts["health"]
     assert (health["enlarged"], health["classes"]["bus"]["sizes"][2]) == (20, 20)
     page = (tmp_path / "p" / "health.html").read_text()
@@ -215,7 +215,7 @@ def test_an_unbalanced_pack_is_warned_of(source, tmp_path):
             (source / split / "car" / f"{i}.png").unlink()
     assert any(
         "the class bus has 8.0 times the rows of car" in w
-        for w in pack(str(source), tmp_path / "p", OPTIONS).facts["warnings"]
+        for w in write_pack(str(source), tmp_path / "p", OPTIONS).facts["warnings"]
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.images import image_size
+from training.data.source_files import image_size
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

@@ -19,13 +19,13 @@ from core.errors import InputError
 from core.files import canonical_json
 from core.geometry.preprocess import Geometry, fill, read_image, whole
 from training.commands import pack as command
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 ROOT = Path(__file__).parents[3]
 SIZE = 32
-OPTIONS = Options(size_px=SIZE)
-GROUPED = Options(size_px=SIZE, group=r"g(\d+)_")
+OPTIONS = PackOptions(size_px=SIZE)
+GROUPED = PackOptions(size_px=SIZE, group=r"g(\d+)_")
 
 
 def write_image(path: Path, seed: int, side: int = 40) -> Path:
@@ -65,7 +65,7 @@ def source(divided, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def packed(flat, tmp_path_factory) -> Pack:
-    return pack(str(flat), tmp_path_factory.mktemp("packed") / "pack", GROUPED)
+    return write_pack(str(flat), tmp_path_factory.mktemp("packed") / "pack", GROUPED)
 
 
 def test_every_row_is_its_file_through_the_one_preprocessing(packed, flat):
@@ -112,8 +112,8 @@ def test_the_fingerprint_is_that_of_the_pixels_in_the_file(packed):
 
 def test_the_same_source_packs_to_the_same_bytes_elsewhere_and_with_any_number_of_processes(flat, packed, tmp_path):
     elsewhere = Path(shutil.copytree(flat, tmp_path / "moved" / "copy"))
-    one = pack(str(elsewhere), tmp_path / "one", GROUPED)
-    two = pack(str(flat), tmp_path / "two", Options(size_px=SIZE, group=GROUPED.group, processes=2))
+    one = write_pack(str(elsewhere), tmp_path / "one", GROUPED)
+    two = write_pack(str(flat), tmp_path / "two", PackOptions(size_px=SIZE, group=GROUPED.group, processes=2))
     assert one.fingerprint == two.fingerprint == packed.fingerprint
     for name in ("images.npy", "rows.csv"):
         assert (one.path / name).read_bytes() == (two.path / name).read_bytes() == (packed.path / name).read_bytes()
@@ -123,28 +123,28 @@ def test_processes_that_are_really_started_give_the_same_rows(packed, flat, tmp_
     import training.data.pack_writer
 
     monkeypatch.setattr(training.data.pack_writer, "IMAGES_PER_PROCESS", 8)
-    made = pack(str(flat), tmp_path / "p", Options(size_px=SIZE, group=GROUPED.group, processes=2))
+    made = write_pack(str(flat), tmp_path / "p", PackOptions(size_px=SIZE, group=GROUPED.group, processes=2))
     assert made.fingerprint == packed.fingerprint
 
 
 def test_another_pixel_label_split_or_size_changes_the_fingerprint(source, tmp_path):
-    first = pack(str(source), tmp_path / "a", OPTIONS).fingerprint
-    larger = pack(str(source), tmp_path / "b", Options(size_px=SIZE + 1)).fingerprint
+    first = write_pack(str(source), tmp_path / "a", OPTIONS).fingerprint
+    larger = write_pack(str(source), tmp_path / "b", PackOptions(size_px=SIZE + 1)).fingerprint
     (source / "test/bus/g20_0.png").rename(source / "test/car/g20_0.png")
-    relabelled = pack(str(source), tmp_path / "c", OPTIONS).fingerprint
+    relabelled = write_pack(str(source), tmp_path / "c", OPTIONS).fingerprint
     write_image(source / "test/car/g20_0.png", 99)
-    assert len({first, larger, relabelled, pack(str(source), tmp_path / "d", OPTIONS).fingerprint}) == 4
+    assert len({first, larger, relabelled, write_pack(str(source), tmp_path / "d", OPTIONS).fingerprint}) == 4
 
 
 def test_given_splits_are_kept(divided, tmp_path):
-    made = pack(str(divided), tmp_path / "p", OPTIONS)
+    made = write_pack(str(divided), tmp_path / "p", OPTIONS)
     for source_name, split in zip(made.sources_n, made.splits_n, strict=True):
         given = {"train": "train", "valid": "val", "test": "test"}[source_name.split("/")[0]]
         assert given == ("train" if split == "calibration" else split)
 
 
 def test_resplit_ignores_the_given_splits(divided, tmp_path):
-    made = pack(str(divided), tmp_path / "p", Options(size_px=SIZE, resplit=True))
+    made = write_pack(str(divided), tmp_path / "p", PackOptions(size_px=SIZE, resplit=True))
     assert sum(made.counts["train"].values()) == 24
     assert {name.split("/")[0] for name in made.sources_n[made.rows("train")]} == {"train", "valid", "test"}
 
@@ -154,7 +154,7 @@ def test_drawn_splits_are_not_told_to_be_drawn_anew(tmp_path):
         for i in range(count):
             write_image(tmp_path / "s" / name / f"{name}{i}.png", len(name) * 100 + i + ord(name[0]))
     with pytest.raises(InputError, match=r"tram is in the split .* another --seed") as error:
-        pack(str(tmp_path / "s"), tmp_path / "p", OPTIONS)
+        write_pack(str(tmp_path / "s"), tmp_path / "p", OPTIONS)
     assert "--resplit" not in str(error.value)
 
 
@@ -182,7 +182,7 @@ def damaged(source: Path) -> dict[str, str]:
 
 def test_damaged_and_tiny_images_are_listed_with_the_reason_and_leave_no_gap(source, tmp_path):
     expected = damaged(source)
-    made = pack(str(source), tmp_path / "p", OPTIONS)
+    made = write_pack(str(source), tmp_path / "p", OPTIONS)
     rejected = {one["source"]: one["reason"] for one in made.facts["rejected"]}
     assert set(rejected) == set(expected)
     assert all(word in rejected[name] for name, word in expected.items())
@@ -198,7 +198,7 @@ def test_a_whole_jpeg_with_a_thumbnail_and_bytes_after_its_end_is_kept(source, t
     folder = source / "train" / "car"
     data = write_image(folder / "a.jpg", 5, side=60).read_bytes()
     (folder / "a.jpg").write_bytes(data[:2] + b"\xff\xe1\x00\x06\xff\xd9\xff\xd9" + data[2:] + b"\0\0\0")
-    assert pack(str(source), tmp_path / "p", OPTIONS).facts["rejected"] == []
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["rejected"] == []
 
 
 def test_nothing_but_damaged_images_is_an_error(tmp_path):
@@ -206,7 +206,7 @@ def test_nothing_but_damaged_images_is_an_error(tmp_path):
         (tmp_path / "s" / name).mkdir(parents=True)
         (tmp_path / "s" / name / "x.jpg").write_bytes(b"no")
     with pytest.raises(InputError, match="none of its 2 images"):
-        pack(str(tmp_path / "s"), tmp_path / "p", OPTIONS)
+        write_pack(str(tmp_path / "s"), tmp_path / "p", OPTIONS)
     assert not (tmp_path / "p").exists()
 
 
@@ -255,7 +255,7 @@ SPOILERS = [v for k, v in sorted(globals().items()) if k.startswith("spoil_")]
 def test_a_source_that_cannot_be_used_is_one_sentence(source, tmp_path, spoil):
     said = spoil(source)
     with pytest.raises(InputError) as caught:
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob(".p*"))
@@ -264,62 +264,62 @@ def test_a_source_that_cannot_be_used_is_one_sentence(source, tmp_path, spoil):
 def test_a_group_that_spans_given_splits_is_named(source, tmp_path):
     write_image(source / "test" / "bus" / "g00_9.png", 9)
     with pytest.raises(InputError, match="the group 00 is in two splits"):
-        pack(str(source), tmp_path / "p", GROUPED)
+        write_pack(str(source), tmp_path / "p", GROUPED)
 
 
 def test_a_file_without_a_group_is_named(source, tmp_path):
     write_image(source / "train" / "bus" / "odd.png", 9)
     with pytest.raises(InputError, match=r"odd\.png does not match"):
-        pack(str(source), tmp_path / "p", GROUPED)
+        write_pack(str(source), tmp_path / "p", GROUPED)
 
 
 def test_groups_come_from_a_csv(flat, tmp_path):
     files = sorted(p.relative_to(flat).as_posix() for p in flat.rglob("*.*"))
     lines = ["file,group", *(f"{name},{'odd' if i % 8 else name}" for i, name in enumerate(files))]
     (tmp_path / "groups.csv").write_text("\n".join(lines), encoding="utf-8")
-    made = pack(str(flat), tmp_path / "p", Options(size_px=SIZE, group_csv=tmp_path / "groups.csv"))
+    made = write_pack(str(flat), tmp_path / "p", PackOptions(size_px=SIZE, group_csv=tmp_path / "groups.csv"))
     assert (made.groups_n == "odd").sum() == 105
     (tmp_path / "groups.csv").write_text("\n".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(InputError, match=r"groups\.csv has no group for"):
-        pack(str(flat), tmp_path / "q", Options(size_px=SIZE, group_csv=tmp_path / "groups.csv"))
+        write_pack(str(flat), tmp_path / "q", PackOptions(size_px=SIZE, group_csv=tmp_path / "groups.csv"))
 
 
 def test_a_pack_of_the_same_request_is_opened_and_not_written_again(source, tmp_path):
-    pack(str(source), tmp_path / "p", OPTIONS)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
     stamp = (tmp_path / "p" / "pack.json").stat().st_ino
-    pack(str(source), tmp_path / "p", OPTIONS)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
     assert (tmp_path / "p" / "pack.json").stat().st_ino == stamp
 
 
 def test_a_pack_made_before_an_option_came_is_one_of_its_default(source, tmp_path, monkeypatch):
-    whole = Options.as_json
+    whole = PackOptions.as_json
     before = {k: v for k, v in whole(OPTIONS).items() if k != "background_from_unlabelled"}
-    monkeypatch.setattr(Options, "as_json", lambda it: before)
-    pack(str(source), tmp_path / "p", OPTIONS)
-    monkeypatch.setattr(Options, "as_json", whole)
-    assert pack(str(source), tmp_path / "p", OPTIONS).path == tmp_path / "p"
+    monkeypatch.setattr(PackOptions, "as_json", lambda it: before)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
+    monkeypatch.setattr(PackOptions, "as_json", whole)
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).path == tmp_path / "p"
     with pytest.raises(InputError, match="made with background_from_unlabelled False, not True"):
-        pack(str(source), tmp_path / "p", replace(OPTIONS, background_from_unlabelled=True))
+        write_pack(str(source), tmp_path / "p", replace(OPTIONS, background_from_unlabelled=True))
 
 
 def test_an_existing_out_of_another_request_or_kind_is_left_alone(source, tmp_path):
-    pack(str(source), tmp_path / "p", OPTIONS)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match=rf"made with size_px {SIZE}, not {SIZE + 1}: name"):
-        pack(str(source), tmp_path / "p", Options(size_px=SIZE + 1))
+        write_pack(str(source), tmp_path / "p", PackOptions(size_px=SIZE + 1))
     write_image(source / "train" / "bus" / "new.png", 77)
     with pytest.raises(InputError, match="a pack of other files"):
-        pack(str(source), tmp_path / "p", OPTIONS)
+        write_pack(str(source), tmp_path / "p", OPTIONS)
     with pytest.raises(InputError, match="is not a pack"):
-        pack(str(source), tmp_path / "mine", OPTIONS)
+        write_pack(str(source), tmp_path / "mine", OPTIONS)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
 def test_what_a_killed_pack_left_behind_is_removed(source, tmp_path):
     dead = tmp_path / ".p.4194305.tmp"
     dead.mkdir()
-    pack(str(source), tmp_path / "p", OPTIONS)
+    write_pack(str(source), tmp_path / "p", OPTIONS)
     assert not dead.exists()
 
 
@@ -335,7 +335,7 @@ def test_a_pack_killed_while_it_decodes_leaves_nothing_that_the_next_one_minds(t
     started.wait()
     assert not out.exists()
     assert len(list(tmp_path.glob(".p.*.tmp"))) == 1
-    made = pack("synthetic://?rows=60", out, OPTIONS)
+    made = write_pack("synthetic://?rows=60", out, OPTIONS)
     assert len(made.labels_n) == 60
     assert [file.name for file in tmp_path.iterdir()] == ["p"]
 
@@ -344,7 +344,7 @@ def test_synthetic_rows_say_so_and_equal_the_camera(tmp_path):
     from core.synthetic import Scene
     from training.data.importers.synthetic import HEIGHT, WIDTH
 
-    made = pack("synthetic://?rows=60&seed=2", tmp_path / "p", Options(size_px=48))
+    made = write_pack("synthetic://?rows=60&seed=2", tmp_path / "p", PackOptions(size_px=48))
     assert made.synthetic
     assert made.background == "clear"
     assert (
@@ -363,7 +363,7 @@ def test_synthetic_rows_say_so_and_equal_the_camera(tmp_path):
 )
 def test_a_wrong_synthetic_source_is_one_sentence(uri, tmp_path):
     with pytest.raises(InputError, match="synthetic"):
-        pack(uri, tmp_path / "p", OPTIONS)
+        write_pack(uri, tmp_path / "p", OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_a_wrong_synthetic_source_is_one_sentence(uri, tmp_path):
 )
 def test_a_wrong_option_is_one_sentence(divided, tmp_path, wrong):
     with pytest.raises(InputError):
-        pack(str(divided), tmp_path / "p", Options(**wrong))
+        write_pack(str(divided), tmp_path / "p", PackOptions(**wrong))
 
 
 def test_the_command_prints_the_table_or_the_facts(divided, tmp_path, capsys):

@@ -21,12 +21,12 @@ from core.errors import InputError
 from core.files import write_json
 from core.geometry.preprocess import Geometry
 from training.data.image_store import HEADER_BYTES, ImageStore
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 SIZE = 32
 ROW_BYTES = SIZE * SIZE * 3
-OPTIONS = Options(size_px=SIZE)
+OPTIONS = PackOptions(size_px=SIZE)
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +45,13 @@ def source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(source, tmp_path_factory) -> Pack:
-    return pack(str(source), tmp_path_factory.mktemp("whole") / "pack", OPTIONS)
+    return write_pack(str(source), tmp_path_factory.mktemp("whole") / "pack", OPTIONS)
 
 
-def in_shards(source: Path, out: Path, rows: int, options: Options = OPTIONS) -> Pack:
+def in_shards(source: Path, out: Path, rows: int, options: PackOptions = OPTIONS) -> Pack:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.data.image_store, "SHARD_BYTES", HEADER_BYTES + rows * ROW_BYTES + 5)
-        return pack(str(source), out, options)
+        return write_pack(str(source), out, options)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def test_a_pack_in_shards_is_the_same_pack(source, whole, tmp_path, rows):
 
 def test_shards_are_written_by_processes_too(source, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(training.data.pack_writer, "IMAGES_PER_PROCESS", 8)
-    made = in_shards(source, tmp_path / "p", 50, Options(size_px=SIZE, processes=2))
+    made = in_shards(source, tmp_path / "p", 50, PackOptions(size_px=SIZE, processes=2))
     assert np.array_equal(made.images_nhwc[:], whole.images_nhwc)
 
 

@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from core.data.frames import read_frames
+from core.data.labeled_frames import read_frames
 from core.errors import InputError
 from core.geometry.occupancy import is_empty, occupant
 from core.geometry.preprocess import Geometry, fill
 from core.synthetic import ZONES
 from tests.training.data.detection_sets import WRITERS, write_kitti, write_kitti_labels
-from training.data.importers import read
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.importers import read_listing
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 LEFT, RIGHT = (0, 0, 100, 100), (100, 0, 200, 100)
 HALVES = {"zones": {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 1, 1]}}
@@ -32,7 +32,7 @@ def camera(tmp_path) -> Path:
 
 
 def zones(root: Path, camera: Path, **options) -> dict[tuple[str, tuple], str]:
-    listing = read(str(root), Options(size_px=32, resplit=True, as_zones=camera, **options))
+    listing = read_listing(str(root), PackOptions(size_px=32, resplit=True, as_zones=camera, **options))
     return {(Path(s.source).name, s.box): s.label for s in listing.samples}
 
 
@@ -72,7 +72,7 @@ def test_a_picture_whose_annotation_is_odd_or_missing_gives_no_zone(tmp_path, ca
     (labels / "1.txt").write_text((labels / "1.txt").read_text() + "car 1 2\n")
     (labels / "2.txt").unlink()
     assert {name for name, _ in zones(root, camera, background=99)} == set(SIZES) - {"1.png", "2.png"}
-    frames = read(str(root), Options(size_px=32, resplit=True)).frames
+    frames = read_listing(str(root), PackOptions(size_px=32, resplit=True)).frames
     assert {Path(frame.source).name for frame in frames} == set(SIZES) - {"1.png", "2.png"}
 
 
@@ -86,7 +86,7 @@ def test_background_is_as_much_as_all_objects_unless_told(tmp_path, camera, aske
 def test_rows_are_cut_by_the_one_preprocessing_and_the_groups_hold(tmp_path):
     file = tmp_path / "camera.json"
     file.write_text(json.dumps({"zones": {name: list(zone) for name, zone in ZONES.items()}}))
-    made = pack("synthetic://?frames=90", tmp_path / "pack", Options(size_px=32, as_zones=file))
+    made = write_pack("synthetic://?frames=90", tmp_path / "pack", PackOptions(size_px=32, as_zones=file))
     frames = {frame.source: frame for split in ("train", "val", "test") for frame in read_frames(made, split)}
     groups: dict[str, set[str]] = {}
     for row, source in enumerate(made.sources_n):
@@ -98,7 +98,7 @@ def test_rows_are_cut_by_the_one_preprocessing_and_the_groups_hold(tmp_path):
         assert at is not None or is_empty(box, boxes)
         groups.setdefault(frame.group, set()).add(frame.split)
     assert all(len(splits) == 1 for splits in groups.values())
-    from core.data.frames import load_frame
+    from core.data.labeled_frames import load_frame
 
     expected = Geometry(32).empty(1)
     fill(expected, load_frame(made, frames[made.sources_n[0]]), [made.boxes_n[0]], Geometry(32))
@@ -109,7 +109,7 @@ def test_what_packing_leaves_out_is_kept_to_be_ignored(tmp_path):
     boxes = {
         name: [("car", (10, 10, 90, 90)), ("bus", (110, 10, 190, 90)), ("person", (2, 2, 8, 40))] for name in SIZES
     }
-    made = pack(str(write_kitti(tmp_path / "set", SIZES, boxes)), tmp_path / "pack", Options(size_px=32))
+    made = write_pack(str(write_kitti(tmp_path / "set", SIZES, boxes)), tmp_path / "pack", PackOptions(size_px=32))
     objects = [one for frame in read_frames(made, "test") for one in frame.objects]
     assert {(one.label, one.ignored) for one in objects} == {
         ("car", None),
@@ -125,7 +125,7 @@ def test_frames_of_one_picture_go_into_one_split_with_their_groups(tmp_path):
     images = root / "training" / "image_2"
     for name in list(SIZES)[1:5]:
         cv2.imwrite(str(images / name), cv2.imread(str(images / "0.png")))
-    made = pack(str(root), tmp_path / "pack", Options(size_px=32, background=0))
+    made = write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, background=0))
     same = {
         (frame.split, frame.group)
         for split in ("train", "val", "test")

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import InputError
 from core.files import locked_folder
-from tests.export.runs import write_pack
+from tests.export.runs import write_small_pack
 from training.commands.train import main, parse
 from training.compute.distribution import NOT_DISTRIBUTED
 from training.run.begin import begin_run
@@ -19,7 +19,7 @@ OLDER = {f"dropout_{name}": 0.2 for name in ("mobilenet", "squeezenet", "resnet"
 def begun(tmp_path_factory):
     """A pack, and the run.json of a run that has just begun on it."""
     folder = tmp_path_factory.mktemp("begun")
-    write_pack(folder / "pack")
+    write_small_pack(folder / "pack")
     begin(folder / "pack", folder / "run")
     return folder / "pack", json.loads((folder / "run" / "run.json").read_text())
 

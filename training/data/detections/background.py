@@ -6,19 +6,19 @@ import random
 from collections.abc import Callable
 
 from core.geometry.frame import Rect
-from training.data.detections.boxes import Picture, overlap, snap
-from training.data.listing import Options, Sample
-from training.data.splits import rank
+from training.data.detections.annotated_boxes import AnnotatedPicture, overlaps, snap
+from training.data.listing import PackOptions, Sample
+from training.data.splits import shuffle_key
 
 TRIES = 20
 
 
-def draw_background(
-    pictures: list[Picture],
+def sample_background(
+    pictures: list[AnnotatedPicture],
     samples: list[Sample],
     wanted: int,
     label: str,
-    options: Options,
+    options: PackOptions,
     group_of: Callable[[str], str],
 ) -> list[Sample]:
     """Return up to `wanted` rectangles that overlap no box, with the sizes of the samples, spread over the pictures.
@@ -28,9 +28,9 @@ def draw_background(
     """
     sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
     allowed = [picture for picture in pictures if picture.labelled or options.background_from_unlabelled]
-    known = [picture for picture in allowed if not picture.odd]
-    order = sorted(known, key=lambda picture: rank(options.seed, "background", picture.source))
-    randoms = [random.Random(rank(options.seed, "background", picture.source)) for picture in order]
+    known = [picture for picture in allowed if not picture.skipped]
+    order = sorted(known, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
+    randoms = [random.Random(shuffle_key(options.seed, "background", picture.source)) for picture in order]
     taken = [[snap(box.xyxy, p.width, p.height) for box in p.boxes] for p in order]
     drawn: list[Sample] = []
     before = -1
@@ -50,7 +50,7 @@ def draw_background(
 
 
 def _free_rect(
-    picture: Picture, source: random.Random, occupied: list[Rect], sizes: list[tuple[int, int]]
+    picture: AnnotatedPicture, source: random.Random, occupied: list[Rect], sizes: list[tuple[int, int]]
 ) -> Rect | None:
     for _ in range(TRIES):
         width, height = sizes[source.randrange(len(sizes))]
@@ -58,6 +58,6 @@ def _free_rect(
             continue
         x, y = source.randrange(picture.width - width + 1), source.randrange(picture.height - height + 1)
         rect = (x, y, x + width, y + height)
-        if not any(overlap(rect, other) for other in occupied):
+        if not any(overlaps(rect, other) for other in occupied):
             return rect
     return None

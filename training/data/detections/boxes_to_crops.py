@@ -10,34 +10,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.data.frames import LabeledFrame, LabeledObject
-from core.data.images import IMAGE_SUFFIXES, is_hidden, printable
+from core.data.labeled_frames import LabeledFrame, LabeledObject
+from core.data.picture_files import IMAGE_SUFFIXES, is_hidden, printable
 from core.errors import InputError
 from core.geometry.frame import Rect
 from core.geometry.preprocess import crop_rect
 from training.data.class_map import ClassMap, read_class_map
-from training.data.detections.background import draw_background
-from training.data.detections.boxes import Box, Odd, Picture, snap
+from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture, SkippedAnnotation, snap
+from training.data.detections.background import sample_background
 from training.data.detections.zones import read_camera_zones, zone_rows
 from training.data.groups import group_finder
-from training.data.images import load_file
-from training.data.listing import Listing, Options, Sample
+from training.data.listing import Listing, PackOptions, Sample
+from training.data.source_files import load_file
 
 OVER_PX = 2
 """A warning counts boxes that reach farther over the edge of their picture; many of them mean misread numbers."""
 
 
 @dataclass(frozen=True)
-class Annotated:
+class DetectionSet:
     """A detection data set as its importer read it."""
 
     importer: str
     root: Path
     """The folder that the pictures' sources are relative to."""
-    pictures: list[Picture]
+    pictures: list[AnnotatedPicture]
     names: Iterable[str]
     """The source's classes in its own order, which the pack keeps."""
-    odd: Iterable[Odd] = ()
+    skipped: Iterable[SkippedAnnotation] = ()
     """Annotations that belong to no picture."""
     warnings: Iterable[str] = ()
     looked: str = ""
@@ -46,7 +46,7 @@ class Annotated:
     """Names the group of a source where the data set knows and the options name none."""
 
 
-class LeftOut:
+class SkipCounts:
     """Counts what is left out, by reason, with the place of the first."""
 
     def __init__(self) -> None:
@@ -64,19 +64,19 @@ class LeftOut:
         return "; ".join(found) or "there is none"
 
 
-def list_crops(found: Annotated, options: Options) -> Listing:
+def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
     """Return the listing of a detection set: a row for each box and for background, or a row for each zone."""
-    class_map, left_out = read_class_map(options.classes), LeftOut()
-    for odd in found.odd:
-        left_out.add(odd.reason, odd.where)
-    frames = label_frames(found, class_map, options, left_out)
-    known = {picture.source for picture in found.pictures if picture.labelled and not picture.odd}
-    apply_rules = [frame for frame in frames if frame.source in known]
+    class_map, skip_counts = read_class_map(options.classes), SkipCounts()
+    for skipped in found.skipped:
+        skip_counts.add(skipped.reason, skipped.where)
+    frames = label_frames(found, class_map, options, skip_counts)
+    known = {picture.source for picture in found.pictures if picture.labelled and not picture.skipped}
+    complete = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
     zones = read_camera_zones(options.as_zones) if options.as_zones else {}
     samples, short = (
-        (zone_rows(apply_rules, zones, background, options), list[str]())
+        (zone_rows(complete, zones, background, options), list[str]())
         if zones
         else _box_rows(found, frames, background, options)
     )
@@ -93,49 +93,51 @@ def list_crops(found: Annotated, options: Options) -> Listing:
         background=background if background in classes else None,
         synthetic=False,
         load=partial(load_file, root),
-        skipped=dict(sorted(left_out.counts.items())),
-        first_skipped=dict(sorted(left_out.first.items())),
+        skipped=dict(sorted(skip_counts.counts.items())),
+        first_skipped=dict(sorted(skip_counts.first.items())),
         warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *short],
         rejected=_unreadable(root, found.pictures),
-        frames=apply_rules,
+        frames=complete,
         zones=zones,
     )
 
 
 def _box_rows(
-    found: Annotated, frames: list[LabeledFrame], background: str, options: Options
+    found: DetectionSet, frames: list[LabeledFrame], background: str, options: PackOptions
 ) -> tuple[list[Sample], list[str]]:
     """Return a row for each box that counts and the background rows, and a warning where there was too little room."""
     samples = [sample for frame in frames for sample in _samples_of(frame, options.margin)]
     classes = {sample.label for sample in samples}
     wanted = options.background if options.background is not None else round(len(samples) / len(classes))
     groups = {frame.source: frame.group for frame in frames}
-    drawn = draw_background(found.pictures, samples, wanted, background, options, groups.__getitem__)
+    drawn = sample_background(found.pictures, samples, wanted, background, options, groups.__getitem__)
     short = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
     return samples + drawn, short
 
 
-def label_frames(found: Annotated, class_map: ClassMap, options: Options, left_out: LeftOut) -> list[LabeledFrame]:
+def label_frames(
+    found: DetectionSet, class_map: ClassMap, options: PackOptions, skip_counts: SkipCounts
+) -> list[LabeledFrame]:
     """Return the pictures with the pack's classes. Raises InputError when none of their boxes can be used."""
     group_of = group_finder(found.root, options)
     if found.group_of is not None and options.group is None and options.group_csv is None:
         group_of = found.group_of
     frames = []
     for picture in found.pictures:
-        for odd in picture.odd:
-            left_out.add(odd.reason, odd.where)
+        for skipped in picture.skipped:
+            skip_counts.add(skipped.reason, skipped.where)
         if picture.width:  # one without a size is rejected as a picture, with the reason
-            objects = tuple(_objects_of(picture, class_map, options, left_out))
+            objects = tuple(_objects_of(picture, class_map, options, skip_counts))
             size_px = picture.width, picture.height
             frames.append(LabeledFrame(picture.source, group_of(picture.source), picture.split, size_px, objects))
     if not any(one.ignored is None for frame in frames for one in frame.objects):
         if found.pictures and not any(picture.labelled for picture in found.pictures):
             raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
-        raise InputError(f"{found.root}: none of its boxes can be used ({left_out.describe()})")
+        raise InputError(f"{found.root}: none of its boxes can be used ({skip_counts.describe()})")
     return frames
 
 
-def why_not(box: Box, at: Rect, options: Options) -> str | None:
+def skip_reason(box: AnnotatedBox, at: Rect, options: PackOptions) -> str | None:
     """Return the reason why a box gives no row, or None when it gives one."""
     if box.skip:
         return box.skip
@@ -150,15 +152,17 @@ def why_not(box: Box, at: Rect, options: Options) -> str | None:
     return None
 
 
-def _objects_of(picture: Picture, class_map: ClassMap, options: Options, left_out: LeftOut) -> Iterator[LabeledObject]:
+def _objects_of(
+    picture: AnnotatedPicture, class_map: ClassMap, options: PackOptions, skip_counts: SkipCounts
+) -> Iterator[LabeledObject]:
     """Yield the boxes that have a pixel in the picture, with the reason to ignore those that give no row."""
     for box in picture.boxes:
         at = snap(box.xyxy, picture.width, picture.height)
-        reason = why_not(box, at, options)
+        reason = skip_reason(box, at, options)
         label = None if reason else class_map.becomes(box.label)
         if label is None:
             reason = reason or f"{box.label}: dropped by the class map"
-            left_out.add(reason, picture.source)
+            skip_counts.add(reason, picture.source)
         if at[0] < at[2] and at[1] < at[3]:
             yield LabeledObject(label or box.label, at, reason)
 
@@ -170,37 +174,37 @@ def _samples_of(frame: LabeledFrame, margin: float) -> Iterator[Sample]:
             yield Sample(frame.source, one.label, frame.group, frame.split, rect, frame.size_px)
 
 
-def counted(what: str, names: Iterable[str]) -> list[str]:
+def count_warning(what: str, names: Iterable[str]) -> list[str]:
     """Return one sentence with the number of `names` and the first of them, or nothing when there are none."""
     found = sorted(names)
     return [f"{what}: {len(found)}, the first {printable(found[0])}"] if found else []
 
 
-def _warnings(found: Annotated, options: Options) -> list[str]:
+def _warnings(found: DetectionSet, options: PackOptions) -> list[str]:
     """Return warnings about pictures: without labels, beside the annotated ones, with boxes over the edge."""
-    unlabelled = counted("pictures without a label file", (p.source for p in found.pictures if not p.labelled))
+    unlabelled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labelled))
     hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabelled"
     sized = (picture for picture in found.pictures if picture.width)
     over = (picture.source for picture in sized for box in picture.boxes if _reaches_over(box, picture))
     return [
         *(line + hint for line in unlabelled),
-        *counted("left out: pictures beside these that no annotation lists", _unlisted(found)),
-        *counted("boxes that reach over the edge of their picture, cut there", over),
+        *count_warning("left out: pictures beside these that no annotation lists", _unlisted(found)),
+        *count_warning("boxes that reach over the edge of their picture, cut there", over),
     ]
 
 
-def _without_box(pictures: Iterable[Picture], names: Iterable[str]) -> list[str]:
+def _without_box(pictures: Iterable[AnnotatedPicture], names: Iterable[str]) -> list[str]:
     """Return a warning about classes without a box: if class numbers were off by one, boxes would be mislabeled."""
     used = {box.label for picture in pictures for box in picture.boxes}
-    return counted("classes that are listed and that no box has", set(names) - used)
+    return count_warning("classes that are listed and that no box has", set(names) - used)
 
 
-def _reaches_over(box: Box, picture: Picture) -> bool:
+def _reaches_over(box: AnnotatedBox, picture: AnnotatedPicture) -> bool:
     x0, y0, x1, y1 = box.xyxy
     return min(x0, y0) < -OVER_PX or x1 > picture.width + OVER_PX or y1 > picture.height + OVER_PX
 
 
-def _unlisted(found: Annotated) -> Iterable[str]:
+def _unlisted(found: DetectionSet) -> Iterable[str]:
     """Yield the pictures in the folders of annotated ones that have no annotation."""
     known = {picture.source for picture in found.pictures}
     for folder in {source.rpartition("/")[0] for source in known}:
@@ -212,7 +216,7 @@ def _unlisted(found: Annotated) -> Iterable[str]:
                 yield path
 
 
-def _unreadable(root: str, pictures: list[Picture]) -> list[dict[str, Any]]:
+def _unreadable(root: str, pictures: list[AnnotatedPicture]) -> list[dict[str, Any]]:
     """Return pictures whose size is unknown, with the reason; no row is planned from them, so none is decoded."""
     without = [picture.source for picture in pictures if picture.width == 0]
     reasons = ((source, load_file(root, source)) for source in without)

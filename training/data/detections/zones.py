@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from core.data.frames import LabeledFrame
+from core.data.labeled_frames import LabeledFrame
 from core.errors import InputError
 from core.geometry.camera_config import read_camera_config
 from core.geometry.frame import WHOLE_FRAME, Relative
 from core.geometry.occupancy import is_empty, occupant
 from core.geometry.preprocess import rect_of
-from training.data.listing import Options, Sample
-from training.data.splits import rank
+from training.data.listing import PackOptions, Sample
+from training.data.splits import shuffle_key
 
 
 def read_camera_zones(file: Path) -> dict[str, Relative]:
@@ -29,7 +29,7 @@ def read_camera_zones(file: Path) -> dict[str, Relative]:
 
 
 def zone_rows(
-    frames: Iterable[LabeledFrame], zones: Mapping[str, Relative], background: str, options: Options
+    frames: Iterable[LabeledFrame], zones: Mapping[str, Relative], background: str, options: PackOptions
 ) -> list[Sample]:
     """Return a sample for each zone of each frame, but those that show an object in part or one to be ignored.
 
@@ -41,7 +41,7 @@ def zone_rows(
     objects = [sample for sample in samples if not sample.drawn]
     empty = [sample for sample in samples if sample.drawn]
     wanted = len(objects) if options.background is None else options.background
-    return objects + sorted(empty, key=lambda s: rank(options.seed, "zones", s.source, s.box))[:wanted]
+    return objects + sorted(empty, key=lambda s: shuffle_key(options.seed, "zones", s.source, s.box))[:wanted]
 
 
 def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: str) -> Iterator[Sample]:

@@ -10,32 +10,32 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from core.data.images import listed, printable
+from core.data.picture_files import describe_paths, printable
 from core.errors import InputError
 from core.plugins import load, names_in
 from training.data.background_frames import add_background
-from training.data.class_map import alike
-from training.data.listing import Listing, Options
+from training.data.class_map import similar_name_warnings
+from training.data.listing import Listing, PackOptions
 
 ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parquet", "tfrecord", "mat")
 """Suffixes of files that may hold annotations. In a folder `annotations` or `gt`, .txt files may as well."""
 
 
-def names() -> list[str]:
+def importer_names() -> list[str]:
     """Return the importers there are, by file name."""
     return names_in(__path__)
 
 
-def find(source: str, wanted: str | None = None) -> ModuleType:
+def find_importer(source: str, wanted: str | None = None) -> ModuleType:
     """Return the importer for a source: the one named, else the only one that recognizes its layout, else `folder`."""
-    if wanted is not None and wanted not in names():
-        near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.0)[0]
+    if wanted is not None and wanted not in importer_names():
+        near = difflib.get_close_matches(wanted, importer_names(), n=1, cutoff=0.0)[0]
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
     if wanted is not None:
         return load(__name__, wanted)
     if not source:
         raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
-    modules = {name: load(__name__, name) for name in names() if name != "folder"}
+    modules = {name: load(__name__, name) for name in importer_names() if name != "folder"}
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
         raise InputError(f"{source} looks like {' and '.join(fitting)}: name one with --format")
@@ -57,14 +57,15 @@ def _writable(listing: Listing) -> Listing:
         raise InputError(f"{listing.root}: the class {printable(odd[0])} is not named in one line of UTF-8: rename it")
     names = dict.fromkeys(sample.source for sample in listing.samples if not _is_text(sample.source + sample.group))
     if not names:
-        return replace(listing, warnings=listing.warnings + alike(listing.classes))
+        return replace(listing, warnings=listing.warnings + similar_name_warnings(listing.classes))
     root = Path(listing.root)
-    said = f"left out: {listed('a file whose name is not UTF-8 (rename it)', [root / name for name in names], root)}"
+    files = [root / name for name in names]
+    left_out = f"left out: {describe_paths('a file whose name is not UTF-8 (rename it)', files, root)}"
     samples = [sample for sample in listing.samples if sample.source not in names]
     if not samples:
         raise InputError(f"{listing.root}: none of its names is UTF-8: rename its files")
     frames = [frame for frame in listing.frames if _is_text(frame.source + frame.group)]
-    warnings = [*listing.warnings, said, *alike(listing.classes)]
+    warnings = [*listing.warnings, left_out, *similar_name_warnings(listing.classes)]
     return replace(listing, samples=samples, frames=frames, warnings=warnings)
 
 
@@ -85,9 +86,9 @@ def _unknown_annotation(root: Path) -> str:
     return f"; {printable(str(files[0]))} is no annotation of a kind that is read: export {known}" if files else ""
 
 
-def read(source: str, options: Options) -> Listing:
+def read_listing(source: str, options: PackOptions) -> Listing:
     """Return the listing of a source. Raises InputError naming the file when it is missing or malformed."""
-    module = find(source, options.format)
+    module = find_importer(source, options.format)
     by_folders = options.format is None and module.__name__ == f"{__name__}.folder"
     unknown = _unknown_annotation(Path(source)) if by_folders else ""
     try:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from core.data.images import SPLIT_NAMES, Scan, say_left_out, scan, split_folders, visible_folders
+from core.data.picture_files import SPLIT_NAMES, Scan, describe_left_out, scan, split_folders, visible_folders
 from core.errors import InputError
 from training.data.class_map import read_class_map
 from training.data.groups import group_finder
-from training.data.images import load_file
-from training.data.listing import Listing, Options, Sample
+from training.data.listing import Listing, PackOptions, Sample
+from training.data.source_files import load_file
 
 PARTS = frozenset({"images", "imgs", "jpegimages", "masks", "labels", "annotations", "segmentationclass"})
 """Names of folders that hold a data set's pictures or annotations, and are hardly ever classes."""
@@ -24,7 +24,7 @@ def matches(source: str) -> bool:
     return Path(source).is_dir()
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """List the images of a folder data set."""
     root = Path(source)
     if not root.is_dir():
@@ -38,7 +38,7 @@ def read(source: str, options: Options) -> Listing:
         inside = scan(folder)
         files = inside.pictures
         if not files:
-            why = "".join(f" ({line})" for line in say_left_out([inside], root))
+            why = "".join(f" ({line})" for line in describe_left_out([inside], root))
             raise InputError(f"{folder} holds no image{why}: fill it or remove it")
         scans.append(inside)
         label = class_map.becomes(folder.name)
@@ -58,7 +58,7 @@ def read(source: str, options: Options) -> Listing:
         synthetic=False,
         load=partial(load_file, str(root)),
         skipped=dict(skipped),
-        warnings=[*say_left_out(scans, root), *_doubtful([folder for _, folder in found])],
+        warnings=[*describe_left_out(scans, root), *_doubtful([folder for _, folder in found])],
     )
 
 
@@ -108,7 +108,7 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
         yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
 
 
-def background_of(classes: tuple[str, ...], options: Options) -> str | None:
+def background_of(classes: tuple[str, ...], options: PackOptions) -> str | None:
     """Return the background class, the one that the options name or a class called background or clear; or None."""
     wanted = options.background_class
     if wanted is not None and wanted not in classes:

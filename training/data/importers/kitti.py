@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from core.data.images import scan
+from core.data.picture_files import scan
 from core.errors import InputError
-from training.data.detections.annotations import (
+from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture, SkippedAnnotation
+from training.data.detections.annotation_files import (
     Claims,
     Labels,
     boxes_of,
@@ -17,10 +18,9 @@ from training.data.detections.annotations import (
     source_of,
     unreadable,
 )
-from training.data.detections.boxes import Box, Odd, Picture
-from training.data.detections.boxes_to_crops import Annotated, list_crops
-from training.data.images import image_size
-from training.data.listing import Listing, Options
+from training.data.detections.boxes_to_crops import DetectionSet, list_crops
+from training.data.listing import Listing, PackOptions
+from training.data.source_files import image_size
 
 FIELDS = 15
 """type, truncated, occluded, alpha, 4 of the 2D box, 3 dimensions, 3 of the location, rotation_y."""
@@ -28,7 +28,7 @@ NO_OBJECT = "DontCare"
 LEVELS = 2
 """Tracking gives truncation as 0, 1 or 2, which count as 0, 0.5 and 1 here."""
 NOTHING: Labels = (), ()
-Found = tuple[list[Picture], list[Odd]]
+Found = tuple[list[AnnotatedPicture], list[SkippedAnnotation]]
 
 
 def matches(source: str) -> bool:
@@ -36,7 +36,7 @@ def matches(source: str) -> bool:
     return bool(_label_folders(Path(source)))
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """List the boxes of a KITTI object or tracking data set."""
     root = Path(source)
     folders = _label_folders(root)
@@ -46,13 +46,13 @@ def read(source: str, options: Options) -> Listing:
         raise InputError(f"{folders[0]} and {folders[1]} are both there: give the folder that holds one of them")
     tracking = folders[0].name == "label_02"
     images = folders[0].with_name("image_02" if tracking else "image_2")
-    pictures, odd = (_tracked if tracking else _objects)(root, folders[0], images)
+    pictures, skipped = (_tracked if tracking else _objects)(root, folders[0], images)
     if not pictures:
         raise InputError(f"{images} holds no image: put KITTI's left colour images there")
     names = sorted({box.label for picture in pictures for box in picture.boxes if box.label != NO_OBJECT})
     # the frames of one drive resemble each other, so that a drive is one group
     group_of = _drive_of if tracking else None
-    return list_crops(Annotated("kitti", root, pictures, names, odd, group_of=group_of), options)
+    return list_crops(DetectionSet("kitti", root, pictures, names, skipped, group_of=group_of), options)
 
 
 def _label_folders(root: Path) -> list[Path]:
@@ -79,8 +79,8 @@ def _objects(root: Path, labels: Path, images: Path) -> Found:
 
 def _tracked(root: Path, labels: Path, images: Path) -> Found:
     """Return the frames of all drives with their boxes, and labels without a frame. A drive has one label file."""
-    pictures: list[Picture] = []
-    odd: list[Odd] = []
+    pictures: list[AnnotatedPicture] = []
+    skipped: list[SkippedAnnotation] = []
     for file in sorted(labels.glob("[!.]*.txt")):
         frames = _read(file, 2)
         certain = None not in frames  # an object of an unknown frame may be in any
@@ -88,27 +88,29 @@ def _tracked(root: Path, labels: Path, images: Path) -> Found:
             number = int(image.stem) if image.stem.isdecimal() else -1
             of_frame = frames.pop(number, NOTHING)
             pictures.append(_picture(image, root, of_frame, labelled=certain and number >= 0))
-        odd += _without_picture(frames, file)
+        skipped += _without_picture(frames, file)
     drives = sorted(images.iterdir()) if images.is_dir() else []
     without = (drive for drive in drives if not (labels / f"{drive.name}.txt").is_file())
     pictures += [_picture(image, root, None, labelled=False) for drive in without for image in _images_in(drive)]
-    return pictures, odd
+    return pictures, skipped
 
 
 def _images_in(folder: Path) -> list[Path]:
     return scan(folder).pictures if folder.is_dir() else []
 
 
-def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[Odd]:
-    for number, (boxes, odd) in frames.items():
+def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[SkippedAnnotation]:
+    for number, (boxes, skipped) in frames.items():
         where = f"{file}, frame {number}"
-        yield from (Odd("of a picture that is not there", where) for box in boxes if box.label != NO_OBJECT)
-        yield from odd
+        for box in boxes:
+            if box.label != NO_OBJECT:
+                yield SkippedAnnotation("of a picture that is not there", where)
+        yield from skipped
 
 
-def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = True) -> Picture:
+def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = True) -> AnnotatedPicture:
     size = image_size(image) or (0, 0)
-    return Picture(source_of(image, root), *size, None, *(labels or NOTHING), labelled and labels is not None)
+    return AnnotatedPicture(source_of(image, root), *size, None, *(labels or NOTHING), labelled and labels is not None)
 
 
 def _read(file: Path, before: int) -> dict[int | None, Labels]:
@@ -127,7 +129,7 @@ def _read(file: Path, before: int) -> dict[int | None, Labels]:
     return {frame: boxes_of(lines, partial(_box, tracking=before > 0)) for frame, lines in lines_of.items()}
 
 
-def _box(words: list[str], tracking: bool) -> Box:
+def _box(words: list[str], tracking: bool) -> AnnotatedBox:
     if len(words) not in (FIELDS, FIELDS + 1):  # a detector's own results have a score at the end
         raise ValueError(f"{len(words)} fields of an object, KITTI has {FIELDS}")
     truncated, occluded = number_of(words[1]), int(number_of(words[2]))
@@ -135,4 +137,4 @@ def _box(words: list[str], tracking: bool) -> Box:
     if x1 < x0 or y1 < y0:
         raise ValueError(f"a box from {x0}, {y0} to {x1}, {y1}")
     skip = "don't care" if words[0] == NO_OBJECT else None
-    return Box(words[0], (x0, y0, x1, y1), truncated / LEVELS if tracking else truncated, occluded, skip)
+    return AnnotatedBox(words[0], (x0, y0, x1, y1), truncated / LEVELS if tracking else truncated, occluded, skip)

@@ -22,9 +22,9 @@ from core.synthetic import (
     zone_rects,
 )
 from training.data.class_map import read_class_map
-from training.data.detections.boxes import Box, Picture
-from training.data.detections.boxes_to_crops import Annotated, LeftOut, label_frames, list_crops
-from training.data.listing import Listing, Options, Sample
+from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture
+from training.data.detections.boxes_to_crops import DetectionSet, SkipCounts, label_frames, list_crops
+from training.data.listing import Listing, PackOptions, Sample
 
 ROWS, FRAMES = 3000, 600
 WIDTH, HEIGHT = 1280, 720
@@ -60,7 +60,7 @@ def matches(source: str) -> bool:
     return source == "synthetic" or source.startswith("synthetic:")
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """Return balanced zone crops of the synthetic scene, or the boxes of its frames, with their own groups."""
     if not matches(source):
         raise InputError(f"{source} is not the synthetic set: give `synthetic`, or synthetic://?rows=3000&seed=1")
@@ -86,19 +86,19 @@ def read(source: str, options: Options) -> Listing:
         background=BACKGROUND,
         synthetic=True,
         load=draw_frame,
-        frames=label_frames(found, read_class_map(None), Options(), LeftOut()),
+        frames=label_frames(found, read_class_map(None), PackOptions(), SkipCounts()),
         zones=ZONES,
     )
 
 
-def _annotated(asked: Asked, frames: Iterable[tuple[int, int]]) -> Annotated:
+def _annotated(asked: Asked, frames: Iterable[tuple[int, int]]) -> DetectionSet:
     """Return frames of scenes, (scene seed, index), as a detection set; objects far away are to be skipped."""
     pictures = []
     for scene_seed, index in frames:
         objects = Scene(scene_seed, WIDTH, HEIGHT, asked.scenario).objects(index)
-        boxes = tuple(Box(label, rect, skip=None if near else FAR) for label, rect, near in objects)
-        pictures.append(Picture(frame_name(asked.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
-    return Annotated("synthetic", Path("synthetic"), pictures, CLASSES, group_of=_group_of)
+        boxes = tuple(AnnotatedBox(label, rect, skip=None if near else FAR) for label, rect, near in objects)
+        pictures.append(AnnotatedPicture(frame_name(asked.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
+    return DetectionSet("synthetic", Path("synthetic"), pictures, CLASSES, group_of=_group_of)
 
 
 def _group_of(source: str) -> str:

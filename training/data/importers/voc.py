@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
+from core.data.picture_files import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden
 from core.errors import InputError
-from training.data.detections.annotations import (
+from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture, SkippedAnnotation
+from training.data.detections.annotation_files import (
     Claims,
     boxes_of,
     files_below,
     number_of,
-    picture_size,
     read_named_text,
+    resolve_size,
     source_of,
 )
-from training.data.detections.boxes import Box, Odd, Picture
-from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
-from training.data.listing import Listing, Options
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
+from training.data.listing import Listing, PackOptions
 
 TRUNCATED, OCCLUDED = 0.5, 1
 """Values of VOC's flags, which say only yes or no, for `--max-truncated` and `--max-occluded`."""
@@ -34,7 +34,7 @@ def matches(source: str) -> bool:
     return Path(source).is_dir() and next(_annotation_files(Path(source)), None) is not None
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """List the boxes of a Pascal VOC data set."""
     root = Path(source)
     files = sorted(_annotation_files(root)) if root.is_dir() else []
@@ -45,8 +45,8 @@ def read(source: str, options: Options) -> Listing:
     if not pictures and reader.unlisted:
         raise InputError(f"{reader.unlisted[0]} and all others are in no list of ImageSets/Main: correct the lists")
     names = sorted({box.label for picture in pictures for box in picture.boxes})
-    warnings = counted("left out: annotations that no list of ImageSets/Main names", map(str, reader.unlisted))
-    return list_crops(Annotated("voc", root, pictures, names, reader.odd, warnings), options)
+    warnings = count_warning("left out: annotations that no list of ImageSets/Main names", map(str, reader.unlisted))
+    return list_crops(DetectionSet("voc", root, pictures, names, reader.skipped, warnings), options)
 
 
 def _annotation_files(root: Path) -> Iterator[Path]:
@@ -66,14 +66,14 @@ class _Reader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.odd: list[Odd] = []
+        self.skipped: list[SkippedAnnotation] = []
         """Annotation files that cannot be read."""
         self.unlisted: list[Path] = []
         self._claims = Claims()
         self._lists: dict[Path, dict[str, str]] = {}
         self._stems: dict[Path, dict[str, list[str]]] = {}
 
-    def read(self, file: Path) -> Picture | None:
+    def read(self, file: Path) -> AnnotatedPicture | None:
         """Return the picture of an annotation, None where no list names it or it is malformed."""
         from defusedxml.common import DefusedXmlException
         from defusedxml.ElementTree import ParseError, parse
@@ -89,7 +89,7 @@ class _Reader:
         try:
             tree = parse(file).getroot()
         except (ParseError, ValueError, LookupError, OSError, DefusedXmlException) as error:
-            self.odd.append(Odd("in a malformed file", f"{file} ({' '.join(str(error).split())})"))
+            self.skipped.append(SkippedAnnotation("in a malformed file", f"{file} ({' '.join(str(error).split())})"))
             return None
         image = self._image_of(file, base, (tree.findtext("filename") or "").strip())
         self._claims.claim(str(image), str(file))
@@ -121,11 +121,11 @@ class _Reader:
                 return folder / found.pop()
         return folders[1] / (plain or f"{file.stem}.jpg")
 
-    def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> Picture:
+    def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> AnnotatedPicture:
         objects = enumerate(tree.findall("object"), 1)
         labels = boxes_of(((f"{file}, object {number}", thing) for number, thing in objects), _box)
-        size = picture_size(tree.findtext("size/width"), tree.findtext("size/height"), image)
-        return Picture(source_of(image, self.root), *size, split, *labels)
+        size = resolve_size(tree.findtext("size/width"), tree.findtext("size/height"), image)
+        return AnnotatedPicture(source_of(image, self.root), *size, split, *labels)
 
 
 def _pictures_by_stem(folder: Path) -> dict[str, list[str]]:
@@ -152,7 +152,7 @@ def _split_lists(base: Path) -> dict[str, str]:
     return found
 
 
-def _box(thing: Element) -> Box:
+def _box(thing: Element) -> AnnotatedBox:
     """Return the box of an object. VOC's corners are 1-based pixels of the object, here in either order."""
     name = (thing.findtext("name") or "").strip()
     if not name:
@@ -161,7 +161,7 @@ def _box(thing: Element) -> Box:
     if corners is None:
         raise ValueError("no bndbox")
     x0, y0, x1, y1 = (_corner(corners, edge) for edge in ("xmin", "ymin", "xmax", "ymax"))
-    return Box(
+    return AnnotatedBox(
         name,
         (min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)),
         truncated=TRUNCATED * _flag(thing, "truncated"),

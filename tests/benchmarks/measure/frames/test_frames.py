@@ -21,7 +21,7 @@ from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle
-from core.data.frames import LabeledObject
+from core.data.labeled_frames import LabeledObject
 from core.data.pack import open_pack
 from core.data.run_dir import open_run
 from core.errors import InputError
@@ -33,8 +33,8 @@ from tests.bundles import CLASSES, make_bundle
 from tests.inference.proof.test_frame_score import CAR, LEFT, RIGHT, score
 from tests.inference.runner.test_region_choice import write_detector
 from tests.training.data.detection_sets import write_kitti
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
@@ -69,16 +69,16 @@ def packed(tmp_path_factory) -> Path:
         if i % 3:
             frame[10:70, 10:70] = noise[10:70, 10:70] + np.array([[0, 0, 190], [0, 190, 0]], np.uint8)[i % 2]
         cv2.imwrite(str(root / "set" / "training" / "image_2" / name), frame)
-    return pack(str(root / "set"), root / "pack", Options(size_px=32, background_class="clear")).path
+    return write_pack(str(root / "set"), root / "pack", PackOptions(size_px=32, background_class="clear")).path
 
 
 def candidate(bundle: Bundle) -> Candidate:
     return Candidate("tiny", "fp32", "ort", 1, bundle)
 
 
-def measured(bundle: Path, pack: Path, tmp_path: Path, *more: str) -> dict:
+def measured(bundle: Path, write_pack: Path, tmp_path: Path, *more: str) -> dict:
     out = tmp_path / "frames.json"
-    command.main([str(bundle), "--frames-of", str(pack), "--backend", "ort", "--out", str(out), *more])
+    command.main([str(bundle), "--frames-of", str(write_pack), "--backend", "ort", "--out", str(out), *more])
     (body,) = json.loads(out.read_text()).values()
     return body
 
@@ -184,8 +184,8 @@ def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed
     frames = FramesRequest().frames(boxes)
     one = make_bundle(tmp_path / "bundle")
     names = [
-        tuple(request.regions(pack, frames, one, "ort", 1)[1].names)
-        for request, pack in (
+        tuple(request.regions(write_pack, frames, one, "ort", 1)[1].names)
+        for request, write_pack in (
             (FramesRequest(camera=camera), zones),
             (FramesRequest(), zones),
             (FramesRequest(labeled=True), zones),

@@ -10,8 +10,8 @@ import pytest
 
 from core.errors import InputError
 from tests.training.data.detection_sets import SHARED, write_yolo
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 
 def write_padded(root: Path) -> Path:
@@ -28,7 +28,7 @@ def write_padded(root: Path) -> Path:
 
 def test_padding_is_no_background_and_is_counted_by_name(tmp_path):
     root = write_padded(tmp_path / "set")
-    made = pack(str(root), tmp_path / "pack", Options(size_px=32, margin=0.0, resplit=True, background=24))
+    made = write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, margin=0.0, resplit=True, background=24))
     rows = np.flatnonzero(made.labels_n == made.classes.index("background"))
     assert all(made.images_nhwc[row].std() > 0 for row in rows)
     rejected = [one for one in made.facts["rejected"] if one["reason"] == "background of one color"]
@@ -48,7 +48,7 @@ def test_two_drawn_rows_of_one_look_are_no_leak(tmp_path):
     (root / "data.yaml").write_text("names: [bus, car]\ntrain: train.txt\nval: val.txt\ntest: test.txt\n")
     for split, numbers in (("train", range(6)), ("val", range(6, 9)), ("test", range(9, 12))):
         (root / f"{split}.txt").write_text("".join(f"./train/images/{i}.png\n" for i in numbers))
-    made = pack(str(root), tmp_path / "pack", Options(size_px=32, margin=0.0, background=12))
+    made = write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, margin=0.0, background=12))
     assert made.counts["test"]["background"] > 0
     assert made.facts["health"]["exact_duplicates"] > 0
 
@@ -57,7 +57,7 @@ def test_two_drawn_rows_of_one_look_are_no_leak(tmp_path):
 def test_the_published_set_is_packed(tmp_path, size_px):
     if not (SHARED / "detection_yolo").is_dir():
         pytest.skip("../shared/data is not there")
-    made = pack(str(SHARED / "detection_yolo"), tmp_path / "pack", Options(size_px=size_px))
+    made = write_pack(str(SHARED / "detection_yolo"), tmp_path / "pack", PackOptions(size_px=size_px))
     assert made.counts["train"]["background"] > 0
     assert {one["reason"] for one in made.facts["rejected"]} <= {"background of one color"}
 
@@ -67,5 +67,5 @@ def test_a_set_of_one_class_leaves_no_pack_behind(tmp_path):
     for i in range(9):
         (root / "train" / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     with pytest.raises(InputError, match="only the class bus"):
-        pack(str(root), tmp_path / "pack", Options(size_px=32, resplit=True, background=0))
+        write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, resplit=True, background=0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]

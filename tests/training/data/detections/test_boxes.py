@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.geometry.preprocess import crop_rect
-from training.data.detections.background import draw_background
-from training.data.detections.boxes import GRID, Box, Picture, overlap, snap
-from training.data.listing import Options, Sample
+from training.data.detections.annotated_boxes import GRID, AnnotatedBox, AnnotatedPicture, overlaps, snap
+from training.data.detections.background import sample_background
+from training.data.listing import PackOptions, Sample
 
 sides = st.integers(1, 2000)
 edges = st.floats(-50, 2050, allow_nan=False)
@@ -61,16 +61,18 @@ def test_a_half_pixel_that_a_format_blurred_snaps_the_same(it, noise):
 )
 @settings(max_examples=50, deadline=None)
 def test_background_is_inside_overlaps_nothing_and_is_drawn_the_same_again(boxes, wanted, seed):
-    placed_boxes = tuple(Box("car", (x, y, x + w, y + h), skip="crowd" if w % 2 else None) for x, y, w, h in boxes)
-    pictures = [Picture("a.png", 200, 150, None, placed_boxes), Picture("b.png", 60, 50, None)]
+    placed_boxes = tuple(
+        AnnotatedBox("car", (x, y, x + w, y + h), skip="crowd" if w % 2 else None) for x, y, w, h in boxes
+    )
+    pictures = [AnnotatedPicture("a.png", 200, 150, None, placed_boxes), AnnotatedPicture("b.png", 60, 50, None)]
     samples = [Sample("a.png", "car", "a", None, (0, 0, 40, 30)), Sample("a.png", "car", "a", None, (0, 0, 70, 20))]
-    options = Options(seed=seed)
-    drawn = draw_background(pictures, samples, wanted, "clear", options, str)
+    options = PackOptions(seed=seed)
+    drawn = sample_background(pictures, samples, wanted, "clear", options, str)
     assert len(drawn) <= wanted
-    assert drawn == draw_background(pictures, samples, wanted, "clear", options, str)
+    assert drawn == sample_background(pictures, samples, wanted, "clear", options, str)
     for i, one in enumerate(drawn):
         picture = pictures[one.source == "b.png"]
         assert crop_rect(one.box, 0, picture.width, picture.height) == one.box
         others = [snap(b.xyxy, 200, 150) for b in picture.boxes]
         others += [d.box for d in drawn[:i] if d.source == one.source]
-        assert not any(overlap(one.box, other) for other in others)
+        assert not any(overlaps(one.box, other) for other in others)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, coco_body, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_coco as write
-from training.data.importers import find, read
-from training.data.listing import Options
+from training.data.importers import find_importer, read_listing
+from training.data.listing import PackOptions
 
 
 def edited(root: Path, edit) -> Path:
@@ -63,14 +63,14 @@ def test_an_odd_annotation_is_left_out_counted_and_named(tmp_path, name):
 
 def test_an_annotation_of_an_unlisted_image_is_left_out_counted_and_named(tmp_path):
     edited(tmp_path, lambda body: body["annotations"][0].update(image_id=99))
-    listing = read(str(tmp_path), OPTIONS)
+    listing = read_listing(str(tmp_path), OPTIONS)
     assert listing.skipped == {"of an image that is not listed": 1}
     assert "'image_id': 99" in listing.first_skipped["of an image that is not listed"]
 
 
 def test_what_is_no_entry_at_all_is_left_out_counted_and_named(tmp_path):
     edited(tmp_path, lambda body: [body[key].append("x") for key in ("images", "annotations", "categories")])
-    listing = read(str(tmp_path), OPTIONS)
+    listing = read_listing(str(tmp_path), OPTIONS)
     assert listing.skipped == {"malformed": 1}
     assert any(line.startswith("left out: entries of images: 1, the first") for line in listing.warnings)
 
@@ -107,8 +107,8 @@ SAME = {
 @pytest.mark.parametrize("name", SAME)
 def test_what_is_harmless_is_taken(tmp_path, name):
     edited(tmp_path / "odd", SAME[name])
-    listing = read(str(tmp_path / "odd"), OPTIONS)
-    assert crops(listing) == crops(read(str(write(tmp_path / "plain", SIZES, BOXES)), OPTIONS))
+    listing = read_listing(str(tmp_path / "odd"), OPTIONS)
+    assert crops(listing) == crops(read_listing(str(write(tmp_path / "plain", SIZES, BOXES)), OPTIONS))
     assert listing.skipped == {}
 
 
@@ -117,7 +117,7 @@ def test_a_crowd_of_coco_is_no_object(tmp_path):
     body = coco_body(SIZES, BOXES)
     body["annotations"][0]["iscrowd"] = 1
     (tmp_path / "annotations.json").write_text(json.dumps(body))
-    assert read(str(tmp_path), OPTIONS).skipped == {"crowd": 1}
+    assert read_listing(str(tmp_path), OPTIONS).skipped == {"crowd": 1}
 
 
 def test_the_layout_of_uvh26_is_found(tmp_path):
@@ -135,7 +135,7 @@ def test_the_layout_of_uvh26_is_found(tmp_path):
         annotation["category_id"] = i
     file = root / "UVH-26-MV-Train.json"
     file.write_text(json.dumps(body))
-    listing = read(str(file), Options(classes="uvh26", background=4))
+    listing = read_listing(str(file), PackOptions(classes="uvh26", background=4))
     assert set(listing.classes) == {"car", "bus", "truck", "two_wheeler", "background"}
     assert sum(listing.skipped.values()) == 2
     assert all((root / sample.source).is_file() for sample in listing.samples)
@@ -152,7 +152,7 @@ def test_one_coco_file_a_split_is_found_and_two_of_a_split_are_refused(tmp_path)
     write_images(tmp_path / "images", SIZES)
     for i, split in enumerate(("train", "valid", "test")):
         (tmp_path / f"instances_{split}.json").write_text(json.dumps(parted(coco_body(SIZES, BOXES), i, 3)))
-    assert {s.split for s in read(str(tmp_path), Options()).samples} == {"train", "val", "test"}
+    assert {s.split for s in read_listing(str(tmp_path), PackOptions()).samples} == {"train", "val", "test"}
     (tmp_path / "other_val.json").write_text(json.dumps(coco_body(SIZES, BOXES)))
     refused(tmp_path, "both of the split val")
 
@@ -171,10 +171,10 @@ def test_the_layout_of_2017_as_published(tmp_path):
         write_images(tmp_path / f"{split}2017", {one["file_name"]: SIZES[one["file_name"]] for one in body["images"]})
         for task in ("instances", "captions", "person_keypoints"):
             (tmp_path / "annotations" / f"{task}_{split}2017.json").write_text(json.dumps(body))
-    listing = read(str(tmp_path), Options(background=0))
+    listing = read_listing(str(tmp_path), PackOptions(background=0))
     assert {(s.split, s.source.split("/")[0]) for s in listing.samples} == {("train", "train2017"), ("val", "val2017")}
     assert "COCO files beside the instances: 4, the first" in "".join(listing.warnings)
-    alone = read(str(tmp_path / "annotations" / "instances_val2017.json"), Options(background=0))
+    alone = read_listing(str(tmp_path / "annotations" / "instances_val2017.json"), PackOptions(background=0))
     assert crops(alone) == {(Path(s.source).name, s.label, s.box) for s in listing.samples if s.split == "val"}
 
 
@@ -194,26 +194,27 @@ def test_a_base_name_in_two_folders_is_refused_naming_both(tmp_path):
 
 
 def test_a_base_name_with_its_folder_is_found(tmp_path):
-    listing = read(str(two_folders(tmp_path, ["night/a.png", "images\\day\\a.png"])), Options(background=0))
+    listing = read_listing(str(two_folders(tmp_path, ["night/a.png", "images\\day\\a.png"])), PackOptions(background=0))
     assert [s.source for s in listing.samples] == ["images/night/a.png", "images/day/a.png"]
 
 
 def test_a_picture_that_is_not_there_is_none_of_another_folder(tmp_path):
     """Numbered from 1 in each folder: where one folder is missing, the other's pictures are not taken for its."""
     root = two_folders(tmp_path, ["day/a.png", "dusk/a.png"])
-    assert {s.source for s in read(str(root), Options(background=0)).samples} == {"images/day/a.png", "dusk/a.png"}
+    samples = read_listing(str(root), PackOptions(background=0)).samples
+    assert {s.source for s in samples} == {"images/day/a.png", "dusk/a.png"}
     (root / "val").mkdir()
     (root / "images" / "day" / "a.png").rename(root / "val" / "a.png")
     (root / "images" / "night" / "a.png").unlink()
     (root / "annotations.json").write_text(
         json.dumps(coco_body({"train/a.png": (200, 150)}, {"train/a.png": [("car", (10, 10, 50, 50))]}))
     )
-    assert {s.source for s in read(str(root), Options(background=0)).samples} == {"train/a.png"}
+    assert {s.source for s in read_listing(str(root), PackOptions(background=0)).samples} == {"train/a.png"}
 
 
 @pytest.mark.parametrize("text", ['[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', '{"shapes": [], "imagePath": "a.png"}'])
 def test_json_of_another_kind_is_no_coco(tmp_path, text):
     (tmp_path / "other.json").write_text(text)
     (tmp_path / "car").mkdir()
-    assert find(str(tmp_path)).__name__.endswith("folder")
+    assert find_importer(str(tmp_path)).__name__.endswith("folder")
     refused(tmp_path / "other.json", "is not COCO: it has no list 'images'")

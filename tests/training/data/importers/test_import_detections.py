@@ -25,10 +25,10 @@ from tests.training.data.detection_sets import (
     write_kitti_labels,
     write_voc,
 )
-from training.data.detections.boxes import overlap, snap
-from training.data.importers import find, read
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.detections.annotated_boxes import overlaps, snap
+from training.data.importers import find_importer, read_listing
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 
 @pytest.fixture(scope="session", params=sorted(WRITERS))
@@ -40,7 +40,7 @@ def written(request, tmp_path_factory) -> tuple[str, Path]:
 
 def test_every_format_gives_the_same_crops(written):
     name, root = written
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert listing.importer == name
     expected = {
         (image, label, crop_rect(snap(box, *SIZES[image]), 0.1, *SIZES[image]))
@@ -53,7 +53,7 @@ def test_every_format_gives_the_same_crops(written):
 
 def test_every_format_packs_rows_that_are_the_frame_and_its_box(written, tmp_path):
     _, root = written
-    made = pack(str(root), tmp_path / "pack", OPTIONS)
+    made = write_pack(str(root), tmp_path / "pack", OPTIONS)
     assert made.background == "background"
     assert made.facts["rejected"] == []
     for row in range(len(made.labels_n)):
@@ -64,7 +64,7 @@ def test_every_format_packs_rows_that_are_the_frame_and_its_box(written, tmp_pat
 
 
 def test_crops_of_one_image_share_its_group_and_its_split(written, tmp_path):
-    made = pack(str(written[1]), tmp_path / "pack", OPTIONS)
+    made = write_pack(str(written[1]), tmp_path / "pack", OPTIONS)
     splits = np.where(made.splits_n == "calibration", "train", made.splits_n)
     for source in set(made.sources_n):
         assert len(set(made.groups_n[made.sources_n == source])) == 1
@@ -72,17 +72,17 @@ def test_crops_of_one_image_share_its_group_and_its_split(written, tmp_path):
 
 
 def test_background_overlaps_no_box_and_is_as_many_as_a_class_has(written):
-    listing = read(str(written[1]), OPTIONS)
+    listing = read_listing(str(written[1]), OPTIONS)
     background = [s for s in listing.samples if s.label == "background"]
     assert len(background) == 8
     for sample in background:
         name = Path(sample.source).name
-        assert not any(overlap(sample.box, snap(box, *SIZES[name])) for _, box in BOXES.get(name, ()))
+        assert not any(overlaps(sample.box, snap(box, *SIZES[name])) for _, box in BOXES.get(name, ()))
     assert {s.source for s in background if s.source.endswith("empty.png")}
 
 
 def test_no_background_is_a_pack_without_a_background_class(written):
-    listing = read(str(written[1]), Options(size_px=32, background=0))
+    listing = read_listing(str(written[1]), PackOptions(size_px=32, background=0))
     assert listing.background is None
     assert listing.classes == NAMES
 
@@ -100,7 +100,7 @@ def test_the_shared_samples_give_the_same_crops_in_four_formats(tmp_path):
         write_kitti_labels(tmp_path / "label_2" / f"{Path(image['file_name']).stem}.txt", boxes)
     images = {image["file_name"] for image in body["images"]}
     sources = [*(SHARED / f"detection_{kind}" for kind in ("coco", "voc", "yolo")), tmp_path]
-    found = [{crop for crop in crops(read(str(source), OPTIONS)) if crop[0] in images} for source in sources]
+    found = [{crop for crop in crops(read_listing(str(source), OPTIONS)) if crop[0] in images} for source in sources]
     assert len(found[0]) == 19
     assert found[0] == found[1] == found[2] == found[3]
 
@@ -111,7 +111,7 @@ def test_the_shared_samples_give_the_same_crops_in_four_formats(tmp_path):
 def test_a_frame_of_another_size_than_its_annotation_says_is_rejected(tmp_path):
     write_coco(tmp_path, SIZES, BOXES)
     write_images(tmp_path / "images", {"drive0_0.png": (100, 75)})
-    made = pack(str(tmp_path), tmp_path / "pack", OPTIONS)
+    made = write_pack(str(tmp_path), tmp_path / "pack", OPTIONS)
     assert {r["reason"] for r in made.facts["rejected"]} == {"is 100x75 px, its annotation says 200x150"}
 
 
@@ -119,15 +119,15 @@ def test_a_frame_of_another_size_than_its_annotation_says_is_rejected(tmp_path):
 def test_a_picture_without_a_header_is_rejected_where_the_annotation_says_no_size(kind, tmp_path):
     root = WRITERS[kind](tmp_path / "set", SIZES, BOXES)
     next(root.rglob("drive0_0.png")).write_bytes(b"")
-    assert [r["reason"] for r in read(str(root), OPTIONS).rejected] == ["unreadable: empty file"]
+    assert [r["reason"] for r in read_listing(str(root), OPTIONS).rejected] == ["unreadable: empty file"]
 
 
 def test_a_set_of_two_formats_asks_for_one(tmp_path):
     write_voc(tmp_path, SIZES, BOXES)
     write_coco(tmp_path, SIZES, BOXES)
     with pytest.raises(InputError, match="looks like coco and voc: name one with --format"):
-        find(str(tmp_path))
-    assert read(str(tmp_path), Options(format="voc")).importer == "voc"
+        find_importer(str(tmp_path))
+    assert read_listing(str(tmp_path), PackOptions(format="voc")).importer == "voc"
 
 
 FOREIGN = {
@@ -152,9 +152,9 @@ def test_a_table_beside_folders_of_classes_does_no_harm(tmp_path):
     for name in ("car", "bus"):
         write_images(tmp_path / name, {"a.png": (40, 40)})
     (tmp_path / "metadata.csv").write_text("a,b")
-    assert read(str(tmp_path), OPTIONS).classes == ("bus", "car")
+    assert read_listing(str(tmp_path), OPTIONS).classes == ("bus", "car")
 
 
 def test_an_unknown_importer_gives_the_nearest_name():
     with pytest.raises(InputError, match="did you mean yolo"):
-        find(".", "yollo")
+        find_importer(".", "yollo")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_kitti as write
-from training.data.importers import read
-from training.data.listing import Options
+from training.data.importers import read_listing
+from training.data.listing import PackOptions
 
 LINES = {
     "fourteen fields": "Car 0 0 0 1 1 50 50 1 1 1 1 1 1",
@@ -31,7 +31,7 @@ def test_what_has_no_partner_is_told(tmp_path):
     root = write(tmp_path, SIZES, BOXES)
     (root / "training" / "label_2" / "drive0_0.txt").unlink()
     (root / "training" / "image_2" / "drive0_1.png").unlink()
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert listing.skipped == {"of a picture that is not there": 2}
     assert "drive0_1.txt" in listing.first_skipped["of a picture that is not there"]
     said = "pictures without a label file: 1, the first training/image_2/drive0_0.png"
@@ -55,17 +55,17 @@ def write_tracking(root: Path) -> Path:
 
 def test_the_tracking_form(tmp_path):
     root = write_tracking(tmp_path)
-    listing = read(str(root), Options(margin=0.0))
+    listing = read_listing(str(root), PackOptions(margin=0.0))
     assert {(s.source[-15:-4], s.box, s.group[-4:]) for s in listing.samples if not s.drawn} == {
         (f"{d:04d}/{n:06d}", (10 * n, 20 * d, 10 * n + 50, 20 * d + 40), f"{d:04d}") for d in range(2) for n in range(2)
     }
     assert listing.skipped == {"don't care": 2}
-    assert read(str(root), Options(group=r"(\d+)")).samples[0].group == "000000"
+    assert read_listing(str(root), PackOptions(group=r"(\d+)")).samples[0].group == "000000"
     labels = root / "training" / "label_02" / "0000.txt"
     labels.write_text(
         labels.read_text().replace("0 0 Car 0 0", "0 0 Car 2 0") + "7 1 Car 0 0 0 1 1 50 50 1 1 1 1 1 1 0\n"
     )
-    listing = read(str(root), Options(max_truncated=0.6))
+    listing = read_listing(str(root), PackOptions(max_truncated=0.6))
     assert listing.skipped == {"don't care": 2, "of a picture that is not there": 1, "truncated": 1}
 
 
@@ -73,7 +73,7 @@ def test_a_frame_number_that_is_none_may_be_of_any_frame(tmp_path):
     root = write_tracking(tmp_path)
     with (root / "training" / "label_02" / "0000.txt").open("a") as stream:
         stream.write("x 1 Car 0 0 0 1 1 50 50 1 1 1 1 1 1 0\n")
-    listing = read(str(root), Options(background=8))
+    listing = read_listing(str(root), PackOptions(background=8))
     assert {s.group[-4:] for s in listing.samples if s.drawn} == {"0001"}
     assert listing.skipped["of a picture that is not there"] == 1
 
@@ -94,7 +94,7 @@ def test_torchvision_reads_the_same_boxes(tmp_path):
         for one in target
         if all(value == int(value) for value in one["bbox"])
     }
-    listing = read(str(tmp_path / "Kitti" / "raw"), Options(margin=0.0, background=0))
+    listing = read_listing(str(tmp_path / "Kitti" / "raw"), PackOptions(margin=0.0, background=0))
     assert theirs
     assert theirs <= crops(listing)
 
@@ -111,7 +111,7 @@ def test_what_the_source_calls_hidden_is_left_out_and_counted(tmp_path):
         + line.format("Tram", 0, 0, 1, 50)
     )
     (root / "label_2" / "1.txt").write_text(text)
-    listing = read(str(root), Options(max_truncated=0.5, max_occluded=1, classes="kitti", background=0))
+    listing = read_listing(str(root), PackOptions(max_truncated=0.5, max_occluded=1, classes="kitti", background=0))
     assert [s.box for s in listing.samples] == [(5, 14, 65, 86)]
     assert listing.skipped == {
         "Tram: dropped by the class map": 1,

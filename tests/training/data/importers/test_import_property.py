@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.data.detection_sets import NAMES, refused, write_kitti
-from training.data.importers import read
-from training.data.listing import Options
+from training.data.importers import read_listing
+from training.data.listing import PackOptions
 
 WIDTH, HEIGHT = 320, 200
-OPTIONS = Options(margin=0.0, min_side_px=1, background=0)
+OPTIONS = PackOptions(margin=0.0, min_side_px=1, background=0)
 SPOILT = ("x", "nan", "inf", "None", "٣", "0x1", "1_0", "1,5", "--")
 """In the place of a number: none of these is one."""
 FAR = ("-1", "1e9", "99999999999999999999")
@@ -81,7 +81,7 @@ def wanted(boxes: dict) -> Counter:
 @settings(max_examples=15, deadline=None)
 def test_the_crops_are_those_of_the_boxes(kind, boxes):
     with tempfile.TemporaryDirectory() as folder:
-        listing = read(str(write(Path(folder, "set"), kind, boxes)), OPTIONS)
+        listing = read_listing(str(write(Path(folder, "set"), kind, boxes)), OPTIONS)
     assert crops_of(listing) == wanted(boxes)
     assert listing.skipped == {}
 
@@ -128,7 +128,7 @@ def test_a_spoilt_number_gives_no_wrong_crop(kind, boxes, data):
         if wanted(boxes).total() == 1:
             refused(root, "none of its boxes can be used (1 ", OPTIONS)
             return
-        listing = read(str(root), OPTIONS)
+        listing = read_listing(str(root), OPTIONS)
     found, meant = crops_of(listing), wanted(boxes)
     assert found <= meant
     assert meant.total() - found.total() == sum(listing.skipped.values()) == 1

@@ -9,8 +9,8 @@ import pytest
 from core.errors import InputError
 from tests.training.data.detection_sets import BOXES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_voc as write
-from training.data.importers import find, read
-from training.data.listing import Options
+from training.data.importers import find_importer, read_listing
+from training.data.listing import PackOptions
 
 FILES = {
     "cut off": lambda t: t[:-20],
@@ -64,8 +64,8 @@ def test_a_malformed_file_is_left_out_counted_and_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", SAME)
 def test_what_is_harmless_is_taken(tmp_path, name):
-    listing = read(str(edited(tmp_path / "odd", SAME[name])), OPTIONS)
-    assert crops(listing) == crops(read(str(write(tmp_path / "plain", SIZES, BOXES)), OPTIONS))
+    listing = read_listing(str(edited(tmp_path / "odd", SAME[name])), OPTIONS)
+    assert crops(listing) == crops(read_listing(str(write(tmp_path / "plain", SIZES, BOXES)), OPTIONS))
     assert listing.skipped == {}
 
 
@@ -81,7 +81,7 @@ def test_pictures_without_an_annotation_are_told(tmp_path):
     root = write(tmp_path, SIZES, BOXES)
     (root / "Annotations" / "drive0_0.xml").unlink()
     said = "left out: pictures beside these that no annotation lists: 1, the first JPEGImages/drive0_0.png"
-    assert said in read(str(root), OPTIONS).warnings
+    assert said in read_listing(str(root), OPTIONS).warnings
 
 
 @pytest.mark.parametrize("place", [".", "train", "VOCdevkit/VOC2007", "annotations"])
@@ -97,15 +97,15 @@ def test_layouts(tmp_path, place):
         for file in (plain / "Annotations").iterdir():
             (folder / file.name).write_text(file.read_text())
     (tmp_path / "set" / "._junk.xml").write_text("<annotation/>")
-    listing = read(str(tmp_path / "set"), OPTIONS)
+    listing = read_listing(str(tmp_path / "set"), OPTIONS)
     assert listing.importer == "voc"
-    assert crops(listing) == crops(read(str(plain), OPTIONS))
+    assert crops(listing) == crops(read_listing(str(plain), OPTIONS))
 
 
 def test_cvats_own_xml_is_no_voc(tmp_path):
     (tmp_path / "annotations.xml").write_text("<?xml version='1.0'?><annotations><image/></annotations>")
     (tmp_path / "images").mkdir()
-    assert find(str(tmp_path)).__name__.endswith("folder")
+    assert find_importer(str(tmp_path)).__name__.endswith("folder")
 
 
 def test_voc_flags_count_as_half_truncated_partly_occluded_and_difficult(tmp_path):
@@ -113,13 +113,13 @@ def test_voc_flags_count_as_half_truncated_partly_occluded_and_difficult(tmp_pat
     file = tmp_path / "Annotations" / "a.xml"
     plain = file.read_text()
     for flag, option, reason in (
-        ("truncated", Options(max_truncated=0.4), "truncated"),
-        ("occluded", Options(max_occluded=0), "occluded"),
-        ("difficult", Options(), "difficult"),
+        ("truncated", PackOptions(max_truncated=0.4), "truncated"),
+        ("occluded", PackOptions(max_occluded=0), "occluded"),
+        ("difficult", PackOptions(), "difficult"),
     ):
         file.write_text(plain.replace("<bndbox>", f"<{flag}>1</{flag}><bndbox>"))
         with pytest.raises(InputError, match=f"1 {reason}"):
-            read(str(tmp_path), option)
+            read_listing(str(tmp_path), option)
 
 
 def test_voc_lists_give_the_splits(tmp_path):
@@ -129,7 +129,7 @@ def test_voc_lists_give_the_splits(tmp_path):
     stems = [Path(name).stem for name in SIZES]
     for split, part in (("train", stems[:8]), ("val", stems[8:10]), ("test", stems[10:12])):
         (lists / f"{split}.txt").write_text("\n".join(part))
-    listing = read(str(tmp_path), Options(background=0))
+    listing = read_listing(str(tmp_path), PackOptions(background=0))
     assert any("ImageSets/Main names: 1, the first" in line for line in listing.warnings)
     found = {Path(s.source).stem: s.split for s in listing.samples}
     assert found == dict.fromkeys(stems[:8], "train") | dict.fromkeys(stems[8:10], "val") | dict.fromkeys(

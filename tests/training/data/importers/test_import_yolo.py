@@ -10,9 +10,9 @@ import pytest
 from core.errors import InputError
 from tests.training.data.detection_sets import BOXES, NAMES, OPTIONS, SIZES, crops, left_out, refused, write_images
 from tests.training.data.detection_sets import write_yolo as write
-from training.data.importers import read
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.importers import read_listing
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 LINES = {
     "four fields": "0 0.5 0.5 0.2",
@@ -32,7 +32,7 @@ LINES = {
 
 
 def whole(path: Path) -> set:
-    return crops(read(str(path), Options(margin=0.0, background=0, resplit=True)))
+    return crops(read_listing(str(path), PackOptions(margin=0.0, background=0, resplit=True)))
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_number_of_classes_without_names_is_named_as_ultralytics_does(one):
 
 def test_one_name_of_two_numbers_is_one_class_and_is_told(one):
     (one / "data.yaml").write_text("names: [car, car]\ntrain: train/images\n")
-    listing = read(str(label(one, "0 0.2 0.2 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")), Options(background=0))
+    listing = read_listing(str(label(one, "0 0.2 0.2 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")), PackOptions(background=0))
     assert listing.classes == ("car",)
     assert "class names that stand for several numbers: 1, the first car" in listing.warnings
 
@@ -177,14 +177,14 @@ def test_a_folder_that_is_not_there_is_one_sentence_and_no_matter_when_the_split
     with (root / "data.yaml").open("a") as stream:
         stream.write("val: elsewhere/images\n")
     refused(root, "elsewhere/images, which does not exist")
-    assert any("elsewhere" in line for line in read(str(root), OPTIONS).warnings)
+    assert any("elsewhere" in line for line in read_listing(str(root), OPTIONS).warnings)
 
 
 def test_a_picture_in_two_lists_is_taken_once_when_the_splits_are_drawn(tmp_path):
     root = write(tmp_path, SIZES, BOXES)
     with (root / "data.yaml").open("a") as stream:
         stream.write("val: ../train/images\n")
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert sorted(s.box for s in listing.samples if not s.drawn) == sorted(c[2] for c in crops(listing))
     assert any(line.startswith("pictures that are listed more than once, taken once: 13") for line in listing.warnings)
 
@@ -217,14 +217,16 @@ def layout(root: Path, images: str, labels: str, names: str | None, split: str =
 )
 def test_a_set_without_data_yaml(tmp_path, images, labels, names, split):
     root = layout(tmp_path, images, labels, names, split)
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert listing.importer == "yolo"
-    assert crops(listing) == crops(read(str(tmp_path / "plain"), OPTIONS))
-    assert {s.split for s in read(str(root), Options()).samples} == {"train" if "train" in images + split else None}
+    assert crops(listing) == crops(read_listing(str(tmp_path / "plain"), OPTIONS))
+    assert {s.split for s in read_listing(str(root), PackOptions()).samples} == {
+        "train" if "train" in images + split else None
+    }
 
 
 def test_a_set_without_any_names_is_numbered_and_told(tmp_path):
-    listing = read(str(layout(tmp_path, "images", "labels", None)), OPTIONS)
+    listing = read_listing(str(layout(tmp_path, "images", "labels", None)), OPTIONS)
     assert listing.classes == ("class_0", "class_1", "class_2", "background")
     assert "no classes.txt and no data.yaml names the classes: they are called class_0 to class_2" in listing.warnings
 
@@ -257,9 +259,9 @@ def test_darknets_obj_data_and_lists(tmp_path):
     (root / "obj.data").write_text("classes = 3\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
     (root / "train.txt").write_text("".join(f"data/obj_train_data/{name}\n" for name in SIZES))
     for source in (root, root / "obj.data"):
-        listing = read(str(source), OPTIONS)
+        listing = read_listing(str(source), OPTIONS)
         assert listing.importer == "yolo"
-        assert crops(listing) == crops(read(str(tmp_path / "plain"), OPTIONS))
+        assert crops(listing) == crops(read_listing(str(tmp_path / "plain"), OPTIONS))
     (root / "obj.names").write_text("bus\n\nperson\n")
     refused(root, "obj.names must hold one class name a line: line 2 is empty")
 
@@ -269,14 +271,16 @@ def test_background_is_cut_from_labelled_pictures_alone_and_the_others_are_told(
     missing = [f"drive{i // 2}_{i}" for i in range(6)]
     for stem in missing:
         (root / "train" / "labels" / f"{stem}.txt").unlink()
-    listing = read(str(root), OPTIONS)
+    listing = read_listing(str(root), OPTIONS)
     assert {Path(s.source).stem for s in listing.samples if s.drawn}.isdisjoint(missing)
     assert "train/images/empty.png" in {s.source for s in listing.samples if s.drawn}
     assert any(
         line.startswith("pictures without a label file: 6, the first train/images/drive0_0.png")
         for line in listing.warnings
     )
-    asked = read(str(root), Options(size_px=32, resplit=True, background=40, background_from_unlabelled=True))
+    asked = read_listing(
+        str(root), PackOptions(size_px=32, resplit=True, background=40, background_from_unlabelled=True)
+    )
     assert {Path(s.source).stem for s in asked.samples if s.drawn} >= set(missing)
 
 
@@ -285,7 +289,7 @@ def test_what_has_no_partner_is_told(tmp_path):
     (root / "train" / "images" / "drive0_0.png").unlink()
     (root / "train.txt").write_text("".join(f"./train/images/{name}\n" for name in list(SIZES)[2:]) + "notes.pdf\n")
     (root / "data.yaml").write_text("names: [bus, car, person]\ntrain: train.txt\n")
-    warnings = read(str(root), OPTIONS).warnings
+    warnings = read_listing(str(root), OPTIONS).warnings
     assert "left out: label files without a picture: 2, the first train/labels/drive0_0.txt" in warnings
     assert (
         "left out: pictures beside these that no annotation lists: 1, the first train/images/drive0_1.png" in warnings
@@ -294,7 +298,9 @@ def test_what_has_no_partner_is_told(tmp_path):
 
 
 def test_boxes_over_the_edge_are_cut_and_told(one):
-    listing = read(str(label(one, "0 0.1 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n")), Options(margin=0.0, background=0))
+    listing = read_listing(
+        str(label(one, "0 0.1 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n")), PackOptions(margin=0.0, background=0)
+    )
     assert crops(listing) == {("a.png", "bus", (0, 30, 30, 70)), ("a.png", "car", (40, 40, 60, 60))}
     assert any("over the edge of their picture, cut there: 1, the first" in line for line in listing.warnings)
 
@@ -306,7 +312,7 @@ def test_numbers_that_count_from_one_are_not_taken_without_a_word(tmp_path):
         lines = file.read_text().splitlines()
         file.write_text("\n".join(f"{int(line[0]) + 1}{line[1:]}" for line in lines if line))
     said = "classes that are listed and that no box has: 1, the first bus"
-    assert said in read(str(root), OPTIONS).warnings
+    assert said in read_listing(str(root), OPTIONS).warnings
 
 
 def test_one_class_left_says_what_was_left_out(tmp_path):
@@ -314,4 +320,4 @@ def test_one_class_left_says_what_was_left_out(tmp_path):
     label = next((root / "train" / "labels").glob("*.txt"))
     label.write_text(label.read_text() + "9 0.5 0.5 0.1 0.1\n")
     with pytest.raises(InputError, match=r"only the class car \(left out: 1 malformed, first "):
-        pack(str(root), tmp_path / "p", Options(size_px=32, resplit=True, background=0))
+        write_pack(str(root), tmp_path / "p", PackOptions(size_px=32, resplit=True, background=0))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from training.data.detections.annotations import Claims, boxes_of, number_of, picture_size, whole_of
-from training.data.detections.boxes import Box, Odd, Picture
-from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
-from training.data.importers.coco.files import PictureFinder, annotation_files, choose_files, is_coco, path_parts
-from training.data.listing import Listing, Options
+from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture, SkippedAnnotation
+from training.data.detections.annotation_files import Claims, boxes_of, number_of, resolve_size, whole_of
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
+from training.data.importers.coco.layout import PictureFinder, annotation_files, choose_files, is_coco, path_parts
+from training.data.listing import Listing, PackOptions
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ def matches(source: str) -> bool:
     return is_coco(Path(source))
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """List the boxes of a COCO data set."""
     path = Path(source)
     files = [path] if path.is_file() else annotation_files(path)
@@ -34,9 +34,9 @@ def read(source: str, options: Options) -> Listing:
     sets = [_File(file, split, finder) for file, split in splits.items()]
     pictures = [picture for one in sets for picture in one.pictures()]
     names = dict.fromkeys(name for one in sets for name in one.names)
-    odd = [odd for one in sets for odd in one.odd]
-    warnings += [line for one in sets for line in counted("left out: entries of images", one.without)]
-    return list_crops(Annotated("coco", finder.root, pictures, names, odd, warnings), options)
+    skipped = [skipped for one in sets for skipped in one.skipped]
+    warnings += [line for one in sets for line in count_warning("left out: entries of images", one.without)]
+    return list_crops(DetectionSet("coco", finder.root, pictures, names, skipped, warnings), options)
 
 
 class _File:
@@ -47,17 +47,17 @@ class _File:
         self.body = _read(file)
         self.categories = _categories(self.body["categories"], file)
         self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _order(item[0]))]
-        self.odd: list[Odd] = []
+        self.skipped: list[SkippedAnnotation] = []
         """Annotations that are of no picture."""
         self.without: list[str] = []
         """Entries of images that are none."""
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[AnnotatedPicture]:
         """Yield the pictures with their boxes. Raises InputError where two entries are one picture or share an id."""
         of_image: dict[Any, list[Json]] = {}
         for annotation in self.body["annotations"]:
             if not isinstance(annotation, dict):
-                self.odd.append(Odd("malformed", f"{self.file}: {annotation!r:.80} is no annotation"))
+                self.skipped.append(SkippedAnnotation("malformed", f"{self.file}: {annotation!r:.80} is no annotation"))
                 continue
             of_image.setdefault(_id(annotation.get("image_id")), []).append(annotation)
         images, ids = [], Claims()
@@ -73,18 +73,18 @@ class _File:
             source = self.finder.find(name, self.file, self.split)
             self.finder.claims.claim(f"the picture {source}", f"the image id {key!r} in {self.file}")
             yield self._picture(source, entry, of_image.pop(key, []))
-        self.odd += [
-            Odd("of an image that is not listed", f"{self.file}: {_short(one)}")
+        self.skipped += [
+            SkippedAnnotation("of an image that is not listed", f"{self.file}: {_short(one)}")
             for annotations in of_image.values()
             for one in annotations
         ]
 
-    def _picture(self, source: str, entry: Json, annotations: list[Json]) -> Picture:
-        size = picture_size(entry.get("width"), entry.get("height"), self.finder.root / source)
+    def _picture(self, source: str, entry: Json, annotations: list[Json]) -> AnnotatedPicture:
+        size = resolve_size(entry.get("width"), entry.get("height"), self.finder.root / source)
         labels = boxes_of(((f"{self.file}: {_short(one)}", one) for one in annotations), self._box)
-        return Picture(source, *size, self.split, *labels)
+        return AnnotatedPicture(source, *size, self.split, *labels)
 
-    def _box(self, annotation: Json) -> Box:
+    def _box(self, annotation: Json) -> AnnotatedBox:
         category = _id(annotation.get("category_id"))
         if category not in self.categories:
             raise ValueError(f"category_id is {annotation.get('category_id')!r}, which is not listed")
@@ -95,7 +95,7 @@ class _File:
         if width < 0 or height < 0:
             raise ValueError("a bbox of negative size")
         skip = "crowd" if annotation.get("iscrowd") in (1, True, "1", 1.0) else None
-        return Box(self.categories[category], (x, y, x + width, y + height), skip=skip)
+        return AnnotatedBox(self.categories[category], (x, y, x + width, y + height), skip=skip)
 
 
 def _read(file: Path) -> dict[str, list[Json]]:

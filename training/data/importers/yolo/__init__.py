@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from training.data.detections.annotations import Claims, source_of
-from training.data.detections.boxes import Picture
-from training.data.detections.boxes_to_crops import Annotated, counted, list_crops
-from training.data.images import image_size
+from training.data.detections.annotated_boxes import AnnotatedPicture
+from training.data.detections.annotation_files import Claims, source_of
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
 from training.data.importers.yolo.labels import LabelReader, label_file_of
 from training.data.importers.yolo.layout import Layout, find_layout, is_yolo
-from training.data.listing import Listing, Options
+from training.data.listing import Listing, PackOptions
+from training.data.source_files import image_size
 
 NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 
@@ -21,26 +21,26 @@ def matches(source: str) -> bool:
     return is_yolo(Path(source))
 
 
-def read(source: str, options: Options) -> Listing:
+def read(source: str, options: PackOptions) -> Listing:
     """List the boxes of a YOLO data set."""
     layout = find_layout(Path(source), options.resplit)
     labels, claims = LabelReader(layout.names, layout.keypoint_values), Claims()
     pictures = [_picture(image, split, layout.root, labels, claims) for image, split in layout.images]
     warnings = [*layout.warnings, *_without_picture(layout)]
     looked = f": {label_file_of(layout.images[0][0])} is not there"
-    return list_crops(Annotated("yolo", layout.root, pictures, layout.names, (), warnings, looked), options)
+    return list_crops(DetectionSet("yolo", layout.root, pictures, layout.names, (), warnings, looked), options)
 
 
-def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> Picture:
+def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> AnnotatedPicture:
     size = image_size(image)
     source = source_of(image, root)
     if size is None:
-        return Picture(source, 0, 0, split)
+        return AnnotatedPicture(source, 0, 0, split)
     file = label_file_of(image)
     if not file.is_file():
-        return Picture(source, *size, split, labelled=False)
+        return AnnotatedPicture(source, *size, split, labelled=False)
     claims.claim(str(file), str(image))
-    return Picture(source, *size, split, *labels.read(file, size))
+    return AnnotatedPicture(source, *size, split, *labels.read(file, size))
 
 
 def _without_picture(layout: Layout) -> list[str]:
@@ -48,4 +48,4 @@ def _without_picture(layout: Layout) -> list[str]:
     used = {label_file_of(image) for image, _ in layout.images}
     files = {file for folder in {file.parent for file in used} for file in folder.glob("[!._]*.txt")}
     alone = (os.path.relpath(file, layout.root) for file in files - used if file.name not in NO_LABELS)
-    return counted("left out: label files without a picture", alone)
+    return count_warning("left out: label files without a picture", alone)

@@ -9,8 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.detections.annotations import Labels, boxes_of, number_of, read_label_lines, unreadable, whole_of
-from training.data.detections.boxes import Box
+from training.data.detections.annotated_boxes import AnnotatedBox
+from training.data.detections.annotation_files import (
+    Labels,
+    boxes_of,
+    number_of,
+    read_label_lines,
+    unreadable,
+    whole_of,
+)
 
 TOLERANCE = 0.01
 """Coordinates may leave 0..1 by this. Source: ultralytics/data/utils.py, verify_image_label."""
@@ -44,7 +51,7 @@ class LabelReader:
         except (OSError, ValueError) as error:
             return unreadable(file, error)
 
-    def _box(self, words: list[str], size: tuple[int, int]) -> Box:
+    def _box(self, words: list[str], size: tuple[int, int]) -> AnnotatedBox:
         number = whole_of(words[0])
         if not 0 <= number < len(self.names):
             raise ValueError(f"class {number}, of {len(self.names)} classes")
@@ -52,7 +59,7 @@ class LabelReader:
         if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
             raise ValueError(f"centre {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
         xs, ys = (x - width / 2, x + width / 2), (y - height / 2, y + height / 2)
-        return Box(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
+        return AnnotatedBox(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
 
     def _centre(self, words: list[str]) -> tuple[float, float, float, float]:
         """Return the center and size of a box, with or without score or key points, or of the box around a polygon."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.data.images import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden, scan
+from core.data.picture_files import IMAGE_SUFFIXES, SPLIT_NAMES, is_hidden, scan
 from core.errors import InputError
-from training.data.detections.annotations import read_named_text, read_text, whole_of
-from training.data.detections.boxes_to_crops import counted
+from training.data.detections.annotation_files import read_named_text, read_text, whole_of
+from training.data.detections.boxes_to_crops import count_warning
 from training.data.importers.yolo.labels import label_file_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -142,7 +142,8 @@ def _names(body: dict[str, Any], file: Path) -> tuple[list[str], list[str]]:
     if not isinstance(names, list) or not names or not all(str(name).strip() for name in names):
         raise InputError(f"{file}: `names` must list the classes by number from 0, each once")
     listed = [str(name).strip() for name in names]
-    return listed, counted("class names that stand for several numbers", {n for n in listed if listed.count(n) > 1})
+    repeated = {name for name in listed if listed.count(name) > 1}
+    return listed, count_warning("class names that stand for several numbers", repeated)
 
 
 def _keypoint_values(body: dict[str, Any], file: Path) -> int:
@@ -199,7 +200,7 @@ class _Paths:
                     one = image, None if resplit else split
                     again += [str(image)] if one in found else []
                     found.setdefault(one, split)
-        again = counted("pictures that are listed more than once, taken once", again)
+        again = count_warning("pictures that are listed more than once, taken once", again)
         return [(image, split) for (image, _), split in found.items()], self.warnings + again
 
     def _images_of(self, key: str, entry: str) -> list[Path]:
@@ -219,7 +220,7 @@ class _Paths:
         lines = [line.strip() for line in read_named_text(file).splitlines() if line.strip()]
         pictures = [line for line in lines if Path(line).suffix.lower() in IMAGE_SUFFIXES]
         others = set(lines).difference(pictures)
-        self.warnings += counted(f"left out: lines of {file} that name no picture by their suffix", others)
+        self.warnings += count_warning(f"left out: lines of {file} that name no picture by their suffix", others)
         bases = [file.parent, *self.bases]
         return [locate(line, bases) or file.parent / line.replace("\\", "/") for line in pictures]
 

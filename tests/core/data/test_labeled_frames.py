@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from core.data.frames import FILE, LabeledFrame, LabeledObject, load_frame, read_frames
+from core.data.labeled_frames import FILE, LabeledFrame, LabeledObject, load_frame, read_frames
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.files import write_json
 from tests.training.data.detection_sets import BOXES, SIZES, write_kitti
-from training.data.listing import Options
-from training.data.pack_writer import pack
+from training.data.listing import PackOptions
+from training.data.pack_writer import write_pack
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory) -> Pack:
     root = tmp_path_factory.mktemp("frames")
-    return pack(str(write_kitti(root / "set", SIZES, BOXES)), root / "pack", Options(size_px=32))
+    return write_pack(str(write_kitti(root / "set", SIZES, BOXES)), root / "pack", PackOptions(size_px=32))
 
 
-def every(pack: Pack) -> list[LabeledFrame]:
-    return [frame for split in ("train", "val", "test") for frame in read_frames(pack, split)]
+def every(write_pack: Pack) -> list[LabeledFrame]:
+    return [frame for split in ("train", "val", "test") for frame in read_frames(write_pack, split)]
 
 
 def test_each_frame_stands_in_the_split_of_its_rows_with_its_objects(packed):

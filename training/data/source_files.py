@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from core.data.images import read_picture
+from core.data.picture_reader import read_picture
 from core.errors import InputError
 from core.geometry.frame import Bytes
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.data.images import SPLIT_NAMES, scan
+from core.data.picture_files import SPLIT_NAMES, scan
 from core.errors import InputError
-from training.data.detections.annotations import Claims, files_below
-from training.data.detections.boxes_to_crops import counted
+from training.data.detections.annotation_files import Claims, files_below
+from training.data.detections.boxes_to_crops import count_warning
 
 PEEK_BYTES = 1 << 16
 DEPTH = 3
@@ -63,7 +63,7 @@ def choose_files(files: list[Path]) -> tuple[dict[Path, str | None], list[str]]:
         one = next(file for file, split in chosen.items() if split is None)
         raise InputError(f"{one}: its name says no split (train, val, test) and it is not alone: give one file")
     others = (str(file) for file in files if file not in chosen)
-    warnings = counted("left out: COCO files beside the instances", others)
+    warnings = count_warning("left out: COCO files beside the instances", others)
     return (chosen if len(chosen) > 1 else dict.fromkeys(chosen)), warnings
 
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data.images import read_picture
 from core.data.pack import HINT, SPLITS, Pack
+from core.data.picture_reader import read_picture
 from core.errors import InputError
 from core.files import write_text
 from core.geometry.frame import Bytes, Rect, Relative, read_relative

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.data.images import is_hidden
+from core.data.picture_files import is_hidden
 from core.errors import InputError
-from training.data.detections.boxes import Box, Odd
-from training.data.images import image_size
+from training.data.detections.annotated_boxes import AnnotatedBox, SkippedAnnotation
+from training.data.source_files import image_size
 
 T = TypeVar("T")
-Labels = tuple[tuple[Box, ...], tuple[Odd, ...]]
+Labels = tuple[tuple[AnnotatedBox, ...], tuple[SkippedAnnotation, ...]]
 """The boxes of a picture, and its annotations that are none."""
 
 BYTE_ORDER_MARKS = (
@@ -46,15 +46,15 @@ def source_of(image: Path, root: Path) -> str:
     return os.path.relpath(image, root).replace(os.sep, "/")
 
 
-def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], Box]) -> Labels:
+def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], AnnotatedBox]) -> Labels:
     """Return the boxes of annotations, given as (place, annotation); where `box` raises ValueError, it is odd."""
-    boxes, odd = [], []
+    boxes, skipped = [], []
     for where, annotation in annotations:
         try:
             boxes.append(box(annotation))
         except ValueError as error:
-            odd.append(Odd("malformed", f"{where} ({error})"))
-    return tuple(boxes), tuple(odd)
+            skipped.append(SkippedAnnotation("malformed", f"{where} ({error})"))
+    return tuple(boxes), tuple(skipped)
 
 
 def read_label_lines(file: Path) -> list[tuple[str, list[str]]]:
@@ -65,10 +65,10 @@ def read_label_lines(file: Path) -> list[tuple[str, list[str]]]:
 
 def unreadable(file: Path, error: Exception) -> Labels:
     """Return the labels of a file that cannot be read: no box, and one odd annotation with the error."""
-    return (), (Odd("malformed", f"{file} ({error})"),)
+    return (), (SkippedAnnotation("malformed", f"{file} ({error})"),)
 
 
-def picture_size(width: Any, height: Any, image: Path) -> tuple[int, int]:
+def resolve_size(width: Any, height: Any, image: Path) -> tuple[int, int]:
     """Return the size that an annotation gives, else the picture's own, else 0, 0."""
     sides = _side(width), _side(height)
     return sides if all(sides) else image_size(image) or (0, 0)

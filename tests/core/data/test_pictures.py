@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data.images import read_picture, say_left_out, scan
+from core.data.picture_files import describe_left_out, scan
+from core.data.picture_reader import read_picture
 from core.errors import InputError
 from inference.sources import kind_of, open_source
 from tests.inference.sources.test_sources import read_all
@@ -155,7 +156,7 @@ def test_each_suffix_that_opencv_decodes_is_a_picture_and_the_rest_is_counted(tm
     found = scan(tmp_path)
     assert [file.name for file in found.pictures] == sorted(f"a.{suffix}" for suffix in forms)
     assert all(isinstance(read_picture(file), np.ndarray) for file in found.pictures)
-    assert say_left_out([found], tmp_path) == [
+    assert describe_left_out([found], tmp_path) == [
         "left out: 4 files that are no pictures by their suffix (.heic 2, .txt 1, none 1)",
         "left out: 1 (.DS_Store): hidden",
     ]
@@ -176,7 +177,7 @@ def test_links_are_followed_loops_end_and_broken_ones_are_named(tmp_path):
     os.mkfifo(root / "pipe.png")
     found = scan(root)
     assert found.pictures == [root / "linked" / "a.png"]
-    assert say_left_out([found], root) == [
+    assert describe_left_out([found], root) == [
         "left out: 2 (gone.png, self.png): a broken link",
         "left out: 3 (loop, twice, up): a link to a folder above, or to one that was read already",
         "left out: 1 (pipe.png): no regular file",

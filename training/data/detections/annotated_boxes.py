@@ -13,7 +13,7 @@ Xyxy = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class AnnotatedBox:
     """One annotated object."""
 
     label: str
@@ -27,7 +27,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class SkippedAnnotation:
     """An annotation that is left out before it is a box."""
 
     reason: str
@@ -36,15 +36,15 @@ class Odd:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class AnnotatedPicture:
     """One image of a detection data set and its boxes."""
 
     source: str
     width: int
     height: int
     split: str | None
-    boxes: tuple[Box, ...] = ()
-    odd: tuple[Odd, ...] = ()
+    boxes: tuple[AnnotatedBox, ...] = ()
+    skipped: tuple[SkippedAnnotation, ...] = ()
     """Annotations of it that are no box."""
     labelled: bool = True
     """True when the picture has an annotation; one without a box says that there is no object."""
@@ -57,6 +57,6 @@ def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
     return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
 
 
-def overlap(a: Rect, b: Rect) -> bool:
+def overlaps(a: Rect, b: Rect) -> bool:
     """Tell whether two rectangles share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
