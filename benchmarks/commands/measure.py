@@ -22,6 +22,7 @@ from benchmarks.results.run import RunResults
 from core.bundle.contract import open_bundle
 from core.cli import Parser
 from core.codec import to_json
+from core.data.pack import open_pack
 from core.data.run_dir import Run, open_run
 from core.errors import CheckError, InputError
 
@@ -35,7 +36,8 @@ def main(arguments: list[str]) -> int:
     run = open_run(args.run)
     results, choice = measure_and_choose(run, request, policy)
     device, report = DeviceReport(results, choice), run.path / "report" / "report.html"
-    render(report.parent, [device], run.open_pack(request.pack))
+    frames_of = open_pack(request.frames_of) if request.frames_of else None
+    render(report.parent, [device], run.open_pack(request.pack), frames_of)
     if choice.chosen is None or choice.production is None:
         raise CheckError(f"{choice.sentence}; see {report}")
     row, printed = results.by_name[choice.chosen], json.dumps(to_json(choice), indent=1)

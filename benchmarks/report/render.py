@@ -12,6 +12,7 @@ from markupsafe import Markup
 from benchmarks.report import charts
 from benchmarks.report.comparisons import compare_with_fp32
 from benchmarks.report.examples import list_flipped, list_worst
+from benchmarks.report.frame_pictures import list_pictures
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
 from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, describe_noise
@@ -26,19 +27,23 @@ from core.stats import mcnemar_p, paired_interval
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = None) -> None:
+def render(
+    folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = None, frames_of: Pack | None = None
+) -> None:
     """Write report.html, report.md, results.json with its schema, and the plots. Without a pack, show no test rows.
 
-    devices: one at least.
+    devices: one at least. frames_of: the pack of the labeled frames, where it is not `pack`.
     """
     first, chart_data = devices[0], charts.collect_charts(devices)
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None
+    frames, frames_of = measured(first.results.by_name[name].frames) if name else None, frames_of or pack
     values = {
         "first": first,
         "devices": devices,
         "synthetic": any(device.results.synthetic for device in devices),
         "worst": list_worst(accuracy, pack) if pack and accuracy else [],
+        "worst_frames": list_pictures(frames.worst, frames_of) if frames and frames_of else [],
         "flipped": list_flipped(first.results.artifacts.precision_reports, pack) if pack else [],
         "against_fp32": compare_with_fp32(first.results),
         "archs": chart_data.archs,

@@ -8,9 +8,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from core.geometry.frame import Rect
 from core.stats import Interval, Ints, wilson
 from inference.frame.states import State
 from inference.proof.frame_score import Outcome, ScoredObject
+
+FALSE_ALARM = "false_alarm"
+"""What a mark without an object is."""
+WORST = 6
+SAID = {
+    Outcome.SILENT.value: "no class said",
+    Outcome.NO_REGION.value: "no region",
+    Outcome.BACKGROUND.value: "said empty",
+}
+"""What was said of a missed object, in words."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,51 @@ class RiskPoint:
         return cls(threshold, shipped, coverage, wilson(answered, objects), risk, wilson(wrong, answered))
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A rectangle of a frame: an object and what was said of it, or a false alarm."""
+
+    box: Rect
+    outcome: str
+    """A value of Outcome, or FALSE_ALARM."""
+    label: str | None
+    """The true class; None where there is no object."""
+    said: str | None
+    """The class that was said; None for none, or the background."""
+
+    def describe(self) -> str:
+        """Return what is there and what was said, in a few words."""
+        if self.label is None:
+            return f"said {self.said}, nothing there"
+        if self.outcome == Outcome.RIGHT.value:
+            return self.label
+        return f"{self.label}, {SAID.get(self.outcome) or f'said {self.said}'}"
+
+
+@dataclass(frozen=True)
+class FrameErrors:
+    """A labeled frame in which something went wrong."""
+
+    source: str
+    """The picture's name in the data set."""
+    size_px: tuple[int, int]
+    """Width and height."""
+    marks: tuple[Mark, ...]
+    """Every object that counts, right ones too, and every false alarm."""
+
+    @property
+    def count(self) -> int:
+        """Objects that were not named rightly, and false alarms."""
+        return sum(mark.outcome != Outcome.RIGHT.value for mark in self.marks)
+
+    def describe(self) -> str:
+        """Return the number of objects of each outcome, and of false alarms."""
+        found = Counter(mark.outcome for mark in self.marks)
+        alarms = found.pop(FALSE_ALARM, 0)
+        wrong, missed = found[Outcome.WRONG.value], sum(found[outcome] for outcome in SAID)
+        return f"objects: {found.total()}, wrong: {wrong}, missed: {missed}, false alarms: {alarms}"
+
+
 def _unknown() -> Ints:
     return np.zeros(0, np.int64)
 
@@ -102,3 +158,5 @@ class FramesAccuracy:
     """1 for each frame without a false alarm, else 0; empty in older results."""
     risk_curve: tuple[RiskPoint, ...] = ()
     """From the highest threshold to the lowest; empty where an older version measured."""
+    worst: tuple[FrameErrors, ...] = ()
+    """The WORST frames with the most errors, the most first."""

@@ -21,6 +21,8 @@ from inference.frame.states import RANK, State
 
 SMALL_PX, LARGE_PX = 32, 96
 """Limits of small, medium and large, on the square root of an object's area. Source: COCO's size classes."""
+SIZES = ("small", "medium", "large")
+PLACES = ("at the edge", "near the edge", "inside")
 EDGE_PX, NEAR_EDGE = 2, 0.1
 """At the edge: within EDGE_PX pixels of it. Near the edge: within this part of the frame's shorter side."""
 

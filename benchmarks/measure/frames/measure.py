@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.results.candidate import NotMeasured
-from benchmarks.results.frames import Counts, FramesAccuracy, RiskPoint
+from benchmarks.results.frames import FALSE_ALARM, WORST, Counts, FrameErrors, FramesAccuracy, Mark, RiskPoint
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
-from inference.proof.frame_score import Outcome, ScoredFrame, ScoredObject, count_answers, score_frames
+from inference.proof.frame_score import PLACES, SIZES, Outcome, ScoredFrame, ScoredObject, count_answers, score_frames
 from inference.runner.labeled_regions import FramesRequest
 
 log = logging.getLogger(__name__)
@@ -76,9 +76,9 @@ def summarize(
         frames=len(scored),
         unreadable=len(scores) - len(scored),
         objects=Counts.of(objects),
-        by_class=_grouped(objects, lambda one: one.label),
-        by_size=_grouped(objects, lambda one: one.size),
-        by_place=_grouped(objects, lambda one: one.place),
+        by_class=_grouped(objects, lambda one: one.label, sorted({one.label for one in objects})),
+        by_size=_grouped(objects, lambda one: one.size, SIZES),
+        by_place=_grouped(objects, lambda one: one.place, PLACES),
         empty_regions=alarms + sum(frame.quiet for frame in scored),
         false_alarms=alarms,
         false_alarms_per_100=alarms * per_100,
@@ -88,6 +88,7 @@ def summarize(
         right_n=np.array([one.outcome == Outcome.RIGHT for one in objects], np.int64),
         quiet_n=np.array([not frame.false_alarms for frame in scored], np.int64),
         risk_curve=trace_risk(objects, threshold),
+        worst=list_worst(scored),
     )
 
 
@@ -104,6 +105,20 @@ def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoi
     )
 
 
-def _grouped(objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str]) -> dict[str, Counts]:
-    names = sorted(set(map(key, objects)))
-    return {name: Counts.of(one for one in objects if key(one) == name) for name in names}
+def list_worst(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
+    """Return the frames with the most objects that were not named rightly and false alarms, at most WORST."""
+    found = [_errors_of(frame) for frame in scored]
+    return tuple(sorted((one for one in found if one.count), key=lambda one: -one.count)[:WORST])
+
+
+def _errors_of(scored: ScoredFrame) -> FrameErrors:
+    marks = [Mark(one.box, one.outcome.value, one.label, one.said) for one in scored.objects]
+    marks += [Mark(alarm.rect, FALSE_ALARM, None, alarm.label) for alarm in scored.false_alarms]
+    return FrameErrors(scored.frame.source, scored.frame.size_px, tuple(marks))
+
+
+def _grouped(
+    objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str], names: Iterable[str]
+) -> dict[str, Counts]:
+    members = {name: [one for one in objects if key(one) == name] for name in names}
+    return {name: Counts.of(found) for name, found in members.items() if found}

@@ -37,6 +37,30 @@ from training.data.listing import PackOptions
 from training.data.pack_writer import write_pack
 
 
+def test_the_groups_of_the_summary_hold_every_object_in_their_order():
+    boxes = [(0, 30, 31, 61), (5, 30, 37, 62), (60, 0, 160, 98), (90, 30, 110, 60)]
+    found = summarize("ort", "test", "zones", 0.5, [score([LabeledObject("car", box) for box in boxes], [])])
+    assert {name: counts.n for name, counts in found.by_size.items()} == {"small": 2, "medium": 1, "large": 1}
+    assert {name: counts.n for name, counts in found.by_place.items()} == {
+        "at the edge": 2, "near the edge": 1, "inside": 1
+    }  # fmt: skip
+    assert list(found.by_size) == ["small", "medium", "large"]
+
+
+def test_the_worst_frames_are_those_with_the_most_errors_whole_and_counted():
+    right, wrong = (LEFT, "car"), (LEFT, "bus")
+    frames = [score([LabeledObject("car", CAR)], said) for said in ([right], [wrong], [wrong, (RIGHT, "bus")], [])]
+    first, *others = summarize("ort", "test", "zones", 0.5, frames + 9 * [frames[1]]).worst
+    assert first.describe() == "objects: 1, wrong: 1, missed: 0, false alarms: 1"
+    assert [mark.describe() for mark in first.marks] == ["car, said bus", "said bus, nothing there"]
+    assert len(others) == 5
+    assert {one.count for one in others} == {1}
+    assert summarize("ort", "test", "zones", 0.5, frames[:1]).worst == ()
+    for said, words in (([], "no region"), ([(LEFT, None)], "no class said"), ([(LEFT, "clear")], "said empty")):
+        (missed,) = summarize("ort", "test", "zones", 0.5, [score([LabeledObject("car", CAR)], said)]).worst
+        assert missed.marks[0].describe() == f"car, {words}"
+
+
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     frames = [score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, "bus")]) for label in ("car", "car", None)]
     found = summarize("ort", "test", "zones", 0.5, [*frames, "unreadable"])
@@ -227,7 +251,12 @@ def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed,
     assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
     results = read_reports(run / "report" / "results.json")[0].results
     assert results.protocol.source == "the golden frames of the detector"
-    assert [row.frames.regions for row in results.candidates] == ["the boxes of the detector in the bundle"]
+    (found,) = [row.frames for row in results.candidates]
+    assert found.regions == "the boxes of the detector in the bundle"
+    page = (run / "report" / "report.html").read_text()
+    assert page.count('<image href="data:image/jpeg;base64,') == len(found.worst) > 0
+    assert f"The {len(found.worst)} frames with the most errors" in page
+    assert page.count(", no region</text>") == sum(one.count for one in found.worst)
 
 
 def test_frames_that_were_not_measured_do_not_meet_a_floor():
