@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 
 from benchmarks.results.frames import FrameErrors
-from core.data.frames import LabeledFrame, load_frame
+from core.data.labeled_frames import LabeledFrame, load_frame
 from core.data.pack import Pack
 
 WIDTH_PX, QUALITY = 640, 70
