@@ -15,7 +15,7 @@ from core.bundle.production_choice import Machine, ProductionChoice
 from core.stats import PairCounts, count_pairs, mcnemar_p
 
 SCHEMA = 2
-"""The version of choice.json and of results.json, which holds it."""
+"""The schema of choice.json."""
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,12 @@ def predict(classifier: RegionClassifier, pack: Pack) -> Probs:
 
 
 def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy:
-    """Return the accuracy of these probabilities: recalls, confusion matrix, calibration, risk over coverage."""
+    """Return the accuracy of these probabilities: recalls, calibration, risk over coverage."""
     predicted_n, top_n = np.asarray(probs_nc.argmax(1), np.int64), probs_nc.max(1)
     correct = np.asarray(predicted_n == labels_n)
     hits, n = int(correct.sum()), len(correct)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels_n, predicted_n), 1)
-    recalls = dict(zip(classes, map(recall_of, confusion.diagonal().tolist(), confusion.sum(1).tolist()), strict=True))
+    rows, rows_hit = (np.bincount(of, minlength=len(classes)).tolist() for of in (labels_n, labels_n[correct]))
+    recalls = dict(zip(classes, map(recall_of, rows_hit, rows), strict=True))
     _, coverage, risk = risk_coverage(top_n, correct)
     steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})
     return Accuracy(
@@ -65,7 +64,6 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
         interval=wilson(hits, n),
         balanced=float(np.mean([value for r in recalls.values() if (value := measured(r.recall)) is not None])),
         recalls=recalls,
-        confusion=confusion,
         ece=calibration_error(top_n, correct),
         bins=tuple(calibration_bins(top_n, correct)),
         risk_coverage=tuple((float(coverage[n - 1]), float(risk[n - 1])) for n in steps),

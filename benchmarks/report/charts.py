@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.report.results_file import DeviceReport
 from benchmarks.results.candidate import Accuracy, CandidateResult, measured
-from benchmarks.results.run import Sustained
+from benchmarks.results.run import RunResults, Sustained
 from core.stats import CalibrationBin, Floats, Ints
 
 MOST_IN_MATRIX = 30
@@ -190,6 +190,13 @@ class Mistake:
     answer: str
     rows: int
     part: float
+
+
+def confusion_matrix(results: RunResults, accuracy: Accuracy) -> Ints:
+    """Return the number of test rows by true class and answer, int64 (classes, classes)."""
+    counts = np.zeros((len(results.pack.classes),) * 2, np.int64)
+    np.add.at(counts, (results.labels_n, accuracy.predicted_n), 1)  # counts[...] += 1 would count a repeated pair once
+    return counts
 
 
 def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:

@@ -72,8 +72,6 @@ class Accuracy:
     interval: Interval
     balanced: float
     recalls: dict[str, Recall]
-    confusion: Ints
-    """Rows by true class and answer."""
     ece: float
     bins: tuple[CalibrationBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]

@@ -65,10 +65,12 @@ def test_accuracy_is_that_of_the_plain_count(classifier, pack):
     body = score(labels_n, probs_nc, pack.classes)
     labels, said = labels_n.tolist(), probs_nc.argmax(1).tolist()
     assert body.top1 == sum(a == b for a, b in zip(labels, said, strict=True)) / len(labels)
-    assert np.sum(body.confusion) == len(labels) == len(pack.rows("test"))
+    assert len(labels) == len(pack.rows("test"))
     for i, name in enumerate(pack.classes):
         assert body.recalls[name].n == labels.count(i)
-        assert body.confusion[i, i] == sum(a == b == i for a, b in zip(labels, said, strict=True))
+        assert body.recalls[name].recall == sum(a == b == i for a, b in zip(labels, said, strict=True)) / labels.count(
+            i
+        )
     assert 1 / 3 < body.top1 < 1, "the tiny pack must leave something to choose"
 
 

@@ -266,13 +266,30 @@ def test_what_is_read_is_what_was_written(rich, tmp_path):
     jsonschema.validate(body, read_json(tmp_path / "results.schema.json"))
 
 
+def test_results_of_schema_2_are_read(rich, tmp_path):
+    write_reports(tmp_path, [rich])
+    body = read_json(tmp_path / "results.json") | {"schema": 2}
+    for row in body["devices"][0]["results"]["candidates"]:
+        row["accuracy"]["confusion"] = [[0] * 3] * 3
+    write_json(tmp_path / "results.json", body)
+    assert to_json(read_reports(tmp_path / "results.json")[0]) == to_json(rich)
+
+
+def test_the_confusion_matrix_counts_each_true_class_and_answer(device):
+    results, accuracy = device.results, device.results.candidates[0].accuracy
+    pairs = list(zip(results.labels_n.tolist(), accuracy.predicted_n.tolist(), strict=True))
+    assert charts.confusion_matrix(results, accuracy).tolist() == [
+        [pairs.count((i, j)) for j in range(3)] for i in range(3)
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         ([], "is not a JSON object"),
-        ({"schema": 1, "candidates": []}, "has schema 1, this version reads 2: measure the run again"),
-        ({"schema": 2}, "it lacks the key 'devices'"),
-        ({"schema": 2, "devices": []}, "holds no device"),
+        ({"schema": 1, "candidates": []}, "has schema 1, this version reads 2 and 3: measure the run again"),
+        ({"schema": 3}, "it lacks the key 'devices'"),
+        ({"schema": 3, "devices": []}, "holds no device"),
         ({"schema": 2, "devices": [{"results": 3, "choice": {}}]}, r"devices\[0\]\.results is 3, expected: object"),
     ],
 )
