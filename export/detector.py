@@ -100,7 +100,7 @@ def prove(bundle: Bundle) -> list[GoldenCheck]:
     Raises CheckError naming the first failure.
     """
     rows = list[GoldenCheck]()
-    able = [name for name in backends.names() if hasattr(backends.find(name), "open_network")]
+    able = [name for name, module in backends.usable().items() if hasattr(module, "open_network")]
     for name in (name for name in able if backends.availability(name).available):
         try:
             rows += detector_run.check_file(bundle, name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,10 @@ from core.plugins import PluginOptions, describe_options, load, names_in, parse_
 
 class UnavailableError(InputError):
     """A precision cannot run on this machine, or has no engine for it; nothing is wrong with the bundle."""
+
+
+PARTS = ("PRECISIONS", "Options", "availability", "open_backend")
+"""The parts that the module of each backend has."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,24 @@ def find(name: str) -> ModuleType:
     Each module has `PRECISIONS: tuple[str, ...]`, `PluginOptions` (a dataclass), `availability() -> Availability` and
     `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
     `build_missing(bundle, precision, batches)` too.
-    Raises InputError naming the backends there are.
+    Raises InputError naming the backends there are, or what is wrong with the file of this one.
     """
     if name not in names():
         raise InputError(f"there is no backend {name!r}: choose from {', '.join(names())}")
-    return load(__name__, name)
+    module = load(__name__, name)
+    for part in PARTS:
+        if not hasattr(module, part):
+            raise InputError(f"the plug-in {module.__name__} has no {part}: correct or remove its file")
+    return module
+
+
+def usable() -> dict[str, ModuleType]:
+    """Return the backends whose file loads; `availability` says why another does not."""
+    found = dict[str, ModuleType]()
+    for name in names():
+        with suppress(InputError, ModuleNotFoundError):
+            found[name] = find(name)
+    return found
 
 
 def availability(name: str) -> Availability:
@@ -149,6 +167,9 @@ def availability(name: str) -> Availability:
         if name not in names():
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, InputError):  # the sentence of a plug-in that does not load
+            reason, _, hint = reason.rpartition(": ")
+            return Availability(False, "", reason, hint)
         return Availability(False, "", f"it does not load: {reason}", "pip check")
     return found
 
@@ -196,21 +217,23 @@ def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, li
 
     Raises InputError when none of them has it, or for a value that it cannot have.
     """
-    known = {name: _names(find(name).Options) for name in backends}
+    loaded = usable()
+    known = {name: _names(loaded[name].Options) if name in loaded else [] for name in backends}
     shared = {name: [text for text in texts if text.partition("=")[0] in known[name]] for name in backends}
     for text in texts:
         if not any(text in kept for kept in shared.values()):
             there = "; ".join(f"{name}: {', '.join(options)}" for name, options in known.items() if options)
             raise InputError(f"no backend has an option {text.partition('=')[0]!r}: choose from {there or 'none'}")
-    for name in backends:
+    for name in loaded.keys() & set(backends):
         _options(name, shared[name], None)
     return shared
 
 
 def option_help(attribute: str = "Options") -> str:
     """Return the options of every backend for people. attribute: BuildOptions for those that engines are built with."""
-    kinds = {name: getattr(find(name), attribute, None) for name in names()}
+    kinds = {name: getattr(module, attribute, None) for name, module in usable().items()}
     lines = {name: describe_options(kind) for name, kind in kinds.items() if kind}
+    lines |= {name: [f"cannot be used: {availability(name).reason}"] for name in names() if name not in kinds}
     return "\n".join(f"  {name} {line}" for name, of_one in lines.items() for line in of_one)
 
 
@@ -234,7 +257,7 @@ def open_network(name: str, path: Path, *, threads: int | None = None) -> Networ
     if not found.available:
         raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
     if not hasattr(module, "open_network"):
-        able = ", ".join(other for other in names() if hasattr(find(other), "open_network"))
+        able = ", ".join(other for other, module in usable().items() if hasattr(module, "open_network"))
         raise UnavailableError(f"the backend {name} runs no detector: choose from {able}")
     if not path.is_file():
         raise InputError(f"{path} is no file: give the ONNX file of a detector")

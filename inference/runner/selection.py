@@ -40,9 +40,12 @@ def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
 
     Logs why one is passed over. Where none is available, `wanted` is returned; opening it then raises the error.
     """
-    for name in dict.fromkeys([wanted, "ort", *backends.names()]):
-        able = set(backends.find(name).PRECISIONS) & ({precision} if precision else set(bundle.precisions))
-        if name != wanted and (name == "null" or not able):
+    loaded = backends.usable()
+    for name in dict.fromkeys([wanted, "ort", *loaded]):
+        able = loaded[name].PRECISIONS if name in loaded else ()
+        if name != wanted and (
+            name == "null" or not set(able) & ({precision} if precision else set(bundle.precisions))
+        ):
             continue
         found = backends.availability(name)
         if found.available:

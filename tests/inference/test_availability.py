@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 
-from benchmarks.measure.candidates import list_unmeasured, runnable
+from benchmarks.measure.candidates import available_backends, list_unmeasured
 from core.bundle.engine_manifest import load
 from core.bundle.production_choice import ProductionChoice, this_machine
+from core.cli import run_command
 from core.errors import DeviceError, InputError
 from inference import backends
 from inference.backends import UnavailableError, open_backend, ort, trt
 from inference.commands import doctor
 from inference.commands import verify as command
-from inference.commands.run import read_arguments, run_from_args
+from inference.commands.run import main, read_arguments, run_from_args
 from inference.proof import verify
 from inference.runner.selection import pick_backend_and_precision
 from tests.bundles import make_bundle
@@ -72,15 +74,15 @@ def test_verify_lists_the_runtime_that_does_not_serve_the_card_and_goes_on(bundl
 
 
 def test_the_benchmark_lists_it_and_goes_on_with_those_that_run(bundle, hopper, capsys):
-    able = runnable(None)
+    able = available_backends(None)
     assert "ort" in able
     assert "trt" not in able
     assert "trt is not available (tensorrt_rtx 1.7.1 has no kernels for sm90" in capsys.readouterr().err
-    assert runnable(["trt", "ort"]) == ["ort"]
+    assert available_backends(["trt", "ort"]) == ["ort"]
     row = next(row for row in list_unmeasured({"tiny": bundle}, able) if row.backend == "trt")
     assert "has no kernels for sm90 (Fake Orin): python -m" in row.reason
     with pytest.raises(InputError, match="no backend can run here; trt is not available"):
-        runnable(["trt"])
+        available_backends(["trt"])
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, "ort"), ("fp32", "ort")])
@@ -184,3 +186,38 @@ def test_doctor_lists_a_backend_whose_file_does_not_load_and_the_others(tmp_path
     rows = {row["part"]: row for row in doctor.examine()}
     assert "does not load (SyntaxError" in rows["backend broken"]["found"]
     assert rows["backend ort"]["available"]
+
+
+@pytest.fixture(params=["def (", "raise RuntimeError('no card')", "import nothing_there", "PRECISIONS = ()"])
+def broken(request, tmp_path, monkeypatch):
+    """A backend whose file does not load, or has none of a backend's parts."""
+    (tmp_path / "plug_ins").mkdir()
+    (tmp_path / "plug_ins" / "broken.py").write_text(request.param)
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path / "plug_ins")])
+    yield
+    sys.modules.pop("inference.backends.broken", None)
+
+
+def test_a_broken_plug_in_is_one_line_of_verify_and_stops_no_other(bundle, broken, capsys):
+    assert command.main([str(bundle.path), "--json", "--backend-option", "threads=1"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    (line,) = (line for line in lines if line["what"].startswith("broken"))
+    assert (line["result"], "broken" in line["detail"] or "nothing_there" in line["detail"]) == ("unavailable", True)
+    assert any(line["what"].startswith("ort fp32") and line["result"] == "passed" for line in lines)
+
+
+def test_a_broken_plug_in_is_one_line_of_the_help_and_stops_no_run(bundle, broken, capsys):
+    assert [line for line in backends.option_help().splitlines() if "broken" in line.split()[0]]
+    with pytest.raises(SystemExit):
+        read_arguments(["--help"])
+    assert "ort threads=" in capsys.readouterr().out
+    assert pick_backend_and_precision(bundle, None, None) == ("ort", "fp32")
+    with pytest.raises(InputError, match="choose from openvino, ort"):
+        backends.open_network("null", bundle.path)
+
+
+def test_a_broken_plug_in_that_is_asked_for_is_one_sentence(bundle, broken, capsys):
+    asked = [str(bundle.path), "--source", "synthetic://?frames=1", "--backend", "broken"]
+    assert run_command(lambda: main(asked)) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "broken" in said or "nothing_there" in said
