@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from inference.capture.base import Source
 from inference.capture.recording import SegmentWriter
 from inference.frame.decision import Decision
 from inference.sinks import Sink, SinkContext
+
+log = logging.getLogger(__name__)
 
 LOSSY = ".mjpeg", ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 92)
 LOSSLESS = ".png", ".png", (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -56,15 +61,19 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     camera: dict[str, Any] = {"mirror_for_people": context.camera.mirror_for_people}
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
+    limit_bytes = options.record_mb * 1_000_000
+    sink = RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
     write_json(folder / "camera.json", camera)
     if options.boxes is not None and options.boxes.is_file():  # a pack is a folder, and its boxes go by file name
         shutil.copyfile(options.boxes, folder / "boxes.jsonl")
-    limit_bytes = options.record_mb * 1_000_000
-    return RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
+    return sink
 
 
 class RecorderSink(Sink):
-    """Encodes and appends. A full disk turns it off, as any error does a sink; the run goes on."""
+    """Encodes and appends. A full disk turns it off, as any error does a sink; the run goes on.
+
+    Only one process may write a folder.
+    """
 
     name = "recorder"
     needs_picture = True
@@ -80,6 +89,15 @@ class RecorderSink(Sink):
         lossless: bool = False,
     ) -> None:
         self._folder, self._source, self._zones, self._stamps = folder, source, zones, stamps
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._unlock()
+            raise InputError(f"another runner records into {folder}: give --record another folder") from None
+        except OSError:  # a network drive locks no folder
+            log.debug(f"{folder} cannot be locked", exc_info=True)
         suffix, self._format, self._parameters = LOSSLESS if lossless else LOSSY
         self._writer = SegmentWriter(folder, suffix, limit_bytes)
         self._described = False
@@ -111,5 +129,11 @@ class RecorderSink(Sink):
         self._described = True
 
     def close(self) -> None:
-        """Sync what was written to the disk."""
+        """Sync what was written to the disk, and let others record into the folder."""
         self._writer.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

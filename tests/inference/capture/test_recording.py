@@ -24,7 +24,7 @@ from inference.capture import recording
 from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
 from inference.capture.recording import SegmentWriter
-from inference.commands.run import read_arguments
+from inference.commands.run import main, read_arguments
 from inference.commands.run import run_from_args as command
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
@@ -375,3 +375,17 @@ def test_a_process_that_was_killed_leaves_a_recording(tmp_path):
     whole = segments_of(folder)[0].read_bytes().count(b"\n")
     assert [f.frame_id for f in replayed(folder)] == list(range(whole))
     assert whole > 3
+
+
+def test_a_second_runner_that_would_record_into_the_same_folder_is_refused_at_the_start(tmp_path, capsys):
+    first = recorder(tmp_path / "r")
+    bundle = make_bundle(tmp_path / "bundle")
+    asked = [str(bundle.path), "--source", "synthetic://?frames=3", "--record", str(tmp_path / "r")]
+    assert run_command(lambda: main(asked)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: another runner records into {tmp_path / 'r'}: give --record another folder"
+    )
+    first.write(decided(0), noise(0))
+    first.close()
+    assert len(replayed(tmp_path / "r")) == 1
+    recorder(tmp_path / "r").close()
