@@ -58,7 +58,7 @@ class Source:
     path: str
     objects: int
 
-    def read_listing(self, options: PackOptions = OPTIONS) -> Listing:
+    def read(self, options: PackOptions = OPTIONS) -> Listing:
         return read_listing(self.path, replace(options, format=self.importer))
 
     def pictures(self) -> list[Path]:
