@@ -42,7 +42,7 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
     name = f"runs/{run.path.resolve().name}"
     folder = scratch / "pack"
     _write_test_rows(pack, folder)
-    facts = {**run.facts, "pack": {**run.facts["pack"], "path": "pack"}}
+    facts = {**run.metadata, "pack": {**run.metadata["pack"], "path": "pack"}}
     files: Files = {f"{name}/run.json": json.dumps(facts, indent=1).encode()}
     files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
     for arch, bundle in run.bundles().items():
@@ -77,7 +77,7 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     kept = [lines[row + 1].split(",", 1)[1] for row in rows]
     body = [lines[0], *(f"{number},{line}" for number, line in enumerate(kept))]
     (folder / "rows.csv").write_text("\n".join(body) + "\n", encoding="utf-8")
-    facts = {key: value for key, value in pack.facts.items() if key != "shard_rows"}
+    facts = {key: value for key, value in pack.metadata.items() if key != "shard_rows"}
     write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})
 
 

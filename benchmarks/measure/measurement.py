@@ -192,7 +192,7 @@ def add_frames(results: Results, setup: Setup, request: Request) -> Results:
     if not request.frames_of:
         if not most:
             return tuple(replace(result, frames=NotMeasured("this profile leaves it out")) for result in results)
-        if not setup.pack.facts.get("frames"):
+        if not setup.pack.metadata.get("frames"):
             return results
     candidates = [candidate_of(result, setup.bundles) for result in pick_fastest(results, setup.bundles)]
     frames_request = FramesRequest(request.frames_of, camera=request.camera, most=most or None)

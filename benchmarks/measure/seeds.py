@@ -51,7 +51,7 @@ def _open_beside(run: Run) -> list[Run]:
 
 def describe_seed(run: Run, other: Run) -> tuple[str, str]:
     """Return the difference between two runs as a keyword, and as the end of a sentence about `other`."""
-    a, b = run.facts, other.facts
+    a, b = run.metadata, other.metadata
     if a["pack"]["fingerprint"] != b["pack"]["fingerprint"]:
         return "another pack", "was trained on another pack"
     if "seed" not in a or a.get("seed") == b.get("seed"):
@@ -78,7 +78,7 @@ def measure_seeds(
 
 
 def _measure_seed(other: Run, results: Sequence[CandidateResult], pack: Pack) -> SeedResult:
-    seed, predicted_n = other.facts.get("seed"), {}
+    seed, predicted_n = other.metadata.get("seed"), {}
     bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
     candidates = [candidate_of(result, bundles) for result in results if result.arch in bundles]
     proved = [candidate for candidate in candidates if candidate.proved]

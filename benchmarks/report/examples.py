@@ -45,7 +45,9 @@ def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
 
 def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> list[Example]:
     """Return test rows that an exported file answers otherwise than torch, the ones with the most such files first."""
-    taken = pack.facts.get("taken_rows") or range(len(pack.labels_n))  # an archive for a device has the test rows alone
+    taken = pack.metadata.get("taken_rows") or range(
+        len(pack.labels_n)
+    )  # an archive for a device has the test rows alone
     place_of = {int(row): place for place, row in enumerate(taken)}
     files_of: dict[int, list[str]] = {}
     for arch, parities in reports.items():

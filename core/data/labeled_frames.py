@@ -68,18 +68,18 @@ def describe_frames(frames: list[LabeledFrame]) -> dict[str, int] | None:
 
 def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
     """Return the labeled frames of a split. Raises InputError when the pack has none, or the file is damaged."""
-    facts = pack.facts.get("frames")
-    if not facts:
+    metadata = pack.metadata.get("frames")
+    if not metadata:
         raise InputError(f"{pack.path} holds no labeled frames: pack a detection data set, or `synthetic`, anew")
-    if facts.get("schema") != SCHEMA:
-        raise InputError(f"{pack.path}: frames.schema is {facts.get('schema')!r}, not {SCHEMA}; {HINT}")
+    if metadata.get("schema") != SCHEMA:
+        raise InputError(f"{pack.path}: frames.schema is {metadata.get('schema')!r}, not {SCHEMA}; {HINT}")
     file = pack.path / FILE
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}); {HINT}") from None
-    if len(lines) != facts.get("frames"):
-        raise InputError(f"{file} has {len(lines)} frames, pack.json says {facts.get('frames')}; {HINT}")
+    if len(lines) != metadata.get("frames"):
+        raise InputError(f"{file} has {len(lines)} frames, pack.json says {metadata.get('frames')}; {HINT}")
     frames = []
     for number, line in enumerate(lines, 1):
         try:
@@ -91,7 +91,7 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
 
 def read_pack_zones(pack: Pack) -> dict[str, Relative]:
     """Return the zones that the pack's rows are; empty where they are boxes or whole pictures."""
-    zones = pack.facts.get("zones") or {}
+    zones = pack.metadata.get("zones") or {}
     if not isinstance(zones, dict):
         raise InputError(f"{pack.path}: zones in pack.json is not an object of rectangles; {HINT}")
     return {name: read_relative(rect, f"{pack.path}: zones.{name}") for name, rect in zones.items()}
@@ -113,7 +113,7 @@ def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
     """Return the frame's pixels, uint8 (H, W, 3) BGR, or the reason why it cannot be read."""
     if pack.synthetic:
         return draw_frame(frame.source)
-    pixels = read_picture(Path(pack.facts["source"]["root"], frame.source))
+    pixels = read_picture(Path(pack.metadata["source"]["root"], frame.source))
     if not isinstance(pixels, str) and pixels.shape[1::-1] != frame.size_px:
         return "is {}x{} px, its annotation says {}x{}".format(*pixels.shape[1::-1], *frame.size_px)
     return pixels

@@ -46,7 +46,7 @@ class Pack:
     groups_n: NDArray[np.str_]
     sources_n: NDArray[np.str_]
     boxes_n: tuple[tuple[int, int, int, int] | None, ...]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the row numbers of a split, ascending."""
@@ -134,47 +134,47 @@ def open_pack(path: Path) -> Pack:
     """Open a pack folder. Raises InputError naming the file and the hint when any part is missing or disagrees."""
     if not path.is_dir():
         raise InputError(f"{path} is not a pack: there is no such folder; {HINT}")
-    facts = _read_facts(path / "pack.json")
-    geometry, classes = Geometry.from_json(facts["geometry"]), tuple(facts["classes"])
+    metadata = _read_metadata(path / "pack.json")
+    geometry, classes = Geometry.from_json(metadata["geometry"]), tuple(metadata["classes"])
     rows = _read_rows(path / "rows.csv", classes)
     index = {name: i for i, name in enumerate(classes)}
     return Pack(
         path=path,
         classes=classes,
-        background=facts["background"],
+        background=metadata["background"],
         geometry=geometry,
-        synthetic=facts["synthetic"],
-        fingerprint=facts["fingerprint"],
-        images_nhwc=open_images(path, len(rows), geometry.size_px, facts.get("shard_rows")),
+        synthetic=metadata["synthetic"],
+        fingerprint=metadata["fingerprint"],
+        images_nhwc=open_images(path, len(rows), geometry.size_px, metadata.get("shard_rows")),
         labels_n=np.array([index[row["label"]] for row in rows], np.int64),
         splits_n=np.array([row["split"] for row in rows]),
         groups_n=np.array([row["group"] for row in rows]),
         sources_n=np.array([row["source"] for row in rows]),
         boxes_n=tuple(_parse_box(row["box"]) for row in rows),
-        facts=facts,
+        metadata=metadata,
     )
 
 
-def _read_facts(file: Path) -> dict[str, Any]:
+def _read_metadata(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
-    facts = read_object(file, HINT, SCHEMA)
-    classes, background = facts.get("classes"), facts.get("background")
+    metadata = read_object(file, HINT, SCHEMA)
+    classes, background = metadata.get("classes"), metadata.get("background")
     if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
         raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {
         "classes": all(isinstance(name, str) for name in classes),
         "background": background is None or background in classes,
-        "synthetic": isinstance(facts.get("synthetic"), bool),
-        "fingerprint": isinstance(facts.get("fingerprint"), str),
-        "shard_rows": _is_shard_rows(facts.get("shard_rows")),
+        "synthetic": isinstance(metadata.get("synthetic"), bool),
+        "fingerprint": isinstance(metadata.get("fingerprint"), str),
+        "shard_rows": _is_shard_rows(metadata.get("shard_rows")),
     }
     if wrong := [name for name, fine in checks.items() if not fine]:
         raise InputError(f"{file}: {wrong[0]} is missing or not what a pack has there; {HINT}")
     try:
-        Geometry.from_json(facts.get("geometry"))
+        Geometry.from_json(metadata.get("geometry"))
     except InputError as error:
         raise InputError(f"{file}: {error}; {HINT}") from None
-    return facts
+    return metadata
 
 
 def _is_shard_rows(value: Any) -> bool:

@@ -21,17 +21,17 @@ class Run:
     """An existing run. run.json holds at least {"schema", "pack": {"path", "fingerprint"}}."""
 
     path: Path
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def pack_path(self) -> Path:
         """The pack's folder; a relative path in run.json is relative to the run."""
-        return self.path / str(self.facts["pack"]["path"])
+        return self.path / str(self.metadata["pack"]["path"])
 
     def open_pack(self, override: Path | None = None) -> Pack:
         """Open the pack this run was trained on. Raises InputError when `override` is another one."""
         pack = open_pack(override or self.pack_path)
-        if pack.fingerprint != self.facts["pack"]["fingerprint"]:
+        if pack.fingerprint != self.metadata["pack"]["fingerprint"]:
             raise InputError(f"{pack.path} is not the pack that {self.path} was trained on: its fingerprint differs")
         return pack
 
@@ -41,7 +41,7 @@ class Run:
 
     def unfinished(self) -> list[str]:
         """Return the folder names of the architectures whose metrics.json, which training writes last, is not there."""
-        names = dict.fromkeys([*map(folder_name, self.facts.get("models", ())), *self.checkpoints()])
+        names = dict.fromkeys([*map(folder_name, self.metadata.get("models", ())), *self.checkpoints()])
         return [name for name in names if not (self.path / name / "metrics.json").is_file()]
 
     def bundles(self) -> dict[str, Path]:
@@ -62,15 +62,15 @@ def open_run(path: Path) -> Run:
         runs = f"the runs in {path.parent} are {', '.join(near)}" if near else f"{path.parent} holds no run yet"
         raise InputError(f"{path} is not a run (it has no run.json): {runs}")
     file = path / "run.json"
-    facts = read_object(file, "train the run again")
-    if facts.get("schema") not in READABLE:
+    metadata = read_object(file, "train the run again")
+    if metadata.get("schema") not in READABLE:
         raise InputError(
-            f"{file} has schema {facts.get('schema')!r}, this version reads {READABLE}: train the run again"
+            f"{file} has schema {metadata.get('schema')!r}, this version reads {READABLE}: train the run again"
         )
-    pack = facts.get("pack")
+    pack = metadata.get("pack")
     if not isinstance(pack, dict) or not {"path", "fingerprint"} <= set(pack):
         raise InputError(f"{file} names no pack with its path and fingerprint: train the run again")
-    names = facts.get("models", [])
+    names = metadata.get("models", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{file}: models is not a list of architectures: train the run again")
-    return Run(path, facts)
+    return Run(path, metadata)

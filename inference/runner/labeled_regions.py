@@ -77,7 +77,7 @@ class FramesRequest:
         if zones and not self.labeled:
             return what, Zones(zones)
         what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
-        return what, labeled_boxes(frames, float(pack.facts["options"]["margin"]), self.jitter)
+        return what, labeled_boxes(frames, float(pack.metadata["options"]["margin"]), self.jitter)
 
 
 def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> FrameBoxes:

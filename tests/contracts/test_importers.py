@@ -120,12 +120,12 @@ def test_rows_of_one_picture_share_its_group(source):
 
 
 def number_left_out(made: Pack) -> int:
-    return len(made.facts["rejected"]) + sum(made.facts["skipped"].values())
+    return len(made.metadata["rejected"]) + sum(made.metadata["skipped"].values())
 
 
 def test_every_object_is_a_row_or_is_counted_and_named(source, tmp_path):
     made = write_pack(source.path, tmp_path / "pack", OPTIONS)
-    left_out = [*(one["source"] for one in made.facts["rejected"]), *made.facts["first_skipped"].values()]
+    left_out = [*(one["source"] for one in made.metadata["rejected"]), *made.metadata["first_skipped"].values()]
     assert len(left_out) == number_left_out(made) == (source.importer != "synthetic")
     assert all("drive0_1" in name for name in left_out)
     assert len(made.labels_n) + len(left_out) == source.objects
@@ -135,7 +135,7 @@ def test_a_damaged_picture_is_rejected_by_name(files, tmp_path):
     picture = next(file for file in files.pictures() if "drive0_0" in file.name)
     picture.write_bytes(picture.read_bytes()[:-30])
     made = write_pack(files.path, tmp_path / "pack", OPTIONS)
-    rejected = {(r["source"].rpartition("/")[2], r["reason"]) for r in made.facts["rejected"]}
+    rejected = {(r["source"].rpartition("/")[2], r["reason"]) for r in made.metadata["rejected"]}
     assert (picture.name, "truncated PNG") in rejected
     assert len(made.labels_n) + number_left_out(made) == files.objects
 

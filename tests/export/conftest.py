@@ -14,7 +14,7 @@ from tests.export import runs
 @pytest.fixture(scope="session")
 def pack_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("colours") / "pack"
-    runs.write_pack(path)
+    runs.write_small_pack(path)
     return path
 
 

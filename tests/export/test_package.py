@@ -92,7 +92,7 @@ def test_with_proof_every_candidate_and_the_test_rows_go_along(produced, tmp_pat
     pack = run.open_pack()
     assert (len(pack.rows("test")), len(pack.rows("train"))) == (60, 0)
     whole = open_run(produced).open_pack()
-    assert pack.facts["taken_rows"] == whole.rows("test").tolist()
+    assert pack.metadata["taken_rows"] == whole.rows("test").tolist()
     assert set(run.bundles()) == {runs.ARCH}
     assert (tmp_path / "device" / "benchmarks" / "choose" / "rule.py").is_file()
     assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size

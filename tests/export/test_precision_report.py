@@ -69,7 +69,7 @@ def test_every_rung_passes_or_is_refused_with_a_reason(arch, tmp_path, capsys):
     """On coloured noise, or on photographs: PACK=runs/NAME/pack. Engines for SM86."""
     path = Path(os.environ.get("PACK") or tmp_path / "pack").resolve()
     if not path.is_dir():
-        runs.write_pack(path, rows=480)
+        runs.write_small_pack(path, rows=480)
     run = tmp_path / "runs" / "ladder"
     runs.write_run(run, path, [runs.train(path, arch, NETWORKS[arch])])
     code = command.main([str(run), "--engines", "tensorrt_rtx", "--table", str(tmp_path / "table.md"), "--json"])

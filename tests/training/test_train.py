@@ -84,7 +84,7 @@ def test_a_run_leaves_what_the_design_says(run):
 
 
 def test_run_json_tells_what_was_used(run, pack):
-    facts = open_run(run).facts
+    facts = open_run(run).metadata
     assert facts["recipe"]["batch"] == 32
     assert facts["pack"]["fingerprint"] == "colours-0"
     assert facts["modes"][ARCH]["precision"] == "fp32"
@@ -119,7 +119,7 @@ def test_mode_from_takes_the_modes_of_another_run_untimed(run, pack, tmp_path, m
     monkeypatch.setattr("training.run.begin.choose_mode", lambda *a, **k: pytest.fail("timed"))
     settings = [*SETTINGS[:-6], "--epochs", "1", "--batch", "32", "--threads", "1"]
     assert not main([str(pack), "--out", str(tmp_path / "x"), *settings, "--mode-from", str(run)])
-    assert open_run(tmp_path / "x").facts["modes"] == open_run(run).facts["modes"]
+    assert open_run(tmp_path / "x").metadata["modes"] == open_run(run).metadata["modes"]
 
 
 def test_resuming_a_finished_run_changes_nothing(run, pack):

@@ -140,7 +140,7 @@ def _images_of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes
 
 def _crop(pack: Pack, row: int) -> Bytes:
     """Return the row's part of its source image, BGR, or the row itself when the image is gone."""
-    frame, box = read_image(Path(pack.facts["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
+    frame, box = read_image(Path(pack.metadata["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
     if frame is None:
         return np.ascontiguousarray(pack.images_nhwc[row][..., ::-1])
     x0, y0, x1, y1 = clip_rect(box or whole(frame), frame.shape[1], frame.shape[0])

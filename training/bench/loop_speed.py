@@ -102,7 +102,7 @@ def _synthetic(images: int, size_px: int) -> Pack:
         path=Path(), classes=tuple(f"class {i}" for i in range(CLASSES)), background=None,
         geometry=Geometry(size_px), synthetic=True, fingerprint="noise", images_nhwc=pixels,
         labels_n=np.arange(images, dtype=np.int64) % CLASSES, splits_n=texts, groups_n=texts, sources_n=texts,
-        boxes_n=(None,) * images, facts={},
+        boxes_n=(None,) * images, metadata={},
     )  # fmt: skip
 
 

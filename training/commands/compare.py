@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int | None:
     if not rows:
         raise InputError(f"{args.out} holds no finished run yet: leave --table-only out")
     summary = summarize(rows, against)
-    run = next(open_run(trial.run).facts for trial in trials if (trial.run / "run.json").is_file())
+    run = next(open_run(trial.run).metadata for trial in trials if (trial.run / "run.json").is_file())
     ablation = [f"{args.ablate[0]} with each single change of {args.ablate[1]}"] if args.ablate else []
     title = f"{', '.join(dict.fromkeys(args.variants + ablation))} on {args.pack.resolve().parent.name}"
     page = render_page(title, run, summary, against)

@@ -91,5 +91,5 @@ def main(arguments: list[str]) -> int | None:
     """Pack the source, and print a summary of the pack."""
     args = parser().parse_args(arguments)
     packed = write_pack(args.source, args.out, pack_options_of(args))
-    print(json.dumps(packed.facts, indent=1) if args.json else pack_summary(packed))
+    print(json.dumps(packed.metadata, indent=1) if args.json else pack_summary(packed))
     return None

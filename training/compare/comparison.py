@@ -88,7 +88,7 @@ class RecipeComparison:
         return Trial(variant, seed, run, command, modes_from)
 
     def _has_modes(self, run: Path) -> bool:
-        return (run / "run.json").is_file() and set(self.archs) <= set(open_run(run).facts.get("modes", {}))
+        return (run / "run.json").is_file() and set(self.archs) <= set(open_run(run).metadata.get("modes", {}))
 
 
 def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:

@@ -142,15 +142,15 @@ def _object_test(path: Path, background: str) -> IsObject:
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    facts, network = checkpoint.metadata, checkpoint.build_network().eval()
-    crop_nhwc, rule = facts.geometry.empty(1), AbstainRule(facts.abstain_threshold)
+    metadata, network = checkpoint.metadata, checkpoint.build_network().eval()
+    crop_nhwc, rule = metadata.geometry.empty(1), AbstainRule(metadata.abstain_threshold)
 
     def is_object(crop_bgr: Bytes) -> bool:
-        fill(crop_nhwc, crop_bgr, [whole(crop_bgr)], facts.geometry)
+        fill(crop_nhwc, crop_bgr, [whole(crop_bgr)], metadata.geometry)
         with torch.no_grad():
             probs_c = network(torch.from_numpy(crop_nhwc))[0]
         prob, top = probs_c.max(0)
-        said = facts.classes[int(top)]
-        return said not in (background, facts.background) and rule.accepts(float(prob))
+        said = metadata.classes[int(top)]
+        return said not in (background, metadata.background) and rule.accepts(float(prob))
 
     return is_object

@@ -48,10 +48,10 @@ class DuplicatePair:
     mirrored: bool
 
 
-def small(image_rgb: Bytes) -> Bytes:
+def shrink_to_gray(image_rgb: Bytes) -> Bytes:
     """Return a picture, uint8 (S, S, 3), in gray and shrunk to (32, 32)."""
-    grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA), np.uint8)
+    gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(gray, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
@@ -59,11 +59,11 @@ def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
     import imagehash  # only packing needs it; training on a pack must not
     from PIL import Image
 
-    grey = small(image_rgb)
-    if grey.std() < MIN_CONTRAST:
+    gray = shrink_to_gray(image_rgb)
+    if gray.std() < MIN_CONTRAST:
         return 0, 0
-    upright, mirrored = (imagehash.phash(Image.fromarray(g)).hash for g in (grey, np.ascontiguousarray(grey[:, ::-1])))
-    return _number(upright), _number(mirrored)
+    upright, mirrored = (imagehash.phash(Image.fromarray(g)).hash for g in (gray, np.ascontiguousarray(gray[:, ::-1])))
+    return _pack_bits(upright), _pack_bits(mirrored)
 
 
 def find_duplicates(
@@ -73,7 +73,7 @@ def find_duplicates(
 
     A row that is equal to many others is paired only with the first of them in each split.
     """
-    found = {pair: DuplicatePair(*pair, exact=True, mirrored=False) for pair in _equal(sha256, split_n)}
+    found = {pair: DuplicatePair(*pair, exact=True, mirrored=False) for pair in _equal_rows(sha256, split_n)}
     # a copy has all near duplicates in common with the first row of its pixels, which is compared in its place
     copies = {second for first, second in found if split_n[first] == split_n[second]}
     textured = np.flatnonzero(hashes_n2[:, 0])  # a flat picture has hash 0
@@ -83,7 +83,7 @@ def find_duplicates(
             pair = first, second
             if pair in found or copies.intersection(pair):
                 continue
-            if same_picture(images_nhwc[first], images_nhwc[second], mirrored):
+            if is_same_picture(images_nhwc[first], images_nhwc[second], mirrored):
                 found[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
     return sorted(found.values(), key=lambda t: (split_n[t.first] == split_n[t.second], t.first, t.second))
 
@@ -110,36 +110,36 @@ def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> N
     return np.array((sorted(across) + sorted(within))[:MAX_PAIRS], np.int64).reshape(-1, 2)
 
 
-def same_picture(a_rgb: Bytes, b_rgb: Bytes, mirrored: bool) -> bool:
+def is_same_picture(a_rgb: Bytes, b_rgb: Bytes, mirrored: bool) -> bool:
     """Tell whether two pictures with near hashes are one: their colors agree everywhere, and so does fine detail.
 
     Colors tell a thing that came into view; detail tells two pictures apart that are alike in the large, as of sky.
     """
     if mirrored:
         b_rgb = np.ascontiguousarray(b_rgb[:, ::-1])
-    if cv2.absdiff(_blocks(a_rgb), _blocks(b_rgb)).max() > MAX_LEVELS:
+    if cv2.absdiff(_block_colors(a_rgb), _block_colors(b_rgb)).max() > MAX_LEVELS:
         return False
-    x, y = (_detail(small(image)).ravel() for image in (a_rgb, b_rgb))
+    x, y = (_fine_detail(shrink_to_gray(image)).ravel() for image in (a_rgb, b_rgb))
     return bool(x @ y >= MIN_DETAIL * np.sqrt((x @ x) * (y @ y)))
 
 
-def _blocks(image_rgb: Bytes) -> Bytes:
+def _block_colors(image_rgb: Bytes) -> Bytes:
     """Return the mean color of each of 16 x 16 blocks, blurred first so that a small shift changes little."""
     smooth = cv2.GaussianBlur(image_rgb, (0, 0), len(image_rgb) / 64)
     return np.asarray(cv2.resize(smooth, (BLOCKS_PX, BLOCKS_PX), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _detail(grey: Bytes) -> NDArray[np.float32]:
+def _fine_detail(gray: Bytes) -> NDArray[np.float32]:
     """Return what a blur takes away from a gray picture."""
-    level = grey.astype(np.float32)
+    level = gray.astype(np.float32)
     return np.asarray(level - cv2.GaussianBlur(level, (0, 0), 2), np.float32)
 
 
-def _number(bits: NDArray[np.bool_]) -> int:
+def _pack_bits(bits: NDArray[np.bool_]) -> int:
     return int(np.packbits(bits.ravel()).view(np.uint64)[0])
 
 
-def _equal(sha256: Sequence[bytes], split_n: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
+def _equal_rows(sha256: Sequence[bytes], split_n: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
     """Yield (first, row) for each row whose pixels equal those of an earlier row that is the first in its split."""
     rows_of: defaultdict[bytes, list[int]] = defaultdict(list)
     for row, digest in enumerate(sha256):

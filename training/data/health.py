@@ -72,7 +72,7 @@ class Health:
         """Return the `health` object of pack.json."""
         sides = [min(row.result.size_wh) for row in self.rows]
         return {
-            "classes": {name: self._class_facts(name) for name in self.classes},
+            "classes": {name: self._class_summary(name) for name in self.classes},
             "size_edges_px": list(SIZE_EDGES_PX),
             "enlarged": sum(side < self.size_px for side in sides),
             "exact_duplicates": sum(t.exact for t in self.duplicates),
@@ -80,14 +80,14 @@ class Health:
             "mirrored": sum(t.mirrored for t in self.duplicates),
             "across_splits": len(self.cross_split_duplicates),
             "across_classes": len(self.contradictions),
-            "examples": [self._pair_facts(t) for t in self.shown()],
+            "examples": [self._pair_summary(t) for t in self.shown()],
         }
 
     def shown(self) -> list[DuplicatePair]:
         """Return the pairs to show: first those across splits, then those across classes, then others."""
         return list(dict.fromkeys([*self.cross_split_duplicates, *self.contradictions, *self.duplicates]))[:EXAMPLES]
 
-    def _class_facts(self, name: str) -> dict[str, Any]:
+    def _class_summary(self, name: str) -> dict[str, Any]:
         sides = [min(row.result.size_wh) for row in self.rows if row.sample.label == name]
         if not sides:
             return {"rows": 0, "share": 0.0, "short_side_px": None, "sizes": [0] * len(SIZE_EDGES_PX)}
@@ -98,7 +98,7 @@ class Health:
             "sizes": np.histogram(sides, [*SIZE_EDGES_PX, 1 << 30])[0].tolist(),
         }
 
-    def _pair_facts(self, pair: DuplicatePair) -> dict[str, Any]:
+    def _pair_summary(self, pair: DuplicatePair) -> dict[str, Any]:
         rows = self.rows[pair.first], self.rows[pair.second]
         sides = [
             {

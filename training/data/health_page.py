@@ -24,21 +24,21 @@ LISTED = 200
 """The largest number of rejected files on the page; pack.json names all."""
 
 
-def write_page(file: Path, facts: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
-    """Write the page of a pack whose pack.json is `facts`."""
+def write_page(file: Path, metadata: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
+    """Write the page of a pack whose pack.json is `metadata`."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        facts=facts,
-        health=facts["health"],
+        pack=metadata,
+        health=metadata["health"],
         sizes=_size_names(),
         sheets={name: _sheet(images_nhwc, rows) for name, rows in _choose_rows(health).items()},
         pairs=[
             pair | {"picture": _picture(np.hstack([_tile(images_nhwc[t.first]), _tile(images_nhwc[t.second])]))}
-            for pair, t in zip(facts["health"]["examples"], health.shown(), strict=True)
+            for pair, t in zip(metadata["health"]["examples"], health.shown(), strict=True)
         ],
-        rejected=facts["rejected"][:LISTED],
+        rejected=metadata["rejected"][:LISTED],
     )
     write_text(file, page)
 

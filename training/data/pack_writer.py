@@ -36,7 +36,7 @@ IMAGES_PER_PROCESS = 400
 
 
 @dataclass(frozen=True)
-class Content:
+class PackContent:
     """The content of a pack that is being written, and its health."""
 
     listing: Listing
@@ -61,7 +61,7 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
     """
     options = options or PackOptions()
     listing = read_listing(source, options)
-    request = _request(listing, options.as_json())
+    request = _request_digest(listing, options.as_json())
     if out.exists():
         return _reuse(out, listing, options)
     _remove_leftovers(out)
@@ -76,9 +76,9 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
         _write_rows(folder / "rows.csv", content.rows)
         if content.frames:
             write_frames(folder, content.frames)
-        facts = _facts(content, options) | {"request": request}
-        write_page(folder / "health.html", facts, content.health, content.store.open())
-        write_json(folder / "pack.json", facts)
+        metadata = _metadata(content, options) | {"request": request}
+        write_page(folder / "health.html", metadata, content.health, content.store.open())
+        write_json(folder / "pack.json", metadata)
         open_pack(folder)  # what cannot be opened never takes its name
     _leaks_page(out).unlink(missing_ok=True)
     return open_pack(out)
@@ -100,7 +100,7 @@ def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[Image
 
 def _arrange(
     source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: PackOptions
-) -> Content:
+) -> PackContent:
     """Draw the splits, move the decoded rows into the order of the pack, and examine them.
 
     It is called a second time when duplicates joined groups of the listing: other splits, but the same decoded rows.
@@ -113,12 +113,12 @@ def _arrange(
     results = [*results]
     for row, at in enumerate(kept):
         results[at] = replace(results[at], row=row)
-    of_rows = [samples[at] for at in kept]
-    warnings = check_splits(source, of_rows, listing) + _in_part(listing, of_rows)
-    rows = _with_calibration(of_rows, [results[at] for at in kept], options.seed)
+    kept_samples = [samples[at] for at in kept]
+    warnings = check_splits(source, kept_samples, listing) + _partly_read(listing, kept_samples)
+    rows = _with_calibration(kept_samples, [results[at] for at in kept], options.seed)
     frames = split_frames(listing, samples, options.seed)
     health = examine(rows, listing.classes, store.open())
-    return Content(listing, results, store, samples, rows, frames, warnings, health)
+    return PackContent(listing, results, store, samples, rows, frames, warnings, health)
 
 
 def _pack_order(samples: list[Sample], seed: int) -> list[int]:
@@ -131,7 +131,7 @@ def _pack_order(samples: list[Sample], seed: int) -> list[int]:
     return sorted(range(len(samples)), key=key)
 
 
-def _in_part(listing: Listing, samples: list[Sample]) -> list[str]:
+def _partly_read(listing: Listing, samples: list[Sample]) -> list[str]:
     """Return a warning about files that hold more pictures than the one that was packed."""
     if listing.synthetic:
         return []
@@ -146,38 +146,38 @@ def _leaks_page(out: Path) -> Path:
     return out.with_name(f"{out.name}.leaks.html")
 
 
-def _refuse_leaks(source: str, out: Path, content: Content, options: PackOptions) -> None:
+def _refuse_leaks(source: str, out: Path, content: PackContent, options: PackOptions) -> None:
     """Write a page of the duplicates across splits, beside `out`; raise InputError naming the first pair."""
     page, leaks = _leaks_page(out), content.health.cross_split_duplicates
-    write_page(page, _facts(content, options), content.health, content.store.open())
+    write_page(page, _metadata(content, options), content.health, content.store.open())
     raise InputError(
         f"{source}: {content.health.describe(leaks[0])}, one of {len(leaks)} such pairs "
         f"(shown in {page}): remove one of each, or let --resplit draw the splits, or keep them with --allow-leaks"
     )
 
 
-def _request(listing: Listing, options: dict[str, Any]) -> str:
+def _request_digest(listing: Listing, options: dict[str, Any]) -> str:
     """Return the sha256 of everything that decides the pack, including file sizes and times."""
 
-    def stamp(name: str) -> list[int]:
+    def file_state(name: str) -> list[int]:
         try:
             state = Path(listing.root, name).stat()
         except OSError:  # a missing image is listed as rejected later
             return []
         return [state.st_size, state.st_mtime_ns]
 
-    importer_names = sorted({file_of(sample.source) for sample in listing.samples})
-    stamps = [] if listing.synthetic else [stamp(name) for name in importer_names]
+    names = sorted({file_of(sample.source) for sample in listing.samples})
+    file_states = [] if listing.synthetic else [file_state(name) for name in names]
     rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
-    return sha256_of_json([SCHEMA, listing.importer, options, importer_names, stamps, rows, cv2.__version__])
+    return sha256_of_json([SCHEMA, listing.importer, options, names, file_states, rows, cv2.__version__])
 
 
 def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
     """Open the pack `out` if it was made of the same files and options; an option it does not know has its default."""
     if not (out / "pack.json").is_file():
         raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
-    facts = read_json(out / "pack.json", "remove the folder and pack again")
-    packed = facts.get("options") if isinstance(facts, dict) else None
+    metadata = read_json(out / "pack.json", "remove the folder and pack again")
+    packed = metadata.get("options") if isinstance(metadata, dict) else None
     packed, asked, default = packed if isinstance(packed, dict) else {}, options.as_json(), PackOptions().as_json()
     other = [
         f"{name} {was}, not {value}"
@@ -185,7 +185,7 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
         if (was := packed.get(name, default[name])) != value
     ]
     same_names = {name: asked[name] for name in packed if name in asked}
-    if other or facts.get("request") != _request(listing, same_names):
+    if other or metadata.get("request") != _request_digest(listing, same_names):
         what = f"made with {', '.join(other)}" if other else "of other files, or of another version of OpenCV"
         raise InputError(f"{out} is a pack {what}: name another --out, or remove it yourself")
     return open_pack(out)
@@ -254,7 +254,7 @@ def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
             writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
 
 
-def _facts(content: Content, options: PackOptions) -> dict[str, Any]:
+def _metadata(content: PackContent, options: PackOptions) -> dict[str, Any]:
     """Return pack.json. `source` is the place of the files, which the fingerprint does not depend on."""
     listing, rows = content.listing, content.rows
     labels = [listing.classes.index(row.sample.label) for row in rows]

@@ -12,7 +12,8 @@ def pack_summary(pack: Pack) -> str:
     """Return the table of rows by split and class, the rejected files, and the health."""
     width = max(map(len, (*pack.classes, "class")))
     lines = [
-        f"{pack.path}: {len(pack.labels_n)} rows of {pack.geometry.size_px} px from {pack.facts['source']['importer']}"
+        f"{pack.path}: {len(pack.labels_n)} rows of {pack.geometry.size_px} px "
+        f"from {pack.metadata['source']['importer']}"
         + (" (SYNTHETIC: for trying out, not for a car)" if pack.synthetic else ""),
         f"{'class':{width}}" + "".join(f"{split:>13}" for split in SPLITS),
     ]
@@ -21,27 +22,27 @@ def pack_summary(pack: Pack) -> str:
         lines.append(f"{name:{width}}" + "".join(f"{pack.counts[split][name]:13}" for split in SPLITS) + note)
     if len(pack.classes) > MAX_LISTED_CLASSES:
         lines.append(f"and {len(pack.classes) - MAX_LISTED_CLASSES} classes more, see {pack.path / 'health.html'}")
-    rejected = pack.facts["rejected"]
+    rejected = pack.metadata["rejected"]
     lines.append(f"rejected: {len(rejected)}" + (f", see {pack.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
-    firsts = pack.facts.get("first_skipped", {})  # packed before there was one
-    of_pictures = pack.facts["source"]["importer"] == "folder"
-    for reason, n in pack.facts["skipped"].items():
+    firsts = pack.metadata.get("first_skipped", {})  # packed before there was one
+    of_pictures = pack.metadata["source"]["importer"] == "folder"
+    for reason, n in pack.metadata["skipped"].items():
         what = ("picture" if of_pictures else "box") if n == 1 else ("pictures" if of_pictures else "boxes")
         lines.append(f"left out: {n} {what}, {reason}" + (f"; first {firsts[reason]}" if reason in firsts else ""))
     lines += health_lines(pack)
-    lines += [f"warning: {warning}" for warning in pack.facts["warnings"]]
+    lines += [f"warning: {warning}" for warning in pack.metadata["warnings"]]
     lines.append(f"fingerprint {pack.fingerprint}")
     return "\n".join(lines)
 
 
 def health_lines(pack: Pack) -> list[str]:
     """Return the health of a pack in two lines: sizes and duplicates."""
-    health = pack.facts["health"]
+    health = pack.metadata["health"]
     sizes = [of_class["rows"] for of_class in health["classes"].values()]
     return [
         f"largest to smallest class: {max(sizes) / max(min(sizes), 1):.1f}; {health['enlarged']} of "
-        f"{pack.facts['rows']} pictures are smaller than {pack.geometry.size_px} px",
+        f"{pack.metadata['rows']} pictures are smaller than {pack.geometry.size_px} px",
         f"one picture twice: {health['exact_duplicates']} pairs of the same pixels, {health['near_duplicates']} near; "
         f"{health['across_splits']} across splits, {health['across_classes']} across classes; "
         f"see {pack.path / 'health.html'}",

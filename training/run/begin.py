@@ -142,7 +142,7 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
         "teacher": sha256_of_file(config.teacher) if config.teacher else None,
     }
     if (config.out / "run.json").is_file():
-        before = open_run(config.out).facts
+        before = open_run(config.out).metadata
         check_same(config.out, before, body)
         return parse_record(config.out, before)
     _check_sizes(config, pack)

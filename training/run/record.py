@@ -49,7 +49,7 @@ def parse_record(out: Path, body: dict[str, Any]) -> RunRecord:
 
 def modes_of(run: Path) -> dict[str, Any]:
     """Return the modes in another run's run.json, as JSON. Raises InputError naming the file and the key."""
-    modes = open_run(run).facts.get("modes", {})
+    modes = open_run(run).metadata.get("modes", {})
     from_json(dict[str, ComputeMode], _without_unknown_keys(modes), f"{run / 'run.json'}: modes")
     return dict(modes)
 

@@ -335,7 +335,7 @@ def test_a_flipped_row_says_what_either_side_answered(pack):
 
 
 def test_of_an_archives_test_rows_the_flipped_ones_are_found_by_their_old_number(pack):
-    part = replace(pack, facts={**pack.facts, "taken_rows": [*range(1000, 1000 + len(pack.labels_n))]})
+    part = replace(pack, metadata={**pack.metadata, "taken_rows": [*range(1000, 1000 + len(pack.labels_n))]})
     assert [item.row for item in list_flipped({"a": [flipping("int8", "test", 1007, 7)]}, part)] == [7]
 
 

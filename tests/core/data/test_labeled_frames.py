@@ -86,7 +86,7 @@ def test_a_frame_that_is_missing_is_one_sentence(packed, tmp_path):
 )
 def test_a_pack_without_frames_or_of_another_schema_opens_and_says_so_when_asked(packed, tmp_path, frames, said):
     copy = damaged(packed, tmp_path, "{}")
-    write_json(tmp_path / "pack.json", copy.facts | {"frames": frames})
+    write_json(tmp_path / "pack.json", copy.metadata | {"frames": frames})
     with pytest.raises(InputError, match=said):
         read_frames(open_pack(tmp_path), "test")
 

@@ -140,7 +140,7 @@ def trained(tmp_path_factory):
     from tests.export import runs
 
     folder = tmp_path_factory.mktemp("soak")
-    runs.write_pack(folder / "pack")
+    runs.write_small_pack(folder / "pack")
     runs.write_run(folder / "run", folder / "pack", [runs.train(folder / "pack", "mobilenet_inspired", 60)])
     export.main([str(folder / "run"), "--precisions", "fp32"])
     return folder / "run" / "mobilenet_inspired" / "bundle"

@@ -57,7 +57,7 @@ def test_training_can_augment_on_the_device(pack, tmp_path, monkeypatch):
     settings = ["--models", "squeezenet_inspired", "--recipe", "edge", "--epochs", "1", "--batch", "32", "--precision",
                 "fp32", "--memory-format", "channels_last", "--threads", "1", "--augment-on", "device"]  # fmt: skip
     assert not main([str(pack.path), "--out", str(tmp_path / "run"), *settings])
-    assert open_run(tmp_path / "run").facts["augment_on"] == "device"
+    assert open_run(tmp_path / "run").metadata["augment_on"] == "device"
 
 
 def test_on_a_cpu_the_host_augments_unless_told():

@@ -62,7 +62,7 @@ def copy(source: Path, target: str, *, mirrored: bool = False, quality: int = 75
 
 
 def test_different_pictures_are_no_twins(clean, tmp_path):
-    health = write_pack(str(clean), tmp_path / "p", OPTIONS).facts["health"]
+    health = write_pack(str(clean), tmp_path / "p", OPTIONS).metadata["health"]
     assert [health[k] for k in ("exact_duplicates", "near_duplicates", "across_splits", "across_classes")] == [0] * 4
 
 
@@ -101,13 +101,13 @@ def test_the_same_file_in_two_splits_is_refused(source, tmp_path):
 def test_a_leak_that_is_allowed_is_packed_and_told(source, tmp_path):
     copy(source, "test/car/9.jpg", mirrored=True)
     made = write_pack(str(source), tmp_path / "p", PackOptions(size_px=64, allow_leaks=True))
-    health = made.facts["health"]
+    health = made.metadata["health"]
     assert [health[key] for key in ("across_splits", "across_classes", "mirrored")] == [1, 1, 1]
     assert [health["examples"][0][side]["source"] for side in ("first", "second")] == [
         "train/bus/3.png",
         "test/car/9.jpg",
     ]
-    assert sum("one picture in two" in warning for warning in made.facts["warnings"]) == 2
+    assert sum("one picture in two" in warning for warning in made.metadata["warnings"]) == 2
     assert "1 across splits, 1 across classes" in pack_summary(made)
 
 
@@ -122,7 +122,7 @@ def test_a_source_that_was_corrected_is_packed_and_its_page_of_leaks_goes(source
 
 def test_a_duplicate_within_a_split_is_counted_and_packed(source, tmp_path):
     copy(source, "train/bus/9.jpg")
-    health = write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]
+    health = write_pack(str(source), tmp_path / "p", OPTIONS).metadata["health"]
     assert [health[key] for key in ("near_duplicates", "across_splits")] == [1, 0]
 
 
@@ -139,7 +139,7 @@ def test_splits_that_we_draw_do_not_part_one_picture(source, tmp_path):
     made = write_pack(str(source), tmp_path / "p", options)
     split = dict(zip(made.sources_n, np.where(made.splits_n == "calibration", "train", made.splits_n), strict=True))
     assert split["train/bus/3.png"] == split["test/bus/9.jpg"] == split["train/bus/2.png"]
-    assert made.facts["health"]["across_splits"] == 0
+    assert made.metadata["health"]["across_splits"] == 0
     assert write_pack(str(source), tmp_path / "p", options).fingerprint == made.fingerprint
 
 
@@ -177,20 +177,20 @@ def test_two_pictures_of_one_fixed_camera_are_not_one_when_somebody_stands_in_on
         if there:
             cv2.rectangle(frame, (50, 30), (60, 62), (20, 20, 160), -1)
         cv2.imwrite(str(source / name), frame)
-    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["near_duplicates"] == 0
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).metadata["health"]["near_duplicates"] == 0
 
 
 def test_black_pictures_are_not_one_picture(source, tmp_path):
     for name, seed in (("train/car/night.png", 1), ("test/car/night.png", 2)):
         cv2.imwrite(str(source / name), (picture(seed) // 60).astype(np.uint8))
-    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["health"]["across_splits"] == 0
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).metadata["health"]["across_splits"] == 0
 
 
 def test_crops_of_a_detection_set_are_compared_as_crops(tmp_path):
     sizes = {f"{i}.png": (300, 200) for i in range(12)}
     boxes = {name: [("car", (10, 10, 100, 100)), ("bus", (150, 20, 280, 150))] for name in sizes}
     root = write_kitti(tmp_path / "set", sizes, boxes)
-    health = write_pack(str(root), tmp_path / "p", PackOptions(size_px=64, background=0)).facts["health"]
+    health = write_pack(str(root), tmp_path / "p", PackOptions(size_px=64, background=0)).metadata["health"]
     assert health["near_duplicates"] == 0
     assert health["classes"]["car"]["short_side_px"] == {"min": 108, "median": 108, "max": 108}
     assert health["classes"]["bus"]["sizes"] == [0, 0, 0, 0, 12, 0, 0]
@@ -201,7 +201,7 @@ def test_sizes_and_rejects_are_told(source, tmp_path):
         cv2.imwrite(str(source / "train/bus" / f"small{i}.png"), picture(500 + i, 50, 40))
     (source / "train/car/broken.jpg").write_bytes(b"\xff\xd8 no")
     made = write_pack(str(source), tmp_path / "p", OPTIONS)
-    health = made.facts["health"]
+    health = made.metadata["health"]
     assert (health["enlarged"], health["classes"]["bus"]["sizes"][2]) == (20, 20)
     page = (tmp_path / "p" / "health.html").read_text()
     assert "train/car/broken.jpg" in page
@@ -215,7 +215,7 @@ def test_an_unbalanced_pack_is_warned_of(source, tmp_path):
             (source / split / "car" / f"{i}.png").unlink()
     assert any(
         "the class bus has 8.0 times the rows of car" in w
-        for w in write_pack(str(source), tmp_path / "p", OPTIONS).facts["warnings"]
+        for w in write_pack(str(source), tmp_path / "p", OPTIONS).metadata["warnings"]
     )
 
 

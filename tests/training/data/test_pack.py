@@ -183,7 +183,7 @@ def damaged(source: Path) -> dict[str, str]:
 def test_damaged_and_tiny_images_are_listed_with_the_reason_and_leave_no_gap(source, tmp_path):
     expected = damaged(source)
     made = write_pack(str(source), tmp_path / "p", OPTIONS)
-    rejected = {one["source"]: one["reason"] for one in made.facts["rejected"]}
+    rejected = {one["source"]: one["reason"] for one in made.metadata["rejected"]}
     assert set(rejected) == set(expected)
     assert all(word in rejected[name] for name, word in expected.items())
     assert len(made.labels_n) == 37 == made.images_nhwc.shape[0]
@@ -198,7 +198,7 @@ def test_a_whole_jpeg_with_a_thumbnail_and_bytes_after_its_end_is_kept(source, t
     folder = source / "train" / "car"
     data = write_image(folder / "a.jpg", 5, side=60).read_bytes()
     (folder / "a.jpg").write_bytes(data[:2] + b"\xff\xe1\x00\x06\xff\xd9\xff\xd9" + data[2:] + b"\0\0\0")
-    assert write_pack(str(source), tmp_path / "p", OPTIONS).facts["rejected"] == []
+    assert write_pack(str(source), tmp_path / "p", OPTIONS).metadata["rejected"] == []
 
 
 def test_nothing_but_damaged_images_is_an_error(tmp_path):
@@ -384,9 +384,9 @@ def test_the_command_prints_the_table_or_the_facts(divided, tmp_path, capsys):
     assert made.fingerprint in table
     assert "bus" in table
     command.main([*arguments, "--json"])
-    assert canonical_json(json.loads(capsys.readouterr().out)) == canonical_json(made.facts)
+    assert canonical_json(json.loads(capsys.readouterr().out)) == canonical_json(made.metadata)
 
 
 def test_paths_and_times_are_not_in_the_fingerprint_but_the_source_is_in_the_facts(packed, flat):
-    assert packed.facts["source"] == {"importer": "folder", "root": str(flat.resolve())}
+    assert packed.metadata["source"] == {"importer": "folder", "root": str(flat.resolve())}
     assert not any(Path(name).is_absolute() for name in packed.sources_n)

@@ -93,7 +93,7 @@ def test_a_spoilt_shard_is_one_sentence(sharded, tmp_path, spoil):
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "many"])
 def test_a_wrong_number_of_rows_a_shard_is_one_sentence(sharded, tmp_path, value):
-    write_json(tmp_path / "pack.json", sharded.facts | {"shard_rows": value})
+    write_json(tmp_path / "pack.json", sharded.metadata | {"shard_rows": value})
     with pytest.raises(InputError, match="shard_rows"):
         open_pack(tmp_path)
 
@@ -181,8 +181,8 @@ def test_the_order_of_an_epoch_is_a_full_shuffle_over_all_shards(huge):
     rows = huge.rows("train")
     first, second = batches.order(0), batches.order(1)
     assert np.array_equal(np.sort(first), rows)
-    shard = first // huge.facts["shard_rows"]
-    held = np.bincount(rows // huge.facts["shard_rows"])
+    shard = first // huge.metadata["shard_rows"]
+    held = np.bincount(rows // huge.metadata["shard_rows"])
     batch = shard[: 128 * 200].reshape(200, 128)
     assert min(len(set(one)) for one in batch.tolist()) == len(held)  # every batch draws on every shard
     assert chisquare(np.bincount(batch.ravel()), held / held.sum() * batch.size).pvalue > 1e-3

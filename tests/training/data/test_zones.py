@@ -116,7 +116,7 @@ def test_what_packing_leaves_out_is_kept_to_be_ignored(tmp_path):
         ("bus", None),
         ("person", "smaller than 12 px"),
     }
-    assert made.facts["frames"] == {"schema": 1, "frames": 9, "objects": 27, "ignored": 9}
+    assert made.metadata["frames"] == {"schema": 1, "frames": 9, "objects": 27, "ignored": 9}
 
 
 def test_frames_of_one_picture_go_into_one_split_with_their_groups(tmp_path):

@@ -204,7 +204,7 @@ def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed
     camera = tmp_path / "camera.json"
     camera.write_text('{"zones": {"left": [0, 0, 0.5, 1]}}')
     boxes = open_pack(packed)
-    zones = replace(boxes, facts=boxes.facts | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
+    zones = replace(boxes, metadata=boxes.metadata | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
     frames = FramesRequest().frames(boxes)
     one = make_bundle(tmp_path / "bundle")
     names = [

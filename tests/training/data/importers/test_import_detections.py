@@ -55,7 +55,7 @@ def test_every_format_packs_rows_that_are_the_frame_and_its_box(written, tmp_pat
     _, root = written
     made = write_pack(str(root), tmp_path / "pack", OPTIONS)
     assert made.background == "background"
-    assert made.facts["rejected"] == []
+    assert made.metadata["rejected"] == []
     for row in range(len(made.labels_n)):
         frame = read_image(root / made.sources_n[row])
         expected = Geometry(32).empty(1)
@@ -112,7 +112,7 @@ def test_a_frame_of_another_size_than_its_annotation_says_is_rejected(tmp_path):
     write_coco(tmp_path, SIZES, BOXES)
     write_images(tmp_path / "images", {"drive0_0.png": (100, 75)})
     made = write_pack(str(tmp_path), tmp_path / "pack", OPTIONS)
-    assert {r["reason"] for r in made.facts["rejected"]} == {"is 100x75 px, its annotation says 200x150"}
+    assert {r["reason"] for r in made.metadata["rejected"]} == {"is 100x75 px, its annotation says 200x150"}
 
 
 @pytest.mark.parametrize("kind", ["yolo", "kitti"])

@@ -69,7 +69,7 @@ def test_a_name_that_is_not_utf_8_is_left_out_and_named_and_the_rest_is_packed(t
     (root / "car" / "0.png").rename(root / "car" / os.fsdecode(b"\xff.png"))
     made = write_pack(str(root), tmp_path / "pack", OPTIONS)
     assert len(made.labels_n) == 17
-    assert r"left out: 1 (car/\xff.png): a file whose name is not UTF-8 (rename it)" in made.facts["warnings"]
+    assert r"left out: 1 (car/\xff.png): a file whose name is not UTF-8 (rename it)" in made.metadata["warnings"]
 
 
 @pytest.mark.parametrize("name", [b"\xffcar", b"ca\nr"])
@@ -116,7 +116,9 @@ def test_a_file_of_several_pictures_is_named_by_the_pack(tmp_path):
     pages = [Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8)) for seed in (98, 99)]
     pages[0].save(tmp_path / "d" / "car" / "pages.tif", save_all=True, append_images=pages[1:])
     made = write_pack(str(tmp_path / "d"), tmp_path / "p", OPTIONS)
-    assert "read in part: 1 (car/pages.tif): several pictures in one file, the first is taken" in made.facts["warnings"]
+    assert (
+        "read in part: 1 (car/pages.tif): several pictures in one file, the first is taken" in made.metadata["warnings"]
+    )
 
 
 @pytest.mark.parametrize("names", [("images", "masks"), ("JPEGImages", "SegmentationClass")])
