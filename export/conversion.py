@@ -120,7 +120,7 @@ def add_or_refuse(builder: BundleBuilder, precision: str, add: Callable[[], None
         raise
     except Exception as error:  # a graph that our code, onnx or the runtime cannot handle: each has its own exceptions
         reason = " ".join(str(error).split())[:200]
-        refused = {"passed": False, "checks": [], "note": f"it cannot be builder, {type(error).__name__}: {reason}"}
+        refused = {"passed": False, "checks": [], "note": f"it cannot be made, {type(error).__name__}: {reason}"}
         builder.golden, builder.results = golden_before, results_before
         builder.set_gate(precision, refused)
 
