@@ -1,1 +1,1 @@
-"""The ways a step can compute: precision, memory format, several processes."""
+"""The ways in which a step computes: precision, memory format, CUDA graphs, several processes."""

@@ -24,7 +24,7 @@ MAX_UPLOADS_AHEAD = 2
 
 
 class HasTensors(Protocol):
-    """A batch, on the host or on a device."""
+    """A batch, on the host or on a device, as a captured step takes it."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -32,25 +32,28 @@ class HasTensors(Protocol):
 
     @property
     def shape(self) -> Hashable:
-        """What all batches that one graph can take have in common."""
+        """The key of the graph for this batch: a graph takes batches of one shape only."""
 
     def copied_to(self: B, device: str) -> B:
         """Return the batch on a device, without waiting for the copies."""
 
 
 def graph_recorder() -> Callable[[Replay], Replay]:
-    """Return what captures a step of fixed tensors, after a few steps to warm up, and returns its replay."""
-    pool = torch.cuda.graph_pool_handle()  # one graph is replayed at a time, and none needs what another left in it
+    """Return a function that captures a step of fixed tensors and returns its replay."""
+    # one memory pool for all graphs: one is replayed at a time, and none needs what another left in it
+    pool = torch.cuda.graph_pool_handle()
 
     def record(step: Replay) -> Replay:
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        # a side stream, because autograd remembers the stream of a warm-up, and the default one cannot be captured
+        current = torch.cuda.current_stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
                 step()
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # thread_local: the thread that prepares batches may pin memory meanwhile
+        # thread_local: otherwise the thread that prepares batches would break the capture by pinning memory meanwhile
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             step()
         return graph.replay
@@ -72,16 +75,17 @@ class CapturedStep(Generic[B]):
         device: str,
         record: Callable[[Replay], Replay] | None = None,
     ) -> None:
-        """written: returns the tensors that a step writes into, which stay where they are; record: for the tests."""
+        """written: returns the tensors that a step writes into, at fixed addresses; record: for tests without a GPU."""
         self.step, self.written, self.device = step, written, device
         self.record = record or graph_recorder()
         self.recorded: dict[Hashable, tuple[B, Replay]] = {}
 
     def __call__(self, batch: B) -> None:
-        """Take one step on a batch that lies on the host or on the device; nothing is waited for after a capture."""
+        """Take one step on a batch that lies on the host or the device. Once captured, the host waits for nothing."""
         if batch.shape not in self.recorded:
+            # a graph reads the addresses that it was captured with, so each shape has buffers that are filled anew
             fixed = batch.copied_to(self.device)
-            with restoring(self.written, self.device):
+            with restoring(self.written, self.device):  # warm-up and capture take real steps, which must not count
                 self.recorded[batch.shape] = fixed, self.record(partial(self.step, fixed))
         fixed, replay = self.recorded[batch.shape]
         for buffer, value in zip(fixed.tensors, batch.tensors, strict=True):
@@ -91,10 +95,11 @@ class CapturedStep(Generic[B]):
 
 @contextmanager
 def restoring(written: Callable[[], list[Tensor]], device: str) -> Iterator[None]:
-    """Put back the values of tensors, and torch's random state, at the end; what is new among the tensors becomes zero.
+    """Restore the values of the tensors in `written`, and torch's random state, at the end of the block.
 
-    New are the states that an optimizer makes in its first step, which start from zero.
+    Tensors that the block adds become zero: they are the optimizer's states, made in its first step, and start there.
     """
+    # the tensor is kept beside its copy, so that no later one can get its id
     before = {id(tensor): (tensor, tensor.detach().clone()) for tensor in written()}
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         yield
@@ -107,19 +112,20 @@ def restoring(written: Callable[[], list[Tensor]], device: str) -> Iterator[None
 
 
 def upload(batches: Iterator[B], device: str) -> Iterator[B]:
-    """Yield batches of pinned memory on the GPU, each copied on a stream of its own while the step before computes.
+    """Copy batches from pinned memory to the GPU, each while the previous step computes, and yield them there.
 
-    The host is never more than two batches ahead of the GPU, so that pinned memory stays bounded.
+    The host is at most MAX_UPLOADS_AHEAD batches ahead of the GPU, so that pinned memory stays bounded.
     """
-    copies, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_stream(device)
     in_use: deque[torch.cuda.Event] = deque()
     for batch in batches:
         with torch.cuda.stream(copies):
             uploaded = batch.copied_to(device)
-        current.wait_stream(copies)
+        current.wait_stream(copies)  # the GPU waits for the copy, the host does not
         for tensor in uploaded.tensors:
-            tensor.record_stream(current)
+            tensor.record_stream(current)  # or the allocator would reuse its memory while the step still reads it
         yield uploaded
-        in_use.append(current.record_event())
+        in_use.append(current.record_event())  # marks the end of the step on this batch
         if len(in_use) >= MAX_UPLOADS_AHEAD:
             in_use.popleft().synchronize()

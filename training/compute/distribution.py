@@ -1,6 +1,6 @@
-"""Training by several processes, as `torchrun` starts them: which one this is, and what they exchange.
+"""Training by several processes, as `torchrun` starts them: the rank of this one, and what they exchange.
 
-One process is a context of size 1, where nothing is sent and nothing is waited for.
+A single process is a context of size 1, which sends nothing and waits for nothing.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ TIMEOUT = timedelta(days=1)
 
 @dataclass(frozen=True)
 class DistContext:
-    """The processes that train together, and which of them this is; the main one alone writes files."""
+    """The number of processes that train together, and the rank of this one; only rank 0 writes files."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Tell whether this is the process that writes files and logs."""
+        """Tell whether this process writes the files and the log."""
         return self.rank == 0
 
     def shard(self, n: int) -> slice:
-        """Return this process's part of a batch of n images."""
+        """Return this process's part of a batch of n images; the parts differ by one image at most."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def sum_over_processes(self, tensor: Tensor) -> Tensor:
@@ -47,51 +47,55 @@ class DistContext:
         return tensor
 
     def any_process(self, *flags: bool) -> tuple[bool, ...]:
-        """Tell for each flag whether any process raised it, so that all processes turn off at the same step."""
+        """Tell for each flag whether any process raised it, so that all processes act on it at the same step."""
         if self.size == 1:
             return flags
         return tuple(self.sum_over_processes(torch.tensor(flags, dtype=torch.int32)).bool().tolist())
 
     def run_on_main(self, work: Callable[[], T]) -> T:
-        """Return to every process the result of `work` in the main one; an error in it ends all, reported once."""
+        """Run `work` in the main process and return its result in every process.
+
+        An error of `work` ends all processes with its exit code, and the main one alone reports it.
+        """
         if self.size == 1:
             return work()
-        box: list[Any] = [None, None]
+        message: list[Any] = [None, None]  # the result, and the exit code of an error
         error: BaseException | None = None
         if self.is_main:
             try:
-                box = [work(), None]
+                message = [work(), None]
             except (InputError, CheckError, SystemExit) as raised:
-                error, box = raised, [None, _exit_code(raised)]
-        dist.broadcast_object_list(box, device=torch.device("cpu"))
+                error, message = raised, [None, _exit_code(raised)]
+        # an error is sent as well: processes that wait for a message that never comes would wait for a day
+        dist.broadcast_object_list(message, device=torch.device("cpu"))
         if error:
             raise error
-        if box[1] is not None:
-            raise SystemExit(box[1])
-        result: T = box[0]
-        return result
+        result, exit_code = message
+        if exit_code is not None:
+            raise SystemExit(exit_code)
+        return result  # type: ignore[no-any-return]
 
     def own_device(self, asked: str) -> str:
-        """Return this process's own device: with `cuda`, one GPU each."""
+        """Return the device of this process: for `cuda`, one GPU for each process."""
         if self.size == 1 or asked != "cuda":
             return asked
-        own = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(own)
+        own = f"cuda:{os.environ['LOCAL_RANK']}"  # the rank on this machine, set by torchrun
+        torch.cuda.set_device(own)  # NCCL takes the current device
         return own
 
     def data_parallel(self, network: nn.Module) -> nn.Module:
-        """Return the network with its gradients averaged over processes; the same network when there is only one."""
+        """Return the network with its gradients averaged over processes; a single process gets it unchanged."""
         if self.size == 1:
             return network
         device = next(network.parameters()).device
         ids = [device] if device.type == "cuda" else None
-        # the statistics of normalization are the same in each process already
+        # normalization counts over all processes, so its statistics are the same in each without being sent
         return DistributedDataParallel(network, ids, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
     def check_batch(self, batch: int) -> None:
         """Raise InputError when a batch cannot be divided evenly among the processes."""
         if batch % self.size:
-            below = batch // self.size * self.size or self.size
+            below = batch // self.size * self.size or self.size  # the next smaller batch that can be shared
             raise InputError(f"batch {batch} cannot be shared by {self.size} processes: give --batch {below}")
 
 
@@ -100,10 +104,11 @@ NOT_DISTRIBUTED = DistContext()
 
 @contextmanager
 def init_distributed() -> Iterator[DistContext]:
-    """Join the processes that torchrun started with this one, until the block ends."""
+    """Join the processes that torchrun started together with this one, until the end of the block."""
     if not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield NOT_DISTRIBUTED
         return
+    # gloo sends what lies on the CPU, such as the results of `run_on_main`
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     context = DistContext(dist.get_rank(), dist.get_world_size())
     try:
@@ -112,13 +117,15 @@ def init_distributed() -> Iterator[DistContext]:
         # when Python ends would abort the process: no process ends before everything that was sent has arrived
         dist.barrier()
     except RuntimeError as error:  # gloo's and NCCL's, when the process at the other end is gone
-        if context.is_main or "onnection" not in str(error):
+        if context.is_main or "onnection" not in str(error):  # "Connection closed by peer", "connection reset"
             raise
         raise CheckError(f"process {context.rank} of {context.size} stopped because another one did") from None
     dist.destroy_process_group()
 
 
 def _exit_code(error: BaseException) -> int:
+    """Return the exit code that `error` leads to in a process of its own."""
     if isinstance(error, SystemExit):
+        # Python ends with 0 for None, and with 1 for a text, which it prints
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 2 if isinstance(error, InputError) else 1

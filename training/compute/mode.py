@@ -1,4 +1,4 @@
-"""The mode of a step: precision and memory format, chosen on a CPU by timing and on a GPU by a rule; then kept."""
+"""The mode of a step: precision and memory format, chosen once for a run, on a CPU by timing, on a GPU by a rule."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 COMPILE_BACKEND = "inductor"
 ROUNDS, MIN_ROUNDS = 7, 3
 ROUNDS_BUDGET_S = 5.0
-"""No further round begins after this, but the first three are always whole."""
+"""No further round begins after this time; the first MIN_ROUNDS are always completed."""
 TRIAL_BATCH = 16
 MAX_TRIAL_RATIO = 2.0
-"""A combination whose step on a small batch takes this many times the best one's is not tried at full size."""
+"""A combination slower than the best by this factor, on TRIAL_BATCH images, is not tried at full size."""
 MAX_ROUND_RATIO = 2.0
-"""Nor does one go on that is behind by this after three rounds."""
+"""A combination slower than the best by this factor is timed for MIN_ROUNDS only."""
 MAX_COMPILED_SHAPES = 1000
-"""After 8 shapes torch.compile leaves a function as it is, by itself, and a run that was resumed, whose count began
-anew, would end otherwise than one that was not."""
+"""The limit on shapes of torch.compile, whose own is 8. Beyond it a function stays eager; a resumed run starts the
+count again, so it would compile where an uninterrupted run does not, and end with other bits."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ComputeMode:
     """The mode of a step. The weights stay float32 in every precision."""
 
     precision: str = "fp32"
-    """The precision of autocast. fp32 is IEEE's; tf32 rounds factors of products to ten bits on a GPU."""
+    """The precision of autocast. fp32 is IEEE's; tf32 rounds the factors of products to ten bits, on a GPU."""
     memory_format: str = "contiguous"
     compiled: bool = False
     """torch.compile compiles the network, and augmentation on the device."""
@@ -68,21 +68,23 @@ class ComputeMode:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ComputeMode:
-        """Return the mode that stands in run.json."""
+        """Return the mode in a run.json, which may lack fields that came later."""
         return cls(**{item.name: facts[item.name] for item in fields(cls) if item.name in facts})
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Lay the weights out in this memory format, and have bf16 find deep layers' gradients its way, in place."""
+        """Convert the weights to this memory format; in bf16, replace the gradient of deep layers; in place."""
+        # the replaced gradient was compared with oneDNN's kernels alone, which a compiled network may not use
         if self.precision == "bf16" and self.memory_format == "channels_last" and not self.compiled:
             use_matrix_product_gradients(network)
         return network.to(memory_format=MEMORY_FORMATS[self.memory_format])
 
     def compile_or_eager(self, function: Callable[P, Tensor]) -> Callable[P, Tensor]:
-        """Return a network or a function of tensors as it is, or compiled by torch.compile at its first call."""
+        """Return a network or a function of tensors as it is, or wrapped by torch.compile, as the mode says."""
         if not self.compiled:
             return function
         limits = torch._dynamo.config
         limits.recompile_limit = limits.accumulated_recompile_limit = MAX_COMPILED_SHAPES
+        # not dynamic: a kernel for one shape is faster, and the shapes of a run are few
         return torch.compile(function, backend=COMPILE_BACKEND, dynamic=False)
 
     def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
@@ -92,16 +94,16 @@ class ComputeMode:
         dtype = STEP_PRECISIONS[self.precision]
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
             logits = network(inputs)
-        return logits.float()
+        return logits.float()  # loss and softmax need more than the 8 bits of bf16
 
     def scaler(self, device: str) -> torch.amp.GradScaler:
-        """Return the loss scaling that fp16 needs; for another precision it does nothing."""
+        """Return the loss scaling that fp16 needs, where small gradients would be 0; another precision has none."""
         return torch.amp.GradScaler(torch.device(device).type, enabled=self.precision == "fp16")
 
 
 @dataclass(frozen=True)
 class Compute:
-    """What a network is trained with: the mode of a step, the device, and the processes that share the work."""
+    """The mode of a step, the device, and the processes that share the work."""
 
     mode: ComputeMode
     device: str = "cpu"
@@ -113,7 +115,7 @@ class Compute:
         return self.device.startswith("cuda")
 
     def configure(self) -> None:
-        """Set torch's global switches to the mode."""
+        """Set torch's global switches as the mode says."""
         mode = self.mode
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = mode.precision == "tf32"
         torch.backends.cudnn.benchmark = mode.cudnn_benchmark
@@ -123,22 +125,22 @@ class Compute:
 
 
 def native_precisions() -> tuple[str, ...]:
-    """Return the precisions that the processor computes in itself; the others it would imitate, ten times as slowly."""
+    """Return the precisions that this processor computes itself; others would be emulated, ten times as slowly."""
     known = torch.ops.mkldnn
-    return (
-        "fp32",
-        *(("bf16",) if known._is_mkldnn_bf16_supported() else ()),
-        *(("fp16",) if known._is_mkldnn_fp16_supported() else ()),
-    )
+    bf16 = ("bf16",) if known._is_mkldnn_bf16_supported() else ()
+    fp16 = ("fp16",) if known._is_mkldnn_fp16_supported() else ()
+    return ("fp32", *bf16, *fp16)
 
 
 def step_clock() -> Callable[[], float]:
-    """Return what to time a step by: with one thread the processor's time, of which a neighbour takes none."""
+    """Return the clock of a step: with one thread the processor's time, which other processes do not add to."""
     return process_time if torch.get_num_threads() == 1 else perf_counter
 
 
 @dataclass
 class _Candidate:
+    """A mode to be timed, with a network of its own."""
+
     mode: ComputeMode
     deployed: Deployed
     optimizer: torch.optim.Optimizer
@@ -147,14 +149,15 @@ class _Candidate:
 
     @property
     def best_ms(self) -> float:
-        """The least: what a busy machine adds is never negative."""
+        """The least time, because other work on the machine can only add to it."""
         return min(self.times_ms)
 
     def step(self, frames: Tensor, labels: Tensor) -> float:
         """Run one training step; return its milliseconds."""
         clock = step_clock()
         started = clock()
-        loss = cross_entropy(self.mode.logits(self.deployed.network, self.deployed.normalize(frames)), labels)
+        inputs = self.deployed.normalize(frames)
+        loss = cross_entropy(self.mode.logits(self.deployed.network, inputs), labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -170,47 +173,54 @@ def choose_mode(
     device: str = "cpu",
     fixed: tuple[str | None, str | None] = (None, None),
 ) -> tuple[ComputeMode, dict[str, float]]:
-    """Time steps of `batch` images in each combination, interleaved; return the fastest and {combination: ms}.
+    """Choose precision and memory format; return the mode, and {combination: milliseconds} of those timed.
 
-    `fixed` names a precision or a memory format. One combination left is not timed, nor is anything on a GPU: there a
-    captured step in bf16 and channels_last is the fastest, and what the host times is itself.
+    On a CPU steps of `batch` images are timed, the combinations in turn. `fixed` names a precision or a memory format
+    that is not chosen; a single combination left is not timed. On a GPU nothing is: a captured step in bf16 and
+    channels_last is the fastest there, and a clock on the host would measure the host.
     """
+    precision, memory_format = fixed
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ComputeMode(fixed[0] or ("bf16" if native else "fp16"), fixed[1] or "channels_last"), {}
-    modes = [
-        ComputeMode(p, f)
-        for p in ((fixed[0],) if fixed[0] else native_precisions())
-        for f in ((fixed[1],) if fixed[1] else MEMORY_FORMATS)
-    ]
+        return ComputeMode(precision or ("bf16" if native else "fp16"), memory_format or "channels_last"), {}
+    precisions = (precision,) if precision else native_precisions()
+    formats = (memory_format,) if memory_format else tuple(MEMORY_FORMATS)
+    modes = [ComputeMode(p, f) for p in precisions for f in formats]
     if len(modes) == 1:
         return modes[0], {}
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
     labels = torch.arange(batch) % classes
-    candidates = _timed([_candidate(arch, classes, one, size_px) for one in modes], frames, labels)
-    best = min(candidates, key=lambda one: one.best_ms)
-    return best.mode, {str(one.mode): round(one.best_ms, 1) for one in candidates}
+    candidates = _time_in_turn([_candidate(arch, classes, mode, size_px) for mode in modes], frames, labels)
+    best = min(candidates, key=lambda candidate: candidate.best_ms)
+    return best.mode, {str(c.mode): round(c.best_ms, 1) for c in candidates}
 
 
-def _timed(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
-    """Time the combinations in turn, so that a noisy neighbour meets them all; return those that were worth it."""
-    few, of_few = frames[:TRIAL_BATCH], labels[:TRIAL_BATCH]
-    first = [one.step(few, of_few) for one in candidates]
-    small = [(min(ms, one.step(few, of_few)), one) for ms, one in zip(first, candidates, strict=True)]
-    limit = MAX_TRIAL_RATIO * min(ms for ms, _ in small)
-    tried = [one for ms, one in small if ms <= limit]
-    for one in tried:  # the first step at full size is slower, and is not counted
-        one.step(frames, labels)
+def _time_in_turn(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
+    """Time the candidates in turn, so that a busy moment of the machine meets all; return those timed at full size."""
+    tried = _without_hopeless(candidates, frames[:TRIAL_BATCH], labels[:TRIAL_BATCH])
+    for candidate in tried:  # the first step at full size allocates its memory, and is not counted
+        candidate.step(frames, labels)
     started, going = perf_counter(), tried
     for number in range(ROUNDS):
-        for one in going:
-            one.times_ms.append(one.step(frames, labels))
-        if number + 1 >= MIN_ROUNDS:
-            best = min(one.best_ms for one in tried)
-            going = [one for one in going if one.best_ms <= MAX_ROUND_RATIO * best]
-            if len(going) == 1 or perf_counter() - started > ROUNDS_BUDGET_S:
-                break
+        for candidate in going:
+            candidate.times_ms.append(candidate.step(frames, labels))
+        if number + 1 < MIN_ROUNDS:
+            continue
+        # one that is far behind the best is not timed any further, but its times so far are reported
+        best_ms = min(candidate.best_ms for candidate in tried)
+        going = [candidate for candidate in going if candidate.best_ms <= MAX_ROUND_RATIO * best_ms]
+        if len(going) == 1 or perf_counter() - started > ROUNDS_BUDGET_S:
+            break
     return tried
+
+
+def _without_hopeless(candidates: list[_Candidate], frames: Tensor, labels: Tensor) -> list[_Candidate]:
+    """Return the candidates whose step on a small batch is not much slower than the best one's."""
+    first_ms = [candidate.step(frames, labels) for candidate in candidates]
+    second_ms = [candidate.step(frames, labels) for candidate in candidates]
+    least_ms = [min(times) for times in zip(first_ms, second_ms, strict=True)]
+    limit_ms = MAX_TRIAL_RATIO * min(least_ms)
+    return [candidate for candidate, ms in zip(candidates, least_ms, strict=True) if ms <= limit_ms]
 
 
 def _candidate(arch: str, classes: int, mode: ComputeMode, size_px: int | None = None) -> _Candidate:

@@ -1,6 +1,6 @@
-"""What a step on a GPU is beside its precision: compiled, captured, with timed kernels. Rules decide, not the clock.
+"""The rules for a step on a GPU, beside its precision: whether it is compiled, captured, and has timed kernels.
 
-A host times itself there: at 64 px every mode is bound by the kernels that it can start, so a clock compares noise.
+Nothing is timed: at 64 px every mode is bound by the rate at which the host starts kernels, so a clock compares noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.schedule import side_px_at
 
 AUTO_YES_NO = ("auto", "yes", "no")
 COMPILE_STEPS = 25_000
-"""Steps for each shape of a batch from which torch.compile pays for itself.
+"""The number of steps for each shape of a batch from which torch.compile pays for itself.
 
 Measured on an H200: it takes 25 to 37 s, and the loop at 64 px and batch 128 gains 1.3 ms a step by it.
 """
@@ -25,7 +25,7 @@ Measured on an H200: it takes 25 to 37 s, and the loop at 64 px and batch 128 ga
 
 @dataclass(frozen=True)
 class GpuOptions:
-    """What a person asks of a step on a GPU: `auto`, `yes` or `no` each."""
+    """The options of a step on a GPU on the command line, each `auto`, `yes` or `no`."""
 
     compile: str = "auto"
     capture: str = "auto"
@@ -36,50 +36,59 @@ class GpuOptions:
 def apply_rules(
     compute: Compute, options: GpuOptions, recipe: Recipe, rows: int, size_px: int, network: nn.Module
 ) -> Compute:
-    """Return the compute with everything decided but precision and format. rows: the pack's rows of train."""
-    benchmark = options.cudnn_benchmark
-    asked = {"--precision tf32": compute.mode.precision == "tf32", "--cudnn-benchmark yes": benchmark == "yes"}
-    if not compute.on_gpu and any(asked.values()):
-        flag = next(name for name, is_asked in asked.items() if is_asked)
-        raise InputError(f"{flag} is for a GPU, and {compute.device} is none: leave it out")
-    if benchmark == "auto":
-        timed = compute.on_gpu and not options.deterministic and not has_depthwise(network)
-        benchmark = "yes" if timed else "no"
+    """Return `compute` with its mode completed, given precision and format. rows: the training rows of the pack."""
+    _refuse_gpu_options(compute, options)
+    benchmark = options.cudnn_benchmark == "yes"
+    if options.cudnn_benchmark == "auto":  # the kernel that is the fastest in a timing may be another in the next run
+        benchmark = compute.on_gpu and not options.deterministic and not has_depthwise(network)
+    steps, shapes = count_steps(recipe, rows, size_px)
     mode = replace(
         compute.mode,
-        compiled=decide_compile(options.compile, compute.on_gpu, *count_steps(recipe, rows, size_px)),
+        compiled=decide_compile(options.compile, compute.on_gpu, steps, shapes),
         captured=decide_capture(options.capture, compute, recipe),
-        cudnn_benchmark=benchmark == "yes",
+        cudnn_benchmark=benchmark,
         deterministic=options.deterministic,
     )
     return replace(compute, mode=mode)
 
 
-def decide_compile(asked: str, on_gpu: bool, steps: int, shapes: int) -> bool:
+def _refuse_gpu_options(compute: Compute, options: GpuOptions) -> None:
+    """Raise InputError for an option that only a GPU has when the device is another."""
+    if compute.on_gpu:
+        return
+    for flag, is_set in (
+        ("--precision tf32", compute.mode.precision == "tf32"),
+        ("--cudnn-benchmark yes", options.cudnn_benchmark == "yes"),
+    ):
+        if is_set:
+            raise InputError(f"{flag} is for a GPU, and {compute.device} is none: leave it out")
+
+
+def decide_compile(choice: str, on_gpu: bool, steps: int, shapes: int) -> bool:
     """Tell whether a run of `steps` is compiled; `auto`: on a GPU, in a long run, where there is a compiler."""
-    if asked != "auto":
-        return asked == "yes"
+    if choice != "auto":
+        return choice == "yes"
     compiler = shutil.which("gcc") or shutil.which("clang")  # without one Triton cannot start
     return on_gpu and steps >= COMPILE_STEPS * shapes and compiler is not None
 
 
-def decide_capture(asked: str, compute: Compute, recipe: Recipe) -> bool:
+def decide_capture(choice: str, compute: Compute, recipe: Recipe) -> bool:
     """Tell whether steps are captured; `auto`: wherever they can be. Raises InputError when `yes` cannot be."""
     obstacle = capture_obstacle(compute, recipe)
-    if asked == "yes" and obstacle:
+    if choice == "yes" and obstacle:
         raise InputError(f"--capture yes is not possible: {obstacle}; give --capture auto or no")
-    return asked != "no" and not obstacle
+    return choice != "no" and not obstacle
 
 
 def captured_if_possible(compute: Compute, recipe: Recipe) -> Compute:
-    """Return the compute, without a capture when its mode comes from a run that could have one and this one cannot."""
+    """Return `compute` without the capture when this run cannot have it; its mode may come from a run that could."""
     if capture_obstacle(compute, recipe):
         return replace(compute, mode=replace(compute.mode, captured=False))
     return compute
 
 
 def capture_obstacle(compute: Compute, recipe: Recipe) -> str:
-    """Return the reason why a step cannot be a CUDA graph; empty when it can."""
+    """Return the reason that forbids a step to be a CUDA graph; empty when there is none."""
     if not compute.on_gpu:
         return f"{compute.device} has no CUDA graphs"
     if compute.dist.size > 1:
@@ -87,19 +96,21 @@ def capture_obstacle(compute: Compute, recipe: Recipe) -> str:
     if compute.mode.precision == "fp16":
         return "the loss scaling of fp16 decides on the host"
     if recipe.mixup_alpha or recipe.cutmix_alpha:
-        return "mixup and cutmix draw on the host"
+        return "mixup and cutmix draw on the host"  # a replay would repeat the draw of the capture
     return ""
 
 
 def count_steps(recipe: Recipe, rows: int, size_px: int) -> tuple[int, int]:
-    """Return the full steps of a run, and the shapes of its batches: sides, twice as many with a smaller last batch."""
+    """Return the number of full steps of a run, and the number of shapes of its batches."""
     sides = {side_px_at(recipe, epoch, size_px) for epoch in range(recipe.epochs)}
-    shapes = len(sides) * (1 + (rows > recipe.batch and rows % recipe.batch > 1))
-    return recipe.epochs * max(rows // recipe.batch, 1), shapes
+    has_smaller_last = rows > recipe.batch and rows % recipe.batch > 1  # one of a single image is left out
+    shapes = len(sides) * (2 if has_smaller_last else 1)
+    steps = recipe.epochs * max(rows // recipe.batch, 1)
+    return steps, shapes
 
 
 def explain_compile(recipe: Recipe, rows: int, size_px: int) -> str:
-    """Return what `--compile auto` goes by in a run, for the log."""
+    """Return the numbers by which `--compile auto` decides, for the log."""
     steps, shapes = count_steps(recipe, rows, size_px)
     return f"{steps:,} steps in {shapes} shapes of a batch; --compile auto compiles from {COMPILE_STEPS * shapes:,} on"
 
