@@ -29,20 +29,21 @@ class CameraConfig:
     """Flip the overlay and the page left to right, as a mirror shows it; labels stay readable."""
     mirror_for_network: bool = False
     """Flip what is classified: only for a camera that mirrors by itself, or a network trained so."""
-    regions: DetectorFile | None = None
-    """A detector whose boxes are classified, in place of zones."""
+    detector: DetectorFile | None = None
+    """A detector whose boxes are classified, in place of zones; its key in camera.json is `regions`."""
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, *ROTATIONS):
             raise InputError(f"rotation is {self.rotation!r}: give 0, 90, 180 or 270")
-        if self.zones and self.regions:
+        if self.zones and self.detector:
             raise InputError("there are zones and regions: give one of the two")
         for name in [item.name for item in fields(self) if item.type == "bool"]:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
 
 
-KEYS = tuple(item.name for item in fields(CameraConfig))
+DETECTOR_KEY = "regions"
+KEYS = tuple(DETECTOR_KEY if item.name == "detector" else item.name for item in fields(CameraConfig))
 HINT = f'write {{"zones": {{"ego": [0.3, 0.4, 0.7, 1.0]}}}}; the keys are {", ".join(KEYS)}'
 
 
@@ -57,8 +58,8 @@ def read_camera_config(path: Path) -> CameraConfig:
     values: dict[str, Any] = dict(body)
     try:
         values["zones"] = parse_zones(zones)
-        if "regions" in body:
-            values["regions"] = DetectorFile.from_json(body["regions"], path.parent)
+        if DETECTOR_KEY in values:
+            values["detector"] = DetectorFile.from_json(values.pop(DETECTOR_KEY), path.parent)
         values["crop"] = read_relative(body.get("crop", WHOLE_FRAME), "crop")
         return CameraConfig(**values)
     except InputError as error:

@@ -55,7 +55,7 @@ class EvalSet:
         """Return the gate of both forms on val, with a check of how much fusing layers changes the golden answers.
 
         A runtime that fuses layers rounds in other places than the file says. When that alone moves a probability by
-        more than the tolerance, the answer depends on single roundings, and the power-on self-test would refuse it.
+        more than the tolerance, the answer depends on single roundings, and the self-test would refuse it.
         """
         results = []
         for name, model in forms.items():

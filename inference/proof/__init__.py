@@ -1,1 +1,1 @@
-"""The proof of a bundle: golden frames, the power-on self-test, verify."""
+"""The proof of a bundle: golden frames, the self-test, verify."""

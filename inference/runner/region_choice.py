@@ -18,10 +18,10 @@ from inference.frame.regions import RegionSource, Zones, whole_frame
 def pick_detector(camera: CameraConfig, file: Path | None) -> DetectorFile | None:
     """Return the detector that the user gave: `file`, with the settings of camera.json, else the one of camera.json."""
     if file is None:
-        return camera.regions
+        return camera.detector
     if camera.zones:
         raise InputError("there are zones in camera.json and there is --detector: give one of the two")
-    return replace(camera.regions, path=file) if camera.regions else DetectorFile(file)
+    return replace(camera.detector, path=file) if camera.detector else DetectorFile(file)
 
 
 def open_regions(

@@ -21,12 +21,11 @@ from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
 from inference.frame.boxes import read_boxes
 from inference.frame.decider import UNPROVED
-from inference.frame.detection.detector import Detector
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
-from inference.proof.self_test import self_test
+from inference.proof.self_test import run_self_test
 from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
@@ -82,7 +81,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     """Open everything, run, close everything; return the summary and write it to --out."""
     bundle = open_bundle(config.bundle)
     camera = read_camera_config(config.camera) if config.camera else CameraConfig()
-    if config.boxes and (camera.zones or camera.regions or config.detector):
+    if config.boxes and (camera.zones or camera.detector or config.detector):
         raise InputError("there is --boxes and there are zones or a detector: give one of them")
     detector = pick_detector(camera, config.detector)
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
@@ -100,8 +99,8 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
             name, bundle, precision, batch=regions.max_regions, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
-        bundled = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
-        tested = power_on_test(bundle, name, backend, precision, bundled)
+        bundled_detector = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
+        tested = run_self_test(bundle, name, backend, precision, bundled_detector)
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
@@ -138,16 +137,6 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     if config.out:
         write_json(config.out / "summary.json", summary)
     return summary
-
-
-def power_on_test(
-    bundle: Bundle, name: str, backend: Backend, precision: str, detector: Detector | None
-) -> dict[str, Any]:
-    """Run the power-on self-test; return its result. Warns where the bundle has no golden frames to test with."""
-    tested = self_test(bundle, name, backend, precision, detector)
-    if tested["passed"] is None:
-        log.warning(f"no power-on self-test: {tested['why']}")
-    return tested
 
 
 def stamps_of(

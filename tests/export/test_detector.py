@@ -90,7 +90,7 @@ def session(bundle) -> dict:
     return run_from_args(read_arguments([str(bundle.path), "--source", "synthetic://?frames=4&width=320&height=180"]))
 
 
-def test_the_power_on_self_test_refuses_where_other_boxes_come(run):
+def test_the_self_test_refuses_where_other_boxes_come(run):
     with pytest.raises(CheckError, match=r"self-test .*detector on ort.*boxes without a match is \d"):
         session(swap_detector(run))
 

@@ -16,7 +16,7 @@ from core.errors import CheckError, InputError
 from inference.backends import open_backend
 from inference.backends.null import NullBackend
 from inference.proof import golden_run
-from inference.proof.self_test import self_test
+from inference.proof.self_test import run_self_test
 from tests.bundles import make_bundle, tiny_graph
 
 
@@ -112,7 +112,7 @@ def test_power_on_drives_each_second_region_of_every_frame_and_checks_it(bundle)
             driven.append(n)
             return super().infer(n)
 
-    assert self_test(bundle, "null", Counted(bundle, "fp32", 1), "fp32")["passed"]
+    assert run_self_test(bundle, "null", Counted(bundle, "fp32", 1), "fp32")["passed"]
     assert sum(driven) == 3
     stored = golden_file.load(bundle.path / golden_file.NAME)
     assert len(stored.rects_r4) == 5
@@ -123,5 +123,5 @@ def test_power_on_drives_each_second_region_of_every_frame_and_checks_it(bundle)
     bundle.with_files(sorted(bundle.files)).save()
     opened = open_backend("ort", open_bundle(bundle.path), "fp32", threads=1)
     with pytest.raises(CheckError, match="self-test"):
-        self_test(open_bundle(bundle.path), "ort", opened, "fp32")
+        run_self_test(open_bundle(bundle.path), "ort", opened, "fp32")
     opened.close()

@@ -56,9 +56,9 @@ def test_a_detector_runs_on_the_classifiers_backend_or_on_ort(tmp_path, backend,
 
 def test_the_command_line_wins_over_camera_json_and_keeps_how_it_is_driven():
     config = DetectorConfig(every=3)
-    camera = CameraConfig(regions=DetectorFile(Path("a.onnx"), config))
+    camera = CameraConfig(detector=DetectorFile(Path("a.onnx"), config))
     assert pick_detector(camera, Path("b.onnx")) == DetectorFile(Path("b.onnx"), config)
-    assert pick_detector(camera, None) == camera.regions
+    assert pick_detector(camera, None) == camera.detector
     assert pick_detector(CameraConfig(), None) is None
 
 
@@ -66,12 +66,12 @@ def test_zones_and_a_detector_are_refused():
     with pytest.raises(InputError, match="give one of the two"):
         pick_detector(ZONES, Path("b.onnx"))
     with pytest.raises(InputError, match="give one of the two"):
-        replace(ZONES, regions=DetectorFile(Path("a.onnx")))
+        replace(ZONES, detector=DetectorFile(Path("a.onnx")))
 
 
 def test_camera_json_names_a_detector_beside_it(tmp_path):
     (tmp_path / "camera.json").write_text('{"regions": {"detector": "d.onnx", "every": 3}}')
-    assert read_camera_config(tmp_path / "camera.json").regions == DetectorFile(
+    assert read_camera_config(tmp_path / "camera.json").detector == DetectorFile(
         tmp_path / "d.onnx", DetectorConfig(every=3)
     )
 
