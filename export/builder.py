@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from core.bundle import golden_file
 from core.bundle.contract import Bundle, Probs
+from core.bundle.parity_file import ParityResult
 from core.data.pack import Pack
-from export.verify.parity import ParityResult, compare_with_torch, make_gate, run_onnx
+from export.verify.parity import compare_with_torch, make_gate, run_onnx
 
 SPLITS = ("val", "test")
 

@@ -27,7 +27,7 @@ def as_markdown(results: Sequence[Result]) -> str:
         "loss, points [95%]",
     ]
     tables = [
-        _table(parity, [_parity_row(r["arch"], file) for r in results for file in r.get("rungs", ())]),
+        _table(parity, [_parity_row(r["arch"], file) for r in results for file in r.get("parity", ())]),
         _table(["architecture", "precision", "outcome"], [row for result in results for row in _outcomes(result)]),
     ]
     if engines := [_engine_row(result["arch"], engine) for result in results for engine in result["engines"]]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from core.bundle import golden_file
 from core.bundle.contract import Bundle, Probs, onnx_name
+from core.bundle.parity_file import write_parity
 from core.errors import CheckError
-from core.files import write_json
 from export.builder import BundleBuilder
 from export.verify.parity import check, first_failure, make_gate
 from inference import backends
@@ -39,7 +39,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
                 _prove(builder, name, opened, precision)
             if not builder.bundle.gates[precision]["passed"]:
                 _drop(builder, precision)
-    write_json(folder / "parity.json", {"schema": 1, "rungs": [result.as_json() for result in builder.results]})
+    write_parity(folder, builder.results)
     _bind(builder)
     return builder.bundle
 

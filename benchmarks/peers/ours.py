@@ -5,18 +5,20 @@ Usage: python -m benchmarks.peers.ours JOB.json; writes the row of the table int
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from itertools import count
 from pathlib import Path
 
 from benchmarks.measure.accuracy import predict
-from benchmarks.measure.artifacts import read_history, read_precision_report
+from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at
 from benchmarks.peers.peer_job import FileComparison, PeerJob, PeerRow, run_named_job, time_frames, time_training
 from core.bundle.contract import open_bundle
+from core.bundle.parity_file import read_parity
 from core.data.run_dir import folder_name, open_run
 
 
@@ -37,8 +39,9 @@ def main(job: PeerJob) -> PeerRow:
         hits = predict(processor.classifier, pack).argmax(1) == pack.labels_n[pack.rows("test")]
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
     form = "int8 ort" if precision == "int8" else "fp32"
-    parity = next(one for one in read_precision_report(bundle) if (one.name, one.split) == (form, "test"))
-    files = FileComparison(len(hits), float(hits.mean()), parity.top1_agreement, parity.max_dprob)
+    parity = next(one for one in read_parity(bundle.path) if (one.name, one.split) == (form, "test"))
+    max_dprob = math.nan if parity.max_dprob is None else parity.max_dprob
+    files = FileComparison(len(hits), float(hits.mean()), parity.top1_agreement, max_dprob)
     images = epochs * len(pack.rows("train"))
     return PeerRow(f"{job.arch}, {job.recipe}, {precision}", epochs, images, spent, files, frame_ms)
 

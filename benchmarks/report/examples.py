@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.results.artifacts import ParityResult
 from benchmarks.results.candidate import Accuracy
+from core.bundle.parity_file import ParityResult
 from core.data.pack import Pack
 from core.geometry.frame import Bytes
 

@@ -4,32 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class LossInterval:
-    """A paired loss of accuracy with its 95% interval."""
-
-    value: float
-    low_95: float
-    high_95: float
-
-
-@dataclass(frozen=True)
-class ParityResult:
-    """A line of the precision report: one exported file against the network as trained, on the rows of a split."""
-
-    name: str
-    split: str
-    rows: int
-    max_dprob: float
-    p99_dprob: float
-    top1_agreement: float
-    accuracy: float
-    accuracy_loss: LossInterval
-    flipped: tuple[int, ...]
-    """Rows of the pack whose answer changed."""
-    flips: tuple[object, ...] = ()
-    """The answers of both sides to these rows; an older export kept none."""
+from core.bundle.parity_file import ParityResult
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import models
 from core.bundle.contract import PRECISIONS, Bundle
 from core.bundle.engine_manifest import load as load_manifest
 from core.cli import Parser
+from core.codec import to_json
 from core.data.pack import Pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
@@ -161,7 +162,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
         return result
     result["bundle"] = str(target)
     result["gates"] = bundle.gates
-    result["rungs"] = [measured.as_json() for measured in builder.results]
+    result["parity"] = to_json(builder.results)
     result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
     log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
     return result

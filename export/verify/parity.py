@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from torch import nn
 
 from core.bundle.contract import INPUT, Probs
+from core.bundle.parity_file import LossInterval, ParityResult
 from core.geometry.frame import Bytes
-from core.stats import PairCounts, count_pairs, paired_interval
+from core.stats import count_pairs, paired_interval
 
 BATCH = 64
 FP32_MAX_DPROB = 1e-4
@@ -24,35 +24,6 @@ ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
 """Largest loss of val accuracy against torch, as a fraction, or one row where val is so small that one is more."""
 P99_DPROB = {"fp16": 0.02, "int8": 0.25}
 """Largest 99th percentile of |dprob| on val. It refuses a file whose accuracy is right by chance alone."""
-
-
-@dataclass(frozen=True)
-class ParityResult:
-    """One exported file against torch, on the rows of one split."""
-
-    name: str
-    split: str
-    rows: int
-    max_dprob: float
-    mean_dprob: float
-    p99_dprob: float
-    top1_agreement: float
-    flips: tuple[dict[str, Any], ...]
-    """{"row", "torch", "file"} of each row whose top-1 differs: its number, and the class and probability of each."""
-    accuracy: float
-    pairs: PairCounts
-    """The numbers of rows that only torch, and that only the file, has right."""
-
-    @property
-    def interval(self) -> dict[str, float]:
-        """Tango's 95% interval of the loss of accuracy against torch."""
-        return dict(zip(("low_95", "high_95"), paired_interval(self.pairs), strict=True))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that stands in parity.json."""
-        body = {k: finite(v) if isinstance(v, float) else v for k, v in self.__dict__.items() if k != "pairs"}
-        loss = {"value": self.pairs.loss, **self.interval}
-        return {**body, "flipped": [flip["row"] for flip in self.flips], "accuracy_loss": loss}
 
 
 def compare_with_torch(
@@ -63,20 +34,20 @@ def compare_with_torch(
         raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
     dprob = np.abs(probs - reference).max(1)
     top, top_reference = probs.argmax(1), reference.argmax(1)
+    flipped = np.flatnonzero(top != top_reference)
+    pairs = count_pairs(top_reference == labels, top == labels)
     return ParityResult(
         name=name,
         split=split,
         rows=len(rows),
-        max_dprob=float(dprob.max()),
-        mean_dprob=float(dprob.mean()),
-        p99_dprob=float(np.percentile(dprob, 99)),
+        max_dprob=finite(float(dprob.max())),
+        p99_dprob=finite(float(np.percentile(dprob, 99))),
         top1_agreement=float((top == top_reference).mean()),
-        flips=tuple(
-            {"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])}
-            for i in np.flatnonzero(top != top_reference)
-        ),
         accuracy=float((top == labels).mean()),
-        pairs=count_pairs(top_reference == labels, top == labels),
+        accuracy_loss=LossInterval(pairs.loss, *paired_interval(pairs)),
+        flipped=tuple(int(rows[i]) for i in flipped),
+        flips=tuple({"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])} for i in flipped),
+        mean_dprob=finite(float(dprob.mean())),
     )
 
 
@@ -93,14 +64,17 @@ def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
             checks.append(check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
             continue
         loss_limit = max(ACCURACY_LOSS[precision], 1 / result.rows)
-        checks.append(check(f"{result.name}: accuracy loss", result.pairs.loss, loss_limit) | result.interval)
+        loss = result.accuracy_loss
+        bounds = {"low_95": loss.low_95, "high_95": loss.high_95}
+        checks.append(check(f"{result.name}: accuracy loss", loss.value, loss_limit) | bounds)
         checks.append(check(f"{result.name}: p99 |dprob|", result.p99_dprob, P99_DPROB[precision]))
     return {"passed": all(one["passed"] for one in checks), "checks": checks}
 
 
-def check(name: str, value: float, limit: float) -> dict[str, Any]:
+def check(name: str, value: float | None, limit: float) -> dict[str, Any]:
     """Return one check of a gate; it passes when the value is a number within the limit."""
-    return {"name": name, "value": finite(value), "limit": limit, "passed": bool(value <= limit)}
+    number = None if value is None else finite(value)
+    return {"name": name, "value": number, "limit": limit, "passed": number is not None and bool(number <= limit)}
 
 
 def first_failure(gate: dict[str, Any]) -> str:

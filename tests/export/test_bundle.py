@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from core.bundle import golden_file
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
+from core.bundle.parity_file import read_parity
 from core.errors import InputError
 from export import seal
 from export.commands import bundle as command
@@ -30,8 +30,8 @@ def test_the_bundle_holds_what_the_design_says(exported):
     }  # fmt: skip
     assert bundle.precisions == ("fp32", "fp16", "int8")
     assert bundle.selectable
-    rungs = json.loads((folder / "parity.json").read_text())["rungs"]
-    assert {(r["name"], r["split"]) for r in rungs} == {
+    results = read_parity(folder)
+    assert {(one.name, one.split) for one in results} == {
         *((name, split) for name in ("fp32", "fp16", "int8", "int8 ort") for split in ("val", "test")),
         ("fp32 openvino", "val"),
         ("int8 openvino", "val"),

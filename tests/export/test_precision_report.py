@@ -32,13 +32,20 @@ NETWORKS = {
 
 def result_of(**changes):
     loss = {"value": 0.02, "low_95": 0.0, "high_95": 0.04}
-    rung = {"name": "int8", "split": "val", "max_dprob": None, "p99_dprob": 0.1, "mean_dprob": 0.01,
+    parity = {"name": "int8", "split": "val", "max_dprob": None, "p99_dprob": 0.1, "mean_dprob": 0.01,
             "top1_agreement": 0.9, "accuracy": 0.8, "accuracy_loss": loss}  # fmt: skip
     failed = {"name": "int8: accuracy loss", "value": 0.02, "limit": 0.01, "passed": False}
     searched = {"passed": False, "checks": [failed], "kept_float": [], "search": [{"tried": "minmax"}, {"tried": "x"}]}
     gates = {"fp32": {"passed": True, "checks": []}, "int8": searched}
     engine = {"precision": "fp32", "runtime": "tensorrt_rtx", "target": "sm75", "state": "not built", "reason": "a|b"}
-    return {"arch": "tiny", "bundle": "b", "failed": [], "gates": gates, "rungs": [rung], "engines": [engine]} | changes
+    return {
+        "arch": "tiny",
+        "bundle": "b",
+        "failed": [],
+        "gates": gates,
+        "parity": [parity],
+        "engines": [engine],
+    } | changes
 
 
 def test_what_was_refused_is_told_with_its_reason():
@@ -59,13 +66,13 @@ def test_what_an_int8_file_is_made_of_is_told():
     assert "passed; ranges by entropy; 1 layers equalized; 1 given back to float (Conv_3)" in told
 
 
-def test_a_rung_that_is_not_a_number_is_printed():
+def test_a_file_that_is_not_a_number_is_printed():
     assert "nan" in as_markdown([result_of()])
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("arch", NETWORKS)
-def test_every_rung_passes_or_is_refused_with_a_reason(arch, tmp_path, capsys):
+def test_every_precision_passes_or_is_refused_with_a_reason(arch, tmp_path, capsys):
     """On coloured noise, or on photographs: PACK=runs/NAME/pack. Engines for SM86."""
     path = Path(os.environ.get("PACK") or tmp_path / "pack").resolve()
     if not path.is_dir():

@@ -19,9 +19,10 @@ from benchmarks.report import charts
 from benchmarks.report.examples import list_flipped, list_worst
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
-from benchmarks.results.artifacts import Artifacts, EngineFacts, LossInterval, ParityResult
+from benchmarks.results.artifacts import Artifacts, EngineFacts
 from benchmarks.results.candidate import NotMeasured, OutOfDistribution, Robustness
 from benchmarks.results.run import SeedResult, Seeds, Window
+from core.bundle.parity_file import LossInterval, ParityResult
 from core.codec import to_json
 from core.data.pack import open_pack
 from core.errors import InputError

@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from core.bundle.parity_file import LossInterval, read_parity, write_parity
+from core.codec import to_json
+from core.errors import InputError
 from export.verify.parity import compare_with_torch, first_failure, make_gate
 
 LABELS = np.array([0, 1, 0, 1])
@@ -19,7 +22,7 @@ def result(probs, name="int8"):
 
 def test_a_perfect_copy_has_no_difference():
     same = result(REFERENCE)
-    assert (same.max_dprob, same.top1_agreement, same.flips, same.pairs.loss) == (0, 1, (), 0)
+    assert (same.max_dprob, same.top1_agreement, same.flips, same.accuracy_loss.value) == (0, 1, (), 0)
     assert same.accuracy == 0.75
 
 
@@ -28,9 +31,8 @@ def test_flipped_rows_are_named_by_their_number_in_the_pack():
     other[2] = [0.3, 0.7]
     flipped = result(other)
     sides = {"torch": {"class": 0, "probability": 0.6}, "file": {"class": 1, "probability": 0.7}}
-    body = flipped.as_json()
-    assert (body["flipped"], list(body["flips"])) == ([12], [{"row": 12, **sides}])
-    assert flipped.pairs.loss == pytest.approx(0.25)
+    assert (flipped.flipped, flipped.flips) == ((12,), ({"row": 12, **sides},))
+    assert flipped.accuracy_loss.value == pytest.approx(0.25)
     assert flipped.max_dprob == pytest.approx(0.3)
 
 
@@ -42,7 +44,7 @@ def test_the_gate_fails_on_lost_accuracy_and_on_distance_and_on_nan():
     assert not make_gate("int8", [near, lost])["passed"]
     assert not make_gate("int8", [nan])["passed"]
     assert "p99 |dprob| is not a number" in first_failure({"checks": make_gate("int8", [nan])["checks"][1:]})
-    json.dumps([make_gate("fp16", [nan]), nan.as_json()], allow_nan=False)
+    json.dumps([make_gate("fp16", [nan]), to_json(nan)], allow_nan=False)
     assert not make_gate("fp32", [near])["passed"]
 
 
@@ -52,10 +54,8 @@ def test_one_row_of_a_small_val_is_no_evidence_and_two_are():
     for lost, passed in ((1, True), (2, False)):
         probs = reference.copy()
         probs[:lost] = [0.49, 0.51]
-        assert (
-            make_gate("int8", [compare_with_torch("int8", "val", np.arange(40), probs, reference, labels)])["passed"]
-            is passed
-        )
+        few_flips = compare_with_torch("int8", "val", np.arange(40), probs, reference, labels)
+        assert make_gate("int8", [few_flips])["passed"] is passed
 
 
 def test_shapes_that_differ_are_refused():
@@ -70,7 +70,20 @@ def test_the_interval_of_the_loss_is_tangos_as_published():
     before, after = np.tile(right, (21, 1)), np.tile(right, (21, 1))
     after[0], before[1:8] = wrong, wrong
     result = compare_with_torch("int8", "val", np.arange(21), after, before, labels)
-    expected = {"low_95": pytest.approx(-0.517, abs=5e-4), "high_95": pytest.approx(-0.026, abs=5e-4)}
-    assert result.as_json()["accuracy_loss"] == {"value": pytest.approx(-6 / 21), **expected}
+    low, high = pytest.approx(-0.517, abs=5e-4), pytest.approx(-0.026, abs=5e-4)
+    assert result.accuracy_loss == LossInterval(pytest.approx(-6 / 21), low, high)
     check = make_gate("int8", [result])["checks"][0]
-    assert {name: check[name] for name in expected} == expected
+    assert (check["low_95"], check["high_95"]) == (low, high)
+
+
+def test_a_parity_json_reads_back_equal_and_one_of_schema_1_is_read(tmp_path):
+    results = (result(REFERENCE), result(REFERENCE[:, ::-1]), result(REFERENCE * np.nan))
+    write_parity(tmp_path, results)
+    assert read_parity(tmp_path) == results
+    body = json.loads((tmp_path / "parity.json").read_text())
+    older = {"schema": 1, "rungs": body["results"]}
+    (tmp_path / "parity.json").write_text(json.dumps(older))
+    assert read_parity(tmp_path) == results
+    (tmp_path / "parity.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no results"):
+        read_parity(tmp_path)
