@@ -1,4 +1,4 @@
-"""Figures as text: the table of the terminal, and the filters of the templates."""
+"""Values as text: the filters of the templates, and the table of the terminal."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def as_range(interval: Interval) -> str:
 
 
 def describe_noise(noise: Noise) -> str:
-    """Return the noise of the run in words."""
-    control = f"{noise.control} timed twice: {noise.ratio.low:.3f} to {noise.ratio.high:.3f} of its own time"
-    verdict = "no difference beyond the noise" if noise.same else "a difference, though it is the same candidate"
+    """Return a sentence on the noise of the run."""
+    verdict = "no difference" if noise.same else "a difference, though it is one candidate"
+    control = f"{noise.control} timed twice shows {verdict} (ratio {noise.ratio.low:.3f} to {noise.ratio.high:.3f})"
+    spread = f"the medians of a candidate's rounds vary by up to {as_percent(noise.spread)}%"
     floor = f"differences of times under {as_percent(noise.floor)}% are within the noise"
-    spread = f"the rounds of a candidate spread by up to {as_percent(noise.spread)}%"
-    marked = "; read the whole table with care" if noise.noisy else ""
-    return f"A/A control: {verdict} ({control}); {spread}; {floor}{marked}."
+    warning = " The timing was disturbed: read all times with care." if noise.noisy else ""
+    return f"A/A control: {control}; {spread}; {floor}.{warning}"
 
 
 def results_table(results: RunResults, choice: ChoiceResult) -> str:
@@ -57,14 +57,15 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     lines.append(f"{'candidate':42} {'accuracy %':>18} {'p50 ms':>8} {'p99 ms':>8} {'cold ms':>8}  verdict")
     for row, verdict in zip(results.candidates, choice.candidates, strict=True):
         frame, accuracy, cold = row.latency.frame_ms, measured(row.accuracy), measured(row.cold_start_ms)
-        right = f"{as_percent(accuracy.top1)} ({as_range(accuracy.interval)})" if accuracy else "not measured"
+        correct = f"{as_percent(accuracy.top1)} ({as_range(accuracy.interval)})" if accuracy else "not measured"
         times = f"{as_ms(frame.p50):>8} {as_ms(frame.p99):>8} {'-' if cold is None else as_ms(cold):>8}"
-        lines.append(f"{row.name:42} {right:>18} {times}  {verdict.role}")
+        lines.append(f"{row.name:42} {correct:>18} {times}  {verdict.role}")
     for row in results.other_sizes:
         times = f"{as_ms(row.latency.frame_ms.p50):>8} {'-':>8} {'-':>8}"
         lines.append(f"{row.name:42} {'not measured':>18} {times}  not selectable: {row.why_not}")
-    for gap in results.unmeasured:
-        lines.append(f"{gap.arch} {gap.precision} {gap.backend}: not measured ({gap.reason})")
+    for one in results.unmeasured:
+        name = one.backend if one.arch == "all" else f"{one.arch} {one.precision} {one.backend}"
+        lines.append(f"{name}: not measured ({one.reason})")
     lines.append(describe_noise(results.noise))
     lines += [
         part.sentence for part in (choice.seeds, results.sustained) if isinstance(part, SeedComparison | Sustained)
