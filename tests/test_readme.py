@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core.bundle.contract import open_bundle
-from core.geometry.preprocess import read_image, whole
+from core.geometry.preprocess import decode, whole
 from inference.backends import open_backend
 from inference.frame.classifier import RegionClassifier
 
@@ -97,7 +97,7 @@ def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workpla
     done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     bundle = open_bundle(workplace / "runs/mine/mobilenet_inspired/bundle")
-    image = read_image(workplace / "frame.png")
+    image = decode((workplace / "frame.png").read_bytes())
     probs = RegionClassifier(bundle, open_backend("ort", bundle, "fp32")).classify(image, [whole(image)])
     assert done.stdout.strip() == str(probs)
 

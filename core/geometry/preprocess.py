@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -131,11 +130,3 @@ def decode(data: bytes | Bytes) -> Bytes | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
-
-
-def read_image(path: Path) -> Bytes | None:
-    """Read an image file as uint8 (H, W, 3) BGR; None when it is not a whole image."""
-    try:
-        return decode(path.read_bytes())
-    except OSError:
-        return None

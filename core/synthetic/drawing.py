@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from core.geometry.frame import Bytes
 from core.synthetic.traffic import CAMERA_M, FOCAL, HORIZON, Actor, seeded
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """Blue, green, red, 0-255."""
 SHIFT = 4
 """Polygons are drawn in sixteenths of a pixel, so that slow growth does not jump."""
 
-# condition: sky at the zenith, sky at the horizon, land, road, light on bodies, haze per metre
-_LIGHT: dict[str, tuple[Colour, Colour, Colour, Colour, float, float]] = {
+# condition: sky at the zenith, sky at the horizon, land, road, light on bodies, haze per meter
+_LIGHT: dict[str, tuple[Color, Color, Color, Color, float, float]] = {
     "day": ((205, 150, 95), (225, 215, 200), (70, 120, 95), (112, 110, 108), 1.0, 0.010),
     "dusk": ((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.62, 0.014),
     "night": ((22, 14, 12), (38, 30, 30), (14, 18, 16), (40, 38, 38), 0.36, 0.012),
@@ -36,7 +36,7 @@ class View:
     gain: float
     light: float
     haze: float
-    haze_colour: Colour
+    haze_color: Color
 
     @classmethod
     def of(cls, width: int, height: int, condition: str, gain: float) -> View:
@@ -45,32 +45,32 @@ class View:
         return cls(width, height, condition, gain, light * gain, haze, scaled(horizon, gain))
 
     def point(self, x_m: float, up_m: float, away_m: float) -> tuple[float, float]:
-        """Project a point: metres right of the axis, above the road, away from the camera -> pixels."""
+        """Project a point: meters right of the axis, above the road, away from the camera -> pixels."""
         scale = self.px_per_m(away_m)
         return self.width / 2 + x_m * scale, HORIZON * self.height + (CAMERA_M - up_m) * scale
 
     def px_per_m(self, away_m: float) -> float:
-        """Return how many pixels a metre across measures at a distance."""
+        """Return how many pixels a meter across measures at a distance."""
         return FOCAL * self.width / away_m
 
-    def lit(self, colour: Colour, away_m: float, shade: float = 1.0) -> Colour:
-        """Return a body's colour under this light, behind `away_m` of haze."""
+    def lit_color(self, color: Color, away_m: float, shade: float = 1.0) -> Color:
+        """Return a body's color under this light, behind `away_m` of haze."""
         clear = float(np.exp(-self.haze * away_m))
         return tuple(  # type: ignore[return-value]
             min(255.0, c * self.light * shade * clear + h * (1 - clear))
-            for c, h in zip(colour, self.haze_colour, strict=True)
+            for c, h in zip(color, self.haze_color, strict=True)
         )
 
 
-def scaled(colour: Colour, by: float) -> Colour:
-    """Return a colour times a factor, clipped."""
-    return tuple(min(255.0, c * by) for c in colour)  # type: ignore[return-value]
+def scaled(color: Color, by: float) -> Color:
+    """Return a color times a factor, clipped."""
+    return tuple(min(255.0, c * by) for c in color)  # type: ignore[return-value]
 
 
-def polygon(frame: Bytes, points: list[tuple[float, float]], colour: Colour) -> None:
+def polygon(frame: Bytes, points: list[tuple[float, float]], color: Color) -> None:
     """Fill a convex polygon given in float pixels."""
     fixed = np.rint(np.array(points) * (1 << SHIFT)).astype(np.int32)
-    cv2.fillConvexPoly(frame, fixed, colour, cv2.LINE_8, SHIFT)
+    cv2.fillConvexPoly(frame, fixed, color, cv2.LINE_8, SHIFT)
 
 
 def draw_background(view: View, variant: int) -> Bytes:
@@ -95,11 +95,11 @@ def draw_background(view: View, variant: int) -> Bytes:
     return np.asarray(np.clip(frame.astype(np.float32) + rough, 0, 255), np.uint8)
 
 
-def _draw_skyline(frame: Bytes, view: View, random: np.random.Generator, colour: Colour) -> None:
+def _draw_skyline(frame: Bytes, view: View, random: np.random.Generator, color: Color) -> None:
     base = HORIZON * view.height
     for _ in range(int(random.integers(6, 16))):
         x, w, h = random.uniform(0, view.width), random.uniform(0.02, 0.1) * view.width, random.uniform(0.02, 0.2)
-        shade = scaled(colour, float(random.uniform(0.6, 1.5)))
+        shade = scaled(color, float(random.uniform(0.6, 1.5)))
         top = base - h * view.height
         if random.random() < 0.5:
             polygon(frame, [(x, top), (x + w, top), (x + w, base), (x, base)], shade)
@@ -108,17 +108,15 @@ def _draw_skyline(frame: Bytes, view: View, random: np.random.Generator, colour:
             cv2.ellipse(frame, (round(x), round(base)), axes, 0, 180, 360, shade, -1)
 
 
-def _draw_band(
-    frame: Bytes, view: View, x_m: float, width_m: float, near_m: float, far_m: float, colour: Colour
-) -> None:
+def _draw_band(frame: Bytes, view: View, x_m: float, width_m: float, near_m: float, far_m: float, color: Color) -> None:
     corners = [(x_m - width_m, far_m), (x_m + width_m, far_m), (x_m + width_m, near_m), (x_m - width_m, near_m)]
-    polygon(frame, [view.point(x, 0, z) for x, z in corners], colour)
+    polygon(frame, [view.point(x, 0, z) for x, z in corners], color)
 
 
 def _draw_guard_rail(frame: Bytes, view: View, x_m: float) -> None:
     for side in (-1, 1):
         rail = [(0.5, 2.0), (0.85, 2.0), (0.85, 120.0), (0.5, 120.0)]
-        polygon(frame, [view.point(side * x_m, up, z) for up, z in rail], view.lit((150, 150, 150), 5))
+        polygon(frame, [view.point(side * x_m, up, z) for up, z in rail], view.lit_color((150, 150, 150), 5))
 
 
 def draw_dashes(frame: Bytes, view: View, time_s: float) -> None:
@@ -126,9 +124,9 @@ def draw_dashes(frame: Bytes, view: View, time_s: float) -> None:
     offset = (time_s * 14) % 9
     for number in range(6):
         away = 1.6 + number * 9 + offset
-        colour = view.lit((225, 228, 228), away)
+        color = view.lit_color((225, 228, 228), away)
         for x_m in (-2.2, 2.2):
-            _draw_band(frame, view, x_m, 0.07, away, away + 3, colour)
+            _draw_band(frame, view, x_m, 0.07, away, away + 3, color)
 
 
 class Body:
@@ -136,34 +134,34 @@ class Body:
 
     def __init__(self, frame: Bytes, view: View, actor: Actor, away_m: float) -> None:
         self.frame, self.view, self.actor, self.away_m = frame, view, actor, away_m
-        self.paint: Colour = actor.colour_bgr
+        self.paint: Color = actor.color_bgr
 
     def at(self, x: float, up: float, back_m: float = 0.0) -> tuple[float, float]:
         """Return the pixel of a point of the front, or of one `back_m` behind it."""
         actor = self.actor
         return self.view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, self.away_m + back_m)
 
-    def shape(self, points: Sequence[tuple[float, ...]], colour: Colour, shade: float = 1.0) -> None:
-        """Fill a convex polygon with a lit colour. points: (x, up) of the front, or (x, up, metres behind it)."""
-        polygon(self.frame, [self.at(*point) for point in points], self.view.lit(colour, self.away_m, shade))
+    def shape(self, points: Sequence[tuple[float, ...]], color: Color, shade: float = 1.0) -> None:
+        """Fill a convex polygon with a lit color. points: (x, up) of the front, or (x, up, meters behind it)."""
+        polygon(self.frame, [self.at(*point) for point in points], self.view.lit_color(color, self.away_m, shade))
 
-    def trapezoid(self, half0: float, up0: float, half1: float, up1: float, colour: Colour, shade: float = 1.0) -> None:
+    def trapezoid(self, half0: float, up0: float, half1: float, up1: float, color: Color, shade: float = 1.0) -> None:
         """Fill what is symmetric about the middle: `half0` wide to either side at `up0`, `half1` at `up1`."""
-        self.shape([(-half0, up0), (half0, up0), (half1, up1), (-half1, up1)], colour, shade)
+        self.shape([(-half0, up0), (half0, up0), (half1, up1), (-half1, up1)], color, shade)
 
-    def panel(self, x0: float, x1: float, up0: float, up1: float, colour: Colour, shade: float = 1.0) -> None:
+    def panel(self, x0: float, x1: float, up0: float, up1: float, color: Color, shade: float = 1.0) -> None:
         """Fill a rectangle of the front."""
-        self.shape([(x0, up0), (x1, up0), (x1, up1), (x0, up1)], colour, shade)
+        self.shape([(x0, up0), (x1, up0), (x1, up1), (x0, up1)], color, shade)
 
-    def disc(self, x: float, up: float, radius_m: float, colour: Colour, stretch: float = 1) -> None:
-        """Fill a circle of the front, or an ellipse `stretch` times as high, with a lit colour."""
-        self._ellipse(x, up, radius_m, self.view.lit(colour, self.away_m), stretch)
+    def disc(self, x: float, up: float, radius_m: float, color: Color, stretch: float = 1) -> None:
+        """Fill a circle of the front, or an ellipse `stretch` times as high, with a lit color."""
+        self._ellipse(x, up, radius_m, self.view.lit_color(color, self.away_m), stretch)
 
-    def _ellipse(self, x: float, up: float, radius_m: float, colour: Colour, stretch: float = 1) -> None:
+    def _ellipse(self, x: float, up: float, radius_m: float, color: Color, stretch: float = 1) -> None:
         center_x, center_y = self.at(x, up)
         radius = max(0.6, radius_m * self.view.px_per_m(self.away_m))
         axes = (max(1, round(radius)), max(1, round(radius * stretch)))
-        cv2.ellipse(self.frame, (round(center_x), round(center_y)), axes, 0, 0, 360, colour, -1)
+        cv2.ellipse(self.frame, (round(center_x), round(center_y)), axes, 0, 0, 360, color, -1)
 
     def shadow(self) -> None:
         """Darken the road under the actor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.geometry.frame import Bytes, Rect
-from core.synthetic.drawing import Body, Colour, View, scaled
+from core.synthetic.drawing import Body, Color, View, scaled
 from core.synthetic.traffic import BACKGROUND, Actor
 
 
@@ -88,7 +88,7 @@ def _draw_side(body: Body) -> None:
     rear = actor.length_m
     top = 1.0 if actor.label != "car" else 0.62
     body.shape([(x, 0.08), (x, top), (x, top, rear), (x, 0.08, rear)], body.paint, 0.72)
-    glass: Colour = (80, 70, 62)
+    glass: Color = (80, 70, 62)
     if actor.label == "car":
         body.shape([(x, 0.6, 0.2 * rear), (x, 0.98, 0.35 * rear), (x, 0.98, 0.8 * rear), (x, 0.6, rear)], glass)
     elif actor.label == "bus" or actor.style % 4 == 0:

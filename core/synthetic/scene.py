@@ -22,7 +22,7 @@ NOISE_MARGIN_PX = 64
 
 
 @dataclass(frozen=True)
-class Look:
+class SceneConditions:
     """Light, weather and lens of one segment."""
 
     condition: str
@@ -111,30 +111,32 @@ class Scene:
     def render(self, index: int) -> tuple[Bytes, dict[str, str]]:
         """Return a frame, uint8 (H, W, 3) BGR owned by the caller, and the class of every zone in it."""
         time_s = index / self.fps
-        look = self.look(time_s)
-        view = View.of(self.width, self.height, look.condition, look.gain)
-        background = _background(self.width, self.height, look.condition, look.variant)
-        scales = abs(look.gain - 1) >= 0.01
-        frame = np.asarray(cv2.convertScaleAbs(background, alpha=look.gain), np.uint8) if scales else background.copy()
+        conditions = self.conditions_at(time_s)
+        view = View.of(self.width, self.height, conditions.condition, conditions.gain)
+        background = _background(self.width, self.height, conditions.condition, conditions.variant)
+        if abs(conditions.gain - 1) >= 0.01:
+            frame = np.asarray(cv2.convertScaleAbs(background, alpha=conditions.gain), np.uint8)
+        else:
+            frame = background.copy()  # the background is cached and must not be drawn on
         draw_dashes(frame, view, time_s)
         for actor in actors_at(self.seed, time_s):
             draw_actor(frame, view, actor, actor.distance_m(time_s))
         random = seeded(self.seed, 13, index)
-        if look.condition == "rain":
+        if conditions.condition == "rain":
             self._rain(frame, random)
-        if look.dirt:
-            cv2.subtract(frame, _lens_dirt(self.width, self.height, self.seed, look.dirt), dst=frame)
-        if look.blur_px > 0.3:
-            cv2.GaussianBlur(frame, (0, 0), look.blur_px * self.width / 1280, dst=frame)
-        return self._with_noise(frame, look.noise, random), ground_truth_at(self.seed, time_s)
+        if conditions.dirt:
+            cv2.subtract(frame, _lens_dirt(self.width, self.height, self.seed, conditions.dirt), dst=frame)
+        if conditions.blur_px > 0.3:
+            cv2.GaussianBlur(frame, (0, 0), conditions.blur_px * self.width / 1280, dst=frame)
+        return self._with_noise(frame, conditions.noise, random), ground_truth_at(self.seed, time_s)
 
-    def look(self, time_s: float) -> Look:
+    def conditions_at(self, time_s: float) -> SceneConditions:
         """Return light, weather and lens at a time."""
         random = seeded(self.seed, 12, int(time_s // SEGMENT_S))
         drawn = SCENARIOS[1 + int(random.choice(4, p=(0.4, 0.2, 0.22, 0.18)))]
         condition = drawn if self.scenario == "mixed" else self.scenario
         dark = {"day": 1.0, "dusk": 1.3, "night": 1.8, "rain": 1.3}[condition]
-        return Look(
+        return SceneConditions(
             condition=condition,
             variant=int(random.integers(6)),
             gain=float(random.uniform(0.75, 1.2)),

@@ -17,7 +17,7 @@ ZONES: dict[str, tuple[float, float, float, float]] = {
 """x0, y0, x1, y1 as parts of the frame's width and height."""
 
 LANES_M = {"left": -3.8, "ego": 0.0, "right": 3.8}
-"""Distance of a lane's middle from the camera's axis, in metres."""
+"""Distance of a lane's middle from the camera's axis, in meters."""
 HORIZON = 0.42
 """Height of the horizon, as a part of the frame's height."""
 FOCAL = 0.5
@@ -29,7 +29,7 @@ SLOT_S = 4.0
 FAR_M = 9.5
 """Farther than this an actor is scenery: the zone counts as clear."""
 
-# width, height, length in metres, each with its spread: the spreads overlap where people confuse the classes
+# width, height, length in meters, each with its spread: the spreads overlap where people confuse the classes
 _BODIES = {
     "car": ((1.62, 1.98), (1.38, 2.15), (3.6, 5.0)),
     "truck": ((1.85, 2.55), (2.0, 3.7), (5.0, 11.0)),
@@ -53,7 +53,7 @@ class Actor:
     length_m: float
     far_m: float
     near_m: float
-    colour_bgr: tuple[float, float, float]
+    color_bgr: tuple[float, float, float]
     style: int
     occluded: float
     """Part of the height hidden from below by something in front of it; 0 for most."""
@@ -86,7 +86,7 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     width_m, height_m, length_m = (float(random.uniform(*limits)) for limits in _BODIES[label])
     slow = label in ("person", BACKGROUND)
     side = LANES_M[zone] * (0.85 if slow else 1.0)
-    grey, tint = random.uniform(25, 225), random.normal(0, 38, 3)
+    gray, tint = random.uniform(25, 225), random.normal(0, 38, 3)
     return Actor(
         label=label,
         zone=zone,
@@ -97,7 +97,7 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
         length_m=length_m,
         far_m=float(random.uniform(13, 18) if slow else random.uniform(14, 22)),
         near_m=float(random.uniform(3.8, 6.0)),
-        colour_bgr=tuple(float(c) for c in np.clip(grey + tint, 12, 245)),  # type: ignore[arg-type]
+        color_bgr=tuple(float(c) for c in np.clip(gray + tint, 12, 245)),  # type: ignore[arg-type]
         style=int(random.integers(1 << 16)),
         occluded=float(random.uniform(0.2, 0.6) if random.random() < 0.18 else 0.0),
     )

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from core.data.pack import Pack
+from core.data.picture_reader import read_picture
 from core.geometry.frame import Bytes
-from core.geometry.preprocess import Geometry, clip_rect, fill, read_image, whole
+from core.geometry.preprocess import Geometry, clip_rect, fill, whole
 from core.synthetic import draw_zone_crops, plan_crops
 from core.timing import interleave
 from models.deployed import Deployed
@@ -140,8 +141,8 @@ def _images_of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes
 
 def _crop(pack: Pack, row: int) -> Bytes:
     """Return the row's part of its source image, BGR, or the row itself when the image is gone."""
-    frame, box = read_image(Path(pack.metadata["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
-    if frame is None:
+    frame, box = read_picture(Path(pack.metadata["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
+    if isinstance(frame, str):
         return np.ascontiguousarray(pack.images_nhwc[row][..., ::-1])
     x0, y0, x1, y1 = clip_rect(box or whole(frame), frame.shape[1], frame.shape[0])
     return frame[y0:y1, x0:x1]

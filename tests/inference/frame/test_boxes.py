@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.geometry.frame import Frame
-from core.geometry.preprocess import fill, read_image
+from core.geometry.preprocess import decode, fill
 from inference.backends import open_backend
 from inference.commands.run import read_arguments, run_from_args
 from inference.frame.boxes import read_boxes
@@ -50,7 +50,7 @@ def test_a_box_through_the_runner_is_answered_as_its_crop_and_scored(tmp_path):
     summary, lines = run(bundle, images, path, tmp_path / "out")
     backend, right = open_backend("ort", bundle, "fp32", batch=2), 0
     for i, line in enumerate(lines):
-        fill(backend.input_nhwc, read_image(images / "car" / f"{i}.png"), rects, bundle.geometry)
+        fill(backend.input_nhwc, decode((images / "car" / f"{i}.png").read_bytes()), rects, bundle.geometry)
         probs = backend.infer(2)
         right += sum(bundle.classes[k] == "car" for k in probs.argmax(1))
         assert [z["prob"] for z in line["zones"].values()] == pytest.approx(probs.max(1), abs=1e-4)

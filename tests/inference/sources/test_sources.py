@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import InputError
 from core.geometry.frame import Frame
-from core.geometry.preprocess import fill, read_image, whole
+from core.geometry.preprocess import decode, fill, whole
 from inference.backends import open_backend
 from inference.capture.base import EndOfStream, SourceLost
 from inference.capture.live import LiveSource, Reader, play_in_real_time
@@ -197,13 +197,13 @@ def test_a_node_without_pictures_is_refused(monkeypatch):
 
 
 def test_the_camera_path_feeds_the_network_what_preprocess_makes_of_the_file(tmp_path):
-    """The frame of the source through the classifier equals `fill` on `read_image`, byte for byte."""
+    """The frame of the source through the classifier equals `fill` on `decode`, byte for byte."""
     folder = write_images(tmp_path / "images", count=1)
     bundle = make_bundle(tmp_path / "bundle")
     classifier = RegionClassifier(bundle, open_backend("null", bundle, "fp32"))
     frame = open_source(str(folder)).read(1.0)
     classifier.classify(frame.image_bgr, [whole(frame.image_bgr)])
-    image = read_image(folder / "car" / "0.png")
+    image = decode((folder / "car" / "0.png").read_bytes())
     expected = bundle.geometry.empty(1)
     fill(expected, image, [whole(image)], bundle.geometry)
     assert classifier.backend.input_nhwc.tobytes() == expected.tobytes()

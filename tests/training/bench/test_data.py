@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import torch
 
-from core.geometry.preprocess import read_image
 from tests.training.data.detection_sets import write_kitti
 from training.bench.data_speed import _images_of_pack, measure
 from training.data.listing import PackOptions
@@ -42,5 +41,4 @@ def test_a_packs_crops_are_what_the_twin_reads(tmp_path):
     sizes = {cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1).shape for jpeg in jpegs}
     assert sizes == {(45, 55, 3), (60, 50, 3)}
     shutil.rmtree(root)
-    assert read_image(root / made.sources_n[0]) is None
     assert cv2.imdecode(np.frombuffer(_images_of_pack(made, 32, 8)[1][0], np.uint8), 1).shape == (32, 32, 3)

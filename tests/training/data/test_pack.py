@@ -17,7 +17,7 @@ import pytest
 from core.data.pack import Pack, fingerprint, open_pack
 from core.errors import InputError
 from core.files import canonical_json
-from core.geometry.preprocess import Geometry, fill, read_image, whole
+from core.geometry.preprocess import Geometry, decode, fill, whole
 from training.commands import pack as command
 from training.data.listing import PackOptions
 from training.data.pack_writer import write_pack
@@ -71,7 +71,7 @@ def packed(flat, tmp_path_factory) -> Pack:
 def test_every_row_is_its_file_through_the_one_preprocessing(packed, flat):
     assert len(packed.labels_n) == 120
     for row in range(120):
-        frame = read_image(flat / packed.sources_n[row])
+        frame = decode((flat / packed.sources_n[row]).read_bytes())
         expected = Geometry(SIZE).empty(1)
         fill(expected, frame, [whole(frame)], Geometry(SIZE))
         assert np.array_equal(packed.images_nhwc[row], expected[0])
@@ -188,7 +188,7 @@ def test_damaged_and_tiny_images_are_listed_with_the_reason_and_leave_no_gap(sou
     assert all(word in rejected[name] for name, word in expected.items())
     assert len(made.labels_n) == 37 == made.images_nhwc.shape[0]
     for row in range(37):
-        frame = read_image(source / made.sources_n[row])
+        frame = decode((source / made.sources_n[row]).read_bytes())
         out_nhwc = Geometry(SIZE).empty(1)
         fill(out_nhwc, frame, [whole(frame)], Geometry(SIZE))
         assert np.array_equal(made.images_nhwc[row], out_nhwc[0])

@@ -46,7 +46,7 @@ class AnnotatedPicture:
     boxes: tuple[AnnotatedBox, ...] = ()
     skipped: tuple[SkippedAnnotation, ...] = ()
     """Annotations of it that are no box."""
-    labelled: bool = True
+    labeled: bool = True
     """True when the picture has an annotation; one without a box says that there is no object."""
 
 

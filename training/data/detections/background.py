@@ -27,7 +27,7 @@ def sample_background(
     all, because the object of that annotation may be anywhere.
     """
     sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
-    allowed = [picture for picture in pictures if picture.labelled or options.background_from_unlabelled]
+    allowed = [picture for picture in pictures if picture.labeled or options.background_from_unlabelled]
     known = [picture for picture in allowed if not picture.skipped]
     order = sorted(known, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
     randoms = [random.Random(shuffle_key(options.seed, "background", picture.source)) for picture in order]

@@ -70,7 +70,7 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
     for skipped in found.skipped:
         skip_counts.add(skipped.reason, skipped.where)
     frames = label_frames(found, class_map, options, skip_counts)
-    known = {picture.source for picture in found.pictures if picture.labelled and not picture.skipped}
+    known = {picture.source for picture in found.pictures if picture.labeled and not picture.skipped}
     complete = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
@@ -131,7 +131,7 @@ def label_frames(
             size_px = picture.width, picture.height
             frames.append(LabeledFrame(picture.source, group_of(picture.source), picture.split, size_px, objects))
     if not any(one.ignored is None for frame in frames for one in frame.objects):
-        if found.pictures and not any(picture.labelled for picture in found.pictures):
+        if found.pictures and not any(picture.labeled for picture in found.pictures):
             raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
         raise InputError(f"{found.root}: none of its boxes can be used ({skip_counts.describe()})")
     return frames
@@ -182,7 +182,7 @@ def count_warning(what: str, names: Iterable[str]) -> list[str]:
 
 def _warnings(found: DetectionSet, options: PackOptions) -> list[str]:
     """Return warnings about pictures: without labels, beside the annotated ones, with boxes over the edge."""
-    unlabelled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labelled))
+    unlabelled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labeled))
     hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabelled"
     sized = (picture for picture in found.pictures if picture.width)
     over = (picture.source for picture in sized for box in picture.boxes if _reaches_over(box, picture))

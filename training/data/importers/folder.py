@@ -14,9 +14,9 @@ from training.data.groups import group_finder
 from training.data.listing import Listing, PackOptions, Sample
 from training.data.source_files import load_file
 
-PARTS = frozenset({"images", "imgs", "jpegimages", "masks", "labels", "annotations", "segmentationclass"})
+NO_CLASS_FOLDERS = frozenset({"images", "imgs", "jpegimages", "masks", "labels", "annotations", "segmentationclass"})
 """Names of folders that hold a data set's pictures or annotations, and are hardly ever classes."""
-BESIDE = "a picture beside the class folders"
+BESIDE_CLASSES = "a picture beside the class folders"
 
 
 def matches(source: str) -> bool:
@@ -33,14 +33,14 @@ def read(source: str, options: PackOptions) -> Listing:
     class_map, skipped = read_class_map(options.classes), Counter[str]()
     group_of = group_finder(root, options)
     samples = []
-    scans = [_beside(folder) for folder in sorted({root, *(folder.parent for _, folder in found)})]
+    scans = [_left_out_beside(folder) for folder in sorted({root, *(folder.parent for _, folder in found)})]
     for split, folder in found:
-        inside = scan(folder)
-        files = inside.pictures
+        found_inside = scan(folder)
+        files = found_inside.pictures
         if not files:
-            why = "".join(f" ({line})" for line in describe_left_out([inside], root))
+            why = "".join(f" ({line})" for line in describe_left_out([found_inside], root))
             raise InputError(f"{folder} holds no image{why}: fill it or remove it")
-        scans.append(inside)
+        scans.append(found_inside)
         label = class_map.becomes(folder.name)
         if label is None:
             skipped[f"{folder.name}: dropped by the class map"] += len(files)
@@ -58,32 +58,32 @@ def read(source: str, options: PackOptions) -> Listing:
         synthetic=False,
         load=partial(load_file, str(root)),
         skipped=dict(skipped),
-        warnings=[*describe_left_out(scans, root), *_doubtful([folder for _, folder in found])],
+        warnings=[*describe_left_out(scans, root), *_class_warnings([folder for _, folder in found])],
     )
 
 
-def _doubtful(folders: list[Path]) -> list[str]:
+def _class_warnings(folders: list[Path]) -> list[str]:
     """Return warnings about class folders that look like parts of another kind of data set."""
-    said = []
-    if parts := sorted({folder.name for folder in folders if folder.name.casefold() in PARTS}):
-        said.append(
+    warnings = []
+    if parts := sorted({folder.name for folder in folders if folder.name.casefold() in NO_CLASS_FOLDERS}):
+        warnings.append(
             f"{' and '.join(parts)} are taken for classes, by their folders' names: "
             "of annotated pictures, COCO, YOLO, Pascal VOC and KITTI are read"
         )
     inner = [{one.name for one in visible_folders(folder)} for folder in folders]
     common = sorted(set.intersection(*inner))
     if common and not any(scan(folder, deep=False).pictures for folder in folders):
-        said.append(
+        warnings.append(
             f"no class folder holds a picture itself, and each holds a folder {common[0]}: "
             f"if that is the class, put it in place of {folders[0].name}"
         )
-    return said
+    return warnings
 
 
-def _beside(folder: Path) -> Scan:
+def _left_out_beside(folder: Path) -> Scan:
     """Return what a folder of class folders holds outside of them."""
     found = scan(folder, deep=False)
-    return Scan([], found.left_out | ({BESIDE: found.pictures} if found.pictures else {}))
+    return Scan([], found.left_out | ({BESIDE_CLASSES: found.pictures} if found.pictures else {}))
 
 
 def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
@@ -102,10 +102,10 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
             f"a class that is called {name} holds its pictures itself, not in folders"
         )
     for split in splits:
-        inside = visible_folders(split)
-        if not inside:
+        found_inside = visible_folders(split)
+        if not found_inside:
             raise InputError(f"{split} holds no folder: give one folder per class")
-        yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in inside)
+        yield from ((SPLIT_NAMES[split.name.lower()], folder) for folder in found_inside)
 
 
 def background_of(classes: tuple[str, ...], options: PackOptions) -> str | None:

@@ -25,10 +25,10 @@ from training.data.source_files import image_size
 FIELDS = 15
 """type, truncated, occluded, alpha, 4 of the 2D box, 3 dimensions, 3 of the location, rotation_y."""
 NO_OBJECT = "DontCare"
-LEVELS = 2
+TRUNCATION_LEVELS = 2
 """Tracking gives truncation as 0, 1 or 2, which count as 0, 0.5 and 1 here."""
-NOTHING: Labels = (), ()
-Found = tuple[list[AnnotatedPicture], list[SkippedAnnotation]]
+NO_LABELS: Labels = (), ()
+PicturesAndSkipped = tuple[list[AnnotatedPicture], list[SkippedAnnotation]]
 
 
 def matches(source: str) -> bool:
@@ -64,7 +64,7 @@ def _drive_of(source: str) -> str:
     return source.rpartition("/")[0]
 
 
-def _objects(root: Path, labels: Path, images: Path) -> Found:
+def _objects(root: Path, labels: Path, images: Path) -> PicturesAndSkipped:
     """Return the pictures with their boxes, and the label files without a picture."""
     pictures, claims = [], Claims()
     left = {file.stem: file for file in labels.glob("[!.]*.txt")}
@@ -73,25 +73,25 @@ def _objects(root: Path, labels: Path, images: Path) -> Found:
         if file.is_file():
             claims.claim(str(file), str(image))
         left.pop(image.stem, None)
-        pictures.append(_picture(image, root, _read(file, 0).get(0, NOTHING) if file.is_file() else None))
+        pictures.append(_picture(image, root, _read(file, 0).get(0, NO_LABELS) if file.is_file() else None))
     return pictures, [line for file in left.values() for line in _without_picture(_read(file, 0), file)]
 
 
-def _tracked(root: Path, labels: Path, images: Path) -> Found:
+def _tracked(root: Path, labels: Path, images: Path) -> PicturesAndSkipped:
     """Return the frames of all drives with their boxes, and labels without a frame. A drive has one label file."""
     pictures: list[AnnotatedPicture] = []
     skipped: list[SkippedAnnotation] = []
     for file in sorted(labels.glob("[!.]*.txt")):
         frames = _read(file, 2)
-        certain = None not in frames  # an object of an unknown frame may be in any
+        frames_known = None not in frames  # an object of an unknown frame may be in any
         for image in _images_in(images / file.stem):
             number = int(image.stem) if image.stem.isdecimal() else -1
-            of_frame = frames.pop(number, NOTHING)
-            pictures.append(_picture(image, root, of_frame, labelled=certain and number >= 0))
+            of_frame = frames.pop(number, NO_LABELS)
+            pictures.append(_picture(image, root, of_frame, labeled=frames_known and number >= 0))
         skipped += _without_picture(frames, file)
     drives = sorted(images.iterdir()) if images.is_dir() else []
     without = (drive for drive in drives if not (labels / f"{drive.name}.txt").is_file())
-    pictures += [_picture(image, root, None, labelled=False) for drive in without for image in _images_in(drive)]
+    pictures += [_picture(image, root, None, labeled=False) for drive in without for image in _images_in(drive)]
     return pictures, skipped
 
 
@@ -108,25 +108,25 @@ def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[S
         yield from skipped
 
 
-def _picture(image: Path, root: Path, labels: Labels | None, labelled: bool = True) -> AnnotatedPicture:
+def _picture(image: Path, root: Path, labels: Labels | None, labeled: bool = True) -> AnnotatedPicture:
     size = image_size(image) or (0, 0)
-    return AnnotatedPicture(source_of(image, root), *size, None, *(labels or NOTHING), labelled and labels is not None)
+    return AnnotatedPicture(source_of(image, root), *size, None, *(labels or NO_LABELS), labeled and labels is not None)
 
 
-def _read(file: Path, before: int) -> dict[int | None, Labels]:
+def _read(file: Path, leading_fields: int) -> dict[int | None, Labels]:
     """Return the labels of each frame in a label file; those whose frame cannot be read have the key None.
 
-    before: the number of fields before those of the object: 2 in tracking (frame and track), else 0, where all labels
+    leading_fields: the number of fields before those of the object: 2 in tracking (frame and track), else 0, where all labels
     belong to frame 0.
     """
     lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:
         for where, words in read_label_lines(file):
-            frame = 0 if not before else int(words[0]) if words[0].isdecimal() else None
-            lines_of.setdefault(frame, []).append((where, words[before:]))
+            frame = 0 if not leading_fields else int(words[0]) if words[0].isdecimal() else None
+            lines_of.setdefault(frame, []).append((where, words[leading_fields:]))
     except (OSError, ValueError) as error:
-        return {None if before else 0: unreadable(file, error)}
-    return {frame: boxes_of(lines, partial(_box, tracking=before > 0)) for frame, lines in lines_of.items()}
+        return {None if leading_fields else 0: unreadable(file, error)}
+    return {frame: boxes_of(lines, partial(_box, tracking=leading_fields > 0)) for frame, lines in lines_of.items()}
 
 
 def _box(words: list[str], tracking: bool) -> AnnotatedBox:
@@ -137,4 +137,6 @@ def _box(words: list[str], tracking: bool) -> AnnotatedBox:
     if x1 < x0 or y1 < y0:
         raise ValueError(f"a box from {x0}, {y0} to {x1}, {y1}")
     skip = "don't care" if words[0] == NO_OBJECT else None
-    return AnnotatedBox(words[0], (x0, y0, x1, y1), truncated / LEVELS if tracking else truncated, occluded, skip)
+    if tracking:
+        truncated /= TRUNCATION_LEVELS
+    return AnnotatedBox(words[0], (x0, y0, x1, y1), truncated, occluded, skip)

@@ -32,7 +32,7 @@ FAR = "too far away to count"
 
 
 @dataclass(frozen=True)
-class Asked:
+class SyntheticSource:
     """The parts of a `synthetic://` source."""
 
     rows: int
@@ -51,8 +51,8 @@ class Asked:
     @property
     def uri(self) -> str:
         """The source with every part spelled out."""
-        asked = f"frames={self.frames}" if self.frames else f"rows={self.rows}"
-        return f"synthetic://?{asked}&seed={self.seed}&scenario={self.scenario}"
+        wanted = f"frames={self.frames}" if self.frames else f"rows={self.rows}"
+        return f"synthetic://?{wanted}&seed={self.seed}&scenario={self.scenario}"
 
 
 def matches(source: str) -> bool:
@@ -67,19 +67,19 @@ def read(source: str, options: PackOptions) -> Listing:
     given = {"--classes": options.classes, "--group": options.group, "--group-csv": options.group_csv}
     if refused := [flag for flag, value in given.items() if value is not None]:
         raise InputError(f"{source} has classes and groups of its own: drop {' and '.join(refused)}")
-    asked = _parse(source)
-    if options.as_zones is not None and not asked.frames:
-        asked = replace(asked, frames=FRAMES)
-    if asked.frames:
-        found = _annotated(asked, plan_frames(asked.frames, asked.seed))
-        return replace(list_crops(found, options), root=asked.uri, synthetic=True, load=draw_frame, warnings=[])
-    rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(asked.rows, asked.seed)
-    found = _annotated(asked, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
+    wanted = _parse(source)
+    if options.as_zones is not None and not wanted.frames:
+        wanted = replace(wanted, frames=FRAMES)
+    if wanted.frames:
+        found = _annotated(wanted, plan_frames(wanted.frames, wanted.seed))
+        return replace(list_crops(found, options), root=wanted.uri, synthetic=True, load=draw_frame, warnings=[])
+    rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(wanted.rows, wanted.seed)
+    found = _annotated(wanted, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
     return Listing(
         importer="synthetic",
-        root=asked.uri,
+        root=wanted.uri,
         samples=[
-            Sample(frame_name(asked.scenario, c.scene_seed, c.index), c.label, c.group, None, rects[c.zone])
+            Sample(frame_name(wanted.scenario, c.scene_seed, c.index), c.label, c.group, None, rects[c.zone])
             for c in plan
         ],
         classes=CLASSES,
@@ -91,13 +91,13 @@ def read(source: str, options: PackOptions) -> Listing:
     )
 
 
-def _annotated(asked: Asked, frames: Iterable[tuple[int, int]]) -> DetectionSet:
+def _annotated(wanted: SyntheticSource, frames: Iterable[tuple[int, int]]) -> DetectionSet:
     """Return frames of scenes, (scene seed, index), as a detection set; objects far away are to be skipped."""
     pictures = []
     for scene_seed, index in frames:
-        objects = Scene(scene_seed, WIDTH, HEIGHT, asked.scenario).objects(index)
+        objects = Scene(scene_seed, WIDTH, HEIGHT, wanted.scenario).objects(index)
         boxes = tuple(AnnotatedBox(label, rect, skip=None if near else FAR) for label, rect, near in objects)
-        pictures.append(AnnotatedPicture(frame_name(asked.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
+        pictures.append(AnnotatedPicture(frame_name(wanted.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
     return DetectionSet("synthetic", Path("synthetic"), pictures, CLASSES, group_of=_group_of)
 
 
@@ -105,7 +105,7 @@ def _group_of(source: str) -> str:
     return group_name(int(source.split("/")[1]))
 
 
-def _parse(source: str) -> Asked:
+def _parse(source: str) -> SyntheticSource:
     query = parse_qs(urlsplit(source).query, keep_blank_values=True)
     if unknown := sorted(set(query) - {"rows", "frames", "seed", "scenario"}):
         raise InputError(f"{source} has the unknown part {unknown[0]!r}: give rows, frames, seed or scenario")
@@ -116,6 +116,6 @@ def _parse(source: str) -> Asked:
     if "frames" in query and frames == 0:  # within the program it stands for zones as rows
         raise InputError(f"{source} asks for no frame: give frames=60 or more, or rows in place of frames")
     try:
-        return Asked(rows, frames, seed, query.get("scenario", ["mixed"])[0])
+        return SyntheticSource(rows, frames, seed, query.get("scenario", ["mixed"])[0])
     except InputError as error:
         raise InputError(f"{source}: {error}") from None

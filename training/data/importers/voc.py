@@ -123,7 +123,7 @@ class _Reader:
 
     def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> AnnotatedPicture:
         objects = enumerate(tree.findall("object"), 1)
-        labels = boxes_of(((f"{file}, object {number}", thing) for number, thing in objects), _box)
+        labels = boxes_of(((f"{file}, object {number}", element) for number, element in objects), _box)
         size = resolve_size(tree.findtext("size/width"), tree.findtext("size/height"), image)
         return AnnotatedPicture(source_of(image, self.root), *size, split, *labels)
 
@@ -152,21 +152,21 @@ def _split_lists(base: Path) -> dict[str, str]:
     return found
 
 
-def _box(thing: Element) -> AnnotatedBox:
+def _box(element: Element) -> AnnotatedBox:
     """Return the box of an object. VOC's corners are 1-based pixels of the object, here in either order."""
-    name = (thing.findtext("name") or "").strip()
+    name = (element.findtext("name") or "").strip()
     if not name:
         raise ValueError("no name")
-    corners = thing.find("bndbox")
+    corners = element.find("bndbox")
     if corners is None:
         raise ValueError("no bndbox")
     x0, y0, x1, y1 = (_corner(corners, edge) for edge in ("xmin", "ymin", "xmax", "ymax"))
     return AnnotatedBox(
         name,
         (min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)),
-        truncated=TRUNCATED * _flag(thing, "truncated"),
-        occluded=OCCLUDED * _flag(thing, "occluded"),
-        skip="difficult" if _flag(thing, "difficult") else None,
+        truncated=TRUNCATED * _flag(element, "truncated"),
+        occluded=OCCLUDED * _flag(element, "occluded"),
+        skip="difficult" if _flag(element, "difficult") else None,
     )
 
 
@@ -177,6 +177,6 @@ def _corner(corners: Element, edge: str) -> float:
         raise ValueError(f"{edge}: {error}") from None
 
 
-def _flag(thing: Element, name: str) -> bool:
-    text = (thing.findtext(name) or "").strip().lower()
+def _flag(element: Element, name: str) -> bool:
+    text = (element.findtext(name) or "").strip().lower()
     return (FLAGS[text] if text in FLAGS else number_of(text)) > 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.geometry.preprocess import Geometry, crop_rect, fill, read_image
+from core.geometry.preprocess import Geometry, crop_rect, decode, fill
 from tests.training.data.detection_sets import (
     BOXES,
     NAMES,
@@ -57,7 +57,7 @@ def test_every_format_packs_rows_that_are_the_frame_and_its_box(written, tmp_pat
     assert made.background == "background"
     assert made.metadata["rejected"] == []
     for row in range(len(made.labels_n)):
-        frame = read_image(root / made.sources_n[row])
+        frame = decode((root / made.sources_n[row]).read_bytes())
         expected = Geometry(32).empty(1)
         fill(expected, frame, [made.boxes_n[row]], Geometry(32))
         assert np.array_equal(made.images_nhwc[row], expected[0])

@@ -31,25 +31,25 @@ def read(source: str, options: PackOptions) -> Listing:
         raise InputError(f"{source} holds no COCO JSON: give the file itself")
     splits, warnings = choose_files(files)
     finder = PictureFinder(path)
-    sets = [_File(file, split, finder) for file, split in splits.items()]
-    pictures = [picture for one in sets for picture in one.pictures()]
-    names = dict.fromkeys(name for one in sets for name in one.names)
-    skipped = [skipped for one in sets for skipped in one.skipped]
-    warnings += [line for one in sets for line in count_warning("left out: entries of images", one.without)]
+    files_read = [_CocoFile(file, split, finder) for file, split in splits.items()]
+    pictures = [picture for one in files_read for picture in one.pictures()]
+    names = dict.fromkeys(name for one in files_read for name in one.names)
+    skipped = [skipped for one in files_read for skipped in one.skipped]
+    warnings += [line for one in files_read for line in count_warning("left out: entries of images", one.unusable)]
     return list_crops(DetectionSet("coco", finder.root, pictures, names, skipped, warnings), options)
 
 
-class _File:
+class _CocoFile:
     """One COCO file."""
 
     def __init__(self, file: Path, split: str | None, finder: PictureFinder) -> None:
         self.file, self.split, self.finder = file, split, finder
         self.body = _read(file)
         self.categories = _categories(self.body["categories"], file)
-        self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _order(item[0]))]
+        self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _sort_key(item[0]))]
         self.skipped: list[SkippedAnnotation] = []
         """Annotations that are of no picture."""
-        self.without: list[str] = []
+        self.unusable: list[str] = []
         """Entries of images that are none."""
 
     def pictures(self) -> Iterator[AnnotatedPicture]:
@@ -64,7 +64,7 @@ class _File:
         for entry in self.body["images"]:
             key, name = (_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
             if key is None or not isinstance(name, str) or not path_parts(name):
-                self.without.append(f"{self.file}: {_short(entry)}")
+                self.unusable.append(f"{self.file}: {_excerpt(entry)}")
             else:
                 ids.claim(f"the image id {key!r} in {self.file}", name)
                 images.append((key, name, entry))
@@ -74,14 +74,14 @@ class _File:
             self.finder.claims.claim(f"the picture {source}", f"the image id {key!r} in {self.file}")
             yield self._picture(source, entry, of_image.pop(key, []))
         self.skipped += [
-            SkippedAnnotation("of an image that is not listed", f"{self.file}: {_short(one)}")
+            SkippedAnnotation("of an image that is not listed", f"{self.file}: {_excerpt(one)}")
             for annotations in of_image.values()
             for one in annotations
         ]
 
     def _picture(self, source: str, entry: Json, annotations: list[Json]) -> AnnotatedPicture:
         size = resolve_size(entry.get("width"), entry.get("height"), self.finder.root / source)
-        labels = boxes_of(((f"{self.file}: {_short(one)}", one) for one in annotations), self._box)
+        labels = boxes_of(((f"{self.file}: {_excerpt(one)}", one) for one in annotations), self._box)
         return AnnotatedPicture(source, *size, self.split, *labels)
 
     def _box(self, annotation: Json) -> AnnotatedBox:
@@ -134,10 +134,10 @@ def _id(value: Any) -> int | str | None:
         return None
 
 
-def _order(key: int | str) -> tuple[bool, int, str]:
+def _sort_key(key: int | str) -> tuple[bool, int, str]:
     return (True, 0, key) if isinstance(key, str) else (False, key, "")
 
 
-def _short(entry: Any) -> str:
+def _excerpt(entry: Any) -> str:
     plain = {key: entry[key] for key in entry if key != "segmentation"} if isinstance(entry, dict) else entry
     return str(plain)[:80]

@@ -53,15 +53,15 @@ def choose_files(files: list[Path]) -> tuple[dict[Path, str | None], list[str]]:
     chosen: dict[Path, str | None] = {}
     for split, of_split in by_split.items():
         instances = [file for file in of_split if not OTHER_TASKS.match(file.stem.lower())]
-        one, *more = instances or of_split
+        first, *more = instances or of_split
         if more and split is None:
-            raise InputError(f"{one} and {more[0]} say no split (train, val, test) in their names: give one of them")
+            raise InputError(f"{first} and {more[0]} say no split (train, val, test) in their names: give one of them")
         if more:
-            raise InputError(f"{one} and {more[0]} are both of the split {split}: give one of them as the source")
-        chosen[one] = split
+            raise InputError(f"{first} and {more[0]} are both of the split {split}: give one of them as the source")
+        chosen[first] = split
     if len(chosen) > 1 and None in chosen.values():
-        one = next(file for file, split in chosen.items() if split is None)
-        raise InputError(f"{one}: its name says no split (train, val, test) and it is not alone: give one file")
+        first = next(file for file, split in chosen.items() if split is None)
+        raise InputError(f"{first}: its name says no split (train, val, test) and it is not alone: give one file")
     others = (str(file) for file in files if file not in chosen)
     warnings = count_warning("left out: COCO files beside the instances", others)
     return (chosen if len(chosen) > 1 else dict.fromkeys(chosen)), warnings
@@ -92,22 +92,23 @@ class PictureFinder:
         wanted = path_parts(name)
         found = self._matching(wanted, file, split)
         if len(found) > 1:
-            one, other = ("/".join(parts) for parts in found[:2])
-            raise InputError(f"{file}: {name} may be {one} or {other} in {self.root}: write the folder into file_name")
+            first, second = ("/".join(parts) for parts in found[:2])
+            both = f"{first} or {second} in {self.root}"
+            raise InputError(f"{file}: {name} may be {both}: write the folder into file_name")
         return "/".join(found[0] if found else wanted)
 
     def _matching(self, wanted: tuple[str, ...], file: Path, split: str | None) -> list[tuple[str, ...]]:
         candidates = self._by_name.get(wanted[-1], [])
-        depth = max((_common(parts, wanted) for parts in candidates), default=0)
-        best = [parts for parts in candidates if _common(parts, wanted) == depth]
+        depth = max((_common_tail(parts, wanted) for parts in candidates), default=0)
+        best = [parts for parts in candidates if _common_tail(parts, wanted) == depth]
         if depth < len(wanted):  # its folder has another name here
-            best = [] if self._names[wanted[-1]] > 1 else [p for p in best if not _contradict(p, wanted)]
+            best = [] if self._names[wanted[-1]] > 1 else [p for p in best if not _name_other_splits(p, wanted)]
         below = file.resolve().parent.parts[len(self.root.resolve().parts) :]
         words = {*re.split("[_.-]", file.stem.lower())}
         for fits in (
             lambda parts: below and parts[: len(below)] == below,
             lambda parts: words.intersection(part.lower() for part in parts[:-1]),
-            lambda parts: split is not None and split in _splits(parts),
+            lambda parts: split is not None and split in _splits_named(parts),
         ):
             narrowed = [parts for parts in best if fits(parts)]
             best = narrowed if len(best) > 1 and narrowed else best
@@ -119,17 +120,17 @@ def path_parts(name: str) -> tuple[str, ...]:
     return tuple(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".", ".."))
 
 
-def _common(parts: tuple[str, ...], wanted: tuple[str, ...]) -> int:
+def _common_tail(parts: tuple[str, ...], wanted: tuple[str, ...]) -> int:
     """Return how many of the last parts of two paths are equal."""
     pairs = list(zip(reversed(parts), reversed(wanted), strict=False))
-    return next((i for i, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    return next((i for i, (first, second) in enumerate(pairs) if first != second), len(pairs))
 
 
-def _splits(parts: tuple[str, ...]) -> set[str]:
+def _splits_named(parts: tuple[str, ...]) -> set[str]:
     words = (re.sub(r"\d+$", "", part.lower()) for part in parts[:-1])
     return {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
 
 
-def _contradict(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+def _name_other_splits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     """Say whether two paths name different splits."""
-    return bool(_splits(parts) and _splits(wanted) and not _splits(parts) & _splits(wanted))
+    return bool(_splits_named(parts) and _splits_named(wanted) and not _splits_named(parts) & _splits_named(wanted))

@@ -13,7 +13,7 @@ from training.data.importers.yolo.layout import Layout, find_layout, is_yolo
 from training.data.listing import Listing, PackOptions
 from training.data.source_files import image_size
 
-NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
+OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 
 
 def matches(source: str) -> bool:
@@ -38,7 +38,7 @@ def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, cl
         return AnnotatedPicture(source, 0, 0, split)
     file = label_file_of(image)
     if not file.is_file():
-        return AnnotatedPicture(source, *size, split, labelled=False)
+        return AnnotatedPicture(source, *size, split, labeled=False)
     claims.claim(str(file), str(image))
     return AnnotatedPicture(source, *size, split, *labels.read(file, size))
 
@@ -47,5 +47,5 @@ def _without_picture(layout: Layout) -> list[str]:
     """Return a warning about label files that belong to no picture."""
     used = {label_file_of(image) for image, _ in layout.images}
     files = {file for folder in {file.parent for file in used} for file in folder.glob("[!._]*.txt")}
-    alone = (os.path.relpath(file, layout.root) for file in files - used if file.name not in NO_LABELS)
+    alone = (os.path.relpath(file, layout.root) for file in files - used if file.name not in OTHER_TEXTS)
     return count_warning("left out: label files without a picture", alone)

@@ -55,13 +55,13 @@ class LabelReader:
         number = whole_of(words[0])
         if not 0 <= number < len(self.names):
             raise ValueError(f"class {number}, of {len(self.names)} classes")
-        x, y, width, height = self._centre(words)
+        x, y, width, height = self._center(words)
         if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
             raise ValueError(f"centre {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
         xs, ys = (x - width / 2, x + width / 2), (y - height / 2, y + height / 2)
         return AnnotatedBox(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
 
-    def _centre(self, words: list[str]) -> tuple[float, float, float, float]:
+    def _center(self, words: list[str]) -> tuple[float, float, float, float]:
         """Return the center and size of a box, with or without score or key points, or of the box around a polygon."""
         values = [number_of(word) for word in words[1:]]
         if len(values) in (4, 5, 4 + self.keypoint_values):

@@ -18,7 +18,7 @@ from training.data.importers.yolo.labels import label_file_of
 YAML_SUFFIXES = (".yaml", ".yml")
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
 MAX_CLASSES = 10_000
-NOTHING = ("", "~", "null", "Null", "NULL")
+YAML_NULLS = ("", "~", "null", "Null", "NULL")
 Images = list[tuple[Path, str | None]]
 
 
@@ -58,13 +58,13 @@ def find_layout(path: Path, resplit: bool) -> Layout:
     body = _read_yaml(file) if file.suffix in YAML_SUFFIXES else _read_darknet(file)
     named = [key for key in body if key in SPLIT_NAMES]
     if keys := [key for key in named if body[key]]:
-        images, said = _Paths(file, body).images(keys, resplit)
+        images, notes = _ListedPictures(file, body).images(keys, resplit)
     else:  # names alone: supervision writes no more
-        images, said = _by_folder(file.parent), []
+        images, notes = _by_folder(file.parent), []
     if not images:
         raise InputError(f"{file} names no image: give train, val and test, folders of images")
     names, warnings = _names(body, file)
-    return Layout(file.parent, names, images, _keypoint_values(body, file), warnings + said)
+    return Layout(file.parent, names, images, _keypoint_values(body, file), warnings + notes)
 
 
 def _data_files(folder: Path) -> list[Path]:
@@ -99,7 +99,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} is not readable YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(body, dict):
         raise InputError(f"{file} is not a YOLO data file: it has no `names`")
-    return {str(key): value for key, value in body.items() if value not in NOTHING}
+    return {str(key): value for key, value in body.items() if value not in YAML_NULLS}
 
 
 def _read_darknet(file: Path) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def locate(entry: str, bases: list[Path]) -> Path | None:
     return next((path for tail in (plain, *tails) for base in bases if (path := base / tail).exists()), None)
 
 
-class _Paths:
+class _ListedPictures:
     """Finds the pictures that a data file names."""
 
     def __init__(self, file: Path, body: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ class _Paths:
         for key in keys:
             split = SPLIT_NAMES[key]
             given = self.body[key] if isinstance(self.body[key], list) else [self.body[key]]
-            for entry in (str(one) for one in given if one not in NOTHING):
+            for entry in (str(one) for one in given if one not in YAML_NULLS):
                 try:
                     images = self._images_of(key, entry)
                 except InputError as error:
@@ -237,8 +237,8 @@ def _without_data_file(root: Path) -> Layout:
     if lists:
         return Layout(root, list(next(iter(lists))), images)
     names = [f"class_{i}" for i in range(_highest(images) + 1)]
-    said = f"no classes.txt and no data.yaml names the classes: they are called {names[0]} to {names[-1]}"
-    return Layout(root, names, images, warnings=[said])
+    notes = f"no classes.txt and no data.yaml names the classes: they are called {names[0]} to {names[-1]}"
+    return Layout(root, names, images, warnings=[notes])
 
 
 def _names_files(root: Path) -> list[Path]:
