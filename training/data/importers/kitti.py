@@ -48,7 +48,7 @@ def read(source: str, options: PackOptions) -> Listing:
     images = folders[0].with_name("image_02" if tracking else "image_2")
     pictures, skipped = (_tracked if tracking else _objects)(root, folders[0], images)
     if not pictures:
-        raise InputError(f"{images} holds no image: put KITTI's left colour images there")
+        raise InputError(f"{images} holds no image: put KITTI's left color images there")
     names = sorted({box.label for picture in pictures for box in picture.boxes if box.label != NO_OBJECT})
     # the frames of one drive resemble each other, so that a drive is one group
     group_of = _drive_of if tracking else None
@@ -116,8 +116,8 @@ def _picture(image: Path, root: Path, labels: Labels | None, labeled: bool = Tru
 def _read(file: Path, leading_fields: int) -> dict[int | None, Labels]:
     """Return the labels of each frame in a label file; those whose frame cannot be read have the key None.
 
-    leading_fields: the number of fields before those of the object: 2 in tracking (frame and track), else 0, where all labels
-    belong to frame 0.
+    leading_fields: the number of fields before those of the object. It is 2 in tracking (frame and track), else 0, where
+    all labels belong to frame 0.
     """
     lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:

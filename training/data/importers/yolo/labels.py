@@ -57,7 +57,7 @@ class LabelReader:
             raise ValueError(f"class {number}, of {len(self.names)} classes")
         x, y, width, height = self._center(words)
         if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
-            raise ValueError(f"centre {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
+            raise ValueError(f"center {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
         xs, ys = (x - width / 2, x + width / 2), (y - height / 2, y + height / 2)
         return AnnotatedBox(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
 
