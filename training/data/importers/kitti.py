@@ -116,8 +116,8 @@ def _picture(image: Path, root: Path, labels: Labels | None, labeled: bool = Tru
 def _read(file: Path, leading_fields: int) -> dict[int | None, Labels]:
     """Return the labels of each frame in a label file; those whose frame cannot be read have the key None.
 
-    leading_fields: the number of fields before those of the object. It is 2 in tracking (frame and track), else 0, where
-    all labels belong to frame 0.
+    leading_fields: the number of fields before those of the object: 2 in tracking (frame and track), else 0, where all
+    labels belong to frame 0.
     """
     lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:
