@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 from zlib import crc32
 
 from core.errors import InputError
 from core.files import read_object
+from core.geometry.frame import Rect
 
 SCHEMA = 1
 FACTS = "recording.json"
@@ -34,6 +36,24 @@ class RecordedDecision:
 
     body: dict[str, Any]
     picture: bytes | None
+    index: Path
+    """The index file of its segment."""
+    number: int
+    """Its line there, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRegion:
+    """A region of a decision that was given a class: its state is OK. rect: in pixels of the recorded picture."""
+
+    name: str
+    label: str
+    rect: Rect
+
+
+def is_recording(folder: Path) -> bool:
+    """Tell whether `--record` wrote a folder."""
+    return (folder / FACTS).is_file()
 
 
 def segments_of(folder: Path) -> list[Path]:
@@ -50,7 +70,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """Return recording.json. Raises InputError naming the folder and what is wrong with it."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: {HINT}")
-    if not (folder / FACTS).exists():
+    if not is_recording(folder):
         raise InputError(f"{folder} is not a recording (it has no {FACTS}): {HINT}")
     facts = read_object(folder / FACTS, HINT, SCHEMA)
     fps, zones = facts.get("fps"), facts.get("zones")
@@ -63,14 +83,20 @@ def read_decisions(folder: Path) -> Iterator[RecordedDecision]:
     """Yield the whole lines of all segments in order; after a torn line the rest of its segment is left out."""
     for index in segments_of(folder):
         with index.open("rb") as lines, pictures_of(index).open("rb") as pictures:
-            for text in lines:
-                line = _read_line(text, pictures)
+            for number, text in enumerate(lines, 1):
+                line = _read_line(text, pictures, index, number)
                 if line is None:
                     break
                 yield line
 
 
-def _read_line(text: bytes, pictures: IO[bytes]) -> RecordedDecision | None:
+def read_decision(index: Path, number: int) -> RecordedDecision | None:
+    """Return a line of a segment by its number, from 1; None where it or its picture is not whole."""
+    with index.open("rb") as lines, pictures_of(index).open("rb") as pictures:
+        return _read_line(next(islice(lines, number - 1, None), b""), pictures, index, number)
+
+
+def _read_line(text: bytes, pictures: IO[bytes], index: Path, number: int) -> RecordedDecision | None:
     """Return a line with its picture, None where one of the two is not whole."""
     if not text.endswith(b"\n"):
         return None
@@ -78,7 +104,7 @@ def _read_line(text: bytes, pictures: IO[bytes]) -> RecordedDecision | None:
         body = json.loads(text)
         where = body.get("picture")
         if where is None:
-            return RecordedDecision(body, None)
+            return RecordedDecision(body, None, index, number)
         at, length, checksum = (where[key] for key in ("at", "bytes", "crc32"))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return None
@@ -86,4 +112,18 @@ def _read_line(text: bytes, pictures: IO[bytes]) -> RecordedDecision | None:
         return None
     pictures.seek(at)
     data = pictures.read(length)
-    return RecordedDecision(body, data) if len(data) == length and crc32(data) == checksum else None
+    return RecordedDecision(body, data, index, number) if len(data) == length and crc32(data) == checksum else None
+
+
+def named_regions(line: RecordedDecision) -> tuple[int, tuple[NamedRegion, ...]]:
+    """Return the frame's number, and the regions that were given a class. Raises InputError naming a damaged line."""
+    regions = []
+    try:
+        frame = int(line.body["frame"])
+        for name, verdict in line.body["zones"].items():
+            if verdict["state"] == "OK":
+                x0, y0, x1, y1 = map(int, verdict["rect"])
+                regions.append(NamedRegion(name, str(verdict["label"]), (x0, y0, x1, y1)))
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        raise InputError(f"{line.index}, line {line.number}, is not a decision: {HINT}") from None
+    return frame, tuple(regions)

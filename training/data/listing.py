@@ -47,7 +47,9 @@ class PackOptions:
     background_class: str | None = None
     """The class that means "nothing here"; without it the class named `background` or `clear`, if there is one."""
     background_from: Path | None = None
-    """Frames of one's own camera, a folder of pictures or a video, that a folder data set gets background from."""
+    """Frames of one's own camera that background is cut from: a folder of pictures, a video or a recording."""
+    false_alarms: Path | None = None
+    """A CSV first,last[,region]: frames of the recording in which each class that was said is a false alarm."""
     background_model: Path | None = None
     """A checkpoint: no crop of which it is sure that it shows an object becomes background."""
     as_zones: Path | None = None
@@ -71,8 +73,9 @@ class PackOptions:
                 raise InputError(f"{name} is {value}: give {low} to {high}")
         if self.processes is not None and self.processes < 1:
             raise InputError(f"processes is {self.processes}: give at least 1")
-        if self.background_model is not None and self.background_from is None:
-            raise InputError("a background model is given and no frames: name them with --background-from")
+        if (self.background_model or self.false_alarms) and self.background_from is None:
+            what = "a background model is" if self.background_model else "false alarms are"
+            raise InputError(f"{what} given and no frames: name them with --background-from")
         if self.group is not None and self.group_csv is not None:
             raise InputError("give either a group pattern or a group CSV, not both")
         try:

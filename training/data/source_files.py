@@ -10,22 +10,25 @@ import cv2
 import numpy as np
 
 from core.data.picture_reader import read_picture
+from core.data.recording import read_decision
 from core.errors import InputError
 from core.geometry.frame import Bytes
+from core.geometry.preprocess import decode
 
-FRAME = re.compile(r"(.+\.(?:mp4|avi|mkv|mov|m4v|webm|mpg|mpeg|ts))#(\d+)", re.IGNORECASE)
-"""A frame of a video, by its number: no picture has such a suffix."""
+FRAME = re.compile(r"(.+\.(?:mp4|avi|mkv|mov|m4v|webm|mpg|mpeg|ts|jsonl))#(\d+)", re.IGNORECASE)
+"""A frame of a video, by its number, or of a recording, by its line in a segment: no picture has such a suffix."""
 
 
 def load_file(root: str, name: str) -> Bytes | str:
-    """Return the decoded picture of a file or a video's frame, uint8 (H, W, 3) BGR, or why there is none."""
+    """Return the decoded picture of a file, or a video's or recording's frame, uint8 (H, W, 3) BGR, or why none is."""
     if frame := FRAME.fullmatch(name):
-        return _read_video_frame(Path(root, frame[1]), int(frame[2]))
+        read = _read_recorded_frame if frame[1].endswith(".jsonl") else _read_video_frame
+        return read(Path(root, frame[1]), int(frame[2]))
     return read_picture(Path(root, name))
 
 
 def file_of(name: str) -> str:
-    """Return the file that a source stands in: the video of a frame."""
+    """Return the file that a source stands in: the video of a frame, or the segment of a recording."""
     frame = FRAME.fullmatch(name)
     return frame[1] if frame else name
 
@@ -61,6 +64,15 @@ def _read_video_frame(video: Path, number: int) -> Bytes | str:
         capture.set(cv2.CAP_PROP_POS_FRAMES, number)
     read, frame = capture.read()
     return np.asarray(frame, np.uint8) if read else f"frame {number} cannot be read"
+
+
+def _read_recorded_frame(segment: Path, line: int) -> Bytes | str:
+    try:
+        decision = read_decision(segment, line)
+    except OSError as error:
+        return str(error)
+    pixels = decode(decision.picture) if decision and decision.picture else None
+    return f"line {line} has no whole picture" if pixels is None else pixels
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """Importers: one file each, found by its name. An importer lists the samples of a source; it decodes nothing.
 
-Each module has `matches(source: str) -> bool` and `read(source: str, options: Options) -> Listing`.
+Each module has `matches(source: str) -> bool` and `read(source: str, options: PackOptions) -> Listing`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from types import ModuleType
 from core.data.picture_files import describe_paths, printable
 from core.errors import InputError
 from core.plugins import load, names_in
-from training.data.background_frames import add_background
 from training.data.class_map import similar_name_warnings
 from training.data.listing import Listing, PackOptions
+from training.data.own_camera.background_frames import add_background
 
 ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parquet", "tfrecord", "mat")
 """Suffixes of files that may hold annotations. In a folder `annotations` or `gt`, .txt files may as well."""
@@ -96,8 +96,11 @@ def read_listing(source: str, options: PackOptions) -> Listing:
     except InputError as error:
         raise InputError(f"{error}{unknown}") from None
     if options.background_from is not None:
-        if module.__name__ != f"{__name__}.folder":
-            raise InputError(f"{source} has background of its own: --background-from is for a folder data set")
+        if listing.synthetic or (module.__name__ != f"{__name__}.folder" and options.false_alarms is None):
+            raise InputError(
+                f"{source} has background of its own: --background-from is for a folder data set, "
+                "and for pictures with boxes only with --false-alarms"
+            )
         listing = add_background(listing, options)
     if options.as_zones is not None and not listing.frames:
         raise InputError(f"{source} holds no labeled frames to cut the zones of {options.as_zones} from: give boxes")

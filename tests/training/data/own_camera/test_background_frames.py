@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from tests.export.runs import train, write_small_pack
 from tests.training.data.detection_sets import write_images, write_kitti
-from training.data import background_frames
-from training.data.background_frames import _object_test, draw_rect
 from training.data.importers import read_listing
 from training.data.listing import PackOptions
+from training.data.own_camera import background_frames
+from training.data.own_camera.background_frames import _object_test, draw_rect
 from training.data.pack_writer import write_pack
 from training.data.source_files import load_file
 

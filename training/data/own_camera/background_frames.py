@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from core.bundle.abstain import AbstainRule
-from core.data.picture_files import scan
+from core.data.recording import is_recording
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import fill, whole
-from training.data.detections.annotation_files import source_of
 from training.data.listing import Listing, PackOptions, Sample
-from training.data.source_files import frame_name, video_frames
+from training.data.own_camera.false_alarms import false_alarm_rows
+from training.data.own_camera.frames import CameraFrame, list_frames
 from training.data.splits import draw_splits, shuffle_key
 
 SIDES = (0.15, 0.8)
@@ -30,73 +30,55 @@ HARD_OF = 12
 """A hard place is the one with the most edges of this many random places."""
 TRIES = 4
 """Passes over the frames before too few crops are accepted."""
-GROUP_S, MIN_GROUPS = 10.0, 20
-"""The length of the groups of a video, in seconds; they are shorter if there would be fewer than MIN_GROUPS."""
 IsObject = Callable[[Bytes], bool]
 """Tells whether a crop, uint8 (h, w, 3) BGR, certainly shows an object."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackgroundFrame:
-    """One frame that crops are cut from."""
-
-    source: str
-    group: str
 
 
 def add_background(listing: Listing, options: PackOptions) -> Listing:
     """Return the listing with background rows cut from the frames of `options.background_from`.
 
-    Their number is `options.background`, by default as many as a class has on average. Every second one is cut at a
-    hard place. Raises InputError when there is no frame, or not one crop could be cut.
+    Their number is `options.background`, by default as many as a class has on average. Of a recording up to half are
+    regions that were given a class, or all are where `options.false_alarms` lists them; every second one of the rest is
+    cut at a hard place. Raises InputError when there is no frame, or not one crop could be cut.
     """
     assert options.background_from is not None
     label = listing.background or options.background_class or "background"
     counts = Counter(sample.label for sample in listing.samples if sample.label != label)
     wanted = round(counts.total() / len(counts)) if options.background is None else options.background
-    is_object = _object_test(options.background_model, label) if options.background_model else lambda _: False
-    frames = list_frames(options.background_from, Path(listing.root))
-    cut = _cut(listing, frames, wanted, label, options, is_object)
+    frames, warnings = list_frames(options.background_from, Path(listing.root))
+    listed = options.false_alarms is not None
+    if listed and not is_recording(options.background_from):
+        raise InputError(f"{options.background_from} is no recording: --false-alarms is for what --record wrote")
+    cut, left_out = false_alarm_rows(frames, counts, label, wanted if listed else wanted // 2, options)
+    if not listed:
+        cut = cut + _cut(listing, frames, wanted - len(cut), label, options)
+        left_out += [] if len(cut) == wanted else [f"there was room for {len(cut)} of {wanted} background crops"]
     if wanted and not cut:
         raise InputError(f"{options.background_from}: no crop without an object could be cut from its frames")
     if all(sample.split for sample in listing.samples):
-        drawn = draw_splits([(sample.group, label) for sample in cut], options.seed)
-        cut = [replace(sample, split=drawn[sample.group]) for sample in cut]
-    short = [] if len(cut) == wanted else [f"there was room for {len(cut)} of {wanted} background crops"]
+        cut = _in_given_splits(cut, listed, options.seed)
     classes = listing.classes if label in listing.classes or not cut else (*listing.classes, label)
     return replace(
         listing,
         samples=listing.samples + cut,
         classes=classes,
         background=label if label in classes else None,
-        warnings=listing.warnings + short,
+        warnings=listing.warnings + warnings + left_out,
     )
 
 
-def list_frames(source: Path, root: Path) -> list[BackgroundFrame]:
-    """Return the frames of a folder of pictures, each its own group, or of a video. Raises InputError without one.
+def _in_given_splits(cut: list[Sample], listed: bool, seed: int) -> list[Sample]:
+    """Return the rows with a split each, for a source that is split: listed false alarms are learned from, all of them.
 
-    root: the folder that their sources are relative to.
+    They are one drive, often one place, and val and test stay what they were.
     """
-    place = source.resolve()
-    if place.is_dir():
-        names = [source_of(file, root) for file in scan(place).pictures]
-        frames = [BackgroundFrame(name, name) for name in names]
-    elif place.is_file():
-        count, fps = video_frames(place)
-        name, block = source_of(place, root), max(1, min(round(GROUP_S * fps), count // MIN_GROUPS))
-        frames = [BackgroundFrame(frame_name(name, i), f"{name}, part {i // block}") for i in range(count)]
-    else:
-        raise InputError(f"{source} does not exist: give a folder of pictures, or a video, of your camera")
-    if not frames:
-        raise InputError(f"{source} holds no frame: give a folder of pictures, or a video, of your camera")
-    return frames
+    drawn = draw_splits([(sample.group, sample.label) for sample in cut], seed)
+    return [replace(sample, split="train" if listed else drawn[sample.group]) for sample in cut]
 
 
-def _cut(
-    listing: Listing, frames: list[BackgroundFrame], wanted: int, label: str, options: PackOptions, is_object: IsObject
-) -> list[Sample]:
+def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, options: PackOptions) -> list[Sample]:
     """Return up to `wanted` crops, one of each frame in turn, in a random order of the frames."""
+    is_object = _object_test(options.background_model, label) if options.background_model else lambda _: False
     order = sorted(frames, key=lambda frame: shuffle_key(options.seed, "background", frame.source))
     cut: list[Sample] = []
     for turn, frame in zip(range(max(TRIES * len(order), TRIES * wanted)), cycle(order), strict=False):

@@ -1,0 +1,1 @@
+"""Background rows from frames of the user's own camera."""

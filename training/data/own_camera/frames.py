@@ -1,0 +1,69 @@
+"""The frames of the user's own camera: a folder of pictures, a video, or a recording of the runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.data.picture_files import scan
+from core.data.recording import NamedRegion, is_recording, named_regions, read_decisions, read_facts, segments_of
+from core.errors import InputError
+from training.data.detections.annotation_files import source_of
+from training.data.source_files import frame_name, video_frames
+
+GROUP_S, MIN_GROUPS = 10.0, 20
+"""The length of the groups of a video, in seconds; they are shorter if there would be fewer than MIN_GROUPS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFrame:
+    """One frame that crops are cut from."""
+
+    source: str
+    group: str
+    number: int = 0
+    """The number that the runner gave a recorded frame."""
+    named: tuple[NamedRegion, ...] = ()
+    """The regions of a recorded frame that were given a class."""
+
+
+def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]:
+    """Return the frames of a folder of pictures, each its own group, of a video or of a recording, and warnings.
+
+    root: the folder that their sources are relative to. Raises InputError when there is no frame.
+    """
+    place, warnings = source.resolve(), list[str]()
+    if is_recording(place):
+        frames, warnings = _read_recording(place, root)
+    elif place.is_dir():
+        names = [source_of(file, root) for file in scan(place).pictures]
+        frames = [CameraFrame(name, name) for name in names]
+    elif place.is_file():
+        count, fps = video_frames(place)
+        name = source_of(place, root)
+        frames = _in_groups([CameraFrame(frame_name(name, i), name) for i in range(count)], fps)
+    else:
+        raise InputError(f"{source} does not exist: give a folder of pictures, a video or a recording of your camera")
+    if not frames:
+        raise InputError(f"{source} holds no frame: give a folder of pictures, a video or a recording of your camera")
+    return frames, warnings
+
+
+def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[str]]:
+    """Return the frames of a recording; a decision without a picture, as of a lost camera, is no frame."""
+    facts, name, whole, frames = read_facts(folder), source_of(folder, root), 0, []
+    for whole, line in enumerate(read_decisions(folder), 1):  # noqa: B007 the count is used after the loop
+        if line.picture is not None:
+            source = frame_name(source_of(line.index, root), line.number)
+            frames.append(CameraFrame(source, name, *named_regions(line)))
+    torn = sum(len(index.read_bytes().splitlines()) for index in segments_of(folder)) - whole
+    warnings = [f"left out: {torn} lines of {folder} from a damaged one to the end of its segment"] if torn else []
+    if facts.get("synthetic"):
+        warnings.append(f"{folder} was recorded from the synthetic camera")
+    return _in_groups(frames, facts["fps"]), warnings
+
+
+def _in_groups(frames: list[CameraFrame], fps: float) -> list[CameraFrame]:
+    """Return the frames of one film in groups that follow each other."""
+    length = max(1, min(round(GROUP_S * fps), len(frames) // MIN_GROUPS))
+    return [replace(frame, group=f"{frame.group}, part {at // length}") for at, frame in enumerate(frames)]
