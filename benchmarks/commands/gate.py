@@ -1,4 +1,4 @@
-"""Compare results with a baseline: fail on a significant loss of accuracy, or on more time beyond the noise."""
+"""Compare results with a baseline; fail on a significant loss of accuracy, or on more time beyond the noise."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from core.errors import CheckError
 
 
 def main(arguments: list[str]) -> None:
-    """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a case fails."""
+    """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a check fails."""
     parser = Parser(prog="python -m benchmarks gate", description=__doc__)
     parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS", help="the results to compare with")
     args = parser.parse_args(arguments)
     now, before = (read_reports(results_path(path))[0].results for path in (args.results, args.baseline))
-    cases = find_regressions(before, now)
-    for case in cases:
-        print(describe_check(case))
-    failed = [case for case in cases if case.failure]
+    checks = find_regressions(before, now)
+    for check in checks:
+        print(describe_check(check))
+    failed = [check for check in checks if check.failure]
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise CheckError(f"{failed[0].name}: {failed[0].failure}{more}")
@@ -31,7 +31,7 @@ def results_path(path: Path) -> Path:
     return path / "report" / "results.json" if path.is_dir() else path
 
 
-def describe_check(case: RegressionCheck) -> str:
-    """Return a case in one line."""
-    verdict = "FAILED " if case.failure else "skipped" if case.skipped else "ok     "
-    return f"{verdict} {case.name}: {case.failure or case.skipped or case.detail}"
+def describe_check(check: RegressionCheck) -> str:
+    """Return a check as one line."""
+    verdict = "FAILED " if check.failure else "skipped" if check.skipped else "ok     "
+    return f"{verdict} {check.name}: {check.failure or check.skipped or check.detail}"

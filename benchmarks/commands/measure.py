@@ -50,10 +50,10 @@ def main(arguments: list[str]) -> int:
 
 
 def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, ChoiceResult]:
-    """Measure and choose; then measure the frame ages that this choice needs, and choose again, until none is missing.
+    """Measure and choose; then measure the frame ages that the choice needs, and choose again, until none is missing.
 
-    A paced run lasts as long as its frames at the camera's rate, so only the front and the winner get one, unless the
-    policy limits ages. The runner can refuse a candidate in its paced run; another is chosen then, which needs its own.
+    A paced run takes as long as its frames at the camera's rate. So only the Pareto front and the winner get one,
+    unless the policy limits ages. If the runner refuses the winner in its paced run, the next winner needs one, too.
     """
     results = measure(run, request)
     choice = choose(results, policy)
@@ -64,7 +64,7 @@ def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunR
 
 
 def names_without_ages(results: RunResults, choice: ChoiceResult) -> set[str]:
-    """Return the candidates whose frame ages are needed and not measured yet."""
+    """Return the names of the candidates whose frame ages are needed and not yet measured."""
     selectable = [row for row in results.candidates if row.selectable]
     missing = {row.name for row in selectable if isinstance(row.age_ms, NotMeasured)}
     return missing if choice.policy.needs_ages else missing & {*choice.front, choice.chosen}
@@ -79,15 +79,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--margin", type=float, help="accuracy that a faster candidate may lose (0.01)")
     parser.add_argument("--source", metavar="URI", help="where the frames come from; default: the synthetic camera")
     parser.add_argument("--backends", nargs="+", help="backends to measure; default: all that can run here")
-    parser.add_argument("--threads", type=int, nargs="+", help="thread counts; default: the best, as measured")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", help="thread counts; default: the best count of each candidate"
+    )
     parser.add_argument("--pack", type=Path, help="the folder of the pack, if it has moved")
     profile = parser.add_mutually_exclusive_group()
     samples = PROFILES["long"].samples
     profile.add_argument("--long", action="store_true", help=f"{samples} samples of each candidate, for p99.9")
-    profile.add_argument("--demo", action="store_true", help="a short run; the report says what was cut")
+    profile.add_argument("--demo", action="store_true", help="a short measurement; the report says what is left out")
     profile.add_argument("--quick", action="store_true", help="accuracy and latency only")
     parser.add_argument(
-        "--ood", type=Path, metavar="DIR", help="further images of no class, on which it should abstain"
+        "--ood",
+        type=Path,
+        metavar="DIR",
+        help="images that show none of the classes, on which the model should abstain",
     )
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones of the labeled frames")
@@ -100,14 +105,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def policy_of(args: argparse.Namespace) -> Policy:
-    """Return the policy of the file, or the default one, with the limits of the command line."""
+    """Return the policy of the file, or else the default, with the limits of the command line."""
     policy = read_policy(args.policy) if args.policy else Policy()
     named = {"p99_ms": args.budget_ms, "margin": args.margin}
     return replace(policy, **{name: value for name, value in named.items() if value is not None})
 
 
 def request_of(args: argparse.Namespace) -> Request:
-    """Return the measurement that the command line asks for."""
+    """Return the options of the measurement from the command line."""
     if not (math.isfinite(args.sustained) and args.sustained >= 0):
         raise InputError(f"--sustained is {args.sustained:g}: give minutes, such as 10")
     return Request(
@@ -125,5 +130,5 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def profile_of(args: argparse.Namespace) -> Profile:
-    """Return the profile of the flag; without a flag the full one."""
+    """Return the profile that a flag names; without a flag, the full one."""
     return next((profile for name, profile in PROFILES.items() if getattr(args, name, False)), PROFILES["full"])

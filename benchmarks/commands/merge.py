@@ -1,4 +1,4 @@
-"""Join the results.json of several devices into one report; the choice is made for each device."""
+"""Join the results of several devices into one report, with a choice for each device."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
 
 
 def merge(files: Sequence[Path]) -> list[DeviceReport]:
-    """Read the results of several devices. Raises InputError when they are of different classes."""
+    """Read the results of several devices. Raises InputError when their classes differ."""
     devices, names, classes = list[DeviceReport](), Counter[str](), None
     for file in files:
         for device in read_reports(file):
@@ -51,6 +51,6 @@ def merge(files: Sequence[Path]) -> list[DeviceReport]:
 
 
 def rename_device(device: DeviceReport, name: str) -> DeviceReport:
-    """Return the report with another name of its machine."""
+    """Return the results and the choice with another name for their machine."""
     results = replace(device.results, machine=replace(device.results.machine, name=name))
     return DeviceReport(results, replace(device.choice, device=name))

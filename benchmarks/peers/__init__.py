@@ -1,1 +1,1 @@
-"""The same data through the tools that people use today, beside ours: development only, never in the car."""
+"""Other tools and ours on the same data, for comparison: development only, never in the car."""

@@ -1,4 +1,4 @@
-"""Train and measure Ultralytics classify, timm + ONNX Runtime, and ours on one data set; print a table.
+"""Train and measure Ultralytics classify, timm + ONNX Runtime, and our own tools on one data set; print a table.
 
 Usage: python -m benchmarks.peers DATA [--epochs 30 --size 64 --group REGEX --out DIR]. DATA: split/class/*.jpg.
 Ours is trained first. Each peer is then trained twice: for the same number of epochs, and for as many epochs as fit in
@@ -48,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The row of one tool with one training budget."""
+    """The result of one tool with one training budget."""
 
     tool: str
     budget: str
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
-    """Run ours; then each peer with as many epochs, and with the time of our slowest network."""
+    """Run ours; then each peer twice, with equal epochs and with the processor time of our slowest network."""
     ours = [sys.executable, "-m", "benchmarks.peers.ours"]
     rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
     budget_s = max(one.row.training.cpu_seconds for one in rows)
@@ -91,8 +91,8 @@ def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
     }
     for tool, command in peers.items():
         rows.append(run_job(work, tool, command, job, "equal epochs"))
-        again = replace(job, epochs=max(1, round(job.epochs * budget_s / rows[-1].row.training.cpu_seconds)))
-        rows.append(run_job(work, tool, command, again, f"equal time, {budget_s:.0f} CPU s"))
+        same_time = replace(job, epochs=max(1, round(job.epochs * budget_s / rows[-1].row.training.cpu_seconds)))
+        rows.append(run_job(work, tool, command, same_time, f"equal time, {budget_s:.0f} CPU s"))
     return rows
 
 
@@ -112,7 +112,7 @@ def parse() -> argparse.Namespace:
 
 
 def make_environment(path: Path) -> Path:
-    """Make an environment with our packages and the locked ones of Ultralytics; return its python."""
+    """Create an environment with our packages and the locked ones of Ultralytics; return its python."""
     python = path / "bin" / "python"
     if not python.is_file():
         venv.create(path, with_pip=True)
@@ -124,7 +124,7 @@ def make_environment(path: Path) -> Path:
 
 
 def run_job(work: Path, tool: str, command: list[str], job: PeerJob, budget: str) -> ToolResult:
-    """Run one script in its own process and folder; return its row. A finished result of the same job is not run again.
+    """Run one script in its own process and folder; return its result. A finished job is not run again.
 
     Raises InputError when it fails.
     """
@@ -150,14 +150,14 @@ def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
 def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
     """Print the table; write it with the machine into the results folder."""
     machine = describe_machine()
-    asked = {"size_px": args.size, "epochs": args.epochs, "recipe": args.recipe, "seed": args.seed}
-    body = {"data": args.data.name, **asked, "machine": machine, "rows": rows}
+    settings = {"size_px": args.size, "epochs": args.epochs, "recipe": args.recipe, "seed": args.seed}
+    body = {"data": args.data.name, **settings, "machine": machine, "rows": rows}
     load = ", ".join(map(str, machine.load_average))
     lines = [
-        f"{machine.cpu}, {machine.cores} of its cores; load average {load}: above the number of cores, other processes"
-        " lengthened the seconds and frame times, but not the CPU s. Train images/s includes validation."
-        " A frame is the lane behind the car out of 1280x720, from pixels to probabilities, on the exported file."
-        f" Every row is one seed, {args.seed}.",
+        f"{machine.cpu}, {machine.cores} of its cores; load average {load}. With a load above the number of"
+        " cores, other processes lengthened the seconds and the frame times, but not the CPU s. Train images/s includes"
+        " validation. A frame: the zone of the lane behind the car in 1280x720, from pixels to probabilities, by the"
+        f" exported file. Every row is one seed, {args.seed}.",
         "",
         *markdown_table(COLUMNS, map(as_cells, rows)),
     ]
@@ -165,7 +165,7 @@ def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
 
 
 def as_cells(one: ToolResult) -> list[str]:
-    """Return a row of the table."""
+    """Return the cells of a row of the table."""
     row, spent, files, frame = one.row, one.row.training, one.row.files, one.row.frame_ms
     low, high = wilson(round(files.accuracy * files.n), files.n)
     rates = spent.seconds, spent.cpu_seconds, row.images / spent.seconds, row.images / spent.cpu_seconds

@@ -1,4 +1,4 @@
-"""Our own pipeline through its commands: train, export, and the file that ships through the car's path.
+"""Our own tools by their commands: train, export, and the file that ships through the car's frame step.
 
 Usage: python -m benchmarks.peers.ours JOB.json; writes the row of the table into the job's folder.
 """

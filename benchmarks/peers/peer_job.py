@@ -1,4 +1,4 @@
-"""The parts that the scripts of all tools share: the job, the row of the table, and the timing."""
+"""The shared parts of the scripts of all tools: the job, the row of the table, and the timing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Trained = TypeVar("Trained")
 
 @dataclass(frozen=True)
 class PeerJob:
-    """The task of one tool. Paths are absolute; recipe, group and arch are for ours only."""
+    """The task of one tool. Paths are absolute; recipe, group and arch are for our own tools only."""
 
     data: str
     frames: str
@@ -42,7 +42,7 @@ class PeerJob:
 
 @dataclass(frozen=True)
 class TrainingTime:
-    """Wall seconds, and processor seconds with those of child processes."""
+    """Wall seconds, and processor seconds including child processes."""
 
     seconds: float
     cpu_seconds: float
@@ -50,7 +50,7 @@ class TrainingTime:
 
 @dataclass(frozen=True)
 class FileComparison:
-    """The exported file on the test rows: its accuracy, and how far it is from the network as trained."""
+    """The exported file on the test rows: its accuracy, and its agreement with the network as trained."""
 
     n: int
     accuracy: float
@@ -74,7 +74,7 @@ class PeerRow:
     network: str
     epochs: int
     images: int
-    """Images that were trained on, all epochs together."""
+    """The number of training images over all epochs."""
     training: TrainingTime
     files: FileComparison
     frame_ms: FrameTimes
@@ -87,7 +87,7 @@ def run_named_job(main: Callable[[PeerJob], PeerRow]) -> None:
 
 
 def time_training(train: Callable[[], Trained]) -> tuple[Trained, TrainingTime]:
-    """Call `train`; return its result and the time that it took."""
+    """Call `train`; return its result and its duration."""
     started, spent = perf_counter(), sum(os.times()[:4])
     trained = train()
     return trained, TrainingTime(perf_counter() - started, sum(os.times()[:4]) - spent)

@@ -1,4 +1,4 @@
-"""timm with torchvision's loader, and ONNX Runtime after it: the usual hand-made pipeline.
+"""timm with torchvision's loader, then ONNX Runtime: the usual pipeline of a few scripts.
 
 Usage: python -m benchmarks.peers.timm_ort JOB.json; writes the row of the table into the job's folder.
 """

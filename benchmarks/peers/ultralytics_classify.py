@@ -1,4 +1,4 @@
-"""Ultralytics classify, as its manual says: train, export to ONNX, predict. Runs in a temporary environment.
+"""Ultralytics classify, used as in its manual: train, export to ONNX, predict. Runs in a temporary environment.
 
 Usage: python -m benchmarks.peers.ultralytics_classify JOB.json; writes the row of the table into the job's folder.
 """
@@ -42,7 +42,7 @@ def main(job: PeerJob) -> PeerRow:
 
 
 def classify(model: YOLO, picture_bgr: Bytes, size: int) -> Probs:
-    """Return the probabilities of one picture, through its own predict."""
+    """Return the probabilities of one picture by Ultralytics' own predict."""
     probs = model.predict(picture_bgr, imgsz=size, verbose=False, device="cpu")[0].probs.data.cpu().numpy()
     return np.asarray(probs, np.float32)
 

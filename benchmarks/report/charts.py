@@ -1,4 +1,4 @@
-"""The data of the charts, as report.js reads it; and the selections of rows and classes that the templates share."""
+"""The data of the charts for report.js, and the selections of candidates, classes and mistakes for the templates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmarks.results.run import RunResults, Sustained
 from core.stats import CalibrationBin, Floats, Ints
 
 MOST_IN_MATRIX = 30
-"""With more classes than this, the commonest mistakes are listed in place of the confusion matrix."""
+"""With more classes, the commonest mistakes are listed in place of the confusion matrix."""
 MOST_LISTED = 24
-"""The most mistakes of a candidate, and the most classes of a table in Markdown, that are listed."""
+"""The most mistakes of a candidate, and the most classes in a Markdown table."""
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
 """{name of a meter in results.json: its label}."""
 MINUTES, ANSWERED = "minutes of load", "answered, % of the objects with a region"
 PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
-"""The percentiles that a latency curve is drawn through."""
+"""The percentiles of a latency curve."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class ChartCandidate:
     backend: str
     role: str
     shown: bool
-    """Whether it has charts of its own."""
+    """Whether it has a calibration chart and a risk curve."""
     p50: float
     p90: float | None
     p99: float | None
     n: int
     tail: float
-    """The p99; the maximum, where the samples are too few to claim a p99."""
+    """The p99, or the maximum where the samples are too few to claim a p99."""
     engine: float
     age: float | None
     mb: float
@@ -56,7 +56,7 @@ class ChartCandidate:
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A line of a chart. points: (x, y)."""
+    """A line of a chart, through points (x, y)."""
 
     name: str
     arch: str | None
@@ -89,7 +89,7 @@ class ChartData:
     curve: tuple[float, ...]
     learning: dict[str, list[ChartLine]]
     lines: dict[str, Chart]
-    """{NUMBER OF THE DEVICE/p50_ms or a meter: its chart}."""
+    """{NUMBER OF THE DEVICE/NAME: a chart of lines}."""
 
 
 def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
@@ -115,7 +115,7 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
 
 
 def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
-    """Return the median times and each meter over the minutes of sustained load; nothing where there was none."""
+    """Return charts of the median times and of each meter over the minutes of sustained load; {} without load."""
     sustained, rows = device.results.sustained, device.results.by_name
     if not isinstance(sustained, Sustained):
         return {}
@@ -152,7 +152,7 @@ def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
 
 
 def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[ChartLine]]:
-    """Return {chart: lines} of accuracy, loss and learning rate over epochs; val is solid, train is dashed."""
+    """Return {chart: lines} of accuracy, loss and learning rate over the epochs: val solid, train dashed."""
     charts: dict[str, list[ChartLine]] = {}
     for arch, columns in learning.items():
         epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
@@ -166,14 +166,14 @@ def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) 
 
 
 def chart_of(column: str) -> str | None:
-    """Return the chart that a column of history.csv belongs to, or None."""
+    """Return the name of the chart for a column of history.csv; None for a column without a chart."""
     if column in {"rate", "lr", "learning_rate"} or column.endswith(("_rate", "_lr")):
         return "learning rate"
     return next((what for what in ("accuracy", "loss") if column.endswith(what)), None)
 
 
 def pick_shown(device: DeviceReport) -> tuple[str, ...]:
-    """Return the candidates that get charts of their own: the chosen one and the most accurate of each network."""
+    """Return the candidates with charts of their own: the chosen one and the most accurate of each network."""
     best: dict[str, tuple[float, str]] = {}
     for row in device.results.candidates:
         if (accuracy := measured(row.accuracy)) and accuracy.top1 > best.get(row.arch, (-1.0, ""))[0]:
@@ -184,7 +184,7 @@ def pick_shown(device: DeviceReport) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A class that is taken for another one. part: the share of the true class's rows."""
+    """A class that is mistaken for another one. part: the share of the rows of the true class."""
 
     true: str
     answer: str
@@ -209,7 +209,7 @@ def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
 
 
 def worst_classes(accuracy: Accuracy) -> list[str]:
-    """Return the classes that a table in Markdown lists: all, or of many those with the lowest recall, worst first."""
+    """Return the classes of a Markdown table: all, or, of more than MOST_IN_MATRIX, those with the lowest recall."""
     recalls = {name: value for name, r in accuracy.recalls.items() if (value := measured(r.recall)) is not None}
     if len(accuracy.recalls) <= MOST_IN_MATRIX:
         return list(accuracy.recalls)

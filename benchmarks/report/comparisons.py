@@ -1,19 +1,17 @@
-"""Each precision beside fp32 of the same network and backend: its time and its loss, paired."""
+"""Each precision compared with fp32 of the same network and backend: paired time and loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.results.candidate import measured
 from benchmarks.results.run import RunResults
-from core.stats import Interval, PairCounts, bootstrap_ratio, count_pairs
+from core.stats import Interval, PairCounts, bootstrap_ratio, count_pairs, median_ratio
 
 
 @dataclass(frozen=True)
 class AgainstFp32:
-    """A candidate beside fp32."""
+    """A candidate compared with fp32."""
 
     name: str
     time_ratio: float
@@ -23,15 +21,14 @@ class AgainstFp32:
 
 
 def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
-    """Compare every candidate with fp32: at the same thread count where that was measured, else at its own best."""
+    """Compare every candidate with fp32 at the same thread count where that was measured, else at another."""
     found = []
     for row in results.candidates:
         rivals = [r for r in results.candidates if (r.arch, r.backend, r.precision) == (row.arch, row.backend, "fp32")]
         base = min(rivals, key=lambda r: r.threads != row.threads, default=row)
         if base is not row:
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
-            ratio = float(np.exp(np.median(np.log(times[1] / times[0]))))
             a, b = measured(base.accuracy), measured(row.accuracy)
             pairs = count_pairs(results.correct_n(a), results.correct_n(b)) if a and b else None
-            found.append(AgainstFp32(row.name, ratio, bootstrap_ratio(*times), pairs))
+            found.append(AgainstFp32(row.name, median_ratio(*times), bootstrap_ratio(*times), pairs))
     return found

@@ -1,4 +1,4 @@
-"""Examples of test rows: the surest wrong answers of the chosen model, and the rows that a precision flips."""
+"""Examples of test rows: the surest wrong answers of the chosen model, and answers that an exported file changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.geometry.frame import Bytes
 WORST = 24
 FLIPPED = 12
 SIDE_PX = 112
-"""The largest side of a picture: the report must stay under 5 MB."""
+"""The largest side of an image, so that the report stays under 5 MB."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Example:
     source: str
     label: str
     answer: str
-    """The wrong answer, or the files that flip the answer."""
+    """The wrong answer, or the files that change the answer."""
     picture: str
     """A data URI."""
     probability: float = 0.0
 
 
 def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
-    """Return the wrong test rows with the highest probability, the highest first."""
+    """Return the wrongly answered test rows with the highest probability, the highest first."""
     rows = pack.rows("test")
     wrong = np.flatnonzero(accuracy.predicted_n != pack.labels_n[rows])
     ordered = wrong[np.argsort(-accuracy.top_n[wrong], kind="stable")][:WORST]
@@ -44,17 +44,16 @@ def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
 
 
 def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> list[Example]:
-    """Return test rows that an exported file answers otherwise than torch, the ones with the most such files first."""
-    taken = pack.metadata.get("taken_rows") or range(
-        len(pack.labels_n)
-    )  # an archive for a device has the test rows alone
-    place_of = {int(row): place for place, row in enumerate(taken)}
+    """Return test rows that exported files answer otherwise than torch, those with the most such files first."""
+    # the pack in an archive for a device holds the test rows alone, and the numbers that they had before
+    taken = pack.metadata.get("taken_rows") or range(len(pack.labels_n))
+    index_of = {int(row): index for index, row in enumerate(taken)}
     files_of: dict[int, list[str]] = {}
     for arch, parities in reports.items():
         for parity in parities:
             for row in parity.flipped if parity.split == "test" else ():
-                if row in place_of:
-                    files_of.setdefault(place_of[row], []).append(
+                if row in index_of:
+                    files_of.setdefault(index_of[row], []).append(
                         f"{arch} {parity.name}{_describe_flip(parity, row, pack)}"
                     )
     ordered = sorted(files_of, key=lambda row: (-len(files_of[row]), row))[:FLIPPED]
@@ -77,7 +76,7 @@ def _show(row: int, pack: Pack, answer: str, probability: float = 0.0) -> Exampl
 
 
 def as_data_uri(image: Bytes) -> str:
-    """Return an RGB picture as a PNG data URI. image: uint8 (S, S, 3)."""
+    """Return an RGB image as a PNG data URI. image: uint8 (S, S, 3)."""
     scale = min(1.0, SIDE_PX / max(image.shape[:2]))
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     coded = cv2.imencode(".png", np.ascontiguousarray(small[..., ::-1]))[1]

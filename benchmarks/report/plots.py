@@ -1,4 +1,4 @@
-"""The plot of the report as PNG, for README files, chats and CI summaries; report.js draws those of report.html."""
+"""The plot of accuracy over latency as PNG, for README files, chats and CI; report.js draws those of report.html."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
 
 
 def draw_pareto(path: Path, device: DeviceReport) -> None:
-    """Draw accuracy with its interval over median latency with its p99; the chosen one is ringed."""
+    """Draw accuracy with its interval over median latency with its p99, and a ring around the chosen candidate."""
     results, choice = device.results, device.choice
     rows = [(row, accuracy) for row in results.candidates if (accuracy := measured(row.accuracy))]
     archs = sorted({row.arch for row, _ in rows})

@@ -1,4 +1,4 @@
-"""The report of a run, or of several devices' runs: one folder, written whole or not at all."""
+"""Write the report of a run, or of the same run on several devices, as a folder: whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 def render(
     folder: Path, devices: Sequence[DeviceReport], pack: Pack | None = None, frames_of: Pack | None = None
 ) -> None:
-    """Write report.html, report.md, results.json with its schema, and the plots. Without a pack, show no test rows.
+    """Write report.html, report.md, results.json with its schema, and the plots.
 
-    devices: one at least. frames_of: the pack of the labeled frames, where it is not `pack`.
+    devices: one at least. pack: the source of the images of test rows; None: none are shown.
+    frames_of: the pack of the labeled frames, where it is not `pack`.
     """
     first, chart_data = devices[0], charts.collect_charts(devices)
     name = first.choice.chosen or first.choice.reference
@@ -62,7 +63,7 @@ def render(
 
 
 def render_card(device: DeviceReport, bundle: Bundle) -> str:
-    """Return MODEL_CARD.md of the chosen candidate: what it is, what it is for, and what was measured of it."""
+    """Return MODEL_CARD.md of the chosen candidate: what it is, its purpose, and its results."""
     row = device.results.by_name[str(device.choice.chosen)]
     sha256 = bundle.files.get(str(row.opened["file"]), {}).get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
@@ -70,12 +71,12 @@ def render_card(device: DeviceReport, bundle: Bundle) -> str:
 
 
 def render_frames(results: Mapping[str, FramesAccuracy]) -> str:
-    """Return the accuracy on frames as Markdown: objects in all, by class, size and place; false alarms; times."""
+    """Return the accuracy on frames as Markdown: objects by class, size and place; false alarms; times."""
     return environment().get_template("frames.md.j2").render(results=results).rstrip()
 
 
 def environment() -> jinja2.Environment:
-    """Return the templates and their filters. An undefined name in a template is an error."""
+    """Return the environment of the templates with their filters. An undefined name in a template is an error."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -106,5 +107,5 @@ def _read(name: str) -> str:
 
 
 def _script(text: str) -> Markup:
-    """Escape JSON for a script element, so that no tag can open or close in it."""
+    """Escape JSON for a script element, where `</script>` in a class name would end the element."""
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

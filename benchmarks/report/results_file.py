@@ -1,4 +1,4 @@
-"""results.json: the results and the choice of each device. The choice can be made again from the file alone."""
+"""results.json: the results and the choice of each device; from the file alone a choice can be made again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUMBERS = re.compile(r"\[\n\s*([-+.\deE,\s]+?)\s*\]")
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """The results of one device and the choice that was made of them."""
+    """The results of one device and the choice from them."""
 
     results: RunResults
     choice: ChoiceResult
@@ -34,14 +34,14 @@ class DeviceReport:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """The body of results.json."""
+    """The content of results.json."""
 
     schema: int
     devices: tuple[DeviceReport, ...]
 
 
 def read_reports(file: Path) -> tuple[DeviceReport, ...]:
-    """Read results.json, of one device or merged. Raises InputError when it is of another schema or damaged."""
+    """Read results.json of one device or of several. Raises InputError for another schema or a damaged file."""
     body = read_object(file, HINT)
     if body.get("schema") == 2:
         body = _upgrade(body)
@@ -63,7 +63,7 @@ def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_reports(folder: Path, devices: Sequence[DeviceReport]) -> None:
-    """Write results.json, and results.schema.json, the JSON Schema of it."""
+    """Write results.json, and its JSON Schema, results.schema.json."""
     body = json.dumps(to_json(ResultsFile(SCHEMA, tuple(devices))), indent=1, allow_nan=False)
     lines = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", body)  # a list of numbers on one line
     write_text(folder / "results.json", lines + "\n")

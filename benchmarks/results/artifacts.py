@@ -1,4 +1,4 @@
-"""The types of what training and export left beside the bundles, as the report shows it."""
+"""The artifacts of training and export in the report: learning curves, precision reports, engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What training and export left beside the bundles, by architecture."""
+    """The artifacts of training and export beside the bundles, by architecture."""
 
     learning: dict[str, dict[str, tuple[float | None, ...]]]
     """{architecture: {column of history.csv: its numbers}}."""

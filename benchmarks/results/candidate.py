@@ -1,6 +1,6 @@
-"""The results of a candidate: its time, accuracy, robustness and figures on frames.
+"""The results of one candidate: time, accuracy, robustness, and accuracy on labeled frames.
 
-A figure that was not measured is `NotMeasured(reason)`. What was chosen from the results is in `choose.choice`.
+A value that was not measured is `NotMeasured(reason)`. The choice that is made from the results is in `choose.choice`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Stands in place of a figure that was not measured."""
+    """Stands in place of a value that was not measured."""
 
     not_measured: str
     """The reason."""
 
 
 def measured(value: Value | NotMeasured) -> Value | None:
-    """Return the figure; None where it was not measured."""
+    """Return the value; None where it was not measured."""
     return None if isinstance(value, NotMeasured) else value
 
 
 @dataclass(frozen=True)
 class CandidateKey:
-    """The four parts that name a candidate of a run."""
+    """The four properties that identify a candidate of a run."""
 
     arch: str
     """The folder of the architecture inside the run."""
@@ -46,13 +46,13 @@ class CandidateKey:
 
     @property
     def name(self) -> str:
-        """A name that is unique in the run."""
+        """The name, which is unique in the run."""
         return f"{self.arch} {self.precision} {self.backend} x{self.threads}"
 
 
 @dataclass(frozen=True)
 class Recall:
-    """The part of a class's test rows that is answered rightly."""
+    """The share of the test rows of a class that is answered correctly."""
 
     n: int
     recall: float | NotMeasured
@@ -61,7 +61,7 @@ class Recall:
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """The answers to the test rows, and the figures computed from them."""
+    """The answers to the test rows, and the metrics computed from them."""
 
     predicted_n: Ints
     top_n: Floats
@@ -75,13 +75,14 @@ class Accuracy:
     ece: float
     bins: tuple[CalibrationBin, ...]
     risk_coverage: tuple[tuple[float, float], ...]
-    """(coverage, error) points: the error among the surest answers, of ever more rows."""
+    """Points (coverage, error): the error among the rows with the highest probabilities, for growing coverage."""
     aurc: float
+    """The area under the curve of error over coverage."""
 
 
 @dataclass(frozen=True, eq=False)
 class Latency:
-    """Times of a frame back to back, in milliseconds."""
+    """Times of a frame in milliseconds, one frame right after the other."""
 
     frame_ms: Summary
     """The whole frame step of the runner, from the source's frame to the decision."""
@@ -102,20 +103,21 @@ class Latency:
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """The answers to one kind of pictures that show no class."""
+    """The answers to one kind of out-of-distribution images."""
 
     n: int
     abstained: float
+    """The share of the images on which the runner abstains."""
     auroc: float
-    """The probability that a known row has a higher top probability than such a picture."""
+    """The probability that a clean test row has a higher top probability than such an image."""
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy under corruption, and on out-of-distribution pictures."""
+    """Accuracy under corruption, and abstention on out-of-distribution images."""
 
     measured_on: str
-    """The backend; each network and precision is measured once, on its fastest."""
+    """The backend: the fastest one, on which each network and precision is measured once."""
     rows: int
     severities: tuple[int, ...]
     clean: float
@@ -127,30 +129,30 @@ class Robustness:
     """{corruption: its accuracy at each severity}."""
     ood: dict[str, OutOfDistribution]
     known_abstained: float
-    """The part of the clean rows on which the runner abstains."""
+    """The share of the clean test rows on which the runner abstains."""
 
     @property
     def kept(self) -> float:
-        """The part of the clean accuracy that is left; 0 where there is none."""
+        """The mean accuracy under corruption over the clean one; 0 where the clean one is 0."""
         return self.mean / self.clean if self.clean else 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateResult(CandidateKey):
-    """All that was measured of one candidate."""
+    """The measurements of one candidate."""
 
     size_px: int
     bytes: int
     opened: dict[str, object]
-    """What the open backend describes itself as; `file` is the file that it runs."""
+    """The description that the open backend gives of itself; `file` names the file that it runs."""
     latency: Latency
     why_not: str
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
     accuracy: Accuracy | NotMeasured
-    cold_start_ms: float | NotMeasured = NotMeasured("it may not be chosen")
+    cold_start_ms: float | NotMeasured = NotMeasured("it is not selectable")
     age_ms: Summary | NotMeasured = NotMeasured("no paced run was made with it")
     robustness: Robustness | NotMeasured = NotMeasured("this profile leaves it out")
-    energy_mj: float | NotMeasured = NotMeasured("nothing here meters power")
+    energy_mj: float | NotMeasured = NotMeasured("the machine has no meter of power")
     frames: FramesAccuracy | NotMeasured = NotMeasured("the pack holds no labeled frames")
 
     @property
@@ -161,7 +163,7 @@ class CandidateResult(CandidateKey):
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """A precision on a backend that could not be measured on this machine, and the reason."""
+    """A precision on a backend that could not be measured on this machine; "all" stands for every one of them."""
 
     arch: str
     precision: str

@@ -1,4 +1,4 @@
-"""All that was measured of a run on one machine: the candidates, the noise of their times, load, seeds, machine."""
+"""The results of a run on one machine: candidates, noise of the timing, sustained load, seeds, machine."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from benchmarks.results.candidate import Accuracy, CandidateResult, NotMeasured,
 from core.stats import Bools, Interval, Ints
 
 SAME_WITHIN = 0.025
-"""Relative difference under which two medians count as the same, and spread of rounds that makes a run noisy."""
+"""Relative difference below which two times count as the same, and spread of rounds above which a run is noisy."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of the timing: an A/A control and the spread between rounds.
+    """The noise of the timing: an A/A control, and the spread between rounds.
 
-    The A/A control is one candidate that is opened twice and timed like two: any difference between the two is noise.
+    The control is a candidate that is opened twice and timed like two, so that any difference between them is noise.
     """
 
     control: str
     """The candidate that was opened twice."""
     ratio: Interval
-    """Bootstrap interval of the second's undisturbed time over the first's; it decides whether they are the same."""
+    """Bootstrap interval of the second undisturbed time over the first; it decides whether they count as the same."""
     median_ratio: Interval
-    """The same of their medians, by which candidates are ranked; it sets the noise floor."""
+    """The same interval of the median times, by which candidates are ranked."""
     spread: float
     """The largest coefficient of variation of a candidate's round medians."""
 
     @property
     def same(self) -> bool:
-        """Whether the two count as the same; false only where the whole interval is outside."""
+        """Whether the two count as the same; false only where the whole interval is beyond SAME_WITHIN."""
         return is_same(self.ratio)
 
     @property
     def noisy(self) -> bool:
-        """Whether the report marks the whole table as noisy."""
+        """Whether the report warns that all times are noisy."""
         return not self.same or self.spread > SAME_WITHIN
 
     @property
@@ -53,13 +53,13 @@ def noise_floor(ratio: Interval) -> float:
 
 
 def is_same(ratio: Interval) -> bool:
-    """Say whether an interval of a ratio touches 1 +- SAME_WITHIN."""
+    """Tell whether an interval of a ratio overlaps with 1 +- SAME_WITHIN."""
     return ratio.low <= 1 + SAME_WITHIN and ratio.high >= 1 / (1 + SAME_WITHIN)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a sustained run: the minute at its end, each candidate's median, each meter's mean."""
+    """A window of a sustained run: the minute of its end, the median of each candidate, the mean of each meter."""
 
     minute: float
     p50_ms: dict[str, float]
@@ -72,18 +72,18 @@ class RankChange:
 
     minute: float
     faster: str
-    """The slower of the two in the first window."""
+    """The one that is faster now; it was the slower one in the first window."""
     slower: str
 
 
 @dataclass(frozen=True)
 class Sustained:
-    """Sustained load: every candidate in turns, for minutes."""
+    """The results of sustained load: all candidates in turns, for minutes."""
 
     minutes: float
     windows: tuple[Window, ...]
     drift: dict[str, float]
-    """{candidate: the median of its last quarter over that of its first}."""
+    """{candidate: its median time in the last quarter over that in the first}."""
     rank_changes: tuple[RankChange, ...]
     sentence: str
 
@@ -95,7 +95,7 @@ class Sustained:
 
 @dataclass(frozen=True, eq=False)
 class SeedResult:
-    """The same training with another seed."""
+    """The answers and accuracies of the same training with another seed."""
 
     run: str
     seed: int | None
@@ -107,7 +107,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class Seeds:
-    """The run beside the same training with other seeds."""
+    """The accuracies of this run as trained, and the results of the same training with other seeds."""
 
     trained: dict[str, float]
     others: tuple[SeedResult, ...]
@@ -115,7 +115,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """The machine that the figures were measured on."""
+    """The machine that ran the measurement."""
 
     name: str
     cpu: str
@@ -148,14 +148,14 @@ class Protocol:
     calls_per_turn: int
     warm_ups_per_turn: int
     cut: tuple[str, ...]
-    """What the profile cuts from the full one, a phrase each."""
+    """What the profile measures less than the full one, a phrase each."""
     seconds: dict[str, float]
-    """{part of the measurement: its seconds}."""
+    """{part of the measurement: its duration in seconds}."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunResults:
-    """All that was measured of a run on one machine."""
+    """The measurements of a run on one machine."""
 
     made_at: str
     run: str
@@ -177,8 +177,8 @@ class RunResults:
     @cached_property
     def by_name(self) -> dict[str, CandidateResult]:
         """The candidates by their names."""
-        return {row.name: row for row in self.candidates}
+        return {result.name: result for result in self.candidates}
 
     def correct_n(self, accuracy: Accuracy) -> Bools:
-        """Return whether each test row was answered rightly."""
+        """Return whether each test row was answered correctly."""
         return np.asarray(accuracy.predicted_n == self.labels_n)

@@ -1,4 +1,4 @@
-"""Time the runner's frame step: frames/s with the null backend, and three zones beside one, in turns."""
+"""Time the frame step of the runner: frames/s with the null backend, and three zones compared with one, in turns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import show_progress
@@ -22,7 +20,7 @@ from core.codec import to_json
 from core.errors import check_positive
 from core.geometry.frame import Relative
 from core.geometry.preprocess import KERNELS
-from core.stats import Interval
+from core.stats import Interval, median_ratio
 from core.synthetic import ZONES
 from inference.backends import open_backend
 from inference.frame.processor import FrameProcessor
@@ -61,7 +59,7 @@ def main(arguments: list[str]) -> None:
 
 @dataclass(frozen=True)
 class HotPath:
-    """The medians of one zone and of three, and the ratio of their undisturbed times with its interval."""
+    """The median times of one zone and of three zones, and the ratio of their undisturbed times."""
 
     backend: str
     precision: str
@@ -74,14 +72,14 @@ class HotPath:
 
 
 def with_kernel(bundle: Bundle, kernel: str | None) -> Bundle:
-    """Return the bundle as if its geometry had this kernel, to time it; its answers are no longer proved."""
+    """Return the bundle with another resize kernel, for timing only: its answers are no longer proved."""
     return replace(bundle, geometry=replace(bundle.geometry, kernel=kernel)) if kernel else bundle
 
 
 def measure(
     bundle: Bundle, backends: list[str], precision: str | None, threads: list[int], samples: int
 ) -> list[HotPath]:
-    """Return a row for the null backend, and one for each backend and thread count; all take turns."""
+    """Time the null backend, and each backend with each thread count, all in turns; return a result for each."""
     opened, processors = list[dict[str, Any]](), list[FrameProcessor]()
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
@@ -95,8 +93,8 @@ def measure(
 
 
 def hotpath_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
-    """Return the row of an open backend, from the times of one zone and of three."""
+    """Return the result of a backend, which `facts` describes, from the times of one zone and of three."""
     one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
-    ratio = float(np.median(three.undisturbed_ms / one.undisturbed_ms))
-    named = facts["backend"], facts["precision"], facts["threads"]
-    return HotPath(*named, 1000 / one_ms, one_ms, three_ms, ratio, compare_times(one, three))
+    ratio = median_ratio(one.undisturbed_ms, three.undisturbed_ms)
+    identity = facts["backend"], facts["precision"], facts["threads"]
+    return HotPath(*identity, 1000 / one_ms, one_ms, three_ms, ratio, compare_times(one, three))

@@ -1,4 +1,4 @@
-"""Compare our timing with MLPerf's load generator, on the front of a measured run; prints a JSON object.
+"""Compare our timing with MLPerf's load generator, for the Pareto front of a measured run; print JSON.
 
 SingleStream runs in short rounds, each between two of ours. The submission rules are not met: these are not MLPerf
 results.
@@ -28,19 +28,19 @@ from core.codec import to_json
 from core.data.run_dir import Run, open_run
 from core.errors import InputError
 from core.geometry.frame import Bytes
-from core.stats import Floats, Interval, bootstrap_ratio
+from core.stats import Floats, Interval, bootstrap_ratio, median_ratio
 from inference.frame.processor import FrameProcessor
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 12
 QUERIES = 136
-"""Queries of a round: twice the fewest for a p90, and a multiple of CALLS_PER_TURN."""
+"""Queries of a round: more than twice the fewest that claim a p90, and a multiple of CALLS_PER_TURN."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The p90 of a frame by LoadGen and by us, in alternate rounds."""
+    """The p90 of a frame as measured by LoadGen and by us, in alternating rounds."""
 
     name: str
     loadgen_p90_ms: float
@@ -80,7 +80,7 @@ def run_loadgen(candidates: Sequence[Candidate], frames: Sequence[Bytes]) -> lis
 
 
 def measure_single(name: str, processor: FrameProcessor, frames: Sequence[Bytes]) -> Agreement:
-    """Time frames by LoadGen, and by us right before and right after, ROUNDS times."""
+    """Measure the p90 by LoadGen, and by us right before and right after it, ROUNDS times."""
     p90s, stream = np.zeros((3, ROUNDS)), map(frame_at, count(), cycle(frames))
     for turn in range(ROUNDS):
         p90s[0, turn] = time_own(processor, frames)
@@ -90,18 +90,18 @@ def measure_single(name: str, processor: FrameProcessor, frames: Sequence[Bytes]
 
 
 def time_own(processor: FrameProcessor, frames: Sequence[Bytes]) -> float:
-    """Return our own p90 of as many frames, in milliseconds."""
+    """Return our own p90 of QUERIES frames, in milliseconds."""
     return float(np.quantile(take_turns([processor], frames, samples=QUERIES)[0].rounds_ms, 0.9))
 
 
-def compare_p90s(name: str, before: Floats, theirs: Floats, after: Floats) -> Agreement:
-    """Compare the p90 of each round."""
-    own = np.sqrt(before * after)
-    ratio, control = bootstrap_ratio(own, theirs), bootstrap_ratio(before, after)
+def compare_p90s(name: str, before: Floats, loadgen: Floats, after: Floats) -> Agreement:
+    """Compare the p90s of LoadGen with our own, taken before and after, each float64 (rounds,)."""
+    own = np.sqrt(before * after)  # the geometric mean, since ratios are compared
+    ratio, control = bootstrap_ratio(own, loadgen), bootstrap_ratio(before, after)
     floor = noise_floor(control)
     agrees = ratio.low <= 1 + floor and ratio.high >= 1 / (1 + floor)
-    middle = float(np.exp(np.median(np.log(theirs / own))))
-    return Agreement(name, float(np.median(theirs)), float(np.median(own)), middle, ratio, control, agrees)
+    p90s_ms = float(np.median(loadgen)), float(np.median(own))
+    return Agreement(name, *p90s_ms, median_ratio(own, loadgen), ratio, control, agrees)
 
 
 def run_single_stream(answer: Callable[[], object], samples: int) -> float:
@@ -132,10 +132,10 @@ def run_single_stream(answer: Callable[[], object], samples: int) -> float:
 
 
 def parse_p90_ms(text: str) -> float:
-    """Return the p90 of mlperf_log_summary.txt, `name : value` lines. Raises InputError when it is not there."""
+    """Return the p90 from the `name : value` lines of mlperf_log_summary.txt. Raises InputError without one."""
     facts = dict(line.split(" : ", 1) for line in text.splitlines() if line.count(" : ") == 1)
     facts = {name.strip(): value for name, value in facts.items()}
     name = "90.0th percentile latency (ns)"
     if name not in facts:
-        raise InputError(f"mlcommons-loadgen gave no {name!r}: install the locked version")
+        raise InputError(f"mlcommons-loadgen wrote no {name!r}: install the locked version")
     return float(facts[name]) / 1e6

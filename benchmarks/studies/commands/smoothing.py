@@ -28,7 +28,7 @@ from inference.runner.selection import pick_backend_and_precision
 
 SCENARIOS = ("day", "dusk", "night", "rain")
 FIRST_SEED = 900_001
-"""The first seed of the scenes; no synthetic pack is made of these."""
+"""The first seed of the scenes, beyond the seeds of synthetic packs."""
 SIZE_PX, FPS = (1280, 720), 30.0
 SHORTEST_S = 0.5
 """Changes that last less than this are not counted."""
@@ -53,7 +53,7 @@ class SceneAnswers:
 
 @dataclass(frozen=True)
 class SmoothingOutcome:
-    """The figures of one setting, over all zones of all scenes."""
+    """The results of one setting, over all zones of all scenes."""
 
     smooth_ms: float
     margin: float
@@ -68,12 +68,12 @@ class SmoothingOutcome:
     right: float
     """The part of all frames in which the right class was shown."""
     time_p50_ms: float | None
-    """Time from a change of the true class until it is shown; None where it never is."""
+    """Median time from a change of the true class until it is shown; None where it never is."""
     time_p90_ms: float | None
     missed: float
     """The part of changes after which the new class was never shown."""
     false_switches_per_minute: float
-    """Changes to a wrong class, in one zone."""
+    """Changes of the shown class to a wrong one, per minute of one zone."""
 
 
 def main(arguments: list[str]) -> None:
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> None:
     name, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
     with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
         scenes = list(answer_scenes(RegionClassifier(bundle, backend), args.seconds))
-    thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # the bundle's, and as if it never abstained
+    thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # 0: as if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
 
 
 def list_settings() -> list[SmoothingConfig]:
-    """Return the settings to try: time constants without and with the default margin; then margins, then holds."""
+    """Return the settings to try: time constants without and with the default margin, then margins, then holds."""
     plain = [replace(RAW, smooth_ms=ms) for ms in SMOOTH_MS]
     default = [replace(SmoothingConfig(), smooth_ms=ms) for ms in SMOOTH_MS]
     margins = [replace(SmoothingConfig(), margin=margin) for margin in MARGINS]
@@ -174,17 +174,17 @@ def evaluate(bundle: Bundle, scenes: Sequence[SceneAnswers], smoothing: Smoothin
 
 
 def count_false_switches(truth: Sequence[str], shown: ShownLabels) -> int:
-    """Count the changes of the shown label to a class that is not there; frames without a label are skipped."""
+    """Count the changes of the shown label to a wrong class; frames without a label are skipped."""
     count, last = 0, None
-    for label, fact in zip(shown, truth, strict=True):
+    for label, true in zip(shown, truth, strict=True):
         if label is not None and label != last:
-            count += last is not None and label != fact
+            count += last is not None and label != true
             last = label
     return count
 
 
 def times_to_decision(truth: Sequence[str], shown: ShownLabels, fps: float) -> list[float | None]:
-    """Return the milliseconds from each change of the truth to the first time it is shown; None for never."""
+    """Return the milliseconds from each change of the true class until it is shown; None where it never is."""
     starts = [i for i in range(1, len(truth)) if truth[i] != truth[i - 1]]
     times: list[float | None] = []
     for start, end in zip(starts, [*starts[1:], len(truth)], strict=False):
@@ -205,7 +205,7 @@ def as_row(one: SmoothingOutcome) -> list[str]:
 
 
 def plot(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
-    """Draw false switches against the time to decision, over the time constants, without the margin and with it."""
+    """Draw false switches over the time to decision, a line through the time constants for each margin."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
