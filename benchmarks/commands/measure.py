@@ -77,7 +77,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
     parser.add_argument("--budget-ms", type=float, help="upper limit of a frame's p99 in ms (33)")
     parser.add_argument("--margin", type=float, help="accuracy that a faster candidate may lose (0.01)")
-    parser.add_argument("--source", metavar="URI", help="where the frames come from; default: the synthetic camera")
+    parser.add_argument(
+        "--source",
+        metavar="URI",
+        help="where the frames come from; default: the golden frames of the bundles' detector, else synthetic ones",
+    )
     parser.add_argument("--backends", nargs="+", help="backends to measure; default: all that can run here")
     parser.add_argument(
         "--threads", type=int, nargs="+", help="thread counts; default: the best count of each candidate"
@@ -95,7 +99,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="images that show none of the classes, on which the model should abstain",
     )
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
-    parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones of the labeled frames")
+    parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the regions to time and to measure")
     parser.add_argument(
         "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
     )

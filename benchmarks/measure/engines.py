@@ -20,13 +20,18 @@ A bundle with a detector adds the largest number of boxes of a frame.
 """
 
 
-def build_engines(candidates: Sequence[Candidate]) -> list[Unmeasured]:
-    """Build every missing engine of these candidates; return those that cannot be built, with the reason."""
+def build_engines(candidates: Sequence[Candidate], regions: int) -> list[Unmeasured]:
+    """Build every missing engine of these candidates; return those that cannot be built, with the reason.
+
+    regions: the most regions of a frame, those of a bundle's detector apart.
+    """
     not_built = []
     for c in candidates:
         try:
             boxes = (c.bundle.detector.most,) if c.bundle.detector else ()
-            build_missing(c.backend, c.bundle, c.precision, (*BATCHES, *boxes))
+            # up to BATCH regions fit into the engine as it is; more need a batch size of their own
+            more = (regions,) if regions > BATCH else ()
+            build_missing(c.backend, c.bundle, c.precision, (*BATCHES, *boxes, *more))
         except (InputError, CheckError, DeviceError) as error:
             log.error(f"not built: {error}")
             not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))

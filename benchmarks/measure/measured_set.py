@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.speed.latency import frame_at, measure_noise, take_turns
-from benchmarks.measure.speed.timed_frames import EGO
+from benchmarks.measure.speed.timed_frames import EGO, TimedInput
 from benchmarks.results.candidate import Accuracy, CandidateResult, Latency, NotMeasured, Unmeasured
 from benchmarks.results.run import Noise
 from core.data.pack import Pack
@@ -43,20 +43,20 @@ class MeasuredSet:
 
 
 def measure_side_by_side(
-    candidates: Sequence[Candidate], pack: Pack, frames: Sequence[Bytes], *, samples: int
+    candidates: Sequence[Candidate], pack: Pack, timed: TimedInput, *, samples: int
 ) -> MeasuredSet:
     """Measure accuracy and latency of every candidate. The first one that opens is opened again, as the A/A control."""
     check_files(candidates, pack)
-    with open_side_by_side(candidates) as (opened, refused):
+    with open_side_by_side(candidates, timed.config) as (opened, refused):
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
-        check_detections(opened, frames)
+        check_detections(opened, timed.frames)
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
-        with open_side_by_side([opened[0][0]]) as (control, _):
+        with open_side_by_side([opened[0][0]], timed.config) as (control, _):
             processors = [one for _, one in [*opened, *control]]
-            *latencies, again = take_turns(processors, frames, samples=samples, on_round=show_progress("latency"))
+            *latencies, again = take_turns(processors, timed.frames, samples=samples, on_round=show_progress("latency"))
         results = [
             result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
@@ -102,10 +102,11 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
         bundle.check_files()
 
 
-def open_timed_regions(candidate: Candidate) -> RegionSource:
-    """Return the timed regions: tracked boxes of the bundle's detector, or one zone where it has none."""
-    detector = find_detector(candidate.bundle, CameraConfig())
-    return TrackedRegions(open_beside(detector, candidate.backend, candidate.threads)) if detector else Zones(EGO)
+def open_timed_regions(candidate: Candidate, camera: CameraConfig) -> RegionSource:
+    """Return the timed regions: those of the camera, else tracked boxes of the bundle's detector, else one zone."""
+    if detector := camera.detector or find_detector(candidate.bundle, camera):
+        return TrackedRegions(open_beside(detector, candidate.backend, candidate.threads))
+    return Zones(camera.zones or EGO)
 
 
 def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
@@ -115,7 +116,7 @@ def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
         processor.reset()
         if 2 * found <= len(frames):
             raise InputError(
-                f"the detector in {c.bundle.path} finds something in only {found} of the {len(frames)} frames to time:"
+                f"the detector before {c.name} finds something in only {found} of the {len(frames)} frames to time:"
                 " give a --source with an object in most frames"
             )
 
@@ -123,8 +124,8 @@ def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
 @contextmanager
 def open_side_by_side(
     candidates: Sequence[Candidate],
-    open_regions: Callable[[Candidate], RegionSource] = open_timed_regions,
-    config: FrameConfig | None = None,
+    config: FrameConfig = FrameConfig(),  # noqa: B008 - frozen
+    open_regions: Callable[[Candidate, CameraConfig], RegionSource] = open_timed_regions,
 ) -> Iterator[tuple[list[Opened], list[Unmeasured]]]:
     """Open every candidate and close them all at the end; yield those that open, and those that do not."""
     opened: list[Opened] = []
@@ -132,7 +133,7 @@ def open_side_by_side(
     with ExitStack() as stack:
         for c in candidates:
             try:
-                regions = open_regions(c)
+                regions = open_regions(c, config.camera)
                 stack.callback(regions.close)
                 backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.max_regions, threads=c.threads)
             except InputError as error:

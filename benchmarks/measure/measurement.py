@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +32,7 @@ from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN
 from benchmarks.measure.speed.runner_process import with_ages, with_cold_start
 from benchmarks.measure.speed.sustained import summarize_sustained, sustain
-from benchmarks.measure.speed.timed_frames import SYNTHETIC, choose_frames
+from benchmarks.measure.speed.timed_frames import TimedInput, choose_input
 from benchmarks.measure.threads import candidates_by_threads
 from benchmarks.results.candidate import CandidateResult, NotMeasured, Unmeasured
 from benchmarks.results.run import MachineFacts, PackFacts, Protocol, RunResults, Sustained
@@ -39,10 +40,9 @@ from core.bundle.contract import Bundle
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run
 from core.errors import InputError
-from core.geometry.camera_config import read_camera_config
-from core.geometry.frame import Bytes
 from inference.runner.labeled_regions import FramesRequest
 
+log = logging.getLogger(__name__)
 Results = tuple[CandidateResult, ...]
 
 
@@ -64,7 +64,7 @@ class Request:
     frames_of: Path | None = None
     """A pack with labeled frames; None: the run's own pack, where it holds some."""
     camera: Path | None = None
-    """A camera.json, whose zones are measured on labeled frames; None: the pack's zones or boxes."""
+    """A camera.json with the regions that are timed, and measured on labeled frames."""
     sustained_min: float = 0.0
     """Minutes of sustained load; 0 for none."""
     seeds: Sequence[Path] | None = None
@@ -81,10 +81,7 @@ class Setup:
     bundles: Mapping[str, Bundle]
     others: Sequence[Run]
     """Runs of other seeds."""
-    source: str
-    """A description of the source of the frames."""
-    frames: Sequence[Bytes]
-    """The frames on which latency is measured."""
+    timed: TimedInput
     candidates: Sequence[Candidate]
     size_candidates: Sequence[Candidate]
     """Candidates from bundles of another input size."""
@@ -97,7 +94,7 @@ def measure(run: Run, request: Request) -> RunResults:
     with _timed(seconds, "engines and thread counts"):
         setup = prepare(run, request)
     with _timed(seconds, "accuracy and latency"):
-        found = measure_side_by_side(setup.candidates, setup.pack, setup.frames, samples=request.profile.samples)
+        found = measure_side_by_side(setup.candidates, setup.pack, setup.timed, samples=request.profile.samples)
     with _timed(seconds, "cold starts"):
         results = add_cold_starts(found.results, setup, request)
     with _timed(seconds, "robustness"):
@@ -108,10 +105,11 @@ def measure(run: Run, request: Request) -> RunResults:
         results, sustained = add_load(results, setup, request.sustained_min, found.noise.floor)
     with _timed(seconds, "other sizes"):
         wanted = request.profile.other_size_samples
-        sizes = measure_other_sizes(setup.size_candidates, setup.frames, wanted) if setup.size_candidates else ()
+        sizes = measure_other_sizes(setup.size_candidates, setup.timed, wanted) if setup.size_candidates else ()
     with _timed(seconds, "other seeds"):
         seeds = measure_seeds(run, setup.others, results, setup.pack)
-    protocol = Protocol(setup.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, request.profile.describe_cuts(), seconds)
+    timed, cuts = setup.timed, request.profile.describe_cuts()
+    protocol = Protocol(timed.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, cuts, seconds, timed.regions)
     pack = setup.pack
     return RunResults(
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -135,40 +133,49 @@ def prepare(run: Run, request: Request) -> Setup:
     """Open the run, build the engines and pick the thread counts. Raises InputError when no candidate can run."""
     pack, bundles = run.open_pack(request.pack), open_bundles(run)
     check_inputs(request)
+    timed = choose_input(request.source, request.camera, bundles)
     backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
     candidates = list_candidates(bundles | sizes, backends)
-    not_built = build_engines([*candidates, *list_candidates(bundles_of(others), backends)])
+    for_seeds = list_candidates(bundles_of(others), backends)
+    not_built = build_engines([*candidates, *for_seeds], count_regions(pack, request, timed))
     failed = {(result.arch, result.precision, result.backend) for result in not_built}
     built = [c for c in candidates if (c.arch, c.precision, c.backend) not in failed]
     if not any(c.arch in bundles for c in built):
         why = f"; the first reason: {not_built[0].reason}" if not_built else ""
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
-    source, frames = choose_frames(request.source, bundles.values())
-    with_threads = candidates_by_threads(built, request.threads, frames)
+    with_threads = candidates_by_threads(built, request.threads, timed)
     own, other_sizes = [c for c in with_threads if c.arch in bundles], [c for c in with_threads if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
-    return Setup(describe_machine(), pack, bundles, others, source, frames, own, other_sizes, unmeasured)
+    return Setup(describe_machine(), pack, bundles, others, timed, own, other_sizes, unmeasured)
+
+
+def count_regions(pack: Pack, request: Request, timed: TimedInput) -> int:
+    """Return the most regions of a frame that is timed or labeled, those of the detector in a bundle apart."""
+    camera, objects = timed.camera, [0]
+    with suppress(InputError):  # the measurement says what is wrong with the frames
+        frames = FramesRequest().frames(open_pack(request.frames_of) if request.frames_of else pack)
+        objects += [len(frame.objects) for frame in frames]
+    return max(*objects, len(camera.zones), camera.detector.config.most if camera.detector else 0)
 
 
 def check_inputs(request: Request) -> None:
     """Read what is used only late in the measurement. Raises InputError now, not after minutes of it."""
     if request.ood:
         list_pictures(request.ood)
-    if request.camera:
-        read_camera_config(request.camera)
     if request.frames_of:
         FramesRequest().frames(open_pack(request.frames_of))
 
 
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:
     """Measure the cold start of every selectable candidate."""
-    source, times = request.source or SYNTHETIC, request.profile.cold_starts
-    return tuple(
-        with_cold_start(result, candidate_of(result, setup.bundles), source, times) if result.selectable else result
-        for result in results
-    )
+    times, bundles = request.profile.cold_starts, setup.bundles
+    with setup.timed.for_runner(1) as timed:
+        return tuple(
+            with_cold_start(result, candidate_of(result, bundles), timed, times) if result.selectable else result
+            for result in results
+        )
 
 
 def add_robustness(results: Results, setup: Setup, request: Request) -> Results:
@@ -188,16 +195,24 @@ def add_robustness(results: Results, setup: Setup, request: Request) -> Results:
 
 def add_frames(results: Results, setup: Setup, request: Request) -> Results:
     """Measure each network and precision on the labeled frames of the request, or else of the run's own pack."""
-    most = request.profile.labeled_frames
-    if not request.frames_of:
-        if not most:
-            return tuple(replace(result, frames=NotMeasured("this profile leaves it out")) for result in results)
-        if not setup.pack.metadata.get("frames"):
-            return results
+    most, camera = request.profile.labeled_frames, setup.timed.camera
+    if not request.frames_of and not setup.pack.metadata.get("frames"):
+        return results
+    if not request.frames_of and not most:
+        return tuple(replace(result, frames=NotMeasured("this profile leaves it out")) for result in results)
     candidates = [candidate_of(result, setup.bundles) for result in pick_fastest(results, setup.bundles)]
-    frames_request = FramesRequest(request.frames_of, camera=request.camera, most=most or None)
-    found = measure_frames(candidates, setup.pack, frames_request)
-    return tuple(replace(result, frames=found[result.arch, result.precision]) for result in results)
+    with_regions = request.camera if camera.zones or camera.detector else None
+    found, otherwise = {}, NotMeasured("it was exported at another size")
+    try:
+        asked = FramesRequest(request.frames_of, camera=with_regions, most=most or None)
+        found = measure_frames(candidates, setup.pack, asked)
+    except InputError as error:
+        if request.frames_of:
+            raise
+        # nobody asked for them: a data set that has moved must not cost the whole measurement
+        log.warning(f"the labeled frames of {setup.pack.path} are not measured: {error}")
+        otherwise = NotMeasured(str(error))
+    return tuple(replace(result, frames=found.get((result.arch, result.precision), otherwise)) for result in results)
 
 
 def pick_fastest(results: Results, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
@@ -215,11 +230,12 @@ def add_load(
     """Measure the energy of a frame where the machine has a meter, and the sustained load of `minutes`, if above 0."""
     selectable = [candidate_of(result, setup.bundles) for result in results if result.selectable]
     sustained: Sustained | NotMeasured = NotMeasured("--sustained was not given")
-    with open_side_by_side(selectable) as (opened, _):
+    frames = setup.timed.frames
+    with open_side_by_side(selectable, setup.timed.config) as (opened, _):
         processors = {c.name: one for c, one in opened}
-        energies_mj = measure_energies(processors, setup.frames)
+        energies_mj = measure_energies(processors, frames)
         if minutes and processors:
-            sustained = summarize_sustained(minutes, sustain(processors, setup.frames, minutes), noise_floor)
+            sustained = summarize_sustained(minutes, sustain(processors, frames, minutes), noise_floor)
     return tuple(
         replace(result, energy_mj=energies_mj.get(result.name, result.energy_mj)) for result in results
     ), sustained
@@ -228,10 +244,11 @@ def add_load(
 def measure_frame_ages(run: Run, results: RunResults, names: Collection[str], request: Request) -> RunResults:
     """Return the results with the frame ages of these candidates, each from a run at the camera's rate."""
     seconds, bundles = dict(results.protocol.seconds), open_bundles(run)
-    source, frames = request.source or SYNTHETIC, request.profile.paced_frames
-    with _timed(seconds, "paced runs"):
+    chosen, frames = choose_input(request.source, request.camera, bundles), request.profile.paced_frames
+    # a candidate that is slower than the camera drops frames, so the runner needs more than it is to answer
+    with _timed(seconds, "paced runs"), chosen.for_runner(2 * frames) as timed:
         candidates = tuple(
-            with_ages(result, candidate_of(result, bundles), source, frames) if result.name in names else result
+            with_ages(result, candidate_of(result, bundles), timed, frames) if result.name in names else result
             for result in results.candidates
         )
     return replace(results, candidates=candidates, protocol=replace(results.protocol, seconds=seconds))

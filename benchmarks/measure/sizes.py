@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, result_of, show_progress
 from benchmarks.measure.speed.latency import take_turns
+from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.results.candidate import CandidateResult, NotMeasured
 from core.bundle.contract import Bundle, open_bundle
 from core.data.run_dir import Run
-from core.geometry.frame import Bytes
 
 
 def open_other_sizes(run: Run) -> dict[str, Bundle]:
@@ -21,16 +21,16 @@ def open_other_sizes(run: Run) -> dict[str, Bundle]:
 
 
 def measure_other_sizes(
-    candidates: Sequence[Candidate], frames: Sequence[Bytes], samples: int
+    candidates: Sequence[Candidate], timed: TimedInput, samples: int
 ) -> tuple[CandidateResult, ...]:
     """Time these candidates in turns, apart from the selectable ones, whose timing they would disturb."""
     for candidate in candidates:
         candidate.bundle.check_files()
-    with open_side_by_side(candidates) as (opened, _):
+    with open_side_by_side(candidates, timed.config) as (opened, _):
         processors = [one for _, one in opened]
         if not opened:
             return ()
-        taken = take_turns(processors, frames, samples=samples, on_round=show_progress("other sizes"))
+        taken = take_turns(processors, timed.frames, samples=samples, on_round=show_progress("other sizes"))
         return tuple(
             result_of(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
             for (c, one), latency in zip(opened, taken, strict=True)

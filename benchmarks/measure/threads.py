@@ -9,7 +9,7 @@ from dataclasses import replace
 from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import take_turns
-from core.geometry.frame import Bytes
+from benchmarks.measure.speed.timed_frames import TimedInput
 from core.machine import cores
 
 log = logging.getLogger(__name__)
@@ -20,26 +20,26 @@ AS_FAST = 1.1
 
 
 def candidates_by_threads(
-    candidates: Sequence[Candidate], threads: Sequence[int] | None, frames: Sequence[Bytes]
+    candidates: Sequence[Candidate], threads: Sequence[int] | None, timed: TimedInput
 ) -> list[Candidate]:
     """Return each candidate with each of the given counts; without counts, with its best one, as measured."""
     if threads is None:
-        return [measure_threads(candidate, frames) for candidate in candidates]
+        return [measure_threads(candidate, timed) for candidate in candidates]
     return [replace(candidate, threads=count) for candidate in candidates for count in threads]
 
 
-def measure_threads(candidate: Candidate, frames: Sequence[Bytes]) -> Candidate:
+def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
     """Return the candidate with its best count; unchanged on a GPU, on one core, or where it does not open.
 
     candidate: with one thread.
     """
-    with open_side_by_side([candidate]) as (single, _):
+    with open_side_by_side([candidate], timed.config) as (single, _):
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
         others = [replace(candidate, threads=count) for count in thread_counts(cores())[1:]]
-        with open_side_by_side(others) as (more, _):
+        with open_side_by_side(others, timed.config) as (more, _):
             opened = [*single, *more]
-            latencies = take_turns([processor for _, processor in opened], frames, samples=SAMPLES)
+            latencies = take_turns([processor for _, processor in opened], timed.frames, samples=SAMPLES)
     medians_ms = {one.threads: latency.frame_ms.p50 for (one, _), latency in zip(opened, latencies, strict=True)}
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
     log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")

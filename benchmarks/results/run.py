@@ -151,6 +151,8 @@ class Protocol:
     """What the profile measures less than the full one, a phrase each."""
     seconds: dict[str, float]
     """{part of the measurement: its duration in seconds}."""
+    regions: str = "one zone"
+    """The regions that were timed, in words."""
 
 
 @dataclass(frozen=True, eq=False)

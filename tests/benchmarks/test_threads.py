@@ -11,8 +11,12 @@ from benchmarks.commands import measure
 from benchmarks.measure import threads
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.speed.latency import summarize_latency
+from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.measure.threads import best_count, candidates_by_threads, thread_counts
 from core.data.run_dir import open_run
+from core.geometry.camera_config import CameraConfig
+
+SMALL = TimedInput("synthetic://?frames=1&width=160&height=90", None, CameraConfig(), None)
 
 
 @pytest.fixture
@@ -36,21 +40,21 @@ def candidates_of(run, *backends):
 
 def test_without_a_count_each_candidate_gets_the_one_that_is_measured_to_be_its_best(small_run, timed):
     asked = measure.request_of(measure.parse([str(small_run)])).threads
-    found = candidates_by_threads(candidates_of(small_run, "ort", "openvino"), asked, [])
+    found = candidates_by_threads(candidates_of(small_run, "ort", "openvino"), asked, SMALL)
     assert [candidate.name for candidate in found] == ["tiny_a fp32 ort x2", "tiny_a fp32 openvino x2"]
     assert timed == [[1, 2, 4], [1, 2, 4]]
 
 
 def test_given_counts_are_candidates_each_and_nothing_is_timed_for_them(small_run, timed):
     asked = measure.request_of(measure.parse([str(small_run), "--threads", "1", "4"])).threads
-    found = candidates_by_threads(candidates_of(small_run, "ort"), asked, [])
+    found = candidates_by_threads(candidates_of(small_run, "ort"), asked, SMALL)
     assert [candidate.threads for candidate in found] == [1, 4]
     assert not timed
 
 
 def test_a_device_that_is_no_cpu_has_no_count_to_measure(small_run, timed, monkeypatch):
     monkeypatch.setattr("inference.backends.null.NullBackend.describe", lambda self: {"device": "a GPU"})
-    (found,) = candidates_by_threads(candidates_of(small_run, "null"), None, [])
+    (found,) = candidates_by_threads(candidates_of(small_run, "null"), None, SMALL)
     assert (found.threads, timed) == (1, [])
 
 

@@ -13,6 +13,7 @@ from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import FALSE_ALARM, WORST, Counts, FrameErrors, FramesAccuracy, Mark, RiskPoint
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
+from core.geometry.camera_config import CameraConfig
 from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
@@ -39,13 +40,13 @@ def measure_frames(
     log.info(f"{len(frames)} labeled frames of {pack.path}")
     what: dict[str, str] = {}
 
-    def open_regions(candidate: Candidate) -> RegionSource:
+    def open_regions(candidate: Candidate, _: CameraConfig) -> RegionSource:
         what[candidate.name], regions = request.regions(
             pack, frames, candidate.bundle, candidate.backend, candidate.threads
         )
         return regions
 
-    with open_side_by_side(candidates, open_regions, FrameConfig(sequence=False)) as (opened, refused):
+    with open_side_by_side(candidates, FrameConfig(sequence=False), open_regions) as (opened, refused):
         scores = score_frames([(c.bundle, processor) for c, processor in opened], pack, frames)
     results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {
         (row.arch, row.precision): NotMeasured(row.reason) for row in refused

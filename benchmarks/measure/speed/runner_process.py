@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.speed.timed_frames import EGO
+from benchmarks.measure.speed.timed_frames import SYNTHETIC, TimedInput
 from benchmarks.results.candidate import CandidateResult
 from core.errors import CheckError
-from core.files import write_json
 from core.stats import Floats, summarize
 
 log = logging.getLogger(__name__)
@@ -26,18 +25,24 @@ ROOT = Path(__file__).parents[3]
 LIMIT_S = 120.0
 
 
-def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> dict[str, Any]:
-    """Run `python -m inference run` with the bundle's detector, or else the ego zone; return its summary.
+def run_runner(candidate: Candidate, timed: TimedInput, frames: int, *more: str) -> dict[str, Any]:
+    """Run `python -m inference run` on the source and the regions that are timed; return its summary.
 
     Raises CheckError when it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        camera = Path(folder) / "camera.json"
-        zones = {} if candidate.bundle.detector else {"zones": {name: list(rect) for name, rect in EGO.items()}}
-        write_json(camera, zones)
+        camera = timed.write_camera(Path(folder))
         command = [sys.executable, "-m", "inference", "run", str(candidate.bundle.path.resolve()), "--json"]
         command += ["--backend", candidate.backend, "--precision", candidate.precision, "--camera", str(camera)]
-        command += ["--threads", str(candidate.threads), "--source", source, "--frames", str(frames), *more]
+        command += [
+            "--threads",
+            str(candidate.threads),
+            "--source",
+            timed.uri or SYNTHETIC,
+            "--frames",
+            str(frames),
+            *more,
+        ]
         try:
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S + frames, check=False
@@ -51,32 +56,32 @@ def run_runner(candidate: Candidate, source: str, frames: int, *more: str) -> di
     return summary
 
 
-def with_cold_start(result: CandidateResult, candidate: Candidate, source: str, times: int) -> CandidateResult:
+def with_cold_start(result: CandidateResult, candidate: Candidate, timed: TimedInput, times: int) -> CandidateResult:
     """Return the result with its cold start. A candidate that the runner refuses becomes not selectable."""
     log.info(f"cold start: {result.name}")
     try:
-        return replace(result, cold_start_ms=measure_cold_start(candidate, source, times))
+        return replace(result, cold_start_ms=measure_cold_start(candidate, timed, times))
     except CheckError as error:
         return replace(result, why_not=str(error))
 
 
-def with_ages(result: CandidateResult, candidate: Candidate, source: str, frames: int) -> CandidateResult:
+def with_ages(result: CandidateResult, candidate: Candidate, timed: TimedInput, frames: int) -> CandidateResult:
     """Return the result with its frame ages in a paced run. A candidate that the runner refuses is not selectable."""
     log.info(f"paced run: {result.name}")
     try:
-        return replace(result, age_ms=summarize(measure_ages(candidate, source, frames)))
+        return replace(result, age_ms=summarize(measure_ages(candidate, timed, frames)))
     except CheckError as error:
         return replace(result, why_not=str(error))
 
 
-def measure_cold_start(candidate: Candidate, source: str, times: int) -> float:
+def measure_cold_start(candidate: Candidate, timed: TimedInput, times: int) -> float:
     """Return the median milliseconds from the start of a process to its first decision."""
-    return float(np.median([run_runner(candidate, source, 1)["cold_start_ms"] for _ in range(times)]))
+    return float(np.median([run_runner(candidate, timed, 1)["cold_start_ms"] for _ in range(times)]))
 
 
-def measure_ages(candidate: Candidate, source: str, frames: int) -> Floats:
+def measure_ages(candidate: Candidate, timed: TimedInput, frames: int) -> Floats:
     """Return the age of each decision of a paced run in milliseconds, float64 (frames,)."""
     with tempfile.TemporaryDirectory() as folder:
-        run_runner(candidate, source, frames, "--realtime", "--no-overlay", "--out", folder)
+        run_runner(candidate, timed, frames, "--realtime", "--no-overlay", "--out", folder)
         lines = (Path(folder) / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
     return np.array([json.loads(line)["age_ms"] for line in lines], np.float64)

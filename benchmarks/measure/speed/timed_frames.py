@@ -1,25 +1,34 @@
-"""The pictures that latency is measured on: of a source, by default of the synthetic rear camera."""
+"""What is timed: the frames of a source, by default of the synthetic rear camera, and the regions in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from core.bundle import golden_detections
-from core.bundle.contract import Bundle
+from core.bundle.contract import DETECTOR, Bundle
 from core.errors import InputError
+from core.files import read_object, write_json
+from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.frame import Bytes
 from core.redact import public_uri
 from core.synthetic import ZONES, Scene
 from inference.capture.base import EndOfStream, SourceLost
+from inference.frame.processor import FrameConfig
 from inference.sources import open_source
 
 SYNTHETIC = "synthetic://?frames=0"
 SIZE_PX = (1280, 720)
 COUNT = 16
+FPS = 30.0
 EGO = {"ego": ZONES["ego"]}
 """The zone that is timed, at batch 1: the lane behind the car."""
 
@@ -30,16 +39,90 @@ def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, see
     return [scene.render(round(2 * scene.fps) * i)[0] for i in range(count)]
 
 
-def choose_frames(uri: str | None, bundles: Iterable[Bundle]) -> tuple[str, list[Bytes]]:
-    """Return where the frames come from, in words, and the frames: those of a source where one is given.
+@dataclass(frozen=True)
+class TimedInput:
+    """The frames and the regions of every timing, the same for all candidates."""
 
-    Else those that prove the detector of a bundle, enlarged to SIZE_PX's width, for there is something to find in them.
+    uri: str | None
+    """The source of the frames; None: the golden frames of the detector, else the synthetic camera."""
+    camera_file: Path | None
+    camera: CameraConfig
+    """The content of camera_file."""
+    detector: Bundle | None
+    """A bundle whose detector is in front of every candidate."""
+
+    @property
+    def config(self) -> FrameConfig:
+        """The settings of the frame step, with the mounting of the camera."""
+        return FrameConfig(self.camera)
+
+    @property
+    def source(self) -> str:
+        """A description of the source of the frames."""
+        return "the golden frames of the detector" if self._golden else public_uri(self.uri or SYNTHETIC)
+
+    @property
+    def regions(self) -> str:
+        """A description of the regions of a frame."""
+        if self.camera.detector or self.detector:
+            return "the boxes of the detector, tracked"
+        return "the zones of camera.json" if self.camera.zones else "one zone"
+
+    @cached_property
+    def frames(self) -> list[Bytes]:
+        """The frames, BGR; the golden ones enlarged to the width of SIZE_PX. Raises InputError when there is none."""
+        if not self._golden:
+            return read_source(self.uri)
+        assert self.detector
+        golden = golden_detections.load(self.detector.check_file(golden_detections.NAME))
+        return [_enlarge(frame) for frame in golden.frames]
+
+    @property
+    def _golden(self) -> bool:
+        return self.uri is None and self.detector is not None
+
+    @contextmanager
+    def for_runner(self, count: int) -> Iterator[TimedInput]:
+        """Yield this with a source that the runner can open: golden frames become `count` frames of a video."""
+        if not self._golden:
+            yield self
+            return
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "golden.avi"
+            height, width = self.frames[0].shape[:2]
+            video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
+            for frame in islice(cycle(self.frames), count):
+                video.write(frame)
+            video.release()
+            yield replace(self, uri=str(file))
+
+    def write_camera(self, folder: Path) -> Path:
+        """Return the camera.json of the runner: the given one, or one with the same mounting and the timed zone."""
+        if self.camera_file and (self.camera.zones or self.camera.detector):
+            return self.camera_file.resolve()
+        body = read_object(self.camera_file, "") if self.camera_file else {}
+        zones = {} if self.detector else {"zones": {name: list(rect) for name, rect in EGO.items()}}
+        write_json(folder / "camera.json", body | zones)
+        return folder / "camera.json"
+
+
+def choose_input(uri: str | None, camera_file: Path | None, bundles: Mapping[str, Bundle]) -> TimedInput:
+    """Return what is timed: the frames of `uri`; else those that prove the detector, as they show something to find.
+
+    Raises InputError where not every bundle has the same detector in front: their frames would not be alike.
     """
-    bundle = next((one for one in bundles if one.detector), None)
-    if uri is not None or bundle is None:
-        return public_uri(uri or SYNTHETIC), read_source(uri)
-    frames = golden_detections.load(bundle.check_file(golden_detections.NAME)).frames
-    return "the golden frames of the detector", [_enlarge(frame) for frame in frames]
+    camera = read_camera_config(camera_file) if camera_file else CameraConfig()
+    if camera.zones or camera.detector:
+        return TimedInput(uri, camera_file, camera, None)
+    kinds = {arch: one.detector and (one.files[DETECTOR]["sha256"], one.detector) for arch, one in bundles.items()}
+    first, *others = kinds
+    for arch in others:
+        if kinds[arch] != kinds[first]:
+            raise InputError(
+                f"{first} and {arch} do not hold the same detector, so their frames cannot be compared: give every"
+                " bundle the same with `python -m export add-detector RUN FILE.onnx`, or zones with --camera"
+            )
+    return TimedInput(uri, camera_file, camera, bundles[first] if kinds[first] else None)
 
 
 def _enlarge(frame: Bytes) -> Bytes:

@@ -17,6 +17,8 @@ from benchmarks.commands import measure
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames.measure import measure_frames, summarize
+from benchmarks.measure.measurement import measure as measure_run
+from benchmarks.measure.profiles import Profile
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
@@ -257,6 +259,31 @@ def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed,
     assert page.count('<image href="data:image/jpeg;base64,') == len(found.worst) > 0
     assert f"The {len(found.worst)} frames with the most errors" in page
     assert page.count(", no region</text>") == sum(one.count for one in found.worst)
+
+
+def own_frames(run: Path, packed: Path, root: Path) -> None:
+    """Make the labeled frames of a pack those of the run's own pack, with the pictures in `root`."""
+    file = run / "pack" / "pack.json"
+    facts = json.loads((packed / "pack.json").read_text())
+    (run / "pack" / "frames.jsonl").write_text((packed / "frames.jsonl").read_text())
+    own = {"synthetic": False, "frames": facts["frames"], "options": facts["options"], "source": {"root": str(root)}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | own))
+
+
+SHORT = Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0)
+
+
+def test_a_runs_own_frames_are_measured_unasked_and_where_they_are_gone_nothing_else_is_lost(packed, tmp_path):
+    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
+    root = Path(open_pack(packed).metadata["source"]["root"])
+    request = replace(measure.request_of(measure.parse([str(run), "--backends", "ort", *BUSY])), profile=SHORT)
+    for place, right in ((root, 1.0), (tmp_path / "gone", None)):
+        own_frames(run, packed, place)
+        (result,) = measure_run(open_run(run), request).candidates
+        if right:
+            assert result.frames.objects.recall == right
+        else:
+            assert "none of the 6 labeled frames of test can be read" in result.frames.not_measured
 
 
 def test_frames_that_were_not_measured_do_not_meet_a_floor():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.choose.policy import Policy
+from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.measure.candidates import Candidate, available_backends, list_candidates, open_bundles
 from benchmarks.measure.measured_set import check_detections, open_side_by_side
 from benchmarks.measure.speed.latency import (
@@ -23,11 +26,12 @@ from benchmarks.measure.speed.latency import (
     zone_processor,
 )
 from benchmarks.measure.speed.runner_process import run_runner
-from benchmarks.measure.speed.timed_frames import EGO, choose_frames, synthetic_frames
+from benchmarks.measure.speed.timed_frames import EGO, choose_input, synthetic_frames
 from benchmarks.results.run import is_same
 from core.bundle.contract import open_bundle
 from core.data.run_dir import open_run
 from core.errors import InputError
+from core.geometry.camera_config import read_camera_config
 from core.stats import Interval
 from inference.backends import open_backend
 from inference.commands.run import read_arguments, run_from_args
@@ -39,7 +43,7 @@ from inference.frame.processor import FrameConfig, FrameProcessor, Timings
 from inference.frame.quality import FrameQuality
 from inference.frame.regions import Zones
 from inference.frame.smoothing import TemporalSmoother
-from tests.benchmarks.conftest import add_detector
+from tests.benchmarks.conftest import add_detector, result_of, results_of
 from tests.bundles import make_bundle
 
 
@@ -162,11 +166,14 @@ def test_detector_and_tracking_are_part_of_the_measured_time(tmp_path, slow):
     slow(Tracker, "update", 5)
     candidate, context = opened_with_detector(tmp_path / "bundle", BOX, every=3)
     with context as (((_, processor),), _):
-        frames = choose_frames(None, [candidate.bundle])[1]
+        frames = choose_input(None, None, {"tiny": candidate.bundle}).frames
         (samples,) = take_turns([processor], frames, samples=6 * CALLS_PER_TURN)
         assert processor.smoothing is not None
     assert sorted(set(samples.rounds_ms.ravel())) == [0, 3 + 5]
     assert (samples.rounds_ms > 0).mean() == 1 / 3, "as often as in the car"
+    (metrics,) = metrics_of(results_of(result_of(times_ms=np.tile(samples.rounds_ms, (20, 1)))))
+    assert reason_infeasible(metrics, Policy(p99_ms=8)) is None
+    assert "the p99 of a frame, 8 ms, is over the budget" in str(reason_infeasible(metrics, Policy(p99_ms=7)))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 9, 10, 30, 90])
@@ -184,7 +191,7 @@ def test_a_detector_that_runs_in_every_nth_call_runs_in_each_call_of_a_turn_alik
 def test_frames_in_which_a_detector_finds_nothing_are_not_timed(tmp_path):
     candidate, context = opened_with_detector(tmp_path / "bundle", BOX)
     with context as (opened, _):
-        frames = choose_frames(None, [candidate.bundle])[1]
+        frames = choose_input(None, None, {"tiny": candidate.bundle}).frames
         check_detections(opened, frames)
         processor = opened[0][1]
         assert processor.regions.detector.detect(frames[0]).boxes_n4.shape == (1, 4)
@@ -200,25 +207,59 @@ def test_the_frames_are_the_sources_else_those_that_prove_the_detector_else_synt
     make_bundle(tmp_path / "front")
     front = add_detector(tmp_path / "front", BOX)
     source = "synthetic://?frames=2&width=160&height=90"
-    for uri, bundles, size in (
-        (source, [front], (90, 160)),
-        (None, [plain, front], (853, 1280)),
-        (None, [plain], (720, 1280)),
-    ):
-        what, frames = choose_frames(uri, bundles)
-        assert frames[0].shape[:2] == size
-        assert ("golden frames" in what) == (size[0] == 853)
+    for uri, bundle, size in ((source, front, (90, 160)), (None, front, (853, 1280)), (None, plain, (720, 1280))):
+        timed = choose_input(uri, None, {"a": bundle})
+        assert timed.frames[0].shape[:2] == size
+        assert ("golden frames" in timed.source) == (size[0] == 853)
+
+
+def test_bundles_with_a_detector_only_in_part_are_refused_before_anything_is_measured(tmp_path):
+    plain, zones = make_bundle(tmp_path / "plain"), tmp_path / "camera.json"
+    for name in ("front", "other"):
+        make_bundle(tmp_path / name)
+    front, other = add_detector(tmp_path / "front", BOX), add_detector(tmp_path / "other", BOX, BOX)
+    zones.write_text(json.dumps({"zones": THREE}))
+    for rival in (plain, other):
+        with pytest.raises(InputError, match="a and b do not hold the same detector"):
+            choose_input(None, None, {"a": front, "b": rival})
+        assert choose_input(None, zones, {"a": front, "b": rival}).regions == "the zones of camera.json"
+    assert choose_input(None, None, {"a": front, "b": front}).regions == "the boxes of the detector, tracked"
+
+
+THREE = {"left": [0, 0.3, 0.3, 1], "ego": [0.3, 0.3, 0.7, 1], "right": [0.7, 0.3, 1, 1]}
+
+
+def test_the_zones_of_the_camera_are_timed_in_place_of_the_bundles_detector(tmp_path):
+    make_bundle(tmp_path / "bundle")
+    bundle, camera = add_detector(tmp_path / "bundle", BOX), tmp_path / "camera.json"
+    camera.write_text(json.dumps({"zones": THREE, "rotation": 90}))
+    timed = choose_input("synthetic://?frames=2&width=160&height=90", camera, {"tiny": bundle})
+    candidate = Candidate("tiny", "fp32", "ort", 1, bundle)
+    with open_side_by_side([candidate], timed.config) as (((_, processor),), _):
+        result = processor.process(frame_at(0, timed.frames[0]))
+    assert [verdict.name for verdict in result.verdicts] == list(THREE)
+    assert result.picture_bgr.shape == (160, 90, 3)
+    assert run_runner(candidate, timed, 2)["zones"] == list(THREE)
+
+
+def test_a_camera_that_says_only_how_it_is_mounted_keeps_the_zone_that_is_timed(tmp_path):
+    bundle, camera = make_bundle(tmp_path / "bundle"), tmp_path / "camera.json"
+    camera.write_text('{"rotation": 180}')
+    written = read_camera_config(choose_input(None, camera, {"tiny": bundle}).write_camera(tmp_path / "bundle"))
+    assert (list(written.zones), written.rotation) == (["ego"], 180)
 
 
 def test_the_runner_is_timed_on_the_detector_in_the_bundle(tmp_path):
     make_bundle(tmp_path / "bundle")
     source = "synthetic://?frames=2&width=160&height=90"
-    for bundle, zones in (
-        (open_bundle(tmp_path / "bundle"), ["ego"]),
-        (add_detector(tmp_path / "bundle", BOX), ["tracks"]),
+    for bundle, zones, uri in (
+        (open_bundle(tmp_path / "bundle"), ["ego"], source),
+        (add_detector(tmp_path / "bundle", BOX), ["tracks"], None),
     ):
-        summary = run_runner(Candidate("tiny", "fp32", "ort", 1, bundle), source, 2)
+        with choose_input(uri, None, {"tiny": bundle}).for_runner(2) as timed:
+            summary = run_runner(Candidate("tiny", "fp32", "ort", 1, bundle), timed, 2)
         assert summary["zones"] == zones
+        assert (summary["source"] == source) == (uri == source), "golden frames, where there is something to find"
 
 
 def rounds(scale, rng, drift):
