@@ -37,7 +37,7 @@ def device_files(bundle: Path) -> Files:
     return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
 
 
-def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
+def benchmark_files(run: Run, pack: Pack, scratch: Path) -> Files:
     """Return what measures every candidate on the device and chooses there: benchmarks/, all bundles, test rows."""
     name = f"runs/{run.path.resolve().name}"
     folder = scratch / "pack"
@@ -48,7 +48,7 @@ def proof_files(run: Run, pack: Pack, scratch: Path) -> Files:
     for arch, bundle in run.bundles().items():
         files |= _bundle_files(bundle, f"{name}/{arch}/bundle")
     files |= _package("benchmarks")
-    return files | {"prove.sh": DEVICE / "prove.sh", "requirements/proof.txt": DEVICE / "proof.txt"}
+    return files | {"benchmark.sh": DEVICE / "benchmark.sh", "requirements/benchmark.txt": DEVICE / "benchmark.txt"}
 
 
 def _bundle_files(folder: Path, place: str) -> Files:

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.cli import Parser
 from core.data.run_dir import open_run
 from core.errors import InputError
-from export.package import device_files, proof_files, write_archive
+from export.package import benchmark_files, device_files, write_archive
 
 
 def main(arguments: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     add = parser.add_argument
     add("run", type=Path, metavar="runs/NAME", help="the folder of a run")
     add("--out", type=Path, metavar="FILE", help="the archive to write (default: runs/NAME/rearguard-NAME.tar.gz)")
-    add("--with-proof", action="store_true", help="add all candidates, benchmarks/, the test rows and prove.sh")
+    add("--with-benchmark", action="store_true", help="add all candidates, benchmarks/, the test rows and benchmark.sh")
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
     add("--json", action="store_true", help="print what was written as JSON")
     args = parser.parse_args(arguments)
@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
     out = args.out or run.path / f"{top}.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         files = device_files(production)
-        if args.with_proof:
-            files |= proof_files(run, run.open_pack(args.pack), Path(scratch))
+        if args.with_benchmark:
+            files |= benchmark_files(run, run.open_pack(args.pack), Path(scratch))
         size = write_archive(out, top, files)
     facts = {"archive": str(out), "folder": top, "files": len(files), "bytes": size}
     line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from core.cli import Parser
-from inference.runner.supervisor import SINGLE_PROCESS, RunnerProcess, Supervisor, SupervisorLimits, is_live
+from inference.runner.heartbeats import SINGLE_PROCESS, RunnerProcess
+from inference.runner.supervisor import Supervisor, SupervisorLimits, is_live
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -94,15 +95,15 @@ def main(arguments: list[str]) -> int | None:
     options = read_arguments(arguments)
     camera = is_live(options.source)
     if not (camera if options.supervise is None else options.supervise):
-        work(options, SINGLE_PROCESS)
+        run_worker(options, SINGLE_PROCESS)
         return None
     # a recorded source may wait for a slow sink as long as that takes to end, which is not a hang
     limits = SupervisorLimits() if camera or options.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
     journal = options.out / "decisions.jsonl" if options.out else None
-    return Supervisor(lambda process: work(options, process), limits, journal).run()
+    return Supervisor(lambda process: run_worker(options, process), limits, journal).run()
 
 
-def work(options: argparse.Namespace, process: RunnerProcess) -> None:
+def run_worker(options: argparse.Namespace, process: RunnerProcess) -> None:
     """Run a session in this process; print its summary."""
     summary = run_from_args(options, process)
     print(json.dumps(summary, indent=1) if options.json else describe(summary))

@@ -18,8 +18,8 @@ from inference.frame.processor import FrameProcessor, FrameResult
 from inference.frame.run_stats import RunStats
 from inference.frame.states import State
 from inference.runner.camera_health import CameraHealth, HealthTimeouts
+from inference.runner.heartbeats import SINGLE_PROCESS, RunnerProcess
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import SINGLE_PROCESS, RunnerProcess
 
 RECORDED_TIMEOUT_S = 2.0
 """The time a recorded source has for a frame. If it takes longer, it is read again: only a camera can be stale."""

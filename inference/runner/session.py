@@ -26,11 +26,11 @@ from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import run_self_test
+from inference.runner.heartbeats import ENDING, LOADING, OPENING, RunnerProcess
 from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import ENDING, LOADING, OPENING, RunnerProcess
 from inference.sinks import SinkContext, open_sinks
 from inference.sources import open_source
 

@@ -25,18 +25,13 @@ from core.cli import run_command
 from core.errors import CheckError, check_positive
 from inference.capture.v4l2 import device_of
 from inference.frame.states import State
+from inference.runner.heartbeats import ENDING, FRAME_STATES, LOADING, OPENING, STATES, RunnerProcess
 from inference.runner.systemd import Systemd
 
 log = logging.getLogger(__name__)
 
 RECORDED = ("replay", "synthetic")
 """The schemes of recorded sources, which can be read again from their start; all others are cameras."""
-STATES = tuple(State)
-FRAME_STATES = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
-"""The states that need a frame, in contrast to those of a camera that gives none."""
-HEARTBEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
-OPENING, LOADING, ENDING = b"\xf0", b"\xf1", b"\xf2"
-"""The heartbeats of a worker that is about to do something slow; every other heartbeat is the rank of a state."""
 TICK_S = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
@@ -65,31 +60,6 @@ class SupervisorLimits:
 
     def __post_init__(self) -> None:
         check_positive(**vars(self))
-
-
-@dataclass(frozen=True)
-class RunnerProcess:
-    """The process that runs a session: its number, its start, and its heartbeats to the supervisor."""
-
-    number: int = 0
-    """The number of workers before this one; 0 for the first."""
-    start_pid: int = 0
-    """The process from whose start the cold start counts: the supervisor for the first worker, 0 for this process."""
-    pipe: int = -1
-
-    def heartbeat(self, kind: bytes) -> None:
-        """Tell the supervisor that this process is alive, by one byte; a full pipe is not waited for."""
-        if self.pipe >= 0:
-            with suppress(BlockingIOError):
-                os.write(self.pipe, kind)
-
-    def emit_status(self, state: State) -> None:
-        """Send a heartbeat that carries the current state."""
-        self.heartbeat(HEARTBEATS[state])
-
-
-SINGLE_PROCESS = RunnerProcess()
-"""A runner without a supervisor."""
 
 
 def is_live(uri: str) -> bool:

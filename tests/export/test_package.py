@@ -84,9 +84,9 @@ def test_the_same_run_gives_the_same_archive(archive, produced, tmp_path):
     assert (tmp_path / "again.tar.gz").read_bytes() == archive.read_bytes()
 
 
-def test_with_proof_every_candidate_and_the_test_rows_go_along(produced, tmp_path, capsys):
+def test_with_benchmark_every_candidate_and_the_test_rows_go_along(produced, tmp_path, capsys):
     out = tmp_path / "proof.tar.gz"
-    assert command.main([str(produced), "--with-proof", "--out", str(out), "--json"]) == 0
+    assert command.main([str(produced), "--with-benchmark", "--out", str(out), "--json"]) == 0
     unpack(out, tmp_path / "device")
     run = open_run(tmp_path / "device" / "runs" / "colours")
     pack = run.open_pack()

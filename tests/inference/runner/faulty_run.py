@@ -20,7 +20,7 @@ from inference.runner.supervisor import SupervisorLimits
 
 FOLDER = Path(sys.argv[1])
 GIVEN = sys.argv[2 : sys.argv.index("--")]
-honest = run.work
+honest = run.run_worker
 
 
 def obey(who=""):
@@ -44,7 +44,7 @@ def work(options, worker):
     honest(options, worker)
 
 
-run.work = work
+run.run_worker = work
 limits = {name: type(getattr(SupervisorLimits, name))(value) for name, _, value in (t.partition("=") for t in GIVEN)}
 run.SupervisorLimits = partial(SupervisorLimits, **limits)
 raise SystemExit(run_command(lambda: run.main(sys.argv[sys.argv.index("--") + 1 :])))

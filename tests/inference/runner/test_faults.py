@@ -28,8 +28,9 @@ from inference.capture.reader import CaptureReader
 from inference.commands.run import read_arguments, work
 from inference.frame.states import State
 from inference.proof.self_test import self_test
+from inference.runner.heartbeats import RunnerProcess
 from inference.runner.sink_worker import SinkWorker
-from inference.runner.supervisor import RunnerProcess, Supervisor, SupervisorLimits
+from inference.runner.supervisor import Supervisor, SupervisorLimits
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from tests.bundles import make_bundle

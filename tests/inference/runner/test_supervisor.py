@@ -17,7 +17,8 @@ import pytest
 
 from core.errors import InputError
 from inference.frame.states import State
-from inference.runner.supervisor import HEARTBEATS, TICK_S, Supervisor, SupervisorLimits, is_live
+from inference.runner.heartbeats import HEARTBEATS
+from inference.runner.supervisor import TICK_S, Supervisor, SupervisorLimits, is_live
 from inference.runner.systemd import Systemd
 
 ROOT = Path(__file__).parents[3]

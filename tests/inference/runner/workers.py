@@ -14,7 +14,8 @@ from pathlib import Path
 from core.cli import run_command
 from core.errors import CheckError, InputError
 from inference.frame.states import State
-from inference.runner.supervisor import ENDING, Supervisor, SupervisorLimits
+from inference.runner.heartbeats import ENDING
+from inference.runner.supervisor import Supervisor, SupervisorLimits
 
 LIMITS = {
     "hang_s": 0.4, "opening_s": 20.0, "ending_s": 20.0, "restarts": 2, "reset_after_s": 60.0, "backoff_s": 0.01,
