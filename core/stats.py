@@ -57,8 +57,12 @@ def wilson(hits: int, n: int) -> Interval:
     if n == 0:
         return Interval(0.0, 1.0)
     z = NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
-    middle, half = hits + z**2 / 2, z * math.sqrt(hits * (n - hits) / n + z**2 / 4)
-    return Interval(max((middle - half) / (n + z**2), 0.0), min((middle + half) / (n + z**2), 1.0))
+    middle = hits + z**2 / 2
+    half = z * math.sqrt(hits * (n - hits) / n + z**2 / 4)
+    # rounding may step outside 0..1 where all or none are hits
+    low = max((middle - half) / (n + z**2), 0.0)
+    high = min((middle + half) / (n + z**2), 1.0)
+    return Interval(low, high)
 
 
 def poisson_interval(count: int) -> Interval:
@@ -100,6 +104,7 @@ def count_pairs(reference_n: Bools, rival_n: Bools) -> PairCounts:
 
 def mcnemar_p(pairs: PairCounts) -> float:
     """Return the exact two-sided p of McNemar's test; 1 when no row is discordant."""
+    # under the null hypothesis each discordant row is a fair coin, so the smaller count is binomial with p = 1/2
     fewer, more = sorted(pairs[:2])
     return min(1.0, 2 * _binomial_cdf(fewer, fewer + more, 0.5))
 
@@ -107,12 +112,13 @@ def mcnemar_p(pairs: PairCounts) -> float:
 def tango_score(pairs: PairCounts, loss: float) -> float:
     """Return Tango's score statistic for the hypothesis that the true paired loss is `loss` (-1 < loss < 1).
 
-    It is the observed loss less `loss`, in standard deviations under that hypothesis. These do not vanish where no row
-    is discordant, as those of the observed loss do; so an interval of it has width there, too.
+    The score is the observed loss minus `loss`, in standard deviations under that hypothesis. Unlike the standard
+    deviation of the observed loss, this one is not zero where no row is discordant, so the interval has a width there.
     Source: Tango, Statistics in Medicine 17 (1998) 891-908, equations 4 and 5. At loss 0 it is McNemar's z.
     """
     b, c, n = pairs
     linear = -b - c + (2 * n - b + c) * loss
+    # the constrained maximum-likelihood estimate of the probability that only the rival is right
     q21 = (math.sqrt(max(linear**2 + 8 * n * c * loss * (1 - loss), 0.0)) - linear) / (4 * n)
     variance = n * (2 * q21 + loss * (1 - loss))
     gap = b - c - n * loss
@@ -147,7 +153,10 @@ def _tango_root(pairs: PairCounts, score: float) -> float:
     low, high = -1.0, 1.0
     while high - low > ROOT_TOLERANCE:
         middle = (low + high) / 2
-        low, high = (middle, high) if tango_score(pairs, middle) > score else (low, middle)
+        if tango_score(pairs, middle) > score:
+            low = middle
+        else:
+            high = middle
     return (low + high) / 2
 
 
@@ -169,7 +178,7 @@ class CalibrationBin(NamedTuple):
 
 def calibration_bins(tops_n: TopProbs, correct_n: Bools) -> list[CalibrationBin]:
     """Return the bins that hold rows, of BINS of equal width of the top probability."""
-    index_n = np.minimum((tops_n * BINS).astype(int), BINS - 1)
+    index_n = np.minimum((tops_n * BINS).astype(int), BINS - 1)  # a probability of 1 belongs to the last bin
     bins = []
     for number in range(BINS):
         inside_n = index_n == number
@@ -190,6 +199,7 @@ def risk_coverage(tops_n: TopProbs, correct_n: Bools) -> tuple[TopProbs, Floats,
 
     Source: El-Yaniv and Wiener, Journal of Machine Learning Research 11 (2010) 1605-1641.
     """
+    # stable, so that rows of equal probability are accepted in the same order on every machine
     order = np.argsort(-tops_n, kind="stable")
     n = np.arange(1, len(order) + 1)
     return tops_n[order], n / len(n), (~correct_n[order]).cumsum() / n
@@ -205,6 +215,7 @@ def ranks_in_class(labels_n: NDArray[Any]) -> NDArray[np.int64]:
 
 def pick_balanced(labels_n: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Return up to `count` positions, one of each class in turn, those of a class in their order."""
+    # lexsort's last key comes first: all first rows of their class, then all second rows, and so on
     return np.lexsort((labels_n, ranks_in_class(labels_n)))[:count]
 
 
@@ -261,6 +272,7 @@ def summarize(samples_n: Floats) -> Summary:
         return (None if bound is None else float(np.quantile(samples_n, percentile))), bound
 
     p50, mean, most = float(np.quantile(samples_n, 0.5)), float(samples_n.mean()), float(samples_n.max())
+    # each claim gives two fields: the percentile and its bound
     return Summary(len(samples_n), mean, p50, *claim(0.9), *claim(0.99), *claim(0.999), most)
 
 
@@ -273,7 +285,9 @@ def bootstrap_ratio(reference_n: Floats, rival_n: Floats, *, resamples: int = 20
     """Return the 95% bootstrap interval of `median_ratio`."""
     ratios = np.log(rival_n) - np.log(reference_n)
     rng = np.random.default_rng(seed)
-    medians = np.median(ratios[rng.integers(0, len(ratios), (resamples, len(ratios)))], axis=1)
+    # rounds are drawn whole, so that a reference and its rival of one round stay together
+    drawn = rng.integers(0, len(ratios), (resamples, len(ratios)))
+    medians = np.median(ratios[drawn], axis=1)
     low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(np.exp(low)), float(np.exp(high)))
 

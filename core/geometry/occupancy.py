@@ -12,9 +12,12 @@ from collections.abc import Sequence
 
 from core.geometry.frame import Rect
 
-COVERING = 0.25
-FILLING, INSIDE = 0.02, 0.5
+LARGE_FILL = 0.25
+"""An object that fills this part of a region stands in it."""
+SMALL_FILL, INSIDE = 0.02, 0.5
+"""So does one that fills this smaller part, if this part of the object lies inside."""
 TRACE = 0.005
+"""A region in which no object fills this part is empty."""
 
 
 def area(rect: Rect) -> int:
@@ -31,7 +34,7 @@ def stands_in(region: Rect, box: Rect) -> bool:
     """Say whether the object in `box` stands in the region."""
     common = shared(region, box)
     fills = common / area(region)
-    return fills >= COVERING or (fills >= FILLING and common >= INSIDE * area(box))
+    return fills >= LARGE_FILL or (fills >= SMALL_FILL and common >= INSIDE * area(box))
 
 
 def overlap_ratio(a: Rect, b: Rect) -> float:
@@ -46,10 +49,11 @@ def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
     fixed: the region is a zone, not a box that was put around an object.
     """
     standing = [at for at, box in enumerate(boxes) if stands_in(region, box)]
+    # a zone is large beside its objects, so a ratio would favor small ones that lie inside; a box fits one object
     measure = shared if fixed else overlap_ratio
     return max(standing, key=lambda at: measure(region, boxes[at]), default=None)
 
 
 def is_empty(region: Rect, boxes: Sequence[Rect]) -> bool:
-    """Say whether no object fills more than a trace of the region."""
+    """Say whether every object fills less than TRACE of the region."""
     return all(shared(region, box) < TRACE * area(region) for box in boxes)

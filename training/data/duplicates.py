@@ -62,8 +62,9 @@ def hash_picture(image_rgb: Bytes) -> tuple[int, int]:
     gray = shrink_to_gray(image_rgb)
     if gray.std() < MIN_CONTRAST:
         return 0, 0
-    upright, mirrored = (imagehash.phash(Image.fromarray(g)).hash for g in (gray, np.ascontiguousarray(gray[:, ::-1])))
-    return _pack_bits(upright), _pack_bits(mirrored)
+    mirror = np.ascontiguousarray(gray[:, ::-1])
+    upright_bits, mirror_bits = (imagehash.phash(Image.fromarray(image)).hash for image in (gray, mirror))
+    return _pack_bits(upright_bits), _pack_bits(mirror_bits)
 
 
 def find_duplicates(
@@ -73,7 +74,9 @@ def find_duplicates(
 
     A row that is equal to many others is paired only with the first of them in each split.
     """
-    found = {pair: DuplicatePair(*pair, exact=True, mirrored=False) for pair in _equal_rows(sha256, split_n)}
+    found = {}
+    for pair in _equal_rows(sha256, split_n):
+        found[pair] = DuplicatePair(*pair, exact=True, mirrored=False)
     # a copy has all near duplicates in common with the first row of its pixels, which is compared in its place
     copies = {second for first, second in found if split_n[first] == split_n[second]}
     textured = np.flatnonzero(hashes_n2[:, 0])  # a flat picture has hash 0
@@ -85,6 +88,7 @@ def find_duplicates(
                 continue
             if is_same_picture(images_nhwc[first], images_nhwc[second], mirrored):
                 found[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
+    # False sorts before True: pairs of two splits, which would leak into the test accuracy, come first
     return sorted(found.values(), key=lambda t: (split_n[t.first] == split_n[t.second], t.first, t.second))
 
 
@@ -96,30 +100,39 @@ def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> N
     """
     across: set[tuple[int, int]] = set()
     within: set[tuple[int, int]] = set()
-    for low, high in pairwise(np.linspace(0, 64, BANDS + 1).astype(int).tolist()):
-        # bits low to high of every hash; a pair that shares several parts is found several times, hence the sets
-        shift, mask = np.uint64(low), np.uint64((1 << (high - low)) - 1)
-        for i_n, j_n in _with_equal_keys(left_n >> shift & mask, right_n >> shift & mask):
-            near = np.bitwise_count(left_n[i_n][:, None] ^ right_n[j_n][None]) <= MAX_BITS
-            at_i, at_j = np.nonzero(near & (i_n[:, None] < j_n[None]))
+    edges = np.linspace(0, 64, BANDS + 1).astype(int).tolist()
+    for low, high in pairwise(edges):
+        # the part of every hash from bit low to bit high
+        shift = np.uint64(low)
+        mask = np.uint64((1 << (high - low)) - 1)
+        left_parts, right_parts = left_n >> shift & mask, right_n >> shift & mask
+        for i_n, j_n in _with_equal_keys(left_parts, right_parts):
+            # an outer comparison of all hashes that share this part: the number of differing bits of each pair
+            differing = np.bitwise_count(left_n[i_n][:, None] ^ right_n[j_n][None])
+            ordered = i_n[:, None] < j_n[None]
+            at_i, at_j = np.nonzero((differing <= MAX_BITS) & ordered)
             first_n, second_n = i_n[at_i], j_n[at_j]
             in_two_splits = split_n[first_n] != split_n[second_n]
+            # sets, because a pair that shares several parts is found once for each
             for pairs, chosen in ((across, in_two_splits), (within, ~in_two_splits)):
                 if len(pairs) < MAX_PAIRS:
                     pairs.update(zip(first_n[chosen].tolist(), second_n[chosen].tolist(), strict=True))
-    return np.array((sorted(across) + sorted(within))[:MAX_PAIRS], np.int64).reshape(-1, 2)
+    found = (sorted(across) + sorted(within))[:MAX_PAIRS]
+    return np.array(found, np.int64).reshape(-1, 2)  # (0, 2) where there is no pair
 
 
 def is_same_picture(a_rgb: Bytes, b_rgb: Bytes, mirrored: bool) -> bool:
     """Tell whether two pictures with near hashes are one: their colors agree everywhere, and so does fine detail.
 
-    Colors tell a thing that came into view; detail tells two pictures apart that are alike in the large, as of sky.
+    Block colors find an object that came into view; fine detail separates two pictures of the same layout, such as sky.
     """
     if mirrored:
         b_rgb = np.ascontiguousarray(b_rgb[:, ::-1])
     if cv2.absdiff(_block_colors(a_rgb), _block_colors(b_rgb)).max() > MAX_LEVELS:
         return False
-    x, y = (_fine_detail(shrink_to_gray(image)).ravel() for image in (a_rgb, b_rgb))
+    x = _fine_detail(shrink_to_gray(a_rgb)).ravel()
+    y = _fine_detail(shrink_to_gray(b_rgb)).ravel()
+    # their correlation is at least MIN_DETAIL; multiplied out, because a flat picture has x @ x = 0
     return bool(x @ y >= MIN_DETAIL * np.sqrt((x @ x) * (y @ y)))
 
 
@@ -130,12 +143,13 @@ def _block_colors(image_rgb: Bytes) -> Bytes:
 
 
 def _fine_detail(gray: Bytes) -> NDArray[np.float32]:
-    """Return what a blur takes away from a gray picture."""
+    """Return a gray picture minus its blurred copy."""
     level = gray.astype(np.float32)
     return np.asarray(level - cv2.GaussianBlur(level, (0, 0), 2), np.float32)
 
 
 def _pack_bits(bits: NDArray[np.bool_]) -> int:
+    """Return 64 bits as one number."""
     return int(np.packbits(bits.ravel()).view(np.uint64)[0])
 
 
@@ -155,12 +169,15 @@ def _with_equal_keys(left_n: Hashes, right_n: Hashes) -> Iterator[tuple[NDArray[
     if not len(left_n):
         return
     # both sides sorted by key: a key's indices are left_order[start:end] and right_order[low:high]
-    left_order, right_order = np.argsort(left_n, kind="stable"), np.argsort(right_n, kind="stable")
+    left_order = np.argsort(left_n, kind="stable")
+    right_order = np.argsort(right_n, kind="stable")
     keys, starts = np.unique(left_n[left_order], return_index=True)
     ends = np.append(starts[1:], len(left_n))
     right_sorted = right_n[right_order]
-    lows, highs = np.searchsorted(right_sorted, keys, "left"), np.searchsorted(right_sorted, keys, "right")
+    lows = np.searchsorted(right_sorted, keys, "left")
+    highs = np.searchsorted(right_sorted, keys, "right")
     for start, end, low, high in zip(starts, ends, lows, highs, strict=True):
-        each = max(1, COMPARED_AT_ONCE // max(1, high - low))  # a key that all hashes have must not fill the memory
+        # in blocks: the outer comparison of a key that all hashes have must not fill the memory
+        each = max(1, COMPARED_AT_ONCE // max(1, high - low))
         for at in range(start, end, each):
             yield left_order[at : min(at + each, end)], right_order[low:high]
