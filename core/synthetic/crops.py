@@ -13,7 +13,7 @@ from core.synthetic.traffic import CLASSES, seeded
 
 CROPS_PER_SCENE = 12
 MIN_SCENES = 60
-"""However small the set, its splits need this many groups to draw from."""
+"""The smallest number of groups that the splits are drawn from, even for a small set."""
 FRAMES_PER_SCENE = 30 * 60
 
 
@@ -41,9 +41,16 @@ def plan_frames(n: int, seed: int = 0) -> list[tuple[int, int]]:
     """Choose `n` frames, (scene seed, index), spread over scenes as `plan_crops` spreads its crops."""
     random = seeded(seed, 18)
     per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
-    scenes = ((seed & 0xFFFF) * 100_003 + scene for scene in range(-(-n // per_scene)))
-    plan = [(scene, int(index)) for scene in scenes for index in random.permutation(FRAMES_PER_SCENE)[:per_scene]]
+    plan: list[tuple[int, int]] = []
+    for scene in range(-(-n // per_scene)):  # rounded up
+        indices = random.permutation(FRAMES_PER_SCENE)[:per_scene]
+        plan += [(_scene_seed(seed, scene), int(index)) for index in indices]
     return plan[:n]
+
+
+def _scene_seed(seed: int, scene: int) -> int:
+    """Return the seed of a scene: the factor, a prime, keeps the scenes of two data sets apart up to 100,003 scenes."""
+    return (seed & 0xFFFF) * 100_003 + scene
 
 
 def plan_crops(n: int, seed: int = 0) -> list[Crop]:
@@ -54,14 +61,16 @@ def plan_crops(n: int, seed: int = 0) -> list[Crop]:
     plan: list[Crop] = []
     scene = 0
     while len(plan) < n:
-        scene_seed = (seed & 0xFFFF) * 100_003 + scene
+        scene_seed = _scene_seed(seed, scene)
         scene += 1
-        here = 0
+        taken = 0
+        # more frames than crops, because a frame may show no class that is still wanted
         for index in random.permutation(FRAMES_PER_SCENE)[: 4 * per_scene]:
+            # the smallest frame: its ground truth is that of every size
             for zone, label in Scene(scene_seed, 64, 64).ground_truth(int(index)).items():
-                if wanted[label] and here < per_scene:
+                if wanted[label] and taken < per_scene:
                     wanted[label] -= 1
-                    here += 1
+                    taken += 1
                     plan.append(Crop(scene_seed, int(index), zone, label))
     return sorted(plan)
 

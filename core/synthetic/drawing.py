@@ -55,11 +55,11 @@ class View:
 
     def lit_color(self, color: Color, away_m: float, shade: float = 1.0) -> Color:
         """Return a body's color under this light, behind `away_m` of haze."""
+        # Beer-Lambert: what the haze swallows of the body's light, it adds of its own color
         clear = float(np.exp(-self.haze * away_m))
-        return tuple(  # type: ignore[return-value]
-            min(255.0, c * self.light * shade * clear + h * (1 - clear))
-            for c, h in zip(color, self.haze_color, strict=True)
-        )
+        brightness = self.light * shade * clear
+        mixed = [c * brightness + h * (1 - clear) for c, h in zip(color, self.haze_color, strict=True)]
+        return tuple(min(255.0, c) for c in mixed)  # type: ignore[return-value]
 
 
 def scaled(color: Color, by: float) -> Color:
@@ -77,40 +77,51 @@ def draw_background(view: View, variant: int) -> Bytes:
     """Return sky, land, skyline and road: uint8 (H, W, 3)."""
     zenith, horizon, land, road, _, _ = _LIGHT[view.condition]
     random = seeded(17, variant)
+    # the order of the draws below is part of the data set: another order would draw other frames from the same seed
     frame = np.empty((view.height, view.width, 3), np.uint8)
-    split = round(HORIZON * view.height)
-    blend = np.linspace(0, 1, split)[:, None, None]
-    frame[:split] = (np.array(zenith) * (1 - blend) + np.array(horizon) * blend).astype(np.uint8)
-    frame[split:] = np.array(land, np.uint8)
+    horizon_y = round(HORIZON * view.height)
+    blend = np.linspace(0, 1, horizon_y)[:, None, None]
+    sky = np.array(zenith) * (1 - blend) + np.array(horizon) * blend
+    frame[:horizon_y] = sky.astype(np.uint8)
+    frame[horizon_y:] = np.array(land, np.uint8)
     _draw_skyline(frame, view, random, scaled(land, 0.8))
     edge_m = float(random.uniform(6.6, 9.0))
     near, far = 1.0, 400.0
-    _draw_band(frame, view, 0.0, edge_m, near, far, scaled(road, float(random.uniform(0.8, 1.2))))
+    road_color = scaled(road, float(random.uniform(0.8, 1.2)))
+    _draw_band(frame, view, 0.0, edge_m, near, far, road_color)
+    line_color = scaled((215, 220, 220), view.light)
     for side in (-1, 1):
-        _draw_band(frame, view, side * (edge_m - 0.5), 0.14, near, far, scaled((215, 220, 220), view.light))
+        _draw_band(frame, view, side * (edge_m - 0.5), 0.14, near, far, line_color)
     if variant % 3 == 0:
         _draw_guard_rail(frame, view, edge_m + 0.4)
+    # the grain of asphalt and land: noise of half the resolution, in gray
     texture = random.normal(0, 5, (view.height // 2, view.width // 2, 1)).astype(np.float32)
     rough = cv2.resize(texture, (view.width, view.height), interpolation=cv2.INTER_LINEAR)[..., None]
-    return np.asarray(np.clip(frame.astype(np.float32) + rough, 0, 255), np.uint8)
+    textured = frame.astype(np.float32) + rough
+    return np.asarray(np.clip(textured, 0, 255), np.uint8)
 
 
 def _draw_skyline(frame: Bytes, view: View, random: np.random.Generator, color: Color) -> None:
+    """Draw houses (rectangles) and trees (half ellipses) that stand on the horizon."""
     base = HORIZON * view.height
     for _ in range(int(random.integers(6, 16))):
-        x, w, h = random.uniform(0, view.width), random.uniform(0.02, 0.1) * view.width, random.uniform(0.02, 0.2)
+        x = random.uniform(0, view.width)
+        width = random.uniform(0.02, 0.1) * view.width
+        height = random.uniform(0.02, 0.2) * view.height
         shade = scaled(color, float(random.uniform(0.6, 1.5)))
-        top = base - h * view.height
         if random.random() < 0.5:
-            polygon(frame, [(x, top), (x + w, top), (x + w, base), (x, base)], shade)
+            top = base - height
+            polygon(frame, [(x, top), (x + width, top), (x + width, base), (x, base)], shade)
         else:
-            axes = (max(1, round(w / 2)), max(1, round(h * view.height)))
+            axes = (max(1, round(width / 2)), max(1, round(height)))
             cv2.ellipse(frame, (round(x), round(base)), axes, 0, 180, 360, shade, -1)
 
 
 def _draw_band(frame: Bytes, view: View, x_m: float, width_m: float, near_m: float, far_m: float, color: Color) -> None:
-    corners = [(x_m - width_m, far_m), (x_m + width_m, far_m), (x_m + width_m, near_m), (x_m - width_m, near_m)]
-    polygon(frame, [view.point(x, 0, z) for x, z in corners], color)
+    """Fill a band that lies on the road and runs away from the camera. width_m: to either side of its middle."""
+    left, right = x_m - width_m, x_m + width_m
+    corners = [(left, far_m), (right, far_m), (right, near_m), (left, near_m)]
+    polygon(frame, [view.point(x, 0, away_m) for x, away_m in corners], color)
 
 
 def _draw_guard_rail(frame: Bytes, view: View, x_m: float) -> None:
@@ -121,6 +132,7 @@ def _draw_guard_rail(frame: Bytes, view: View, x_m: float) -> None:
 
 def draw_dashes(frame: Bytes, view: View, time_s: float) -> None:
     """Draw the moving lane marks: 3 m long, every 9 m, at 14 m/s."""
+    # the marks go away from the camera, which looks back: the distance grows with time, and repeats every 9 m
     offset = (time_s * 14) % 9
     for number in range(6):
         away = 1.6 + number * 9 + offset
@@ -160,8 +172,10 @@ class Body:
     def _ellipse(self, x: float, up: float, radius_m: float, color: Color, stretch: float = 1) -> None:
         center_x, center_y = self.at(x, up)
         radius = max(0.6, radius_m * self.view.px_per_m(self.away_m))
+        # at least one pixel, so that a head or a lamp far away does not vanish
         axes = (max(1, round(radius)), max(1, round(radius * stretch)))
-        cv2.ellipse(self.frame, (round(center_x), round(center_y)), axes, 0, 0, 360, color, -1)
+        center = (round(center_x), round(center_y))
+        cv2.ellipse(self.frame, center, axes, 0, 0, 360, color, -1)
 
     def shadow(self) -> None:
         """Darken the road under the actor."""
@@ -179,6 +193,7 @@ class Body:
             add_glow(self.frame, round(center_x), round(center_y), min(radius * 4, self.view.width // 12))
 
 
+# a Gaussian disc, made once and scaled to each lamp
 _GLOW: NDArray[np.float32] = np.exp(-(np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]).astype(np.float32) ** 2) * 5)
 
 
@@ -188,8 +203,9 @@ def add_glow(frame: Bytes, x: int, y: int, radius: int) -> None:
     x0, y0, x1, y1 = max(x - radius, 0), max(y - radius, 0), min(x + radius, width), min(y + radius, height)
     if x1 <= x0 or y1 <= y0:
         return
-    glow = cv2.resize(_GLOW, (2 * radius, 2 * radius))[
-        y0 - y + radius : y1 - y + radius, x0 - x + radius : x1 - x + radius
-    ]
+    # the part of the glow that falls into the frame: its own upper left corner is at (x - radius, y - radius)
+    left, top = x - radius, y - radius
+    glow = cv2.resize(_GLOW, (2 * radius, 2 * radius))[y0 - top : y1 - top, x0 - left : x1 - left]
     light = (glow[..., None] * np.array((130, 160, 170), np.float32)).astype(np.uint8)
+    # cv2.add stops at 255, where numpy's + would wrap around
     frame[y0:y1, x0:x1] = cv2.add(np.ascontiguousarray(frame[y0:y1, x0:x1]), light)

@@ -22,24 +22,26 @@ def draw_actor(frame: Bytes, view: View, actor: Actor, away_m: float) -> None:
         draw_vehicle(body)
     if actor.occluded:
         hidden = actor.occluded
+        # a bush or a wall in the colors of the land, shifted to the left, to the right or not at all
         lean = 0.35 * ((actor.style >> 9) % 3 - 1)
         body.panel(-0.75 + lean, 0.75 + lean, 0, hidden, scaled((60, 75, 70), 0.6 + (actor.style % 7) / 7))
 
 
 def box_of(view: View, actor: Actor, away_m: float) -> Rect:
     """Return the rectangle of an actor's front and of the side that shows: whole pixels, not clipped to the frame."""
+    # the front, and the far end of the side face: its nearer end is an edge of the front
     corners = [(x, up, 0.0) for x in (-0.5, 0.5) for up in (0.0, 1.0)]
     if actor.label in ("car", "truck", "bus") and _shows_side(actor):
         corners += [(_inner_edge(actor), up, actor.length_m) for up in (0.08, 1.0)]
-    points = [
-        view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, away_m + back_m)
-        for x, up, back_m in corners
-    ]
+    points = []
+    for x, up, back_m in corners:
+        points.append(view.point(actor.lateral_m + x * actor.width_m, up * actor.height_m, away_m + back_m))
     across, down = zip(*points, strict=True)
     return round(min(across)), round(min(down)), round(max(across)), round(max(down))
 
 
 def _shows_side(actor: Actor) -> bool:
+    """Say whether the camera sees the side: it does not, while it stands in front of the actor."""
     return abs(actor.lateral_m) >= actor.width_m / 2 + 0.2
 
 
@@ -50,6 +52,7 @@ def _inner_edge(actor: Actor) -> float:
 
 def draw_vehicle(body: Body) -> None:
     """Draw a car, truck or bus: a side face where one sees it, and a front of few parts that the classes share."""
+    # heights and widths are parts of the actor's; `style` is 16 random bits, from which each detail takes a few
     actor, style, glass = body.actor, body.actor.style, (88.0, 72.0, 60.0)
     _draw_side(body)
     if actor.label == "car":
@@ -111,7 +114,7 @@ def draw_two_wheeler(body: Body) -> None:
 def draw_person(body: Body) -> None:
     """Draw a standing or walking person: legs, coat, arms, head."""
     style = body.actor.style
-    step = 0.1 * ((style >> 2) % 4)
+    step = 0.1 * ((style >> 2) % 4)  # from standing to striding
     trousers = scaled((80, 66, 60), 0.4 + style % 6 / 5)
     for side in (-1, 1):
         hip, foot = side * 0.2, side * (0.2 + step)

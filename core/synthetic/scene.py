@@ -67,14 +67,15 @@ def _background(width: int, height: int, condition: str, variant: int) -> Bytes:
 
 @lru_cache(maxsize=4)
 def _lens_dirt(width: int, height: int, seed: int, kind: int) -> Bytes:
-    """Draw what the drops on the lens take from each pixel, uint8 (H, W, 3)."""
+    """Return how much darker drops on the lens make each pixel, uint8 (H, W, 3)."""
     random = seeded(seed, 14, kind)
     mask = np.zeros((height, width, 3), np.uint8)
     for _ in range(int(random.integers(4, 14))):
-        center = (int(random.uniform(0, width)), int(random.uniform(0.1, 0.8) * height))
+        x = int(random.uniform(0, width))
+        y = int(random.uniform(0.1, 0.8) * height)
         radius = max(2, int(random.uniform(0.008, 0.05) * width))
         depth = int(random.uniform(40, 150))
-        cv2.circle(mask, center, radius, (depth, depth, depth), -1)
+        cv2.circle(mask, (x, y), radius, (depth, depth, depth), -1)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), width / 110), np.uint8)
 
 
@@ -99,12 +100,14 @@ class Scene:
     def objects(self, index: int) -> list[tuple[str, Rect, bool]]:
         """Return (class, rectangle clipped to the frame, whether it is near enough to count) of each object in it."""
         time_s = index / self.fps
-        view = View.of(self.width, self.height, "day", 1.0)
+        view = View.of(self.width, self.height, "day", 1.0)  # boxes depend on the projection alone, not on the light
         found = []
         for actor in actors_at(self.seed, time_s):
+            if actor.label == BACKGROUND:
+                continue
             x0, y0, x1, y1 = box_of(view, actor, actor.distance_m(time_s))
             box = max(x0, 0), max(y0, 0), min(x1, self.width), min(y1, self.height)
-            if actor.label != BACKGROUND and box[0] < box[2] and box[1] < box[3]:
+            if box[0] < box[2] and box[1] < box[3]:  # a part of it is inside the frame
                 found.append((actor.label, box, actor.present(time_s)))
         return found
 
@@ -121,11 +124,12 @@ class Scene:
         draw_dashes(frame, view, time_s)
         for actor in actors_at(self.seed, time_s):
             draw_actor(frame, view, actor, actor.distance_m(time_s))
-        random = seeded(self.seed, 13, index)
+        random = seeded(self.seed, 13, index)  # by frame: rain and noise do not depend on which frames came before
         if conditions.condition == "rain":
             self._rain(frame, random)
         if conditions.dirt:
-            cv2.subtract(frame, _lens_dirt(self.width, self.height, self.seed, conditions.dirt), dst=frame)
+            dirt = _lens_dirt(self.width, self.height, self.seed, conditions.dirt)
+            cv2.subtract(frame, dirt, dst=frame)
         if conditions.blur_px > 0.3:
             cv2.GaussianBlur(frame, (0, 0), conditions.blur_px * self.width / 1280, dst=frame)
         return self._with_noise(frame, conditions.noise, random), ground_truth_at(self.seed, time_s)
@@ -146,15 +150,21 @@ class Scene:
         )
 
     def _rain(self, frame: Bytes, random: np.random.Generator) -> None:
-        n, unit = 140, self.width / 1280
-        starts = random.uniform((0, 0), (self.width, self.height), (n, 2))
-        ends = starts + np.stack([random.uniform(-2, 6, n), random.uniform(12, 34, n)], 1) * unit
+        """Draw streaks of rain, slanted a little and mostly to the right."""
+        count = 140
+        unit = self.width / 1280  # lengths below are pixels of a frame 1280 wide
+        starts = random.uniform((0, 0), (self.width, self.height), (count, 2))
+        across = random.uniform(-2, 6, count)
+        down = random.uniform(12, 34, count)
+        ends = starts + np.stack([across, down], 1) * unit
         lines = np.stack([starts, ends], 1).round().astype(np.int32)
         cv2.polylines(frame, list(lines), False, (178, 172, 168), max(1, round(unit)))
 
     def _with_noise(self, frame: Bytes, level: float, random: np.random.Generator) -> Bytes:
-        """Add sensor noise: one bank of it, at a random offset, since 2.8 M fresh normals take 20 ms a frame."""
+        """Return the frame with sensor noise."""
+        # one bank of noise at a random offset, because 2.8 million fresh normals take 20 ms a frame
         bank = _noise_bank(self.width, self.height)
-        x, y = (int(v) for v in random.integers(0, NOISE_MARGIN_PX, 2))
+        x, y = random.integers(0, NOISE_MARGIN_PX, 2).tolist()
         noise = bank[y : y + self.height, x : x + self.width]
+        # the bank is uint8 around 128, which the last term takes away again
         return np.asarray(cv2.addWeighted(frame, 1.0, noise, level, -128.0 * level), np.uint8)

@@ -59,9 +59,9 @@ class Actor:
     """Part of the height hidden from below by something in front of it; 0 for most."""
 
     def distance_m(self, time_s: float) -> float:
-        """Return the distance to the camera: log-linear, so that every size is equally long in view."""
-        u = min(max((time_s - self.start_s) / SLOT_S, 0.0), 1.0)
-        near = 1 - abs(2 * u - 1)  # it comes near and falls back, so that nothing pops up or vanishes close by
+        """Return the distance to the camera: log-linear in time, so that each octave of size is seen equally long."""
+        elapsed = min(max((time_s - self.start_s) / SLOT_S, 0.0), 1.0)
+        near = 1 - abs(2 * elapsed - 1)  # it comes near and falls back, so that nothing pops up or vanishes close by
         return float(self.far_m * (self.near_m / self.far_m) ** near)
 
     def present(self, time_s: float) -> bool:
@@ -70,13 +70,14 @@ class Actor:
 
 
 def seeded(*key: int) -> np.random.Generator:
-    """Return a generator that depends on these numbers alone; of each the lower 32 bits count."""
+    """Return a generator that depends on the lower 32 bits of these numbers alone."""
     return np.random.default_rng([part & 0xFFFFFFFF for part in key])
 
 
 @lru_cache(maxsize=4096)
 def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     """Return who holds the zone's lane in a slot; None for an empty lane. Equal arguments give equal actors."""
+    # the order of the draws below decides what every seed shows: a new one goes to the end
     lane = list(ZONES).index(zone)
     random = seeded(seed, 11, lane, slot)
     kind = random.random()
@@ -107,6 +108,7 @@ def actors_at(seed: int, time_s: float) -> list[Actor]:
     """Return the actors on the road at a time, farthest first."""
     found = []
     for lane, zone in enumerate(ZONES):
+        # the slots of the lanes are shifted by a third, so that their actors do not change all at once
         actor = actor_of(seed, zone, int((time_s - lane * SLOT_S / 3) // SLOT_S))
         if actor is not None:
             found.append(actor)
