@@ -67,14 +67,15 @@ def _drive_of(source: str) -> str:
 def _objects(root: Path, labels: Path, images: Path) -> PicturesAndSkipped:
     """Return the pictures with their boxes, and the label files without a picture."""
     pictures, claims = [], Claims()
-    left = {file.stem: file for file in labels.glob("[!.]*.txt")}
+    unused = {file.stem: file for file in labels.glob("[!.]*.txt")}
     for image in _images_in(images):
         file = labels / f"{image.stem}.txt"
         if file.is_file():
             claims.claim(str(file), str(image))
-        left.pop(image.stem, None)
-        pictures.append(_picture(image, root, _read(file, 0).get(0, NO_LABELS) if file.is_file() else None))
-    return pictures, [line for file in left.values() for line in _without_picture(_read(file, 0), file)]
+        unused.pop(image.stem, None)
+        boxes = _read(file, 0).get(0, NO_LABELS) if file.is_file() else None
+        pictures.append(_picture(image, root, boxes))
+    return pictures, [line for file in unused.values() for line in _without_picture(_read(file, 0), file)]
 
 
 def _tracked(root: Path, labels: Path, images: Path) -> PicturesAndSkipped:
@@ -85,13 +86,14 @@ def _tracked(root: Path, labels: Path, images: Path) -> PicturesAndSkipped:
         frames = _read(file, 2)
         frames_known = None not in frames  # an object of an unknown frame may be in any
         for image in _images_in(images / file.stem):
-            number = int(image.stem) if image.stem.isdecimal() else -1
+            number = int(image.stem) if image.stem.isdecimal() else -1  # -1: no frame of the label file
             of_frame = frames.pop(number, NO_LABELS)
             pictures.append(_picture(image, root, of_frame, labeled=frames_known and number >= 0))
         skipped += _without_picture(frames, file)
     drives = sorted(images.iterdir()) if images.is_dir() else []
-    without = (drive for drive in drives if not (labels / f"{drive.name}.txt").is_file())
-    pictures += [_picture(image, root, None, labeled=False) for drive in without for image in _images_in(drive)]
+    for drive in drives:
+        if not (labels / f"{drive.name}.txt").is_file():
+            pictures += [_picture(image, root, None, labeled=False) for image in _images_in(drive)]
     return pictures, skipped
 
 
@@ -122,7 +124,10 @@ def _read(file: Path, leading_fields: int) -> dict[int | None, Labels]:
     lines_of: dict[int | None, list[tuple[str, list[str]]]] = {}
     try:
         for where, words in read_label_lines(file):
-            frame = 0 if not leading_fields else int(words[0]) if words[0].isdecimal() else None
+            if not leading_fields:
+                frame: int | None = 0
+            else:
+                frame = int(words[0]) if words[0].isdecimal() else None
             lines_of.setdefault(frame, []).append((where, words[leading_fields:]))
     except (OSError, ValueError) as error:
         return {None if leading_fields else 0: unreadable(file, error)}
@@ -134,7 +139,7 @@ def _box(words: list[str], tracking: bool) -> AnnotatedBox:
         raise ValueError(f"{len(words)} fields of an object, KITTI has {FIELDS}")
     truncated, occluded = number_of(words[1]), int(number_of(words[2]))
     x0, y0, x1, y1 = (number_of(word) for word in words[4:8])
-    if x1 < x0 or y1 < y0:
+    if x1 < x0 or y1 < y0:  # equal corners are an empty box, which is left out later with its own reason
         raise ValueError(f"a box from {x0}, {y0} to {x1}, {y1}")
     skip = "don't care" if words[0] == NO_OBJECT else None
     if tracking:

@@ -57,7 +57,8 @@ def _annotation_files(root: Path) -> Iterator[Path]:
 def _is_annotation(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(PEEK_BYTES).replace(b"\0", b"")  # UTF-16, too
-    element = re.search(rb"<([A-Za-z]\w*)", re.sub(rb"<!--.*?-->", b"", start, flags=re.DOTALL))
+    without_comments = re.sub(rb"<!--.*?-->", b"", start, flags=re.DOTALL)
+    element = re.search(rb"<([A-Za-z]\w*)", without_comments)
     return bool(element and element[1] == b"annotation")
 
 
@@ -76,8 +77,9 @@ class _Reader:
     def read(self, file: Path) -> AnnotatedPicture | None:
         """Return the picture of an annotation, None where no list names it or it is malformed."""
         from defusedxml.common import DefusedXmlException
-        from defusedxml.ElementTree import ParseError, parse
+        from defusedxml.ElementTree import ParseError, parse  # an entity could expand to gigabytes
 
+        # the base is the folder that holds Annotations, JPEGImages and ImageSets
         above = next((p for p in file.parents if p.name == "Annotations"), file.parent)
         base = self.root if above == self.root and above.name != "Annotations" else above.parent
         if base not in self._lists:
@@ -112,6 +114,7 @@ class _Reader:
             if folder not in self._stems:
                 self._stems[folder] = _pictures_by_stem(folder)
             stems = self._stems[folder]
+            # by the annotation's own stem with any suffix, or by the exact file name that it gives
             same = (one for one in stems.get(Path(plain).stem, ()) if one == plain)
             found: set[str] = {*stems.get(file.stem, ()), *same}
             if len(found) > 1:
@@ -122,8 +125,8 @@ class _Reader:
         return folders[1] / (plain or f"{file.stem}.jpg")
 
     def _picture(self, tree: Element, file: Path, image: Path, split: str | None) -> AnnotatedPicture:
-        objects = enumerate(tree.findall("object"), 1)
-        labels = boxes_of(((f"{file}, object {number}", element) for number, element in objects), _box)
+        objects = [(f"{file}, object {number}", each) for number, each in enumerate(tree.findall("object"), 1)]
+        labels = boxes_of(objects, _box)
         size = resolve_size(tree.findtext("size/width"), tree.findtext("size/height"), image)
         return AnnotatedPicture(source_of(image, self.root), *size, split, *labels)
 
@@ -145,7 +148,7 @@ def _split_lists(base: Path) -> dict[str, str]:
         for words in map(str.split, read_named_text(file).splitlines() if file.is_file() else ()):
             if not words:
                 continue
-            path = Path(words[0].replace("\\", "/"))
+            path = Path(words[0].replace("\\", "/"))  # a stem in VOC, a path in what some tools write
             stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
             if found.setdefault(stem, split) != split:
                 raise InputError(f"{file}: {stem} is also in {found[stem]}.txt: remove one")
@@ -153,7 +156,7 @@ def _split_lists(base: Path) -> dict[str, str]:
 
 
 def _box(element: Element) -> AnnotatedBox:
-    """Return the box of an object. VOC's corners are 1-based pixels of the object, here in either order."""
+    """Return the box of an object. Raises ValueError when it has no name or no box."""
     name = (element.findtext("name") or "").strip()
     if not name:
         raise ValueError("no name")
@@ -161,6 +164,7 @@ def _box(element: Element) -> AnnotatedBox:
     if corners is None:
         raise ValueError("no bndbox")
     x0, y0, x1, y1 = (_corner(corners, edge) for edge in ("xmin", "ymin", "xmax", "ymax"))
+    # VOC's corners are 1-based and inclusive; some tools write them in the other order
     return AnnotatedBox(
         name,
         (min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1), max(y0, y1)),

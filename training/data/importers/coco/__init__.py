@@ -48,9 +48,9 @@ class _CocoFile:
         self.categories = _categories(self.body["categories"], file)
         self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _sort_key(item[0]))]
         self.skipped: list[SkippedAnnotation] = []
-        """Annotations that are of no picture."""
+        """Annotations that belong to no picture."""
         self.unusable: list[str] = []
-        """Entries of images that are none."""
+        """Entries of `images` without an id or a file name."""
 
     def pictures(self) -> Iterator[AnnotatedPicture]:
         """Yield the pictures with their boxes. Raises InputError where two entries are one picture or share an id."""
@@ -62,14 +62,16 @@ class _CocoFile:
             of_image.setdefault(_id(annotation.get("image_id")), []).append(annotation)
         images, ids = [], Claims()
         for entry in self.body["images"]:
-            key, name = (_id(entry.get("id")), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
+            key = _id(entry.get("id")) if isinstance(entry, dict) else None
+            name = entry.get("file_name") if isinstance(entry, dict) else None
             if key is None or not isinstance(name, str) or not path_parts(name):
                 self.unusable.append(f"{self.file}: {_excerpt(entry)}")
             else:
                 ids.claim(f"the image id {key!r} in {self.file}", name)
                 images.append((key, name, entry))
         self.finder.expect(name for _, name, _ in images)
-        for key, name, entry in {key: (key, name, entry) for key, name, entry in images}.values():
+        unique = {key: (key, name, entry) for key, name, entry in images}  # an entry may be repeated word for word
+        for key, name, entry in unique.values():
             source = self.finder.find(name, self.file, self.split)
             self.finder.claims.claim(f"the picture {source}", f"the image id {key!r} in {self.file}")
             yield self._picture(source, entry, of_image.pop(key, []))
@@ -94,6 +96,7 @@ class _CocoFile:
         x, y, width, height = map(number_of, given)
         if width < 0 or height < 0:
             raise ValueError("a bbox of negative size")
+        # a crowd is one box around many objects; tools write the flag as a number, a text or a bool
         skip = "crowd" if annotation.get("iscrowd") in (1, True, "1", 1.0) else None
         return AnnotatedBox(self.categories[category], (x, y, x + width, y + height), skip=skip)
 
@@ -125,7 +128,7 @@ def _categories(entries: list[Json], file: Path) -> dict[Any, str]:
 
 
 def _id(value: Any) -> int | str | None:
-    """Return an id: 7, 7.0, "7" and "7.0" are one; "007" and "drive_1" stay what they are; None where it is none."""
+    """Return an id, None for a value that is none. 7, 7.0, "7" and "7.0" are one id; "007" and "drive_1" are texts."""
     if isinstance(value, str) and not re.fullmatch(r"-?(0|[1-9][0-9]{0,999})(\.0+)?", value.strip()):
         return value.strip() or None
     try:
@@ -135,9 +138,11 @@ def _id(value: Any) -> int | str | None:
 
 
 def _sort_key(key: int | str) -> tuple[bool, int, str]:
+    """Return the sort key of an id: numbers by size first, then texts."""
     return (True, 0, key) if isinstance(key, str) else (False, key, "")
 
 
 def _excerpt(entry: Any) -> str:
+    """Return the start of an entry for a message, without its polygon, which may be long."""
     plain = {key: entry[key] for key in entry if key != "segmentation"} if isinstance(entry, dict) else entry
     return str(plain)[:80]

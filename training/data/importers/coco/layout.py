@@ -1,4 +1,4 @@
-"""The choice of the COCO files in a folder, and of the picture that an entry means."""
+"""The layout of a COCO data set: which JSON files are read, and which picture an entry means."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def _holds_boxes(file: Path) -> bool:
         stream.seek(max(0, file.stat().st_size - PEEK_BYTES))
         ends += stream.read()
     text = ends.replace(b"\0", b"")  # UTF-16, too
-    return text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{") and (
-        b'"annotations"' in text or (b'"bbox"' in text and b'"categories"' in text)
-    )
+    is_object = text.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"{")
+    # the keys may come in any order, and in a large file only its two ends were read
+    return is_object and (b'"annotations"' in text or (b'"bbox"' in text and b'"categories"' in text))
 
 
 def choose_files(files: list[Path]) -> tuple[dict[Path, str | None], list[str]]:
-    """Return the split of each file that is read, by its name or its folder's, and what is said of the others.
+    """Return {file to read: its split, by its name or its folder's}, and warnings about the other files.
 
-    Of several of one split, as COCO publishes them, the instances are read.
+    Where COCO publishes several files of one split, the instances are read.
     """
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
@@ -64,6 +64,7 @@ def choose_files(files: list[Path]) -> tuple[dict[Path, str | None], list[str]]:
         raise InputError(f"{first}: its name says no split (train, val, test) and it is not alone: give one file")
     others = (str(file) for file in files if file not in chosen)
     warnings = count_warning("left out: COCO files beside the instances", others)
+    # one file alone is all of the data set, whatever its name says: its splits are drawn
     return (chosen if len(chosen) > 1 else dict.fromkeys(chosen)), warnings
 
 
@@ -72,6 +73,7 @@ class PictureFinder:
 
     def __init__(self, source: Path) -> None:
         folder = source.parent if source.is_file() else source
+        # annotations/instances.json: the pictures are beside the folder `annotations`, not inside it
         beside = source.is_file() and re.match("annotation|label", folder.resolve().name.lower())
         self.root = folder.resolve().parent if beside else folder
         self._by_name: dict[str, list[tuple[str, ...]]] = {}
@@ -99,10 +101,12 @@ class PictureFinder:
 
     def _matching(self, wanted: tuple[str, ...], file: Path, split: str | None) -> list[tuple[str, ...]]:
         candidates = self._by_name.get(wanted[-1], [])
+        # the pictures that share most of the wanted path, counted from its end
         depth = max((_common_tail(parts, wanted) for parts in candidates), default=0)
         best = [parts for parts in candidates if _common_tail(parts, wanted) == depth]
         if depth < len(wanted):  # its folder has another name here
             best = [] if self._names[wanted[-1]] > 1 else [p for p in best if not _name_other_splits(p, wanted)]
+        # of several: in the folder of the JSON file, then in one named like the file, then in one named like its split
         below = file.resolve().parent.parts[len(self.root.resolve().parts) :]
         words = {*re.split("[_.-]", file.stem.lower())}
         for fits in (
@@ -127,6 +131,7 @@ def _common_tail(parts: tuple[str, ...], wanted: tuple[str, ...]) -> int:
 
 
 def _splits_named(parts: tuple[str, ...]) -> set[str]:
+    """Return the splits that folders of a path are named after, a year at the end left aside."""
     words = (re.sub(r"\d+$", "", part.lower()) for part in parts[:-1])
     return {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
 

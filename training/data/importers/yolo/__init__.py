@@ -13,6 +13,7 @@ from training.data.importers.yolo.layout import Layout, find_layout, is_yolo
 from training.data.listing import Listing, PackOptions
 from training.data.source_files import image_size
 
+# text files that may lie beside the labels and are none
 OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 
 
@@ -34,7 +35,7 @@ def read(source: str, options: PackOptions) -> Listing:
 def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> AnnotatedPicture:
     size = image_size(image)
     source = source_of(image, root)
-    if size is None:
+    if size is None:  # unreadable: without a size the parts of a label file are no pixels
         return AnnotatedPicture(source, 0, 0, split)
     file = label_file_of(image)
     if not file.is_file():
@@ -46,6 +47,8 @@ def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, cl
 def _without_picture(layout: Layout) -> list[str]:
     """Return a warning about label files that belong to no picture."""
     used = {label_file_of(image) for image, _ in layout.images}
-    files = {file for folder in {file.parent for file in used} for file in folder.glob("[!._]*.txt")}
-    alone = (os.path.relpath(file, layout.root) for file in files - used if file.name not in OTHER_TEXTS)
-    return count_warning("left out: label files without a picture", alone)
+    files = set[Path]()
+    for folder in {file.parent for file in used}:
+        files.update(folder.glob("[!._]*.txt"))
+    unused = [file for file in files - used if file.name not in OTHER_TEXTS]
+    return count_warning("left out: label files without a picture", (os.path.relpath(f, layout.root) for f in unused))

@@ -58,20 +58,24 @@ class LabelReader:
         x, y, width, height = self._center(words)
         if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
             raise ValueError(f"center {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
-        xs, ys = (x - width / 2, x + width / 2), (y - height / 2, y + height / 2)
-        return AnnotatedBox(self.names[number], (xs[0] * size[0], ys[0] * size[1], xs[1] * size[0], ys[1] * size[1]))
+        x0, y0, x1, y1 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        width_px, height_px = size
+        return AnnotatedBox(self.names[number], (x0 * width_px, y0 * height_px, x1 * width_px, y1 * height_px))
 
     def _center(self, words: list[str]) -> tuple[float, float, float, float]:
         """Return the center and size of a box, with or without score or key points, or of the box around a polygon."""
         values = [number_of(word) for word in words[1:]]
+        # 5: the score of a model's own labels, as `yolo predict save_conf` writes them
         if len(values) in (4, 5, 4 + self.keypoint_values):
             x, y, width, height = values[:4]
             return x, y, width, height
         if self.keypoint_values or len(values) < 6 or len(values) % 2:
             forms = f"4 or {4 + self.keypoint_values}" if self.keypoint_values else "4, or pairs of a polygon"
             raise ValueError(f"{len(values)} numbers after the class, expected {forms}")
+        # 4 values and triples whose third is always 0, 1 or 2 are more likely key points than a polygon
         if len(values) % 3 == 1 and {*values[6::3]} <= VISIBILITIES:
             raise ValueError("corners of a polygon or key points, which data.yaml would tell by kpt_shape")
         xs, ys = values[0::2], values[1::2]
-        width, height = max(xs) - min(xs), max(ys) - min(ys)
+        width = max(xs) - min(xs)
+        height = max(ys) - min(ys)
         return min(xs) + width / 2, min(ys) + height / 2, width, height

@@ -128,13 +128,13 @@ def _read_names(file: Path) -> list[str]:
 
 def _names(body: dict[str, Any], file: Path) -> tuple[list[str], list[str]]:
     """Return the classes by number, and warnings about them."""
-    names, count = body.get("names"), body.get("nc")
+    names, count = body.get("names"), body.get("nc")  # nc: the number of classes
     try:
         if names is None and count is not None:
             return [f"class_{i}" for i in range(whole_of(count))], []  # as Ultralytics calls them
         if isinstance(names, dict):
             by_number = {whole_of(key): name for key, name in names.items()}
-            names = [by_number[i] for i in range(len(names))]
+            names = [by_number[i] for i in range(len(names))]  # KeyError: a number is missing
         if isinstance(names, list) and count is not None and whole_of(count) != len(names):
             raise InputError(f"{file}: nc is {count}, and `names` lists {len(names)} classes: correct either")
     except (ValueError, KeyError):
@@ -165,24 +165,31 @@ def locate(entry: str, bases: list[Path]) -> Path | None:
 
     At least two parts of a folder or a picture must match, because `images` alone may belong to another split.
     """
-    plain = entry.strip().replace("\\", "/")
+    plain = entry.strip().replace("\\", "/")  # as Windows writes it
     parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
-    least = 1 if Path(plain).suffix in (".txt", ".names") else 2
-    tails = ["/".join(parts[i:]) for i in range(max(1, len(parts) - least + 1))]
-    return next((path for tail in (plain, *tails) for base in bases if (path := base / tail).exists()), None)
+    fewest_parts = 1 if Path(plain).suffix in (".txt", ".names") else 2
+    # /home/me/set/images/train, set/images/train, images/train: the longest that exists wins
+    tails = ["/".join(parts[i:]) for i in range(max(1, len(parts) - fewest_parts + 1))]
+    for tail in (plain, *tails):
+        for base in bases:
+            if (base / tail).exists():
+                return base / tail
+    return None
 
 
 class _ListedPictures:
     """Finds the pictures that a data file names."""
 
     def __init__(self, file: Path, body: dict[str, Any]) -> None:
-        given = Path(str(body.get("path") or "").strip().replace("\\", "/"))
-        self.file, self.body = file, body
-        self.bases = [file.parent / given, given, file.parent] if given.parts else [file.parent]
+        self.file = file
+        self.body = body
+        # `path` is relative to the data file, or absolute, or of another machine; the data file's folder is left then
+        folder = Path(str(body.get("path") or "").strip().replace("\\", "/"))
+        self.bases = [file.parent / folder, folder, file.parent] if folder.parts else [file.parent]
         self.warnings: list[str] = []
 
     def images(self, keys: list[str], resplit: bool) -> tuple[Images, list[str]]:
-        """Find each picture of these splits once, and what to say. With `resplit` a split but train may be empty."""
+        """Return each picture of these splits once, and warnings. With `resplit` only train must hold pictures."""
         found: dict[tuple[Path, str | None], str] = {}
         again: list[str] = []
         for key in keys:
@@ -207,6 +214,7 @@ class _ListedPictures:
         where = locate(entry, self.bases)
         if where is None:
             raise InputError(f"{self.file}: {key} is {entry}, which does not exist: correct the path")
+        # Roboflow writes `../train/images` where `train/images` is meant; where both exist nobody can tell which
         inside = self.file.parent / entry.replace("\\", "/").lstrip("./")
         if entry.startswith("..") and inside.exists() and not inside.samefile(where):
             raise InputError(f"{self.file}: {key} is {entry}, which may be {where} or {inside}: correct the path")
@@ -217,18 +225,19 @@ class _ListedPictures:
 
     def _listed(self, file: Path) -> list[Path]:
         """Read a text file that names one picture a line."""
-        lines = [line.strip() for line in read_named_text(file).splitlines() if line.strip()]
+        lines = list(filter(None, map(str.strip, read_named_text(file).splitlines())))
         pictures = [line for line in lines if Path(line).suffix.lower() in IMAGE_SUFFIXES]
         others = set(lines).difference(pictures)
         self.warnings += count_warning(f"left out: lines of {file} that name no picture by their suffix", others)
         bases = [file.parent, *self.bases]
+        # a picture that is nowhere stays in the list: decoding rejects it by name
         return [locate(line, bases) or file.parent / line.replace("\\", "/") for line in pictures]
 
 
 def _without_data_file(root: Path) -> Layout:
     """Take the pictures by their folders, and the names from a file beside the labels."""
     images, files = _by_folder(root), _names_files(root)
-    if not any(label_file_of(image).is_file() for image, _ in images):
+    if not any(label_file_of(image).is_file() for image, _ in images):  # some pictures may have no object
         raise InputError(f"{root} holds no data.yaml and no picture with a label file: give the YAML file itself")
     lists = {tuple(_read_names(file)): file for file in files}
     if len(lists) > 1:
@@ -257,6 +266,7 @@ def _by_folder(root: Path) -> Images:
 
 def _split_of(folders: tuple[str, ...]) -> str | None:
     for folder in reversed(folders):
+        # train, obj_train_data (CVAT), train2017 (COCO)
         word = re.fullmatch(r"(?:obj_)?([a-z]+?)(?:_data)?(?:\d{4})?", folder.lower())
         if word and word[1] in SPLIT_NAMES:
             return SPLIT_NAMES[word[1]]
@@ -274,7 +284,7 @@ def _highest(images: Images) -> int:
 def _numbers(file: Path) -> Iterator[int]:
     try:
         lines = read_text(file).splitlines() if file.is_file() else []
-    except ValueError:
+    except ValueError:  # not text: the label reader counts and names it
         return
     for words in map(str.split, lines):
         with suppress(ValueError):
