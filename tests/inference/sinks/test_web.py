@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def test_state_json_says_what_was_decided_and_what_was_lost(sink):
     assert facts["spark"]["work_ms"][-1] == 3.5  # read is the camera's time, not ours
     assert facts["spark"]["drops"][-1] == 2
     assert facts["picture"] is None
+
+
+def test_the_time_of_a_detector_is_told_apart_from_the_network(sink):
+    sink.write(replace(decision(3), stages_ms={"detect": 7.0, "infer": 2.0}), None)
+    percentiles = json.loads(ask(sink, "/state.json")[1])["percentiles"]
+    assert (percentiles["detect_ms"]["p50"], percentiles["infer_ms"]["p50"]) == (7.0, 2.0)
 
 
 def test_the_page_has_a_tone_and_a_meaning_for_every_state():

@@ -127,6 +127,29 @@ def test_in_a_browser_a_runner_that_is_gone_or_silent_is_never_taken_for_a_live_
     assert (seen["silent"], seen["gone"]) == ("STALE", "LOST")
 
 
+LABEL_AND_BOX = """Array.from(document.querySelectorAll('.box')).map(box => [box, box.querySelector('b')].map(one => {
+const r = one.getBoundingClientRect(); return [r.top, r.bottom, r.left, r.right].map(Math.round) })).flat(2).join()"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_in_a_browser_the_label_of_a_small_region_lies_outside_it_and_of_a_large_one_inside(sink):
+    seen = []
+    rects = {"large": (20, 20, 160, 120), "small": (200, 100, 210, 110), "high": (180, 2, 190, 10)}
+
+    async def visit(page):
+        await open_page(page, f"http://127.0.0.1:{sink.port}/")
+        sink.write(decision(verdicts=[verdict(name, rect=rect) for name, rect in rects.items()]), picture(0))
+        await until(page, "document.querySelectorAll('.box').length", 3)
+        seen.extend(map(int, (await page.value(LABEL_AND_BOX)).split(",")))
+
+    browse(visit)
+    boxes = [(seen[i : i + 4], seen[i + 4 : i + 8]) for i in range(0, 24, 8)]
+    (large, inside), (small, above), (high, below) = boxes
+    assert large[0] <= inside[0] < inside[1] < large[1]
+    assert above[1] <= small[0] + 2
+    assert below[0] >= high[1] - 2
+
+
 def test_the_page_asks_for_nothing_from_elsewhere():
     text = Path("inference/sinks/web/page.html").read_text()
     assert "//" not in text.replace("http://www.w3.org/2000/svg", "")
