@@ -91,17 +91,19 @@ def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
     enqueue: says whether it worked; it must have run once before, since a first run allocates, which no capture allows.
     Raises DeviceError when this cannot be captured; the stream can then be used as before.
     """
+    # thread-local: another thread's CUDA calls, such as torch's in a benchmark, neither break nor join this capture
     call("cudaStreamBeginCapture", stream, runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
     try:
         worked = enqueue()
     finally:
+        # ended in any case: a stream that stays in capture mode fails every later call
         graph = call("cudaStreamEndCapture", stream)
     try:
         if not worked:
             raise DeviceError("it refuses to be captured")
         return call("cudaGraphInstantiate", graph, 0)
     finally:
-        call("cudaGraphDestroy", graph)
+        call("cudaGraphDestroy", graph)  # the instance that was made from it does not need it any more
 
 
 class PinnedBuffer:
@@ -109,6 +111,7 @@ class PinnedBuffer:
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.bytes: int = math.prod(shape) * np.dtype(dtype).itemsize
+        # pinned: from pageable memory CUDA stages a copy, which blocks the host
         self._host = call("cudaHostAlloc", self.bytes, 0)
         self.device = int(call("cudaMalloc", self.bytes))
         memory = (ctypes.c_uint8 * self.bytes).from_address(int(self._host))

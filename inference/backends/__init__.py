@@ -136,7 +136,7 @@ def names() -> list[str]:
 def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
-    Each module has `PRECISIONS: tuple[str, ...]`, `PluginOptions` (a dataclass), `availability() -> Availability` and
+    Each module has `PRECISIONS: tuple[str, ...]`, `Options` (a dataclass), `availability() -> Availability` and
     `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
     `build_missing(bundle, precision, batches)` too.
     Raises InputError naming the backends there are, or what is wrong with the file of this one.

@@ -1,4 +1,11 @@
-"""Runs bundles with ONNX Runtime on the CPU. int8 opens the unsigned Q/DQ form, which this runtime fuses."""
+"""Runs bundles with ONNX Runtime on the CPU. int8 opens the unsigned Q/DQ form, which this runtime fuses.
+
+Measured: the whole frame step in int8 at 64 px takes 0.85 ms (MobileNetInspired), 0.62 (SqueezeNetInspired) and 1.53
+(ResNetInspired) for one zone of 1280x720, one core of an AMD EPYC, in turns (rounds not recorded), 2026-11-25,
+`python -m benchmarks.studies hotpath BUNDLE --backends ort openvino`; docs/results/2026-11-25-hotpath.txt.
+At 224 px int8 takes 0.39, 0.49 and 0.33 of the time of fp32 (2026-11-24, device not recorded;
+docs/results/2026-11-24-speed-224.txt).
+"""
 
 from __future__ import annotations
 
@@ -52,6 +59,7 @@ class OrtBackend(Backend):
         self._bindings = {n: self._bind(n) for n in range(1, batch + 1)}
 
     def _bind(self, n: int) -> Any:
+        # bound to slices of the same two arrays: a row that geometry writes is a row that the session reads
         binding = self._session.io_binding()
         frames, probs = self.input_nhwc[:n], self._probs_nc[:n]
         binding.bind_input(INPUT["name"], "cpu", 0, np.uint8, frames.shape, frames.ctypes.data)
@@ -115,7 +123,7 @@ def _open_session(path: Path, threads: int) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.inter_op_num_threads = 1  # the networks are chains: two nodes can rarely run at the same time
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base

@@ -25,7 +25,7 @@ from inference.backends.null import NullBackend
 from inference.capture import reader as capture
 from inference.capture.base import SourceLost
 from inference.capture.reader import CaptureReader
-from inference.commands.run import read_arguments, work
+from inference.commands.run import read_arguments, run_worker
 from inference.frame.states import State
 from inference.proof.self_test import self_test
 from inference.runner.heartbeats import RunnerProcess
@@ -248,7 +248,9 @@ def run_once(folder, monkeypatch, error):
     source = "synthetic://?frames=5&width=160&height=90"
     arguments = [str(bundle.path), "--source", source, "--backend", "null", "--no-overlay", "--out"]
     readable, writable = os.pipe()
-    code = run_command(lambda: work(read_arguments([*arguments, str(folder / "out")]), RunnerProcess(pipe=writable)))
+    code = run_command(
+        lambda: run_worker(read_arguments([*arguments, str(folder / "out")]), RunnerProcess(pipe=writable))
+    )
     os.close(writable)
     with open(readable, "rb") as beats:
         return code, beats.read()
