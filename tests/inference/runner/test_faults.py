@@ -27,7 +27,7 @@ from inference.capture.base import SourceLost
 from inference.capture.reader import CaptureReader
 from inference.commands.run import read_arguments, run_worker
 from inference.frame.states import State
-from inference.proof.self_test import self_test
+from inference.proof.self_test import run_self_test
 from inference.runner.heartbeats import RunnerProcess
 from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import Supervisor, SupervisorLimits
@@ -260,7 +260,7 @@ def test_a_network_that_raises_in_the_self_test_is_one_sentence(tmp_path, monkey
     monkeypatch.setattr(NullBackend, "infer", lambda self, n: 1 / 0)
     bundle = make_bundle(tmp_path / "b")
     with pytest.raises(DeviceError, match=r"the network failed \(ZeroDivisionError"):
-        self_test(bundle, "null", open_backend("null", bundle, "fp32"), "fp32")
+        run_self_test(bundle, "null", open_backend("null", bundle, "fp32"), "fp32")
 
 
 def test_what_the_camera_has_is_said_before_that_the_model_is_unproved(tmp_path):
