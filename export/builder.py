@@ -68,3 +68,10 @@ class BundleBuilder:
     def write(self, name: str, model: onnx.ModelProto) -> None:
         """Write a graph into the bundle's folder; the same graph gives the same bytes."""
         (self.bundle.path / name).write_bytes(model.SerializeToString(deterministic=True))
+
+    def bind(self) -> None:
+        """Hash the files in the bundle's folder, and write bundle.json, which binds them: backends open no others."""
+        bundle = self.bundle
+        files = {file for file in bundle.path.iterdir() if file.is_file()} - {bundle.file}
+        self.bundle = bundle.with_files([file.name for file in files])
+        self.bundle.save()

@@ -91,6 +91,7 @@ def _provenance(path: Path, facts: CheckpointMetadata, pack: Pack) -> dict[str, 
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
+        "abstention": {"fitted_on": "crops", "objects": len(pack.rows("val")), **facts.metrics.get("abstention", {})},
         "commit": facts.commit,
         "tools": {"python": platform.python_version()} | versions(TOOLS),
     }

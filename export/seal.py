@@ -29,7 +29,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
     """
     folder = builder.bundle.path
     builder.golden.save(folder / golden_file.NAME)
-    _bind(builder)  # a backend opens only files that bundle.json binds
+    builder.bind()
     for name in BACKENDS:
         module = backends.find(name)
         if not backends.availability(name).available:
@@ -40,7 +40,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
             if not builder.bundle.gates[precision]["passed"]:
                 _drop(builder, precision)
     write_parity(folder, builder.results)
-    _bind(builder)
+    builder.bind()
     return builder.bundle
 
 
@@ -77,12 +77,4 @@ def _drop(builder: BundleBuilder, precision: str) -> None:
     kept = {p: probs for p, probs in builder.golden.probs.items() if p.removesuffix(golden_file.ORT_FORM) != precision}
     builder.golden = replace(builder.golden, probs=kept)
     builder.golden.save(builder.bundle.path / golden_file.NAME)
-    _bind(builder)
-
-
-def _bind(builder: BundleBuilder) -> None:
-    """Hash the files in the bundle's folder, and write bundle.json, which binds them."""
-    bundle = builder.bundle
-    files = {file for file in bundle.path.iterdir() if file.is_file()} - {bundle.file}
-    builder.bundle = bundle.with_files([file.name for file in files])
-    builder.bundle.save()
+    builder.bind()

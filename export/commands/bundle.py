@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from core.bundle.contract import PRECISIONS, Bundle
 from core.bundle.engine_manifest import load as load_manifest
 from core.cli import Parser
 from core.codec import to_json
-from core.data.pack import Pack
+from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
+from export.abstention import fit_on_frames
 from export.builder import BundleBuilder
 from export.conversion import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.precision_report import as_markdown
@@ -26,6 +28,7 @@ from export.verify.parity import first_failure
 from inference.backends import trt
 from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, check_target, installed_runtimes
 from inference.backends.trt import BuildOptions as Build
+from inference.runner.labeled_regions import FramesRequest
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,8 @@ class ExportOptions:
     sms: tuple[int, ...]
     size_px: int | None
     build: Build = field(default_factory=Build)
+    abstain_on: FramesRequest | None = None
+    """The labeled frames on which the abstain threshold is fitted; None: it stays as training chose it, on crops."""
 
     @property
     def targets(self) -> list[tuple[str, int | None]]:
@@ -53,7 +58,8 @@ def main(arguments: list[str]) -> int:
     engines = tuple(args.engines) if args.engines is not None else _default_engines()
     engines = tuple(name for name in engines if name in RUNTIMES)
     precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(args.precisions or PRECISIONS)})
-    options = ExportOptions(precisions, engines, tuple(args.sm), args.size, Build(tuple(args.batch)))
+    build_options, abstain_on = Build(tuple(args.batch)), _abstain_on(args)
+    options = ExportOptions(precisions, engines, tuple(args.sm), args.size, build_options, abstain_on)
     run = open_run(args.run)
     checkpoints = _checkpoints(run, args.models, args.unfinished)
     if args.dry_run:
@@ -90,11 +96,26 @@ def _parser() -> Parser:
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
     add("--models", nargs="+", metavar="ARCH", help="export only these architectures")
     add("--batch", nargs="+", type=int, default=list(Build.batches), help="batch sizes of an engine")
+    add("--abstain-on-frames", action="store_true", help="fit the abstain threshold on the val frames of a pack")
+    add("--frames-of", type=Path, metavar="PACK", help="with it: a pack with labeled frames (the run's own)")
+    add("--camera", type=Path, metavar="FILE", help="with it: camera.json, the zones or a detector's settings")
+    add("--detector", type=Path, metavar="FILE", help="with it: an ONNX detector (default: zones of the pack, boxes)")
     add("--unfinished", action="store_true", help="export the best checkpoint so far of an unfinished training")
     add("--dry-run", action="store_true", help="print what would be made, and make nothing")
     add("--table", type=Path, metavar="FILE", help="also write the report into this Markdown file")
     add("--json", action="store_true", help="print the report as JSON")
     return parser
+
+
+def _abstain_on(args: argparse.Namespace) -> FramesRequest | None:
+    """Return the frames that the abstain threshold is fitted on, where that is asked for."""
+    if args.abstain_on_frames:
+        return FramesRequest(args.frames_of, "val", args.camera, args.detector)
+    if given := next((name for name in ("frames_of", "camera", "detector") if getattr(args, name)), None):
+        raise InputError(
+            f"--{given.replace('_', '-')} says where the abstain threshold is fitted: add --abstain-on-frames"
+        )
+    return None
 
 
 def _default_engines() -> tuple[str, ...]:
@@ -180,6 +201,8 @@ def _assemble(
     log.info(f"{facts.arch}: fp32 at {size_px} px")
     builder = begin_bundle(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(builder, network)
+    if request := options.abstain_on:
+        fit_on_frames(builder, fp32, open_pack(request.pack) if request.pack else pack, request)
     if "fp16" in options.precisions:
         log.info(f"{facts.arch}: fp16")
         add_or_refuse(builder, "fp16", lambda: add_fp16(builder, fp32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from inference.frame.detection.detector import open_beside
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones
 from inference.runner.region_choice import find_detector, pick_detector
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ class FramesRequest:
             return what, Zones(zones)
         what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
         return what, labeled_boxes(frames, float(pack.metadata["options"]["margin"]), self.jitter)
+
+
+def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:
+    """Warn of the classes that the bundle or the pack alone knows."""
+    if other := sorted({*bundle.classes} ^ {*pack.classes}):
+        names = ", ".join(other)
+        log.warning(f"{bundle.arch} and {pack.path} differ in the classes {names}: none of these can be right")
 
 
 def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> FrameBoxes:

@@ -71,7 +71,11 @@ def train(pack_path: Path, arch: str = ARCH, steps: int = 25) -> Checkpoint:
         mean=tuple(models.normalization(arch)[0]),
         std=tuple(models.normalization(arch)[1]),
         recipe={},
-        metrics={"val": {"accuracy": 0.0}, "epoch": 0},
+        metrics={
+            "val": {"accuracy": 0.0},
+            "epoch": 0,
+            "abstention": {"risk_wanted": 0.05, "threshold": 0.4, "risk": 0.0, "coverage": 1.0},
+        },
         temperature=1.25,
         abstain_threshold=0.4,
         pack_path=str(pack_path),

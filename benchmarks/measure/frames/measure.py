@@ -18,7 +18,7 @@ from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
 from inference.proof.frame_score import PLACES, SIZES, Outcome, ScoredFrame, ScoredObject, count_answers, score_frames
-from inference.runner.labeled_regions import FramesRequest
+from inference.runner.labeled_regions import FramesRequest, warn_of_other_classes
 
 log = logging.getLogger(__name__)
 CURVE_POINTS = 11
@@ -34,9 +34,8 @@ def measure_frames(
     """
     pack = open_pack(request.pack) if request.pack else pack
     frames = request.frames(pack)
-    for arch, bundle in {c.arch: c.bundle for c in candidates}.items():
-        if other := sorted({*bundle.classes} ^ {*pack.classes}):
-            log.warning(f"{arch} and {pack.path} differ in the classes {', '.join(other)}: none of these can be right")
+    for bundle in {c.arch: c.bundle for c in candidates}.values():
+        warn_of_other_classes(bundle, pack)
     log.info(f"{len(frames)} labeled frames of {pack.path}")
     what: dict[str, str] = {}
 
