@@ -58,7 +58,7 @@ def _score(builder: BundleBuilder, pack: Pack, request: FramesRequest) -> tuple[
     """Return what the regions are, and the score of each frame, or why it cannot be read."""
     frames = request.frames(pack)
     what, regions = request.regions(pack, frames, builder.bundle, BACKEND, None)
-    with closing(regions), open_backend(BACKEND, builder.bundle, "fp32", batch=regions.most) as backend:
+    with closing(regions), open_backend(BACKEND, builder.bundle, "fp32", batch=regions.max_regions) as backend:
         processor = FrameProcessor(builder.bundle, backend, regions, FrameConfig(sequence=False))
         (scores,) = score_frames([(builder.bundle, processor)], pack, frames)
     return what, scores

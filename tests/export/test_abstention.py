@@ -76,7 +76,7 @@ def outcomes(bundle: Bundle, frames_pack: Path) -> list[Outcome]:
     pack, request = open_pack(frames_pack), FramesRequest(split="val")
     frames = request.frames(pack)
     _, regions = request.regions(pack, frames, bundle, "ort", None)
-    with open_backend("ort", bundle, "fp32", batch=regions.most) as backend:
+    with open_backend("ort", bundle, "fp32", batch=regions.max_regions) as backend:
         processor = FrameProcessor(bundle, backend, regions, FrameConfig(sequence=False))
         (scores,) = score_frames([(bundle, processor)], pack, frames)
     return [one.outcome for score in scores if isinstance(score, ScoredFrame) for one in score.objects]
