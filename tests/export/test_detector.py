@@ -15,6 +15,7 @@ from core.files import write_json
 from core.geometry.detector_config import DetectorConfig
 from export.commands.add_detector import main
 from export.package import device_files
+from inference.backends import UnavailableError, openvino
 from inference.commands.run import read_arguments, run_from_args
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
@@ -70,6 +71,18 @@ def test_verify_holds_the_detector_on_every_backend(run):
     lines = [line for line in verify(bundle_of(run)) if "detector" in line.what]
     assert {line.what.split()[0] for line in lines} == {"ort", "openvino"}
     assert {line.result for line in lines} == {"passed"}
+
+
+def test_a_backend_that_cannot_run_the_detector_is_told_and_stops_no_other(run, monkeypatch, capsys):
+    def refuse(path, threads=None):
+        raise UnavailableError(f"{path.name}: a node would run on the CPU")
+
+    monkeypatch.setattr(openvino, "open_network", refuse)
+    add(run)
+    assert "not proved on openvino: detector.onnx: a node would run on the CPU" in capsys.readouterr().err
+    lines = [line for line in verify(bundle_of(run)) if "detector" in line.what]
+    assert [line.result for line in lines if line.what == "openvino detector"] == ["unavailable"]
+    assert {line.result for line in lines if line.what.startswith("ort ")} == {"passed"}
 
 
 def swap_detector(run):
