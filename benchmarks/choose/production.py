@@ -25,12 +25,14 @@ def write_production(
         kept = files_of_precision(source, choice.precision)
         for name in kept:
             shutil.copyfile(source.check_file(name), folder / name)
-        if measured not in source.files:
+        if measured not in source.files:  # an engine, which stands beside the manifest and is bound by its own
             copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
         for name, text in documents.items():
             write_text(folder / name, text)
+        # the gates of what is not shipped would say nothing of these files
         gates = {choice.precision: source.gates[choice.precision]}
         shipped = replace(source, path=folder, gates=gates, choice=choice).with_files([*kept, *documents])
+        # the choice changes no class, geometry or threshold; the engines and the runner check this hash
         if shipped.contract != source.contract:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")
         shipped.save()

@@ -41,6 +41,7 @@ def compare_accuracy(
     if isinstance(a, NotMeasured) or isinstance(b, NotMeasured):
         return RegressionCheck(name, skipped="not measured on both sides")
     same_rows = before.pack.fingerprint == now.pack.fingerprint and np.array_equal(before.labels_n, now.labels_n)
+    # paired intervals are narrower: the difficulty of the rows cancels
     if same_rows:
         interval = paired_interval(count_pairs(before.correct_n(a), now.correct_n(b)))
     else:
@@ -57,6 +58,6 @@ def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new:
     if (a.name, a.cpu) != (b.name, b.cpu):
         return RegressionCheck(name, skipped=f"measured on {a.name} and on {b.name}")
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
-    limit = (1 + before.noise.floor) * (1 + now.noise.floor)
+    limit = (1 + before.noise.floor) * (1 + now.noise.floor)  # either run may have been off by its own noise
     detail = f"{ratio:.3f} times the baseline's median; the noise of both runs reaches {limit:.3f}"
     return RegressionCheck(name, failure=detail if ratio > limit else "", detail=detail)

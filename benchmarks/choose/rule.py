@@ -67,6 +67,7 @@ class CandidateMetrics:
         if name == "accuracy":
             return float(np.mean(self.correct_n))
         if name == "worst_recall":
+            # a class without a test row has no recall
             return min(float(self.correct_n[self.labels_n == c].mean()) for c in np.unique(self.labels_n))
         return self.metrics.get(name)
 
@@ -106,6 +107,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
         if frames:
             metrics |= {f"frame_recalls.{label}": counts.recall for label, counts in frames.by_class.items()}
         on_frames = {name: getattr(frames, name) == 1 for name in FRAMES if frames and len(getattr(frames, name))}
+        # -1 is no class, so that every row counts as wrong
         predicted_n = accuracy.predicted_n if accuracy else np.full(len(results.labels_n), -1)
         found.append(
             CandidateMetrics(
@@ -156,11 +158,13 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     feasible = [c for c in candidates if c.name not in infeasible]
     if not feasible:
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
+    # sizes are exact: a smaller file is smaller by any amount
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
     # equal utilities can differ in their last bits, since the sums run over other rows: rounding makes them equal
     reference = min(
         feasible, key=lambda c: (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
     )
+    # of the infeasible ones too: the report shows their loss
     losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
     limit = reference.minimized(policy.objective)
     rivals = [c for c in feasible if c is not reference]
@@ -229,10 +233,13 @@ def measure_loss(reference: CandidateMetrics, rival: CandidateMetrics, policy: P
 def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy: Policy) -> float:
     """Return the one-sided 95% upper bound of the loss of utility: Tango's, combined over the groups of equal cost."""
     weights = reference.weights(policy)
-    strata = [weights == cost for cost in np.unique(weights)]
-    counts = [count_pairs(reference.correct_n[rows], rival.correct_n[rows]) for rows in strata]
-    shares = [float(weights[rows].sum() / weights.sum()) for rows in strata]
-    return combine_bounds([(share, p.loss, loss_bound(p)) for share, p in zip(shares, counts, strict=True)])
+    strata = []
+    for cost in np.unique(weights):  # within rows of one cost, the plain paired bound holds
+        rows = weights == cost
+        pairs = count_pairs(reference.correct_n[rows], rival.correct_n[rows])
+        share = float(weights[rows].sum() / weights.sum())
+        strata.append((share, pairs.loss, loss_bound(pairs)))
+    return combine_bounds(strata)
 
 
 def pick_best(candidates: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:
@@ -247,6 +254,7 @@ def pareto(candidates: Sequence[CandidateMetrics]) -> list[CandidateMetrics]:
     """Return the candidates that no other beats in both accuracy and median time, the fastest first."""
     front: list[CandidateMetrics] = []
     for c in sorted(candidates, key=lambda c: _sort_key(c, "p50_ms", "accuracy")):
+        # sorted by time: c is on the front if it is more accurate than all faster ones
         if not front or c.minimized("accuracy") < front[-1].minimized("accuracy"):
             front.append(c)
     return front

@@ -73,15 +73,16 @@ def spread_of(seeds: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     for seed in seeds:
         for name, value in seed.items():
             found.setdefault(name, []).append(value)
-    return {
-        name: Spread(len(v), float(np.mean(v)), float(np.std(v, ddof=1)), tuple(v))
-        for name, v in found.items()
-        if len(v) > 1
-    }
+    spreads = {}
+    for name, values in found.items():
+        if len(values) > 1:  # one value has no standard deviation
+            sd = float(np.std(values, ddof=1))
+            spreads[name] = Spread(len(values), float(np.mean(values)), sd, tuple(values))
+    return spreads
 
 
 def _describe_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], chosen: str | None) -> list[str]:
-    arch = chosen.split()[0] if chosen else ""
+    arch = chosen.split()[0] if chosen else ""  # the first word of a candidate's name
     if spread := accuracy.get(chosen or ""):
         return [f"{chosen}: test accuracy {_plus_minus(spread)} over {spread.n} seeds (mean ± standard deviation)."]
     if spread := networks.get(arch):

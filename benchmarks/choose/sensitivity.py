@@ -100,6 +100,7 @@ def bootstrap_choice(
     wins: Counter[str | None] = Counter()
     optimism = []
     for _ in range(redraws):
+        # the same rows and rounds for all candidates, which keeps their comparisons paired
         rows = rng.integers(0, len(candidates[0].labels_n), len(candidates[0].labels_n))
         rounds = rng.integers(0, len(rounds_ms[0]), len(rounds_ms[0]))
         drawn = [_resampled(c, times[rounds], rows) for c, times in zip(candidates, rounds_ms, strict=True)]
@@ -124,6 +125,7 @@ def describe_changes(
 
 
 def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
+    # times and answers are resampled; size, age, cold start and the rest stay as measured
     p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
     metrics = {**candidate.metrics, "p50_ms": p50, "p99_ms": p99}
     labels_n, predicted_n = candidate.labels_n[rows], candidate.predicted_n[rows]

@@ -29,10 +29,12 @@ def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
     """
     probs = []
     for row, image in enumerate(images_nhwc):
-        frame_bgr = np.ascontiguousarray(image[..., ::-1])
-        probs.append(classifier.classify(frame_bgr, [whole(frame_bgr)])[0].copy())
+        frame_bgr = np.ascontiguousarray(image[..., ::-1])  # a camera gives BGR, a pack holds RGB
+        probs.append(
+            classifier.classify(frame_bgr, [whole(frame_bgr)])[0].copy()
+        )  # the backend answers into the same buffer each time
         same_size = image.shape[0] == classifier.geometry.size_px
-        # one row is enough: the geometry of a whole frame of the right size must copy it as it is
+        # one row is enough: of a frame that has the input size already, the geometry must be a copy
         if row == 0 and same_size and not np.array_equal(classifier.backend.input_nhwc[0], image):
             raise CheckError("the bytes that reach the backend differ from the pack's row: geometry changed them")
     return np.asarray(probs, np.float32)
@@ -54,10 +56,10 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
     rows, rows_hit = (np.bincount(of, minlength=len(classes)).tolist() for of in (labels_n, labels_n[correct]))
     recalls = dict(zip(classes, map(recall_of, rows_hit, rows), strict=True))
     _, coverage, risk = risk_coverage(top_n, correct)
-    steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})
+    steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})  # 20 points are enough for a chart
     return Accuracy(
         predicted_n=predicted_n,
-        top_n=np.round(top_n.astype(np.float64), 6),
+        top_n=np.round(top_n.astype(np.float64), 6),  # a float32 has no more digits than that
         n=n,
         hits=hits,
         top1=hits / n,
@@ -67,7 +69,7 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
         ece=calibration_error(top_n, correct),
         bins=tuple(calibration_bins(top_n, correct)),
         risk_coverage=tuple((float(coverage[n - 1]), float(risk[n - 1])) for n in steps),
-        aurc=float(risk.mean()),
+        aurc=float(risk.mean()),  # over every coverage, not over the points alone
     )
 
 

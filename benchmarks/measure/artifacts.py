@@ -41,7 +41,7 @@ def read_history(file: Path) -> dict[str, tuple[float | None, ...]]:
         return {}
     with file.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    rows = rows[:: max(1, len(rows) // POINTS)]
+    rows = rows[:: max(1, len(rows) // POINTS)]  # a long training would fill the page with points that none can see
     return {name: tuple(_number(row[name]) for row in rows) for name in (rows[0] if rows else {})}
 
 

@@ -53,6 +53,7 @@ def available_backends(names: Sequence[str] | None) -> list[str]:
     """Return the named backends that can run here; without names, all but null. Raises InputError when none can run."""
     for name in names or ():
         backends.find(name)
+    # null answers nothing: it is measured only where it is named
     wanted = list(names) if names else [name for name in backends.names() if name != "null"]
     found = {name: backends.availability(name) for name in wanted}
     reasons = {name: f"{name} is not available ({p.reason}): {p.hint}" for name, p in found.items() if not p.available}
@@ -92,9 +93,12 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
 
 def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
     """Return the engines beside a bundle as their manifests describe them, whether or not they fit this device."""
-    files = sorted((bundle.path / FOLDER).glob("*.json"))
-    bodies = [(file, known_keys(EngineFacts, read_json(file, "build the engine again"))) for file in files]
-    return [from_json(EngineFacts, {**body, "arch": arch, "engine": file.stem}, str(file)) for file, body in bodies]
+    engines = []
+    for file in sorted((bundle.path / FOLDER).glob("*.json")):
+        manifest = known_keys(EngineFacts, read_json(file, "build the engine again"))
+        facts = {**manifest, "arch": arch, "engine": file.stem}
+        engines.append(from_json(EngineFacts, facts, str(file)))
+    return engines
 
 
 def _why(engine: EngineFacts, absent: Mapping[str, backends.Availability]) -> str:

@@ -28,6 +28,7 @@ def build_engines(candidates: Sequence[Candidate], regions: int) -> list[Unmeasu
     not_built = []
     for c in candidates:
         try:
+            # the regions of a frame are one batch, so the largest number of boxes must fit in
             boxes = (c.bundle.detector.most,) if c.bundle.detector else ()
             # up to BATCH regions fit into the engine as it is; more need a batch size of their own
             more = (regions,) if regions > BATCH else ()

@@ -41,6 +41,7 @@ def describe_machine() -> MachineFacts:
 
 def device_name() -> str:
     """Return the name of the board, where the firmware has one (as on a Jetson), else of the processor."""
+    # a device tree has the board of an ARM system, DMI that of a PC
     for path in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
         try:
             if name := Path(path).read_text(encoding="utf-8", errors="ignore").strip("\0 \n"):

@@ -113,7 +113,7 @@ def check_detections(opened: Sequence[Opened], frames: Sequence[Bytes]) -> None:
     """Raise InputError when a detector finds nothing in most frames, whose time would hold no classification."""
     for c, processor in opened:
         found = sum(bool(processor.process(frame_at(i, frame)).verdicts) for i, frame in enumerate(frames))
-        processor.reset()
+        processor.reset()  # tracks and smoothing of this pass must not reach the timed one
         if 2 * found <= len(frames):
             raise InputError(
                 f"the detector before {c.name} finds something in only {found} of the {len(frames)} frames to time:"
@@ -155,7 +155,7 @@ def show_progress(what: str) -> Callable[[int, int], None]:
     """Return a callback for take_turns that logs the progress of `what` at every quarter."""
 
     def show(done: int, total: int) -> None:
-        if done * 4 // total != (done - 1) * 4 // total:
+        if done * 4 // total != (done - 1) * 4 // total:  # a quarter was completed
             log.info(f"{what}: {100 * done // total}%")
 
     return show

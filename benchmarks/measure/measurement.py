@@ -101,6 +101,7 @@ def measure(run: Run, request: Request) -> RunResults:
         results = add_robustness(results, setup, request)
     with _timed(seconds, "labeled frames"):
         results = add_frames(results, setup, request)
+    # after the latency of the candidates, since it heats the device
     with _timed(seconds, "energy and sustained load"):
         results, sustained = add_load(results, setup, request.sustained_min, found.noise.floor)
     with _timed(seconds, "other sizes"):
@@ -137,6 +138,7 @@ def prepare(run: Run, request: Request) -> Setup:
     backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
     sizes = open_other_sizes(run) if request.profile.other_size_samples else {}
+    # engines of all bundles are built now, those of other sizes and seeds too: a build between timings disturbs them
     candidates = list_candidates(bundles | sizes, backends)
     for_seeds = list_candidates(bundles_of(others), backends)
     not_built = build_engines([*candidates, *for_seeds], count_regions(pack, request, timed))
@@ -217,7 +219,7 @@ def add_frames(results: Results, setup: Setup, request: Request) -> Results:
 
 def pick_fastest(results: Results, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
     """Return the result of the fastest backend of each network and precision; all backends give the same answers."""
-    fastest: dict[tuple[str, str], CandidateResult] = {}
+    fastest: dict[tuple[str, str], CandidateResult] = {}  # the first one of a key is kept: sorted, the fastest
     for result in sorted(results, key=lambda result: result.latency.engine_ms.p50):
         if bundles[result.arch].selectable:
             fastest.setdefault((result.arch, result.precision), result)

@@ -42,7 +42,7 @@ def _open_beside(run: Run) -> list[Run]:
     """Open the finished runs in the same folder; other folders, and runs that hold nothing yet, are skipped."""
     found, own = [], run.path.resolve()
     for file in sorted(own.parent.glob("*/run.json")):
-        with suppress(InputError):
+        with suppress(InputError):  # a folder of another kind, or a run of an older version, is no other seed
             other = open_run(file.parent)
             if file.parent != own and (other.bundles() or [*other.path.glob("*/metrics.json")]):
                 found.append(other)
@@ -63,8 +63,11 @@ def describe_seed(run: Run, other: Run) -> tuple[str, str]:
 
 def bundles_of(others: Sequence[Run]) -> dict[str, Bundle]:
     """Return {"ARCH of RUN": bundle} of the runs of other seeds."""
-    found = [(other, arch, path) for other in others for arch, path in other.bundles().items()]
-    return {f"{arch} of {other.path.name}": open_bundle(path) for other, arch, path in found}
+    found = {}
+    for other in others:
+        for arch, path in other.bundles().items():
+            found[f"{arch} of {other.path.name}"] = open_bundle(path)
+    return found
 
 
 def measure_seeds(

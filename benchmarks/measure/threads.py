@@ -34,11 +34,13 @@ def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
     candidate: with one thread.
     """
     with open_side_by_side([candidate], timed.config) as (single, _):
+        # a GPU has no threads to choose, and on one core there is one count
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
             return candidate
         others = [replace(candidate, threads=count) for count in thread_counts(cores())[1:]]
         with open_side_by_side(others, timed.config) as (more, _):
             opened = [*single, *more]
+            # all counts in turns, so that they meet the same load of the machine
             latencies = take_turns([processor for _, processor in opened], timed.frames, samples=SAMPLES)
     medians_ms = {one.threads: latency.frame_ms.p50 for (one, _), latency in zip(opened, latencies, strict=True)}
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())

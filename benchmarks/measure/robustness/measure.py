@@ -47,6 +47,7 @@ def sample_rows(pack: Pack, ms_per_row: float, profile: Profile) -> RowSample:
     count = min(len(test), max(fewest, min(most, affordable)))
     order = np.random.default_rng(0).permutation(test)
     labels = pack.labels_n[order]
+    # sorted by their position within their class, the first rows hold every class in proportion
     within = (ranks_in_class(labels) + 0.5) / np.bincount(labels)[labels]  # position within its class, 0 to 1
     rows = np.sort(order[np.argsort(within, kind="stable")[:count]])
     return RowSample(pack.images_nhwc[rows], pack.labels_n[rows], pack.classes)
@@ -70,6 +71,7 @@ def measure_robustness(
         }
         hits: dict[str, list[Bools]] = {name: [] for name in backends}
         for corrupted in corrupted_sets(rows.images_nhwc, profile.severities):
+            # the images are corrupted once for all candidates
             for name, backend in backends.items():
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
         return {
@@ -90,9 +92,9 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
     batch = backend.input_nhwc.shape[0]
     probs = []
     for start in range(0, len(images_nhwc), batch):
-        part = images_nhwc[start : start + batch]
+        part = images_nhwc[start : start + batch]  # the last one may be smaller than the backend's buffer
         backend.input_nhwc[: len(part)] = part
-        probs.append(backend.infer(len(part)).copy())
+        probs.append(backend.infer(len(part)).copy())  # the backend answers into the same buffer each time
     return np.concatenate(probs)
 
 

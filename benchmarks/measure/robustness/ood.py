@@ -42,8 +42,11 @@ def auroc(known_n: Floats, ood_n: Floats) -> float:
 def _blocked(size: int, random: np.random.Generator) -> Bytes:
     """Return a lens blocked by mud, a leaf or tape: one dark color, uneven light, sensor noise."""
     color = random.uniform(0, 90) + random.normal(0, 8, 3)
-    light = cv2.resize(random.uniform(0.6, 1.4, (3, 3)), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
-    return np.asarray(np.clip(color * light + random.normal(0, 4, (size, size, 3)), 0, 255), np.uint8)
+    # nine random brightnesses, enlarged: dirt close to the lens is out of focus, so its shading is smooth
+    brightness = random.uniform(0.6, 1.4, (3, 3))
+    light = cv2.resize(brightness, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    noise = random.normal(0, 4, (size, size, 3))
+    return np.asarray(np.clip(color * light + noise, 0, 255), np.uint8)
 
 
 def _texture(size: int, random: np.random.Generator) -> Bytes:
@@ -52,7 +55,10 @@ def _texture(size: int, random: np.random.Generator) -> Bytes:
     angle, cells = random.uniform(0, np.pi), random.uniform(3, 14)
     along = np.cos(angle) * x + np.sin(angle) * y
     across = np.cos(angle) * y - np.sin(angle) * x
-    waves = np.sin(2 * np.pi * cells * along) * (np.sin(2 * np.pi * cells * across) if random.random() < 0.5 else 1)
+    waves = np.sin(2 * np.pi * cells * along)  # stripes
+    if random.random() < 0.5:
+        waves = waves * np.sin(2 * np.pi * cells * across)  # checks
+    # a steep slope gives hard edges, a flat one soft waves
     share = np.clip(waves * random.uniform(0.7, 5) + 0.5, 0, 1)[..., None]
     first, second = random.uniform(0, 255, (2, 3))
     picture = first * share + second * (1 - share) + random.normal(0, 3, (size, size, 3))
@@ -60,7 +66,9 @@ def _texture(size: int, random: np.random.Generator) -> Bytes:
 
 
 def _empty_roads(geometry: Geometry, count: int) -> Bytes:
-    plan = [crop for crop in plan_crops(count * len(CLASSES), seed=1) if crop.label == BACKGROUND]
+    # crops are planned evenly over the classes; a pack with the default seed, 0, holds none of the roads of seed 1
+    planned = plan_crops(count * len(CLASSES), seed=1)
+    plan = [crop for crop in planned if crop.label == BACKGROUND]
     return np.stack([pixels for _, _, pixels in draw_zone_crops(plan, geometry)])
 
 
@@ -74,8 +82,12 @@ def list_pictures(folder: Path) -> list[Path]:
 
 def _read_folder(folder: Path, geometry: Geometry, count: int) -> Bytes:
     files = list_pictures(folder)
-    step = max(1, len(files) // count)
-    pictures = [p for f in files[::step][:count] if not isinstance(p := read_picture(f), str)]
+    step = max(1, len(files) // count)  # spread over the folder: neighbors in it are often alike
+    pictures = []
+    for file in files[::step][:count]:
+        picture = read_picture(file)
+        if not isinstance(picture, str):  # a text is the reason why it cannot be read
+            pictures.append(picture)
     if not pictures:
         raise InputError(f"{folder} holds no picture that can be read: give --ood a folder of images")
     out = geometry.empty(len(pictures))

@@ -53,13 +53,14 @@ def take_turns(
     for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first round warms up
         taken.append(times_ms)
         on_round(len(taken), rounds)
-    return [summarize_latency(one[:, 0], one[:, 1]) for one in np.stack(taken, axis=1)]
+    by_processor = np.stack(taken, axis=1)  # (processors, rounds, 2, CALLS_PER_TURN)
+    return [summarize_latency(one[:, 0], one[:, 1]) for one in by_processor]
 
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
     """Yield rounds without end, each float64 (processors, 2, CALLS_PER_TURN): milliseconds of frame and engine."""
     # a camera has just written its frame, so that it lies in the caches; the copy brings a stored frame there, too
-    streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]
+    streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]  # each counts its own frames
     turns = [partial(_take_turn, one, stream) for one, stream in zip(processors, streams, strict=True)]
     return map(np.array, interleave(turns, seed))
 
@@ -88,7 +89,8 @@ def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
 
 def summarize_latency(frame_ms: Floats, engine_ms: Floats) -> Latency:
     """Return the latency of times in milliseconds, float64 (rounds, CALLS_PER_TURN), in the order of measurement."""
-    return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), np.round(frame_ms, 5))
+    stored_ms = np.round(frame_ms, 5)  # to 10 ns: finer digits are noise, and would lengthen results.json
+    return Latency(summarize(frame_ms.ravel()), summarize(engine_ms.ravel()), stored_ms)
 
 
 def compare_times(reference: Latency, rival: Latency) -> Interval:
@@ -101,4 +103,5 @@ def measure_noise(control: str, latencies: Sequence[Latency], again: Latency) ->
     medians_ms = [np.median(one.rounds_ms, axis=1) for one in (*latencies, again)]
     ratio = compare_times(latencies[0], again)
     median_ratio = bootstrap_ratio(medians_ms[0], medians_ms[-1])
-    return Noise(control, ratio, median_ratio, max(map(coefficient_of_variation, medians_ms)))
+    spread = max(map(coefficient_of_variation, medians_ms))
+    return Noise(control, ratio, median_ratio, spread)

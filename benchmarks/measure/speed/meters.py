@@ -42,7 +42,7 @@ def _cpu() -> dict[str, float]:
             found["clock_mhz"] = clock.current
         hot = [sensor.current for sensors in psutil.sensors_temperatures().values() for sensor in sensors]
         if hot:
-            found["temperature_c"] = max(hot)
+            found["temperature_c"] = max(hot)  # the hottest sensor is the one that throttles
     return found
 
 

@@ -62,7 +62,7 @@ def with_cold_start(result: CandidateResult, candidate: Candidate, timed: TimedI
     try:
         return replace(result, cold_start_ms=measure_cold_start(candidate, timed, times))
     except CheckError as error:
-        return replace(result, why_not=str(error))
+        return replace(result, why_not=str(error))  # what the runner refuses cannot ship
 
 
 def with_ages(result: CandidateResult, candidate: Candidate, timed: TimedInput, frames: int) -> CandidateResult:

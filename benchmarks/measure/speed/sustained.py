@@ -34,7 +34,7 @@ def sustain(
     for window in range(windows):
         end = started + 60 * minutes * (window + 1) / windows
         rounds: list[Floats] = []
-        while not rounds or perf_counter() < end:
+        while not rounds or perf_counter() < end:  # a window without a round would have no median
             rounds.append(next(turns)[:, 0])
             if perf_counter() - last_read >= METER_EVERY_S:
                 readings.append(read_meters())
@@ -42,24 +42,28 @@ def sustain(
         medians = np.median(np.concatenate(rounds, axis=1), axis=1).tolist()
         p50_ms = dict(zip(processors, medians, strict=True))
         measured.append(Window((perf_counter() - started) / 60, p50_ms, average(readings)))
-        readings = readings[-1:]
+        readings = readings[-1:]  # the next window has a reading even if it ends before METER_EVERY_S
         log.info(f"sustained: minute {measured[-1].minute:.1f} of {minutes:g}")
     return tuple(measured)
 
 
 def average(readings: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each meter over the readings that have it."""
-    names = sorted({name for reading in readings for name in reading})
-    return {name: float(np.mean([r[name] for r in readings if name in r])) for name in names}
+    values: dict[str, list[float]] = {}
+    for reading in readings:  # a meter can fail for a moment, so that its name is not in every reading
+        for name, value in reading.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(values[name])) for name in sorted(values)}
 
 
 def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[RankChange, ...]:
     """Return the pairs of candidates whose order reversed beyond the noise, each with the first minute of that."""
     found = []
     first = windows[0].p50_ms
-    for one, other in combinations(sorted(first, key=lambda name: (first[name], name)), 2):
+    order = sorted(first, key=lambda name: (first[name], name))
+    for one, other in combinations(order, 2):  # `one` is faster at the start
         if first[one] * (1 + noise_floor) >= first[other]:
-            continue
+            continue  # equal at the start: a later difference reverses nothing
         late = (w for w in windows[1:] if w.p50_ms[other] * (1 + noise_floor) < w.p50_ms[one])
         if (window := next(late, None)) is not None:
             found.append(RankChange(window.minute, other, one))
