@@ -20,7 +20,7 @@ def tiny_weights(classes: int, scale: float = 0.05) -> np.ndarray:
 
 
 def tiny_graph(classes: int, scale: float = 0.05) -> onnx.ModelProto:
-    """Return frames uint8 (n,S,S,3) -> probs float32 (n,classes): the mean colour through one matrix and a softmax."""
+    """Return a graph of frames, uint8 (n,S,S,3), to probs, float32 (n,classes): mean color, one matrix, softmax."""
     weights = tiny_weights(classes, scale)
     nodes = [
         helper.make_node("Cast", ["frames"], ["floats"], to=TensorProto.FLOAT),
@@ -42,7 +42,7 @@ def tiny_graph(classes: int, scale: float = 0.05) -> onnx.ModelProto:
 
 
 def tiny_golden(geometry: Geometry, classes: int, precisions: tuple[str, ...]) -> Golden:
-    """Two noise frames of different sizes with five regions, and what `tiny_graph` makes of them, by numpy."""
+    """Return two noise frames of different sizes with five regions, and the answers of `tiny_graph`, by numpy."""
     random = np.random.default_rng(0)
     frames = tuple(random.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((60, 80), (48, 100)))
     rects_r4 = np.array([[0, 0, 80, 60], [5, 7, 45, 51], [30, 0, 80, 33], [0, 0, 100, 48], [61, 9, 99, 40]], np.int32)
@@ -63,7 +63,7 @@ def make_bundle(
     synthetic: bool = True,
     precisions: tuple[str, ...] = ("fp32", "int8"),
 ) -> Bundle:
-    """Write a bundle whose ONNX files really run, whose golden frames pass and whose hashes hold."""
+    """Write a bundle whose ONNX files run, whose golden frames pass and whose hashes match."""
     path.mkdir(parents=True)
     names = [onnx_name(p) for p in precisions] + [onnx_name(p, ort_form=True) for p in precisions if p == "int8"]
     for name in names:

@@ -5,13 +5,13 @@ from hypothesis import settings
 
 from core.log import set_up
 
-settings.register_profile("rearguard", deadline=None)  # a busy machine is no failure
+settings.register_profile("rearguard", deadline=None)  # a slow example on a busy machine is no failure
 settings.load_profile("rearguard")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Small tensors on two threads wait for each other: on a busy machine for 30 times as long."""
+    """Use one thread: on a busy machine the two threads of a small tensor wait for each other, 30 times as long."""
     import torch
 
     torch.set_num_threads(1)
@@ -19,5 +19,5 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _log():
-    """The log as it is before a command line is read; a command sets it for its process."""
+    """Reset the log, which a command sets for its whole process."""
     set_up()

@@ -1,4 +1,4 @@
-"""`make gpu-check` without a GPU: its parts, its result file, and what it says where something is missing."""
+"""`make gpu-check` without a GPU: its parts, its result file, and its sentences where something is missing."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_bad():
 
 @pytest.fixture
 def fakes(monkeypatch):
-    """Three parts, the second of which fails after a figure, and a machine that takes no time to look at."""
+    """Four parts, of which the second and the third fail, and a machine that is described at once."""
 
     def good(work):
         yield "device", work.device

@@ -1,4 +1,4 @@
-"""The Makefile: what a user names reaches the commands as it was written, and the defaults are those of the design."""
+"""The Makefile passes a user's values to the commands unchanged, and its defaults are those of the design."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.commands.train import parser
 
 ROOT = Path(__file__).parents[1]
 ALONE = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "ARGS")}
-"""Without what a make around this test hands on."""
+"""Return the environment without the variables of a make around this test."""
 AWKWARD = ["my photos", "it's mine", 'say "hi"', "a$b $(c) `d`", "one; two & (three), #4"]
 
 

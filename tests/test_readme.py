@@ -26,7 +26,7 @@ LINES = [
     for line in block.splitlines()
     if line.strip()
 ]
-# CI runs these two themselves; the camera command needs a camera and is run on a video, the page on any free port.
+# CI runs these two itself. There is no camera here, so that command runs on a video; the page gets any free port.
 BY_CI = {"make demo", "make test"}
 SUBSTITUTES = {"SOURCE=/dev/video0": "SOURCE=road.mp4", "--web 8080": "--web 0"}
 SMALL = {
@@ -59,7 +59,7 @@ def workplace(tmp_path_factory):
 
 
 def printed_command(line: str) -> str:
-    """Return what `make` would run for a README line, made small."""
+    """Return the command that `make` would run for a README line, with small settings."""
     small = next((text for start, text in SMALL.items() if line.startswith(start)), "")
     make = f"{line} {re.sub('EPOCHS=[0-9]+', '', small)}"
     done = subprocess.run(
@@ -92,7 +92,7 @@ def test_every_command_runs_as_written(workplace):
 
 
 def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workplace):
-    """On a picture that is halved three times, once with an odd side: the very same probabilities."""
+    """The picture is halved three times, once with an odd side; the probabilities must be equal."""
     code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1].replace("frame.jpg", "frame.png")
     done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

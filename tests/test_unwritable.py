@@ -1,4 +1,4 @@
-"""A path that a person named and that cannot be used is one sentence, whichever command meets it; others are not."""
+"""A path from the command line that cannot be used gives one sentence in every command; another path does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.test_commands import call
 
 @pytest.fixture
 def inside_a_file(tmp_path):
-    """A path that no one can write, root neither."""
+    """A path that nobody can write, not even root."""
     (tmp_path / "file").write_text("kept")
     return tmp_path / "file" / "out"
 
@@ -47,7 +47,7 @@ def test_a_path_that_nobody_named_is_a_fault_of_ours(inside_a_file, arguments, t
 
 @pytest.mark.parametrize("writing", [replacing, replacing_folder])
 def test_a_full_disk_is_said_of_the_path_that_was_asked_for(writing, arguments, tmp_path, capsys):
-    """A write that fails knows no name, and a temporary file's is not the one that was given."""
+    """The error of a write has no file name, and the temporary file is not the one that was named."""
     arguments("--out", tmp_path / "out")
 
     def fill():

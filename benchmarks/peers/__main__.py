@@ -83,6 +83,7 @@ def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
     """Run ours; then each peer twice, with equal epochs and with the processor time of our slowest network."""
     ours = [sys.executable, "-m", "benchmarks.peers.ours"]
     rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
+    # the slowest of ours, so that no peer gets less time than one of ours had
     budget_s = max(one.row.training.cpu_seconds for one in rows)
     ultralytics = make_environment(work / "venv")
     peers = {
@@ -117,7 +118,9 @@ def make_environment(path: Path) -> Path:
     if not python.is_file():
         venv.create(path, with_pip=True)
         site = next(path.glob("lib/python*/site-packages"))
+        # a .pth file adds a path: the environment sees torch, OpenCV and ONNX Runtime of this one
         (site / "ours.pth").write_text(str(Path(np.__file__).parents[1]))
+        # without its dependencies: it would bring another torch and OpenCV than the other tools use
         install = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(HERE / "requirements.txt")]
         subprocess.run([str(python), "-m", "pip", *install], check=True)
     return python
@@ -131,7 +134,7 @@ def run_job(work: Path, tool: str, command: list[str], job: PeerJob, budget: str
     out = (work / re.sub(r"\W+", "_", f"{tool} {job.arch} {budget.split(',')[0]}")).resolve()
     result, file, text = out / "result.json", out / "job.json", json.dumps(to_json(replace(job, out=str(out))))
     if not (result.is_file() and file.read_text() == text):
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)  # what an interrupted or a different job left
         out.mkdir()
         file.write_text(text)
         run_script(tool, budget, [*command, str(file)], out)
@@ -141,6 +144,7 @@ def run_job(work: Path, tool: str, command: list[str], job: PeerJob, budget: str
 def run_script(tool: str, budget: str, command: list[str], out: Path) -> None:
     """Run one script; its output goes to stderr. Raises InputError when it fails."""
     log.info(f"{tool}, {budget}")
+    # its settings go into the job's folder, and every tool trains on the CPU
     quiet = {"YOLO_CONFIG_DIR": str(out), "YOLO_VERBOSE": "False", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, stdout=sys.stderr, env=os.environ | quiet, check=False)
     if done.returncode:

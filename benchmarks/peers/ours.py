@@ -32,6 +32,7 @@ def main(job: PeerJob) -> PeerRow:
     run_stage("export", str(folder), "--engines")
     network = folder / folder_name(job.arch)
     bundle, pack = open_bundle(network / "bundle"), open_run(folder).open_pack()
+    # what the production choice takes without a measurement
     precision = "int8" if "int8" in bundle.precisions else "fp32"
     epochs = len(read_history(network / "history.csv")["epoch"])
     with open_side_by_side([Candidate(network.name, precision, "ort", 1, bundle)]) as (opened, _):

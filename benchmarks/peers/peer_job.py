@@ -88,7 +88,7 @@ def run_named_job(main: Callable[[PeerJob], PeerRow]) -> None:
 
 def time_training(train: Callable[[], Trained]) -> tuple[Trained, TrainingTime]:
     """Call `train`; return its result and its duration."""
-    started, spent = perf_counter(), sum(os.times()[:4])
+    started, spent = perf_counter(), sum(os.times()[:4])  # user and system time, own and of ended children
     trained = train()
     return trained, TrainingTime(perf_counter() - started, sum(os.times()[:4]) - spent)
 

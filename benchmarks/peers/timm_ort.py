@@ -65,7 +65,7 @@ def train(data: Path, job: PeerJob) -> torch.nn.Module:
             optimizer.param_groups[0]["lr"] = RATE * (0.5 + 0.5 * float(np.cos(np.pi * part)))
             loss = torch.nn.functional.cross_entropy(network(x), y, label_smoothing=0.1)
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss)  # as loss.backward(), which has no type
             optimizer.step()
         accuracy = score(network, held)
         if accuracy > best:
@@ -84,7 +84,7 @@ def score(network: torch.nn.Module, held: ImageFolder) -> float:
 def classify(session: ort.InferenceSession, inputs: torch.Tensor) -> Probs:
     """Return the probabilities of a batch by the exported file, (n, classes)."""
     logits = session.run(None, {"x": inputs.numpy()})[0]
-    parts = np.exp(logits - logits.max(1, keepdims=True))
+    parts = np.exp(logits - logits.max(1, keepdims=True))  # less the maximum, so that no exponential overflows
     return np.asarray(parts / parts.sum(1, keepdims=True), np.float32)
 
 

@@ -25,9 +25,11 @@ def main(job: PeerJob) -> PeerRow:
     place = {"data": str(data), "project": str(out), "name": "train"}
     off = {"pretrained": False, "plots": False, "verbose": False}
     _, spent = time_training(lambda: YOLO(ARCH).train(exist_ok=True, device="cpu", **place, **sizes, **off))
+    # it may stop early, so the epochs are counted: a line each, after the heading
     epochs = sum(1 for _ in (out / "train" / "results.csv").open()) - 1
     best = YOLO(str(out / "train" / "weights" / "best.pt"))
     exported = YOLO(best.export(format="onnx", imgsz=job.size), task="classify")
+    # its classes are the folders in alphabetical order
     names = sorted(folder.name for folder in (data / "test").iterdir())
     files = [(file, names.index(folder)) for folder in names for file in sorted((data / "test" / folder).iterdir())]
     pictures = [np.asarray(cv2.imread(str(file))) for file, _ in files]

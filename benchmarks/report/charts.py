@@ -95,7 +95,7 @@ class ChartData:
 def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     """Return the data of all charts. devices: one at least."""
     candidates = [one for device in devices for one in _candidates(device, several=len(devices) > 1)]
-    budgets = {device.choice.policy.p99_ms for device in devices}
+    budgets = {device.choice.policy.p99_ms for device in devices}  # one line in the chart, or none
     charts = {
         f"{number}/{name}": chart
         for number, device in enumerate(devices)
@@ -176,10 +176,12 @@ def pick_shown(device: DeviceReport) -> tuple[str, ...]:
     """Return the candidates with charts of their own: the chosen one and the most accurate of each network."""
     best: dict[str, tuple[float, str]] = {}
     for row in device.results.candidates:
-        if (accuracy := measured(row.accuracy)) and accuracy.top1 > best.get(row.arch, (-1.0, ""))[0]:
+        accuracy = measured(row.accuracy)
+        if accuracy and accuracy.top1 > best.get(row.arch, (-1.0, ""))[0]:
             best[row.arch] = accuracy.top1, row.name
+    names = [name for _, name in best.values()]
     chosen = device.choice.chosen
-    return _in_order([*([chosen] if chosen else []), *(name for _, name in best.values())])
+    return _in_order([chosen, *names] if chosen else names)
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,13 @@ def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
     """Return the MOST_LISTED commonest mistakes, the commonest first."""
     counts = confusion.copy()
     np.fill_diagonal(counts, 0)
-    commonest = np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]
-    pairs = [divmod(int(at), len(classes)) for at in commonest if counts.flat[at]]
-    return [Mistake(classes[i], classes[j], int(counts[i, j]), counts[i, j] / confusion[i].sum()) for i, j in pairs]
+    mistakes = []
+    for at in np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]:
+        i, j = divmod(int(at), len(classes))
+        rows = int(counts[i, j])
+        if rows:
+            mistakes.append(Mistake(classes[i], classes[j], rows, rows / confusion[i].sum()))
+    return mistakes
 
 
 def worst_classes(accuracy: Accuracy) -> list[str]:
@@ -225,7 +231,7 @@ def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
 def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> ChartCandidate:
     frame, accuracy, age = row.latency.frame_ms, measured(row.accuracy), measured(row.age_ms)
     return ChartCandidate(
-        name=f"{row.name} on {device}" if several else row.name,
+        name=f"{row.name} on {device}" if several else row.name,  # unique over all devices
         device=device,
         arch=row.arch,
         precision=row.precision,
@@ -240,6 +246,7 @@ def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, ro
         engine=row.latency.engine_ms.p50,
         age=age.p50 if age else None,
         mb=row.bytes / 1e6,
+        # a few percentiles draw the same curve as thousands of times, and keep the page small
         curve=np.percentile(row.latency.rounds_ms, PERCENTILES).round(5),
         top1=100 * accuracy.top1 if accuracy else None,
         low=100 * accuracy.interval.low if accuracy else None,

@@ -24,8 +24,10 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
     """Compare every candidate with fp32 at the same thread count where that was measured, else at another."""
     found = []
     for row in results.candidates:
-        rivals = [r for r in results.candidates if (r.arch, r.backend, r.precision) == (row.arch, row.backend, "fp32")]
-        base = min(rivals, key=lambda r: r.threads != row.threads, default=row)
+        key = (row.arch, row.backend, "fp32")
+        baselines = [one for one in results.candidates if (one.arch, one.backend, one.precision) == key]
+        # False sorts before True: the same thread count first
+        base = min(baselines, key=lambda one: one.threads != row.threads, default=row)
         if base is not row:
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
             a, b = measured(base.accuracy), measured(row.accuracy)

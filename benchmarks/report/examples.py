@@ -39,8 +39,12 @@ def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
     """Return the wrongly answered test rows with the highest probability, the highest first."""
     rows = pack.rows("test")
     wrong = np.flatnonzero(accuracy.predicted_n != pack.labels_n[rows])
-    ordered = wrong[np.argsort(-accuracy.top_n[wrong], kind="stable")][:WORST]
-    return [_show(int(rows[i]), pack, pack.classes[accuracy.predicted_n[i]], float(accuracy.top_n[i])) for i in ordered]
+    by_probability = np.argsort(-accuracy.top_n[wrong], kind="stable")
+    examples = []
+    for i in wrong[by_probability][:WORST]:
+        answer = pack.classes[accuracy.predicted_n[i]]
+        examples.append(_show(int(rows[i]), pack, answer, float(accuracy.top_n[i])))
+    return examples
 
 
 def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> list[Example]:
@@ -51,11 +55,12 @@ def list_flipped(reports: Mapping[str, Sequence[ParityResult]], pack: Pack) -> l
     files_of: dict[int, list[str]] = {}
     for arch, parities in reports.items():
         for parity in parities:
-            for row in parity.flipped if parity.split == "test" else ():
+            if parity.split != "test":
+                continue
+            for row in parity.flipped:
                 if row in index_of:
-                    files_of.setdefault(index_of[row], []).append(
-                        f"{arch} {parity.name}{_describe_flip(parity, row, pack)}"
-                    )
+                    file = f"{arch} {parity.name}{_describe_flip(parity, row, pack)}"
+                    files_of.setdefault(index_of[row], []).append(file)
     ordered = sorted(files_of, key=lambda row: (-len(files_of[row]), row))[:FLIPPED]
     return [_show(row, pack, ", ".join(files_of[row])) for row in ordered]
 
@@ -78,6 +83,7 @@ def _show(row: int, pack: Pack, answer: str, probability: float = 0.0) -> Exampl
 def as_data_uri(image: Bytes) -> str:
     """Return an RGB image as a PNG data URI. image: uint8 (S, S, 3)."""
     scale = min(1.0, SIDE_PX / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    coded = cv2.imencode(".png", np.ascontiguousarray(small[..., ::-1]))[1]
-    return "data:image/png;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
+    if scale < 1:  # a small row is shown pixel by pixel, as the network gets it
+        image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1]  # OpenCV writes BGR
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

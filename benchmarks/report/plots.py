@@ -33,7 +33,7 @@ def draw_pareto(path: Path, device: DeviceReport) -> None:
         axes.annotate(f"{row.precision} {row.backend}", (x, y), (6, 5), textcoords="offset points", fontsize=7)
         if row.name == choice.chosen:
             axes.plot(x, y, "o", ms=20, mfc="none", mec="black", mew=1.5)
-    for i, arch in enumerate(archs):
+    for i, arch in enumerate(archs):  # empty lines, for the legend alone
         axes.plot([], [], "o", color=COLORS[i % len(COLORS)], label=arch)
     if choice.policy.p99_ms is not None:
         axes.axvline(choice.policy.p99_ms, color="grey", ls="--", lw=0.8)

@@ -50,6 +50,7 @@ def render(
         "archs": chart_data.archs,
         "learning": chart_data.learning,
         "line_charts": chart_data.lines,
+        # NaN is no JSON: a browser would refuse the whole page
         "data": _script(json.dumps(to_json(chart_data), allow_nan=False)),
         "css": Markup(_read("report.css")),
         "js": Markup(_read("report.js")),
@@ -65,7 +66,8 @@ def render(
 def render_card(device: DeviceReport, bundle: Bundle) -> str:
     """Return MODEL_CARD.md of the chosen candidate: what it is, its purpose, and its results."""
     row = device.results.by_name[str(device.choice.chosen)]
-    sha256 = bundle.files.get(str(row.opened["file"]), {}).get("sha256", "see its manifest")
+    file = bundle.files.get(str(row.opened["file"]), {})  # an engine is in its own manifest instead
+    sha256 = file.get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
     return template.render(r=device.results, c=device.choice, row=row, b=bundle, sha256=sha256)
 
@@ -80,7 +82,7 @@ def environment() -> jinja2.Environment:
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html.j2"]),
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # by default, a misspelled name would print nothing
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -65,6 +65,7 @@ def _upgrade(body: dict[str, Any]) -> dict[str, Any]:
 def write_reports(folder: Path, devices: Sequence[DeviceReport]) -> None:
     """Write results.json, and its JSON Schema, results.schema.json."""
     body = json.dumps(to_json(ResultsFile(SCHEMA, tuple(devices))), indent=1, allow_nan=False)
-    lines = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", body)  # a list of numbers on one line
+    # indented, for a diff; but one number on each line would make most of the lines
+    lines = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", body)
     write_text(folder / "results.json", lines + "\n")
     write_json(folder / "results.schema.json", schema_of(ResultsFile))

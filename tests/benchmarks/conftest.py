@@ -1,4 +1,4 @@
-"""A run in a few kilobytes, made without torch: two tiny bundles and a hand-written pack."""
+"""A run in a few kilobytes, written without torch: two tiny bundles and a pack."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from tests.inference.runner.test_region_choice import write_detector
 settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
 settings.load_profile("shared machine")
 
-COLOURS = ((190, 80, 80), (80, 190, 80), (80, 80, 190))
+COLORS = ((190, 80, 80), (80, 190, 80), (80, 80, 190))
 WEIGHTS = {
     "tiny_a": np.eye(3, dtype=np.float32) * np.float32(0.03),
     "tiny_b": np.array([[1, 0, 0.2], [0.4, 1, 0], [0, 0.3, 1]], np.float32) * np.float32(0.03),
 }
-"""tiny_a reads the colours right, tiny_b mixes them up a little."""
+"""tiny_a tells the colors apart, tiny_b mixes them a little."""
 
 
 BUSY = ("--budget-ms", "10000", "--threads", "1")
-"""On a machine that others use even a tiny network misses 33 ms at times, and any thread count may be the best."""
+"""On a shared machine even a tiny network misses 33 ms at times, and any thread count may be the best."""
 
 
 def make_pack(path: Path, *, size_px: int = 32, rows_per_class: int = 20, noise: int = 90, seed: int = 0) -> Path:
-    """Write a pack of red, green and blue squares with so much noise that the best network is not always right."""
+    """Write a pack of red, green and blue squares, with enough noise that the best network makes mistakes."""
     rng = np.random.default_rng(seed)
     labels = [i for i in range(len(CLASSES)) for _ in range(rows_per_class)]
     images = np.stack(
         [
-            np.clip(np.array(COLOURS[label]) + rng.integers(-noise, noise + 1, 3), 0, 255)
+            np.clip(np.array(COLORS[label]) + rng.integers(-noise, noise + 1, 3), 0, 255)
             * np.ones((size_px, size_px, 1))
             for label in labels
         ]
@@ -87,9 +87,9 @@ def add_detector(bundle: Path, *boxes: tuple[float, ...], every: int = 1) -> Bun
     rows_n6 = np.array(boxes, np.float32)
     GoldenDetections((frame,), rows_n6, np.zeros(len(boxes), np.int32)).save(bundle / golden_detections.NAME)
     old, config = open_bundle(bundle), DetectorConfig("yolo_end2end", DetectorInput(), ("car",), every=every)
-    made = replace(old.with_files([*old.files, DETECTOR, golden_detections.NAME]), detector=config)
-    made.save()
-    return made
+    with_detector = replace(old.with_files([*old.files, DETECTOR, golden_detections.NAME]), detector=config)
+    with_detector.save()
+    return with_detector
 
 
 def make_run(
@@ -112,7 +112,7 @@ def run_folder(tmp_path):
 
 @pytest.fixture
 def small_run(tmp_path):
-    """A run of one bundle with one precision: the quickest to measure."""
+    """A run of one bundle with one precision, which is the quickest to measure."""
     return make_run(tmp_path / "runs" / "small", ("tiny_a",), ("fp32",))
 
 
@@ -127,7 +127,7 @@ def measured_run(tmp_path_factory):
 
 
 def result_of(arch="a", precision="fp32", backend="ort", threads=1, *, times_ms=None, **figures):
-    """A row of the results with these times of a frame, whose figures were not measured unless they are given."""
+    """Return the result of a candidate with these frame times; other values are not measured unless given."""
     times_ms = np.ones((4, 8)) if times_ms is None else times_ms
     figures = {"accuracy": NotMeasured("not asked"), "why_not": "", **figures}
     latency = summarize_latency(times_ms, times_ms)
@@ -136,7 +136,7 @@ def result_of(arch="a", precision="fp32", backend="ort", threads=1, *, times_ms=
 
 
 def results_of(*rows, labels_n=(0, 1, 2), **parts):
-    """The results of a run with these rows."""
+    """Return the results of a run with these candidates."""
     machine = MachineFacts("box", "cpu", 1, 1.0, "Linux", "x86_64", "3.11", {}, "", (0.0, 0.0, 0.0))
     noise = Noise("a", Interval(1, 1), Interval(1, 1), 0.0)
     parts = {"seeds": NotMeasured("one"), "sustained": NotMeasured("no"), "artifacts": Artifacts({}, {}, ()), **parts}

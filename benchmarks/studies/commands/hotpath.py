@@ -84,7 +84,7 @@ def measure(
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
-            for zones in (WHOLE_FRAME, ZONES):
+            for zones in (WHOLE_FRAME, ZONES):  # in pairs: hotpath_of takes them one after the other
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())

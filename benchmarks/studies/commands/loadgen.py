@@ -83,6 +83,7 @@ def measure_single(name: str, processor: FrameProcessor, frames: Sequence[Bytes]
     """Measure the p90 by LoadGen, and by us right before and right after it, ROUNDS times."""
     p90s, stream = np.zeros((3, ROUNDS)), map(frame_at, count(), cycle(frames))
     for turn in range(ROUNDS):
+        # before and after: a drift of the machine is in our two times alike, and their ratio shows it
         p90s[0, turn] = time_own(processor, frames)
         p90s[1, turn] = run_single_stream(lambda: processor.process(next(stream)), len(frames))
         p90s[2, turn] = time_own(processor, frames)
@@ -114,15 +115,18 @@ def run_single_stream(answer: Callable[[], object], samples: int) -> float:
     def issue(queries: Any) -> None:
         for query in queries:
             answer()
+            # SingleStream: LoadGen sends the next query when this one is complete
             lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0)])
 
     settings, output, logs = lg.TestSettings(), lg.LogOutputSettings(), lg.LogSettings()
     settings.scenario, settings.mode = lg.TestScenario.SingleStream, lg.TestMode.PerformanceOnly
+    # its own minimum duration would make the rounds too long to alternate
     settings.min_duration_ms, settings.min_query_count, settings.max_query_count = 0, QUERIES, QUERIES
     sut = lg.ConstructSUT(issue, lambda: None)
     qsl = lg.ConstructQSL(samples, samples, lambda _: None, lambda _: None)
     with tempfile.TemporaryDirectory() as folder:
         output.outdir = folder
+        # a trace of every query would cost time within the query
         logs.log_output, logs.enable_trace = output, False
         lg.StartTestWithLogSettings(sut, qsl, settings, logs)
         text = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8")

@@ -92,6 +92,7 @@ def main(arguments: list[str]) -> None:
         scenes = list(answer_scenes(RegionClassifier(bundle, backend), args.seconds))
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # 0: as if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
+    # the network answers once; each setting replays its answers
     outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
     body = {"synthetic": True, **facts, "seconds": args.seconds, "machine": describe_machine(), "rows": outcomes}
@@ -126,7 +127,7 @@ def answer_scenes(classifier: RegionClassifier, seconds: float) -> Iterator[Scen
         probs, truth = [], []
         for index in range(round(seconds * FPS)):
             frame, labels = scene.render(index)
-            probs.append(classifier.classify(frame, rects).copy())
+            probs.append(classifier.classify(frame, rects).copy())  # the backend reuses its buffer
             truth.append([labels[name] for name in zones.names])
         yield SceneAnswers(np.stack(probs), truth)
 
@@ -135,6 +136,7 @@ def labels_of(bundle: Bundle, answers: SceneAnswers, smoothing: SmoothingConfig)
     """Return the labels of each frame, zone by zone, from the runner's own Decider."""
     rule = AbstainRule(bundle.abstain_threshold)
     decider = Decider(bundle.classes, rule, TemporalSmoother(smoothing, rule))
+    # every zone is seen: what is studied is smoothing, not blindness
     regions, good = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {}), QualityReport([None] * len(ZONES), False)
     labels = []
     for index, probs_zc in enumerate(answers.probs_fzc):
@@ -178,6 +180,7 @@ def count_false_switches(truth: Sequence[str], shown: ShownLabels) -> int:
     count, last = 0, None
     for label, true in zip(shown, truth, strict=True):
         if label is not None and label != last:
+            # the first label replaces none, and a change to the right class is no false switch
             count += last is not None and label != true
             last = label
     return count
@@ -186,11 +189,13 @@ def count_false_switches(truth: Sequence[str], shown: ShownLabels) -> int:
 def times_to_decision(truth: Sequence[str], shown: ShownLabels, fps: float) -> list[float | None]:
     """Return the milliseconds from each change of the true class until it is shown; None where it never is."""
     starts = [i for i in range(1, len(truth)) if truth[i] != truth[i - 1]]
+    ends = [*starts[1:], len(truth)]
     times: list[float | None] = []
-    for start, end in zip(starts, [*starts[1:], len(truth)], strict=False):
-        if (end - start) / fps >= SHORTEST_S:
-            hit = next((i for i in range(start, end) if shown[i] == truth[start]), None)
-            times.append(None if hit is None else (hit - start) * 1000 / fps)
+    for start, end in zip(starts, ends, strict=False):  # without a change, ends still holds one value
+        if (end - start) / fps < SHORTEST_S:
+            continue
+        hit = next((i for i in range(start, end) if shown[i] == truth[start]), None)
+        times.append(None if hit is None else (hit - start) * 1000 / fps)
     return times
 
 

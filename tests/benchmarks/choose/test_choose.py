@@ -24,7 +24,7 @@ CLASSES = ("car", "person")
 
 
 def brute_force(field, policy, noise):
-    """The rule again, in the plainest words there are: no sharing with the code under test but Tango's bound."""
+    """The rule stated again by brute force; it shares only Tango's bound with the code under test."""
 
     def cost(e):
         return sum(
@@ -142,7 +142,7 @@ def test_the_order_of_the_candidates_does_not_matter(field, random):
 
 
 @given(fields())
-def test_nobody_off_the_front_beats_nobody_on_it(field):
+def test_no_candidate_off_the_front_beats_all_on_it(field):
     front = pareto(field)
     for e in field:
         beaten = any(

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by its own debugging protocol: what a page says on its console, and how it looks."""
+"""A headless Chromium, controlled by its debugging protocol: the console of a page, and its appearance."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LIMIT_S = 60.0
 
 
 class Page:
-    """An open page. `complaints` are the errors of its console and the requests that left the file."""
+    """An open page. `complaints`: the errors on its console, and its requests for other files."""
 
     def __init__(self, socket: Any) -> None:
         self._socket, self._id = socket, 0
         self.complaints: list[str] = []
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command, take note of the events that come before its answer, return the answer."""
+        """Send a command, note the events before its answer, and return the answer."""
         self._id += 1
         await self._socket.write_message(json.dumps({"id": self._id, "method": method, "params": parameters}))
         while True:
@@ -48,11 +48,11 @@ class Page:
             self.complaints.append(f"asks for {facts['request']['url']}")
 
     async def value(self, expression: str) -> Any:
-        """Return what a JavaScript expression is worth."""
+        """Return the value of a JavaScript expression."""
         return (await self.call("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
 
     async def show(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file at a size and colour scheme, with the network off, and wait until it is drawn."""
+        """Open a file at a size and in a color scheme, without a network, and wait until it is drawn."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
@@ -68,12 +68,12 @@ class Page:
 
     async def picture(self, file: Path) -> None:
         """Write a PNG of the whole page."""
-        made = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(made["data"]))
+        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(answer["data"]))
 
 
 def browse(visit: Any) -> Any:
-    """Start a browser, run `visit(page)` (a coroutine) in it, stop the browser; return what visit returned."""
+    """Start a browser, await `visit(page)` in it, stop the browser; return the result of `visit`."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
