@@ -14,13 +14,14 @@ from benchmarks.commands import measure
 from benchmarks.measure.candidates import list_candidates
 from benchmarks.measure.seeds import find_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
-from benchmarks.measure.speed.timed_frames import synthetic_frames
+from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
 from core.codec import to_json
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.files import read_json, write_json
+from core.geometry.camera_config import CameraConfig
 from tests.benchmarks.conftest import WEIGHTS, make_run
 from tests.bundles import make_bundle
 
@@ -133,7 +134,8 @@ def test_a_bundle_of_another_size_is_timed_and_never_chosen(seeded, device):
     sizes = open_other_sizes(open_run(seeded))
     assert set(sizes) == {"tiny_a@48"}
     assert device.results.other_sizes == (), "quick leaves them out"
-    (row,) = measure_other_sizes(list_candidates(sizes, ["ort"]), synthetic_frames(2, (160, 96)), samples=64)
+    timed = TimedInput("synthetic://?frames=2&width=160&height=96", None, CameraConfig(), None)
+    (row,) = measure_other_sizes(list_candidates(sizes, ["ort"]), timed, samples=64)
     assert (row.name, row.size_px, row.selectable) == ("tiny_a@48 fp32 ort x1", 48, False)
     assert "for latency only" in row.why_not
     assert isinstance(row.accuracy, NotMeasured)
