@@ -32,7 +32,7 @@ from training.data.source_files import file_of
 from training.data.splits import check_splits, choose_calibration, join_groups, shuffle_key, split_frames, split_samples
 
 IMAGES_PER_PROCESS = 400
-"""The number of images from which on another process saves more than the second that it takes to start."""
+"""Another process pays for itself from this number of images: it takes a second to start."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class PackContent:
 def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pack:
     """Pack a source into the folder `out` and open it.
 
-    An `out` that exists is never overwritten: it is opened when it was packed from the same files with the same
-    options, and is an InputError otherwise. Images are streamed to the disk: memory does not grow with the source.
-    A picture in two splits is an InputError when the source made the splits; when we draw them, its groups are joined
-    and the splits are drawn again, and the decoded rows move to their new places.
+    An existing `out` is never overwritten. It is opened if it was packed from the same files with the same options;
+    otherwise InputError is raised. Images are streamed to the disk, so memory does not grow with the source.
+    A picture in two splits is an InputError when the source made the splits. When the splits are drawn here, the groups
+    of both copies are joined, the splits are drawn again, and the decoded rows move to their new places.
     """
     options = options or PackOptions()
     listing = read_listing(source, options)
@@ -69,7 +69,7 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
         store, results = _decode(folder, listing, options)
         content = _arrange(source, listing, store, results, options)
         if content.health.cross_split_duplicates and not listing.synthetic and not options.allow_leaks:
-            if not any(sample.split is None for sample in listing.samples):
+            if not any(sample.split is None for sample in listing.samples):  # the source made the splits
                 _refuse_leaks(source, out, content, options)
             listing = join_groups(listing, content.health.groups_to_join())
             content = _arrange(source, listing, content.store, content.results, options)
@@ -94,7 +94,8 @@ def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[Image
     order = _pack_order(samples, options.seed)
     store = plan_images(folder, len(order), options.size_px)
     store.create()
-    results = dict(zip(order, _write_images(store, [samples[at] for at in order], listing, options), strict=True))
+    written = _write_images(store, [samples[at] for at in order], listing, options)
+    results = dict(zip(order, written, strict=True))
     return store, [results[at] for at in range(len(samples))]
 
 
@@ -110,7 +111,7 @@ def _arrange(
     if not kept:
         raise InputError(f"{source}: none of its {len(results)} images can be used ({results[0].reason})")
     store = store.arrange([results[at].row for at in kept])
-    results = [*results]
+    results = [*results]  # a copy: the results of the first draw stay as they were
     for row, at in enumerate(kept):
         results[at] = replace(results[at], row=row)
     kept_samples = [samples[at] for at in kept]
@@ -122,7 +123,10 @@ def _arrange(
 
 
 def _pack_order(samples: list[Sample], seed: int) -> list[int]:
-    """Return the samples' numbers, split by split, shuffled in each, so that its first rows are a fair sample."""
+    """Return the numbers of the samples in the order of the rows: by split, and shuffled within each.
+
+    The first rows of a split are thus a random sample of it.
+    """
 
     def key(at: int) -> tuple[int, bytes]:
         sample = samples[at]
@@ -136,9 +140,9 @@ def _partly_read(listing: Listing, samples: list[Sample]) -> list[str]:
     if listing.synthetic:
         return []
     root = Path(listing.root)
-    files = (
-        root / name for name in sorted({sample.source for sample in samples if file_of(sample.source) == sample.source})
-    )
+    # a source that names a frame of a video is not its file: all frames of a video are rows
+    names = {sample.source for sample in samples if file_of(sample.source) == sample.source}
+    files = (root / name for name in sorted(names))
     return describe_partly_read(filter(holds_several_pictures, files), root)
 
 
@@ -157,7 +161,10 @@ def _refuse_leaks(source: str, out: Path, content: PackContent, options: PackOpt
 
 
 def _request_digest(listing: Listing, options: dict[str, Any]) -> str:
-    """Return the sha256 of everything that decides the pack, including file sizes and times."""
+    """Return the sha256 of everything that decides the pack, including file sizes and times.
+
+    OpenCV's version belongs to it, because its decoders and resize differ by a gray level between versions.
+    """
 
     def file_state(name: str) -> list[int]:
         try:
@@ -178,12 +185,14 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
         raise InputError(f"{out} exists and is not a pack: name another --out, or remove it yourself")
     metadata = read_json(out / "pack.json", "remove the folder and pack again")
     packed = metadata.get("options") if isinstance(metadata, dict) else None
-    packed, asked, default = packed if isinstance(packed, dict) else {}, options.as_json(), PackOptions().as_json()
-    other = [
-        f"{name} {was}, not {value}"
-        for name, value in asked.items()
-        if (was := packed.get(name, default[name])) != value
-    ]
+    packed = packed if isinstance(packed, dict) else {}
+    asked, default = options.as_json(), PackOptions().as_json()
+    other = []
+    for name, value in asked.items():
+        before = packed.get(name, default[name])
+        if before != value:
+            other.append(f"{name} {before}, not {value}")
+    # the digest of an older pack was made without the options that came later
     same_names = {name: asked[name] for name in packed if name in asked}
     if other or metadata.get("request") != _request_digest(listing, same_names):
         what = f"made with {', '.join(other)}" if other else "of other files, or of another version of OpenCV"
@@ -194,7 +203,7 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
 def _remove_leftovers(out: Path) -> None:
     """Remove the temporary folders of killed processes that packed to the same name."""
     for folder in out.parent.glob(f".{out.name}.*.tmp"):
-        pid = folder.name.rsplit(".", 2)[1]
+        pid = folder.name.rsplit(".", 2)[1]  # replacing_folder puts its process into the name
         if pid.isdigit() and not Path("/proc", pid).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -203,17 +212,17 @@ def _write_images(
     store: ImageStore, samples: list[Sample], listing: Listing, options: PackOptions
 ) -> list[DecodeResult]:
     """Decode sample i into row i of the store; return the results in that order."""
+    # sorted, because groupby joins neighbors alone: each image is decoded once for all of its rows
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
-    images = [
-        SourceImage(
-            name, size, tuple((r, samples[r].box) for r in rows), frozenset(r for r in rows if samples[r].drawn)
-        )
-        for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
-        for rows in [list(found)]
-    ]
+    images = []
+    for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh)):
+        rows = list(found)
+        cuts = tuple((row, samples[row].box) for row in rows)
+        drawn = frozenset(row for row in rows if samples[row].drawn)
+        images.append(SourceImage(name, size, cuts, drawn))
     task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
-    processes = options.processes or cores()
-    processes = max(1, min(processes, len(images) // IMAGES_PER_PROCESS))
+    most = len(images) // IMAGES_PER_PROCESS
+    processes = max(1, min(options.processes or cores(), most))
     results: dict[int, DecodeResult] = {}
     with _progress(len(samples)) as advance:
         for result in decode_images(task, images, processes):
@@ -237,12 +246,14 @@ def _progress(total: int) -> Iterator[Any]:
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:
     """Return the rows of the pack, with some of train as calibration rows."""
     train = [row for row, sample in enumerate(samples) if sample.split == "train"]
+    labels = [samples[row].label for row in train]
     keys = [shuffle_key(seed, "calibration", samples[row].source, samples[row].box) for row in train]
-    chosen = {train[at] for at in choose_calibration([samples[row].label for row in train], keys)}
-    return [
-        PackRow(sample, "calibration" if row in chosen else str(sample.split), result)
-        for row, (sample, result) in enumerate(zip(samples, results, strict=True))
-    ]
+    chosen = {train[at] for at in choose_calibration(labels, keys)}
+    rows = []
+    for row, (sample, result) in enumerate(zip(samples, results, strict=True)):
+        split = "calibration" if row in chosen else str(sample.split)
+        rows.append(PackRow(sample, split, result))
+    return rows
 
 
 def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
@@ -250,8 +261,9 @@ def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for number, row in enumerate(rows):
-            box = "" if row.result.rect is None else " ".join(map(str, row.result.rect))
-            writer.writerow((number, row.sample.label, row.split, row.sample.group, row.sample.source, box))
+            sample, rect = row.sample, row.result.rect
+            box = "" if rect is None else " ".join(map(str, rect))
+            writer.writerow((number, sample.label, row.split, sample.group, sample.source, box))
 
 
 def _metadata(content: PackContent, options: PackOptions) -> dict[str, Any]:

@@ -39,27 +39,31 @@ def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list
         return listing.frames
     drawn = {sample.group: sample.split for sample in samples}
 
-    def split_of(group: str) -> str:
-        place = int.from_bytes(shuffle_key(seed, "frames", group)[:4]) / 2**32
-        return "train" if place < SHARES["train"] else "val" if place < 1 - SHARES["test"] else "test"
+    def random_split(group: str) -> str:
+        place = int.from_bytes(shuffle_key(seed, "frames", group)[:4]) / 2**32  # uniform in 0..1
+        if place < SHARES["train"]:
+            return "train"
+        return "val" if place < 1 - SHARES["test"] else "test"
 
-    return [replace(frame, split=drawn.get(frame.group) or split_of(frame.group)) for frame in listing.frames]
+    return [replace(frame, split=drawn.get(frame.group) or random_split(frame.group)) for frame in listing.frames]
 
 
 def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
     """Return {group: split} of rows (group, label): 70/15/15 by group, in each class as nearly as can be.
 
-    Greedy: groups are placed from the largest to the smallest, each in the split that lacks its classes most.
+    Greedy: groups are placed from the largest to the smallest, each in the split that lacks its classes most. Large
+    groups come first because small ones can still even out what they leave.
     """
     totals = Counter(label for _, label in rows)
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for group, label in rows:
         groups[group][label] += 1
+    # {split: {class: rows that it still lacks}}; negative once a group has brought more than its share
     lacking = {split: {label: share * n for label, n in totals.items()} for split, share in SHARES.items()}
     drawn = {}
     for group in sorted(groups, key=lambda g: (-groups[g].total(), shuffle_key(seed, g))):
         counts = groups[group]
-        # what a split lacks of a class, as a share of what the split should get: 1 at the start, for every split
+        # the part of its share that a split still lacks of a class, over the rows of the group; 1 a row at the start
         split = max(
             SHARES, key=lambda s: sum(n * lacking[s][label] / totals[label] / SHARES[s] for label, n in counts.items())
         )
@@ -73,13 +77,13 @@ def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
     """Join the two groups of each pair, and so all groups that pairs connect, into one."""
     leader: dict[str, str] = {}
 
-    def find(group: str) -> str:
+    def find(group: str) -> str:  # union-find: a group leads to another, and the last one stands for all
         while group in leader:
             group = leader[group]
         return group
 
     for one, other in pairs:
-        first, second = sorted((find(one), find(other)))
+        first, second = sorted((find(one), find(other)))  # sorted: the order of the pairs must not name the group
         if first != second:
             leader[second] = first
     samples = [replace(sample, group=find(sample.group)) for sample in listing.samples]
@@ -90,12 +94,14 @@ def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
 def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]:
     """Return the positions of the train rows that calibrate, taking the classes in turn, in the order of their keys.
 
-    They are at most 640, and at most a third of train, unless that would be fewer than 64.
+    At most 640 rows and at most a third of train, but 64 rows where a third would be fewer.
     """
-    wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, min(64, len(labels) - 1)))
+    at_least = min(64, len(labels) - 1)  # one row at least stays in train
+    wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, at_least))
     # by ascending key, and of equal keys the later row first, as in the packs that exist
     order = np.array(sorted(range(len(labels)), key=keys.__getitem__, reverse=True)[::-1], np.int64)
-    return set(order[pick_balanced(np.array(labels)[order], wanted)].tolist())
+    picked = pick_balanced(np.array(labels)[order], wanted)
+    return set(order[picked].tolist())
 
 
 def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
