@@ -21,6 +21,7 @@ def normalize_name(name: str) -> str:
 
     Letters, marks and digits of every script stay; a name that has none, such as an emoji, stays as it is.
     """
+    # normalized twice, because case folding may leave a text that is not normal again
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     kept = [letter for letter in folded if unicodedata.category(letter)[0] in "LMN" or letter == WILDCARD]
     return "".join(kept) or folded.strip()
@@ -61,7 +62,7 @@ def read_class_map(given: str | None) -> ClassMap:
     if given is None:
         return ClassMap(None, {})
     file = Path(given)
-    if not file.suffix and not file.exists():
+    if not file.suffix and not file.exists():  # a name without a suffix is one of the shipped maps
         shipped = sorted(p.stem for p in SHIPPED.glob("*.csv"))
         if given not in shipped:
             near = difflib.get_close_matches(given, shipped, n=1, cutoff=0.0)

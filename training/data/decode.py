@@ -90,6 +90,7 @@ class DecodeTask:
         if isinstance(pixels, str):
             return [DecodeResult(row, b"", rect, pixels) for row, rect in image.cuts]
         found_wh = pixels.shape[1], pixels.shape[0]
+        # another size means another picture, or one that was scaled after it was annotated: its boxes do not fit
         if image.size_wh not in (None, found_wh):
             reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(image.size_wh or ()))
             return [DecodeResult(row, b"", rect, reason) for row, rect in image.cuts]
@@ -102,6 +103,7 @@ class DecodeTask:
                 results.append(DecodeResult(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
+            # the color that varies most decides, after resizing: noise of the source averages out
             if row in image.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
                 results.append(DecodeResult(row, b"", rect, "background of one color"))
                 continue
@@ -114,7 +116,7 @@ class DecodeTask:
 def decode_images(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
     """Decode images, in this process or in several; yield their results in no fixed order."""
     remaining = iter(images)
-    chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])
+    chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])  # until an empty chunk
     if processes == 1:
         for chunk in chunks:
             yield from task.run(chunk)
@@ -140,9 +142,9 @@ _TASK: DecodeTask | None = None
 
 
 def _start_worker(task: DecodeTask, parent: int) -> None:
-    global _TASK
+    global _TASK  # a worker keeps the task, which is then not sent again with every chunk
     _TASK = task
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # the processes share the cores already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # libjpeg and libpng write their complaints to the terminal, over the progress bar

@@ -22,7 +22,7 @@ def group_finder(root: Path, options: PackOptions) -> Callable[[str], str]:
 
 
 def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
-    match = pattern.search(name.rsplit("/", 1)[-1])
+    match = pattern.search(name.rsplit("/", 1)[-1])  # not in the folders: those are the split and the class
     if match is None:
         raise InputError(f"{root / name} does not match the group pattern {pattern.pattern!r}: change either")
     group = match.group(1) if pattern.groups else match.group(0)
@@ -32,6 +32,7 @@ def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
 
 
 def _group_by_table(table: dict[str, str], root: Path, file: Path, name: str) -> str:
+    # by the path relative to the source, or by the file name alone
     group = table.get(name) or table.get(name.rsplit("/", 1)[-1])
     if not group:
         raise InputError(f"{file} has no group for {root / name}: add a line for it")

@@ -32,14 +32,19 @@ class Health:
     @property
     def cross_split_duplicates(self) -> list[DuplicatePair]:
         """The pairs in two splits, except pairs of two drawn background rows, such as two patches of sky."""
-        pairs = [(t, self.rows[t.first], self.rows[t.second]) for t in self.duplicates]
-        apart = [(t, a, b) for t, a, b in pairs if a.eval_split != b.eval_split]
-        return [t for t, a, b in apart if not (a.sample.drawn and b.sample.drawn)]
+        found = []
+        for pair in self.duplicates:
+            first, second = self.rows[pair.first], self.rows[pair.second]
+            both_drawn = first.sample.drawn and second.sample.drawn
+            if first.eval_split != second.eval_split and not both_drawn:
+                found.append(pair)
+        return found
 
     @property
     def contradictions(self) -> list[DuplicatePair]:
         """The pairs whose rows have different classes."""
-        return [t for t in self.duplicates if self.rows[t.first].sample.label != self.rows[t.second].sample.label]
+        labels = [row.sample.label for row in self.rows]
+        return [pair for pair in self.duplicates if labels[pair.first] != labels[pair.second]]
 
     @property
     def warnings(self) -> list[str]:
@@ -56,17 +61,18 @@ class Health:
 
     def groups_to_join(self) -> list[tuple[str, str]]:
         """Return the groups of each pair, also of pairs in one split, which redrawn splits could separate."""
-        pairs = ((self.rows[t.first].sample, self.rows[t.second].sample) for t in self.duplicates)
+        samples = [row.sample for row in self.rows]
+        pairs = ((samples[pair.first], samples[pair.second]) for pair in self.duplicates)
         return [(a.group, b.group) for a, b in pairs if not (a.drawn and b.drawn)]
 
     def describe(self, pair: DuplicatePair) -> str:
         """Return a sentence that names both rows of a pair."""
-        first, second = (
-            f"{row.sample.source}{f' {row.result.rect}' if row.result.rect else ''} ({row.split}, {row.sample.label})"
-            for row in (self.rows[pair.first], self.rows[pair.second])
-        )
+        places = []
+        for row in (self.rows[pair.first], self.rows[pair.second]):
+            rect = f" {row.result.rect}" if row.result.rect else ""
+            places.append(f"{row.sample.source}{rect} ({row.split}, {row.sample.label})")
         same = "the same pixels" if pair.exact else "one picture, mirrored" if pair.mirrored else "one picture"
-        return f"{first} and {second} are {same}"
+        return f"{' and '.join(places)} are {same}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the `health` object of pack.json."""
@@ -85,6 +91,7 @@ class Health:
 
     def shown(self) -> list[DuplicatePair]:
         """Return the pairs to show: first those across splits, then those across classes, then others."""
+        # a dict keeps the order and drops what is repeated
         return list(dict.fromkeys([*self.cross_split_duplicates, *self.contradictions, *self.duplicates]))[:EXAMPLES]
 
     def _class_summary(self, name: str) -> dict[str, Any]:
@@ -95,22 +102,17 @@ class Health:
             "rows": len(sides),
             "share": round(len(sides) / len(self.rows), 4),
             "short_side_px": {"min": min(sides), "median": int(np.median(sides)), "max": max(sides)},
-            "sizes": np.histogram(sides, [*SIZE_EDGES_PX, 1 << 30])[0].tolist(),
+            "sizes": np.histogram(sides, [*SIZE_EDGES_PX, 1 << 30])[0].tolist(),  # the last bin has no upper edge
         }
 
     def _pair_summary(self, pair: DuplicatePair) -> dict[str, Any]:
-        rows = self.rows[pair.first], self.rows[pair.second]
-        sides = [
-            {
-                "row": at,
-                "source": row.sample.source,
-                "box": row.result.rect,
-                "split": row.split,
-                "label": row.sample.label,
-            }
-            for at, row in zip((pair.first, pair.second), rows, strict=True)
-        ]
-        return {"first": sides[0], "second": sides[1], "exact": pair.exact, "mirrored": pair.mirrored}
+        first, second = self._row_summary(pair.first), self._row_summary(pair.second)
+        return {"first": first, "second": second, "exact": pair.exact, "mirrored": pair.mirrored}
+
+    def _row_summary(self, number: int) -> dict[str, Any]:
+        row = self.rows[number]
+        sample, box = row.sample, row.result.rect
+        return {"row": number, "source": sample.source, "box": box, "split": row.split, "label": sample.label}
 
 
 def examine(rows: Sequence[PackRow], classes: tuple[str, ...], images_nhwc: Bytes) -> Health:

@@ -12,6 +12,7 @@ import numpy as np
 
 from core.files import write_text
 from core.geometry.frame import Bytes
+from training.data.duplicates import DuplicatePair
 from training.data.health import SIZE_EDGES_PX, Health
 
 TEMPLATE = Path(__file__).parent / "templates" / "health.html.j2"
@@ -34,13 +35,19 @@ def write_page(file: Path, metadata: dict[str, Any], health: Health, images_nhwc
         health=metadata["health"],
         sizes=_size_names(),
         sheets={name: _sheet(images_nhwc, rows) for name, rows in _choose_rows(health).items()},
-        pairs=[
-            pair | {"picture": _picture(np.hstack([_tile(images_nhwc[t.first]), _tile(images_nhwc[t.second])]))}
-            for pair, t in zip(metadata["health"]["examples"], health.shown(), strict=True)
-        ],
+        pairs=_pairs(metadata["health"]["examples"], health.shown(), images_nhwc),
         rejected=metadata["rejected"][:LISTED],
     )
     write_text(file, page)
+
+
+def _pairs(examples: list[dict[str, Any]], pairs: list[DuplicatePair], images_nhwc: Bytes) -> list[dict[str, Any]]:
+    """Return the examples of pack.json, each with a picture of both rows side by side."""
+    shown = []
+    for example, pair in zip(examples, pairs, strict=True):
+        both = np.hstack([_tile(images_nhwc[pair.first]), _tile(images_nhwc[pair.second])])
+        shown.append(example | {"picture": _picture(both)})
+    return shown
 
 
 def _size_names() -> list[str]:
@@ -54,20 +61,24 @@ def _choose_rows(health: Health) -> dict[str, list[int]]:
     for at, row in enumerate(health.rows):
         rows_of[row.sample.label].append(at)
     most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
-    return {
-        name: [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)]
-        for name, rows in rows_of.items()
-    }
+    chosen = {}
+    for name, rows in rows_of.items():
+        places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
+        chosen[name] = [rows[at] for at in places]
+    return chosen
 
 
 def _sheet(images_nhwc: Bytes, rows: list[int]) -> str:
     """Return a contact sheet as a data URI."""
+    if not rows:
+        return ""
     columns = min(SHEET[1], len(rows))
-    sheet = np.full((SHEET[0], columns, TILE_PX, TILE_PX, 3), 255, np.uint8)
+    lines = -(-len(rows) // columns)  # rounded up
+    sheet = np.full((lines, columns, TILE_PX, TILE_PX, 3), 255, np.uint8)
     for at, row in enumerate(rows):
         sheet[divmod(at, columns)] = _tile(images_nhwc[row])
-    used = -(-len(rows) // columns) if rows else 0
-    return _picture(sheet[:used].transpose(0, 2, 1, 3, 4).reshape(used * TILE_PX, -1, 3)) if rows else ""
+    # (lines, columns, y, x, RGB) -> (lines, y, columns, x, RGB): the pixel rows of neighbors join
+    return _picture(sheet.transpose(0, 2, 1, 3, 4).reshape(lines * TILE_PX, -1, 3))
 
 
 def _tile(image_rgb: Bytes) -> Bytes:
@@ -75,5 +86,6 @@ def _tile(image_rgb: Bytes) -> Bytes:
 
 
 def _picture(image_rgb: Bytes) -> str:
+    """Return a JPEG as a data URI: the page is one file, which can be sent on."""
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"

@@ -18,6 +18,7 @@ from core.errors import InputError
 from core.geometry.frame import Bytes
 
 HEADER_BYTES = 128
+"""The length of an NPY header. numpy pads it to a multiple of 64, whatever the number of rows."""
 SHARD_BYTES = 4 << 30
 """The largest file. File systems and object stores have limits, and an interrupted copy resumes file by file."""
 
@@ -55,6 +56,7 @@ class ImageStore:
             file, at = self._place(row)
             if file not in open_files:
                 open_files[file] = os.open(file, os.O_WRONLY)
+            # pwrite has no file position, so that several processes and threads may write to one file
             os.pwrite(open_files[file], np.ascontiguousarray(image).data, HEADER_BYTES + at * self.row_bytes)
 
         try:
@@ -69,6 +71,7 @@ class ImageStore:
 
     def arrange(self, rows: Sequence[int]) -> ImageStore:
         """Make row `rows[i]` row i, in place, and cut the files to `len(rows)` rows. `rows` names no row twice."""
+        # rejected rows go to the end, where the files are cut
         dropped = np.setdiff1d(np.arange(self.rows), rows)
         self._permute(np.append(np.asarray(rows, np.int64), dropped))
         smaller = replace(self, rows=len(rows))
@@ -94,7 +97,8 @@ class ImageStore:
                 first, at = images[start].copy(), start
                 while (source := int(source_n[at])) != start:
                     write(at, images[source])
-                    placed_n[at], at = True, source
+                    placed_n[at] = True
+                    at = source
                 write(at, first)
                 placed_n[at] = True
 
@@ -116,10 +120,11 @@ class ImageStore:
         with file.open("r+b" if file.exists() else "wb") as stream:
             npy.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
             assert stream.tell() == HEADER_BYTES
+            # longer: a sparse file, whose rows are written later; shorter: the rejected rows go
             stream.truncate(HEADER_BYTES + rows * self.row_bytes)
 
 
 def plan_images(folder: Path, rows: int, size_px: int) -> ImageStore:
-    """Plan the files of a pack: one, unless it were larger than SHARD_BYTES."""
+    """Plan the files of a pack: one, or several where one would be larger than SHARD_BYTES."""
     most = (SHARD_BYTES - HEADER_BYTES) // (size_px**2 * 3)
     return ImageStore(str(folder), rows, size_px, None if rows <= most else most)

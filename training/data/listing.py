@@ -90,6 +90,7 @@ class PackOptions:
 
     def as_json(self) -> dict[str, Any]:
         """Return what decides the pack, for pack.json."""
+        # files by name alone: a pack stays the same when its source is moved
         value: dict[str, Any] = asdict(self) | {
             name: file.name for name, file in vars(self).items() if isinstance(file, Path)
         }

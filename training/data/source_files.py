@@ -53,14 +53,14 @@ def video_frames(video: Path) -> tuple[int, float]:
     return count, fps if fps > 0 else 30.0
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # rows come sorted by source, so that one video is open at a time
 def _open_video(video: Path) -> cv2.VideoCapture:
     return cv2.VideoCapture(str(video))
 
 
 def _read_video_frame(video: Path, number: int) -> Bytes | str:
     capture = _open_video(video)
-    if int(capture.get(cv2.CAP_PROP_POS_FRAMES)) != number:
+    if int(capture.get(cv2.CAP_PROP_POS_FRAMES)) != number:  # seeking decodes from the last key frame: slow
         capture.set(cv2.CAP_PROP_POS_FRAMES, number)
     read, frame = capture.read()
     return np.asarray(frame, np.uint8) if read else f"frame {number} cannot be read"
@@ -95,4 +95,4 @@ def _is_turned(exif: bytes) -> bool:
 
     block = Image.Exif()
     block.load(exif)
-    return block.get(0x0112) in (5, 6, 7, 8)
+    return block.get(0x0112) in (5, 6, 7, 8)  # the tag Orientation; 5 to 8 are turned by 90 degrees

@@ -52,7 +52,7 @@ class AnnotatedPicture:
 
 def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
     """Return a box in whole pixels inside the image; empty (x1 <= x0 or y1 <= y0) when it is outside."""
-    x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)
+    x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)  # exact: GRID is a power of two
     # halves are rounded as VOC's writers do (1-based corners, to even), so that a box is the same in every format
     return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
 

@@ -26,10 +26,12 @@ def sample_background(
     A picture without labels gives none, unless the options ask for it. A picture with an odd annotation gives none at
     all, because the object of that annotation may be anywhere.
     """
+    # sizes of real crops, so that neither the size nor the blur of enlarging tells background from objects
     sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
     allowed = [picture for picture in pictures if picture.labeled or options.background_from_unlabelled]
     known = [picture for picture in allowed if not picture.skipped]
     order = sorted(known, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
+    # a generator for each picture: what one picture gives does not depend on the others
     randoms = [random.Random(shuffle_key(options.seed, "background", picture.source)) for picture in order]
     taken = [[snap(box.xyxy, p.width, p.height) for box in p.boxes] for p in order]
     drawn: list[Sample] = []
@@ -42,21 +44,22 @@ def sample_background(
             rect = _free_rect(picture, source, occupied, sizes)
             if rect is not None:
                 occupied.append(rect)
-                frame = (picture.width, picture.height)
-                drawn.append(
-                    Sample(picture.source, label, group_of(picture.source), picture.split, rect, frame, drawn=True)
-                )
+                frame_wh = (picture.width, picture.height)
+                group = group_of(picture.source)
+                drawn.append(Sample(picture.source, label, group, picture.split, rect, frame_wh, drawn=True))
     return drawn
 
 
 def _free_rect(
     picture: AnnotatedPicture, source: random.Random, occupied: list[Rect], sizes: list[tuple[int, int]]
 ) -> Rect | None:
+    """Return a random rectangle that overlaps no other, with one of the sizes; None after TRIES failures."""
     for _ in range(TRIES):
         width, height = sizes[source.randrange(len(sizes))]
         if width > picture.width or height > picture.height:
             continue
-        x, y = source.randrange(picture.width - width + 1), source.randrange(picture.height - height + 1)
+        x = source.randrange(picture.width - width + 1)
+        y = source.randrange(picture.height - height + 1)
         rect = (x, y, x + width, y + height)
         if not any(overlaps(rect, other) for other in occupied):
             return rect

@@ -24,7 +24,7 @@ from training.data.listing import Listing, PackOptions, Sample
 from training.data.source_files import load_file
 
 OVER_PX = 2
-"""A warning counts boxes that reach farther over the edge of their picture; many of them mean misread numbers."""
+"""Boxes that leave their picture by more pixels are counted in a warning: many of them mean misread coordinates."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class DetectionSet:
     """Annotations that belong to no picture."""
     warnings: Iterable[str] = ()
     looked: str = ""
-    """The end of a sentence that says where the first picture's label file was expected."""
+    """The place where the first picture's label file was expected, to end an error with."""
     group_of: Callable[[str], str] | None = None
-    """Names the group of a source where the data set knows and the options name none."""
+    """Returns the group of a source, if the data set has groups; those of the options go before it."""
 
 
 class SkipCounts:
@@ -70,12 +70,13 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
     for skipped in found.skipped:
         skip_counts.add(skipped.reason, skipped.where)
     frames = label_frames(found, class_map, options, skip_counts)
+    # a picture with a malformed annotation may show an object that nobody knows of: it is no frame to evaluate on
     known = {picture.source for picture in found.pictures if picture.labeled and not picture.skipped}
     complete = [frame for frame in frames if frame.source in known]
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
     zones = read_camera_zones(options.as_zones) if options.as_zones else {}
-    samples, short = (
+    samples, shortage = (
         (zone_rows(complete, zones, background, options), list[str]())
         if zones
         else _box_rows(found, frames, background, options)
@@ -95,7 +96,7 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
         load=partial(load_file, root),
         skipped=dict(sorted(skip_counts.counts.items())),
         first_skipped=dict(sorted(skip_counts.first.items())),
-        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *short],
+        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *shortage],
         rejected=_unreadable(root, found.pictures),
         frames=complete,
         zones=zones,
@@ -111,8 +112,8 @@ def _box_rows(
     wanted = options.background if options.background is not None else round(len(samples) / len(classes))
     groups = {frame.source: frame.group for frame in frames}
     drawn = sample_background(found.pictures, samples, wanted, background, options, groups.__getitem__)
-    short = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
-    return samples + drawn, short
+    shortage = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
+    return samples + drawn, shortage
 
 
 def label_frames(
@@ -159,6 +160,7 @@ def _objects_of(
     for box in picture.boxes:
         at = snap(box.xyxy, picture.width, picture.height)
         reason = skip_reason(box, at, options)
+        # only for a box that counts: a class without a line in the map is an error there, and no matter elsewhere
         label = None if reason else class_map.becomes(box.label)
         if label is None:
             reason = reason or f"{box.label}: dropped by the class map"
@@ -200,6 +202,7 @@ def _without_box(pictures: Iterable[AnnotatedPicture], names: Iterable[str]) -> 
 
 
 def _reaches_over(box: AnnotatedBox, picture: AnnotatedPicture) -> bool:
+    """Say whether a box leaves its picture by more than what rounding explains."""
     x0, y0, x1, y1 = box.xyxy
     return min(x0, y0) < -OVER_PX or x1 > picture.width + OVER_PX or y1 > picture.height + OVER_PX
 
@@ -218,9 +221,10 @@ def _unlisted(found: DetectionSet) -> Iterable[str]:
 
 def _unreadable(root: str, pictures: list[AnnotatedPicture]) -> list[dict[str, Any]]:
     """Return pictures whose size is unknown, with the reason; no row is planned from them, so none is decoded."""
-    without = [picture.source for picture in pictures if picture.width == 0]
-    reasons = ((source, load_file(root, source)) for source in without)
-    return [
-        {"source": printable(s), "box": None, "reason": r if isinstance(r, str) else "unreadable header"}
-        for s, r in reasons
-    ]
+    rejected = []
+    for picture in pictures:
+        if picture.width == 0:
+            pixels = load_file(root, picture.source)
+            reason = pixels if isinstance(pixels, str) else "unreadable header"
+            rejected.append({"source": printable(picture.source), "box": None, "reason": reason})
+    return rejected

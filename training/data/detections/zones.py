@@ -31,25 +31,28 @@ def read_camera_zones(file: Path) -> dict[str, Relative]:
 def zone_rows(
     frames: Iterable[LabeledFrame], zones: Mapping[str, Relative], background: str, options: PackOptions
 ) -> list[Sample]:
-    """Return a sample for each zone of each frame, but those that show an object in part or one to be ignored.
+    """Return a sample for each zone of each frame, except zones that show a part of an object or an ignored object.
 
-    The class is that of the object that fills most of the zone of those that stand in it, else `background`; the rule
-    stands in core/geometry/occupancy.py. Background rows are as many as the options ask for, by default as many as all
-    others together, and count as drawn: no person marked them.
+    The class is that of the object that fills most of the zone, by the rule in core/geometry/occupancy.py, or
+    `background`. The options give the number of background rows; by default there are as many as all others together.
+    They count as drawn, because no person marked them.
     """
     samples = [sample for frame in frames for sample in _zones_of(frame, zones, background)]
     objects = [sample for sample in samples if not sample.drawn]
     empty = [sample for sample in samples if sample.drawn]
     wanted = len(objects) if options.background is None else options.background
-    return objects + sorted(empty, key=lambda s: shuffle_key(options.seed, "zones", s.source, s.box))[:wanted]
+    # which of the empty zones are taken is random, and the same on every machine
+    shuffled = sorted(empty, key=lambda sample: shuffle_key(options.seed, "zones", sample.source, sample.box))
+    return objects + shuffled[:wanted]
 
 
 def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: str) -> Iterator[Sample]:
-    boxes = [one.box for one in frame.objects]
+    boxes = [one.box for one in frame.objects]  # with those to be ignored: a place with one is not background
+    source, group, split, size_px = frame.source, frame.group, frame.split, frame.size_px
     for relative in zones.values():
-        rect = rect_of(relative, *frame.size_px)
+        rect = rect_of(relative, *size_px)
         at = occupant(rect, boxes, fixed=True)
         if at is None and is_empty(rect, boxes):
-            yield Sample(frame.source, background, frame.group, frame.split, rect, frame.size_px, drawn=True)
+            yield Sample(source, background, group, split, rect, size_px, drawn=True)
         elif at is not None and frame.objects[at].ignored is None:
-            yield Sample(frame.source, frame.objects[at].label, frame.group, frame.split, rect, frame.size_px)
+            yield Sample(source, frame.objects[at].label, group, split, rect, size_px)

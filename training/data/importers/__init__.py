@@ -36,6 +36,7 @@ def find_importer(source: str, wanted: str | None = None) -> ModuleType:
     if not source:
         raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
     modules = {name: load(__name__, name) for name in importer_names() if name != "folder"}
+    # folder matches every folder, so that it is asked last
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
         raise InputError(f"{source} looks like {' and '.join(fitting)}: name one with --format")

@@ -71,7 +71,7 @@ def _class_warnings(folders: list[Path]) -> list[str]:
             "of annotated pictures, COCO, YOLO, Pascal VOC and KITTI are read"
         )
     inner = [{one.name for one in visible_folders(folder)} for folder in folders]
-    common = sorted(set.intersection(*inner))
+    common = sorted(set.intersection(*inner))  # day/car, night/car: conditions were taken for classes
     if common and not any(scan(folder, deep=False).pictures for folder in folders):
         warnings.append(
             f"no class folder holds a picture itself, and each holds a folder {common[0]}: "

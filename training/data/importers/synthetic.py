@@ -95,6 +95,7 @@ def _annotated(wanted: SyntheticSource, frames: Iterable[tuple[int, int]]) -> De
     """Return frames of scenes, (scene seed, index), as a detection set; objects far away are to be skipped."""
     pictures = []
     for scene_seed, index in frames:
+        # those far away are skipped, not left out: their place is no background
         objects = Scene(scene_seed, WIDTH, HEIGHT, wanted.scenario).objects(index)
         boxes = tuple(AnnotatedBox(label, rect, skip=None if near else FAR) for label, rect, near in objects)
         pictures.append(AnnotatedPicture(frame_name(wanted.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
@@ -110,7 +111,8 @@ def _parse(source: str) -> SyntheticSource:
     if unknown := sorted(set(query) - {"rows", "frames", "seed", "scenario"}):
         raise InputError(f"{source} has the unknown part {unknown[0]!r}: give rows, frames, seed or scenario")
     try:
-        rows, frames, seed = (int(query.get(k, [str(v)])[0]) for k, v in (("rows", ROWS), ("frames", 0), ("seed", 1)))
+        numbers = {"rows": ROWS, "frames": 0, "seed": 1}
+        rows, frames, seed = (int(query.get(key, [str(default)])[0]) for key, default in numbers.items())
     except ValueError:
         raise InputError(f"{source}: rows, frames and seed must be whole numbers") from None
     if "frames" in query and frames == 0:  # within the program it stands for zones as rows

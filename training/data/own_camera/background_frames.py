@@ -99,21 +99,28 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
 
 def draw_rect(pixels: Bytes, draws: random.Random, *, hard: bool) -> Rect:
     """Return a random rectangle inside a frame; a hard one has the strongest edges of HARD_OF rectangles."""
-    rects = list(_rects(pixels.shape[1], pixels.shape[0], draws, HARD_OF if hard else 1))
+    height, width = pixels.shape[:2]
+    rects = list(_rects(width, height, draws, HARD_OF if hard else 1))
     if not hard:
         return rects[0]
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    edges = np.abs(cv2.Sobel(gray, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+    # both gradients, because an edge may run in any direction
+    across = cv2.Sobel(gray, cv2.CV_32F, 1, 0)
+    down = cv2.Sobel(gray, cv2.CV_32F, 0, 1)
+    edges = np.abs(across) + np.abs(down)
     return max(rects, key=lambda r: float(edges[r[1] : r[3], r[0] : r[2]].mean()))
 
 
 def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterator[Rect]:
+    """Yield random rectangles inside a frame, with log-uniform sizes and aspects: as many of 2:1 as of 1:2."""
     for _ in range(count):
         side = min(width, height) * math.exp(draws.uniform(*map(math.log, SIDES)))
         aspect = math.exp(draws.uniform(*map(math.log, ASPECTS)))
+        # `side` is the shorter one: the other is longer by the aspect, or by its inverse
         w = min(width, max(1, round(side * max(aspect, 1.0))))
         h = min(height, max(1, round(side * max(1 / aspect, 1.0))))
-        x, y = draws.randint(0, width - w), draws.randint(0, height - h)
+        x = draws.randint(0, width - w)
+        y = draws.randint(0, height - h)
         yield x, y, x + w, y + h
 
 
