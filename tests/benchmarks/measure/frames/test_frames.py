@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import frames as command
@@ -245,6 +246,24 @@ def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_t
         compared = metrics[row.name].frames
         assert [len(compared["right_n"]), len(compared["quiet_n"])] == [row.frames.objects.n, row.frames.frames]
         assert compared["right_n"].all()
+    assert "100.0% of 4 objects named rightly" in (run / "production" / "MODEL_CARD.md").read_text()
+
+
+def test_results_from_before_frames_took_part_are_read_and_chosen_from_as_then(packed, tmp_path):
+    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
+    assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
+    file = run / "report" / "results.json"
+    body = json.loads(file.read_text())
+    (device,) = body["devices"]
+    del device["results"]["protocol"]["regions"]
+    for policy in ("frame_loss", "frame_recalls"):
+        del device["choice"]["policy"][policy]
+    for name in ("right_n", "quiet_n", "worst"):
+        del device["results"]["candidates"][0]["frames"][name]
+    file.write_text(json.dumps(body))
+    (older,) = read_reports(file)
+    assert metrics_of(older.results)[0].frames == {}
+    assert choose(older.results, older.choice.policy).chosen == older.choice.chosen is not None
 
 
 def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed, tmp_path):
