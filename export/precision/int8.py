@@ -37,7 +37,7 @@ LEVELS = 127
 TINY = 1e-6
 """The smallest range: a tensor that is always 0 still needs a scale above 0."""
 CHANNELS = 4
-"""ONNX Runtime's fast int8 convolution reads input channels by so many. Source: MlasConvSymPackWSize."""
+"""ONNX Runtime's fast int8 convolution reads input channels in groups of this size. Source: MlasConvSymPackWSize."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
 
 def _join(sets: Iterable[set[str]]) -> list[set[str]]:
     """Merge the sets that have a member in common, and leave out empty ones."""
+    # one pass is enough: a set that meets several joined ones merges them all
     joined: list[set[str]] = []
     for names in filter(None, sets):
         apart = [other for other in joined if not other & names]
@@ -114,7 +115,7 @@ def quantize(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> o
     graph = Graph(model)
     of_weights: list[onnx.NodeProto] = []
     for name, axis in sorted(plan.weights.items()):
-        # weights are constants: they are stored quantized and need the second half of the pair alone
+        # weights are constants: they are stored as int8 and need the DequantizeLinear alone
         constants += _quantized_weights(name, np.asarray(graph.array(name), np.float32), axis)
         of_weights.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
     _rewire(quantized, plan, pairs, of_weights)
@@ -135,6 +136,7 @@ def _quantized_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.T
     """Return a layer's weights as int8, with a scale and a zero point for each output channel."""
     peaks = np.abs(weights).max(tuple(other for other in range(weights.ndim) if other != axis))
     scales = (np.maximum(peaks, TINY) / LEVELS).astype(np.float32)
+    # rounded half to even, as QuantizeLinear does; -128 is left out, so that the range is symmetric
     levels = np.rint(weights / per_channel(scales, axis, weights.ndim))
     levels = np.clip(levels, -LEVELS, LEVELS).astype(np.int8)
     return [
@@ -154,10 +156,12 @@ def _rewire(
     model: onnx.ModelProto, plan: Plan, pairs: Mapping[str, list[onnx.NodeProto]], of_weights: list[onnx.NodeProto]
 ) -> None:
     """Make every reader but the layers kept in float read the dequantized tensor; put each pair after its producer."""
+    # ONNX wants every tensor made before it is read: weights and inputs first, each other pair behind its producer
     nodes = list(of_weights)
     inputs = sorted({item.name for item in model.graph.input})
     nodes += [half for name in inputs for half in pairs.get(name, [])]
     for node in model.graph.node:
+        # a layer kept in float goes on reading the float tensor, which its producer still makes
         if node.name not in plan.kept_float:
             for i, name in enumerate(node.input):
                 if name in pairs or (i == 1 and name in plan.weights):
@@ -181,6 +185,7 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
     values = {item.name: item for item in derived.graph.initializer}
     quantizers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
     shared = _one_zero_per_scale(graph, quantizers, bounds)
+    # QuantizeLinear and DequantizeLinear of a tensor read the same two constants: changing those changes both nodes
     for node in quantizers:
         name, (low, high) = node.input[0], shared[node.output[0]]
         scale = float(numpy_helper.to_array(values[f"{name}_scale"]))
@@ -211,13 +216,14 @@ def _pad_channels(model: onnx.ModelProto) -> None:
             continue
         source, name = data.input[0], weights.input[0]
         levels = graph.array(name)
-        missing = -levels.shape[1] % CHANNELS
+        missing = -levels.shape[1] % CHANNELS  # up to the next multiple
         if not missing or any(len(graph.consumers[read]) > 1 for read in (conv.input[0], source, name)):
             continue
         channels = [(0, missing if axis == 1 else 0) for axis in range(levels.ndim)]
         graph.constants[name].CopyFrom(numpy_helper.from_array(np.pad(levels, channels), name))
-        pads = np.array(channels, np.int64).T.ravel()
+        pads = np.array(channels, np.int64).T.ravel()  # Pad wants all starts, then all ends
         model.graph.initializer.append(numpy_helper.from_array(pads, f"{source}_pads"))
+        # padded with the zero point, the level that stands for 0.0: the new channel adds nothing, whatever its weights
         inputs = [source, f"{source}_pads", data.input[2]]
         pads_before[data.name] = helper.make_node("Pad", inputs, [f"{source}_padded"], name=f"Pad_{source}")
         data.input[0] = f"{source}_padded"

@@ -106,6 +106,7 @@ class FrameQuality:
     def _inspect(self, frame_bgr: Bytes) -> PatchFindings:
         if frame_bgr.shape[:2] != self._size:
             self._size, self._members = frame_bgr.shape[:2], {}
+        # the buffers change roles, so that the last picture is kept without a copy
         self._patches, self._previous = self._previous, self._patches
         self._take_patches(frame_bgr)
         mean_p, detail_p, square_p = self._measure()
@@ -119,6 +120,7 @@ class FrameQuality:
         if not same_start or cv2.norm(self._patches, self._previous, cv2.NORM_INF) > 0:
             self._repeats, self._repeated_since_ns = 0, media_ns
             return False
+        # two repeats as well as a time: at a low frame rate one repeated picture already takes longer than frozen_s
         self._repeats += 1
         return self._repeats >= 2 and media_ns - self._repeated_since_ns >= self._frozen_s * 1e9
 
@@ -128,6 +130,7 @@ class FrameQuality:
             size = (COLUMNS * PATCH_PX, ROWS * PATCH_PX)
             cv2.resize(frame_bgr, size, dst=self._patches, interpolation=cv2.INTER_LINEAR)
             return
+        # one patch from the middle of each cell of the grid
         step_y, step_x = height // ROWS, width // COLUMNS
         y, x = (step_y - PATCH_PX) // 2, (step_x - PATCH_PX) // 2
         # splitting an axis makes a view, never a copy
@@ -137,11 +140,13 @@ class FrameQuality:
 
     def _measure(self) -> list[list[float]]:
         """Return `_means` as plain floats, by few calls: each takes 4 to 30 us after a network emptied the caches."""
+        # the patches lie edge to edge in one small picture: OpenCV filters all 48 in one call
         cv2.cvtColor(self._patches, cv2.COLOR_BGR2GRAY, dst=self._grey)
         cv2.resize(self._grey, self._coarse.shape[::-1], dst=self._coarse, interpolation=cv2.INTER_AREA)
         np.copyto(self._coarse32, self._coarse)
         cv2.Laplacian(self._coarse32, cv2.CV_32F, dst=self._detail32)
         cv2.multiply(self._detail32, self._inner, dst=self._detail32)
+        # detail and coarse are squared at once; the means of coarse, detail^2 and coarse^2 follow in one resize
         cv2.multiply(self._plain, self._plain, dst=self._squares)
         cv2.resize(self._measured, self._means_rc.shape[::-1], dst=self._means_rc, interpolation=cv2.INTER_AREA)
         means: list[list[float]] = self._means.tolist()
@@ -154,7 +159,7 @@ class FrameQuality:
         bad: dict[str, set[int]] = {"black": set(), "saturated": set(), "covered": set()}
         variance_p = []
         for i, mean in enumerate(mean_p):
-            variance = square_p[i] - mean * mean
+            variance = square_p[i] - mean * mean  # at 255^2 a rounding of float32 is 0.004, flat**2 is 2.6
             variance_p.append(variance)
             if mean < black:
                 bad["black"].add(i)
@@ -168,6 +173,7 @@ class FrameQuality:
         variance_p.sort()
         tenth = PATCHES // 10
         noise, detail, contrast = detail_p[tenth], detail_p[-1 - tenth], variance_p[-1 - tenth]
+        # over the contrast: a dim picture has less of both, and is no blurrier for it
         return PatchFindings(bad, math.sqrt(max(detail - noise, 0.0) / max(contrast, 1e-6)))
 
     def _blind_reason(self, rect: Rect, findings: PatchFindings) -> str | None:
@@ -187,7 +193,9 @@ class FrameQuality:
             ys = (np.arange(ROWS) + 0.5) * (height / ROWS)
             xs = (np.arange(COLUMNS) + 0.5) * (width / COLUMNS)
             x0, y0, x1, y1 = rect
+            # a patch belongs to the regions that hold its center; a region that holds none gets the nearest
             inside = ((ys >= y0) & (ys < y1))[:, None] & ((xs >= x0) & (xs < x1))[None, :]
+            # weighted by the other side, so that both axes count as fractions of the frame
             distance = np.abs(ys - (y0 + y1) / 2)[:, None] * width + np.abs(xs - (x0 + x1) / 2)[None, :] * height
             members = frozenset(np.flatnonzero(inside).tolist() or [int(distance.argmin())])
             if len(self._members) >= 64:  # a detector gives new rectangles all the time

@@ -103,13 +103,14 @@ class TemporalSmoother:
     def _mix(self, name: str, probs_c: list[float], now_ms: float) -> _Region:
         region = self._regions.get(name)
         if region is None or not self._is_recent(region, now_ms):
-            if len(self._regions) >= NAMES_KEPT:
+            if len(self._regions) >= NAMES_KEPT:  # else a day of tracks would fill the memory
                 self._regions = {n: r for n, r in self._regions.items() if self._is_recent(r, now_ms)}
             self._regions[name] = region = _Region(probs_c, now_ms, probs_c.index(max(probs_c)))
             return region
         smooth_ms = self._config.smooth_ms
         # 1 - exp(-elapsed / smooth_ms): the same smoothing at any frame rate
         weight = 1.0 if smooth_ms == 0 else -math.expm1(-(now_ms - region.at_ms) / smooth_ms)
+        # plain floats: for a handful of classes numpy's calls cost more than the sums
         region.probs_c = [old + weight * (new - old) for old, new in zip(region.probs_c, probs_c, strict=True)]
         region.at_ms = now_ms
         return region

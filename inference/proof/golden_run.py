@@ -55,9 +55,10 @@ def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None
         for start in range(0, len(regions), most):
             batch = regions[start : start + most]
             if exactly:
-                batch = np.resize(batch, exactly)
+                batch = np.resize(batch, exactly)  # repeats regions from the start until the batch is full
             rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
             probs_rc[batch] = classifier.classify(frame, rects)
+            # the bytes that the network was given; int16, since uint8 would wrap below 0
             made = backend.input_nhwc[: len(batch)].astype(np.int16)
             if made.shape != golden.geometry_rhwc[batch].shape:
                 raise InputError(f"{NAME} is of another input size than {bundle.file}: {HINT}")

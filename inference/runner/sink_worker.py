@@ -39,6 +39,7 @@ class SinkWorker:
         self._thread = Thread(target=self._drain, name=f"sink-{sink.name}", daemon=True)
         self._thread.start()
 
+    # called from the runner's thread; everything that can be slow happens in `_drain`
     def submit(self, decision: Decision, frame_bgr: Bytes | None) -> None:
         """Hand over one decision. A full queue drops one and counts it; with `lossless` it waits."""
         if self.error is not None:
@@ -50,11 +51,12 @@ class SinkWorker:
                 picture = self._copy(frame_bgr)
             if self.sink.newest_only and self._queue.full():
                 self._drop_oldest()
+            # blocks only where lossless; the time-out counts only then
             self._queue.put((decision, picture), self._lossless, HANGS_S)
         except (Empty, Full):  # no buffer is spare, or the queue has no room
             self.dropped += 1
             self._recycle(picture)
-            if self._lossless:
+            if self._lossless:  # it waited the whole time-out, which a live source never does
                 self._turn_off(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
 
     @property
@@ -69,6 +71,7 @@ class SinkWorker:
             if self.sink.newest_only:
                 return None  # the decision goes without its picture
             raise
+        # the pool fills as it is used: an entry of another size is replaced, so it also follows a camera that changes
         if buffer is None or buffer.shape != frame_bgr.shape:
             return frame_bgr.copy()
         np.copyto(buffer, frame_bgr)
@@ -107,6 +110,7 @@ class SinkWorker:
     def close(self, timeout_s: float = 30.0) -> None:
         """Let the sink finish what waits in its queue, at most `timeout_s`; a sink that hangs is left behind."""
         try:
+            # behind all that waits, so that the sink writes it first
             self._queue.put(None, timeout=timeout_s)
         except Full:
             self.error = self.error or "it hangs"

@@ -102,6 +102,7 @@ class Supervisor:
                 return self._code_when_stopped(code)
             if code == 0 or self._would_fail_again(code, number):
                 return code
+            # a camera that works for hours and then fails is not the same fault as one that never works
             failures = 1 if self._is_reset() else failures + 1
             if failures > self.limits.restarts:
                 self._journal_state(State.FAILED, why)
@@ -115,8 +116,10 @@ class Supervisor:
                 return self._code_when_stopped(0)
 
     def _would_fail_again(self, code: int, number: int) -> bool:
-        """Return whether worker `number` ended by an error, not a crash, that a restart would only repeat."""
-        if code == 2:  # after frames: at the end, as of a full disk. A later worker may wait for its camera
+        """Return whether worker `number` ended with an error, not a crash, that a restart would only repeat."""
+        # 2: the input is wrong. A later worker may also end so while its camera is away, which a restart can repair;
+        # after frames it ended so at the end, for example because the disk was full
+        if code == 2:
             return number == 0 or self._frames_since is not None
         return number == 0 and code in (1, 130) and self._state is None
 
@@ -128,7 +131,7 @@ class Supervisor:
     def _spawn(self, number: int) -> None:
         readable, writable = os.pipe()
         for end in (readable, writable):
-            os.set_blocking(end, False)
+            os.set_blocking(end, False)  # neither side may ever wait for the other
         self._state, self._frames_since, self._kill_reason = None, None, ""
         self._silence_s = self.limits.opening_s
         self._deadline = time.monotonic() + self._silence_s
@@ -140,6 +143,7 @@ class Supervisor:
             os.close(readable)
             self._child_main(parent, RunnerProcess(number, 0 if number else parent, writable))
         self._pipe = readable
+        # the writable end is closed below: only the worker holds it then, so its death ends the stream
         log.debug(f"supervisor  process {self._pid} is worker {number}")
         if self._stop_signal is not None:  # it came before the signals were blocked, when there was no child to tell
             os.kill(self._pid, signal.SIGTERM)
@@ -168,11 +172,13 @@ class Supervisor:
 
     def _watch(self) -> int:
         """Receive the worker's heartbeats until it ends or hangs; return its exit code, negative for a signal."""
+        # poll and not select: select fails for descriptors of 1024 and more
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         while True:
+            # returns at a heartbeat, at the end of the worker, and every tick, so that silence is noticed too
             poll.poll(TICK_S * 1000)
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError):  # a tick without a heartbeat
                 heartbeats = os.read(self._pipe, 65536)
                 if not heartbeats:  # end of file: the worker, which held the only other end, is dead
                     break
@@ -205,6 +211,7 @@ class Supervisor:
             self._state, self._ready = state, True
 
     def _feed_watchdog(self) -> None:
+        # fed in every loop that may take long: systemd must restart us only when this process itself hangs
         now = time.monotonic()
         if now >= self._watchdog_at:
             self._systemd.notify("WATCHDOG=1")
@@ -256,6 +263,7 @@ class Supervisor:
             "age_ms": 0.0, "age_basis": "arrival", "drops": 0, "state": state.value, "zones": {},
             "stages_ms": {}, "reason": why, "fresh": False,
         }  # fmt: skip
+        # a full disk must not end the supervisor; a+ opens for reading too, to look at the last byte
         with suppress(OSError), self._journal.open("a+b") as stream:
             if stream.seek(0, os.SEEK_END) and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":
                 stream.write(b"\n")  # it died in the middle of a line

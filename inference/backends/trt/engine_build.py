@@ -124,13 +124,14 @@ def build(
         _check_int8(trt, network, bundle, onnx)
     config = _configure(trt, builder, bundle, options)
     if name == "tensorrt_rtx":
+        # one target for one file: the manifest names a single compute capability
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target}"), 0)
     path = bundle.path / FOLDER / engine_name(precision, name, f"sm{target}", options.batches)
-    watch = monitor(trt, path.name)
-    config.progress_monitor = watch
+    progress = monitor(trt, path.name)  # it must live until the build ends
+    config.progress_monitor = progress
     engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
-    show("")
+    show("")  # clears the line of progress
     with replacing(path) as temporary:
         temporary.write_bytes(engine)
     EngineManifest(
@@ -167,6 +168,7 @@ def check_target(runtime: str, sm: int | None) -> None:
 
 def _remove_older(engine: Path) -> None:
     """Remove the engines that this one replaces, built for other batch sizes, with what lies beside them."""
+    # `find_engine` expects one engine for each precision, runtime and target
     kind = engine.name.rsplit(".b", 1)[0]
     for file in engine.parent.glob(f"{kind}.b*.engine*"):
         if not file.name.startswith(engine.name):
@@ -223,6 +225,7 @@ def _configure(trt: Any, builder: Any, bundle: Bundle, options: BuildOptions) ->
         config.clear_flag(trt.BuilderFlag.TF32)
     size = bundle.geometry.size_px
     for batch in options.batches:
+        # smallest, best and largest shape are equal: kernels are chosen for exactly this batch size
         profile = builder.create_optimization_profile()
         shape = (batch, size, size, 3)
         profile.set_shape(INPUT["name"], shape, shape, shape)
@@ -239,7 +242,7 @@ def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, tim
     bound_to = f"{trt.__name__} {trt.__version__}"
     if timed:
         cache = config.create_timing_cache(read_cache(timing, bound_to))
-        config.set_timing_cache(cache, False)
+        config.set_timing_cache(cache, False)  # False: a cache of another device is refused, not used
     messages = logger(trt)
     engine = builder.build_serialized_network(network, config)
     if engine is None:

@@ -11,7 +11,10 @@ from core.errors import InputError, check_positive
 from inference.detectors import Detections
 
 POSITION_GAIN, VELOCITY_GAIN = 0.8, 0.4
-"""The shares of a prediction's error that correct the box and its velocity: an alpha-beta filter."""
+"""The shares of a prediction's error that correct the box and its velocity: an alpha-beta filter.
+
+A velocity taken from the last two boxes alone would carry their jitter into every prediction.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,10 @@ class Tracker:
         if now_ms <= self._detected_ms:  # a film that was joined or began again: a velocity needs time that passes
             self.reset()
         self._detected_ms = now_ms
+        # before matching: a number that was forgotten must not come back
         self._tracks = [t for t in self._tracks if now_ms - t.at_ms <= self._config.forget_ms]
         boxes_n4 = found.boxes_n4.astype(np.float64)
+        # matched by the predicted box: at 6 Hz a passing car's old box may not touch its new one
         predicted_m4 = np.array([t.predict(now_ms) for t in self._tracks]).reshape(-1, 4)
         matched = match_boxes(pairwise_iou(predicted_m4, boxes_n4), self._config.overlap)
         tracks = []
@@ -104,6 +109,7 @@ class Tracker:
 
 def pairwise_iou(a_m4: NDArray[np.float64], b_n4: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of each box of `a` with each of `b`, (m, n); 0 where a box is empty."""
+    # every box of a against every box of b, by broadcasting: m and n are at most a few dozen
     low = np.maximum(a_m4[:, None, :2], b_n4[None, :, :2])
     high = np.minimum(a_m4[:, None, 2:], b_n4[None, :, 2:])
     shared_mn = np.clip(high - low, 0, None).prod(2)
@@ -117,7 +123,8 @@ def match_boxes(overlap_mn: NDArray[np.float64], least: float) -> dict[int, int]
     """Return {column: row} of the pairs with the largest overlaps, each row and column once, none under `least`."""
     matched: dict[int, int] = {}
     taken: set[int] = set()
-    # greedy, from the largest overlap down
+    # greedy, from the largest overlap down: an optimal assignment could split a clear pair to save two doubtful ones;
+    # stable, so that the same boxes give the same tracks on every platform
     for flat in np.argsort(-overlap_mn, axis=None, kind="stable").tolist():
         row, column = divmod(flat, overlap_mn.shape[1])
         if overlap_mn[row, column] < least:
