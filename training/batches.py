@@ -1,4 +1,4 @@
-"""Batches of a pack's training rows: shuffled, augmented, and ready before the step asks for them."""
+"""Batches of the training rows of a pack: shuffled, augmented and prepared ahead of the step."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from training.recipe import Recipe
 from training.schedule import side_px_at
 
 PREFETCH_BATCHES = 2
-"""Batches prepared in advance by one thread; OpenCV and NumPy release Python's lock, so that the step goes on."""
+"""Batches prepared in advance by one thread; OpenCV and NumPy release Python's lock, so the step runs meanwhile."""
 ORDER_STREAM, AUGMENT_STREAM, NETWORK_STREAM = 0, 1, 2
-"""Uses of random numbers. Each has its own stream, so that none shifts another."""
+"""The uses of random numbers. Each has a stream of its own, so that a change in one does not shift the others."""
 
 
 class PreparedBatch(NamedTuple):
-    """The batch of one step as a thread prepared it on the host; `Batches.finish` makes the images, on the device."""
+    """The batch of one step before `Batches.finish`, which makes the images on the device."""
 
-    prepared: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
     """The arguments of the preparer's `finish`."""
     labels_n: Tensor
     """int64 (n,)."""
@@ -43,7 +43,7 @@ class PreparedBatch(NamedTuple):
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors of the batch."""
-        return *self.prepared, self.labels_n
+        return *self.inputs, self.labels_n
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,20 +51,20 @@ class PreparedBatch(NamedTuple):
         return self.images, self.side_px
 
     def copied_to(self, device: str) -> PreparedBatch:
-        """Return the batch on a device, without waiting for the copies."""
+        """Return the batch on a device; the copies may still be under way."""
         return self._with(tensor.to(device, non_blocking=True) for tensor in self.tensors)
 
     def pinned(self) -> PreparedBatch:
-        """Return the batch in pinned memory, from which a copy to a GPU need not be waited for."""
+        """Return the batch in pinned memory, from which a GPU copies while the host goes on."""
         return self._with(tensor.pin_memory() for tensor in self.tensors)
 
     def _with(self, tensors: Iterable[Tensor]) -> PreparedBatch:
-        *prepared, labels = tensors
-        return self._replace(prepared=tuple(prepared), labels_n=labels)
+        *inputs, labels = tensors
+        return self._replace(inputs=tuple(inputs), labels_n=labels)
 
 
 class Batch(NamedTuple):
-    """The images and labels of one step, this process's part of them."""
+    """The part of this process of the images and labels of one step."""
 
     frames_nhwc: Tensor
     """uint8 (n, s, s, 3) RGB, augmented."""
@@ -75,17 +75,13 @@ class Batch(NamedTuple):
 
 
 def random_generator(seed: int, purpose: int, epoch: int, step: int = 0) -> np.random.Generator:
-    """Return the random generator of one use at one step. It depends on nothing else, so that no state is saved."""
+    """Return the random generator of one use at one step; it depends on nothing else, so no state has to be saved."""
     return np.random.default_rng((seed, purpose, epoch, step))
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The training rows of a pack, cut into batches of a recipe; each process gets its part of every batch.
-
-    Each process draws the parameters of augmentation for the whole batch, so that the batch does not depend on how many
-    processes share it.
-    """
+    """The training rows of a pack, cut into the batches of a recipe; each process gets its part of every batch."""
 
     pack: Pack
     recipe: Recipe
@@ -100,56 +96,60 @@ class Batches:
 
     @cached_property
     def steps(self) -> int:
-        """The number of steps of an epoch. The last batch is left out when it has one image, or fewer than processes.
-
-        Batch normalization needs two images.
-        """
-        n, batch = len(self.rows), self.recipe.batch
-        return max(n // batch + (n % batch >= max(2, self.dist.size)), 1)
+        """The number of steps of an epoch, without a last batch that is too small."""
+        full, rest = divmod(len(self.rows), self.recipe.batch)
+        # batch normalization needs two images, and each process one
+        takes_rest = rest >= max(2, self.dist.size)
+        return max(full + takes_rest, 1)
 
     def network_seed(self, epoch: int, step: int) -> int:
-        """Return the seed of the randomness inside a step; rank 0 uses that of a single process."""
-        return int(
-            random_generator(self.seed, NETWORK_STREAM, epoch, step).integers(2**63, size=self.dist.rank + 1)[-1]
-        )
+        """Return the seed of the randomness inside a step, such as dropout; each process has another."""
+        random = random_generator(self.seed, NETWORK_STREAM, epoch, step)
+        # rank r takes the (r+1)-th number, so that rank 0 has the seed of a single process
+        return int(random.integers(2**63, size=self.dist.rank + 1)[-1])
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the pack rows of an epoch in its order: a full shuffle, or equally many draws of each class."""
+        """Return the pack rows of an epoch in its order: a full shuffle, or equally many rows of each class."""
         random, rows = random_generator(self.seed, ORDER_STREAM, epoch), self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
         labels, classes = self.pack.labels_n[rows], len(self.pack.classes)
-        each = math.ceil(len(rows) / classes)
-        drawn = [random.permutation(np.resize(random.permutation(rows[labels == c]), each)) for c in range(classes)]
-        return random.permutation(np.concatenate(drawn))[: len(rows)]
+        per_class = math.ceil(len(rows) / classes)
+        sampled = []
+        for label in range(classes):
+            shuffled = random.permutation(rows[labels == label])
+            # np.resize repeats a small class as a whole: each row comes n or n + 1 times, never by chance
+            sampled.append(random.permutation(np.resize(shuffled, per_class)))
+        return random.permutation(np.concatenate(sampled))[: len(rows)]
 
     def prepare_epoch(self, epoch: int, first_step: int = 0) -> Iterator[PreparedBatch]:
-        """Yield the host batches of this process from `first_step` on; `finish` makes each into a batch."""
-        order, size_px = self.order(epoch), self.pack.geometry.size_px
-        side, batch = side_px_at(self.recipe, epoch, size_px), self.recipe.batch
-
-        def prepare_step(step: int) -> PreparedBatch:
-            rows = order[batch * step : batch * (step + 1)]
-            part = self.dist.shard(len(rows))
-            random = random_generator(self.seed, AUGMENT_STREAM, epoch, step)
-            prepared = self.preparer.prepare(
-                rows[part], sample_params(self.recipe, len(rows), size_px, random).select(part)
-            )
-            host = PreparedBatch(prepared, torch.from_numpy(self.pack.labels_n[rows[part]]), len(rows), side)
-            return host.pinned() if self.preparer.pinned else host
-
+        """Yield the prepared batches of this process from `first_step` on; `finish` makes each into a batch."""
+        order = self.order(epoch)
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
             ready: deque[Future[PreparedBatch]] = deque()
             try:
                 for step in range(first_step, self.steps):
                     while len(ready) < PREFETCH_BATCHES and step + len(ready) < self.steps:
-                        ready.append(thread.submit(prepare_step, step + len(ready)))
+                        ready.append(thread.submit(self._prepare, order, epoch, step + len(ready)))
                     yield ready.popleft().result()
-            finally:
+            finally:  # the caller may leave early, and the thread pool waits for everything that is not cancelled
                 for future in ready:
                     future.cancel()
 
-    def finish(self, host: PreparedBatch) -> Batch:
-        """Return the finished batch of a host batch on the device: images are augmented and have their final side."""
-        frames = shrink(self.preparer.finish(*host.prepared), host.side_px)
-        return Batch(frames, host.labels_n, host.images)
+    def _prepare(self, order: NDArray[np.int64], epoch: int, step: int) -> PreparedBatch:
+        """Prepare the batch of one step, in the thread."""
+        size_px, batch = self.pack.geometry.size_px, self.recipe.batch
+        rows = order[batch * step : batch * (step + 1)]
+        part = self.dist.shard(len(rows))
+        # each process samples the parameters of the whole batch, so that an image's do not depend on the processes
+        random = random_generator(self.seed, AUGMENT_STREAM, epoch, step)
+        params = sample_params(self.recipe, len(rows), size_px, random).select(part)
+        inputs = self.preparer.prepare(rows[part], params)
+        labels = torch.from_numpy(self.pack.labels_n[rows[part]])
+        prepared = PreparedBatch(inputs, labels, len(rows), side_px_at(self.recipe, epoch, size_px))
+        return prepared.pinned() if self.preparer.pinned else prepared
+
+    def finish(self, prepared: PreparedBatch) -> Batch:
+        """Return the batch on its device: the images are augmented and have their final side."""
+        frames = shrink(self.preparer.finish(*prepared.inputs), prepared.side_px)
+        return Batch(frames, prepared.labels_n, prepared.images)

@@ -1,4 +1,4 @@
-"""The figures of a network on a split, its temperature and its abstention threshold."""
+"""The metrics of a network on a split, and its temperature."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 EVAL_BATCH = 256
 TEMPERATURES = (0.05, 20.0)
+CURVE_POINTS = 51
+"""The points of the curve of risk over coverage, of which a row for each image would be too many."""
 
 
 def predict_logits(
@@ -41,21 +43,25 @@ def predict_logits(
     logits = torch.zeros(len(rows), len(pack.classes))
     with torch.inference_mode():
         for at in range(dist.rank * EVAL_BATCH, len(rows), dist.size * EVAL_BATCH):
-            frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[at : at + EVAL_BATCH]]))
+            part = slice(at, at + EVAL_BATCH)
+            frames = torch.from_numpy(np.ascontiguousarray(pack.images_nhwc[rows[part]]))
             inputs = deployed.normalize(frames.to(device)).contiguous(memory_format=torch.channels_last)
-            logits[at : at + EVAL_BATCH] = deployed.network(inputs).float().cpu()
+            logits[part] = deployed.network(inputs).float().cpu()
     deployed.train(was_training)
+    # each process filled its own rows and left zeros elsewhere, so the sum is all of them
     return dist.sum_over_processes(logits).numpy(), pack.labels_n[rows]
 
 
 def loss_and_accuracy(logits_nc: Floats, labels_n: Labels) -> tuple[float, float]:
     """Return the mean cross entropy, without label smoothing, and the share of right answers."""
-    chosen = log_softmax(logits_nc.astype(np.float64), 1)[np.arange(len(labels_n)), labels_n]
-    return float(-chosen.mean()), float(accuracy_score(labels_n, logits_nc.argmax(1)))
+    log_probs_nc = log_softmax(logits_nc.astype(np.float64), 1)
+    of_label = log_probs_nc[np.arange(len(labels_n)), labels_n]
+    return float(-of_label.mean()), float(accuracy_score(labels_n, logits_nc.argmax(1)))
 
 
 def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
     """Return the temperature with the least cross entropy. Source: Guo et al. 2017, section 4.2."""
+    # over the logarithm, because 0.5 is as far from 1 as 2 is
     found = minimize_scalar(
         lambda log_t: loss_and_accuracy(logits_nc / np.exp(log_t), labels_n)[0],
         bounds=tuple(np.log(TEMPERATURES)),
@@ -65,20 +71,22 @@ def fit_temperature(logits_nc: Floats, labels_n: Labels) -> float:
 
 
 def split_metrics(logits_nc: Floats, labels_n: Labels, classes: tuple[str, ...], temperature: float) -> dict[str, Any]:
-    """Return every figure of a split, as metrics.json holds it."""
-    guesses, known = logits_nc.argmax(1), list(range(len(classes)))
-    tops, plain_tops = (softmax(logits_nc / t, 1).max(1) for t in (temperature, 1))
+    """Return the metrics of a split, as metrics.json holds them."""
+    guesses = logits_nc.argmax(1)
+    is_right = guesses == labels_n
+    confidence, plain_confidence = (softmax(logits_nc / t, 1).max(1) for t in (temperature, 1))
+    known = list(range(len(classes)))  # a class without rows in the split keeps its place in every table
     precision, recall, f1, support = precision_recall_fscore_support(labels_n, guesses, labels=known, zero_division=0.0)
-    _, coverage, risk = risk_coverage(tops, guesses == labels_n)
-    at = np.unique(np.linspace(0, len(risk) - 1, 51).astype(int))
+    _, coverage, risk = risk_coverage(confidence, is_right)
+    at = np.unique(np.linspace(0, len(risk) - 1, CURVE_POINTS).astype(int))
     return {
         "rows": len(labels_n),
         "accuracy": float(accuracy_score(labels_n, guesses)),
         "balanced_accuracy": float(balanced_accuracy_score(labels_n, guesses)),
         "macro_f1": float(f1.mean()),
         "loss": loss_and_accuracy(logits_nc / temperature, labels_n)[0],
-        "ece_before_temperature": calibration_error(plain_tops, guesses == labels_n),
-        "ece": calibration_error(tops, guesses == labels_n),
+        "ece_before_temperature": calibration_error(plain_confidence, is_right),
+        "ece": calibration_error(confidence, is_right),
         "per_class": {
             name: {
                 "precision": float(precision[i]),

@@ -14,9 +14,10 @@ from training.recipe import Recipe
 def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) -> torch.optim.Optimizer:
     """Build the recipe's optimizer; without `decay_norm_bias`, parameters of one dimension are not decayed.
 
-    captured: its steps go into a CUDA graph, so the rate is a tensor, which the graph reads again in each step.
+    captured: its steps go into a CUDA graph, so the rate is a tensor, which the graph reads in each step.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
+    # biases and the scales of normalization have one dimension, the weights of layers more
     spared = [] if recipe.decay_norm_bias else [p for p in parameters if p.ndim <= 1]
     decayed = [p for p in parameters if recipe.decay_norm_bias or p.ndim > 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
@@ -26,18 +27,20 @@ def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) 
         return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     optimizer = kind(groups, rate, fused=True, capturable=captured)
-    optimizer._warned_capturable_if_run_uncaptured = True  # a warm-up is meant to run without a capture
+    optimizer._warned_capturable_if_run_uncaptured = True  # no warning: the warm-up runs without a capture on purpose
     return optimizer
 
 
 class Average:
-    """A copy of the network with exponentially averaged weights and statistics; at first it averages few steps.
+    """A copy of the network with exponentially averaged weights and statistics.
+
+    The weight of new values is large at first, so that the average forgets the random start.
 
     Source: the moving average of TensorFlow's tf.train.ExponentialMovingAverage with num_updates.
     """
 
     def __init__(self, network: nn.Module, decay: float, captured: bool = False) -> None:
-        """captured: the updates go into a CUDA graph, so the weight is a tensor, which it reads again in each."""
+        """captured: the updates go into a CUDA graph, so the weight is a tensor, which the graph reads in each step."""
         self.network, self.decay = copy.deepcopy(network), decay
         self.updates = 0
         """The number of steps averaged so far."""
@@ -47,7 +50,7 @@ class Average:
         self._counters, self._counts = _tensors(self.network, False), _tensors(network, False)
 
     def begin_step(self) -> None:
-        """Set the weight of the next update. The host counts the steps, so that nothing is read from the device."""
+        """Set the weight of the next update; the host counts the steps, so that nothing is read from the device."""
         n, self.updates = self.updates, self.updates + 1
         weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
         if isinstance(self.weight, Tensor):
@@ -56,7 +59,8 @@ class Average:
             self.weight = weight
 
     def update(self) -> None:
-        """Move the averaged values towards the network's, and copy its counters of seen batches."""
+        """Move the averaged values towards the network's, and copy its integers: counters of seen batches."""
+        # foreach: one kernel for many tensors, where a loop would start one for each
         if isinstance(self.weight, Tensor):  # lerp takes a number, or a weight for each element
             moves = torch._foreach_sub(self._values, self._averages)
             torch._foreach_mul_(moves, self.weight)
@@ -72,12 +76,13 @@ class Average:
         return {"n_averaged": torch.tensor(self.updates), **values}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to what `tensors` returned."""
+        """Restore what `tensors` returned."""
         weights = {name.removeprefix("module."): value for name, value in tensors.items()}
         self.updates = int(weights.pop("n_averaged"))
         self.network.load_state_dict(weights)
 
 
 def _tensors(network: nn.Module, floating: bool) -> list[Tensor]:
+    """Return the parameters and buffers that are floating-point numbers, or those that are not."""
     values = chain(network.parameters(), network.buffers())
     return [value.detach() for value in values if value.is_floating_point() == floating]

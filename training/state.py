@@ -1,4 +1,4 @@
-"""The state of a training: everything that a step changes. It is saved atomically and restored to the last bit."""
+"""The state of a training: everything that a step changes. It is saved whole and restored to the last bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +20,16 @@ from training.recipe import Recipe
 from training.schedule import Plateau
 
 HistoryRow = dict[str, float]
-KEY = "rearguard"
+METADATA_KEY = "rearguard"
 
 
 class StepTotals(NamedTuple):
-    """Sums over the steps of an epoch so far, over all processes."""
+    """Sums over the steps of the current epoch, and over all processes."""
 
     loss: float = 0.0
     correct: float = 0.0
     clipped: float = 0.0
-    """Steps whose gradient was clipped."""
+    """The number of steps whose gradient was clipped."""
     images: float = 0.0
 
 
@@ -46,17 +45,17 @@ class TrainProgress:
     step: int = 0
     """The number of finished steps of the current epoch."""
     totals: StepTotals = NO_TOTALS
-    """The totals of those steps, as they were saved."""
+    """The totals of those steps at the time of saving; between, `TrainState.totals` holds them."""
     rate_scale: float = 1.0
-    """Below 1 after the loss was not a number once."""
+    """The factor of the learning rate, below 1 after a loss that was not a number."""
     plateau: Plateau = field(default_factory=Plateau)
     best_epoch: int = -1
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     stop_value: float = math.inf
-    """The best value of the metric that early stopping watches; lower is better."""
+    """The best value of the metric of early stopping; lower is better."""
     stop_epoch: int = 0
-    """The number of epochs finished when it was reached."""
+    """The number of finished epochs when that value was reached."""
     history: tuple[HistoryRow, ...] = ()
 
     @property
@@ -66,11 +65,17 @@ class TrainProgress:
 
     def with_epoch(self, row: HistoryRow, recipe: Recipe) -> TrainProgress:
         """Return the progress after an epoch with these figures."""
-        epoch, accuracy, loss = self.epoch + 1, row["val_accuracy"], row["val_loss"]
+        epoch = self.epoch + 1
+        accuracy, loss = row["val_accuracy"], row["val_loss"]
         progress = replace(
-            self, epoch=epoch, step=0, totals=NO_TOTALS, plateau=self.plateau.after(loss, recipe),
+            self,
+            epoch=epoch,
+            step=0,
+            totals=NO_TOTALS,
+            plateau=self.plateau.with_loss(loss, recipe),
             history=(*self.history, row),
-        )  # fmt: skip
+        )
+        # the lower loss decides between equal accuracies, which are frequent on a small val split
         if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
             progress = replace(progress, best_epoch=epoch, best_accuracy=accuracy, best_loss=loss)
         watched = loss if recipe.stop_metric == "loss" else -accuracy
@@ -86,15 +91,15 @@ class TrainProgress:
 
 @dataclass
 class TrainState:
-    """The state of a training. Its tensors stay in place: a step and `restore` write into them."""
+    """The state of a training. Its tensors keep their addresses, as a CUDA graph needs: a step writes into them."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average | None
     scaler: torch.amp.GradScaler
-    """The loss scaling of fp16, which has no effect in another precision."""
+    """The loss scaling of fp16; it has no effect in another precision."""
     totals: Tensor
-    """StepTotals of the epoch so far, float64 (4,) on the device."""
+    """The StepTotals of the current epoch, float64 (4,) on the device."""
     progress: TrainProgress = field(default_factory=TrainProgress)
 
     @property
@@ -105,7 +110,7 @@ class TrainState:
     def begin_step(self, rate: float) -> None:
         """Set the learning rate and the averaging weight of the next step."""
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
+            if isinstance(group["lr"], Tensor):  # a captured step reads the rate from this tensor
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
@@ -120,7 +125,7 @@ class TrainState:
     def save(self, folder: Path) -> None:
         """Write `state.safetensors`, the whole state, and `state.json`, the progress for people to read."""
         progress = replace(self.progress, totals=StepTotals(*self.totals.tolist()))
-        with disk_full_is_an_input_error(folder):
+        with full_disk_as_input_error(folder):
             write_state(folder, progress, self.tensors())
 
     def load(self, folder: Path) -> None:
@@ -131,15 +136,19 @@ class TrainState:
             self.restore(tensors)
 
     def written_tensors(self) -> list[Tensor]:
-        """Return the tensors that a step writes into, themselves and not copies."""
-        networks = [self.network, *([self.average.network] if self.average else [])]
-        tensors = [tensor for network in networks for tensor in chain(network.parameters(), network.buffers())]
-        states = [value for state in self.optimizer.state.values() for value in state.values()]
-        return [*tensors, *states, self.totals]
+        """Return the tensors that a step writes into, and not copies; the optimizer's exist after its first step."""
+        networks = [self.network, self.average.network] if self.average else [self.network]
+        tensors = []
+        for network in networks:
+            tensors += [*network.parameters(), *network.buffers()]
+        for state in self.optimizer.state.values():
+            tensors += state.values()
+        return [*tensors, self.totals]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return a copy on the CPU of every tensor that a step changes, by name."""
         everything = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        # safetensors holds one flat table of names, so a prefix tells what a tensor belongs to
         if self.average:
             everything |= {f"average.{name}": value for name, value in self.average.tensors().items()}
         for i, parameter in enumerate(self._parameters()):
@@ -149,7 +158,7 @@ class TrainState:
         return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `tensors` returned and the memory layout, so that the next step is the same to the last bit."""
+        """Restore what `tensors` returned, so that the next step is the same to the last bit."""
         self.network.load_state_dict(_below("network.", tensors))
         if self.average:
             self.average.restore(_below("average.", tensors))
@@ -157,11 +166,10 @@ class TrainState:
         for i, parameter in enumerate(self._parameters()):
             state = {}
             for name, value in _below(f"optimizer.{i}.", tensors).items():
-                like = (
-                    torch.empty_like(parameter)
-                    if value.shape == parameter.shape
-                    else torch.empty_like(value, device=parameter.device)
-                )
+                # moments lie in memory as their parameter does: another layout would sum in another order; else, as
+                # for the number of steps, only the device matters
+                has_layout = value.shape == parameter.shape
+                like = torch.empty_like(parameter) if has_layout else torch.empty_like(value, device=parameter.device)
                 state[name] = like.detach().copy_(value)
             if state:
                 self.optimizer.state[parameter] = state
@@ -169,12 +177,13 @@ class TrainState:
             self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
 
     def _parameters(self) -> list[nn.Parameter]:
+        """Return the parameters in the order of the optimizer, in which they are numbered."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
 @contextmanager
-def disk_full_is_an_input_error(folder: Path) -> Iterator[None]:
-    """Turn the errors of a full disk into InputError. Files written before are whole, so that training can resume."""
+def full_disk_as_input_error(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk into InputError; files written before are whole, so that training can resume."""
     from safetensors import SafetensorError
 
     try:
@@ -185,12 +194,13 @@ def disk_full_is_an_input_error(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, progress: TrainProgress, tensors: dict[str, Tensor]) -> None:
-    """Write both files of a state. The tensors' file holds the progress too, so that they always match."""
+    """Write both files of a state. The file of tensors holds the progress too, so that the two always match."""
     from safetensors.torch import save_file
 
     body = asdict(progress)
     with replacing(folder / "state.safetensors") as temporary:
-        save_file(tensors, str(temporary), metadata={KEY: json.dumps(body)})
+        save_file(tensors, str(temporary), metadata={METADATA_KEY: json.dumps(body)})
+    # JSON has no infinity, which stands for a loss before the first epoch
     readable = {name: None if value in (math.inf, -math.inf) else value for name, value in body.items()}
     write_json(folder / "state.json", readable | {"plateau": progress.plateau.as_json()})
 
@@ -204,7 +214,7 @@ def read_state(folder: Path) -> tuple[TrainProgress, dict[str, Tensor]] | None:
         return None
     try:
         with safe_open(str(file), framework="pt") as stream:
-            body = json.loads(stream.metadata()[KEY])
+            body = json.loads(stream.metadata()[METADATA_KEY])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         body |= {"totals": StepTotals(*body["totals"]), "history": tuple(body["history"])}
         return TrainProgress(**(body | {"plateau": Plateau(**body["plateau"])})), tensors
@@ -213,4 +223,5 @@ def read_state(folder: Path) -> tuple[TrainProgress, dict[str, Tensor]] | None:
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

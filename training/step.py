@@ -1,4 +1,4 @@
-"""One training step: forward, loss, backward, clip, optimizer, average; and what it needs and never changes."""
+"""One training step (forward, loss, backward, clip, optimizer, average), and the objects that it needs."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ StepFunction = Callable[[PreparedBatch], None]
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Which network is built, for how many classes, and from which weights."""
+    """The network to build, its number of classes, and the weights to start from."""
 
     arch: str
     classes: int
     size_px: int | None = None
-    """The side of the images; None: the network's own."""
+    """The side of the images; None: the side that the network is made for."""
     pretrained: bool | str = False
     """Start from timm's weights, or from those of a file."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Makes logits and a loss of a batch. Nothing in it changes while training."""
+    """The loss of a batch. Nothing in it changes while training, but for the weights of the network."""
 
     recipe: Recipe
     compute: Compute
     deployed: Deployed
-    """Normalizes the frames; it holds the trained network itself."""
+    """Normalizes the frames, and holds the trained network."""
     network: Forward
-    """The trained network as it is called in a step: compiled, or parallel over processes, or plain."""
+    """The trained network as a step calls it: compiled, or parallel over processes, or as it is."""
     classes: int
     teacher: Teacher | None = None
 
     def mix(self, inputs_nchw: Tensor, labels_n: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets, mixed by mixup or cutmix in the recipe's share of the batches."""
+        """Return inputs and targets, in the recipe's share of the batches mixed by mixup or cutmix."""
         recipe = self.recipe
         if not (recipe.mixup_alpha or recipe.cutmix_alpha) or torch.rand(()) >= recipe.mix_p:
             return inputs_nchw, labels_n
@@ -57,7 +57,8 @@ class Objective:
 
         kinds = {v2.MixUp: recipe.mixup_alpha, v2.CutMix: recipe.cutmix_alpha}
         mixers = [kind(alpha=alpha, num_classes=self.classes) for kind, alpha in kinds.items() if alpha]
-        mixed: tuple[Tensor, Tensor] = mixers[int(torch.randint(len(mixers), ()))](inputs_nchw, labels_n)
+        mixer = mixers[int(torch.randint(len(mixers), ()))]
+        mixed: tuple[Tensor, Tensor] = mixer(inputs_nchw, labels_n)
         return mixed
 
     def forward(self, inputs_nchw: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def initialize(
     """Return the state before the first step, with weights drawn by `seed`, and the objective of its steps."""
     compute.configure()
     captured = compute.mode.captured
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # the same in each process, so that all start from the same weights
     dropout = recipe.dropout_of(spec.arch)
     network = models.build(spec.arch, spec.classes, size_px=spec.size_px, dropout=dropout, pretrained=spec.pretrained)
     if compute.dist.size > 1 and compute.on_gpu:
@@ -88,7 +89,7 @@ def initialize(
 
         network = synchronize_batch_norm(network)
     deployed = Deployed(network, *models.normalization(spec.arch)).to(compute.device)
-    network = compute.mode.prepare(deployed.network)
+    network = compute.mode.prepare(deployed.network)  # before the optimizer and the average copy its layout
     state = TrainState(
         network=network,
         optimizer=build_optimizer(network, recipe, captured),
@@ -103,9 +104,9 @@ def initialize(
 def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     """Take one step on a batch; change the weights, the optimizer, the average and the totals.
 
-    The caller sets the rate (`state.begin_step`) and torch's random seed, from which all randomness in the step
-    (dropout, mixing) comes, so that no generator's state needs to be saved. Nothing is read back from the device, and
-    but for mixing nothing is sent there: the step can be captured as a CUDA graph.
+    The caller sets the rate (`state.begin_step`) and torch's random seed. All randomness in the step (dropout, mixing)
+    comes from that seed, so that no generator's state has to be saved. Nothing is read from the device, and nothing is
+    sent there except by mixing, so that the step can be captured as a CUDA graph.
     """
     recipe, dist = objective.recipe, objective.compute.dist
     frames, labels, images = batch
@@ -114,25 +115,27 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     loss = objective.loss(logits, targets, frames)
     state.optimizer.zero_grad(set_to_none=True)
     n = len(labels)
-    # gradients are averaged over processes: a process with a larger part of the batch weighs more
+    # gradients are averaged over processes, whose parts differ by an image: each counts by its share of the batch
     state.scaler.scale(loss * (n * dist.size / images)).backward()  # type: ignore[no-untyped-call]
-    state.scaler.unscale_(state.optimizer)
-    limit = recipe.clip_norm or math.inf
+    state.scaler.unscale_(state.optimizer)  # the clipping norm is one of true gradients
+    limit = recipe.clip_norm or math.inf  # without clipping the norm is still computed, for the totals
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit)
-    state.scaler.step(state.optimizer)  # in fp16 it leaves out a step whose gradient is not finite
+    state.scaler.step(state.optimizer)  # in fp16 it skips a step whose gradient is not finite
     state.scaler.update()
     if state.average:
         state.average.update()
-    correct, own = (logits.argmax(1) == labels).sum(), torch.full((), n, device=loss.device)
-    totals = torch.stack([loss.detach() * n, correct, (norm > limit) / dist.size, own])
+    correct = (logits.argmax(1) == labels).sum()
+    clipped = (norm > limit) / dist.size  # all processes have the same norm, and their sum is to count one step
+    images_here = torch.full((), n, device=loss.device)
+    totals = torch.stack([loss.detach() * n, correct, clipped, images_here])
     state.totals += dist.sum_over_processes(totals.double())
 
 
 def build_step_function(state: TrainState, objective: Objective, batches: Batches) -> StepFunction:
-    """Return what takes a step on a batch from the host: `train_step` itself, or its capture, replayed."""
+    """Return the function that takes a step on a prepared batch: `train_step`, or its replay as a CUDA graph."""
     compute = objective.compute
 
-    def step(host: PreparedBatch) -> None:
-        train_step(state, objective, batches.finish(host.copied_to(compute.device)))
+    def step(prepared: PreparedBatch) -> None:
+        train_step(state, objective, batches.finish(prepared.copied_to(compute.device)))
 
     return CapturedStep(step, state.written_tensors, compute.device) if compute.mode.captured else step

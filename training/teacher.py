@@ -14,7 +14,7 @@ from training.compute.mode import Compute
 
 
 class Teacher:
-    """A checkpoint in eval mode, run at the size that it was trained at."""
+    """A checkpoint in eval mode, run at the image size of its own training."""
 
     def __init__(self, path: Path, classes: tuple[str, ...], compute: Compute) -> None:
         checkpoint = load_checkpoint(path)
@@ -31,7 +31,7 @@ class Teacher:
     def logits(self, frames_nhwc: Tensor) -> Tensor:
         """Return the teacher's logits of uint8 (n, S, S, 3) frames, float32 (n, classes)."""
         inputs = self.deployed.normalize(frames_nhwc)
-        if inputs.shape[-1] != self.size_px:  # the images of the first epochs are small
+        if inputs.shape[-1] != self.size_px:  # the student's images are smaller in the first epochs
             inputs = interpolate(inputs, (self.size_px, self.size_px), mode="bilinear", antialias=False)
         return self.mode.logits(self.network, inputs)
 
@@ -41,5 +41,6 @@ class Teacher:
         It is scaled by the squared temperature, so that gradients keep their size. Source: Hinton et al. 2015,
         section 2.
         """
-        ours, theirs = (log_softmax(x / temperature, 1) for x in (logits, self.logits(frames_nhwc)))
-        return kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
+        student = log_softmax(logits / temperature, 1)
+        teacher = log_softmax(self.logits(frames_nhwc) / temperature, 1)
+        return kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2

@@ -100,7 +100,7 @@ def test_plateau_is_torch_s(losses):
     plateau = Plateau()
     for loss in losses:
         twin.step(loss)
-        plateau = plateau.after(loss, recipe)
+        plateau = plateau.with_loss(loss, recipe)
         assert rate_at(recipe, 0.0, plateau) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 

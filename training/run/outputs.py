@@ -19,7 +19,7 @@ from models.deployed import Deployed
 from training import metrics
 from training.reports.machine import peak_memory_mb
 from training.run.job import TrainJob
-from training.state import HistoryRow, TrainProgress, TrainState, disk_full_is_an_input_error
+from training.state import HistoryRow, TrainProgress, TrainState, full_disk_as_input_error
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> N
         seed=job.seed,
         commit=job.commit,
     )
-    with disk_full_is_an_input_error(job.folder):
+    with full_disk_as_input_error(job.folder):
         Checkpoint(metadata, dict(evaluated.deployed.network.state_dict())).save(job.folder / "best.safetensors")
 
 
@@ -81,7 +81,7 @@ def write_history(folder: Path, progress: TrainProgress) -> None:
     """Write history.csv, a line for each epoch."""
     names = list(progress.history[0])
     lines = [",".join(names), *(",".join(repr(row[name]) for name in names) for row in progress.history)]
-    with disk_full_is_an_input_error(folder):
+    with full_disk_as_input_error(folder):
         write_text(folder / "history.csv", "\n".join(lines) + "\n")
 
 
