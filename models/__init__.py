@@ -1,4 +1,4 @@
-"""The architectures, found by file name, and any timm classifier as `timm/<name>`."""
+"""The architectures by name: our own, one file each, and any timm classifier as `timm/<name>`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models import architectures
 
 
 def names() -> list[str]:
-    """Return our own architectures, by file name."""
+    """Return the names of our own architectures, which are those of their files."""
     return names_in(architectures.__path__)
 
 
@@ -54,7 +54,7 @@ def normalization(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def has_fixed_size(arch: str) -> bool:
-    """Tell whether a network takes images of only the size that it was built for, as most vision transformers do."""
+    """Tell whether a network takes only images of the size that it is built for, as most vision transformers do."""
     if not arch.startswith("timm/"):
         return False
     from models import timm_backbone

@@ -31,11 +31,11 @@ class CheckpointMetadata:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     recipe: dict[str, Any]
-    """Every field of the recipe as it was used."""
+    """Every field of the recipe."""
     metrics: dict[str, Any]
-    """The checkpoint's figures on val: at least {"val": {"accuracy"}, "epoch"}."""
+    """The metrics on val: at least {"val": {"accuracy"}, "epoch"}."""
     temperature: float
-    """The number that logits are divided by, fitted on val."""
+    """The divisor of the logits, fitted on val."""
     abstain_threshold: float
     pack_path: str
     pack_fingerprint: str

@@ -1,4 +1,4 @@
-"""The deployed network: normalization, network, temperature and softmax as one module, which is exported as a whole."""
+"""The network as it is deployed: normalization, network, temperature and softmax in one module, exported as a whole."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Deployed(nn.Module):
         super().__init__()
         self.network = network
         self.temperature = temperature
-        # (x / 255 - mean) / std as one multiply and one add
+        # (x / 255 - mean) / std as one multiplication and one addition
         self.register_buffer("scale", 1 / (255 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("offset", (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
     def normalize(self, frames_nhwc: Tensor) -> Tensor:
         """Return the network's input, float32 (n, 3, S, S), channels last."""
-        if torch.compiler.is_exporting():  # the usual form, by channel, which runtimes recognize
+        if torch.compiler.is_exporting():  # the usual form, by channel, which runtimes fuse
             return frames_nhwc.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.offset
-        # the same numbers, a row of pixels at a time: broadcasting 3 values takes PyTorch 6 times as long
+        # the same numbers, a row of pixels at a time: PyTorch takes 6 times as long to broadcast 3 values
         width = frames_nhwc.shape[2]
         rows = frames_nhwc.flatten(2) * self.scale.flatten().repeat(width)
         rows += self.offset.flatten().repeat(width)

@@ -12,6 +12,7 @@ def conv_bn(
     inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, activation: nn.Module | None = None
 ) -> list[nn.Module]:
     """Return a convolution with Kaiming weights, batch normalization, and the activation where one is given."""
+    # no bias: the normalization that follows would subtract it
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return [conv, nn.BatchNorm2d(outputs), *([activation] if activation is not None else [])]

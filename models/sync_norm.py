@@ -7,7 +7,7 @@ from torch import nn
 
 
 def synchronize_batch_norm(network: nn.Module) -> nn.Module:
-    """Return `network` with every batch normalization replaced by one over all processes; the weights' names stay.
+    """Return `network` with every batch normalization replaced by one over all processes; the names of weights stay.
 
     timm's conversion is used, because torch's silently drops the activation that timm joins to a normalization.
     """

@@ -1,4 +1,4 @@
-"""Any timm classifier as `timm/<name>`, with its own normalization and, on demand, its pretrained weights."""
+"""Any timm classifier as `timm/<name>`, with its own normalization and, on request, its pretrained weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build(
     unknown, the network cannot have this size, the file does not fit, or timm's hub cannot be reached.
     """
     check_name(name)
-    overlay = None
+    overlay = None  # timm's own addresses of the weights
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():
             raise InputError(f"{pretrained} does not exist: give a weights file of {name}, or --pretrained alone")
@@ -71,8 +71,9 @@ def build(
 
 
 def _start_head_near_zero(network: nn.Module) -> None:
-    """Start the head near zero: as timm draws it, the first loss over 5 classes is 6 instead of 1.6."""
+    """Start the head near zero: as timm initializes it, the first loss over 5 classes is 6 instead of 1.6."""
     head = network.get_classifier()  # type: ignore[operator]
+    # a distilled transformer has two heads
     for part in head if isinstance(head, tuple) else (head,):
         for layer in part.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
@@ -83,11 +84,16 @@ def _check_fit(name: str, network: nn.Module, file: str) -> None:
     """Raise InputError when the file lacks any weights but the head's; timm itself would load whatever it finds."""
     head = timm.get_pretrained_cfg_value(name, "classifier") or ()
     heads = (head,) if isinstance(head, str) else tuple(head)
-    held = load_state_dict(file, use_ema=False)
-    wanted = [key for key in network.state_dict() if not key.startswith(heads)]
-    lacking = [key for key in wanted if key not in held and not key.endswith("num_batches_tracked")]
-    if lacking:
-        raise InputError(_failure_message(name, file, KeyError(f"it lacks {lacking[0]} and {len(lacking) - 1} more")))
+    stored = load_state_dict(file, use_ema=False)
+    missing = []
+    for key in network.state_dict():
+        # old files do not count the batches that normalization has seen, and nothing depends on it
+        is_optional = key.startswith(heads) or key.endswith("num_batches_tracked")
+        if key not in stored and not is_optional:
+            missing.append(key)
+    if missing:
+        reason = KeyError(f"it lacks {missing[0]} and {len(missing) - 1} more")
+        raise InputError(_failure_message(name, file, reason))
 
 
 def check_name(name: str) -> None:
@@ -99,6 +105,7 @@ def check_name(name: str) -> None:
 
 
 def _failure_message(name: str, pretrained: bool | str, error: Exception) -> str:
+    """Return the sentence about a network that cannot be built or loaded, on one line."""
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     if isinstance(pretrained, str):
         return f"{pretrained} does not hold weights of {name} ({reason}): give the file timm publishes for it"

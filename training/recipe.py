@@ -1,4 +1,4 @@
-"""The recipe: one frozen object with every setting of a training, and its overrides from the command line."""
+"""The recipe: a frozen object with every setting of a training, and how the command line changes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _word(*choices: str, help: str) -> Any:
 def _extra(default: float | int | bool, low: float, high: float, help: str) -> Any:
     """Return a field that the published recipes do not have; its default has no effect.
 
-    Every new field is one of these, so that recipes and runs that do not know it keep their meaning.
+    A new field must be of this kind, so that recipes and runs from before it keep their meaning.
     """
     return field(default=default, metadata={"low": low, "high": high, "help": help})
 
@@ -36,12 +36,12 @@ MAPPING = "dict[str, float]"
 class Recipe:
     """Every setting of a training except data, architecture and seed.
 
-    Label smoothing is PyTorch's: a share `s` of the target is spread over *all* K classes, the true one included, so
-    0.1 over 4 classes gives 0.925 and 3 x 0.025; 0.9 and 3 x 0.033, often quoted, is another definition.
+    Label smoothing is PyTorch's: a share of the target is spread over *all* classes, the true one included. So 0.1 over
+    4 classes gives 0.925 and 3 x 0.025; 0.9 and 3 x 0.033, which is often quoted, is another definition.
     Source: torch.nn.CrossEntropyLoss, "label_smoothing"; Szegedy et al. 2015, section 7.
     """
 
-    name: str = field(metadata={"help": "the recipe these numbers came from"})
+    name: str = field(metadata={"help": "the recipe that the numbers come from"})
     epochs: int = _number(1, 10_000, "passes over the training rows")
     batch: int = _number(2, 65_536, "images per step, over all processes")
     optimizer: str = _word("adam", "adamw", "sgd", help="adam couples weight decay into the gradient, adamw does not")
@@ -55,8 +55,8 @@ class Recipe:
     restart_factor: int = _extra(2, 1, 100, "restarts: T_mult, how much longer each next cycle is")
     plateau_factor: float = _extra(0.5, 1e-6, 0.999999, "plateau: factor of the learning rate")
     plateau_patience: int = _extra(5, 0, 10_000, "plateau: epochs without a lower val loss before the rate is lowered")
-    stop_metric: str = _word("loss", "accuracy", help="the figure of val that early stopping watches")
-    stop_patience: int = _number(0, 10_000, "epochs without a better one before training stops early; 0: never")
+    stop_metric: str = _word("loss", "accuracy", help="the metric on val for early stopping")
+    stop_patience: int = _number(0, 10_000, "epochs without a better value before training stops early; 0: never")
     label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
     clip_norm: float = _number(0, 1e9, "largest norm of the gradient; 0: not clipped")
     dropout: dict[str, float] = field(
@@ -78,7 +78,7 @@ class Recipe:
     erase_area_min: float = _number(0.0001, 1, "smallest share of the area erased")
     erase_area_max: float = _number(0.0001, 1, "largest share of the area erased")
     average_decay: float = _extra(
-        0.0, 0, 0.999999, "decay per step of the averaged weights (EMA), which are kept; 0: none"
+        0.0, 0, 0.999999, "decay per step of the averaged weights (EMA), which become the checkpoint; 0: none"
     )
     mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: no mixup")
     cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: no cutmix")
@@ -95,9 +95,10 @@ class Recipe:
         for item in fields(self):
             if not _fits(item, value := getattr(self, item.name)):
                 raise _refusal(item, value)
-        # recipes with the same meaning are equal: architectures with the default dropout are not listed
+        # recipes with the same meaning must be equal, so architectures with the default dropout are not listed
         default = self.dropout[DEFAULT]
         own = {name: value for name, value in self.dropout.items() if value != default}
+        # a frozen dataclass is set like this only while it is made
         object.__setattr__(self, "dropout", own | {DEFAULT: default})
         if self.min_learning_rate > self.learning_rate:
             raise InputError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
@@ -113,7 +114,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def scaled(self, epochs: int) -> Recipe:
-        """Return the recipe at another length with T_0, warm-up and the patiences scaled along."""
+        """Return the recipe for another number of epochs, with T_0, warm-up and both patiences in proportion."""
         share = epochs / self.epochs
         return dataclasses.replace(
             self,
@@ -142,15 +143,17 @@ def _fits(item: dataclasses.Field[Any], value: Any) -> bool:
         numbers = isinstance(value, dict) and DEFAULT in value and all(type(v) in (int, float) for v in value.values())
         return numbers and all(low <= v <= high for v in value.values())
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-    if not isinstance(value, kinds[str(item.type)]) or (isinstance(value, bool) and item.type != "bool"):
+    if not isinstance(value, kinds[str(item.type)]):
+        return False
+    if isinstance(value, bool) and item.type != "bool":  # True is an int to Python, but no number of epochs
         return False
     if choices := item.metadata.get("choices"):
         return value in choices
-    return isinstance(value, str) or low <= value <= high  # NaN is not
+    return isinstance(value, str) or low <= value <= high  # false for NaN
 
 
-def _refusal(item: dataclasses.Field[Any], said: Any) -> InputError:
-    return InputError(f"{item.name} is {said!r}: give {_describe(item)}")
+def _refusal(item: dataclasses.Field[Any], value: Any) -> InputError:
+    return InputError(f"{item.name} is {value!r}: give {_allowed_values(item)}")
 
 
 def _parse(item: dataclasses.Field[Any], text: str) -> Any:
@@ -173,7 +176,7 @@ def _parse_mapping(text: str) -> dict[str, float]:
     pairs = [part.partition("=") for part in text.split("+")]
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError("a name stands twice")
-    return {name: float(number) for name, _, number in pairs}
+    return {name: float(number) for name, _, number in pairs}  # ValueError for a number that is none
 
 
 def as_text(value: str | float | bool | dict[str, float]) -> str:
@@ -181,15 +184,16 @@ def as_text(value: str | float | bool | dict[str, float]) -> str:
     return "+".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
-def read_older(facts: dict[str, Any]) -> dict[str, Any]:
+def read_older(body: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a run.json of schema 1, which has a dropout key for each architecture, in today's form."""
-    rest = {name: value for name, value in facts.items() if not name.startswith("dropout_")}
-    own = {f"{name}_inspired": facts[f"dropout_{name}"] for name in ("mobilenet", "squeezenet", "resnet")}
-    recipe = Recipe(**rest, dropout=own | {DEFAULT: facts["dropout_other"]})
+    rest = {name: value for name, value in body.items() if not name.startswith("dropout_")}
+    own = {f"{name}_inspired": body[f"dropout_{name}"] for name in ("mobilenet", "squeezenet", "resnet")}
+    recipe = Recipe(**rest, dropout=own | {DEFAULT: body["dropout_other"]})
     return recipe.as_json()
 
 
-def _describe(item: dataclasses.Field[Any]) -> str:
+def _allowed_values(item: dataclasses.Field[Any]) -> str:
+    """Return the values that a field may have, in words."""
     if item.type == "bool":
         return "true or false"
     if choices := item.metadata.get("choices"):

@@ -23,6 +23,7 @@ class Residual(nn.Module):
         same = stride == 1 and inputs == outputs
         self.shortcut = nn.Sequential(*([] if same else conv_bn(inputs, outputs, 1, stride)))
         self.relu = nn.ReLU(inplace=True)
+        # the last normalization starts at zero, so that a block starts as its shortcut
         nn.init.zeros_(self.second[1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:

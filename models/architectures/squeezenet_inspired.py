@@ -1,8 +1,8 @@
 """A SqueezeNet-inspired network: fire modules, 0.7 M parameters at 4 classes.
 
 Source: Iandola et al. 2016, "SqueezeNet", version 1.1. From a plain start at a rate of 1e-3 that network stays at
-chance. What was needed: no ReLU after the last convolution (it dies, and its gradient with it), Kaiming weights,
-and batch normalization in the fire modules (folded into the convolutions at export, so free in the car).
+chance. Three changes make it learn: no ReLU after the last convolution (it dies, and its gradient with it), Kaiming
+weights, and batch normalization in the fire modules (folded into the convolutions at export, so it costs nothing then).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def examine(device: str) -> dict[str, Any]:
     """Return processor, device, driver and versions. Raises InputError where torch cannot compute on the device."""
     import torch  # here, so that a machine without it is told so in one sentence
 
-    from training.reports.machine import check_device, commit, describe_machine
+    from training.reports.machine import check_device, current_commit, describe_machine
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
@@ -34,7 +34,7 @@ def examine(device: str) -> dict[str, Any]:
         )
     check_device(device)
     wanted = wanted_packages()
-    found, (head, dirty) = versions(wanted), commit()
+    found, (head, dirty) = versions(wanted), current_commit()
     return describe_machine(device) | {
         "commit": head,
         "dirty": dirty,

@@ -263,7 +263,7 @@ def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
         (["--recipe", "aftr"], "choose from after, before, edge"),
         (["--batch", "many"], "batch is 'many': give a whole number"),
         (["--hue", "0.7"], "hue is '0.7': give a number from 0 to 0.5"),
-        (["--device", "cuda:7"], "--device cuda:7 cannot be used here"),
+        (["--device", "cuda:7"], "--device cuda:7 cannot be used on this machine"),
         (["--pretrained"], "has no pretrained weights"),
         (["--precision", "tf32"], "--precision tf32 is for a GPU, and cpu is none"),
         (["--cudnn-benchmark", "yes"], "--cudnn-benchmark yes is for a GPU"),

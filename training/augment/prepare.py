@@ -27,9 +27,9 @@ class BatchPreparer(Protocol):
     """Prepares a batch in two halves: `prepare` in a thread on the host, ahead of time, and `finish` in the step."""
 
     description: str
-    """The place of augmentation and the origin of the frames, in words for the log."""
+    """A phrase for the log: the place of augmentation and the origin of the frames."""
     pinned: bool
-    """True when batches go to a GPU, through pinned memory."""
+    """True when batches go through pinned memory to a GPU."""
     streams_frames: bool
     """True when whole frames, and not row numbers, go to the device."""
 
@@ -50,7 +50,7 @@ class HostAugment:
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return the augmented frames."""
-        return (torch.from_numpy(cpu.augment(gather(self.pack, rows), params, self.erased_rgb)),)
+        return (torch.from_numpy(cpu.augment(read_rows(self.pack, rows), params, self.erased_rgb)),)
 
     def finish(self, *prepared: Tensor) -> Tensor:
         """Return the frames as they are."""
@@ -68,7 +68,8 @@ class DeviceAugment:
         resident_nhwc: Tensor | None = None,
         apply: DeviceFunction = gpu.augment,
     ) -> None:
-        self.pack, self.pinned, self.resident_nhwc, self.apply = pack, device.startswith("cuda"), resident_nhwc, apply
+        self.pack, self.resident_nhwc, self.apply = pack, resident_nhwc, apply
+        self.pinned = device.startswith("cuda")
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
         self.streams_frames = self.pinned and resident_nhwc is None
         self.description = "augmented on the device, " + (
@@ -79,7 +80,8 @@ class DeviceAugment:
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:
         """Return the row numbers when the pack is resident, else the stored frames; and the parameters."""
-        source = torch.from_numpy(rows if self.resident_nhwc is not None else gather(self.pack, rows))
+        is_resident = self.resident_nhwc is not None
+        source = torch.from_numpy(rows if is_resident else read_rows(self.pack, rows))
         return source, torch.from_numpy(gpu.pack_params(params))
 
     def finish(self, *prepared: Tensor) -> Tensor:
@@ -102,16 +104,19 @@ def open_preparer(
     """
     if place == "host":
         return HostAugment(pack, mean, pinned=device.startswith("cuda"))
-    return DeviceAugment(pack, mean, device, load_resident(pack, device) if _fits(pack, device) else None, apply)
+    resident_nhwc = load_resident(pack, device) if _fits(pack, device) else None
+    return DeviceAugment(pack, mean, device, resident_nhwc, apply)
 
 
-def choose_place(asked: str, device: str) -> str:
-    """Return the place of augmentation: as asked, or for `auto` the device when it is a GPU, else the host."""
-    return asked if asked != "auto" else "device" if device.startswith("cuda") else "host"
+def choose_place(choice: str, device: str) -> str:
+    """Return the place of augmentation, `host` or `device`; `auto` is the device when it is a GPU."""
+    if choice != "auto":
+        return choice
+    return "device" if device.startswith("cuda") else "host"
 
 
 def shrink(frames_nhwc: Tensor, side_px: int) -> Tensor:
-    """Return uint8 (n, S, S, 3) frames at a smaller side, each pixel the mean of the area it covers."""
+    """Return uint8 (n, S, S, 3) frames at a smaller side, each pixel the mean of the area that it covers."""
     if side_px == frames_nhwc.shape[1]:
         return frames_nhwc
     small_nchw = interpolate(frames_nhwc.permute(0, 3, 1, 2).float(), side_px, mode="area")
@@ -119,16 +124,18 @@ def shrink(frames_nhwc: Tensor, side_px: int) -> Tensor:
 
 
 def load_resident(pack: Pack, device: str) -> Tensor:
-    """Return all images of a pack on the device, copied a part at a time, so that the host holds only a part."""
+    """Return all images of a pack on the device; they are copied in parts, so that the host never holds them all."""
     images = pack.images_nhwc
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for at in range(0, len(images), ROWS_PER_COPY):
-        resident[at : at + ROWS_PER_COPY] = torch.from_numpy(np.array(images[at : at + ROWS_PER_COPY]))
+        part = slice(at, at + ROWS_PER_COPY)
+        resident[part] = torch.from_numpy(np.array(images[part]))  # a copy: torch warns about read-only memory
     return resident
 
 
-def gather(pack: Pack, rows: Rows) -> NDArray[np.uint8]:
-    """Return a copy of pack rows in the given order, read from the disk in ascending order."""
+def read_rows(pack: Pack, rows: Rows) -> NDArray[np.uint8]:
+    """Return a copy of pack rows in the given order."""
+    # read in ascending order, in which a disk and the read-ahead of the memory map are the fastest
     ascending = np.argsort(rows, kind="stable")
     images = np.empty((len(rows), *pack.images_nhwc.shape[1:]), np.uint8)
     images[ascending] = pack.images_nhwc[rows[ascending]]
@@ -136,6 +143,7 @@ def gather(pack: Pack, rows: Rows) -> NDArray[np.uint8]:
 
 
 def _fits(pack: Pack, device: str) -> bool:
+    """Tell whether a GPU has room for the pack."""
     if not device.startswith("cuda"):
         return False
     free, _ = torch.cuda.mem_get_info(device)

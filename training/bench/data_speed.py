@@ -1,6 +1,6 @@
-"""The benchmark of the data path, against a baseline: torchvision's transforms v1 on JPEG files decoded by Pillow.
+"""The speed of the data path against a baseline: torchvision's transforms v1 on JPEGs that Pillow decodes.
 
-Both give a normalized float32 batch, and both use one thread.
+Both give a normalized float32 batch and use one thread.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Return the median images/s of both paths for each size, measured in turns, batch by batch.
 
-    Without a pack the images are zones of the synthetic camera. The baseline reads each crop as a JPEG of its own size,
-    or of the input's size when the source image is not available. It decodes from memory, not from the disk.
+    Without a pack the images are zones of the synthetic camera. The baseline decodes each crop from a JPEG in memory,
+    of the crop's own size, or of the input's size when the source image is gone.
     """
     recipe = recipe or load_recipe("after")
     sizes_px = sizes_px or ((pack.geometry.size_px,) if pack else SIZES_PX)
@@ -90,7 +90,7 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     def plain() -> Tensor:
         return torch.stack([transform(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
 
-    assert ours().shape == plain().shape
+    assert ours().shape == plain().shape  # and the first call of each, which is slower, is not timed
     seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, plain)]), rounds))
     return {
         "size_px": size_px,
@@ -130,7 +130,7 @@ def _synthetic_images(size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
 
 
 def _images_of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes]]:
-    """Return n training rows at a size, as pixels, and the crops that they were made of, as JPEGs."""
+    """Return n training rows at a size, as pixels, and the crops behind them, as JPEGs."""
     rows = np.random.default_rng(0).permutation(pack.rows("train"))[:n]
     crops = [_crop(pack, int(row)) for row in rows]
     images_nhwc = Geometry(size_px, pack.geometry.kernel).empty(len(crops))

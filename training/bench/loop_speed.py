@@ -1,4 +1,4 @@
-"""The benchmark of the whole loop on a device: batches, augmentation and steps."""
+"""The speed of the whole loop on a device: batches, augmentation and steps."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from training.step import NetworkSpec, Objective, build_step_function, initializ
 
 CLASSES = 6
 IMAGES = 4096
-"""The number of images of the synthetic pack: 617 MB at 224 px. Their content does not change the speed."""
+"""The number of images of the synthetic pack, 617 MB at 224 px. Their content does not change the speed."""
 UVH26_CROPS = 252_723
-"""The number of UVH-26's crops, of which the published runs take 100 epochs for each of three networks."""
+"""The number of crops of UVH-26; the published runs train three networks for 100 epochs on them."""
 EPOCHS = 100
 
 
@@ -71,7 +71,8 @@ def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps
     with closing(_endless(batches)) as stream:
         loop = _rate(state, objective, batches, stream, steps)
         frames, labels, n = batches.finish(next(stream).copied_to(device))
-    ready = PreparedBatch((frames,), labels, n, frames.shape[1])  # which a preparer of the host leaves as it is
+    # a batch on the device already, which the preparer of the host leaves as it is
+    ready = PreparedBatch((frames,), labels, n, frames.shape[1])
     return loop, _rate(state, objective, Batches(pack, recipe, 0, HostAugment(pack, mean)), repeat(ready), steps)
 
 
@@ -80,7 +81,7 @@ def _rate(
 ) -> float:
     take_step, on_gpu = build_step_function(state, objective, batches), objective.compute.on_gpu
     for number in range(2 + steps):
-        if number == 2:  # the first two are slower
+        if number == 2:  # the first two allocate, capture and compile
             started = _now(on_gpu)
         batch = next(stream)
         state.begin_step(1e-4)
@@ -95,7 +96,7 @@ def _endless(batches: Batches) -> Generator[PreparedBatch, None, None]:
 
 
 def _synthetic(images: int, size_px: int) -> Pack:
-    """Return a pack of noise that lies in memory, all of it to be trained on."""
+    """Return a pack of noise in memory, with training rows only."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, size_px, size_px, 3), np.uint8)
     texts = np.full(images, "train")
     return Pack(
@@ -107,6 +108,7 @@ def _synthetic(images: int, size_px: int) -> Pack:
 
 
 def _now(on_gpu: bool) -> float:
+    """Return the time when all work that was started is done."""
     if on_gpu:
         torch.cuda.synchronize()
     return perf_counter()

@@ -1,10 +1,10 @@
-"""The benchmark of the training step, against a baseline: PyTorch with its defaults.
+"""The speed of the training step against a baseline, PyTorch with its defaults.
 
 The baseline is eager, float32 and contiguous, with torch's AdamW, in a process that `python -m training` did not
-launch, so that glibc's allocator and OpenMP have their defaults too; it gets its inputs normalized and in float. Ours
-is `train_step` on uint8, in the mode that training would choose, in a process as launched. Both have the same threads,
+launch, so that glibc's allocator and OpenMP have their defaults too; its inputs are normalized floats. Ours is
+`train_step` on uint8, in the mode that training would choose, in a process as launched. Both have the same threads,
 network, batch, clipping and loss, and one process waits while the other steps. With one thread the processor's time is
-measured, including page faults, which other processes do not affect.
+measured, page faults included, to which other processes add nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Stepper:
         self.process.communicate()  # the end of its stdin ends it
 
     def step(self) -> float:
-        """Have it take a step; return its seconds."""
+        """Let the process take a step; return its seconds."""
         assert self.process.stdin
         self.process.stdin.write("step\n")
         self.process.stdin.flush()
@@ -145,7 +145,7 @@ def _serve(role: str, spec: list[Any]) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     mode, step = (_ours if role == "ours" else _plain)(arch, size_px, batch, compiled)
-    for _ in range(2):  # the first are slower
+    for _ in range(2):  # the first two allocate memory and choose kernels
         step()
     print(json.dumps(mode.as_json()), flush=True)
     clock = step_clock()

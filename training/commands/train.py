@@ -50,7 +50,7 @@ def parser() -> Parser:
     add("--scale-schedule", action="store_true", help="scale T_0, warm-up and patience in proportion to --epochs")
     add(
         "--pretrained", nargs="?", const=True, default=False, metavar="FILE",
-        help="start a timm/NAME network from timm's weights, or from a .safetensors or .pth file with the same names",
+        help="start a timm/NAME network from timm's weights, or from those of a .safetensors or .pth file",
     )  # fmt: skip
     add("--teacher", type=Path, metavar="FILE", help="distill from this checkpoint, a best.safetensors; see --distill")
     add(
@@ -125,12 +125,12 @@ def parse(arguments: list[str]) -> RunConfig:
 
 
 def main(arguments: list[str]) -> int | None:
-    """Pack if needed, train, and print the leaderboard. torchrun may start several processes of this command."""
+    """Pack if needed, train, and print the leaderboard. torchrun may start this command in several processes."""
     with init_distributed() as dist, ExitStack() as stack:
         config = dist.run_on_main(lambda: parse(arguments))
         dist.run_on_main(lambda: stack.enter_context(lock_run(config.out)))
         record = dist.run_on_main(lambda: begin_run(config, dist))
-        cv2.setNumThreads(1)  # images are small, so that starting threads costs more than it saves
+        cv2.setNumThreads(1)  # images are small: starting threads would cost more than it saves
         torch.set_num_threads(record.threads)
         jobs = make_jobs(config, record, dist)
         if stopped := _train(jobs):
@@ -169,7 +169,7 @@ def _train(jobs: list[TrainJob]) -> int | None:
 
 
 def _explain_failure(error: RuntimeError, job: TrainJob) -> Exception:
-    """Return what a failure of torch means to a person; the error itself where it is a fault in this program."""
+    """Return the error to raise for a failure of torch: a sentence for a person, or `error` for a fault of ours."""
     device = job.compute.device
     if isinstance(error, torch.OutOfMemoryError):
         return DeviceError(f"{job.arch} needs more memory than {device} has: give a --batch below {job.recipe.batch}")

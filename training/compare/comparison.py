@@ -1,4 +1,4 @@
-"""A comparison of recipes: each variant with each seed is an ordinary run, and differences are paired by seed."""
+"""A comparison of recipes: each variant is trained with each seed, and differences are paired by seed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of the comparison: a variant with a seed, all its architectures."""
+    """One run of the comparison: all architectures of a variant with a seed."""
 
     variant: Variant
     seed: int
     run: Path
     command: tuple[str, ...]
     modes_from: Path | None = None
-    """The run whose precision and memory format it uses; None: it chooses its own."""
+    """The run whose precision and memory format this one uses; None: it chooses its own."""
 
     @property
     def ready(self) -> bool:
-        """Tell whether the run that it takes precision and memory format from has them."""
+        """Tell whether the trial can start: the run that gives precision and memory format has chosen them."""
         return self.modes_from is None or (self.modes_from / "run.json").is_file()
 
     def finished(self, archs: Sequence[str]) -> bool:
@@ -70,13 +70,13 @@ class RecipeComparison:
 
         All take precision and memory format from one run: the first that has them for every network, or the first.
         """
-        runs = [self.out / v.folder / f"seed{seed}" for seed in range(self.seeds) for v in self.variants]
-        modes_from = next((run for run in runs if self._has_modes(run)), runs[0])
         pairs = [(seed, variant) for seed in range(self.seeds) for variant in self.variants]
-        return [
-            self._trial(variant, seed, run, modes_from if run != modes_from else None)
-            for (seed, variant), run in zip(pairs, runs, strict=True)
-        ]
+        runs = [self.out / variant.folder / f"seed{seed}" for seed, variant in pairs]
+        modes_from = next((run for run in runs if self._has_modes(run)), runs[0])
+        trials = []
+        for (seed, variant), run in zip(pairs, runs, strict=True):
+            trials.append(self._trial(variant, seed, run, modes_from if run != modes_from else None))
+        return trials
 
     def _trial(self, variant: Variant, seed: int, run: Path, modes_from: Path | None) -> Trial:
         pack = str(open_pack(self.pack).path.resolve())
@@ -97,12 +97,14 @@ def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None
     A trial that takes its precision and memory format from another run waits for that run.json, so that all recipes
     compute alike. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
+    # SystemExit unwinds to `finally`, which ends the trials; the default would leave them running
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     waiting = [trial for trial in trials if not trial.finished(archs)]
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            for trial in [trial for trial in waiting if trial.ready][: jobs - len(running)]:
+            ready = [trial for trial in waiting if trial.ready]
+            for trial in ready[: jobs - len(running)]:
                 waiting.remove(trial)
                 running.append((trial, _start(trial)))
             time.sleep(POLL_S)
@@ -113,7 +115,7 @@ def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None
                 log.info(f"{trial.variant.name}, seed {trial.seed}: done, {len(waiting)} to go")
     finally:
         for _, process in running:
-            process.terminate()  # each saves its state
+            process.terminate()  # a trial saves its state on SIGTERM
         for _, process in running:
             process.wait()
         signal.signal(signal.SIGTERM, before)
@@ -141,20 +143,20 @@ def collect_rows(trials: Sequence[Trial], archs: Sequence[str]) -> list[dict[str
 
 
 def _figures(folder: Path) -> dict[str, Any]:
-    facts = read_json(folder / "metrics.json")
+    metrics = read_json(folder / "metrics.json")
     with (folder / "history.csv").open(encoding="utf-8") as stream:
         history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
     losses = np.array([row["train_loss"] for row in history])
     return {
-        "test_accuracy": facts["test"]["accuracy"],
-        "test_balanced_accuracy": facts["test"]["balanced_accuracy"],
-        "val_accuracy": facts["val"]["accuracy"],
-        "ece_before_temperature": facts["test"]["ece_before_temperature"],
-        "ece": facts["test"]["ece"],
-        "seconds": facts["seconds"],
-        "images_per_s": facts["images_per_s"],
-        "best_epoch": facts["epoch"],
-        "epochs": facts["epochs"],
+        "test_accuracy": metrics["test"]["accuracy"],
+        "test_balanced_accuracy": metrics["test"]["balanced_accuracy"],
+        "val_accuracy": metrics["val"]["accuracy"],
+        "ece_before_temperature": metrics["test"]["ece_before_temperature"],
+        "ece": metrics["test"]["ece"],
+        "seconds": metrics["seconds"],
+        "images_per_s": metrics["images_per_s"],
+        "best_epoch": metrics["epoch"],
+        "epochs": metrics["epochs"],
         "clipped": float(np.mean([row["clipped"] for row in history])),
         "loss_spike": float(max(0.0, (losses[1:] / losses[:-1] - 1).max())) if len(losses) > 1 else 0.0,
         "val_curve": [row["val_accuracy"] for row in history],
@@ -164,7 +166,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudentInterval:
-    """A mean with its 95% interval by Student's t, which is unknown for a single value."""
+    """A mean with its 95% interval by Student's t; a single value has no interval."""
 
     mean: float
     low: float | None
@@ -190,7 +192,10 @@ def summarize(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, 
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["arch"], row["variant"]), {})[row["seed"]] = row
-    return [_summary(arch, variant, of, groups.get((arch, reference), {})) for (arch, variant), of in groups.items()]
+    summaries = []
+    for (arch, variant), by_seed in groups.items():
+        summaries.append(_summary(arch, variant, by_seed, groups.get((arch, reference), {})))
+    return summaries
 
 
 def _summary(
@@ -198,6 +203,7 @@ def _summary(
 ) -> dict[str, Any]:
     rows = list(by_seed.values())
     accuracy = np.array([row["test_accuracy"] for row in rows])
+    # paired by seed: what a seed does to both variants drops out of the difference
     shared = sorted(by_seed.keys() & reference.keys())
     paired = [by_seed[seed]["test_accuracy"] - reference[seed]["test_accuracy"] for seed in shared]
     names = ("test_balanced_accuracy", "val_accuracy", "ece_before_temperature", "ece", "best_epoch", "epochs",

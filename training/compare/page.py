@@ -1,4 +1,4 @@
-"""The page of a comparison, a table below a description of the measurement, and its picture."""
+"""The page of a comparison, a table below a description of the measurement, and its plot."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ COLUMNS = ("variant", "test accuracy", "sd", "n", "against {reference}", "balanc
            "images/s", "seconds", "clipped", "loss spike")  # fmt: skip
 COLORS = ("#6b7280", "#ea580c", "#2563eb", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#a16207")
 MAX_CURVES = 6
-"""The largest number of curves; more cannot be distinguished."""
+"""The largest number of curves, because more cannot be told apart."""
 LABEL_WIDTH = 36
-"""The number of letters in a line of a variant's label."""
+"""The number of characters in a line of a label."""
 
 
 def render_page(title: str, run: dict[str, Any], summary: Sequence[dict[str, Any]], reference: str) -> str:
@@ -59,23 +59,27 @@ def _cells(row: dict[str, Any], reference: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def format_difference(of: dict[str, Any] | None) -> str:
-    """Return a paired difference in points with its interval, in words where there is none."""
-    if of is None:
+def format_difference(paired: dict[str, Any] | None) -> str:
+    """Return a paired difference in points with its interval, or the reason that there is none."""
+    if paired is None:
         return "no seed shared"
-    mean = f"{100 * of['mean']:+.1f}"
-    return f"{mean} (one seed)" if of["low"] is None else f"{mean} [{100 * of['low']:+.1f}, {100 * of['high']:+.1f}]"
+    mean = f"{100 * paired['mean']:+.1f}"
+    if paired["low"] is None:
+        return f"{mean} (one seed)"
+    return f"{mean} [{100 * paired['low']:+.1f}, {100 * paired['high']:+.1f}]"
 
 
 def draw_comparison(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Draw, for each architecture, the test accuracy of every seed, and the mean val accuracy over the epochs."""
-    archs, variants = list(dict.fromkeys(r["arch"] for r in rows)), list(dict.fromkeys(r["variant"] for r in rows))
+    archs = list(dict.fromkeys(row["arch"] for row in rows))
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
     width = 0.4 + 0.09 * min(LABEL_WIDTH, max(map(len, variants))) + 4.0 * len(archs)
     figure = Figure(figsize=(width, 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
     axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
     for column, arch in enumerate(archs):
-        _draw_seeds(axes[0, column], [r for r in rows if r["arch"] == arch], variants, labelled=column == 0)
-        _draw_curves(axes[1, column], [r for r in rows if r["arch"] == arch], variants)
+        own_rows = [row for row in rows if row["arch"] == arch]
+        _draw_seeds(axes[0, column], own_rows, variants, labelled=column == 0)
+        _draw_curves(axes[1, column], own_rows, variants)
         axes[0, column].set_title(arch)
     axes[1, 0].legend(loc="lower right", frameon=False, fontsize=8)
     figure.suptitle(textwrap.fill(title, int(9 * width)))
@@ -104,6 +108,7 @@ def _draw_curves(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[s
     for y, variant in enumerate(variants[:MAX_CURVES]):
         curves = [row["val_curve"] for row in rows if row["variant"] == variant]
         longest = max(map(len, curves), default=0)
+        # seeds that stopped early are left out of the mean of the later epochs
         padded = np.array([curve + [np.nan] * (longest - len(curve)) for curve in curves])
         if len(curves):
             epochs, mean = range(1, longest + 1), np.nanmean(padded, 0)

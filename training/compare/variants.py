@@ -1,4 +1,4 @@
-"""Variants of a recipe: some fields changed, or, for an ablation, each single change that leads to another recipe."""
+"""Variants of a recipe: with some fields changed, or for an ablation with each single change of another recipe."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "balance": ("balanced",),
     "distillation": ("distill", "distill_temperature"),
 }  # fmt: skip
-"""The fields of a recipe that only make sense when changed together. `name` and `epochs` are not compared."""
+"""The changes of an ablation: fields that only make sense together. `name` and `epochs` are no change."""
 TEACHER = "teacher"
-"""A setting of a variant besides the fields of a recipe: the checkpoint to distill from."""
+"""The setting of a variant that is no field of a recipe: the checkpoint to distill from."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe's name and the fields to set in it, as texts of the command line."""
+    """The name of a recipe, and the fields to set in it, as the command line writes them."""
 
     name: str
     recipe: str
@@ -48,7 +48,7 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """The variant's folder: its name, with characters replaced that mean something to a shell or file system."""
+        """The folder of the variant: its name, without characters that mean something to a shell or a file system."""
         return self.name.replace(":", "+").replace("=", "-").replace(",", "+").replace(" ", "").replace("/", "_")
 
     def flags(self, epochs: int | None) -> list[str]:
@@ -80,6 +80,7 @@ def ablations(start: str, end: str, archs: Sequence[str]) -> list[Variant]:
     """Return `start`, and `start` with each single change that `end` makes for one of these architectures."""
     first, last = recipes.load_recipe(start), recipes.load_recipe(end)
     before, after = first.as_json(), last.as_json()
+    # the dropout of an architecture that is not trained makes no difference
     same_dropout = all(first.dropout_of(arch) == last.dropout_of(arch) for arch in archs)
     variants = [Variant(start, start)]
     for change, names in CHANGES.items():

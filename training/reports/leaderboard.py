@@ -1,4 +1,4 @@
-"""The leaderboard: the finished architectures of a run, best on val first."""
+"""The leaderboard: the finished architectures of a run, the best on val first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADER = ("architecture", "parameters", "val", "test", "balanced", "macro F1", "
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return metrics.json of each finished architecture, ordered by val accuracy."""
+    """Return the metrics.json of each finished architecture, ordered by val accuracy."""
     found = [read_json(file, "train the run again") for file in run.glob("*/metrics.json")]
     return sorted(found, key=lambda m: (-m["val"]["accuracy"], m["arch"]))
 

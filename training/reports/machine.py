@@ -1,4 +1,4 @@
-"""The machine and the versions that a run was made with, as run.json holds them."""
+"""The machine, the versions and the commit of a run, as run.json holds them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def commit() -> tuple[str, bool]:
-    """Return the repository's commit and whether files differ from it; ("unknown", True) without git."""
+def current_commit() -> tuple[str, bool]:
+    """Return the commit of the repository, and whether files differ from it; ("unknown", True) without git."""
     try:
         head = _git("rev-parse", "HEAD")
         return head, bool(_git("status", "--porcelain", "--untracked-files=no"))
@@ -32,7 +32,7 @@ def check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split(". ")[0].splitlines()[0]
-        raise InputError(f"--device {device} cannot be used here ({reason}): use --device cpu") from None
+        raise InputError(f"--device {device} cannot be used on this machine ({reason}): use --device cpu") from None
 
 
 def describe_machine(device: str) -> dict[str, Any]:
@@ -51,9 +51,9 @@ def peak_memory_mb(device: str) -> float:
     """Return the peak memory of this process in MB (10^6 bytes), on the GPU if one is used."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

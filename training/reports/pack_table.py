@@ -24,12 +24,12 @@ def pack_summary(pack: Pack) -> str:
         lines.append(f"and {len(pack.classes) - MAX_LISTED_CLASSES} classes more, see {pack.path / 'health.html'}")
     rejected = pack.metadata["rejected"]
     lines.append(f"rejected: {len(rejected)}" + (f", see {pack.path / 'pack.json'}" if rejected else ""))
-    lines += [f"  {one['source']}: {one['reason']}" for one in rejected[:5]]
-    firsts = pack.metadata.get("first_skipped", {})  # packed before there was one
-    of_pictures = pack.metadata["source"]["importer"] == "folder"
+    lines += [f"  {file['source']}: {file['reason']}" for file in rejected[:5]]
+    firsts = pack.metadata.get("first_skipped", {})  # older packs have none
+    one, many = ("picture", "pictures") if pack.metadata["source"]["importer"] == "folder" else ("box", "boxes")
     for reason, n in pack.metadata["skipped"].items():
-        what = ("picture" if of_pictures else "box") if n == 1 else ("pictures" if of_pictures else "boxes")
-        lines.append(f"left out: {n} {what}, {reason}" + (f"; first {firsts[reason]}" if reason in firsts else ""))
+        first = f"; first {firsts[reason]}" if reason in firsts else ""
+        lines.append(f"left out: {n} {one if n == 1 else many}, {reason}{first}")
     lines += health_lines(pack)
     lines += [f"warning: {warning}" for warning in pack.metadata["warnings"]]
     lines.append(f"fingerprint {pack.fingerprint}")

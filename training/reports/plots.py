@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.files import replacing
 
 MAX_NAMED_CLASSES = 30
-"""The largest number of classes with names and counts in the matrix; with 1,000 drawing them would take 21 GB."""
+"""The largest number of classes with names and counts in the matrix; those of 1,000 classes would take 21 GB."""
 BLUE, ORANGE, GRAY = "#2563eb", "#ea580c", "#6b7280"
 
 
@@ -39,7 +39,7 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
     rate.plot(epochs, rates, color=ORANGE, linewidth=1.8)
     rate.set(ylabel="learning rate", xlabel="epoch (train: with augmentation and dropout)")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
-    restarts = []
+    restarts = []  # a rate that doubles to the upper half of its range; a warm-up doubles below it
     for epoch, before, after in zip(epochs[1:], rates, rates[1:], strict=False):
         if after > 2 * before and after > 0.5 * max(rates):
             restarts.append(epoch)
@@ -53,7 +53,7 @@ def draw_history(file: Path, title: str, rows: Sequence[dict[str, float]], best_
 
 
 def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tuple[str, ...]) -> None:
-    """Draw each row's shares as shades: rows are the truth, columns the answer; with few classes, the counts too."""
+    """Draw the matrix, a row for each true class, shaded by its shares; with few classes, the counts are written."""
     counts = np.array(matrix)
     few = len(classes) <= MAX_NAMED_CLASSES
     side = 2.5 + 0.7 * len(classes) if few else 10

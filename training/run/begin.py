@@ -21,7 +21,7 @@ from training.compute.mode import Compute, ComputeMode, choose_mode
 from training.compute.rules import apply_rules, captured_if_possible, explain_compile
 from training.data.pack_writer import write_pack
 from training.recipe import Recipe
-from training.reports.machine import check_device, commit, describe_machine
+from training.reports.machine import check_device, current_commit, describe_machine
 from training.reports.pack_table import pack_summary
 from training.run.config import RunConfig
 from training.run.job import TrainJob
@@ -53,7 +53,7 @@ def lock_run(out: Path) -> Iterator[None]:
 def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:
     """Check the settings, pack the source if needed, and write run.json, or read that of the run to resume."""
     dist.check_batch(config.recipe.batch)
-    if config.pretrained:  # refuse missing or unfit weights before anything is written
+    if config.pretrained:  # missing or unfit weights are refused before anything is written
         for arch in config.archs:
             models.build(arch, 2, pretrained=config.pretrained)  # at its own size: the pack's is not known yet
     check_device(config.device)
@@ -146,7 +146,7 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
         check_same(config.out, before, body)
         return parse_record(config.out, before)
     _check_sizes(config, pack)
-    head, dirty = commit()
+    head, dirty = current_commit()
     body |= {
         "modes": _modes(config, pack, dist),
         "augment_on": choose_place(config.augment_on, config.device),

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C during training: they take effect between two steps, so that the state is saved first."""
+"""SIGTERM and Ctrl-C during training: they take effect between two steps, after the state is saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
-        """The number of the signal, once one came."""
+        """The number of the signal that arrived; None before."""
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
@@ -25,5 +25,6 @@ class Interrupt:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
+        # the former handlers are back at once, so that a second Ctrl-C ends a process that does not reach a step's end
         for one, handler in self._before.items():
             signal.signal(one, handler)  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ class TrainJob:
 
     @property
     def finished(self) -> bool:
-        """Tell whether metrics.json, which is written last, exists."""
+        """Tell whether the job is done: metrics.json exists, which is written last."""
         return (self.folder / "metrics.json").is_file()
 
     @property
@@ -53,7 +53,7 @@ class TrainJob:
         return self.folder / "last"
 
     def start_or_resume(self) -> tuple[TrainState, Objective]:
-        """Return the saved state, else that before the first step, and the objective of the steps."""
+        """Return the saved state, or without one the state before the first step, and the objective of the steps."""
         spec = NetworkSpec(self.arch, len(self.pack.classes), self.pack.geometry.size_px, self.pretrained)
         teacher = Teacher(self.teacher, self.pack.classes, self.compute) if self.teacher else None
         state, objective = initialize(spec, self.recipe, self.compute, self.seed, teacher)

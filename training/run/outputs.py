@@ -1,4 +1,4 @@
-"""The files that a training writes into its folder: the best checkpoint, history.csv, plots and metrics.json."""
+"""The files that a training writes into its folder: best checkpoint, history.csv, plots and metrics.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class ValResult(NamedTuple):
-    """A network, and its logits on val."""
+    """A network, its logits on val, and the labels."""
 
     deployed: Deployed
     logits_nc: metrics.Floats
@@ -33,7 +33,7 @@ class ValResult(NamedTuple):
 
     @property
     def figures(self) -> HistoryRow:
-        """The loss and accuracy of val, a part of the history's row."""
+        """Loss and accuracy on val, as columns of the history."""
         loss, accuracy = metrics.loss_and_accuracy(self.logits_nc, self.labels_n)
         return {"val_loss": loss, "val_accuracy": accuracy}
 
@@ -45,7 +45,7 @@ def evaluate_val(job: TrainJob, state: TrainState) -> ValResult:
 
 
 def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> None:
-    """Write best.safetensors, with the temperature and the abstention threshold fitted on val."""
+    """Write best.safetensors, with a temperature and an abstention threshold fitted on val."""
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
     probs = softmax(logits / temperature, 1)
@@ -125,12 +125,12 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while it wrote."""
+    """Remove the temporary files of a process that was killed while it wrote; the lock of the run keeps others away."""
     for file in folder.rglob(".*.tmp"):
         file.unlink()
 
 
 def file_versions(pack: Pack) -> list[tuple[int, int, int]]:
-    """Return inode, size and time of each of the pack's files, of which one differs when a file was replaced."""
+    """Return inode, size and time of each file of the pack; one of them differs when a file was replaced."""
     states = [file.stat() for file in sorted(pack.path.iterdir()) if file.suffix in {".npy", ".csv"}]
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]

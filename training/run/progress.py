@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressReporter:
-    """Shows one architecture's training on stderr, and writes TensorBoard events; with `as_json`, lines on stdout."""
+    """Shows the training of one architecture on stderr and in TensorBoard; with `as_json`, as JSON lines on stdout."""
 
     def __init__(self, job: TrainJob, steps: int, progress: TrainProgress) -> None:
         """Start at `progress` of a job with `steps` steps per epoch. Only the main process reports."""
@@ -28,17 +28,18 @@ class ProgressReporter:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             disable=job.as_json or not job.is_main or not shows_progress(),
             transient=True,
         )
         done = progress.epoch * steps + progress.step
-        self.task = self.bar.add_task(job.arch, total=job.recipe.epochs * steps, completed=done, said="")
+        self.task = self.bar.add_task(job.arch, total=job.recipe.epochs * steps, completed=done, text="")
         events = str(job.folder / "tensorboard")
+        # the epochs after the saved state are trained again, so their events are purged
         self.events = SummaryWriter(events, purge_step=progress.epoch + 1) if job.is_main else None
-        self.said = ""
+        self.val_text = ""
 
     def __enter__(self) -> ProgressReporter:
         self.bar.start()
@@ -53,14 +54,14 @@ class ProgressReporter:
 
     def step_ended(self, images_per_s: float) -> None:
         """Advance the bar by a step."""
-        self.bar.update(self.task, advance=1, said=f"{images_per_s:.0f} images/s{self.said}")
+        self.bar.update(self.task, advance=1, text=f"{images_per_s:.0f} images/s{self.val_text}")
 
     def epoch_ended(self, progress: TrainProgress) -> None:
         """Report the figures of the last epoch."""
         if self.events is None:
             return
         row, best = progress.history[-1], progress.improved
-        self.said = f", val {row['val_accuracy']:.1%}"
+        self.val_text = f", val {row['val_accuracy']:.1%}"
         for name, value in row.items():
             if name not in {"epoch", "seconds"}:
                 self.events.add_scalar(name, value, int(row["epoch"]))
@@ -73,6 +74,6 @@ class ProgressReporter:
                 f"{row['images_per_s']:.0f} images/s"
             )
 
-    def emit_event(self, event: str, **facts: Any) -> None:
+    def emit_event(self, event: str, **values: Any) -> None:
         """Write one JSON line to stdout."""
-        print(json.dumps({"event": event, "arch": self.arch, **facts}), flush=True)
+        print(json.dumps({"event": event, "arch": self.arch, **values}), flush=True)

@@ -156,14 +156,14 @@ def huge(tmp_path_factory) -> Pack:
 
 
 def test_a_pack_larger_than_memory_is_read_row_by_row(huge):
-    from training.augment.prepare import gather
+    from training.augment.prepare import read_rows
 
     assert huge.images_nhwc.shape == (ROWS, SIDE, SIDE, 3)
     assert sum((huge.path / f"images.{i:03d}.npy").stat().st_size for i in range(9)) > 34e9
     before = anonymous_bytes()
     order = np.random.default_rng(0).permutation(huge.rows("train"))
     for start in range(0, 640, 64):
-        assert gather(huge, order[start : start + 64]).shape == (64, SIDE, SIDE, 3)
+        assert read_rows(huge, order[start : start + 64]).shape == (64, SIDE, SIDE, 3)
     assert anonymous_bytes() - before < 100e6
 
 
