@@ -73,6 +73,7 @@ class ChoiceResult:
 def choose(results: RunResults, policy: Policy) -> ChoiceResult:
     """Choose from the results of a run by a policy."""
     candidates, floor = metrics_of(results), results.noise.floor
+    # one ranking for all sentences, so that the winner, the roles and the reasons cannot disagree
     ranking = apply_rule(candidates, policy, floor)
     chosen, reference = ranking.chosen, ranking.reference
     verdicts = [
@@ -124,4 +125,4 @@ def production_of(results: RunResults, name: str) -> ProductionChoice:
 
 
 def _is_answered(candidate: CandidateMetrics) -> bool:
-    return bool((candidate.predicted_n >= 0).all())
+    return bool((candidate.predicted_n >= 0).all())  # -1 stands for no answer

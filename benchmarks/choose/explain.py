@@ -94,7 +94,7 @@ def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, 
             f"it is {_describe_best(ranking, policy, short)}, and no candidate that is {_comparative(policy)} is shown"
             " to lose less than the margin"
         )
-    ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)
+    ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)  # less is better in all objectives
     return (
         f"it is {_comparative(policy)} than {reference.name} by a factor of {ratio:.2f}, and with 95% confidence it"
         f" loses at most {100 * ranking.losses[chosen.name].bound:.2f} points of accuracy, less than the margin of"
@@ -140,7 +140,7 @@ def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, polic
 
 
 def _comparative(policy: Policy) -> str:
-    return OBJECTIVES[policy.objective].replace("est", "er", 1)
+    return OBJECTIVES[policy.objective].replace("est", "er", 1)  # fastest at p99: faster at p99
 
 
 def _both(one: CandidateMetrics, other: CandidateMetrics, name: str) -> str:

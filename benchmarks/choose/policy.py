@@ -110,6 +110,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def _check_limit(name: str, value: float, most: float | None = None) -> None:
+    # JSON has no infinity and no NaN, but Python reads and writes both
     if not 0 < value < math.inf or (most is not None and value > most):
         limit = "" if most is None else f" and at most {most:g}"
         raise InputError(f"policy.{name} is {value!r}: give a number above 0{limit}")

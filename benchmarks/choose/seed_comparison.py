@@ -61,10 +61,13 @@ def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str
 
 def choose_at(results: RunResults, other: SeedResult, policy: Policy) -> SeedChoice:
     """Choose with another seed's answers; times and sizes are this run's, since they do not depend on the seed."""
-    answered = [c for c in metrics_of(results) if c.name in other.predicted_n]
-    candidates = [replace(c, predicted_n=other.predicted_n[c.name]) for c in answered]
+    candidates = []
+    for candidate in metrics_of(results):
+        if candidate.name in other.predicted_n:  # that run may have been exported in fewer precisions
+            candidates.append(replace(candidate, predicted_n=other.predicted_n[candidate.name]))
     chosen = apply_rule(candidates, policy, results.noise.floor).chosen
-    return SeedChoice(other.run, other.seed, bool(candidates), chosen.name if chosen else None)
+    name = chosen.name if chosen else None
+    return SeedChoice(other.run, other.seed, bool(candidates), name)
 
 
 def spread_of(seeds: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

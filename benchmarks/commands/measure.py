@@ -57,6 +57,7 @@ def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunR
     """
     results = measure(run, request)
     choice = choose(results, policy)
+    # each pass measures ages that were missing, so the loop ends at the latest when none is
     while request.profile.paced_frames and (names := names_without_ages(results, choice)):
         results = measure_frame_ages(run, results, names, request)
         choice = choose(results, policy)

@@ -41,11 +41,12 @@ def merge(files: Sequence[Path]) -> list[DeviceReport]:
     for file in files:
         for device in read_reports(file):
             pack = device.results.pack
-            classes = classes or pack.classes
+            classes = classes or pack.classes  # those of the first device
             if pack.classes != classes:
-                raise InputError(f"{file} has the classes {pack.classes}, {files[0]} has {classes}")
+                other = ", ".join(sorted({*pack.classes} ^ {*classes})[:5]) or "their order"
+                raise InputError(f"{file} and {files[0]} differ in their classes ({other}): merge results of one pack")
             name = device.results.machine.name
-            names[name] += 1
+            names[name] += 1  # the charts tell devices apart by their names
             devices.append(device if names[name] == 1 else rename_device(device, f"{name} ({names[name]})"))
     return devices
 

@@ -17,7 +17,10 @@ from inference.frame.classifier import RegionClassifier
 def check_same_data(pack: Pack, bundle: Bundle) -> None:
     """Raise InputError when the pack has other classes or another geometry than the bundle."""
     if pack.classes != bundle.classes:
-        raise InputError(f"{pack.path} has the classes {pack.classes}, {bundle.path} has {bundle.classes}")
+        other = ", ".join(sorted({*pack.classes} ^ {*bundle.classes})[:5]) or "their order"
+        raise InputError(
+            f"{pack.path} and {bundle.path} differ in their classes ({other}): give the pack of the training"
+        )
     if pack.geometry != bundle.geometry and bundle.selectable:
         raise InputError(f"{pack.path} was packed with another geometry than {bundle.path}: pack it again")
 

@@ -82,7 +82,9 @@ class PeerRow:
 
 def run_named_job(main: Callable[[PeerJob], PeerRow]) -> None:
     """Run the job whose file the command line names; write the row into its folder."""
-    job = from_json(PeerJob, read_json(Path(sys.argv[1])), sys.argv[1])
+    file = Path(sys.argv[1])
+    job = from_json(PeerJob, read_json(file), str(file))
+    # a file and not stdout, on which the tools print what they like
     write_json(Path(job.out) / "result.json", to_json(main(job)))
 
 

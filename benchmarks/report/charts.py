@@ -224,8 +224,10 @@ def worst_classes(accuracy: Accuracy) -> list[str]:
 
 def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
     shown, name = pick_shown(device), device.results.machine.name
-    pairs = zip(device.results.candidates, device.choice.candidates, strict=True)
-    return [_candidate(row, name, several, row.name in shown, verdict.role) for row, verdict in pairs]
+    candidates = []
+    for row, verdict in zip(device.results.candidates, device.choice.candidates, strict=True):
+        candidates.append(_candidate(row, name, several, row.name in shown, verdict.role))
+    return candidates
 
 
 def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> ChartCandidate:

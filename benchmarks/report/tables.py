@@ -13,7 +13,7 @@ def as_ms(value: float | NotMeasured | None) -> str:
     """Write milliseconds with three significant digits, or that they were not measured."""
     if value is None or isinstance(value, NotMeasured):
         return "not measured"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # .3g alone would write 1000 as 1e+03
 
 
 def as_percent(value: float | NotMeasured | None) -> str:

@@ -14,14 +14,14 @@ from inference.frame.states import State
 from inference.proof.frame_score import Outcome, ScoredObject
 
 FALSE_ALARM = "false_alarm"
-"""What a mark without an object is."""
+"""The outcome of a mark without an object."""
 WORST = 6
 SAID = {
     Outcome.SILENT.value: "no class said",
     Outcome.NO_REGION.value: "no region",
     Outcome.BACKGROUND.value: "said empty",
 }
-"""What was said of a missed object, in words."""
+"""{outcome of a missed object: its description}."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,21 @@ class Counts:
     interval: Interval
     """The 95% interval of the recall."""
     silences: dict[str, int] = field(default_factory=dict)
-    """The silent ones by the state of their region: UNKNOWN is under the abstain threshold."""
+    """{state of the region: the silent objects}; in UNKNOWN the probability was under the abstain threshold."""
 
     @classmethod
     def of(cls, objects: Iterable[ScoredObject]) -> Counts:
         """Count the outcomes of some objects."""
         objects = list(objects)
         found = Counter(one.outcome for one in objects)
+        outcomes = {outcome.value: found[outcome] for outcome in Outcome}  # zeros too: every table has every column
         silences = Counter(one.silence.value for one in objects if one.silence)
         right = wilson(found[Outcome.RIGHT], len(objects))
-        return cls(len(objects), {o.value: found[o] for o in Outcome}, right, dict(silences))
+        return cls(len(objects), outcomes, right, dict(silences))
 
     @property
     def not_seen(self) -> int:
-        """The silent ones that no threshold would answer: the region could not be seen, or may name no class."""
+        """The silent objects that no threshold would answer: the region could not be seen, or may name no class."""
         return sum(n for state, n in self.silences.items() if state != State.UNKNOWN.value)
 
     @property
@@ -57,7 +58,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """What an abstain threshold makes of the objects that a region shows."""
+    """Coverage and risk at an abstain threshold, over the objects that a region shows."""
 
     threshold: float
     shipped: bool

@@ -67,7 +67,7 @@ def summarize(
         raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
     objects = [one for frame in scored for one in frame.objects]
     alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
-    low, high = poisson_interval(alarms)
+    low, high = poisson_interval(alarms)  # a count without an upper limit: a frame can give several
     p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
     return FramesAccuracy(
         measured_on=backend,
@@ -96,6 +96,7 @@ def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoi
     """Return coverage and risk at the shipped threshold and at others, which answer ever more of the objects."""
     shown = sum(one.shown for one in objects)
     limits = [one.answered_to for one in objects if one.answered_to > 0]
+    # thresholds at quantiles give equal steps of coverage; equal steps of the threshold would leave gaps
     spread = np.quantile(limits, np.linspace(1, 0, CURVE_POINTS), method="nearest").tolist() if limits else []
     thresholds = sorted({*spread, shipped}, reverse=True)
     answered_t, wrong_t = count_answers(objects, thresholds)
@@ -108,7 +109,8 @@ def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoi
 def list_worst(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
     """Return the frames with the most objects that were not named rightly and false alarms, at most WORST."""
     found = [_errors_of(frame) for frame in scored]
-    return tuple(sorted((one for one in found if one.count), key=lambda one: -one.count)[:WORST])
+    with_errors = [one for one in found if one.count]
+    return tuple(sorted(with_errors, key=lambda one: -one.count)[:WORST])
 
 
 def _errors_of(scored: ScoredFrame) -> FrameErrors:

@@ -73,11 +73,12 @@ def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[Ra
 def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
     """Return {candidate: its median over the last quarter of the windows / that over the first quarter}."""
     quarter = max(1, len(windows) // 4)
-
-    def level(part: Sequence[Window], name: str) -> float:
-        return float(np.median([window.p50_ms[name] for window in part]))
-
-    return {name: level(windows[-quarter:], name) / level(windows[:quarter], name) for name in windows[0].p50_ms}
+    drift = {}
+    for name in windows[0].p50_ms:
+        # medians of windows: a single disturbed window says nothing of the heat
+        times_ms = [window.p50_ms[name] for window in windows]
+        drift[name] = float(np.median(times_ms[-quarter:]) / np.median(times_ms[:quarter]))
+    return drift
 
 
 def summarize_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:

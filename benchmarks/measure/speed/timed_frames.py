@@ -36,7 +36,8 @@ EGO = {"ego": ZONES["ego"]}
 def synthetic_frames(count: int = COUNT, size_px: tuple[int, int] = SIZE_PX, seed: int = 0) -> list[Bytes]:
     """Return BGR frames of the synthetic rear camera, uint8 (H, W, 3), two seconds apart."""
     scene = Scene(seed, *size_px)
-    return [scene.render(round(2 * scene.fps) * i)[0] for i in range(count)]
+    step = round(2 * scene.fps)  # two seconds: consecutive frames would be nearly the same
+    return [scene.render(step * i)[0] for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class TimedInput:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "golden.avi"
             height, width = self.frames[0].shape[:2]
+            # MJPG: each frame is coded alone, as close to the golden one as JPEG allows
             video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
             for frame in islice(cycle(self.frames), count):
                 video.write(frame)

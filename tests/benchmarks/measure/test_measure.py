@@ -76,7 +76,7 @@ def test_accuracy_is_that_of_the_plain_count(classifier, pack):
 
 def test_another_pack_is_refused(run_folder, pack):
     bundle = replace(open_bundle(run_folder / "tiny_a" / "bundle"), classes=("clear", "a", "b"))
-    with pytest.raises(InputError, match="has the classes"):
+    with pytest.raises(InputError, match="differ in their classes"):
         check_same_data(pack, bundle)
 
 

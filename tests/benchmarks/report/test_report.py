@@ -256,7 +256,7 @@ def test_results_of_other_classes_are_not_merged(device, tmp_path):
     pack = replace(device.results.pack, classes=("a", "b", "c"))
     write_reports(tmp_path / "a", [device])
     write_reports(tmp_path / "b", [replace(device, results=replace(device.results, pack=pack))])
-    with pytest.raises(InputError, match=r"results\.json has the classes"):
+    with pytest.raises(InputError, match=r"results\.json differ in their classes \(a, b, c, car, clear\)"):
         merge.merge([tmp_path / name / "results.json" for name in "ab"])
 
 
