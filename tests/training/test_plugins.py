@@ -15,8 +15,8 @@ from training.data import importers
         (recipes, recipes.load_recipe),
         (architectures, lambda name: models.build(name, 2)),
         (architectures, models.normalization),
-        (importers, lambda name: importers.importer_names("photos", name)),
-        (importers, lambda name: importers.importer_names("photos")),
+        (importers, lambda name: importers.find_importer("photos", name)),
+        (importers, lambda name: importers.find_importer("photos")),
     ],
 )
 def test_a_plug_in_that_does_not_load_is_one_sentence_that_names_it(package, use, tmp_path, monkeypatch):
