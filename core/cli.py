@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _path(text: str) -> Path:
-    """Return a path; an empty one, such as that of an unset variable, would be the folder where one stands."""
+    """Return a path. An empty text, as of an unset variable, is refused: Path would take it for the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty, give a path")
     return Path(text)
@@ -102,13 +102,13 @@ def run_command(command: Callable[[], int | None]) -> int:
         expected = wrong or isinstance(error, (CheckError, DeviceError))
         if expected:
             log.critical(f"error: {wrong}" if wrong else f"failed: {error}")
-        # of a fault in this program the traceback helps to find it
-        log.log(logging.DEBUG if expected else logging.CRITICAL, "where it arose:", exc_info=True)
+        # the traceback is for faults of this program; for other errors only -v shows it
+        log.log(logging.DEBUG if expected else logging.CRITICAL, "traceback:", exc_info=True)
         return 2 if wrong else 1
 
 
 def _open_standard_streams() -> None:
-    """Open what was closed of stdin, stdout and stderr: a file of ours would get its number, and what is said there."""
+    """Open those of stdin, stdout and stderr that are closed: the next file would get their number, and their text."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

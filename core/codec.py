@@ -51,10 +51,10 @@ def known_keys(kind: Any, body: Any) -> Any:
 def schema_of(kind: Any) -> dict[str, Any]:
     """Return the JSON Schema of what `from_json` reads as `kind`."""
     if kind is object:
-        return {}
+        return {}  # anything
     if members := _members(kind):
         return {"anyOf": [schema_of(member) for member in members]}
-    if _is_record(kind):
+    if _is_record(kind):  # before tuple, because a NamedTuple is one
         keys = {name: schema_of(hint) for name, hint in _hints(kind).items()}
         return {"type": "object", "properties": keys, "required": _required(kind), "additionalProperties": False}
     if get_origin(kind) is tuple:
@@ -66,6 +66,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     if get_origin(kind) is dict:
         return {"type": "object", "additionalProperties": schema_of(get_args(kind)[1])}
     if get_origin(kind) is np.ndarray:
+        # of one or two dimensions: the type hint does not say which
         number = {"type": "integer" if _dtype(kind) == np.int64 else "number"}
         return {"type": "array", "items": {"anyOf": [number, {"type": "array", "items": number}]}}
     return {"type": PLAIN[kind]}
@@ -98,11 +99,12 @@ def _read_record(kind: Any, body: dict[str, Any], key: str) -> Any:
 
 
 def _read_tuple(items: tuple[Any, ...], body: list[Any], key: str) -> tuple[Any, ...]:
-    if items[1:] == (...,):
+    if items[1:] == (...,):  # tuple[int, ...]: as many as there are
         items = items[:1] * len(body)
     if len(body) != len(items):
         raise InputError(f"{key} has {len(body)} items, not {len(items)}")
-    return tuple(_read(item, value, f"{key}[{i}]") for i, (item, value) in enumerate(zip(items, body, strict=True)))
+    pairs = enumerate(zip(items, body, strict=True))
+    return tuple(_read(item, value, f"{key}[{i}]") for i, (item, value) in pairs)
 
 
 def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
@@ -112,18 +114,20 @@ def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
     """
     objects = [member for member in members if _is_record(member)]
     if isinstance(body, dict) and objects:
-        return _read(max(objects, key=lambda member: len(set(_hints(member)) & set(body))), body, key)
-    refused = []
+        likeliest = max(objects, key=lambda member: len(set(_hints(member)) & set(body)))
+        return _read(likeliest, body, key)
+    errors = []
     for member in members:
         try:
             return _read(member, body, key)
         except InputError as error:
-            refused.append(error)
-    raise refused[0]
+            errors.append(error)
+    raise errors[0]
 
 
 def _read_plain(kind: Any, body: Any, key: str) -> Any:
     """Read a plain JSON value. A whole number may stand for a float; a bool is not a number."""
+    # by exact type, because a bool is an instance of int
     fits = type(body) is kind or (kind is float and type(body) is int)
     if not fits or (kind is float and not math.isfinite(body)):
         raise InputError(f"{key} is {body!r}, expected: {PLAIN[kind]}")
@@ -135,6 +139,7 @@ def _read_array(dtype: np.dtype[Any], body: list[Any], key: str) -> Any:
         array = np.array(body) if body else np.empty(0, dtype)
     except ValueError:
         raise InputError(f"{key} has rows of different lengths") from None
+    # same_kind lets integers stand for floats, and refuses 1.5 for an integer; it would let a bool stand for a number
     if not np.can_cast(array.dtype, dtype, "same_kind") or array.dtype == bool or not np.isfinite(array).all():
         raise InputError(f"{key} holds values that are not numbers of type {dtype}")
     return array.astype(dtype)
@@ -150,7 +155,7 @@ def _inside(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-@cache
+@cache  # get_type_hints evaluates the texts of the annotations each time
 def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 

@@ -61,6 +61,7 @@ def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     if error.filename is None:
         return InputError("the disk that the output goes to is full: make room there") if full else None
     failed = Path(os.fsdecode(error.filename)).resolve()
+    # --out=PATH and PATH alike
     values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)
     for named in (Path(value).resolve() for value in values if value):
         if failed.is_relative_to(named) or named.is_relative_to(failed):

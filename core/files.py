@@ -32,6 +32,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     try:
         with suppress(OSError):  # some file systems on a network have no locks
             try:
+                # the kernel releases the lock when the process ends, however it ends
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
@@ -42,7 +43,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let an OSError name `path`, as people know it, in place of the temporary name or of none, as on a full disk."""
+    """Make an OSError name `path` where it names the temporary file, or no file, as on a full disk."""
     try:
         yield
     except OSError as error:
@@ -56,13 +57,14 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; on a clean exit it is synced and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # in the same folder, because a rename is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _naming(path, temporary):
             yield temporary
             fsync_path(temporary)
             os.replace(temporary, path)
-            fsync_path(path.parent)
+            fsync_path(path.parent)  # the rename itself reaches the disk with the folder
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -91,7 +93,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         if file.is_file():
             fsync_path(file)
     fsync_path(temporary)
-    if path.exists():
+    if path.exists():  # a folder that is not empty cannot be replaced by a rename
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         os.replace(path, old)
         os.replace(temporary, path)
@@ -162,7 +164,7 @@ def sealed(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one byte string that stands for `value`: sorted keys, no spaces, ASCII."""
+    """Return the JSON of `value` that is always the same bytes: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 

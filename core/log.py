@@ -56,6 +56,6 @@ def set_up(level: int = logging.INFO, *, times: bool = False) -> None:
     FORMATTER.times = times
     root = logging.getLogger()
     root.addHandler(HANDLER)  # once: adding it again changes nothing
-    root.setLevel(logging.ERROR)
+    root.setLevel(logging.ERROR)  # for the libraries
     for name in OURS:
         logging.getLogger(name).setLevel(level)

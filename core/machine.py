@@ -14,6 +14,7 @@ def ms_since_start(pid: int = 0) -> float:
 
     Source: proc(5), field starttime.
     """
+    # the name, in parentheses, may itself hold blanks and parentheses: fields are counted after the last one
     after_name = Path(f"/proc/{pid or 'self'}/stat").read_text().rpartition(")")[2].split()
     started_s = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - started_s) * 1000

@@ -106,6 +106,7 @@ class Application:
     def _pause_s(self, now_s: float) -> float:
         """Return how long the answer to a request waits."""
         with self._lock:
+            # a token bucket: unused time is saved up to BURST_S, and each answer uses 1 / REQUESTS_PER_S
             self._free_s = max(self._free_s, now_s - BURST_S) + 1 / REQUESTS_PER_S
             return max(self._free_s - now_s, 0.0)
 
@@ -113,7 +114,7 @@ class Application:
         if self._loopback_only and not _is_local_name(environ.get("HTTP_HOST", "localhost")):
             return refusal("403 Forbidden", "this page is for this machine: ask for it by the name localhost")
         asked = environ.get("QUERY_STRING", "")
-        query = parse_qs(asked) if asked.count("&") < 8 else {}
+        query = parse_qs(asked) if asked.count("&") < 8 else {}  # parsing many parameters costs the decisions' time
         if self._token is not None and not self._is_known(environ, query):
             return refusal("401 Unauthorized", "the token is missing or wrong: open /?token=TOKEN")
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
@@ -122,11 +123,11 @@ class Application:
         return route(query) if route else refusal("404 Not Found", f"there are {' '.join(self._routes)}")
 
     def _is_known(self, environ: dict[str, Any], query: dict[str, list[str]]) -> bool:
-        """Compare in constant time. WSGI hands headers on as Latin-1."""
+        """Tell whether a request carries the token."""
         assert self._token is not None
-        header = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")
+        header = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")  # WSGI hands headers on as Latin-1
         given = header.removeprefix(b"Bearer ") or query.get("token", [""])[0].encode("utf-8", "replace")
-        return hmac.compare_digest(given, self._token)
+        return hmac.compare_digest(given, self._token)  # in constant time, which does not tell how much was right
 
 
 def policy(page: str) -> str:

@@ -72,6 +72,7 @@ def parse_options(kind: type[OptionsType], texts: Iterable[str], owner: str) -> 
 
 def describe_options(kind: type[PluginOptions]) -> list[str]:
     """Return a line for each option: its name, its default, its meaning from the docstring below the field."""
+    # from the source, because Python keeps no docstring of a field
     (declared,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(declared, ast.ClassDef)
     lines = []

@@ -67,7 +67,7 @@ class Bundle:
         if not (math.isfinite(self.abstain_threshold) and 0 <= self.abstain_threshold <= 1):
             raise InputError(f"{self.file}: abstain_threshold is {self.abstain_threshold!r}, give 0 to 1; {HINT}")
         for name in self.files:
-            if Path(name).name != name or name in {".", ".."}:
+            if Path(name).name != name or name in {".", ".."}:  # a manifest from elsewhere must not name our files
                 raise InputError(f"{self.file}: the file name {name!r} leaves the bundle; {HINT}")
 
     @property
@@ -78,8 +78,8 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions whose ONNX file is here and whose gates passed, in PRECISIONS' order."""
-        held = [p for p in PRECISIONS if onnx_name(p) in self.files]
-        return tuple(p for p in held if self.gates.get(p, {}).get("passed"))
+        exported = [p for p in PRECISIONS if onnx_name(p) in self.files]
+        return tuple(p for p in exported if self.gates.get(p, {}).get("passed"))
 
     @property
     def contract(self) -> str:
@@ -141,6 +141,7 @@ def open_bundle(path: Path) -> Bundle:
 
     Raises InputError naming the key when the schema, a key, the digest or the contract hash is not as written.
     """
+    # nothing of the bundle is opened before bundle.json has proved to be as it was written
     file = path / "bundle.json"
     if not path.is_dir():
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT

@@ -136,6 +136,7 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
         ("ONNX file", manifest.onnx, onnx),
         ("ONNX sha256", manifest.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
     )
+    # the size first, because hashing reads the whole engine
     if not engine.is_file() or engine.stat().st_size != manifest.engine_bytes:
         raise InputError(
             f"{engine} is not the file its manifest describes (missing or of another size): {rebuild_hint}"

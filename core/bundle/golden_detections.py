@@ -71,6 +71,7 @@ def compare(
     alone, distance_px = 0, 0.0
     for number, found_n6 in enumerate(found):
         expected_n6 = golden.boxes_n6[golden.frame_of_n == number]
+        # in both directions: a box that is missing, and a box that should not be there
         for ours_n6, others_n6 in ((expected_n6, found_n6), (found_n6, expected_n6)):
             for row in ours_n6[ours_n6[:, 4] >= threshold + SCORE_MARGIN]:
                 same = others_n6[others_n6[:, 5] == row[5]]

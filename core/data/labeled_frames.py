@@ -1,4 +1,4 @@
-"""The labeled frames of a pack: each frame of a detection data set with all its objects.
+"""The labeled frames of a pack: each frame of a detection data set, with all its objects.
 
 frames.jsonl stands beside rows.csv, one line a frame: {"source": "a.jpg", "group": "a.jpg", "split": "test",
 "size_px": [640, 480], "objects": [{"label": "car", "box": [10, 20, 90, 80], "ignored": null}]}. `ignored` is the reason
@@ -60,10 +60,11 @@ def write_frames(folder: Path, frames: Iterable[LabeledFrame]) -> None:
 
 def describe_frames(frames: list[LabeledFrame]) -> dict[str, int] | None:
     """Return what pack.json says of the frames; None when there are none."""
-    objects = [one for frame in frames for one in frame.objects]
-    ignored = sum(one.ignored is not None for one in objects)
-    counts = {"schema": SCHEMA, "frames": len(frames), "objects": len(objects), "ignored": ignored}
-    return counts if frames else None
+    if not frames:
+        return None
+    objects = [labeled for frame in frames for labeled in frame.objects]
+    ignored = sum(labeled.ignored is not None for labeled in objects)
+    return {"schema": SCHEMA, "frames": len(frames), "objects": len(objects), "ignored": ignored}
 
 
 def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
@@ -102,7 +103,7 @@ def _read_frame(value: dict[str, Any]) -> LabeledFrame:
     objects = []
     for one in value["objects"]:
         x0, y0, x1, y1 = map(int, one["box"])
-        ignored = one["ignored"]
+        ignored = one["ignored"]  # required: without it objects to be ignored would be scored
         objects.append(LabeledObject(str(one["label"]), (x0, y0, x1, y1), None if ignored is None else str(ignored)))
     if value["split"] not in SPLITS or width < 1 or height < 1:
         raise ValueError("its split or its size is wrong")

@@ -82,22 +82,24 @@ class Shards:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Bytes:
-        each = len(self.parts[0])
+        each = len(self.parts[0])  # all parts but the last have this many rows
         if isinstance(key, (int, np.integer)):
-            row = int(key) + len(self) * (key < 0)
+            row = int(key) + len(self) * (key < 0)  # a negative key counts from the end
             if not 0 <= row < len(self):
                 raise IndexError(f"row {key} of {len(self)}")
             one: Bytes = self.parts[row // each][row % each]
             return one
         rows = np.arange(len(self))[key]
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        places = [
-            (self.parts[n], np.flatnonzero(rows // each == n), n * each) for n in np.unique(rows // each).tolist()
-        ]
-        for part, at, start in places:  # first have the disk read all of them
-            _fetch(part, rows[at] - start)
-        for part, at, start in places:
-            out[at] = part[rows[at] - start]
+        part_of = rows // each
+        reads = []
+        for number in np.unique(part_of).tolist():
+            at = np.flatnonzero(part_of == number)
+            reads.append((self.parts[number], at, rows[at] - number * each))
+        for part, _, rows_inside in reads:  # ask for all parts first, so that the disk is busy while rows are copied
+            _fetch(part, rows_inside)
+        for part, at, rows_inside in reads:
+            out[at] = part[rows_inside]
         return out
 
 
@@ -107,12 +109,13 @@ def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
         row_bytes = images.strides[0]
         for row in np.sort(rows).tolist():
             start = int(images.offset) + row * row_bytes
+            # madvise takes whole pages
             aligned = start - start % mmap.PAGESIZE
             images.base.madvise(mmap.MADV_WILLNEED, aligned, start + row_bytes - aligned)
 
 
 def _read_no_further(images: Bytes) -> None:
-    """Stop the kernel from reading ahead by itself: for rows in random order it would read 40 times as much."""
+    """Stop the kernel's own read-ahead: for rows in random order it would read 40 times as much."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         images.base.madvise(mmap.MADV_RANDOM)
 
@@ -124,6 +127,7 @@ def fingerprint(
 
     rows: (label, split, sha256 of the row's pixels) in row order. Paths and times have no part in it.
     """
+    # the pixels come as hashes, so that a pack of any size needs no second pass over its images
     digest = hashlib.sha256(canonical_json([SCHEMA, list(classes), background, geometry.as_json()]))
     for label, split, pixels in rows:
         digest.update(f"{label} {split} ".encode() + pixels)
@@ -192,6 +196,7 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
         raise InputError(f"{path} cannot be read ({error}); {HINT}") from None
     known = set(classes)
     for number, row in enumerate(rows):
+        # csv gives the key None to columns too many, and the value None to columns too few
         whole = None not in row and None not in row.values() and BOX.fullmatch(row["box"])
         if not whole or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
             raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {HINT}")

@@ -43,12 +43,13 @@ class Scan:
 
 
 def scan(folder: Path, *, deep: bool = True) -> Scan:
-    """Find the pictures in a folder by their suffix, and in the folders below where `deep`.
+    """Find the pictures in a folder by their suffix, and in the folders below it if `deep`.
 
-    Links are followed; each folder is read once, and none above: there stand the other classes.
+    Links are followed. Each folder is read once, and no folder above `folder`, because the other classes are there.
     """
     pictures: list[Path] = []
     left_out: dict[str, list[Path]] = defaultdict(list)
+    # by device and inode, since links give one folder several paths
     above = {*folder.absolute().parents, *folder.resolve().parents}
     seen = {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}
 
@@ -66,6 +67,7 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
                 continue
             seen.add((state.st_dev, state.st_ino))
             left_out[HIDDEN] += [here / name for name in folders if is_hidden(name)]
+            # in place: os.walk goes on into what is left in the list
             folders[:] = sorted(name for name in folders if not is_hidden(name)) if deep else []
             starts += [here / name for name in folders if (here / name).is_symlink()]
             for file in (here / name for name in files):
@@ -109,8 +111,8 @@ def _why_no_picture(file: Path) -> str | None:
 def describe_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
     """Return a line for each reason why files below `root` were left out, with their number and the first of them."""
     left_out: dict[str, list[Path]] = defaultdict(list)
-    for one in scans:
-        for why, paths in one.left_out.items():
+    for found in scans:
+        for why, paths in found.left_out.items():
             left_out[why] += paths
     lines = []
     if paths := left_out.pop(SUFFIX, []):
@@ -135,6 +137,6 @@ def describe_paths(why: str, paths: list[Path], root: Path) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a file's name as valid text of one line: what is not UTF-8 in it, and control characters, as escapes."""
+    """Return a file's name as one line of valid text, with escapes for control characters and what is not UTF-8."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: c[0].encode("unicode_escape").decode(), text)

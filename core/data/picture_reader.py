@@ -76,6 +76,7 @@ def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
     libjpeg and libtiff report damage only on stderr. Reading it takes about 10 us, and decoding 100 or more.
     """
     frame, problem = None, ""
+    # damage comes as a warning, which OPENCV_LOG_LEVEL may hide; the level is the process's, so it is put back
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
     with _listen() as said:
         try:
@@ -87,9 +88,13 @@ def _decode(data: bytes) -> tuple[Bytes | None, str, str]:
 
 
 def _depth_unused(data: bytes, frame: Bytes) -> str | None:
-    """Return why a file of 16 bits cannot be used that uses 12 or fewer: the upper 8, which OpenCV keeps, are dark."""
+    """Return the reason why a file of 16 bits cannot be used, or None.
+
+    A camera of 12 bits may leave the upper 4 empty. OpenCV keeps the upper 8, which are then nearly black.
+    """
     if data.startswith(JPEG_START) or frame.max() > 16:  # TIFF's are rounded up
         return None
+    # decoded again, which only a nearly black picture costs
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     top = 0 if deep is None or deep.dtype != np.uint16 else int(deep.max())
     few = f"nearly black: {top} of 65535 is its brightest, 12 bits in a file of 16: save it as 8"
@@ -122,6 +127,7 @@ def damage_of(data: bytes) -> str | None:
         return None if _jpeg_ends(data) else "truncated JPEG"
     if data.startswith(PNG):
         return _png_damage(data)
+    # the headers of WebP and BMP hold the length of the file
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "truncated WebP" if len(data) < 8 + int.from_bytes(data[4:8], "little") else None
     if data.startswith(b"BM") and len(data) >= 6:
@@ -133,7 +139,7 @@ def damage_of(data: bytes) -> str | None:
 
 def _is_turned_avif(data: bytes) -> bool:
     """Say whether the metadata of an AVIF asks for a rotation or a mirror image; `irot` of 0 asks for none."""
-    head = data[: data.find(b"mdat")]
+    head = data[: data.find(b"mdat")]  # the boxes before the pixels
     turn = head.find(b"irot")
     return b"imir" in head or (turn >= 0 and head[turn + 4 : turn + 5] not in (b"", b"\0"))
 
@@ -145,6 +151,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     if not data.startswith(JPEG_START):
         return None
     for marker, at in _jpeg_segments(data):
+        # a start of frame (SOF); C4, C8 and CC lie among them and are tables and extensions
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(data):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
@@ -162,6 +169,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         yield marker, at
         if marker == 0xDA:
             return
+        # TEM and the restart markers have no length
         at += 2 if marker == 0x01 or 0xD0 <= marker <= 0xD7 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
@@ -172,7 +180,8 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _png_damage(data: bytes) -> str | None:
-    at = 8
+    """Check the checksum of every chunk up to the end chunk."""
+    at = 8  # after the signature; a chunk is length, kind, data, CRC-32 of kind and data
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length

@@ -40,7 +40,7 @@ class Run:
         return {file.parent.name: file for file in sorted(self.path.glob("*/best.safetensors"))}
 
     def unfinished(self) -> list[str]:
-        """Return the folder names of the architectures whose metrics.json, which training writes last, is not there."""
+        """Return the folder names of the architectures without metrics.json, the file that training writes last."""
         names = dict.fromkeys([*map(folder_name, self.metadata.get("models", ())), *self.checkpoints()])
         return [name for name in names if not (self.path / name / "metrics.json").is_file()]
 

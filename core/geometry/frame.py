@@ -26,6 +26,7 @@ class AgeBasis(str, Enum):
 
 
 Bytes = NDArray[np.uint8]
+"""The pixels of a picture, or of several: uint8, with the layout in the variable's name (image_bgr, images_nhwc)."""
 
 
 Rect = tuple[int, int, int, int]
@@ -42,12 +43,12 @@ class Frame:
     """One picture. image_bgr: uint8 (H, W, 3), owned by the source and valid until its next `read`."""
 
     frame_id: int
-    """The number of the frame, counting frames that were not read too: a gap is a drop."""
+    """The number of the frame. Frames that were not read are counted, so that a gap is a drop."""
     captured_ns: int
     """The time of capture or of arrival (see age_basis), on the monotonic clock: the age is now minus this."""
     image_bgr: Bytes
     media_ns: int = 0
-    """Its place in the source's own time: equals captured_ns where live, frame_id / fps where recorded."""
+    """Its time in the source: captured_ns for a live source, frame_id / fps for a recorded one."""
     ground_truth: Mapping[str, str | None] = field(default_factory=dict)
     """{zone: class, or None for not known}; empty where the source has no ground truth."""
     name: str = ""
