@@ -16,6 +16,7 @@ from inference.capture.live import LiveSource, Reader
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
 from inference.runner.camera_health import HealthTimeouts
+from inference.runner.heartbeats import SINGLE_PROCESS
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink
@@ -106,6 +107,7 @@ def drive(
     frames=None,
     background="clear",
     regions=None,
+    process=SINGLE_PROCESS,
 ):
     """Run a script through the runner; return its decisions, the events, and the error it ended with."""
     bundle = make_bundle(folder / "bundle", background=background)
@@ -117,7 +119,7 @@ def drive(
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
     workers = [SinkWorker(sink, lossless=False) for sink in (kept, *sinks)]
-    runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts))
+    runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts, process=process))
     error = None
     try:
         runner.run(frames)

@@ -1,11 +1,15 @@
 """The fault matrix with a detector in front: what goes wrong with it and the camera, and the state that is said."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 
 from core.errors import DeviceError
 from inference.capture.base import SourceLost
 from inference.frame.states import State
+from inference.runner.heartbeats import RunnerProcess
 from tests.inference.fake_camera import drive, good, picture, raising
 from tests.inference.frame.detection.test_tracked_regions import Road
 from tests.inference.runner.process_faults import Drive
@@ -104,6 +108,39 @@ def test_nan_from_the_detector_is_said_and_is_no_empty_road(tmp_path, road):
     done = drive(tmp_path, good(4), regions=road.regions)
     assert {(d.state, d.reason) for d in done.decisions} == {(State.BLIND, "the detector gives NaN")}
     assert done.states == ["BLIND"]
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_detector_that_hangs_stops_the_heartbeats_whatever_the_camera_gives(tmp_path, road, camera):
+    hangs, goes_on = threading.Event(), threading.Event()
+    answer = road.network.run
+    bad = len(CAMERAS[camera]) if camera != "LOST" else 0
+
+    def run(feeds):
+        if road.runs == 3 + bad - 1:
+            hangs.set()
+            goes_on.wait(30)
+        return answer(feeds)
+
+    road.network.run = run
+    readable, writable = os.pipe()
+    for end in (readable, writable):
+        os.set_blocking(end, False)
+    script = [*good(3), *CAMERAS[camera], *good(30, 10)]
+    options = {"regions": road.regions, "process": RunnerProcess(pipe=writable)}
+    runner = threading.Thread(target=lambda: drive(tmp_path, script, **options))
+    runner.start()
+    try:
+        assert hangs.wait(30)
+        assert os.read(readable, 65536)
+        runner.join(0.3)  # the camera goes on: it gives twelve frames meanwhile
+        with pytest.raises(BlockingIOError):
+            os.read(readable, 65536)
+    finally:
+        goes_on.set()
+        runner.join()
+        os.close(readable)
+        os.close(writable)
 
 
 @pytest.mark.parametrize(
