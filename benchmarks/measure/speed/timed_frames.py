@@ -23,6 +23,7 @@ from core.redact import public_uri
 from core.synthetic import ZONES, Scene
 from inference.capture.base import EndOfStream, SourceLost
 from inference.frame.processor import FrameConfig
+from inference.runner.region_choice import find_detector
 from inference.sources import open_source
 
 SYNTHETIC = "synthetic://?frames=0"
@@ -48,9 +49,9 @@ class TimedInput:
     """The source of the frames; None: the golden frames of the detector, else the synthetic camera."""
     camera_file: Path | None
     camera: CameraConfig
-    """The content of camera_file."""
-    detector: Bundle | None
-    """A bundle whose detector is in front of every candidate."""
+    """The content of camera_file; its detector is in front of every candidate, that of the bundles too."""
+    golden: Bundle | None
+    """A bundle with that detector and its golden frames; None where the detector is not the bundles'."""
 
     @property
     def config(self) -> FrameConfig:
@@ -60,32 +61,32 @@ class TimedInput:
     @property
     def source(self) -> str:
         """A description of the source of the frames."""
-        return "the golden frames of the detector" if self._golden else public_uri(self.uri or SYNTHETIC)
+        return "the golden frames of the detector" if self._on_golden else public_uri(self.uri or SYNTHETIC)
 
     @property
     def regions(self) -> str:
         """A description of the regions of a frame."""
-        if self.camera.detector or self.detector:
+        if self.camera.detector:
             return "the boxes of the detector, tracked"
         return "the zones of camera.json" if self.camera.zones else "one zone"
 
     @cached_property
     def frames(self) -> list[Bytes]:
         """The frames, BGR; the golden ones enlarged to the width of SIZE_PX. Raises InputError when there is none."""
-        if not self._golden:
+        if not self._on_golden:
             return read_source(self.uri)
-        assert self.detector
-        golden = golden_detections.load(self.detector.check_file(golden_detections.NAME))
+        assert self.golden
+        golden = golden_detections.load(self.golden.check_file(golden_detections.NAME))
         return [_enlarge(frame) for frame in golden.frames]
 
     @property
-    def _golden(self) -> bool:
-        return self.uri is None and self.detector is not None
+    def _on_golden(self) -> bool:
+        return self.uri is None and self.golden is not None
 
     @contextmanager
     def for_runner(self, count: int) -> Iterator[TimedInput]:
         """Yield this with a source that the runner can open: golden frames become `count` frames of a video."""
-        if not self._golden:
+        if not self._on_golden:
             yield self
             return
         with TemporaryDirectory() as folder:
@@ -103,7 +104,7 @@ class TimedInput:
         if self.camera_file and (self.camera.zones or self.camera.detector):
             return self.camera_file.resolve()
         body = read_object(self.camera_file, "") if self.camera_file else {}
-        zones = {} if self.detector else {"zones": {name: list(rect) for name, rect in EGO.items()}}
+        zones = {} if self.golden else {"zones": {name: list(rect) for name, rect in EGO.items()}}
         write_json(folder / "camera.json", body | zones)
         return folder / "camera.json"
 
@@ -124,7 +125,9 @@ def choose_input(uri: str | None, camera_file: Path | None, bundles: Mapping[str
                 f"{first} and {arch} do not hold the same detector, so their frames cannot be compared: give every"
                 " bundle the same with `python -m export add-detector RUN FILE.onnx`, or zones with --camera"
             )
-    return TimedInput(uri, camera_file, camera, bundles[first] if kinds[first] else None)
+    # bundles of other input sizes hold no detector: they get this one from the camera, or they would be timed without
+    camera = replace(camera, detector=find_detector(bundles[first], camera))
+    return TimedInput(uri, camera_file, camera, bundles[first] if camera.detector else None)
 
 
 def _enlarge(frame: Bytes) -> Bytes:

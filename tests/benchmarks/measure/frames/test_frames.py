@@ -6,21 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from benchmarks.choose.choice import choose
-from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import frames as command
-from benchmarks.commands import measure
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames.measure import measure_frames, summarize
-from benchmarks.measure.measurement import measure as measure_run
-from benchmarks.measure.profiles import Profile
-from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle
@@ -31,13 +23,10 @@ from core.errors import InputError
 from core.geometry.frame import Frame
 from core.stats import wilson
 from inference.runner.labeled_regions import FramesRequest
-from tests.benchmarks.conftest import BUSY, add_detector, make_run, make_tiny_bundle, result_of, results_of
-from tests.bundles import CLASSES, make_bundle
+from tests.benchmarks.conftest import add_detector, make_run, make_tiny_bundle
+from tests.bundles import make_bundle
 from tests.inference.proof.test_frame_score import CAR, LEFT, RIGHT, score
 from tests.inference.runner.test_region_choice import write_detector
-from tests.training.data.detection_sets import write_kitti
-from training.data.listing import PackOptions
-from training.data.pack_writer import write_pack
 
 
 def test_the_groups_of_the_summary_hold_every_object_in_their_order():
@@ -80,23 +69,6 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
         summarize("ort", "test", "zones", 0.5, ["empty file"])
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> Path:
-    """Frames with a red, a green or no rectangle on blue: the tiny bundle tells the colors apart."""
-    root = tmp_path_factory.mktemp("frames")
-    sizes = {f"{i}.png": (160, 80) for i in range(30)}
-    names = CLASSES[:2]
-    boxes = {name: [(names[i % 2], (10, 10, 70, 70))] for i, name in enumerate(sizes) if i % 3}
-    write_kitti(root / "set", sizes, boxes)
-    for i, name in enumerate(sizes):
-        noise = np.random.default_rng(i).integers(0, 60, (80, 160, 3), np.uint8)
-        frame = noise + np.array([190, 0, 0], np.uint8)
-        if i % 3:
-            frame[10:70, 10:70] = noise[10:70, 10:70] + np.array([[0, 0, 190], [0, 190, 0]], np.uint8)[i % 2]
-        cv2.imwrite(str(root / "set" / "training" / "image_2" / name), frame)
-    return write_pack(str(root / "set"), root / "pack", PackOptions(size_px=32, background_class="clear")).path
 
 
 def candidate(bundle: Bundle) -> Candidate:
@@ -226,89 +198,6 @@ def test_too_many_frames_are_a_random_part_in_their_order(packed):
     every, some = (FramesRequest(split="train", most=most).frames(open_pack(packed)) for most in (None, 5))
     assert len(some) == 5
     assert some == [frame for frame in every if frame in some] != every[:5]
-
-
-def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_the_policy_can_ask(packed, tmp_path):
-    run = make_run(tmp_path / "run", ("tiny_a",))
-    policy = tmp_path / "policy.json"
-    policy.write_text('{"frame_recall": 1.0, "false_alarms_per_100": 1}')
-    arguments = [str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed), "--policy", str(policy)]
-    assert measure.main(arguments) == 0
-    (device,) = read_reports(run / "report" / "results.json")
-    assert [row.frames.objects.recall for row in device.results.candidates] == [1.0, 1.0]
-    assert "labeled frames of test, in the labeled boxes" in (run / "report" / "report.md").read_text()
-    assert 'data-lines="0/frames"' in (run / "report" / "report.html").read_text()
-    assert "at least 100%" in device.choice.rule
-    metrics = {m.name: m for m in metrics_of(device.results)}
-    assert {m.metric("frame_recall") for m in metrics.values()} == {1.0}
-    assert {m.metric("false_alarms_per_100") for m in metrics.values()} == {0.0}
-    for row in device.results.candidates:
-        compared = metrics[row.name].frames
-        assert [len(compared["right_n"]), len(compared["quiet_n"])] == [row.frames.objects.n, row.frames.frames]
-        assert compared["right_n"].all()
-    assert "100.0% of 4 objects named rightly" in (run / "production" / "MODEL_CARD.md").read_text()
-
-
-def test_results_from_before_frames_took_part_are_read_and_chosen_from_as_then(packed, tmp_path):
-    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
-    assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
-    file = run / "report" / "results.json"
-    body = json.loads(file.read_text())
-    (device,) = body["devices"]
-    del device["results"]["protocol"]["regions"]
-    for policy in ("frame_loss", "frame_recalls"):
-        del device["choice"]["policy"][policy]
-    for name in ("right_n", "quiet_n", "worst"):
-        del device["results"]["candidates"][0]["frames"][name]
-    file.write_text(json.dumps(body))
-    (older,) = read_reports(file)
-    assert metrics_of(older.results)[0].frames == {}
-    assert choose(older.results, older.choice.policy).chosen == older.choice.chosen is not None
-
-
-def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed, tmp_path):
-    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
-    add_detector(run / "tiny_a" / "bundle", NOWHERE)
-    assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
-    results = read_reports(run / "report" / "results.json")[0].results
-    assert results.protocol.source == "the golden frames of the detector"
-    (found,) = [row.frames for row in results.candidates]
-    assert found.regions == "the boxes of the detector in the bundle"
-    page = (run / "report" / "report.html").read_text()
-    assert page.count('<image href="data:image/jpeg;base64,') == len(found.worst) > 0
-    assert f"The {len(found.worst)} frames with the most errors" in page
-    assert page.count(", no region</text>") == sum(one.count for one in found.worst)
-
-
-def own_frames(run: Path, packed: Path, root: Path) -> None:
-    """Make the labeled frames of a pack those of the run's own pack, with the pictures in `root`."""
-    file = run / "pack" / "pack.json"
-    facts = json.loads((packed / "pack.json").read_text())
-    (run / "pack" / "frames.jsonl").write_text((packed / "frames.jsonl").read_text())
-    own = {"synthetic": False, "frames": facts["frames"], "options": facts["options"], "source": {"root": str(root)}}
-    file.write_text(json.dumps(json.loads(file.read_text()) | own))
-
-
-SHORT = Profile(cold_starts=1, paced_frames=0, corrupted_rows=(0, 0), other_size_samples=0)
-
-
-def test_a_runs_own_frames_are_measured_unasked_and_where_they_are_gone_nothing_else_is_lost(packed, tmp_path):
-    run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
-    root = Path(open_pack(packed).metadata["source"]["root"])
-    request = replace(measure.request_of(measure.parse([str(run), "--backends", "ort", *BUSY])), profile=SHORT)
-    for place, right in ((root, 1.0), (tmp_path / "gone", None)):
-        own_frames(run, packed, place)
-        (result,) = measure_run(open_run(run), request).candidates
-        if right:
-            assert result.frames.objects.recall == right
-        else:
-            assert "none of the 6 labeled frames of test can be read" in result.frames.not_measured
-
-
-def test_frames_that_were_not_measured_do_not_meet_a_floor():
-    metrics = metrics_of(results_of(result_of(accuracy=NotMeasured("not asked"))))
-    assert "was not measured" in reason_infeasible(metrics[0], Policy(frame_recall=0.5))
-    assert "was not measured" in reason_infeasible(metrics[0], Policy(false_alarms_per_100=5))
 
 
 def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed, tmp_path, monkeypatch):
