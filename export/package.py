@@ -107,7 +107,7 @@ def write_archive(path: Path, top: str, files: Files) -> int:
     with (
         replacing(path) as temporary,
         temporary.open("wb") as stream,
-        gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed,
+        gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed,  # name and time would change the bytes at each call
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):
         for name, data in contents.items():

@@ -86,9 +86,9 @@ def open_stream() -> Any:
 
 
 def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
-    """Return what `enqueue` puts on the stream as a graph for `cudaGraphLaunch`; nothing of it runs yet.
+    """Return what `enqueue` puts on the stream as a graph for `cudaGraphLaunch`, without running it.
 
-    enqueue: says whether it worked; it must have run once before, since a first run allocates, which no capture allows.
+    enqueue: returns whether it worked. It must have run once before: a first run allocates, which no capture allows.
     Raises DeviceError when this cannot be captured; the stream can then be used as before.
     """
     # thread-local: another thread's CUDA calls, such as torch's in a benchmark, neither break nor join this capture
@@ -131,6 +131,6 @@ class PinnedBuffer:
         return self.bytes // len(self.array) * rows
 
     def free(self) -> None:
-        """Give both memories back; `array` must not be used afterwards."""
+        """Free both memories; `array` must not be used afterwards."""
         call("cudaFree", self.device)
         call("cudaFreeHost", self._host)

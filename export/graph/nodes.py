@@ -80,6 +80,7 @@ class Graph:
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
     """Give a model these nodes, some of which may be its own."""
+    # copied first: clearing the list below would also clear those of its own nodes that are to stay
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)

@@ -69,7 +69,7 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
             _halve_attributes(node)
         nodes.append(node)
     replace_nodes(converted, nodes)
-    del converted.graph.value_info[:]
+    del converted.graph.value_info[:]  # it names the old types
     converted.graph.initializer.extend(constants.values())
     drop_unread(converted)
     onnx.checker.check_model(converted, full_check=True)
@@ -78,6 +78,7 @@ def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.Mode
 
 def _halved(graph: Graph, kept: frozenset[str]) -> list[onnx.NodeProto]:
     """Return the nodes from the first weighted layer to the logits, without those that are kept in fp32."""
+    # before the first weighted layer come the bytes and the normalization, which stay in fp32
     below: set[str] = set()
     excluded = kept | _tail(graph)
     halved = []

@@ -33,6 +33,7 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
     Batch normalization is folded into the convolutions, and constants are computed. Raises CheckError when the graph
     cannot be made or is not valid.
     """
+    # two rows: torch.export takes a size of 1 for a constant, and n must stay dynamic
     example = torch.zeros((2, size_px, size_px, 3), dtype=torch.uint8)
     dynamic = {"frames_nhwc": {0: torch.export.Dim("n")}}
     try:
@@ -106,6 +107,7 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
         pool = graph.producer.get(flat.input[0])
         if pool is None or pool.op_type != "GlobalAveragePool":
             continue
+        # another reader of the flat tensor or of the weights would still need their old shape
         if len(graph.consumers[flat.output[0]]) > 1 or len(graph.consumers[gemm.input[1]]) > 1:
             continue
         weights = numpy_helper.from_array(graph.array(gemm.input[1])[:, :, None, None], gemm.input[1])

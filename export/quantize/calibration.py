@@ -22,7 +22,7 @@ ROWS = 500
 BATCH = 8
 BINS = 2048
 LEVELS = 128
-"""Levels of |x| in int8, 0 to 127; the entropy method compares a histogram with one of so many bins."""
+"""Levels of |x| in int8, 0 to 127: the entropy method compares each histogram with one of this many bins."""
 PERCENTILE = 99.99
 
 
@@ -51,6 +51,7 @@ class Histogram:
             return _divergence(clipped, _coarse(counts[:end]))
 
         counts = self.counts.astype(np.float64)
+        # 121 candidates, 16 bins apart; the last one clips nothing
         return min(range(LEVELS, BINS + 1, LEVELS // 8), key=divergence_at) / BINS * self.amax
 
 
@@ -120,6 +121,7 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
     for name, values in observer.run(images_nhwc, rows):
         if amax[name] > 0:
+            # the largest value itself falls on the upper edge: it belongs into the last bin
             bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
             counts[name] += np.bincount(bins, minlength=BINS)
     return {name: Histogram(amax[name], counts[name]) for name in amax}

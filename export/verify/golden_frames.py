@@ -37,6 +37,7 @@ def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
             frame[MARGIN_PX : MARGIN_PX + height, x0 : x0 + width] = drawn
             rects.append((x0, MARGIN_PX, x0 + width, MARGIN_PX + height))
             frame_of.append(len(frames))
+        # this one reaches over the upper left corner: clipping is part of the geometry that is proved
         rects.append((-MARGIN_PX, -MARGIN_PX, MARGIN_PX + width, MARGIN_PX + height))
         frame_of.append(len(frames))
         frames.append(frame)

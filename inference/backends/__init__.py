@@ -163,7 +163,7 @@ def availability(name: str) -> Availability:
     """Return whether the backend `name` can run here. One that fails to load is unavailable, with the reason."""
     try:
         found: Availability = find(name).availability()
-    except Exception as error:  # a broken installation or device raises whatever it likes
+    except Exception as error:  # a broken installation or device may raise anything
         if name not in names():
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]

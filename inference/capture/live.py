@@ -84,6 +84,7 @@ class LiveSource(Source):
             if self._next_id:  # it allowed access before, and may do so again
                 raise
             raise InputError(str(error)) from None
+        # the frame before is processed by now, so its buffer is free for the capture thread
         if frame is not None:
             if self._held is not None:
                 self._spare.append(self._held)
@@ -94,6 +95,7 @@ class LiveSource(Source):
     def close(self) -> None:
         """Stop the thread; one that hangs in its driver is left behind."""
         self._stop.set()
+        # a daemon thread that hangs in a driver must not keep the runner from ending
         self._thread.join(timeout=0.5)
 
     def _capture(
@@ -146,6 +148,7 @@ class PacedReader(Reader):
         if self._started_ns is None:
             self._started_ns = monotonic_ns() - frame.media_ns
         early_ns = self._started_ns + frame.media_ns - monotonic_ns()
+        # the clock jumps over the rest of a long pause
         if early_ns > LONGEST_PAUSE_NS:
             self._started_ns -= early_ns - LONGEST_PAUSE_NS
             early_ns = LONGEST_PAUSE_NS

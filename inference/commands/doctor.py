@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> None:
     """Print what is available, and one command for each part that is not."""
     parser = Parser(prog="python -m inference doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     rows = examine()
-    if options.json:
+    if args.json:
         print(json.dumps(rows, indent=1))
         return
     width = max(len(row["part"]) for row in rows)

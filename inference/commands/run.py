@@ -92,28 +92,28 @@ def _add_outputs(parser: Parser) -> None:
 
 def main(arguments: list[str]) -> int | None:
     """Run, under a supervisor where the source is a camera; print the summary."""
-    options = read_arguments(arguments)
-    camera = is_live(options.source)
-    if not (camera if options.supervise is None else options.supervise):
-        run_worker(options, SINGLE_PROCESS)
+    args = read_arguments(arguments)
+    camera = is_live(args.source)
+    if not (camera if args.supervise is None else args.supervise):
+        run_worker(args, SINGLE_PROCESS)
         return None
     # a recorded source may wait for a slow sink as long as that takes to end, which is not a hang
-    limits = SupervisorLimits() if camera or options.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
-    journal = options.out / "decisions.jsonl" if options.out else None
-    return Supervisor(lambda process: run_worker(options, process), limits, journal).run()
+    limits = SupervisorLimits() if camera or args.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
+    journal = args.out / "decisions.jsonl" if args.out else None
+    return Supervisor(lambda process: run_worker(args, process), limits, journal).run()
 
 
-def run_worker(options: argparse.Namespace, process: RunnerProcess) -> None:
+def run_worker(args: argparse.Namespace, process: RunnerProcess) -> None:
     """Run a session in this process; print its summary."""
-    summary = run_from_args(options, process)
-    print(json.dumps(summary, indent=1) if options.json else describe(summary))
+    summary = run_from_args(args, process)
+    print(json.dumps(summary, indent=1) if args.json else describe(summary))
 
 
-def run_from_args(options: argparse.Namespace, process: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
+def run_from_args(args: argparse.Namespace, process: RunnerProcess = SINGLE_PROCESS) -> dict[str, Any]:
     """Run a session; return its summary. Heavy packages are imported here, so that a supervisor does without them."""
     from inference.runner import session
 
-    values = vars(options)
+    values = vars(args)
     own = {item.name: values[item.name] for item in fields(session.SessionConfig) if item.name != "sinks"}
     return session.run_session(session.SessionConfig(**own, sinks=values), process)
 

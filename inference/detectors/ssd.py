@@ -1,4 +1,4 @@
-"""SSD and its like (torchvision's detectors, RT-DETR's own export): boxes, labels and scores, each an output."""
+"""SSD, torchvision's detectors and RT-DETR's own export: boxes, labels and scores as three outputs."""
 
 from __future__ import annotations
 

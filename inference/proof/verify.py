@@ -27,9 +27,9 @@ class CheckResult:
 def verify(
     bundle: Bundle, backends: list[str] | None = None, threads: int | None = None, options: Sequence[str] = ()
 ) -> list[CheckResult]:
-    """Check everything that can be checked on this machine. options: `name=value`, for the backends that have it.
+    """Check everything that can be checked on this machine. options: `name=value` texts, for the backends that know them.
 
-    Raises InputError naming the first file whose bytes are not those that were proved: nothing of it is then run.
+    Raises InputError naming the first file whose bytes are not those that were proved, before any file is run.
     """
     check_threads(threads)
     shared = share_options(backends or names(), options)
@@ -107,7 +107,7 @@ def _lines(what: str, rows: Iterable[golden_file.GoldenCheck]) -> list[CheckResu
 def _golden_lines(
     bundle: Bundle, name: str, precision: str, threads: int | None, options: list[str]
 ) -> list[CheckResult]:
-    """Return a line a check of one precision; what cannot run here and what fails as it runs stops no other."""
+    """Return one result for each check of a precision; one that cannot run here, or fails, does not stop the others."""
     what = f"{name} {precision}"
     try:
         with open_backend(name, bundle, precision, threads=threads, options=options) as backend:

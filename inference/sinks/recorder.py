@@ -63,6 +63,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
     limit_bytes = options.record_mb * 1_000_000
     sink = RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
+    # no rotation and no crop: the recorded pictures are upright and cropped already
     write_json(folder / "camera.json", camera)
     if options.boxes is not None and options.boxes.is_file():  # a pack is a folder, and its boxes go by file name
         shutil.copyfile(options.boxes, folder / "boxes.jsonl")

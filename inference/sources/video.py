@@ -46,6 +46,7 @@ class VideoSource(Source):
         self._name = public_uri(uri)
         self._capture = cv2.VideoCapture(opencv_path(uri), cv2.CAP_FFMPEG)
         opened = self._capture.isOpened()
+        # read here, so that a file without a frame is refused before a backend is opened
         ok, first = self._capture.read() if opened else (False, None)
         if not ok or first is None:
             self._capture.release()

@@ -134,6 +134,7 @@ class LiveStatus:
     def as_json(self) -> bytes:
         """Return state.json."""
         now = monotonic_ns()
+        # under the lock: twenty clients that ask at once wait for one JSON, which all of them get
         with self.lock:
             if self._cache is None or now - self._cache[0] > CACHED_NS:
                 self._cache = (now, json.dumps(self._facts(now), separators=(",", ":")).encode())
