@@ -27,7 +27,7 @@ class CheckResult:
 def verify(
     bundle: Bundle, backends: list[str] | None = None, threads: int | None = None, options: Sequence[str] = ()
 ) -> list[CheckResult]:
-    """Check everything that can be checked on this machine. options: `name=value` texts, for the backends that know them.
+    """Check all that can be checked on this machine. options: `name=value` texts, for the backends that know them.
 
     Raises InputError naming the first file whose bytes are not those that were proved, before any file is run.
     """
