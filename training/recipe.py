@@ -173,7 +173,7 @@ def _parse_mapping(text: str) -> dict[str, float]:
     """Parse `0.3`, a value for every network, or `resnet_inspired=0.5+default=0.2`."""
     if "=" not in text:
         return {DEFAULT: float(text)}
-    pairs = [part.partition("=") for part in text.split("+")]
+    pairs = [part.partition("=") for part in text.split("+")]  # commas already part the fields of a variant
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError("a name stands twice")
     return {name: float(number) for name, _, number in pairs}  # ValueError for a number that is none

@@ -113,7 +113,7 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     inputs, targets = objective.mix(objective.deployed.normalize(frames), labels)
     logits = objective.forward(inputs)
     loss = objective.loss(logits, targets, frames)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)  # gradients are written, not added to zeros
     n = len(labels)
     # gradients are averaged over processes, whose parts differ by an image: each counts by its share of the batch
     state.scaler.scale(loss * (n * dist.size / images)).backward()  # type: ignore[no-untyped-call]

@@ -68,7 +68,7 @@ def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps
     mean, device = models.normalization(arch)[0], compute.device
     apply = compute.mode.compile_or_eager(gpu.augment)
     batches = Batches(pack, recipe, 0, open_preparer(pack, mean, device, choose_place("auto", device), apply))
-    with closing(_endless(batches)) as stream:
+    with closing(_endless(batches)) as stream:  # closing ends its thread, which would slow the next measurement
         loop = _rate(state, objective, batches, stream, steps)
         frames, labels, n = batches.finish(next(stream).copied_to(device))
     # a batch on the device already, which the preparer of the host leaves as it is
@@ -91,7 +91,7 @@ def _rate(
 
 
 def _endless(batches: Batches) -> Generator[PreparedBatch, None, None]:
-    for epoch in count():
+    for epoch in count():  # without the smaller last batch, which would be another shape
         yield from (batch for batch in batches.prepare_epoch(epoch) if batch.images == batches.recipe.batch)
 
 

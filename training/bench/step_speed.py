@@ -71,6 +71,7 @@ def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, com
 def compare_rates(images: int, seconds: list[list[float]]) -> dict[str, float]:
     """Return the medians of both rates and of their ratio, from the seconds of ours and the baseline in each round."""
     ours, baseline = np.array(seconds).T
+    # the median of ratios of one round each: what slows the machine for a round slows both sides
     return {
         "ratio": round(float(np.median(baseline / ours)), 2),
         "images_per_s": round(images / float(np.median(ours)), 1),
@@ -82,6 +83,7 @@ class _Stepper:
     """A process that takes a training step on each request."""
 
     def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
+        # the launcher's variables act when a process starts, so each side is a process of its own
         plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
         environment = plain | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
         command = [sys.executable, "-m", "training.bench.step_speed", role, json.dumps(spec)]
@@ -148,7 +150,7 @@ def _serve(role: str, spec: list[Any]) -> None:
     for _ in range(2):  # the first two allocate memory and choose kernels
         step()
     print(json.dumps(mode.as_json()), flush=True)
-    clock = step_clock()
+    clock = step_clock()  # in this process: its time includes what the allocator does
     for _ in sys.stdin:
         started = clock()
         step()

@@ -133,6 +133,7 @@ def main(arguments: list[str]) -> int | None:
         cv2.setNumThreads(1)  # images are small: starting threads would cost more than it saves
         torch.set_num_threads(record.threads)
         jobs = make_jobs(config, record, dist)
+        # a signal stops the run with 128 plus its number, as a shell expects
         if stopped := _train(jobs):
             return stopped
         return dist.run_on_main(lambda: _finish(config, jobs))
@@ -144,7 +145,7 @@ def _recipe_of(args: Namespace) -> Recipe:
     if args.scale_schedule:
         recipe = recipe.scaled(recipe.with_overrides(texts).epochs)
     recipe = recipe.with_overrides(texts)
-    known = [DEFAULT, *models.names()]
+    known = [DEFAULT, *models.names()]  # a misspelled architecture would train with the default dropout, unsaid
     for name in recipe.dropout:
         if name not in known and not name.startswith("timm/"):
             raise InputError(f"--dropout names {name!r}, which is no architecture: choose from {', '.join(known)}")
@@ -171,6 +172,7 @@ def _train(jobs: list[TrainJob]) -> int | None:
 def _explain_failure(error: RuntimeError, job: TrainJob) -> Exception:
     """Return the error to raise for a failure of torch: a sentence for a person, or `error` for a fault of ours."""
     device = job.compute.device
+    # torch raises RuntimeError for nearly everything, so the kind or the text must tell
     if isinstance(error, torch.OutOfMemoryError):
         return DeviceError(f"{job.arch} needs more memory than {device} has: give a --batch below {job.recipe.batch}")
     if isinstance(error, torch.AcceleratorError):

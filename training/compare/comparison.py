@@ -127,7 +127,7 @@ def _log(trial: Trial) -> Path:
 
 def _start(trial: Trial) -> subprocess.Popen[bytes]:
     trial.run.parent.mkdir(parents=True, exist_ok=True)
-    with _log(trial).open("ab") as log:
+    with _log(trial).open("ab") as log:  # appended: a resumed trial keeps the log of its first start
         return subprocess.Popen(trial.command, stdout=log, stderr=log)
 
 

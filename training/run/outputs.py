@@ -80,6 +80,7 @@ def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> N
 def write_history(folder: Path, progress: TrainProgress) -> None:
     """Write history.csv, a line for each epoch."""
     names = list(progress.history[0])
+    # repr keeps every bit of a float, so that a resumed run writes the same file
     lines = [",".join(names), *(",".join(repr(row[name]) for name in names) for row in progress.history)]
     with full_disk_as_input_error(folder):
         write_text(folder / "history.csv", "\n".join(lines) + "\n")
@@ -89,6 +90,7 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
     """Evaluate the best checkpoint, read from its file, on val and test; write the plots, and metrics.json last."""
     from training.reports import plots  # matplotlib takes seconds to import
 
+    # read back from its file, so that the figures are those of the weights that export will load
     best = load_checkpoint(job.folder / "best.safetensors")
     deployed = best.build_network().to(job.compute.device)
     figures = {
@@ -119,7 +121,7 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
         "peak_memory_mb": round(peak_memory_mb(job.compute.device)),
         **figures,
     }
-    write_json(job.folder / "metrics.json", body)
+    write_json(job.folder / "metrics.json", body)  # last: it marks the job as finished
     if not job.as_json:
         log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
 

@@ -58,6 +58,7 @@ def check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError naming the first setting in which a resumed run would differ; the pack may have moved."""
     before = before | {"recipe": _recipe_in(out / "run.json", before)}
     names = ("models", "seed", "pretrained", "teacher")
+    # a moved pack is the same pack: its fingerprint is compared, its path is not
     was, wanted = (body["recipe"] | {k: body.get(k) for k in names} | body["pack"] for body in (before, now))
     for name in wanted:
         if name != "path" and was.get(name) != wanted[name]:
