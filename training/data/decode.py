@@ -12,19 +12,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from typing import Any
 
 import cv2
 
 from core.errors import InputError
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, clip_rect, fill, whole
+from core.log import shows_progress
+from core.machine import cores
 from training.data.duplicates import hash_picture
 from training.data.image_store import ImageStore
-from training.data.listing import LoadPicture, Sample
+from training.data.listing import Listing, LoadPicture, PackOptions, Sample
 
 IMAGES_PER_CHUNK = 16
+IMAGES_PER_PROCESS = 400
+"""Another process pays for itself from this number of images: it takes a second to start."""
 MIN_DEVIATION = 1.5
 """Least standard deviation of a background row, in gray levels: black padding has up to 1.2 after JPEG, a clear sky
 1.9 or more (detection_yolo, 64 px)."""
@@ -113,7 +119,42 @@ class DecodeTask:
         return results
 
 
-def decode_images(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
+def decode_samples(
+    store: ImageStore, samples: list[Sample], listing: Listing, options: PackOptions
+) -> list[DecodeResult]:
+    """Decode sample i into row i of the store; return the results in that order."""
+    # sorted, because groupby joins neighbors alone: each image is decoded once for all of its rows
+    by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
+    images = []
+    for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh)):
+        rows = list(found)
+        cuts = tuple((row, samples[row].box) for row in rows)
+        drawn = frozenset(row for row in rows if samples[row].drawn)
+        images.append(SourceImage(name, size, cuts, drawn))
+    task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
+    most = len(images) // IMAGES_PER_PROCESS
+    processes = max(1, min(options.processes or cores(), most))
+    results: dict[int, DecodeResult] = {}
+    with _progress(len(samples)) as advance:
+        for result in _decode_images(task, images, processes):
+            results[result.row] = result
+            advance()
+    return [results[row] for row in range(len(samples))]
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """Show a progress bar on a terminal; yield a function that advances it by one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shows_progress()) as bar:
+        task = bar.add_task("packing", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _decode_images(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
     """Decode images, in this process or in several; yield their results in no fixed order."""
     remaining = iter(images)
     chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])  # until an empty chunk

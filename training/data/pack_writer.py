@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,7 @@ from core.data.picture_files import describe_partly_read
 from core.data.picture_reader import holds_several_pictures
 from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
-from core.log import shows_progress
-from core.machine import cores
-from training.data.decode import DecodeResult, DecodeTask, PackRow, SourceImage, decode_images
+from training.data.decode import DecodeResult, PackRow, decode_samples
 from training.data.health import Health, examine
 from training.data.health_page import write_page
 from training.data.image_store import ImageStore, plan_images
@@ -30,9 +26,6 @@ from training.data.importers import read_listing
 from training.data.listing import Listing, PackOptions, Sample
 from training.data.source_files import file_of
 from training.data.splits import check_splits, choose_calibration, join_groups, shuffle_key, split_frames, split_samples
-
-IMAGES_PER_PROCESS = 400
-"""Another process pays for itself from this number of images: it takes a second to start."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[Image
     order = _pack_order(samples, options.seed)
     store = plan_images(folder, len(order), options.size_px)
     store.create()
-    written = _write_images(store, [samples[at] for at in order], listing, options)
+    written = decode_samples(store, [samples[at] for at in order], listing, options)
     results = dict(zip(order, written, strict=True))
     return store, [results[at] for at in range(len(samples))]
 
@@ -206,41 +199,6 @@ def _remove_leftovers(out: Path) -> None:
         pid = folder.name.rsplit(".", 2)[1]  # replacing_folder puts its process into the name
         if pid.isdigit() and not Path("/proc", pid).exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_images(
-    store: ImageStore, samples: list[Sample], listing: Listing, options: PackOptions
-) -> list[DecodeResult]:
-    """Decode sample i into row i of the store; return the results in that order."""
-    # sorted, because groupby joins neighbors alone: each image is decoded once for all of its rows
-    by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
-    images = []
-    for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh)):
-        rows = list(found)
-        cuts = tuple((row, samples[row].box) for row in rows)
-        drawn = frozenset(row for row in rows if samples[row].drawn)
-        images.append(SourceImage(name, size, cuts, drawn))
-    task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
-    most = len(images) // IMAGES_PER_PROCESS
-    processes = max(1, min(options.processes or cores(), most))
-    results: dict[int, DecodeResult] = {}
-    with _progress(len(samples)) as advance:
-        for result in decode_images(task, images, processes):
-            results[result.row] = result
-            advance()
-    return [results[row] for row in range(len(samples))]
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Show a progress bar on a terminal; yield a function that advances it by one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shows_progress()) as bar:
-        task = bar.add_task("packing", total=total)
-        yield lambda: bar.advance(task)
 
 
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:

@@ -120,9 +120,9 @@ def test_the_same_source_packs_to_the_same_bytes_elsewhere_and_with_any_number_o
 
 
 def test_processes_that_are_really_started_give_the_same_rows(packed, flat, tmp_path, monkeypatch):
-    import training.data.pack_writer
+    import training.data.decode
 
-    monkeypatch.setattr(training.data.pack_writer, "IMAGES_PER_PROCESS", 8)
+    monkeypatch.setattr(training.data.decode, "IMAGES_PER_PROCESS", 8)
     made = write_pack(str(flat), tmp_path / "p", PackOptions(size_px=SIZE, group=GROUPED.group, processes=2))
     assert made.fingerprint == packed.fingerprint
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
+import training.data.decode
 import training.data.image_store
-import training.data.pack_writer
 from core.data.pack import COLUMNS, Pack, Shards, fingerprint, open_pack
 from core.errors import InputError
 from core.files import write_json
@@ -72,7 +72,7 @@ def test_a_pack_in_shards_is_the_same_pack(source, whole, tmp_path, rows):
 
 
 def test_shards_are_written_by_processes_too(source, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.data.pack_writer, "IMAGES_PER_PROCESS", 8)
+    monkeypatch.setattr(training.data.decode, "IMAGES_PER_PROCESS", 8)
     made = in_shards(source, tmp_path / "p", 50, PackOptions(size_px=SIZE, processes=2))
     assert np.array_equal(made.images_nhwc[:], whole.images_nhwc)
 
