@@ -1,4 +1,4 @@
-"""Measure bundles on labeled frames: objects named rightly, and false alarms in empty regions."""
+"""Measure bundles on labeled frames: the objects named rightly, and false alarms in empty regions."""
 
 from __future__ import annotations
 
@@ -48,16 +48,21 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m benchmarks frames", description=__doc__)
-    parser.add_argument("run", type=Path, help="runs/NAME, all its bundles, or one bundle's folder")
+    parser.add_argument("run", type=Path, help="runs/NAME for all its bundles, or the folder of one bundle")
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
-    parser.add_argument("--split", choices=SPLITS[:3], default="test", help="default: test")
+    parser.add_argument("--split", choices=SPLITS[:3], default="test", help="the split of the frames (test)")
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes are classified (the bundle's own)"
     )
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones, or a detector's settings")
     regions.add_argument("--labeled-boxes", action="store_true", help="classify the labeled boxes")
-    parser.add_argument("--jitter", type=float, default=0.0, help="move the edges of labeled boxes, such as 0.1 (0)")
+    parser.add_argument(
+        "--jitter",
+        type=float,
+        default=0.0,
+        help="move the edges of labeled boxes at random, by this part of a side (0)",
+    )
     parser.add_argument("--backend", help="default: the production choice, else ort")
     parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
     parser.add_argument("--threads", type=int, help="default: all cores")

@@ -102,9 +102,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the regions to time and to measure")
     parser.add_argument(
-        "--seeds", type=Path, nargs="*", metavar="RUN", help="the same training with other seeds (those beside the run)"
+        "--seeds",
+        type=Path,
+        nargs="*",
+        metavar="RUN",
+        help="runs that differ in the seed alone (those in the same folder)",
     )
-    parser.add_argument("--sustained", type=float, default=0.0, metavar="MINUTES", help="sustained load (none)")
+    parser.add_argument(
+        "--sustained", type=float, default=0.0, metavar="MINUTES", help="minutes of sustained load at the end (none)"
+    )
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)
 

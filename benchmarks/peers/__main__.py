@@ -103,12 +103,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of the form split/class/*.jpg")
     parser.add_argument("--epochs", type=int, default=30, help="epochs of our training (30)")
     parser.add_argument("--size", type=int, default=64, help="input size in pixels (64)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of every training (0)")
     parser.add_argument("--group", help="regular expression of the group in a file's name, for our pack")
     parser.add_argument("--recipe", default="edge", help="our training recipe (edge)")
     parser.add_argument("--models", nargs="+", default=["mobilenet_inspired", "resnet_inspired"], help="our networks")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep all files here; finished jobs are not run again")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="receives the dated table")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="the folder of the dated table")
     return parser.parse_args()
 
 

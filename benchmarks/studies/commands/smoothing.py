@@ -79,12 +79,12 @@ class SmoothingOutcome:
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks.studies smoothing BUNDLE`; print the table, write it and its plot."""
     parser = Parser(prog="python -m benchmarks.studies smoothing", description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle whose answers are smoothed")
     parser.add_argument("--seconds", type=float, default=120.0, help="seconds of each scenario (120)")
     parser.add_argument("--backend", help="default: as the runner chooses")
     parser.add_argument("--precision", help="default: as the runner chooses")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="receives the curve, .svg or .png")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the curve as .svg or .png")
     args = parser.parse_args(arguments)
     bundle = open_bundle(args.bundle)
     name, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
