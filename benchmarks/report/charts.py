@@ -146,7 +146,7 @@ def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
         for p in answered:
             if p.shipped:
                 bar = tuple((100 * p.coverage, 100 * edge) for edge in p.risk_interval)
-                lines.append(ChartLine(f"{name}: shipped threshold {p.threshold:.2f}", row.arch, bar))
+                lines.append(ChartLine(f"{name}: shipped threshold {p.threshold:.3f}", row.arch, bar))
     drawn = tuple(line for line in lines if line.points)
     return {"frames": Chart(ANSWERED, "wrong, % of these", False, drawn)} if drawn else {}
 

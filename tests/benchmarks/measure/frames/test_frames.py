@@ -109,7 +109,7 @@ def test_the_curve_holds_the_shipped_threshold_as_the_counts_have_it(packed, tin
     outcomes, silences = some["objects"]["outcomes"], some["objects"]["silences"]
     assert silences == {"UNKNOWN": outcomes["silent"]}
     assert 0 < outcomes["silent"] == round((1 - shipped["coverage"]) * some["objects"]["n"])
-    assert f"| {middle:.2f} (shipped) | {100 * shipped['coverage']:.1f}" in capsys.readouterr().out
+    assert f"| {middle:.3f} (shipped) | {100 * shipped['coverage']:.1f}" in capsys.readouterr().out
 
 
 ON_EVERY_OBJECT, NOWHERE = (6, 14, 42, 50, 0.9, 0), (60, 14, 90, 50, 0.9, 0)
