@@ -48,6 +48,10 @@ def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, req
         f"fitted on {chosen['objects']} objects in {where}: {chosen['coverage']:.1%} answered, {chosen['risk']:.1%} "
         f"({chosen['risk_low_95']:.1%} to {chosen['risk_high_95']:.1%}) of these wrong"
     )
+    if chosen["risk"] > chosen["risk_wanted"]:
+        log.warning(
+            f"no threshold that answers half of the objects keeps the risk of {chosen['risk_wanted']:.1%} there"
+        )
     provenance = {**builder.bundle.provenance, "abstention": facts}
     builder.bundle = replace(builder.bundle, abstain_threshold=chosen["threshold"], provenance=provenance)
     stamp(fp32, builder.bundle, "fp32")

@@ -97,6 +97,15 @@ def test_the_bundle_reaches_on_the_frames_what_it_says(builder, fp32, frames_pac
     assert outcomes(replace(builder.bundle, abstain_threshold=0.0), frames_pack).count(Outcome.WRONG) > 0.05 * 80
 
 
+def test_it_warns_where_no_threshold_keeps_the_risk(builder, fp32, frames_pack, caplog):
+    builder.bundle.provenance["abstention"]["risk_wanted"] = 0.0
+    fit_on_frames(builder, deepcopy(fp32), open_pack(frames_pack), FramesRequest(split="val"))
+    fitted = builder.bundle.provenance["abstention"]
+    assert fitted["risk"] > 0
+    assert fitted["coverage"] == pytest.approx(0.5, abs=0.02)
+    assert "no threshold that answers half of the objects keeps the risk of 0.0%" in caplog.text
+
+
 def test_zones_in_which_no_class_may_be_named_fit_nothing(builder, fp32, frames_pack, tmp_path):
     camera = tmp_path / "camera.json"
     camera.write_text('{"zones": {"left": [0, 0, 0.5, 1]}}')
