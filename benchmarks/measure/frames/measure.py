@@ -46,6 +46,8 @@ def measure_frames(
         return regions
 
     with open_side_by_side(candidates, FrameConfig(sequence=False), open_regions) as (opened, refused):
+        if len(regions := sorted({what[c.name] for c, _ in opened})) > 1:
+            log.warning(f"these figures cannot be compared, the regions differ: {'; '.join(regions)}")
         scores = score_frames([(c.bundle, processor) for c, processor in opened], pack, frames)
     results: dict[tuple[str, str], FramesAccuracy | NotMeasured] = {
         (row.arch, row.precision): NotMeasured(row.reason) for row in refused

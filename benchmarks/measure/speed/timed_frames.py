@@ -68,7 +68,7 @@ class TimedInput:
         """A description of the regions of a frame."""
         if self.camera.detector:
             return "the boxes of the detector, tracked"
-        return "the zones of camera.json" if self.camera.zones else "one zone"
+        return f"the zones of {self.camera_file.name}" if self.camera_file and self.camera.zones else "one zone"
 
     @cached_property
     def frames(self) -> list[Bytes]:

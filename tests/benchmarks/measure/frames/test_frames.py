@@ -131,6 +131,13 @@ def test_the_boxes_of_a_detector_in_front_are_scored_against_the_labels(packed, 
     assert "the boxes of d.onnx" in capsys.readouterr().out
 
 
+def test_bundles_of_which_one_holds_a_detector_are_said_not_to_compare(packed, tmp_path, caplog):
+    run = make_run(tmp_path / "run", precisions=("fp32",))
+    add_detector(run / "tiny_a" / "bundle", NOWHERE)
+    command.main([str(run), "--frames-of", str(packed), "--backend", "ort"])
+    assert "cannot be compared, the regions differ: the boxes of the detector in the bundle; the labeled" in caplog.text
+
+
 def test_an_object_that_the_detector_missed_has_no_region(packed, tiny, tmp_path):
     file = write_detector(tmp_path / "d.onnx", NOWHERE)
     objects = measured(tiny, packed, tmp_path, "--detector", str(file))["objects"]
