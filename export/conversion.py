@@ -103,6 +103,7 @@ def add_fp32(builder: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
     stamp(model, builder.bundle, "fp32")
     result = builder.evaluate("fp32", lambda rows: run_onnx(model, builder.pack.images_nhwc, rows))
     gate = builder.add_gate("fp32", [result])
+    # without fp32 nothing ships: every other precision is derived from this graph
     if not gate["passed"]:
         reason = first_failure(gate)
         raise CheckError(f"{builder.bundle.arch}: no bundle, fp32 is not the network that was trained ({reason})")
@@ -114,6 +115,7 @@ def add_fp32(builder: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
 
 def add_or_refuse(builder: BundleBuilder, precision: str, add: Callable[[], None]) -> None:
     """Add a precision by calling `add`; when that fails, record the reason in the gate, so that the others ship."""
+    # a failure half-way must leave neither golden answers nor results of a file that is not there
     golden_before, results_before = builder.golden, list(builder.results)
     try:
         add()
@@ -130,8 +132,8 @@ def add_fp16(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     """Convert to fp16, except nodes that overflow on real rows, and write the file when it passes its gate."""
     images = builder.pack.images_nhwc
     observer = calibration.Observer(fp32, [name for node in fp32.graph.node for name in node.output])
-    amax = calibration.peaks(observer, images, calibration.calibration_rows(builder.pack))
-    kept = fp16.overflowing(fp32, amax)
+    amax = calibration.find_peaks(observer, images, calibration.calibration_rows(builder.pack))
+    kept = fp16.find_overflowing(fp32, amax)
     if kept:
         log.info(f"{builder.bundle.arch}: fp16 cannot hold what {', '.join(kept)} compute: they stay in fp32")
     model = fp16.to_fp16(fp32, kept)
@@ -152,6 +154,7 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
         stamp(model, builder.bundle, "int8")
     signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
     results = [
+        # exact: TensorRT computes the file as written; what ONNX Runtime would fuse in it says nothing about TensorRT
         builder.evaluate("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
         builder.evaluate("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
     ]

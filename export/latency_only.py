@@ -19,6 +19,7 @@ def resize_pack(pack: Pack, geometry: Geometry) -> Pack:
     if geometry == pack.geometry:
         return pack
     size = (geometry.size_px, geometry.size_px)
+    # spread over each split, so that several classes are among them: calibration wants varied activations
     splits = [pack.rows(split) for split in ROWS]
     spread = [np.linspace(0, len(rows) - 1, min(n, len(rows))) for rows, n in zip(splits, ROWS.values(), strict=True)]
     kept = np.sort(np.concatenate([rows[few.astype(int)] for rows, few in zip(splits, spread, strict=True)]))

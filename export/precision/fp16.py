@@ -22,7 +22,7 @@ FLOAT_ATTRIBUTES = ("Resize",)
 """Operators whose float constants, such as a scale of the size, must stay float32."""
 
 
-def overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
+def find_overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
     """Return the names of the nodes that read or make a number which fp16 cannot hold.
 
     amax: {tensor: the largest magnitude observed}; tensors that are not in it, and are no constants, pass.
@@ -48,7 +48,7 @@ def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
 
 
 def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
-    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, as `overflowing` returns them."""
+    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, as `find_overflowing` returns them."""
     converted = deepcopy(model)
     graph = Graph(converted)
     halved = _halved(graph, frozenset(keep_float))

@@ -41,7 +41,7 @@ CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """The activations that get a Q/DQ pair, and the weights that are quantized."""
 
     groups: tuple[frozenset[str], ...]
@@ -57,7 +57,7 @@ class Plan:
         return frozenset().union(*self.groups) if self.groups else frozenset()
 
 
-def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
+def plan_quantization(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> QuantizationPlan:
     """Choose what to quantize in an fp32 graph. keep_float: names of nodes that stay in float."""
     graph, kept = Graph(model), frozenset(keep_float)
     weighted = [node for node in graph.weighted if node.name not in kept]
@@ -67,7 +67,7 @@ def plan(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> Plan:
     for node in graph.nodes:
         if node.name not in kept and _runs_on_bytes(graph, node):
             tensors |= allowed.intersection(graph.activations(node))
-    return Plan(_groups(graph, tensors), {node.input[1]: output_axis(node) for node in weighted}, kept)
+    return QuantizationPlan(_groups(graph, tensors), {node.input[1]: output_axis(node) for node in weighted}, kept)
 
 
 def _runs_on_bytes(graph: Graph, node: onnx.NodeProto) -> bool:
@@ -97,7 +97,7 @@ def _join(sets: Iterable[set[str]]) -> list[set[str]]:
     return joined
 
 
-def quantize(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, float]) -> onnx.ModelProto:
     """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
@@ -113,12 +113,12 @@ def quantize(model: onnx.ModelProto, plan: Plan, amax: Mapping[str, float]) -> o
             _linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq"),
         ]
     graph = Graph(model)
-    of_weights: list[onnx.NodeProto] = []
+    weight_nodes: list[onnx.NodeProto] = []
     for name, axis in sorted(plan.weights.items()):
         # weights are constants: they are stored as int8 and need the DequantizeLinear alone
         constants += _quantized_weights(name, np.asarray(graph.array(name), np.float32), axis)
-        of_weights.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
-    _rewire(quantized, plan, pairs, of_weights)
+        weight_nodes.append(_linear("DequantizeLinear", name, f"{name}_q", f"{name}_dq", axis=axis))
+    _rewire(quantized, plan, pairs, weight_nodes)
     quantized.graph.initializer.extend(constants)
     drop_unread(quantized)
     onnx.checker.check_model(quantized, full_check=True)
@@ -153,11 +153,14 @@ def _linear(op_type: str, tensor: str, source: str, output: str, **axis: Any) ->
 
 
 def _rewire(
-    model: onnx.ModelProto, plan: Plan, pairs: Mapping[str, list[onnx.NodeProto]], of_weights: list[onnx.NodeProto]
+    model: onnx.ModelProto,
+    plan: QuantizationPlan,
+    pairs: Mapping[str, list[onnx.NodeProto]],
+    weight_nodes: list[onnx.NodeProto],
 ) -> None:
     """Make every reader but the layers kept in float read the dequantized tensor; put each pair after its producer."""
     # ONNX wants every tensor made before it is read: weights and inputs first, each other pair behind its producer
-    nodes = list(of_weights)
+    nodes = list(weight_nodes)
     inputs = sorted({item.name for item in model.graph.input})
     nodes += [half for name in inputs for half in pairs.get(name, [])]
     for node in model.graph.node:

@@ -105,7 +105,7 @@ class Observer:
                 yield from zip(self.tensors, self._session.run(self.tensors, {INPUT["name"]: frames_nhwc}), strict=True)
 
 
-def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
+def find_peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, float]:
     """Return the largest magnitude of each watched tensor; NaN counts as infinity."""
     amax = dict.fromkeys(observer.tensors, 0.0)
     for name, values in observer.run(images_nhwc, rows):
@@ -115,9 +115,9 @@ def peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> di
     return amax
 
 
-def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
+def build_histograms(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
     """Return a histogram of the magnitudes of each watched tensor, in two passes: the range, then the counts."""
-    amax = peaks(observer, images_nhwc, rows)
+    amax = find_peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
     for name, values in observer.run(images_nhwc, rows):
         if amax[name] > 0:
@@ -127,7 +127,7 @@ def observe(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> 
     return {name: Histogram(amax[name], counts[name]) for name in amax}
 
 
-def ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
+def choose_ranges(histograms: dict[str, Histogram], method: str) -> dict[str, float]:
     """Return the magnitude to represent for each tensor, by one of METHODS."""
     return {name: METHODS[method](histogram) for name, histogram in histograms.items()}
 

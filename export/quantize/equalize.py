@@ -26,21 +26,21 @@ LIMIT = 1e4
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """A layer and all weighted layers that read it, with only PASSING operators in between."""
 
     first: onnx.NodeProto
     readers: tuple[onnx.NodeProto, ...]
 
 
-def pairs(model: onnx.ModelProto) -> list[Pair]:
+def find_pairs(model: onnx.ModelProto) -> list[LayerPair]:
     """Return the layers whose output channels can be scaled, in the graph's order."""
     graph = Graph(model)
     found = []
     for node in graph.weighted:
         readers = _readers(graph, node.output[0])
         if readers and all(_fits(graph, node, reader) for reader in readers):
-            found.append(Pair(node, tuple(readers)))
+            found.append(LayerPair(node, tuple(readers)))
     return found
 
 
@@ -74,9 +74,10 @@ def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
 def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]) -> tuple[onnx.ModelProto, list[str]]:
     """Return the same function with balanced channels, and the names of the layers that were scaled."""
     balanced = deepcopy(model)
-    found = pairs(balanced)
+    found = find_pairs(balanced)
     if not found:  # as when a ReLU6 stands between all layers
         return balanced, []
+    # a second pass, since scaling one pair changes the ranges that its neighbors were balanced by
     for _ in range(PASSES):
         activations = channel_ranges(balanced, [pair.first.output[0] for pair in found], images_nhwc, rows)
         for pair in found:
@@ -84,7 +85,7 @@ def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]
     return balanced, [pair.first.name for pair in found]
 
 
-def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float32]) -> None:
+def _balance(model: onnx.ModelProto, pair: LayerPair, activation_c: NDArray[np.float32]) -> None:
     """Scale one pair in place: afterwards a channel's activation and its weights in the next layer weigh the same."""
     graph = Graph(model)
     weights_c = np.max([_input_peaks(graph, reader) for reader in pair.readers], axis=0)
@@ -96,6 +97,7 @@ def _balance(model: onnx.ModelProto, pair: Pair, activation_c: NDArray[np.float3
     factors[alive] = np.sqrt(activation_c[alive] / weights_c[alive])
     factors[alive] /= np.exp(np.log(factors[alive]).mean())  # the layer as a whole keeps its scale
     factors = np.clip(factors, 1 / LIMIT, LIMIT)
+    # the first layer is divided, its readers multiplied: what lies between lets a positive factor through unchanged
     inverse = (1 / factors).astype(np.float32)
     _scale(graph, pair.first.input[1], inverse, output_axis(pair.first))
     if len(pair.first.input) > 2 and pair.first.input[2]:

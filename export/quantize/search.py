@@ -47,6 +47,7 @@ class EvalSet:
     def distance(self, model: onnx.ModelProto, count: int | None = None) -> float:
         """Return the mean of max |dprob| to torch over the val rows, or over `count` of them, evenly spread."""
         total = len(self.val_rows)
+        # NaN counts as the largest difference there is, so that a file that gives it is never the nearest
         few = np.linspace(0, total - 1, min(count or total, total)).astype(int)
         probs = run_onnx(model, self.images_nhwc, self.val_rows[few])
         return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
@@ -118,6 +119,7 @@ def search(fp32: onnx.ModelProto, data: EvalSet, *, repair: bool = True) -> Sear
     Layers go back to float in whichever of the two networks is nearer to torch. When nothing passes, the result is the
     nearest attempt. repair: False stops after the network as it is.
     """
+    # from the cheapest repair to the dearest: a method costs nothing in the car, a layer in float costs time there
     plain = _Quantizer(fp32, data, [], [])
     found = plain.try_methods()
     if found.passed or not repair:
@@ -139,12 +141,12 @@ class _Quantizer:
 
     def __init__(self, fp32: onnx.ModelProto, data: EvalSet, steps: list[SearchStep], equalized: list[str]) -> None:
         self.fp32, self.data, self.steps, self.equalized = fp32, data, steps, equalized
-        observer = calibration.Observer(fp32, int8.plan(fp32).tensors)
-        self.histograms = calibration.observe(observer, data.images_nhwc, data.calibration_rows)
+        observer = calibration.Observer(fp32, int8.plan_quantization(fp32).tensors)
+        self.histograms = calibration.build_histograms(observer, data.images_nhwc, data.calibration_rows)
 
     def quantize(self, method: str, kept: Iterable[str] = ()) -> Forms:
-        plan = int8.plan(self.fp32, kept)
-        amax = calibration.ranges({name: self.histograms[name] for name in plan.tensors}, method)
+        plan = int8.plan_quantization(self.fp32, kept)
+        amax = calibration.choose_ranges({name: self.histograms[name] for name in plan.tensors}, method)
         signed = int8.quantize(self.fp32, plan, amax)
         return {"int8": signed, "int8 ort": int8.ort_form(signed)}
 

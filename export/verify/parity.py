@@ -32,7 +32,7 @@ def compare_with_torch(
     """Compare a file's probabilities with torch's of the same rows. Raises ValueError when the shapes differ."""
     if probs.shape != reference.shape or len(probs) != len(rows):
         raise ValueError(f"{name}: {probs.shape} against {reference.shape} for {len(rows)} rows")
-    dprob = np.abs(probs - reference).max(1)
+    dprob = np.abs(probs - reference).max(1)  # of each row its largest difference over the classes
     top, top_reference = probs.argmax(1), reference.argmax(1)
     flipped = np.flatnonzero(top != top_reference)
     pairs = count_pairs(top_reference == labels, top == labels)
@@ -63,6 +63,7 @@ def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
         if precision == "fp32":
             checks.append(check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
             continue
+        # with few rows one row is more than the limit, and one row is no evidence
         loss_limit = max(ACCURACY_LOSS[precision], 1 / result.rows)
         loss = result.accuracy_loss
         bounds = {"low_95": loss.low_95, "high_95": loss.high_95}

@@ -35,9 +35,9 @@ def graphs(pack):
     )  # fmt: skip
     fp32 = to_onnx(Deployed(layers, (0.45,) * 3, (0.1,) * 3).eval(), 32)
     kept = Graph(fp32).weighted[1].name
-    plans = [to_int8.plan(fp32), to_int8.plan(fp32, [kept])]
+    plans = [to_int8.plan_quantization(fp32), to_int8.plan_quantization(fp32, [kept])]
     observer = calibration.Observer(fp32, plans[0].tensors)
-    amax = calibration.ranges(calibration.observe(observer, pack.images_nhwc, np.arange(16)), "minmax")
+    amax = calibration.choose_ranges(calibration.build_histograms(observer, pack.images_nhwc, np.arange(16)), "minmax")
     int8, mixed = (to_int8.quantize(fp32, plan, amax) for plan in plans)
     return {"fp32": fp32, "fp16": to_fp16(fp32), "int8": int8, "mixed": mixed, "kept": kept}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from core.bundle.contract import TOLERANCE
 from export.graph.nodes import Graph
-from export.precision.fp16 import overflowing, to_fp16
+from export.precision.fp16 import find_overflowing, to_fp16
 from export.precision.fp32 import to_onnx
 from export.quantize import calibration
 from export.verify.parity import run_onnx
@@ -20,7 +20,7 @@ from models.deployed import Deployed
 
 def peaks_of(model, images):
     tensors = [name for node in model.graph.node for name in node.output]
-    return calibration.peaks(calibration.Observer(model, tensors), images, np.arange(len(images)))
+    return calibration.find_peaks(calibration.Observer(model, tensors), images, np.arange(len(images)))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_weights_are_half_and_input_and_output_are_not(fp32):
 def test_what_fp16_cannot_hold_is_named(huge):
     fp32, images = huge
     convolutions = [node.name for node in Graph(fp32).weighted]
-    kept = overflowing(fp32, peaks_of(fp32, images))
+    kept = find_overflowing(fp32, peaks_of(fp32, images))
     assert set(convolutions[1:3]) <= set(kept)
     assert not {convolutions[0], convolutions[3]} & set(kept)
 
@@ -72,7 +72,7 @@ def test_an_overflow_is_nonsense_unless_its_node_stays_in_fp32(huge):
     rows = np.arange(len(images))
     right = run_onnx(fp32, images, rows)
     assert not np.abs(run_onnx(to_fp16(fp32), images, rows) - right).max() < TOLERANCE["fp16"]
-    kept = overflowing(fp32, peaks_of(fp32, images))
+    kept = find_overflowing(fp32, peaks_of(fp32, images))
     assert np.abs(run_onnx(to_fp16(fp32, kept), images, rows) - right).max() < TOLERANCE["fp16"]
 
 

@@ -21,9 +21,9 @@ from models.deployed import Deployed
 
 
 def both_forms(fp32, images, keep_float=()):
-    plan = int8.plan(fp32, keep_float)
-    histograms = calibration.observe(calibration.Observer(fp32, plan.tensors), images, np.arange(len(images)))
-    signed = int8.quantize(fp32, plan, calibration.ranges(histograms, "minmax"))
+    plan = int8.plan_quantization(fp32, keep_float)
+    histograms = calibration.build_histograms(calibration.Observer(fp32, plan.tensors), images, np.arange(len(images)))
+    signed = int8.quantize(fp32, plan, calibration.choose_ranges(histograms, "minmax"))
     return signed, int8.ort_form(signed)
 
 
@@ -163,7 +163,7 @@ def test_a_layer_given_back_stays_in_float_and_reads_the_float_tensor(fp32, pack
 
 
 def test_a_dead_tensor_gets_a_scale_above_zero(fp32):
-    plan = int8.plan(fp32)
+    plan = int8.plan_quantization(fp32)
     signed = int8.quantize(fp32, plan, dict.fromkeys(plan.tensors, 0.0))
     assert all((value > 0).all() for name, value in values(signed).items() if name.endswith("_scale"))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from export.precision.int8 import plan
+from export.precision.int8 import plan_quantization
 from export.quantize import calibration
 from export.quantize.calibration import BINS, Histogram
 
@@ -26,7 +26,7 @@ def test_a_short_class_does_not_shorten_the_others(pack):
 
 def test_pack_rows_are_fed_unchanged(fp32, pack):
     seen = []
-    observer = calibration.Observer(fp32, plan(fp32).tensors)
+    observer = calibration.Observer(fp32, plan_quantization(fp32).tensors)
     session = observer._session
 
     class Recorder:
@@ -36,14 +36,14 @@ def test_pack_rows_are_fed_unchanged(fp32, pack):
 
     observer._session = Recorder()
     rows = calibration.calibration_rows(pack, 20)
-    calibration.observe(observer, pack.images_nhwc, rows)
+    calibration.build_histograms(observer, pack.images_nhwc, rows)
     once = np.concatenate(seen)[: len(rows)]
     assert np.array_equal(once, pack.images_nhwc[rows])
 
 
 def test_the_observed_range_is_the_largest_magnitude(fp32, pack):
     name = next(n for n in fp32.graph.node if n.op_type == "BatchNormalization").output[0]
-    histograms = calibration.observe(calibration.Observer(fp32, [name]), pack.images_nhwc, np.arange(12))
+    histograms = calibration.build_histograms(calibration.Observer(fp32, [name]), pack.images_nhwc, np.arange(12))
     images = pack.images_nhwc[:12] / 255
     expected = np.abs((images - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).max()
     assert histograms[name].amax == pytest.approx(expected, rel=1e-5)
@@ -56,7 +56,7 @@ def test_every_method_stays_within_the_observed_range(counts, amax):
     counts[-1] += 1
     histogram = Histogram(amax, counts)
     for method in calibration.METHODS:
-        assert 0 < calibration.ranges({"x": histogram}, method)["x"] <= amax * (1 + 1e-9)
+        assert 0 < calibration.choose_ranges({"x": histogram}, method)["x"] <= amax * (1 + 1e-9)
 
 
 def test_percentile_and_entropy_cut_a_lone_outlier():

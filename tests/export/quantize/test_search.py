@@ -12,7 +12,7 @@ from export.graph.nodes import Graph
 from export.precision.fp32 import to_onnx
 from export.precision.int8 import float_layers
 from export.quantize import calibration, search
-from export.quantize.equalize import equalize, pairs
+from export.quantize.equalize import equalize, find_pairs
 from export.quantize.search import EvalSet
 from export.verify.parity import run_onnx, run_torch
 
@@ -93,12 +93,12 @@ def test_equalizing_keeps_the_function_and_balances_the_channels(hard):
 
 def test_only_layers_read_by_layers_alone_are_scaled(fp32):
     graph = Graph(fp32)
-    for pair in pairs(fp32):
+    for pair in find_pairs(fp32):
         assert all(graph.is_weighted(reader) for reader in pair.readers)
         assert {n.op_type for n in graph.consumers[pair.first.output[0]]} == {"Relu"}
     joined = {name for node in graph.nodes if node.op_type in {"Concat", "Add"} for name in node.input}
     rectified = {graph.producer[name].input[0] for name in joined if name in graph.producer}
-    assert not rectified & {pair.first.output[0] for pair in pairs(fp32)}
+    assert not rectified & {pair.first.output[0] for pair in find_pairs(fp32)}
 
 
 def test_a_file_whose_answers_move_when_it_is_fused_is_searched_on(hard, monkeypatch):
