@@ -9,15 +9,17 @@ import pytest
 
 from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
-from benchmarks.measure import measured_set
-from benchmarks.measure.candidates import list_candidates
+from benchmarks.measure import engines, measured_set
+from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.profiles import PROFILES, Profile
+from benchmarks.measure.robustness.measure import BATCH
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load
 from core.bundle.production_choice import ProductionChoice, this_machine
+from core.data.run_dir import open_run
 from core.errors import CheckError
 from core.files import read_json, sha256_of_file, write_json
 from inference.backends import open_backend, trt
@@ -141,3 +143,11 @@ def test_golden_frames_fill_a_batch_exactly(small_run, runtime):
         assert all(row.passed for row in golden_run.check(bundle, "trt", backend, "fp32", batch=size))
         assert set(runtime.ran) == {size}
     backend.close()
+
+
+def test_more_regions_than_the_largest_batch_get_a_batch_size_of_their_own(small_run, monkeypatch):
+    batches = []
+    monkeypatch.setattr(engines, "build_missing", lambda *arguments: batches.append(arguments[-1]))
+    for regions in (3, BATCH, BATCH + 1):
+        build_engines(list_candidates(open_bundles(open_run(small_run)), ["ort"]), regions)
+    assert batches == [(1, BATCH), (1, BATCH), (1, BATCH, BATCH + 1)]
