@@ -100,6 +100,7 @@ def _parser() -> Parser:
     add("--frames-of", type=Path, metavar="PACK", help="with it: a pack with labeled frames (the run's own)")
     add("--camera", type=Path, metavar="FILE", help="with it: camera.json, the zones or a detector's settings")
     add("--detector", type=Path, metavar="FILE", help="with it: an ONNX detector (default: zones of the pack, boxes)")
+    add("--jitter", type=float, default=0.0, help="with it: move the edges of labeled boxes, such as 0.1 (0)")
     add("--unfinished", action="store_true", help="export the best checkpoint so far of an unfinished training")
     add("--dry-run", action="store_true", help="print what would be made, and make nothing")
     add("--table", type=Path, metavar="FILE", help="also write the report into this Markdown file")
@@ -110,11 +111,9 @@ def _parser() -> Parser:
 def _abstain_on(args: argparse.Namespace) -> FramesRequest | None:
     """Return the frames that the abstain threshold is fitted on, where that is asked for."""
     if args.abstain_on_frames:
-        return FramesRequest(args.frames_of, "val", args.camera, args.detector)
-    if given := next((name for name in ("frames_of", "camera", "detector") if getattr(args, name)), None):
-        raise InputError(
-            f"--{given.replace('_', '-')} says where the abstain threshold is fitted: add --abstain-on-frames"
-        )
+        return FramesRequest(args.frames_of, "val", args.camera, args.detector, jitter=args.jitter)
+    if args.frames_of or args.camera or args.detector or args.jitter:
+        raise InputError("--frames-of, --camera, --detector and --jitter fit the threshold: add --abstain-on-frames")
     return None
 
 

@@ -114,10 +114,11 @@ def test_zones_in_which_no_class_may_be_named_fit_nothing(builder, fp32, frames_
 
 
 def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_contract(run_path, frames_pack):
-    where = ["--abstain-on-frames", "--frames-of", str(frames_pack)]
+    where = ["--abstain-on-frames", "--frames-of", str(frames_pack), "--jitter", "0.1"]
     assert command.main([str(run_path), "--precisions", "fp32", "--engines", *where]) == 0
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
-    assert bundle.provenance["abstention"]["fitted_on"] == "frames"
+    fitted = bundle.provenance["abstention"]
+    assert (fitted["fitted_on"], fitted["regions"]) == ("frames", "the labeled boxes, jittered by 0.1")
     props = {prop.key: prop.value for prop in onnx.load(bundle.path / "model.fp32.onnx").metadata_props}
     assert props["rearguard.contract"] == bundle.contract
 
@@ -128,6 +129,7 @@ def test_without_it_the_threshold_is_that_of_the_crops(builder):
     assert builder.bundle.abstain_threshold == fitted["threshold"] == 0.4
 
 
-def test_what_says_where_to_fit_asks_for_the_fit(run_path, tmp_path):
+@pytest.mark.parametrize("given", [("--camera", "camera.json"), ("--jitter", "0.1")])
+def test_what_says_where_to_fit_asks_for_the_fit(run_path, given):
     with pytest.raises(InputError, match="add --abstain-on-frames"):
-        command.main([str(run_path), "--camera", str(tmp_path / "camera.json")])
+        command.main([str(run_path), *given])
