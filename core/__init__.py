@@ -1,1 +1,1 @@
-"""Code that every stage shares and the device gets too; it needs only numpy and OpenCV."""
+"""Code that every stage shares and the device gets too; it needs numpy, OpenCV, and waitress to serve a page."""

@@ -32,7 +32,7 @@ CURVE_POINTS = 51
 def predict_logits(
     deployed: Deployed, pack: Pack, split: str, dist: DistContext = NOT_DISTRIBUTED
 ) -> tuple[Floats, Labels]:
-    """Return the logits of a split, float32 (n, classes), computed in fp32, and its labels.
+    """Return the logits of a split, float32 (n, classes), computed without autocast, and its labels.
 
     Several processes share the work, so each must call this.
     """

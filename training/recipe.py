@@ -19,8 +19,8 @@ def _word(*choices: str, help: str) -> Any:
     return field(metadata={"choices": choices, "help": help})
 
 
-def _extra(default: float | int | bool, low: float, high: float, help: str) -> Any:
-    """Return a field that the published recipes do not have; its default has no effect.
+def _optional(default: float | int | bool, low: float, high: float, help: str) -> Any:
+    """Return a field with a default that has no effect unless another field, or --teacher, turns it on.
 
     A new field must be of this kind, so that recipes and runs from before it keep their meaning.
     """
@@ -50,11 +50,13 @@ class Recipe:
     weight_decay: float = _number(0, 10, "weight decay per step, times the learning rate")
     decay_norm_bias: bool = field(default=True, metadata={"help": "decay normalization and bias too, as PyTorch does"})
     schedule: str = _word("plateau", "restarts", "one_cycle", "constant", help="schedule of the learning rate")
-    warmup_epochs: float = _extra(0.0, 0, 1000, "linear warm-up from a hundredth of the rate (one_cycle, constant)")
-    restart_epochs: float = _extra(10.0, 0.01, 10_000, "restarts: T_0, the length of the first cycle in epochs")
-    restart_factor: int = _extra(2, 1, 100, "restarts: T_mult, how much longer each next cycle is")
-    plateau_factor: float = _extra(0.5, 1e-6, 0.999999, "plateau: factor of the learning rate")
-    plateau_patience: int = _extra(5, 0, 10_000, "plateau: epochs without a lower val loss before the rate is lowered")
+    warmup_epochs: float = _optional(0.0, 0, 1000, "linear warm-up from a hundredth of the rate (one_cycle, constant)")
+    restart_epochs: float = _optional(10.0, 0.01, 10_000, "restarts: T_0, the length of the first cycle in epochs")
+    restart_factor: int = _optional(2, 1, 100, "restarts: T_mult, how much longer each next cycle is")
+    plateau_factor: float = _optional(0.5, 1e-6, 0.999999, "plateau: factor of the learning rate")
+    plateau_patience: int = _optional(
+        5, 0, 10_000, "plateau: epochs without a lower val loss before the rate is lowered"
+    )
     stop_metric: str = _word("loss", "accuracy", help="the metric on val for early stopping")
     stop_patience: int = _number(0, 10_000, "epochs without a better value before training stops early; 0: never")
     label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
@@ -77,18 +79,18 @@ class Recipe:
     erase_p: float = _number(0, 1, "chance that a rectangle is erased to the mean color")
     erase_area_min: float = _number(0.0001, 1, "smallest share of the area erased")
     erase_area_max: float = _number(0.0001, 1, "largest share of the area erased")
-    average_decay: float = _extra(
+    average_decay: float = _optional(
         0.0, 0, 0.999999, "decay per step of the averaged weights (EMA), which become the checkpoint; 0: none"
     )
-    mixup_alpha: float = _extra(0.0, 0, 100, "Beta parameter of mixup; 0: no mixup")
-    cutmix_alpha: float = _extra(0.0, 0, 100, "Beta parameter of cutmix; 0: no cutmix")
-    mix_p: float = _extra(
+    mixup_alpha: float = _optional(0.0, 0, 100, "Beta parameter of mixup; 0: no mixup")
+    cutmix_alpha: float = _optional(0.0, 0, 100, "Beta parameter of cutmix; 0: no cutmix")
+    mix_p: float = _optional(
         1.0, 0, 1, "chance that a batch is mixed, by mixup or cutmix with equal chances if both are on"
     )
-    distill: float = _extra(0.5, 0, 1, "with --teacher: weight of the distillation loss")
-    distill_temperature: float = _extra(2.0, 0.1, 100, "with --teacher: temperature of the distillation loss")
-    start_size: float = _extra(1.0, 0.25, 1, "side of the first epoch's images, as a share of the pack's")
-    full_size_at: float = _extra(0.5, 0, 1, "share of the epochs after which images are as large as the pack's")
+    distill: float = _optional(0.5, 0, 1, "with --teacher: weight of the distillation loss")
+    distill_temperature: float = _optional(2.0, 0.1, 100, "with --teacher: temperature of the distillation loss")
+    start_size: float = _optional(1.0, 0.25, 1, "side of the first epoch's images, about this share of the pack's")
+    full_size_at: float = _optional(0.5, 0, 1, "share of the epochs after which images are as large as the pack's")
     balanced: bool = field(default=False, metadata={"help": "draw each class equally often"})
 
     def __post_init__(self) -> None:

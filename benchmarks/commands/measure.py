@@ -92,7 +92,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     samples = PROFILES["long"].samples
     profile.add_argument("--long", action="store_true", help=f"{samples} samples of each candidate, for p99.9")
     profile.add_argument("--demo", action="store_true", help="a short measurement; the report says what is left out")
-    profile.add_argument("--quick", action="store_true", help="accuracy and latency only")
+    profile.add_argument("--quick", action="store_true", help="accuracy, latency and one cold start only")
     parser.add_argument(
         "--ood",
         type=Path,

@@ -1,1 +1,1 @@
-"""The bundle: its contract, its engines' manifests, its golden frames."""
+"""The bundle: contract, abstain rule, engine manifests, golden frames and boxes, parity, production choice."""

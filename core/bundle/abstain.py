@@ -1,6 +1,6 @@
 """The abstain rule: whether a class is probable enough to be reported, and the choice of its threshold.
 
-Every stage asks it here.
+Every stage asks it here. What follows from it for the objects of a frame is in inference/proof/frame_score.py.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def choose_abstention(
 ) -> dict[str, float]:
     """Return the lowest threshold at which at most `risk_wanted` of the answers are wrong, with what it reaches.
 
-    confidence_n: thresholds that fall; coverage_n, risk_n: what is answered at each, and what of the answered is wrong.
+    Where that answers less than LEAST_COVERAGE, it is the lowest that answers no more than that, whatever the risk.
+    confidence_n: thresholds in falling order; coverage_n, risk_n: the part that is answered at each, and the part of
+    the answered that is wrong.
     """
-    fine = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
-    last = int(fine[-1]) if fine.size else 0
+    acceptable = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
+    last = int(acceptable[-1]) if acceptable.size else 0
     # where even the least sure answer may be given, nothing needs a threshold
     threshold = 0.0 if last == len(risk_n) - 1 else float(confidence_n[last])
     reached = {"risk": float(risk_n[last]), "coverage": float(coverage_n[last])}

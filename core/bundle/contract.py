@@ -16,8 +16,8 @@ from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.preprocess import Geometry
 
-SCHEMA = 2
-"""The schema of a bundle with a detector. Without one it is 1, which has no key `detector`; both are read."""
+SCHEMA, SCHEMA_WITHOUT_DETECTOR = 2, 1
+"""A bundle without a detector is written in schema 1, which has no key `detector`, so that older runners read it."""
 DETECTOR = "detector.onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
@@ -97,7 +97,7 @@ class Bundle:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of bundle.json, with `contract` and `digest` last."""
-        body: dict[str, Any] = {"schema": SCHEMA if self.detector else 1}
+        body: dict[str, Any] = {"schema": SCHEMA if self.detector else SCHEMA_WITHOUT_DETECTOR}
         for item in fields(self)[1:]:
             body[item.name] = getattr(self, item.name)
         body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
@@ -147,16 +147,17 @@ def open_bundle(path: Path) -> Bundle:
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
     names = [item.name for item in fields(Bundle)[1:]]
-    older = read_object(file, HINT).get("schema") == 1
-    names = [name for name in names if not (older and name == "detector")]
-    body = read_sealed(file, [*names, "input", "contract"], 1 if older else SCHEMA, HINT)
+    has_detector = read_object(file, HINT).get("schema") != SCHEMA_WITHOUT_DETECTOR
+    names = [name for name in names if has_detector or name != "detector"]
+    schema = SCHEMA if has_detector else SCHEMA_WITHOUT_DETECTOR
+    body = read_sealed(file, [*names, "input", "contract"], schema, HINT)
     if body["input"] != INPUT:
         raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {HINT}")
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
         values["choice"] = ProductionChoice.from_json(body["choice"], file) if body["choice"] else None
-        if not older:
+        if has_detector:
             values["detector"] = DetectorConfig.from_json(body["detector"])
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:

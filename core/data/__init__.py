@@ -1,1 +1,1 @@
-"""Readers of packs, run folders and pictures."""
+"""Packs and their labeled frames, run folders, recordings, and picture files."""

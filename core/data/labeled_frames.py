@@ -41,10 +41,13 @@ class LabeledObject:
 
 @dataclass(frozen=True, slots=True)
 class LabeledFrame:
-    """One source image in which every object is annotated."""
+    """One source image in which every object is annotated.
+
+    Importers leave out images without a label file, or with an annotation that cannot be read.
+    """
 
     source: str
-    """Relative to the root of the data set."""
+    """Relative to the root of the data set; of the synthetic camera, its address and the number of the frame."""
     group: str
     split: str | None
     """None until the splits are drawn."""

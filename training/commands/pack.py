@@ -40,7 +40,7 @@ otherwise the command ends with exit code 2.
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line; each flag that is not SOURCE, --out or --json is a field of Options."""
+    """Return the command line; each flag that is not SOURCE, --out or --json is a field of PackOptions."""
     parser = Parser(
         "python -m training pack",
         description=__doc__,
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_pack_options(parser: argparse._ActionsContainer) -> None:
-    """Add the flags of Options."""
+    """Add the flags of PackOptions."""
     add = parser.add_argument
     add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default 224)")
     add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default {DEFAULT_KERNEL})")
@@ -71,7 +71,12 @@ def add_pack_options(parser: argparse._ActionsContainer) -> None:
     add("--margin", type=float, default=0.1, help="context around a box, as a share of its sides (default 0.1)")
     add("--max-truncated", type=float, default=1.0, metavar="SHARE", help="leave out boxes truncated by more")
     add("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out boxes occluded by more (0 to 3)")
-    add("--background", type=int, metavar="N", help="number of background crops (default: as many as a class has)")
+    add(
+        "--background",
+        type=int,
+        metavar="N",
+        help="number of background rows (default: the average of a class; with --as-zones: all others together)",
+    )
     add("--background-from-unlabelled", action="store_true", help="also cut them from pictures without a label file")
     add("--background-class", metavar="NAME", help="the class that means nothing is there")
     add("--background-from", type=Path, metavar="FRAMES", help="your camera: pictures, a video, a recording; no object")

@@ -70,7 +70,12 @@ def parser() -> Parser:
         "--memory-format", choices=MEMORY_FORMATS,
         help="memory format of the step (default: channels_last on a GPU, the fastest on a CPU)",
     )  # fmt: skip
-    add("--mode-from", type=Path, metavar="RUN", help="use the precision and memory format of another run")
+    add(
+        "--mode-from",
+        type=Path,
+        metavar="RUN",
+        help="use the whole mode of another run; the flags --precision to --deterministic do not go with it",
+    )
     add(
         "--compile", default="auto", choices=AUTO_YES_NO,
         help=f"use torch.compile (auto: on a GPU, in a run of {COMPILE_STEPS:,} steps or more per shape of a batch)",

@@ -36,11 +36,11 @@ class Trial:
     run: Path
     command: tuple[str, ...]
     modes_from: Path | None = None
-    """The run whose precision and memory format this one uses; None: it chooses its own."""
+    """The run whose mode this one uses; None: it chooses its own."""
 
     @property
     def ready(self) -> bool:
-        """Tell whether the trial can start: the run that gives precision and memory format has chosen them."""
+        """Tell whether the trial can start: the run that gives the mode has chosen it."""
         return self.modes_from is None or (self.modes_from / "run.json").is_file()
 
     def finished(self, archs: Sequence[str]) -> bool:
@@ -68,7 +68,7 @@ class RecipeComparison:
     def trials(self) -> list[Trial]:
         """Return the trials, seed by seed, so that a comparison cut short holds whole seeds.
 
-        All take precision and memory format from one run: the first that has them for every network, or the first.
+        All take their modes from one run: the first that has one for every network, or the first.
         """
         pairs = [(seed, variant) for seed in range(self.seeds) for variant in self.variants]
         runs = [self.out / variant.folder / f"seed{seed}" for seed, variant in pairs]
@@ -94,8 +94,8 @@ class RecipeComparison:
 def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None:
     """Train the trials that are not finished, `jobs` processes at a time; interrupted ones are resumed.
 
-    A trial that takes its precision and memory format from another run waits for that run.json, so that all recipes
-    compute alike. SIGTERM ends the trials too. Raises CheckError naming the log of a trial that failed.
+    A trial that takes its mode from another run waits for that run.json, so that all recipes compute alike. SIGTERM
+    ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
     # SystemExit unwinds to `finally`, which ends the trials; the default would leave them running
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

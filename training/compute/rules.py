@@ -19,7 +19,7 @@ AUTO_YES_NO = ("auto", "yes", "no")
 COMPILE_STEPS = 25_000
 """The number of steps for each shape of a batch from which torch.compile pays for itself.
 
-Measured on an H200: it takes 25 to 37 s, and the loop at 64 px and batch 128 gains 1.3 ms a step by it.
+In a prototype on an H200 it took 25 to 37 s, and the loop at 64 px and batch 128 gained 1.3 ms a step by it.
 """
 
 

@@ -41,7 +41,7 @@ class PackOptions:
     max_occluded: int = 3
     """Boxes that are hidden more are left out: 0 visible, 1 partly, 2 largely, 3 unknown."""
     background: int | None = None
-    """Number of background crops of a detection data set; by default, as many as a class has on average."""
+    """Number of background rows; by default the average of a class, with `as_zones` all others together."""
     background_from_unlabelled: bool = False
     """Also cut background from pictures without a label file, which may hold objects that nobody labeled."""
     background_class: str | None = None
@@ -120,7 +120,7 @@ class Listing:
 
     importer: str
     root: str
-    """The folder that `Sample.source` is relative to."""
+    """The folder that `Sample.source` is relative to; the address of the synthetic camera."""
     samples: list[Sample]
     classes: tuple[str, ...]
     background: str | None

@@ -1,4 +1,4 @@
-"""Read a source's picture files: their pixels, or their size without decoding them."""
+"""Read a source's pictures: files, frames of videos, frames of recordings; or a file's size without decoding it."""
 
 from __future__ import annotations
 

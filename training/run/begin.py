@@ -160,7 +160,7 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
 
 
 def _check_sizes(config: RunConfig, pack: Pack) -> None:
-    """Refuse a network that cannot take the images of the first epoch."""
+    """Refuse a network that cannot take the images of the first epoch, or those of full size."""
     for arch in config.archs:
         recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
         models.check_size(arch, len(pack.classes), size_px, side_px_at(recipe, 0, size_px))
@@ -169,7 +169,7 @@ def _check_sizes(config: RunConfig, pack: Pack) -> None:
 
 
 def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
-    """Return the mode of each network as JSON, from the run `mode_from`, else by timing."""
+    """Return the mode of each network as JSON, from the run `mode_from`, else chosen here."""
     from_run = modes_of(config.mode_from) if config.mode_from else {}
     modes = {}
     for arch in config.archs:

@@ -1,18 +1,17 @@
-"""The settings of a run, from the command line."""
+"""RunConfig: the settings of a run, checked, so that nothing behind the command line needs argparse."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import models
-from core.errors import InputError
+from core.errors import InputError, check_threads
 from training.compute.rules import GpuOptions
 from training.data.listing import PackOptions
 from training.recipe import Recipe
 
 DEFAULT_GPU_OPTIONS = GpuOptions()
-MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class RunConfig:
     precision: str | None = None
     memory_format: str | None = None
     mode_from: Path | None = None
-    """Another run, whose precision and memory format are used."""
+    """Another run, whose mode is used in place of `precision`, `memory_format` and `gpu`."""
     gpu: GpuOptions = DEFAULT_GPU_OPTIONS
     threads: int | None = None
     as_json: bool = False
@@ -45,20 +44,22 @@ class RunConfig:
             raise InputError("--models names an architecture twice: name each once")
         for arch in self.archs:
             models.check_name(arch)
-        if self.threads is not None:
-            check_threads(self.threads)
+        check_threads(self.threads)
+        self._refuse_mode_flags()
 
     @property
     def pack_path(self) -> Path:
         """The pack to train on: the source itself, or the pack that is made from it."""
         return Path(self.source) if (Path(self.source) / "pack.json").is_file() else self.out / "pack"
 
+    def _refuse_mode_flags(self) -> None:
+        """Refuse flags that `mode_from` would silently overrule: it takes the whole mode of the other run."""
+        given = [name for name in ("precision", "memory_format") if getattr(self, name)]
+        given += [item.name for item in fields(self.gpu) if getattr(self.gpu, item.name) != item.default]
+        if self.mode_from and given:
+            flag = "--" + given[0].replace("_", "-")
+            raise InputError(f"{flag} does not go with --mode-from, which takes the whole mode of a run: leave out one")
+
     def recipe_of(self, arch: str) -> Recipe:
         """Return the recipe of one network; a network of fixed input size starts at full size."""
         return replace(self.recipe, start_size=1.0) if models.has_fixed_size(arch) else self.recipe
-
-
-def check_threads(threads: int) -> None:
-    """Raise InputError for a number of threads that no machine can start."""
-    if not 1 <= threads <= MAX_THREADS:
-        raise InputError(f"threads is {threads}: give 1 to {MAX_THREADS}")

@@ -8,13 +8,12 @@ from typing import Any
 
 from core.codec import from_json, known_keys
 from core.data.run_dir import open_run
-from core.errors import InputError
+from core.errors import InputError, check_threads
 from core.files import read_json, write_json
 from training.augment.prepare import PLACES
 from training.compute.mode import ComputeMode
 from training.recipe import read_older
 from training.reports.leaderboard import read_metrics
-from training.run.config import check_threads
 
 
 @dataclass(frozen=True)

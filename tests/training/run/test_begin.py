@@ -25,8 +25,11 @@ def begun(tmp_path_factory):
 
 
 def command(pack, out, *more):
-    flags = ["--models", ARCH, "--batch", "32", "--precision", "fp32", "--memory-format", "contiguous"]
-    return [str(pack), "--out", str(out), *flags, "--threads", "1", *more]
+    return without_mode(pack, out, "--precision", "fp32", "--memory-format", "contiguous", *more)
+
+
+def without_mode(pack, out, *more):
+    return [str(pack), "--out", str(out), "--models", ARCH, "--batch", "32", "--threads", "1", *more]
 
 
 def begin(pack, out, *more):
@@ -93,8 +96,25 @@ def test_modes_from_a_damaged_run_are_one_sentence(begun, tmp_path, modes):
     pack, facts = begun
     other = write(tmp_path / "other", facts | {"modes": modes})
     with pytest.raises(InputError, match=r"other/run\.json: modes"):
-        begin(pack, tmp_path / "run", "--mode-from", str(other))
+        begin_run(parse(without_mode(pack, tmp_path / "run", "--mode-from", str(other))), NOT_DISTRIBUTED)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        ("--precision", "fp32"),
+        ("--memory-format", "contiguous"),
+        ("--compile", "no"),
+        ("--capture", "no"),
+        ("--cudnn-benchmark", "yes"),
+        ("--deterministic",),
+    ],
+    ids=" ".join,
+)
+def test_a_flag_that_the_mode_of_another_run_would_overrule_is_refused(tmp_path, flag):
+    with pytest.raises(InputError, match=f"{flag[0]} does not go with --mode-from"):
+        parse(without_mode(tmp_path, tmp_path / "run", "--mode-from", str(tmp_path / "other"), *flag))
 
 
 def test_both_schemas_go_on_with_keys_of_a_later_version(begun, tmp_path):

@@ -42,7 +42,7 @@ def files_below(root: Path, suffix: str, depth: int) -> Iterator[Path]:
 
 
 def source_of(image: Path, root: Path) -> str:
-    """Return a picture's path from the root of its data set, as `Picture.source` has it."""
+    """Return a picture's path from the root of its data set, as `AnnotatedPicture.source` has it."""
     return os.path.relpath(image, root).replace(os.sep, "/")
 
 

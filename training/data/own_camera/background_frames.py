@@ -29,7 +29,7 @@ ASPECTS = (0.5, 2.0)
 HARD_OF = 12
 """A hard place is the one with the most edges of this many random places."""
 TRIES = 4
-"""Passes over the frames before too few crops are accepted."""
+"""Tries for each frame, or for each wanted crop where those are more, before too few crops are accepted."""
 IsObject = Callable[[Bytes], bool]
 """Tells whether a crop, uint8 (h, w, 3) BGR, certainly shows an object."""
 
