@@ -69,17 +69,23 @@ def dispatch(program: str, package: str, default: str | None = None) -> int:
             if arguments[0] in {"-h", "--help"} and (others := ", ".join(n for n in names if n != default)):
                 print(f"other commands (python -m {program} COMMAND --help): {others}\n")
         elif not arguments or arguments[0] in {"-h", "--help"}:
-            print(f"usage: python -m {program} COMMAND ...\n")
+            short = f"\n       python -m {program} runs/NAME ...  (the command {default})" if default else ""
+            print(f"usage: python -m {program} COMMAND ...{short}\n")
             for name in names:
-                print(f"  {name:10} {(importlib.import_module(f'{package}.{name}').__doc__ or '').splitlines()[0]}")
+                print(f"  {name:12} {(_import_command(package, name).__doc__ or '').splitlines()[0]}")
             return 0
         else:
             near = difflib.get_close_matches(arguments[0], names, n=1, cutoff=0.0)
             raise InputError(f"{program} has no command {arguments[0]!r}: did you mean {near[0]}?")
-        code: int | None = importlib.import_module(f"{package}.{name.replace('-', '_')}").main(arguments)
+        code: int | None = _import_command(package, name).main(arguments)
         return code
 
     return run_command(command)
+
+
+def _import_command(package: str, name: str) -> Any:
+    """Return the module of a command, whose name is written with hyphens on the command line."""
+    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -85,9 +85,8 @@ def _package(name: str) -> Files:
     wanted = {".py", ".json", ".j2", ".css", ".js", ".html"}
     files: Files = {}
     for path in sorted((ROOT / name).rglob("*")):
-        place = path.relative_to(ROOT)
-        if path.suffix in wanted and path.is_file() and "results" not in place.parts:
-            files[str(place)] = path
+        if path.suffix in wanted and path.is_file():
+            files[str(path.relative_to(ROOT))] = path
     return files
 
 

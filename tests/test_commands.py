@@ -33,6 +33,15 @@ def test_help_lists_the_commands(package):
     assert names <= set(done.stdout.replace(",", " ").split())
 
 
+@pytest.mark.parametrize("package", ["export", "benchmarks"])
+def test_without_arguments_the_commands_and_the_form_without_a_command_are_shown(package):
+    done = call(package)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m {package} runs/NAME" in done.stdout
+    names = {path.stem.replace("_", "-") for path in (ROOT / package / "commands").glob("[a-z]*.py")}
+    assert names == {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+
+
 @pytest.mark.parametrize(
     ("package", "typo", "meant"), [("inference", "vrify", "verify"), ("training", "trian", "train")]
 )

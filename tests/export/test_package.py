@@ -94,7 +94,9 @@ def test_with_benchmark_every_candidate_and_the_test_rows_go_along(produced, tmp
     whole = open_run(produced).open_pack()
     assert pack.metadata["taken_rows"] == whole.rows("test").tolist()
     assert set(run.bundles()) == {runs.ARCH}
-    assert (tmp_path / "device" / "benchmarks" / "choose" / "rule.py").is_file()
+    imported = [sys.executable, "-c", "import benchmarks.commands.measure"]
+    done = subprocess.run(imported, cwd=tmp_path / "device", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert json.loads(capsys.readouterr().out)["bytes"] == out.stat().st_size
 
 
