@@ -23,12 +23,9 @@ against_chosen, sensitivity, repeats, corrected_accuracy, sentences  # benchmark
 not_measured, aurc, abstained, measured_on, clean_interval, worst_class, known_abstained  # benchmarks.results
 rank_changes, low_95, high_95, accuracy_loss, memory_gb, architecture, calls_per_turn, warm_ups_per_turn
 p90_bound, p99_bound, p99_9, p99_9_bound  # core.stats.Summary
-loadgen_p90_ms, own_p90_ms, own_interval  # benchmarks.studies.commands.loadgen: printed as JSON
 
 # attributes that a library reads
 _.filters  # jinja2's environment
-_.max_query_count, _.min_duration_ms, _.min_query_count  # MLPerf's load generator
-_.enable_trace, _.log_output, _.outdir  # the same
 _.doc_string, _.producer_name, _.producer_version, _.ir_version  # ONNX's protobuf
 _.log_severity_level, _.graph_optimization_level, _.inter_op_num_threads  # ONNX Runtime's session options
 _.num_compute_capabilities, _.progress_monitor, _.profiling_verbosity, _.builder_optimization_level  # TensorRT's config

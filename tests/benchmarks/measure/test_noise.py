@@ -8,13 +8,15 @@ from time import sleep
 
 import pytest
 
+from benchmarks.measure.candidates import candidate_of, open_bundles
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import SAMPLES, compare_times, take_turns, zone_processor
 from benchmarks.measure.speed.timed_frames import read_source, synthetic_frames
+from benchmarks.report.results_file import read_reports
 from benchmarks.results.run import is_same
-from benchmarks.studies.commands.loadgen import measure_single, open_front
 from core.data.run_dir import open_run
 from inference.backends import open_backend
+from tests.benchmarks.measure.loadgen import measure_single
 from tests.bundles import make_bundle
 
 RUNS, NEEDED = 20, 19
@@ -62,8 +64,10 @@ def test_loadgens_p90_is_ours_within_the_noise():
     if not name:
         pytest.skip("name a measured run: RUN=name")
     run = open_run(Path("runs") / name)
+    device, bundles = read_reports(run.path / "report" / "results.json")[0], open_bundles(run)
+    front = [candidate_of(device.results.by_name[name], bundles) for name in device.choice.front]
     agreed = []
-    with open_side_by_side(open_front(run)) as (opened, _):
+    with open_side_by_side(front) as (opened, _):
         for candidate, path in opened:
             row = measure_single(candidate.name, path, read_source(None))
             print(row)

@@ -1,13 +1,10 @@
-"""Compare our timing with MLPerf's load generator, for the Pareto front of a measured run; print JSON.
+"""Our timing beside MLPerf's load generator, in alternating rounds: a check of the clock, not MLPerf results.
 
-SingleStream runs in short rounds, each between two of ours. The submission rules are not met: these are not MLPerf
-results.
+SingleStream runs in short rounds, each between two of ours. The submission rules are not met.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,21 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure.candidates import Candidate, candidate_of, open_bundles
-from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at, take_turns
-from benchmarks.measure.speed.timed_frames import synthetic_frames
-from benchmarks.report.results_file import read_reports
 from benchmarks.results.run import noise_floor
-from core.cli import Parser
-from core.codec import to_json
-from core.data.run_dir import Run, open_run
-from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.stats import Floats, Interval, bootstrap_ratio, median_ratio
 from inference.frame.processor import FrameProcessor
-
-log = logging.getLogger(__name__)
 
 ROUNDS = 12
 QUERIES = 136
@@ -51,32 +38,6 @@ class Agreement:
     """The A/A control: our time before LoadGen's round over our time after it."""
     agrees: bool
     """Whether the ratio is within the noise of the control."""
-
-
-def main(arguments: list[str]) -> None:
-    """Run `python -m benchmarks.studies loadgen runs/NAME`."""
-    parser = Parser(prog="python -m benchmarks.studies loadgen", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="a run that `python -m benchmarks` has measured")
-    front = open_front(open_run(parser.parse_args(arguments).run))
-    print(json.dumps(to_json(run_loadgen(front, synthetic_frames())), indent=1))
-
-
-def open_front(run: Run) -> list[Candidate]:
-    """Return the candidates of a measured run that no other beats in both accuracy and median time."""
-    device, bundles = read_reports(run.path / "report" / "results.json")[0], open_bundles(run)
-    return [candidate_of(device.results.by_name[name], bundles) for name in device.choice.front]
-
-
-def run_loadgen(candidates: Sequence[Candidate], frames: Sequence[Bytes]) -> list[Agreement]:
-    """Compare both timings on each candidate."""
-    found = []
-    for candidate in candidates:
-        log.info(f"loadgen: {candidate.name}")
-        with open_side_by_side([candidate]) as (opened, refused):
-            if refused:
-                raise InputError(refused[0].reason)
-            found.append(measure_single(candidate.name, opened[0][1], frames))
-    return found
 
 
 def measure_single(name: str, processor: FrameProcessor, frames: Sequence[Bytes]) -> Agreement:
@@ -106,11 +67,8 @@ def compare_p90s(name: str, before: Floats, loadgen: Floats, after: Floats) -> A
 
 
 def run_single_stream(answer: Callable[[], object], samples: int) -> float:
-    """Return LoadGen's p90 of QUERIES queries in milliseconds. Raises InputError when it is not installed."""
-    try:
-        import mlperf_loadgen as lg
-    except ModuleNotFoundError:
-        raise InputError("this study needs MLPerf's load generator: pip install mlcommons-loadgen") from None
+    """Return LoadGen's p90 of QUERIES queries in milliseconds."""
+    import mlperf_loadgen as lg
 
     def issue(queries: Any) -> None:
         for query in queries:
@@ -136,10 +94,6 @@ def run_single_stream(answer: Callable[[], object], samples: int) -> float:
 
 
 def parse_p90_ms(text: str) -> float:
-    """Return the p90 from the `name : value` lines of mlperf_log_summary.txt. Raises InputError without one."""
+    """Return the p90 from the `name : value` lines of mlperf_log_summary.txt."""
     facts = dict(line.split(" : ", 1) for line in text.splitlines() if line.count(" : ") == 1)
-    facts = {name.strip(): value for name, value in facts.items()}
-    name = "90.0th percentile latency (ns)"
-    if name not in facts:
-        raise InputError(f"mlcommons-loadgen wrote no {name!r}: install the locked version")
-    return float(facts[name]) / 1e6
+    return float({name.strip(): value for name, value in facts.items()}["90.0th percentile latency (ns)"]) / 1e6
