@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.production_choice import ProductionChoice
+from core.codec import from_json, to_json
 from core.errors import InputError
 from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.detector_config import DetectorConfig
@@ -99,12 +100,11 @@ class Bundle:
         """Return the content of bundle.json, with `contract` and `digest` last."""
         body: dict[str, Any] = {"schema": SCHEMA if self.detector else SCHEMA_WITHOUT_DETECTOR}
         for item in fields(self)[1:]:
-            body[item.name] = getattr(self, item.name)
-        body |= {"classes": list(self.classes), "geometry": self.geometry.as_json(), "input": INPUT}
-        body["choice"] = asdict(self.choice) if self.choice else None
-        del body["detector"]
-        if self.detector:
-            body["detector"] = self.detector.as_json()
+            body[item.name] = to_json(getattr(self, item.name))
+        detector = body.pop("detector")
+        body |= {"geometry": self.geometry.as_json(), "input": INPUT}
+        if detector:
+            body["detector"] = detector
         return sealed({**body, "contract": self.contract})
 
     def save(self) -> None:
@@ -156,7 +156,8 @@ def open_bundle(path: Path) -> Bundle:
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
-        values["choice"] = ProductionChoice.from_json(body["choice"], file) if body["choice"] else None
+        where = f"{file}: choice (choose again with python -m benchmarks)"
+        values["choice"] = from_json(ProductionChoice, body["choice"], where) if body["choice"] else None
         if has_detector:
             values["detector"] = DetectorConfig.from_json(body["detector"])
         bundle = Bundle(path=path, **values)

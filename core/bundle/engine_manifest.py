@@ -68,7 +68,7 @@ class EngineManifest:
 
     def save(self, folder: Path) -> None:
         """Write the manifest beside its engine, whole or not at all."""
-        body = {"schema": SCHEMA, **asdict(self), "batches": list(self.batches)}
+        body = {"schema": SCHEMA, **asdict(self)}
         write_json(manifest_file(folder / self.engine), sealed(body))
 
     def proved(self, device: dict[str, Any]) -> EngineManifest:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from core.errors import InputError
 from core.machine import cores, cpu_model
 
 
@@ -32,16 +29,6 @@ class ProductionChoice:
     threads: int
     machine: Machine
     """The machine on which the benchmark ran."""
-
-    @classmethod
-    def from_json(cls, body: dict[str, Any], file: Path) -> ProductionChoice:
-        """Read the value of `choice` in `file`. Raises InputError when a key is missing or unknown."""
-        try:
-            return cls(**{**body, "machine": Machine(**body["machine"])})
-        except (TypeError, KeyError):
-            raise InputError(
-                f"{file}: choice must hold precision, backend, threads, machine: choose again with python -m benchmarks"
-            ) from None
 
     def threads_here(self, backend: str, precision: str) -> int | None:
         """Return the measured thread count; None on another machine, or for another backend or precision."""

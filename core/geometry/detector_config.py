@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from core.codec import to_json
 from core.errors import InputError, check_number, check_threads
 from core.geometry.frame import WHOLE_FRAME, Relative, read_relative
 
@@ -97,10 +98,7 @@ class DetectorConfig:
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `from_json` reads."""
-        body = asdict(self)
-        body |= {"names": list(self.names), "counts": list(self.counts), "look_at": list(self.look_at)}
-        if self.input is not None and self.input.size_hw is not None:
-            body["input"]["size_hw"] = list(self.input.size_hw)
+        body: dict[str, Any] = to_json(self)
         return body
 
     @classmethod

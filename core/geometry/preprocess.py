@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from core.errors import InputError
+from core.errors import InputError, check_number
 from core.geometry.frame import Bytes, Rect, Relative
 
 KERNELS = ("halving", "area", "linear")
@@ -34,9 +34,7 @@ class Geometry:
     kernel: str = DEFAULT_KERNEL
 
     def __post_init__(self) -> None:
-        low, high = SIZE_RANGE_PX
-        if isinstance(self.size_px, bool) or not isinstance(self.size_px, int) or not low <= self.size_px <= high:
-            raise InputError(f"geometry.size_px is {self.size_px!r}: give a whole number from {low} to {high}")
+        check_number("geometry.size_px", self.size_px, *SIZE_RANGE_PX, whole=True)
         if self.kernel not in KERNELS:
             raise InputError(f"geometry.kernel is {self.kernel!r}: give one of {', '.join(KERNELS)}")
 

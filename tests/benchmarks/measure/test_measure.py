@@ -220,7 +220,7 @@ def test_a_choice_of_an_older_version_is_refused_in_a_sentence(measured_run, tmp
     del body["choice"]["machine"]
     body["digest"] = sha256_of_json({key: value for key, value in body.items() if key != "digest"})
     write_json(tmp_path / "old" / "bundle.json", body)
-    with pytest.raises(InputError, match=r"bundle\.json: choice must hold .* machine: choose again"):
+    with pytest.raises(InputError, match=r"bundle\.json: choice \(choose again .* lacks the key 'machine'"):
         open_bundle(tmp_path / "old")
 
 
