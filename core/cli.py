@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +55,11 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty, give a path")
     return Path(text)
+
+
+def options_for(kind: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a command line that are fields of the dataclass `kind`, and have their names as `dest`."""
+    return {item.name: getattr(args, item.name) for item in fields(kind) if item.name in args}
 
 
 def dispatch(program: str, package: str, default: str | None = None) -> int:

@@ -11,7 +11,7 @@ from benchmarks.measure.frames.measure import measure_frames
 from benchmarks.report.render import render_frames
 from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle
-from core.cli import Parser
+from core.cli import Parser, options_for
 from core.codec import to_json
 from core.data.pack import SPLITS, open_pack
 from core.data.run_dir import open_run
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     for arch, bundle in bundles.items():
         backend, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
         candidates.append(Candidate(arch, precision, backend, args.threads or cores(), bundle))
-    request = FramesRequest(None, args.split, args.camera, args.detector, args.labeled_boxes, args.jitter)
+    request = FramesRequest(**options_for(FramesRequest, args))
     found = measure_frames(candidates, pack, request)
     if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
         raise InputError(refused[0])
@@ -56,7 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones, or a detector's settings")
-    regions.add_argument("--labeled-boxes", action="store_true", help="classify the labeled boxes")
+    regions.add_argument("--labeled-boxes", dest="labeled", action="store_true", help="classify the labeled boxes")
     parser.add_argument(
         "--jitter",
         type=float,

@@ -20,7 +20,7 @@ from benchmarks.report.tables import results_table
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.run import RunResults
 from core.bundle.contract import open_bundle
-from core.cli import Parser
+from core.cli import Parser, options_for
 from core.codec import to_json
 from core.data.pack import open_pack
 from core.data.run_dir import Run, open_run
@@ -126,18 +126,8 @@ def request_of(args: argparse.Namespace) -> Request:
     """Return the options of the measurement from the command line."""
     if not (math.isfinite(args.sustained) and args.sustained >= 0):
         raise InputError(f"--sustained is {args.sustained:g}: give minutes, such as 10")
-    return Request(
-        profile=profile_of(args),
-        backends=args.backends,
-        threads=args.threads and tuple(args.threads),
-        source=args.source,
-        pack=args.pack,
-        ood=args.ood,
-        frames_of=args.frames_of,
-        camera=args.camera,
-        sustained_min=args.sustained,
-        seeds=args.seeds,
-    )
+    options = options_for(Request, args) | {"threads": args.threads and tuple(args.threads)}
+    return Request(profile=profile_of(args), sustained_min=args.sustained, **options)
 
 
 def profile_of(args: argparse.Namespace) -> Profile:

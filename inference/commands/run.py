@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from core.cli import Parser
+from core.cli import Parser, options_for
 from inference.runner.heartbeats import SINGLE_PROCESS, RunnerProcess
 from inference.runner.supervisor import Supervisor, SupervisorLimits, is_live
 
@@ -113,9 +112,8 @@ def run_from_args(args: argparse.Namespace, process: RunnerProcess = SINGLE_PROC
     """Run a session; return its summary. Heavy packages are imported here, so that a supervisor does without them."""
     from inference.runner import session
 
-    values = vars(args)
-    own = {item.name: values[item.name] for item in fields(session.SessionConfig) if item.name != "sinks"}
-    return session.run_session(session.SessionConfig(**own, sinks=values), process)
+    config = session.SessionConfig(**options_for(session.SessionConfig, args), sinks=vars(args))
+    return session.run_session(config, process)
 
 
 def describe(summary: dict[str, Any]) -> str:

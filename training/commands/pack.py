@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
 
-from core.cli import Parser
+from core.cli import Parser, options_for
 from core.geometry.preprocess import DEFAULT_KERNEL, KERNELS
 from training.data.importers import importer_names
 from training.data.listing import PackOptions
@@ -90,7 +89,7 @@ def add_pack_options(parser: argparse._ActionsContainer) -> None:
 
 def pack_options_of(args: argparse.Namespace) -> PackOptions:
     """Return the values of the flags that `add_pack_options` added."""
-    return PackOptions(**{field.name: getattr(args, field.name) for field in fields(PackOptions)})
+    return PackOptions(**options_for(PackOptions, args))
 
 
 def main(arguments: list[str]) -> int | None:

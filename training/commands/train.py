@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from argparse import Namespace
+from argparse import Namespace, _ActionsContainer
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import cv2
 import torch
 
 import models
-from core.cli import Parser
+from core.cli import Parser, options_for
 from core.errors import DeviceError, InputError, as_device_error
 from training import recipes
 from training.augment.prepare import PLACES
@@ -43,7 +43,7 @@ def parser() -> Parser:
     add("--out", type=Path, required=True, metavar="RUN", help="the folder of the run, runs/NAME")
     add("--recipe", default="edge", metavar="NAME", help=f"the recipe: {', '.join(recipes.names())} (default: edge)")
     add(
-        "--models", nargs="+", default=OWN_ARCHITECTURES, metavar="ARCH",
+        "--models", dest="archs", nargs="+", default=OWN_ARCHITECTURES, metavar="ARCH",
         help=f"architectures: {', '.join(models.names())}, or timm/NAME (default: the three of our own)",
     )  # fmt: skip
     add("--resume", action="store_true", help="continue a run that was stopped or killed")
@@ -57,6 +57,17 @@ def parser() -> Parser:
         "--abstain-risk", type=float, default=0.05, metavar="RISK",
         help="share of wrong answers accepted on val when the abstention threshold is chosen (default 0.05)",
     )  # fmt: skip
+    _add_step_options(parser)
+    add("--threads", type=int, help="number of CPU threads (default: one per core)")
+    add("--json", dest="as_json", action="store_true", help="print progress as JSON lines on stdout")
+    add_pack_options(parser.add_argument_group("packing, when the source is not a pack"))
+    _add_recipe_fields(parser.add_argument_group("fields of the recipe"))
+    return parser
+
+
+def _add_step_options(parser: Parser) -> None:
+    """Add the options that say where and how a step computes."""
+    add = parser.add_argument
     add(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu, cuda or cuda:N (default: cuda where there is a GPU)",
@@ -92,41 +103,23 @@ def parser() -> Parser:
         "--deterministic", action="store_true",
         help="the same bits in two runs on one GPU; without it cuDNN may add up gradients in any order",
     )  # fmt: skip
-    add("--threads", type=int, help="number of CPU threads (default: one per core)")
-    add("--json", action="store_true", help="print progress as JSON lines on stdout")
-    add_pack_options(parser.add_argument_group("packing, when the source is not a pack"))
-    fields_of = parser.add_argument_group("fields of the recipe")
+
+
+def _add_recipe_fields(group: _ActionsContainer) -> None:
+    """Add an option for each field of the recipe; its underscores may be hyphens."""
     for item in overridable():
         names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
         choices = item.metadata.get("choices")
         metavar = f"{{{','.join(choices)}}}" if choices else "VALUE"
-        fields_of.add_argument(*names, dest=f"recipe_{item.name}", metavar=metavar, help=item.metadata["help"])
-    return parser
+        group.add_argument(*names, dest=f"recipe_{item.name}", metavar=metavar, help=item.metadata["help"])
 
 
 def parse(arguments: list[str]) -> RunConfig:
     """Return the settings on the command line. Raises InputError in one sentence."""
     args = parser().parse_args(arguments)
-    return RunConfig(
-        source=args.source,
-        out=args.out,
-        recipe=_recipe_of(args),
-        archs=tuple(args.models),
-        pack_options=pack_options_of(args),
-        seed=args.seed,
-        resume=args.resume,
-        pretrained=args.pretrained,
-        teacher=args.teacher,
-        abstain_risk=args.abstain_risk,
-        device=args.device,
-        augment_on=args.augment_on,
-        precision=args.precision,
-        memory_format=args.memory_format,
-        mode_from=args.mode_from,
-        gpu=GpuOptions(args.compile, args.capture, args.cudnn_benchmark, args.deterministic),
-        threads=args.threads,
-        as_json=args.json,
-    )
+    settings = options_for(RunConfig, args) | {"recipe": _recipe_of(args), "archs": tuple(args.archs)}
+    gpu = GpuOptions(**options_for(GpuOptions, args))
+    return RunConfig(**settings, pack_options=pack_options_of(args), gpu=gpu)
 
 
 def main(arguments: list[str]) -> int | None:
