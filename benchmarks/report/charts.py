@@ -19,6 +19,8 @@ MOST_LISTED = 24
 METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power_w": "Power, W"}
 """{name of a meter in results.json: its label}."""
 MINUTES, ANSWERED = "minutes of load", "answered, % of the objects with a region"
+LEARNING = ("accuracy", "loss", "learning rate")
+"""The charts of a training: the ends of the names of their columns in history.csv."""
 PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
 """The percentiles of a latency curve."""
 
@@ -157,19 +159,12 @@ def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) 
     for arch, columns in learning.items():
         epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
         for name, values in columns.items():
-            chart, dash = chart_of(name), "4 3" if "train" in name else ""
+            line_name, dash = f"{arch} {name.replace('_', ' ')}", "4 3" if "train" in name else ""
+            chart = next((chart for chart in LEARNING if line_name.endswith(chart)), None)
             points = [(x, y) for x, y in zip(epochs, values, strict=True) if x is not None and y is not None]
             if chart is not None and points:
-                line = ChartLine(f"{arch} {name.replace('_', ' ')}", arch, tuple(points), dash=dash)
-                charts.setdefault(chart, []).append(line)
+                charts.setdefault(chart, []).append(ChartLine(line_name, arch, tuple(points), dash=dash))
     return charts
-
-
-def chart_of(column: str) -> str | None:
-    """Return the name of the chart for a column of history.csv; None for a column without a chart."""
-    if column in {"rate", "lr", "learning_rate"} or column.endswith(("_rate", "_lr")):
-        return "learning rate"
-    return next((what for what in ("accuracy", "loss") if column.endswith(what)), None)
 
 
 def pick_shown(device: DeviceReport) -> tuple[str, ...]:

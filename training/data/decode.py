@@ -36,17 +36,8 @@ MIN_DEVIATION = 1.5
 1.9 or more (detection_yolo, 64 px)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """One source image and the rows that are cut from it."""
-
-    source: str
-    size_wh: tuple[int, int] | None
-    """The width and height of the image according to its annotation."""
-    cuts: tuple[tuple[int, Rect | None], ...]
-    """(row, rectangle or None for the whole image)."""
-    drawn: frozenset[int] = frozenset()
-    """Background rows at random places: one of a single color is padding, and is rejected."""
+SourceRows = list[tuple[int, Sample]]
+"""The rows of one source image, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +77,34 @@ class DecodeTask:
     min_side_px: int
     store: ImageStore
 
-    def run(self, images: list[SourceImage]) -> list[DecodeResult]:
+    def run(self, images: list[SourceRows]) -> list[DecodeResult]:
         """Decode images, cut their rows with the preprocessing of every stage, and write them into the store."""
         with self.store.writer() as write:
             return [result for image in images for result in self._cut(image, write)]
 
-    def _cut(self, image: SourceImage, write: Callable[[int, Bytes], None]) -> list[DecodeResult]:
-        pixels = self.load(image.source)
+    def _cut(self, rows: SourceRows, write: Callable[[int, Bytes], None]) -> list[DecodeResult]:
+        _, first = rows[0]
+        pixels = self.load(first.source)
         if isinstance(pixels, str):
-            return [DecodeResult(row, b"", rect, pixels) for row, rect in image.cuts]
+            return [DecodeResult(row, b"", sample.box, pixels) for row, sample in rows]
         found_wh = pixels.shape[1], pixels.shape[0]
         # another size means another picture, or one that was scaled after it was annotated: its boxes do not fit
-        if image.size_wh not in (None, found_wh):
-            reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(image.size_wh or ()))
-            return [DecodeResult(row, b"", rect, reason) for row, rect in image.cuts]
+        if first.frame_wh not in (None, found_wh):
+            reason = "is {}x{} px, its annotation says {}x{}".format(*found_wh, *(first.frame_wh or ()))
+            return [DecodeResult(row, b"", sample.box, reason) for row, sample in rows]
         results = []
         out_nhwc = self.geometry.empty(1)
-        for row, rect in image.cuts:
+        for row, sample in rows:
+            rect = sample.box
             cut = whole(pixels) if rect is None else clip_rect(rect, *found_wh)
             width, height = cut[2] - cut[0], cut[3] - cut[1]
             if min(width, height) < self.min_side_px:
                 results.append(DecodeResult(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
-            # the color that varies most decides, after resizing: noise of the source averages out
-            if row in image.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
+            # a row at a random place may show padding alone. The color that varies most decides, after resizing: noise of
+            # the source averages out
+            if sample.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
                 results.append(DecodeResult(row, b"", rect, "background of one color"))
                 continue
             write(row, out_nhwc[0])
@@ -125,12 +119,8 @@ def decode_samples(
     """Decode sample i into row i of the store; return the results in that order."""
     # sorted, because groupby joins neighbors alone: each image is decoded once for all of its rows
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
-    images = []
-    for (name, size), found in groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh)):
-        rows = list(found)
-        cuts = tuple((row, samples[row].box) for row in rows)
-        drawn = frozenset(row for row in rows if samples[row].drawn)
-        images.append(SourceImage(name, size, cuts, drawn))
+    by_image = groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
+    images = [[(row, samples[row]) for row in rows] for _, rows in by_image]
     task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
     most = len(images) // IMAGES_PER_PROCESS
     processes = max(1, min(options.processes or cores(), most))
@@ -154,7 +144,7 @@ def _progress(total: int) -> Iterator[Any]:
         yield lambda: bar.advance(task)
 
 
-def _decode_images(task: DecodeTask, images: Iterable[SourceImage], processes: int) -> Iterator[DecodeResult]:
+def _decode_images(task: DecodeTask, images: Iterable[SourceRows], processes: int) -> Iterator[DecodeResult]:
     """Decode images, in this process or in several; yield their results in no fixed order."""
     remaining = iter(images)
     chunks = iter(lambda: list(islice(remaining, IMAGES_PER_CHUNK)), [])  # until an empty chunk
@@ -199,6 +189,6 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(images: list[SourceImage]) -> list[DecodeResult]:
+def _work(images: list[SourceRows]) -> list[DecodeResult]:
     assert _TASK is not None
     return _TASK.run(images)
