@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.contract import HINT
-from core.bundle.golden_file import GoldenCheck, read_arrays
+from core.bundle.golden_file import GoldenCheck, check_frames, read_arrays, reading
 from core.errors import InputError
 from core.files import replacing
 from core.geometry.frame import Bytes
@@ -37,9 +34,7 @@ class GoldenDetections:
             raise InputError(f"{NAME}: boxes_n6 is {self.boxes_n6.shape}, there are {n} boxes")
         if self.frame_of_n.min() < 0 or self.frame_of_n.max() >= len(self.frames):
             raise InputError(f"{NAME}: frame_of_n names a frame that is not there")
-        for frame in self.frames:
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-                raise InputError(f"{NAME}: a frame is {frame.dtype} {frame.shape}, expected uint8 (H, W, 3)")
+        check_frames(NAME, self.frames)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all; the same content gives the same bytes."""
@@ -50,15 +45,10 @@ class GoldenDetections:
 
 def load(path: Path) -> GoldenDetections:
     """Read the file. Raises InputError when it is missing or damaged, or claims too much."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = read_arrays(archive)
+    with reading(path):
+        arrays = read_arrays(path)
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(len(arrays) - 2))
         return GoldenDetections(frames=frames, **arrays)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {HINT}") from None
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, struct.error, EOFError) as error:
-        raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {HINT}") from None
 
 
 def compare(

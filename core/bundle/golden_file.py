@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,9 +50,7 @@ class Golden:
             raise InputError(f"{NAME}: frame_of_r names a frame that is not there")
         if self.geometry_rhwc.ndim != 4 or len(self.geometry_rhwc) != regions:
             raise InputError(f"{NAME}: geometry_rhwc is {self.geometry_rhwc.shape}, there are {regions} regions")
-        for frame in self.frames:
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-                raise InputError(f"{NAME}: a frame is {frame.dtype} {frame.shape}, expected uint8 (H, W, 3)")
+        check_frames(NAME, self.frames)
         for name, probs in self.probs.items():
             if (
                 name.removesuffix(ORT_FORM) not in TOLERANCE
@@ -95,29 +95,43 @@ class GoldenCheck:
 
 def load(path: Path) -> Golden:
     """Read golden.npz. Raises InputError when it is missing, damaged, or claims more than LIMIT_BYTES."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = read_arrays(archive)
+    with reading(path):
+        arrays = read_arrays(path)
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(sum(name.startswith("frame_") for name in arrays) - 1))
         probs = {name.removeprefix("probs_"): arrays.pop(name) for name in list(arrays) if name.startswith("probs_")}
         return Golden(frames=frames, probs=probs, **arrays)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn every error of a missing or damaged golden file into an InputError that names it."""
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {HINT}") from None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, struct.error, EOFError) as error:
         raise InputError(f"{path} is not a golden file ({str(error).splitlines()[0][:120]}): {HINT}") from None
 
 
-def read_arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+def check_frames(name: str, frames: tuple[Bytes, ...]) -> None:
+    """Raise InputError when the file `name` holds a frame that is no color picture."""
+    for frame in frames:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise InputError(f"{name}: a frame is {frame.dtype} {frame.shape}, expected uint8 (H, W, 3)")
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
     """Return the arrays of an .npz file by name. Raises ValueError when they claim more than LIMIT_BYTES."""
-    claimed = sum(info.file_size for info in archive.infolist())
-    if claimed > LIMIT_BYTES:
-        raise ValueError(f"it claims {claimed} bytes, at most {LIMIT_BYTES} are read")
     arrays = {}
-    for info in archive.infolist():
-        with archive.open(info) as stream:
-            _check_header(stream, info)
-        with archive.open(info) as stream:
-            arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > LIMIT_BYTES:
+            raise ValueError(f"it claims {claimed} bytes, at most {LIMIT_BYTES} are read")
+        for info in archive.infolist():
+            with archive.open(info) as stream:
+                _check_header(stream, info)
+            with archive.open(info) as stream:
+                arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
     return arrays
 
 

@@ -102,7 +102,7 @@ class DecodeTask:
                 results.append(DecodeResult(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
             fill(out_nhwc, pixels, [cut], self.geometry)
-            # a row at a random place may show padding alone. The color that varies most decides, after resizing: noise of
+            # at a random place there may be padding alone. The color that varies most decides, after resizing: noise of
             # the source averages out
             if sample.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
                 results.append(DecodeResult(row, b"", rect, "background of one color"))
