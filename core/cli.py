@@ -120,7 +120,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Open those of stdin, stdout and stderr that are closed: the next file would get their number, and their text."""
+    """Open those of stdin, stdout and stderr that are closed: else the next opened file would get what is printed."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

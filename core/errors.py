@@ -1,4 +1,4 @@
-"""The three ways a command can end badly; core/cli.py turns them into exit codes."""
+"""The errors that end a command with one sentence for a person; core/cli.py turns them into exit codes."""
 
 from __future__ import annotations
 

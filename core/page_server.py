@@ -34,8 +34,8 @@ LIMITS = {
     "ident": None,
 }
 REQUESTS_PER_S = 100
-"""The limit for all clients together. Excess requests wait, because decisions have priority. A page asks for the next
-answer when it has the last, so that twenty pages show three pictures a second instead of ten."""
+"""The limit for all clients together. Excess requests wait, because decisions have priority. A page sends its next
+request only after the last answer, so that each of twenty pages shows three pictures a second instead of ten."""
 BURST_S = 0.2
 Answer = tuple[str, str, bytes]
 """Status, content type, body."""

@@ -21,7 +21,7 @@ def names_in(package_path: Iterable[str]) -> list[str]:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Import a plug-in. Raises InputError for one that fails as it is imported, but for a package that is missing."""
+    """Import a plug-in. Raises InputError when its code fails; a missing package stays a ModuleNotFoundError."""
     try:
         return importlib.import_module(f"{package}.{name}")
     except (Exception, SystemExit) as error:  # it runs whatever code it likes

@@ -1,4 +1,4 @@
-"""The statistics of the evaluator: proportions, paired differences, calibration and latency percentiles."""
+"""Statistics: intervals of proportions and paired differences, calibration, risk over coverage, percentiles."""
 
 from __future__ import annotations
 

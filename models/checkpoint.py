@@ -33,7 +33,7 @@ class CheckpointMetadata:
     recipe: dict[str, Any]
     """Every field of the recipe."""
     metrics: dict[str, Any]
-    """The metrics on val: at least {"val": {"accuracy"}, "epoch"}."""
+    """The metrics on val: at least `epoch`, and `val` with its `accuracy`."""
     temperature: float
     """The divisor of the logits, fitted on val."""
     abstain_threshold: float

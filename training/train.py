@@ -113,7 +113,7 @@ def _roll_back(job: TrainJob, state: TrainState) -> tuple[TrainState, Objective]
     if state.progress.rate_scale < 1:
         raise CheckError(
             f"the loss of {job.arch} is not a number in epoch {state.progress.epoch + 1}, at half the rate too: "
-            f"give a --learning_rate below {job.recipe.learning_rate * LOWER_RATE:g}"
+            f"give a --learning-rate below {job.recipe.learning_rate * LOWER_RATE:g}"
         )
     state, objective = job.start_or_resume()
     state.progress = replace(state.progress, rate_scale=LOWER_RATE)

@@ -20,6 +20,7 @@ from core.geometry.preprocess import Geometry
 SCHEMA, SCHEMA_WITHOUT_DETECTOR = 2, 1
 """A bundle without a detector is written in schema 1, which has no key `detector`, so that older runners read it."""
 DETECTOR = "detector.onnx"
+# docs/plugins.md, "How to add a precision", lists what else must know of one
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 """Largest |dprob| allowed between a golden frame's stored and recomputed probabilities."""

@@ -59,7 +59,9 @@ def read_picture(file: Path) -> Bytes | str:
     frame, said, error_text = _decode(data)
     if "CV_IO_MAX_IMAGE" in error_text:
         size = header_size(data)
-        return "too large" + (f": {size[0]}x{size[1]} px" if size else "") + ", OpenCV reads 1,073,741,824 pixels"
+        return (
+            "too large" + (f": {size[0]}x{size[1]} px" if size else "") + ", OpenCV reads at most 1,073,741,824 pixels"
+        )
     if "Insufficient memory" in error_text or "Failed to allocate" in error_text:
         return "too large for the memory"
     if frame is None:
@@ -92,12 +94,12 @@ def _depth_unused(data: bytes, frame: Bytes) -> str | None:
 
     A camera of 12 bits may leave the upper 4 empty. OpenCV keeps the upper 8, which are then nearly black.
     """
-    if data.startswith(JPEG_START) or frame.max() > 16:  # TIFF's are rounded up
+    if data.startswith(JPEG_START) or frame.max() > 16:  # 12 bits of 16 leave 15; a TIFF's are rounded up
         return None
     # decoded again, which only a nearly black picture costs
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     top = 0 if deep is None or deep.dtype != np.uint16 else int(deep.max())
-    few = f"nearly black: {top} of 65535 is its brightest, 12 bits in a file of 16: save it as 8"
+    few = f"nearly black: its brightest value is {top} of 65535 (12 bits in a file of 16), save it with 8 bits"
     return few if 0 < top < 4096 else None
 
 

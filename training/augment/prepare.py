@@ -73,9 +73,9 @@ class DeviceAugment:
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
         self.streams_frames = self.pinned and resident_nhwc is None
         self.description = "augmented on the device, " + (
-            "which holds the pack: the step is the bound"
+            "which holds the pack, so the step sets the pace"
             if resident_nhwc is not None
-            else "which gets frames from the memory-mapped pack: one thread that reads them, or the step, is the bound"
+            else "which gets frames from the memory-mapped pack: the thread that reads them, or the step, sets the pace"
         )
 
     def prepare(self, rows: Rows, params: AugmentParams) -> tuple[Tensor, ...]:

@@ -41,7 +41,7 @@ def parser() -> Parser:
     add("--epochs", type=int, help="epochs of every variant that does not set its own")
     add("--against", metavar="VARIANT", help="the reference of the differences (default: FROM, or the last variant)")
     add("--jobs", type=int, default=1, help="number of runs at a time (default 1)")
-    add("--threads", type=int, help="CPU threads of each run (default: as of train)")
+    add("--threads", type=int, help="CPU threads of each run (default: as in train)")
     add("--table-only", action="store_true", help="train nothing, and write the table of the finished runs")
     add("--json", action="store_true", help="print the summary as JSON")
     return parser

@@ -58,7 +58,7 @@ def add_pack_options(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
     add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default 224)")
     add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default {DEFAULT_KERNEL})")
-    add("--group", metavar="REGEX", help="a pattern in file names whose group 1, or match, names the file's group")
+    add("--group", metavar="REGEX", help="pattern in file names: its group 1, or the whole match, is the group")
     add("--group-csv", type=Path, metavar="FILE", help="a CSV with the columns file,group")
     add("--resplit", action="store_true", help="ignore the source's split folders and draw new splits")
     add("--seed", type=int, default=0, help="seed of splits, calibration rows and training (default 0)")
@@ -68,21 +68,39 @@ def add_pack_options(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     add("--classes", metavar="MAP", help="merge and drop classes: a CSV class,becomes, or uvh26, kitti, coco80")
     add("--margin", type=float, default=0.1, help="context around a box, as a share of its sides (default 0.1)")
-    add("--max-truncated", type=float, default=1.0, metavar="SHARE", help="leave out boxes truncated by more")
-    add("--max-occluded", type=int, default=3, metavar="LEVEL", help="leave out boxes occluded by more (0 to 3)")
+    add(
+        "--max-truncated", type=float, default=1.0, metavar="SHARE",
+        help="leave out boxes of which more than this share lies outside the image (default 1: none)",
+    )  # fmt: skip
+    add(
+        "--max-occluded", type=int, default=3, metavar="LEVEL",
+        help="leave out boxes hidden more than this: 0 visible, 1 partly, 2 largely, 3 unknown (default 3: none)",
+    )  # fmt: skip
     add(
         "--background",
         type=int,
         metavar="N",
         help="number of background rows (default: the average of a class; with --as-zones: all others together)",
     )
-    add("--background-from-unlabelled", action="store_true", help="also cut them from pictures without a label file")
+    add(
+        "--background-from-unlabeled", "--background-from-unlabelled", action="store_true",
+        dest="background_from_unlabelled", help="also cut them from pictures without a label file",
+    )  # fmt: skip
     add("--background-class", metavar="NAME", help="the class that means nothing is there")
-    add("--background-from", type=Path, metavar="FRAMES", help="your camera: pictures, a video, a recording; no object")
+    add(
+        "--background-from",
+        type=Path,
+        metavar="FRAMES",
+        help="pictures, video or recording of your camera without any object",
+    )
     add("--false-alarms", type=Path, metavar="FILE", help="CSV first,last[,region]: false alarms of a recording")
-    add("--background-model", type=Path, metavar="FILE", help="best.safetensors: cut nothing it is sure of")
+    add("--background-model", type=Path, metavar="FILE", help="best.safetensors: cut nothing that it calls an object")
     add("--as-zones", type=Path, metavar="FILE", help="camera.json: a row is a zone of a frame, not a box")
-    add("--allow-leaks", action="store_true", help="keep pictures that are in two splits")
+    add(
+        "--allow-leaks",
+        action="store_true",
+        help="keep pictures that are in two splits (test accuracy gets too high)",
+    )
     add("--format", choices=importer_names(), help="the importer (default: by the source's layout)")
     add("--processes", type=int, metavar="N", help="number of decoding processes (default: one per core)")
 

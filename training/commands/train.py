@@ -55,7 +55,7 @@ def parser() -> Parser:
     add("--teacher", type=Path, metavar="FILE", help="distill from this checkpoint, a best.safetensors; see --distill")
     add(
         "--abstain-risk", type=float, default=0.05, metavar="RISK",
-        help="share of wrong answers accepted on val when the abstention threshold is chosen (default 0.05)",
+        help="share of wrong answers accepted on val when the abstain threshold is chosen (default 0.05)",
     )  # fmt: skip
     _add_step_options(parser)
     add("--threads", type=int, help="number of CPU threads (default: one per core)")
@@ -93,11 +93,11 @@ def _add_step_options(parser: Parser) -> None:
     )  # fmt: skip
     add(
         "--capture", default="auto", choices=AUTO_YES_NO,
-        help="replay steps as CUDA graphs (auto: on one GPU, but in fp16, mixup or cutmix)",
+        help="replay steps as CUDA graphs (auto: on one GPU, except with fp16, mixup or cutmix)",
     )  # fmt: skip
     add(
         "--cudnn-benchmark", default="auto", choices=AUTO_YES_NO,
-        help="have cuDNN time its kernels (auto: on a GPU, but for networks with depthwise convolutions)",
+        help="have cuDNN time its kernels (auto: on a GPU, except for networks with depthwise convolutions)",
     )  # fmt: skip
     add(
         "--deterministic", action="store_true",
@@ -108,9 +108,10 @@ def _add_step_options(parser: Parser) -> None:
 def _add_recipe_fields(group: _ActionsContainer) -> None:
     """Add an option for each field of the recipe; its underscores may be hyphens."""
     for item in overridable():
-        names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
+        names = dict.fromkeys((f"--{item.name.replace('_', '-')}", f"--{item.name}"))
         choices = item.metadata.get("choices")
-        metavar = f"{{{','.join(choices)}}}" if choices else "VALUE"
+        numbers = {"int": "N", "float": "NUMBER", "bool": "{true,false}"}
+        metavar = f"{{{','.join(choices)}}}" if choices else numbers.get(str(item.type), "VALUE")
         group.add_argument(*names, dest=f"recipe_{item.name}", metavar=metavar, help=item.metadata["help"])
 
 

@@ -61,7 +61,7 @@ def _refuse_gpu_options(compute: Compute, options: GpuOptions) -> None:
         ("--cudnn-benchmark yes", options.cudnn_benchmark == "yes"),
     ):
         if is_set:
-            raise InputError(f"{flag} is for a GPU, and {compute.device} is none: leave it out")
+            raise InputError(f"{flag} needs a GPU, and {compute.device} is not one: leave it out")
 
 
 def decide_compile(choice: str, on_gpu: bool, steps: int, shapes: int) -> bool:

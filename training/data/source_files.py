@@ -20,7 +20,7 @@ FRAME = re.compile(r"(.+\.(?:mp4|avi|mkv|mov|m4v|webm|mpg|mpeg|ts|jsonl))#(\d+)"
 
 
 def load_file(root: str, name: str) -> Bytes | str:
-    """Return the decoded picture of a file, or a video's or recording's frame, uint8 (H, W, 3) BGR, or why none is."""
+    """Return a picture, or a frame of a video or recording, as uint8 (H, W, 3) BGR, or the reason why there is none."""
     if frame := FRAME.fullmatch(name):
         read = _read_recorded_frame if frame[1].endswith(".jsonl") else _read_video_frame
         return read(Path(root, frame[1]), int(frame[2]))

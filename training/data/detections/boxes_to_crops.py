@@ -184,12 +184,12 @@ def count_warning(what: str, names: Iterable[str]) -> list[str]:
 
 def _warnings(found: DetectionSet, options: PackOptions) -> list[str]:
     """Return warnings about pictures: without labels, beside the annotated ones, with boxes over the edge."""
-    unlabelled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labeled))
-    hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabelled"
+    unlabeled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labeled))
+    hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabeled"
     sized = (picture for picture in found.pictures if picture.width)
     over = (picture.source for picture in sized for box in picture.boxes if _reaches_over(box, picture))
     return [
-        *(line + hint for line in unlabelled),
+        *(line + hint for line in unlabeled),
         *count_warning("left out: pictures beside these that no annotation lists", _unlisted(found)),
         *count_warning("boxes that reach over the edge of their picture, cut there", over),
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from core.data.labeled_frames import LabeledFrame
 from core.errors import InputError
-from core.geometry.camera_config import read_camera_config
-from core.geometry.frame import WHOLE_FRAME, Relative
+from core.geometry.camera_config import CameraConfig, read_camera_config
+from core.geometry.frame import Relative
 from core.geometry.occupancy import is_empty, occupant
 from core.geometry.preprocess import rect_of
 from training.data.listing import PackOptions, Sample
@@ -20,7 +21,8 @@ def read_camera_zones(file: Path) -> dict[str, Relative]:
     camera = read_camera_config(file)
     if not camera.zones:
         raise InputError(f"{file} has no zones: name the rectangles that the camera will classify")
-    if camera.rotation or camera.crop != WHOLE_FRAME or camera.mirror_for_network:
+    # whatever else a camera.json may come to hold changes the picture, too
+    if replace(camera, zones={}, mirror_for_people=False) != CameraConfig():
         raise InputError(
             f"{file} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
             "and give the camera.json that stands beside them"

@@ -37,9 +37,9 @@ IsObject = Callable[[Bytes], bool]
 def add_background(listing: Listing, options: PackOptions) -> Listing:
     """Return the listing with background rows cut from the frames of `options.background_from`.
 
-    Their number is `options.background`, by default as many as a class has on average. Of a recording up to half are
-    regions that were given a class, or all are where `options.false_alarms` lists them; every second one of the rest is
-    cut at a hard place. Raises InputError when there is no frame, or not one crop could be cut.
+    Their number is `options.background`, by default as many as a class has on average. In a recording up to half of
+    them are regions that the runner gave a class; with `options.false_alarms` all are the listed ones. Every second one
+    of the rest is cut at a hard place. Raises InputError when there is no frame, or not one crop could be cut.
     """
     assert options.background_from is not None
     label = listing.background or options.background_class or "background"
