@@ -72,8 +72,11 @@ def dispatch(program: str, package: str, default: str | None = None) -> int:
             name = arguments.pop(0)
         elif default is not None and arguments:
             name = default
-            if arguments[0] in {"-h", "--help"} and (others := ", ".join(n for n in names if n != default)):
+            first, others = arguments[0], ", ".join(n for n in names if n != default)
+            if first in {"-h", "--help"}:
                 print(f"other commands (python -m {program} COMMAND --help): {others}\n")
+            elif not first.startswith("-") and "/" not in first and not Path(first).exists():
+                raise InputError(f"{first!r} is no folder and no command: give runs/NAME, or a command ({others})")
         elif not arguments or arguments[0] in {"-h", "--help"}:
             short = f"\n       python -m {program} runs/NAME ...  (the command {default})" if default else ""
             print(f"usage: python -m {program} COMMAND ...{short}\n")

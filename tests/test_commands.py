@@ -52,6 +52,15 @@ def test_a_mistyped_command_is_answered_with_the_nearest(package, typo, meant):
     assert meant in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("package", "commands"), [("export", "add-detector, package"), ("benchmarks", "frames, gate, merge")]
+)
+def test_a_word_that_is_no_command_and_no_folder_is_answered_with_the_commands(package, commands):
+    done = call(package, "nosuch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"a command ({commands})" in done.stderr
+
+
 @pytest.mark.parametrize("package", ["export", "benchmarks"])
 def test_a_run_that_does_not_exist_is_one_sentence(package):
     done = call(package, "runs/no_such_run_here")

@@ -206,7 +206,7 @@ def add_frames(results: Results, setup: Setup, request: Request) -> Results:
     with_regions = request.camera if camera.zones or camera.detector else None
     found, otherwise = {}, NotMeasured("it was exported at another size")
     try:
-        asked = FramesRequest(request.frames_of, camera=with_regions, most=most or None)
+        asked = FramesRequest(request.frames_of, camera=with_regions, most=most)
         found = measure_frames(candidates, setup.pack, asked)
     except InputError as error:
         if request.frames_of:

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 def find_seeds(run: Run, named: Sequence[Path] | None) -> list[Run]:
     """Return the named runs of other seeds; without names, the runs in the same folder that differ in the seed alone.
 
-    Raises InputError when a named one was trained on another pack or with the same seed.
+    Raises InputError when a named one differs in anything but the seed.
     """
     if named is None:
         return [other for other in _open_beside(run) if describe_seed(run, other)[0] == "another seed"]
     others = [open_run(path) for path in named]
     for other in others:
         what, description = describe_seed(run, other)
-        if what == "another pack" or what == "the same seed":
+        if what != "another seed":
             raise InputError(
                 f"--seeds: {other.path} {description}: name runs that differ from {run.path} in the seed alone"
             )

@@ -120,7 +120,11 @@ def test_one_seed_says_that_it_is_one(measured_run):
 
 @pytest.mark.parametrize(
     ("facts", "said"),
-    [({"seed": 0}, "the same seed"), ({"seed": 5, "pack": {"path": "pack", "fingerprint": "x"}}, "another pack")],
+    [
+        ({"seed": 0}, "the same seed"),
+        ({"seed": 5, "pack": {"path": "pack", "fingerprint": "x"}}, "another pack"),
+        ({"recipe": {"name": "after"}}, "another recipe"),
+    ],
 )
 def test_a_named_run_that_is_no_other_seed_is_refused(seeded, tmp_path, facts, said):
     other = tmp_path / "other"

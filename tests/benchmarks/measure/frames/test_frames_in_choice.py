@@ -41,6 +41,12 @@ def test_a_run_on_a_pack_with_frames_measures_them_once_for_each_precision_and_t
     assert "100.0% of 4 objects named rightly" in (run / "production" / "MODEL_CARD.md").read_text()
 
 
+def test_the_quick_profile_measures_frames_that_are_named_as_many_as_the_full_one_and_says_so():
+    profile = measure.request_of(measure.parse(["run", "--quick", "--frames-of", "pack"])).profile
+    assert profile.labeled_frames == Profile().labeled_frames
+    assert "no labeled frames" not in profile.describe_cuts()
+
+
 def test_results_from_before_frames_took_part_are_read_and_chosen_from_as_then(packed, tmp_path):
     run = make_run(tmp_path / "run", ("tiny_a",), ("fp32",))
     assert measure.main([str(run), "--backends", "ort", "--quick", *BUSY, "--frames-of", str(packed)]) == 0
