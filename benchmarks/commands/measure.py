@@ -131,7 +131,7 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def profile_of(args: argparse.Namespace) -> Profile:
-    """Return the profile that a flag names, or else the full one. Frames that are named are measured in every profile."""
+    """Return the profile that a flag names, or else the full one; every profile measures frames that are named."""
     profile = next((profile for name, profile in PROFILES.items() if getattr(args, name, False)), PROFILES["full"])
     if args.frames_of and not profile.labeled_frames:
         return replace(profile, labeled_frames=PROFILES["full"].labeled_frames)
