@@ -39,7 +39,7 @@ def test_without_arguments_the_commands_and_the_form_without_a_command_are_shown
     assert (done.returncode, done.stderr) == (0, "")
     assert f"python -m {package} runs/NAME" in done.stdout
     names = {path.stem.replace("_", "-") for path in (ROOT / package / "commands").glob("[a-z]*.py")}
-    assert names == {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert names == {line.split()[0] for line in done.stdout.split("\n\n")[1].splitlines()}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from core.bundle.contract import Bundle
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run
 from core.errors import InputError
+from core.geometry.camera_config import read_camera_config
 from inference.runner.labeled_regions import FramesRequest
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,8 @@ def check_inputs(request: Request) -> None:
         list_pictures(request.ood)
     if request.frames_of:
         FramesRequest().frames(open_pack(request.frames_of))
+        if request.camera:
+            read_camera_config(request.camera).check_upright(request.camera)
 
 
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:

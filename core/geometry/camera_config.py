@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ class CameraConfig:
         for name in [item.name for item in fields(self) if item.type == "bool"]:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
+
+    def check_upright(self, path: Path) -> None:
+        """Raise InputError when it turns the picture: labeled frames are used as they are stored."""
+        # whatever else a camera.json may come to hold changes the picture, too
+        if replace(self, zones={}, detector=None, mirror_for_people=False) != CameraConfig():
+            raise InputError(
+                f"{path} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
+                "and give the camera.json that stands beside them"
+            )
 
 
 DETECTOR_KEY = "regions"

@@ -65,7 +65,10 @@ class FramesRequest:
         The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
         the bundle's detector; the zones that the pack's rows are; labeled boxes.
         """
-        camera = read_camera_config(self.camera) if self.camera else CameraConfig()
+        camera = CameraConfig()
+        if self.camera:
+            camera = read_camera_config(self.camera)
+            camera.check_upright(self.camera)
         given = pick_detector(camera, self.detector)
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
             opened = open_beside(detector, backend, threads)

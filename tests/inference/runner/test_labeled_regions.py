@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +20,14 @@ def test_a_jittered_box_keeps_a_pixel_and_without_jitter_stays(box, jitter, seed
     assert x0 < x1
     assert y0 < y1
     assert jittered(box, 0.0, np.random.default_rng(seed)) == box
+
+
+@pytest.mark.parametrize("turned", [{"rotation": 90}, {"crop": [0, 0, 0.5, 1]}, {"mirror_for_network": True}])
+def test_a_camera_that_turns_the_picture_is_refused_since_labeled_frames_are_upright(tmp_path, turned):
+    camera = tmp_path / "camera.json"
+    camera.write_text(json.dumps({"zones": {"left": [0, 0, 0.5, 1]}} | turned))
+    with pytest.raises(InputError, match="label upright frames"):
+        FramesRequest(camera=camera).regions(None, [], None, "ort", 1)
 
 
 def test_the_edges_of_many_jittered_boxes_deviate_as_asked():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from core.data.labeled_frames import LabeledFrame
 from core.errors import InputError
-from core.geometry.camera_config import CameraConfig, read_camera_config
+from core.geometry.camera_config import read_camera_config
 from core.geometry.frame import Relative
 from core.geometry.occupancy import is_empty, occupant
 from core.geometry.preprocess import rect_of
@@ -21,12 +20,7 @@ def read_camera_zones(file: Path) -> dict[str, Relative]:
     camera = read_camera_config(file)
     if not camera.zones:
         raise InputError(f"{file} has no zones: name the rectangles that the camera will classify")
-    # whatever else a camera.json may come to hold changes the picture, too
-    if replace(camera, zones={}, mirror_for_people=False) != CameraConfig():
-        raise InputError(
-            f"{file} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
-            "and give the camera.json that stands beside them"
-        )
+    camera.check_upright(file)
     return camera.zones
 
 
