@@ -1,4 +1,4 @@
-"""`python -m benchmarks.studies hotpath | smoothing`: one module of `benchmarks/studies/commands` each."""
+"""`python -m benchmarks.studies hotpath`: one module of `benchmarks/studies/commands` each."""
 
 from core.cli import dispatch
 

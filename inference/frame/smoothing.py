@@ -19,7 +19,7 @@ NAMES_KEPT = 64
 class SmoothingConfig:
     """The keys of decision.json; times are in milliseconds of the source's own clock, not in frames.
 
-    The defaults are those of the curve that `python -m benchmarks.studies smoothing` measures: smoothing halves the
+    The defaults are those of the curve that tests/inference/frame/smoothing_study.py measures: smoothing halves the
     false switches of a model that abstains; of one that never does, the margin leaves a quarter; a hold costs more than
     both.
     """

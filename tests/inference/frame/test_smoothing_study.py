@@ -1,16 +1,19 @@
-"""The smoothing study: what counts as a false switch, as a time to decision; and the command that draws the curve."""
+"""The smoothing study: what counts as a false switch, as a time to decision; its curve (`make prove`)."""
 
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.studies.commands import smoothing as command
-from benchmarks.studies.commands.smoothing import count_false_switches, times_to_decision
+from core.bundle.contract import open_bundle
 from inference.frame.smoothing import SmoothingConfig
 from tests.bundles import make_bundle
+from tests.inference.frame.smoothing_study import count_false_switches, study, times_to_decision
 
 LABELS = st.sampled_from(["car", "truck", "clear"])
 
@@ -43,11 +46,21 @@ def test_silence_and_truth_itself_are_never_false(pairs):
     assert count_false_switches(truth, [said for _, said in pairs]) <= len(pairs)
 
 
-def test_the_command_tries_every_setting_and_writes_table_and_plot(tmp_path, capsys):
+def test_every_setting_is_tried_and_table_and_plot_are_written(tmp_path, capsys):
     bundle = make_bundle(tmp_path / "bundle", precisions=("fp32",))
-    command.main([str(bundle.path), "--seconds", "0.2", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png")])
+    study(bundle, 0.2, tmp_path, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
     body = json.loads(next(tmp_path.glob("smoothing-*.json")).read_text())
     assert [row["smooth_ms"] for row in body["rows"]].count(SmoothingConfig.smooth_ms) >= 5
     assert all(row["frames"] == 4 * 6 * 3 for row in body["rows"])
     assert "**150**" in capsys.readouterr().out
+
+
+@pytest.mark.prove
+def test_the_curve_of_a_production_bundle():
+    """Write the dated table and docs/smoothing.png from runs/NAME/production: RUN=NAME."""
+    name = os.environ.get("RUN")
+    if not name:
+        pytest.skip("name a run with a production bundle: RUN=name")
+    docs = Path(__file__).parents[3] / "docs"
+    study(open_bundle(Path("runs") / name / "production"), 120.0, docs / "results", docs / "smoothing.png")

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.measure.machine import describe_machine
 from benchmarks.studies.dated import markdown_table, write_dated
 from core.bundle.abstain import AbstainRule
-from core.bundle.contract import Bundle, open_bundle
-from core.cli import Parser
+from core.bundle.contract import Bundle
 from core.synthetic import ZONES, Scene
 from inference.backends import open_backend
 from inference.frame.classifier import RegionClassifier
@@ -76,37 +75,27 @@ class SmoothingOutcome:
     """Changes of the shown class to a wrong one, per minute of one zone."""
 
 
-def main(arguments: list[str]) -> None:
-    """Run `python -m benchmarks.studies smoothing BUNDLE`; print the table, write it and its plot."""
-    parser = Parser(prog="python -m benchmarks.studies smoothing", description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle whose answers are smoothed")
-    parser.add_argument("--seconds", type=float, default=120.0, help="seconds of each scenario (120)")
-    parser.add_argument("--backend", help="default: as the runner chooses")
-    parser.add_argument("--precision", help="default: as the runner chooses")
-    parser.add_argument("--out", type=Path, default=Path("docs/results"), metavar="DIR")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the curve as .svg or .png")
-    args = parser.parse_args(arguments)
-    bundle = open_bundle(args.bundle)
-    name, precision = pick_backend_and_precision(bundle, args.backend, args.precision)
+def study(bundle: Bundle, seconds: float, out: Path, plot: Path) -> None:
+    """Try every setting on `seconds` of each scenario; write the dated table and its plot."""
+    name, precision = pick_backend_and_precision(bundle, None, None)
     with open_backend(name, bundle, precision, batch=len(ZONES), threads=1) as backend:
-        scenes = list(answer_scenes(RegionClassifier(bundle, backend), args.seconds))
+        scenes = list(answer_scenes(RegionClassifier(bundle, backend), seconds))
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # 0: as if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     # the network answers once; each setting replays its answers
     outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
-    body = {"synthetic": True, **facts, "seconds": args.seconds, "machine": describe_machine(), "rows": outcomes}
+    body = {"synthetic": True, **facts, "seconds": seconds, "machine": describe_machine(), "rows": outcomes}
     lines = [
         f"{bundle.arch} {precision}, which abstains under {bundle.abstain_threshold:.2f}, and as if it never did;"
-        f" {args.seconds:g} s each of {', '.join(SCENARIOS)} (synthetic), 30 frames/s, three zones. Right: the right"
+        f" {seconds:g} s each of {', '.join(SCENARIOS)} (synthetic), 30 frames/s, three zones. Right: the right"
         " class was shown, of all frames. Time: from a change of the truth to the new class. False: changes to a wrong"
         " class, a zone and minute.",
         "",
         *markdown_table(COLUMNS, map(as_row, outcomes)),
     ]
-    write_dated(args.out, "smoothing", body, "Smoothing", lines)
-    if args.plot:
-        plot(outcomes, args.plot)
+    write_dated(out, "smoothing", body, "Smoothing", lines)
+    draw(outcomes, plot)
 
 
 def list_settings() -> list[SmoothingConfig]:
@@ -209,7 +198,7 @@ def as_row(one: SmoothingOutcome) -> list[str]:
     return [f"**{cell}**" if default else cell for cell in cells]
 
 
-def plot(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
+def draw(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
     """Draw false switches over the time to decision, a line through the time constants for each margin."""
     from matplotlib.figure import Figure
 
