@@ -56,7 +56,7 @@ def measure_side_by_side(
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
         with open_side_by_side([opened[0][0]], timed.config) as (control, _):
             processors = [one for _, one in [*opened, *control]]
-            *latencies, again = take_turns(processors, timed.frames, samples=samples, on_round=show_progress("latency"))
+            *latencies, again = take_turns(processors, timed.frames, samples=samples, what="latency")
         results = [
             result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
@@ -149,13 +149,3 @@ def measure_accuracy(candidate: Candidate, classifier: RegionClassifier, pack: P
         return NotMeasured(OTHER_SIZE)
     log.info(f"accuracy: {candidate.name}")
     return score(pack.labels_n[pack.rows("test")], predict(classifier, pack), pack.classes)
-
-
-def show_progress(what: str) -> Callable[[int, int], None]:
-    """Return a callback for take_turns that logs the progress of `what` at every quarter."""
-
-    def show(done: int, total: int) -> None:
-        if done * 4 // total != (done - 1) * 4 // total:  # a quarter was completed
-            log.info(f"{what}: {100 * done // total}%")
-
-    return show

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, result_of, show_progress
+from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, result_of
 from benchmarks.measure.speed.latency import take_turns
 from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.results.candidate import CandidateResult, NotMeasured
@@ -30,7 +30,7 @@ def measure_other_sizes(
         processors = [one for _, one in opened]
         if not opened:
             return ()
-        taken = take_turns(processors, timed.frames, samples=samples, on_round=show_progress("other sizes"))
+        taken = take_turns(processors, timed.frames, samples=samples, what="other sizes")
         return tuple(
             result_of(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
             for (c, one), latency in zip(opened, taken, strict=True)

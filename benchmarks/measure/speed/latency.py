@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, cycle, islice
 from math import gcd
@@ -20,6 +21,8 @@ from core.timing import interleave
 from inference.backends import Backend
 from inference.frame.processor import FrameProcessor
 from inference.frame.regions import Zones
+
+log = logging.getLogger(__name__)
 
 CALLS_PER_TURN = 8
 WARM_UPS_PER_TURN = 1
@@ -45,14 +48,19 @@ def take_turns(
     *,
     samples: int = SAMPLES,
     seed: int = 0,
-    on_round: Callable[[int, int], None] = lambda done, total: None,
+    what: str = "",
 ) -> list[Latency]:
-    """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls."""
+    """Time every candidate at batch 1 in rounds of shuffled order, until each has at least `samples` calls.
+
+    what: what is timed, for the log of its progress; empty for no log.
+    """
     rounds = -(-samples // CALLS_PER_TURN)
     taken: list[Floats] = []
     for times_ms in islice(time_rounds(processors, frames, seed), 1, 1 + rounds):  # the first round warms up
         taken.append(times_ms)
-        on_round(len(taken), rounds)
+        done = len(taken)
+        if what and done * 4 // rounds != (done - 1) * 4 // rounds:  # a quarter was completed
+            log.info(f"{what}: {100 * done // rounds}%")
     by_processor = np.stack(taken, axis=1)  # (processors, rounds, 2, CALLS_PER_TURN)
     return [summarize_latency(one[:, 0], one[:, 1]) for one in by_processor]
 

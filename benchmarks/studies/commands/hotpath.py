@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.machine import describe_machine
-from benchmarks.measure.measured_set import show_progress
 from benchmarks.measure.speed.latency import compare_times, take_turns, zone_processor
 from benchmarks.measure.speed.timed_frames import SIZE_PX, synthetic_frames
 from benchmarks.results.candidate import Latency
@@ -88,7 +87,7 @@ def measure(
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())
-        taken = take_turns(processors, synthetic_frames(), samples=samples, on_round=show_progress("hot path"))
+        taken = take_turns(processors, synthetic_frames(), samples=samples, what="hot path")
     return [hotpath_of(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
 
 
