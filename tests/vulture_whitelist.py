@@ -31,7 +31,6 @@ _.log_severity_level, _.graph_optimization_level, _.inter_op_num_threads  # ONNX
 _.num_compute_capabilities, _.progress_monitor, _.profiling_verbosity, _.builder_optimization_level  # TensorRT's config
 _.phase_start, _.phase_finish, _.step_complete, parent_phase  # TensorRT calls its progress monitor
 _.accumulated_recompile_limit, _.recompile_limit  # torch._dynamo's configuration
-HasTensors  # training.compute.capture: the bound of a type variable
 _.allow_tf32, _._warned_capturable_if_run_uncaptured  # torch's backends and optimizers
 _.__class__  # training.compute.weight_gradient: a convolution takes another class
 _.MAX_IMAGE_PIXELS  # Pillow's limit

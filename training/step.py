@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 import models
 from models.deployed import Deployed
 from training.batches import Batch, Batches, PreparedBatch
-from training.compute.capture import CapturedStep
+from training.capture import CapturedStep
 from training.compute.mode import Compute, Forward
 from training.optimizer import Average, build_optimizer
 from training.recipe import Recipe

@@ -10,7 +10,7 @@ import torch
 
 from core.errors import CheckError
 from training.batches import Batches
-from training.compute.capture import upload
+from training.capture import upload
 from training.run import outputs
 from training.run.interrupt import Interrupt
 from training.run.job import TrainJob

@@ -20,12 +20,12 @@ from models.checkpoint import load_checkpoint
 from models.deployed import Deployed
 from tests.export.runs import write_small_pack
 from tests.training.learner import Learner, Training, finished, record_operations
+from training import capture
 from training import step as steps_of
 from training.augment import gpu, prepare
 from training.augment.params import sample_params
 from training.batches import Batches
 from training.commands.train import main
-from training.compute import capture
 from training.compute.mode import ComputeMode
 from training.recipes import load_recipe
 

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from training.augment.prepare import DeviceAugment, load_resident
 from training.batches import Batch, Batches
-from training.compute.capture import WARM_UP_STEPS
+from training.capture import WARM_UP_STEPS
 from training.compute.distribution import NOT_DISTRIBUTED
 from training.compute.mode import Compute, ComputeMode
 from training.step import NetworkSpec, build_step_function, initialize, train_step

@@ -1,1 +1,1 @@
-"""The ways in which a step computes: precision, memory format, CUDA graphs, several processes."""
+"""The ways in which a step computes: precision, memory format, several processes."""

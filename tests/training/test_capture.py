@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from core.data.pack import open_pack
 from tests.export.runs import write_small_pack
 from tests.training.learner import Training, record_operations
-from training.compute import capture
-from training.compute.capture import restoring
+from training import capture
+from training.capture import restoring
 from training.recipes import load_recipe
 
 RECIPE = dataclasses.replace(load_recipe("edge"), batch=8, epochs=4)

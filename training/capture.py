@@ -8,34 +8,19 @@ and captured: resnet 13,253 and 59,136, mobilenet 10,648 and 52,815, squeezenet 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from training.batches import PreparedBatch
+
 Replay = Callable[[], None]
-B = TypeVar("B", bound="HasTensors")
 WARM_UP_STEPS = 3
 """Steps before a capture, in which libraries choose their kernels. Source: PyTorch, "CUDA semantics", CUDA graphs."""
 MAX_UPLOADS_AHEAD = 2
-
-
-class HasTensors(Protocol):
-    """A batch, on the host or on a device, as a captured step takes it."""
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors of the batch."""
-
-    @property
-    def shape(self) -> Hashable:
-        """The key of the graph for this batch: a graph takes batches of one shape only."""
-
-    def copied_to(self: B, device: str) -> B:
-        """Return the batch on a device, without waiting for the copies."""
 
 
 def graph_recorder() -> Callable[[Replay], Replay]:
@@ -61,26 +46,20 @@ def graph_recorder() -> Callable[[Replay], Replay]:
     return record
 
 
-class CapturedStep(Generic[B]):
+class CapturedStep:
     """Takes steps by replaying graphs, one for each shape of a batch.
 
     The last, smaller batch of an epoch has a graph of its own. Padding it with images of no weight would change what
     batch normalization counts, and its capture costs no more than one of the others.
     """
 
-    def __init__(
-        self,
-        step: Callable[[B], None],
-        written: Callable[[], list[Tensor]],
-        device: str,
-        record: Callable[[Replay], Replay] | None = None,
-    ) -> None:
-        """written: returns the tensors that a step writes into, at fixed addresses; record: for tests without a GPU."""
+    def __init__(self, step: Callable[[PreparedBatch], None], written: Callable[[], list[Tensor]], device: str) -> None:
+        """written: returns the tensors that a step writes into, at fixed addresses."""
         self.step, self.written, self.device = step, written, device
-        self.record = record or graph_recorder()
-        self.recorded: dict[Hashable, tuple[B, Replay]] = {}
+        self.record = graph_recorder()
+        self.recorded: dict[tuple[int, int], tuple[PreparedBatch, Replay]] = {}
 
-    def __call__(self, batch: B) -> None:
+    def __call__(self, batch: PreparedBatch) -> None:
         """Take one step on a batch that lies on the host or the device. Once captured, the host waits for nothing."""
         if batch.shape not in self.recorded:
             # a graph reads the addresses that it was captured with, so each shape has buffers that are filled anew
@@ -111,7 +90,7 @@ def restoring(written: Callable[[], list[Tensor]], device: str) -> Iterator[None
                 tensor.zero_()
 
 
-def upload(batches: Iterator[B], device: str) -> Iterator[B]:
+def upload(batches: Iterator[PreparedBatch], device: str) -> Iterator[PreparedBatch]:
     """Copy batches from pinned memory to the GPU, each while the previous step computes, and yield them there.
 
     The host is at most MAX_UPLOADS_AHEAD batches ahead of the GPU, so that pinned memory stays bounded.
