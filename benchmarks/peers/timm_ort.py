@@ -12,6 +12,7 @@ import onnxruntime as ort
 import timm
 import torch
 from PIL import Image
+from scipy.special import softmax
 from timm.data.transforms_factory import create_transform
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -84,8 +85,7 @@ def score(network: torch.nn.Module, held: ImageFolder) -> float:
 def classify(session: ort.InferenceSession, inputs: torch.Tensor) -> Probs:
     """Return the probabilities of a batch by the exported file, (n, classes)."""
     logits = session.run(None, {"x": inputs.numpy()})[0]
-    parts = np.exp(logits - logits.max(1, keepdims=True))  # less the maximum, so that no exponential overflows
-    return np.asarray(parts / parts.sum(1, keepdims=True), np.float32)
+    return np.asarray(softmax(logits, axis=1), np.float32)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from time import perf_counter, process_time
 from typing import Any, ParamSpec
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import models
+from core.codec import known_keys
 from core.errors import InputError
 from models.deployed import Deployed
 from training.compute.distribution import NOT_DISTRIBUTED, DistContext
@@ -69,7 +70,7 @@ class ComputeMode:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ComputeMode:
         """Return the mode in a run.json, which may lack fields that came later."""
-        return cls(**{item.name: facts[item.name] for item in fields(cls) if item.name in facts})
+        return cls(**known_keys(cls, facts))
 
     def prepare(self, network: nn.Module) -> nn.Module:
         """Convert the weights to this memory format; in bf16, replace the gradient of deep layers; in place."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from core.bundle.contract import Bundle, open_bundle
 from core.cli import Parser
 from core.codec import to_json
 from core.errors import check_positive
-from core.geometry.frame import Relative
+from core.geometry.frame import WHOLE_FRAME
 from core.geometry.preprocess import KERNELS
 from core.stats import Interval, median_ratio
 from core.synthetic import ZONES
@@ -26,7 +25,7 @@ from inference.frame.processor import FrameProcessor
 from inference.frame.regions import WHOLE_ZONE
 from inference.runner.selection import pick_backend_and_precision
 
-WHOLE_FRAME: Mapping[str, Relative] = {WHOLE_ZONE: (0.0, 0.0, 1.0, 1.0)}
+ONE_ZONE = {WHOLE_ZONE: WHOLE_FRAME}
 
 
 def main(arguments: list[str]) -> None:
@@ -83,7 +82,7 @@ def measure(
     with ExitStack() as stack:
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
-            for zones in (WHOLE_FRAME, ZONES):  # in pairs: hotpath_of takes them one after the other
+            for zones in (ONE_ZONE, ZONES):  # in pairs: hotpath_of takes them one after the other
                 backend = stack.enter_context(open_backend(name, bundle, chosen, batch=len(zones), threads=count))
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())
