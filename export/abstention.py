@@ -31,7 +31,7 @@ def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, req
 
     The frames go through the car's own FrameProcessor. Raises InputError where there are none, or none is answered.
     """
-    builder.bind()
+    builder.bind()  # the backend below opens no file that bundle.json does not bind
     warn_of_other_classes(builder.bundle, pack)
     regions, scores = _score(builder, pack, request)
     frames = [one for one in scores if isinstance(one, ScoredFrame)]
@@ -52,6 +52,7 @@ def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, req
         log.warning(
             f"no threshold that answers half of the objects keeps the risk of {chosen['risk_wanted']:.1%} there"
         )
+    # the threshold is part of the contract, whose hash stands in the metadata of every ONNX file
     provenance = {**builder.bundle.provenance, "abstention": facts}
     builder.bundle = replace(builder.bundle, abstain_threshold=chosen["threshold"], provenance=provenance)
     stamp(fp32, builder.bundle, "fp32")
@@ -63,6 +64,7 @@ def _score(builder: BundleBuilder, pack: Pack, request: FramesRequest) -> tuple[
     frames = request.frames(pack)
     what, regions = request.regions(pack, frames, builder.bundle, BACKEND, None)
     with closing(regions), open_backend(BACKEND, builder.bundle, "fp32", batch=regions.max_regions) as backend:
+        # frames of a split need not follow each other: a car smooths over time, which would mix unrelated pictures
         processor = FrameProcessor(builder.bundle, backend, regions, FrameConfig(sequence=False))
         (scores,) = score_frames([(builder.bundle, processor)], pack, frames)
     return what, scores
@@ -71,12 +73,14 @@ def _score(builder: BundleBuilder, pack: Pack, request: FramesRequest) -> tuple[
 def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[str, Any]:
     """Return the threshold with what it reaches: coverage, and risk with its 95% interval."""
     objects = [one for frame in frames for one in frame.objects if one.shown]
+    # only at these the number of answers changes; at each at least one object is answered, so no risk is 0 / 0
     thresholds = sorted({one.answered_to for one in objects if one.answered_to > 0}, reverse=True)
     if not thresholds:
         why = ", ".join(sorted({one.silence.value for one in objects if one.silence})) or "none has a region"
         raise InputError(f"no threshold can be fitted: no object is answered in {where} ({why})")
     answered_t, wrong_t = count_answers(objects, thresholds)
     chosen = choose_abstention(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)
+    # back from shares to whole numbers: Wilson's interval counts hits
     answered = round(chosen["coverage"] * len(objects))
     low, high = wilson(round(chosen["risk"] * answered), answered)
     return {"objects": len(objects), **chosen, "risk_low_95": low, "risk_high_95": high}

@@ -50,6 +50,7 @@ class BundleBuilder:
     ) -> dict[str, Any]:
         """Record and return the gate of a precision: the checks of its results on val, and `facts` about it."""
         gate = {**make_gate(precision, results), **(facts or {})}
+        # at a size that it was not trained at, a network may well be wrong: only its speed is of use
         if self.latency_only:
             gate |= {"passed": True, "checks": [], "note": "latency only: not the size it was trained at"}
         self.set_gate(precision, gate)
@@ -72,6 +73,7 @@ class BundleBuilder:
     def bind(self) -> None:
         """Hash the files in the bundle's folder, and write bundle.json, which binds them: backends open no others."""
         bundle = self.bundle
+        # bundle.json cannot hold its own hash; it has a digest inside
         files = {file for file in bundle.path.iterdir() if file.is_file()} - {bundle.file}
         self.bundle = bundle.with_files([file.name for file in files])
         self.bundle.save()

@@ -74,6 +74,7 @@ def begin_bundle(
         files={},
         gates={},
     )
+    # at the trained size this is the pack itself
     drawn = resize_pack(pack, geometry)
     golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
     rows = {split: drawn.rows(split) for split in SPLITS}
@@ -88,10 +89,11 @@ def begin_bundle(
 
 
 def _provenance(path: Path, facts: CheckpointMetadata, pack: Pack) -> dict[str, Any]:
+    abstention = {"fitted_on": "crops", "objects": len(pack.rows("val"))}
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},
-        "abstention": {"fitted_on": "crops", "objects": len(pack.rows("val")), **facts.metrics.get("abstention", {})},
+        "abstention": abstention | facts.metrics.get("abstention", {}),
         "commit": facts.commit,
         "tools": {"python": platform.python_version()} | versions(TOOLS),
     }
@@ -107,6 +109,7 @@ def add_fp32(builder: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
     if not gate["passed"]:
         reason = first_failure(gate)
         raise CheckError(f"{builder.bundle.arch}: no bundle, fp32 is not the network that was trained ({reason})")
+    # fp32 is held to torch itself; every other precision to its own file, within the tolerance of that precision
     regions = np.arange(len(builder.golden.geometry_rhwc))
     builder.golden = replace(builder.golden, probs={"fp32": run_torch(network, builder.golden.geometry_rhwc, regions)})
     builder.write(onnx_name("fp32"), model)
@@ -119,7 +122,7 @@ def add_or_refuse(builder: BundleBuilder, precision: str, add: Callable[[], None
     golden_before, results_before = builder.golden, list(builder.results)
     try:
         add()
-    except (InputError, OSError):
+    except (InputError, OSError):  # wrong input or a full disk would stop every other precision too
         raise
     except Exception as error:  # a graph that our code, onnx or the runtime cannot handle: each has its own exceptions
         reason = " ".join(str(error).split())[:200]
@@ -149,6 +152,7 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     images, rows, val = builder.pack.images_nhwc, calibration.calibration_rows(builder.pack), builder.rows["val"]
     labels = builder.pack.labels_n[val]
     data = EvalSet(images, rows, val, builder.reference["val"], labels, builder.golden.geometry_rhwc)
+    # for latency alone no gate is asked, so the search would repair what nobody uses
     found = search(fp32, data, repair=not builder.latency_only)
     for model in found.forms.values():
         stamp(model, builder.bundle, "int8")
@@ -160,6 +164,7 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     ]
     facts = found.facts()
     facts["calibration_rows"] = len(rows)
+    # engine manifests carry this hash: an engine tells by it which ranges its int8 file was made with
     facts["calibration"] = sha256_of_json([builder.pack.fingerprint, rows.tolist(), facts])
     facts["float_layers"] = int8.float_layers(signed, found.kept_float)
     if builder.add_gate("int8", results, facts)["passed"]:

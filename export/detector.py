@@ -55,18 +55,26 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
         config = detector.config
     finally:
         detector.close()
+    # the comparison leaves out what is within one margin of the threshold: with two, a box is still compared when
+    # another runtime scores it one margin lower
     sure = config.threshold + 2 * golden_detections.SCORE_MARGIN
-    chosen = spread([(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()], GOLDEN_FRAMES)
+    with_sure_box = [(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()]
+    chosen = spread(with_sure_box, GOLDEN_FRAMES)
     if not chosen:
         raise InputError(f"{file.path} is sure of nothing in {len(frames)} frames: give --frames with what it finds")
-    numbers = np.repeat(np.arange(len(chosen)), [len(rows) for _, rows in chosen]).astype(np.int32)
+    counts = [len(rows) for _, rows in chosen]
+    numbers = np.repeat(np.arange(len(chosen)), counts).astype(np.int32)
     boxes_n6 = np.concatenate([rows for _, rows in chosen])
     return PreparedDetector(file.path, config, GoldenDetections(tuple(frame for frame, _ in chosen), boxes_n6, numbers))
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
     """Return at most `most` items, spread evenly over all of them."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))] if items else []
+    if not items:
+        return []
+    positions = np.linspace(0, len(items) - 1, most).round().astype(int)
+    # with fewer items than `most` some positions come twice
+    return [items[i] for i in np.unique(positions)]
 
 
 def _at_most_wide(frame: Bytes) -> Bytes:
@@ -82,12 +90,14 @@ def add(folder: Path, detector: PreparedDetector) -> list[GoldenCheck]:
 
     Raises CheckError when one fails; the bundle is then unchanged.
     """
+    # first, because the new bundle.json hashes the files as they are now: a damaged one would pass as proved
     open_bundle(folder).check_files()
     with replacing_folder(folder) as made:
         shutil.copytree(folder, made, dirs_exist_ok=True)
         shutil.copyfile(detector.path, made / DETECTOR)
         detector.golden.save(made / golden_detections.NAME)
         old = open_bundle(made)
+        # a set: a detector that is replaced is among the files already
         names = sorted({*old.files, DETECTOR, golden_detections.NAME})
         bundle = replace(old, detector=detector.config).with_files(names)
         bundle.save()
@@ -101,7 +111,8 @@ def prove(bundle: Bundle) -> list[GoldenCheck]:
     """
     rows = list[GoldenCheck]()
     able = [name for name, module in backends.usable().items() if hasattr(module, "open_network")]
-    for name in (name for name in able if backends.availability(name).available):
+    available = [name for name in able if backends.availability(name).available]
+    for name in available:
         try:
             rows += detector_run.check_file(bundle, name, None)
         except backends.UnavailableError as error:

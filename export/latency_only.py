@@ -20,9 +20,12 @@ def resize_pack(pack: Pack, geometry: Geometry) -> Pack:
         return pack
     size = (geometry.size_px, geometry.size_px)
     # spread over each split, so that several classes are among them: calibration wants varied activations
-    splits = [pack.rows(split) for split in ROWS]
-    spread = [np.linspace(0, len(rows) - 1, min(n, len(rows))) for rows, n in zip(splits, ROWS.values(), strict=True)]
-    kept = np.sort(np.concatenate([rows[few.astype(int)] for rows, few in zip(splits, spread, strict=True)]))
+    spread = []
+    for split, most in ROWS.items():
+        rows = pack.rows(split)
+        few = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+        spread.append(rows[few])
+    kept = np.sort(np.concatenate(spread))  # in the order of the file, as a pack's rows are
     images = [cv2.resize(np.asarray(pack.images_nhwc[row]), size, interpolation=cv2.INTER_LINEAR) for row in kept]
     return replace(
         pack,

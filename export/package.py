@@ -42,6 +42,7 @@ def benchmark_files(run: Run, pack: Pack, scratch: Path) -> Files:
     name = f"runs/{run.path.resolve().name}"
     folder = scratch / "pack"
     _write_test_rows(pack, folder)
+    # the path on this machine would mean nothing there; a relative one is sought beside run.json
     facts = {**run.metadata, "pack": {**run.metadata["pack"], "path": "pack"}}
     files: Files = {f"{name}/run.json": json.dumps(facts, indent=1).encode()}
     files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
@@ -55,6 +56,7 @@ def _bundle_files(folder: Path, place: str) -> Files:
     """Return the files of a checked bundle, under `place`. Raises InputError for a file that nothing binds."""
     bundle = open_bundle(folder)
     check_files_and_engines(bundle)
+    # timing caches make the next build on the device faster; they are no engines and have no manifest
     beside = (f"{FOLDER}/timing.", *(f"{FOLDER}/{engine.name}" for engine in engines_of(bundle)))
     files: Files = {}
     for path in _plain(folder):
@@ -74,9 +76,11 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     rows = pack.rows("test")
     np.save(folder / "images.npy", np.ascontiguousarray(pack.images_nhwc[rows]))
     lines = (pack.path / "rows.csv").read_text(encoding="utf-8").splitlines()
+    # line 0 is the header; the first column is the row's number, which changes
     kept = [lines[row + 1].split(",", 1)[1] for row in rows]
     body = [lines[0], *(f"{number},{line}" for number, line in enumerate(kept))]
     (folder / "rows.csv").write_text("\n".join(body) + "\n", encoding="utf-8")
+    # the whole pack may lie in shards, these rows are one file
     facts = {key: value for key, value in pack.metadata.items() if key != "shard_rows"}
     write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})
 
@@ -100,7 +104,9 @@ def _plain(folder: Path) -> Iterator[Path]:
 
 def write_archive(path: Path, top: str, files: Files) -> int:
     """Write a .tar.gz whose one folder is `top`; the same files give the same bytes. Return its size in bytes."""
-    contents = {name: item if isinstance(item, bytes) else item.read_bytes() for name, item in sorted(files.items())}
+    contents = {}
+    for name, item in sorted(files.items()):
+        contents[name] = item if isinstance(item, bytes) else item.read_bytes()
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items())
     contents[SUMS] = sums.encode()
     with (
@@ -110,7 +116,9 @@ def write_archive(path: Path, top: str, files: Files) -> int:
         tarfile.open(fileobj=packed, mode="w") as archive,
     ):
         for name, data in contents.items():
+            # a fresh TarInfo has no owner and the time 0, so these do not change the bytes either
             info = tarfile.TarInfo(f"{top}/{name}")
-            info.size, info.mode = len(data), 0o755 if name.endswith(".sh") else 0o644
+            info.size = len(data)
+            info.mode = 0o755 if name.endswith(".sh") else 0o644
             archive.addfile(info, io.BytesIO(data))
     return path.stat().st_size

@@ -26,8 +26,10 @@ def as_markdown(results: Sequence[Result]) -> str:
         "accuracy",
         "loss, points [95%]",
     ]
+    # an architecture whose export failed has no parity
+    parity_rows = [_parity_row(result["arch"], file) for result in results for file in result.get("parity", ())]
     tables = [
-        _table(parity, [_parity_row(r["arch"], file) for r in results for file in r.get("parity", ())]),
+        _table(parity, parity_rows),
         _table(["architecture", "precision", "outcome"], [row for result in results for row in _outcomes(result)]),
     ]
     if engines := [_engine_row(result["arch"], engine) for result in results for engine in result["engines"]]:
@@ -36,6 +38,7 @@ def as_markdown(results: Sequence[Result]) -> str:
 
 
 def _parity_row(arch: str, file: dict[str, Any]) -> Cells:
+    # JSON has no NaN, so parity.json holds null for it
     distances = [math.nan if file[name] is None else file[name] for name in ("max_dprob", "p99_dprob", "mean_dprob")]
     low, value, high = (100 * file["accuracy_loss"][name] for name in ("low_95", "value", "high_95"))
     return [
@@ -53,9 +56,10 @@ def _outcomes(result: Result) -> list[Cells]:
     arch = result["arch"]
     if not result["bundle"]:
         return [[arch, "all", f"refused: {result['failed'][0]}"]]
-    rows = [
-        [arch, name, _made_of(gate) if gate["passed"] else _refused(gate)] for name, gate in result["gates"].items()
-    ]
+    rows = []
+    for name, gate in result["gates"].items():
+        outcome = _made_of(gate) if gate["passed"] else _refused(gate)
+        rows.append([arch, name, outcome])
     return [*rows, [arch, "bundle", result["bundle"]]]
 
 
@@ -86,6 +90,7 @@ def _engine_row(arch: str, row: dict[str, Any]) -> Cells:
 
 def _table(heads: Cells, rows: Sequence[Cells]) -> str:
     """Return a Markdown table whose columns are aligned, for a terminal too."""
+    # a bar would end the cell: the checks are named "max |dprob|"
     rows = [[cell.replace("|", "/") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     lines = [heads, ["-" * width for width in widths], *rows]

@@ -27,6 +27,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
 
     Raises CheckError when fp32 fails: then there is no bundle.
     """
+    # a backend opens only what bundle.json binds, so the files are bound before they are proved
     folder = builder.bundle.path
     builder.golden.save(folder / golden_file.NAME)
     builder.bind()
@@ -34,11 +35,13 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
         module = backends.find(name)
         if not backends.availability(name).available:
             continue
+        # a list, since a precision that fails leaves the bundle meanwhile
         for precision in [p for p in builder.bundle.precisions if p in module.PRECISIONS]:
             with backends.open_backend(name, builder.bundle, precision) as opened:
                 _prove(builder, name, opened, precision)
             if not builder.bundle.gates[precision]["passed"]:
                 _drop(builder, precision)
+    # parity.json is bound too, and the gates now hold the checks of each backend
     write_parity(folder, builder.results)
     builder.bind()
     return builder.bundle
@@ -74,7 +77,10 @@ def _drop(builder: BundleBuilder, precision: str) -> None:
         )
     for ort_form in (False, True):
         (builder.bundle.path / onnx_name(precision, ort_form=ort_form)).unlink(missing_ok=True)
-    kept = {p: probs for p, probs in builder.golden.probs.items() if p.removesuffix(golden_file.ORT_FORM) != precision}
+    kept = {}
+    for form, probs in builder.golden.probs.items():
+        if form.removesuffix(golden_file.ORT_FORM) != precision:
+            kept[form] = probs
     builder.golden = replace(builder.golden, probs=kept)
     builder.golden.save(builder.bundle.path / golden_file.NAME)
     builder.bind()

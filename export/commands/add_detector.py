@@ -55,7 +55,10 @@ def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:
         if unknown := [name for name in names if name not in there]:
             raise InputError(f"{run.path} holds no bundle of {unknown[0]}: it has {', '.join(there) or 'none'}")
         return [there[name] for name in names]
-    folders = [*there.values(), *([production] if (production / "bundle.json").is_file() else [])]
+    folders = list(there.values())
+    # production/ is a copy of a bundle: without the detector it would not be what was added here
+    if (production / "bundle.json").is_file():
+        folders.append(production)
     if not folders:
         raise InputError(f"{run.path} holds no bundle: export it first with `python -m export {run.path}`")
     return folders
@@ -75,7 +78,7 @@ def _frames_of(uri: str) -> list[Bytes]:
     try:
         while len(frames) < 10 * MOST_FRAMES and (frame := source.read(TIMEOUT_S)) is not None:
             frames.append(frame.image_bgr.copy())
-    except EndOfStream:
+    except EndOfStream:  # a short video or folder is no error
         pass
     finally:
         source.close()

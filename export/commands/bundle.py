@@ -56,8 +56,11 @@ def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
     args = _parser().parse_args(arguments)
     engines = tuple(args.engines) if args.engines is not None else _default_engines()
+    # openvino is accepted and needs nothing built
     engines = tuple(name for name in engines if name in RUNTIMES)
-    precisions = tuple(p for p in PRECISIONS if p in {"fp32", *(args.precisions or PRECISIONS)})
+    # fp32 is always among them: the other precisions are made from its graph
+    wanted = {"fp32", *(args.precisions or PRECISIONS)}
+    precisions = tuple(precision for precision in PRECISIONS if precision in wanted)
     build_options, abstain_on = Build(tuple(args.batch)), _abstain_on(args)
     options = ExportOptions(precisions, engines, tuple(args.sm), args.size, build_options, abstain_on)
     run = open_run(args.run)
@@ -68,6 +71,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(items, indent=1) if args.json else "\n".join([*lines, "nothing was made"]))
         return 0
     pack = run.open_pack(args.pack)
+    # before the first conversion, which takes minutes: a wrong target is told at once
     for runtime, sm in options.targets:
         check_target(runtime, sm)
     results = [_export(path, pack, options) for path in checkpoints.values()]
@@ -177,13 +181,14 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
                 if not gate["passed"]
             ]
             result["engines"] = _engines(bundle, options)
-    except CheckError as error:
+    except CheckError as error:  # one architecture without a bundle must not cost the others theirs
         result["failed"].append(str(error))
         return result
     result["bundle"] = str(target)
     result["gates"] = bundle.gates
     result["parity"] = to_json(builder.results)
-    result["mib"] = {name: round(entry["bytes"] / 2**20, 2) for name, entry in bundle.files.items()}
+    sizes = {name: entry["bytes"] for name, entry in bundle.files.items()}
+    result["mib"] = {name: round(size / 2**20, 2) for name, size in sizes.items()}
     log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
     return result
 
@@ -200,6 +205,7 @@ def _assemble(
     log.info(f"{facts.arch}: fp32 at {size_px} px")
     builder = begin_bundle(path, checkpoint, network, pack, folder, size_px)
     fp32 = add_fp32(builder, network)
+    # before the other precisions: each is stamped with the contract, and the threshold is part of that
     if request := options.abstain_on:
         fit_on_frames(builder, fp32, open_pack(request.pack) if request.pack else pack, request)
     if "fp16" in options.precisions:
@@ -215,7 +221,8 @@ def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
     """Build the requested engines; return a row for each, with the reason where it cannot be built."""
     rows = []
     for runtime, sm in options.targets:
-        for precision in [p for p in bundle.precisions if p in trt.PRECISIONS]:
+        buildable = [precision for precision in bundle.precisions if precision in trt.PRECISIONS]
+        for precision in buildable:
             target = f"sm{sm}" if sm else "here"
             row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
             try:

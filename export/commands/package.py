@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
         raise InputError(f"{production} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
     top = f"rearguard-{run.path.resolve().name}"
     out = args.out or run.path / f"{top}.tar.gz"
+    # the archive is written inside the block: the test rows lie in `scratch` and are read only then
     with tempfile.TemporaryDirectory() as scratch:
         files = device_files(production)
         if args.with_benchmark:

@@ -50,6 +50,7 @@ class Graph:
     @cached_property
     def floats(self) -> frozenset[str]:
         """The float32 tensors that are not constants. Others exist: a transformer computes shapes in whole numbers."""
+        # a graph need not hold the types of its inner tensors, and `clean` removes them: they are inferred
         inferred = onnx.shape_inference.infer_shapes(self.model).graph
         known = [*inferred.value_info, *inferred.input, *inferred.output]
         return frozenset(item.name for item in known if item.type.tensor_type.elem_type == TensorProto.FLOAT)
@@ -71,11 +72,11 @@ class Graph:
         """Return the lowest and highest value a Relu or Clip lets through."""
         if node.op_type == "Relu":
             return 0.0, float("inf")
-        values = [
-            float(self.array(node.input[i])) if len(node.input) > i and node.input[i] else default
-            for i, default in ((1, -float("inf")), (2, float("inf")))
-        ]
-        return values[0], values[1]
+        # since opset 11 the bounds of a Clip are inputs; either is optional, an inner one left out is an empty name
+        given = [*node.input, "", ""]
+        low = float(self.array(given[1])) if given[1] else -float("inf")
+        high = float(self.array(given[2])) if given[2] else float("inf")
+        return low, high
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -104,6 +105,7 @@ def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 def output_axis(node: onnx.NodeProto) -> int:
     """Return the axis of a layer's weights that counts its output channels."""
+    # a Conv holds (out, in / groups, height, width), a Gemm with transB (out, in), a MatMul (in, out)
     return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 

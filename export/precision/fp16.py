@@ -19,7 +19,7 @@ HIGHEST = 65504.0
 ROOM = 4.0
 """An observed magnitude times this must stay under HIGHEST: other rows and partial sums can be larger."""
 FLOAT_ATTRIBUTES = ("Resize",)
-"""Operators whose float constants, such as a scale of the size, must stay float32."""
+"""Operators whose float constants must stay float32: ONNX defines the scales of a Resize for no other type."""
 
 
 def find_overflowing(model: onnx.ModelProto, amax: Mapping[str, float]) -> list[str]:
@@ -93,6 +93,7 @@ def _halved(graph: Graph, kept: frozenset[str]) -> list[onnx.NodeProto]:
 def _tail(graph: Graph) -> set[str]:
     """Return the names of the softmax node and of the division by the temperature before it."""
     tail = {graph.nodes[-1].name}
+    # no division where the temperature is 1: the optimizer drops it
     before = graph.producer.get(graph.nodes[-1].input[0])
     if before is not None and before.op_type in {"Div", "Mul"} and before.input[1] in graph.constants:
         tail.add(before.name)
@@ -110,6 +111,7 @@ def _half_constant(graph: Graph, node: onnx.NodeProto, name: str, constants: dic
         return name
     half = f"{name}_half"
     if half not in constants:
+        # the largest float32, which stands for no bound in a Clip, would become infinite
         value = np.clip(np.asarray(graph.array(name), np.float32), -HIGHEST, HIGHEST)
         constants[half] = numpy_helper.from_array(value.astype(np.float16), half)
     return half
@@ -127,6 +129,7 @@ def _cast(name: str, half: bool, casts: dict[str, onnx.NodeProto], nodes: list[o
 
 def _halve_attributes(node: onnx.NodeProto) -> None:
     for item in node.attribute:
+        # a Cast to float32 inside the network, and the value of a Constant or ConstantOfShape
         if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
             item.i = TensorProto.FLOAT16
         if item.type == onnx.AttributeProto.TENSOR and item.t.data_type == TensorProto.FLOAT:

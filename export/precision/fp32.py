@@ -75,6 +75,7 @@ def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
     3.5 ms of an int8 SqueezeNet at 224 px; as one node 0.02 ms.
     """
     graph = Graph(model)
+    # in the graph's order: the normalization comes before any layer that multiplies by a constant
     by_constant = (node for node in graph.nodes if node.op_type == "Mul" and node.input[1] in graph.constants)
     multiply = next(by_constant, None)
     if multiply is None:
@@ -82,10 +83,12 @@ def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
     (add, *others) = graph.consumers[multiply.output[0]]
     if others or add.op_type != "Add" or add.input[1] not in graph.constants:
         return model
-    scale, offset = (graph.array(node.input[1]).astype(np.float32).ravel() for node in (multiply, add))
+    scale = graph.array(multiply.input[1]).astype(np.float32).ravel()
+    offset = graph.array(add.input[1]).astype(np.float32).ravel()
     names = [f"normalise_{part}" for part in ("scale", "offset", "mean", "variance")]
     values = [scale, offset, np.zeros_like(scale), np.ones_like(scale)]
     model.graph.initializer.extend(numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True))
+    # (x - 0) / sqrt(1 + epsilon) * scale + offset: ONNX's own epsilon, 1e-5, would change the numbers
     joined = helper.make_node("BatchNormalization", [multiply.input[0], *names], list(add.output), epsilon=0.0)
     nodes = [joined if node is multiply else node for node in graph.nodes if node is not add]
     replace_nodes(model, nodes)
@@ -102,21 +105,23 @@ def head_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
         flat = graph.producer.get(gemm.input[0])
         if gemm.op_type != "Gemm" or flat is None or flat.op_type not in {"Flatten", "Reshape"}:
             continue
-        if not attribute(gemm, "transB", 0) or any(a.f != 1 for a in gemm.attribute if a.name in {"alpha", "beta"}):
+        # only as torch writes a Linear: weights (out, in), and no factor, for which a convolution has no attribute
+        factors = [item.f for item in gemm.attribute if item.name in {"alpha", "beta"}]
+        if not attribute(gemm, "transB", 0) or any(factor != 1 for factor in factors):
             continue
         pool = graph.producer.get(flat.input[0])
         if pool is None or pool.op_type != "GlobalAveragePool":
             continue
         # another reader of the flat tensor or of the weights would still need their old shape
-        if len(graph.consumers[flat.output[0]]) > 1 or len(graph.consumers[gemm.input[1]]) > 1:
+        weights_name = gemm.input[1]
+        if len(graph.consumers[flat.output[0]]) > 1 or len(graph.consumers[weights_name]) > 1:
             continue
-        weights = numpy_helper.from_array(graph.array(gemm.input[1])[:, :, None, None], gemm.input[1])
-        graph.constants[gemm.input[1]].CopyFrom(weights)
+        kernel = graph.array(weights_name)[:, :, None, None]
+        graph.constants[weights_name].CopyFrom(numpy_helper.from_array(kernel, weights_name))
         logits = gemm.output[0]
         # pool -> flat -> product becomes pool -> convolution -> flat
-        gemm.CopyFrom(
-            helper.make_node("Conv", [pool.output[0], *gemm.input[1:]], [f"{logits}_4d"], kernel_shape=[1, 1])
-        )
+        inputs = [pool.output[0], *gemm.input[1:]]
+        gemm.CopyFrom(helper.make_node("Conv", inputs, [f"{logits}_4d"], kernel_shape=[1, 1]))
         flat.CopyFrom(helper.make_node("Flatten", [f"{logits}_4d"], [logits], axis=1))
         nodes = [node for node in graph.nodes if node is not flat]
         nodes.insert(graph.nodes.index(gemm), flat)
@@ -130,6 +135,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Nodes are named by their operator and number.
     """
+    # one checkpoint must give one file, byte for byte, wherever it is exported
     cleaned = deepcopy(model)
     cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
     cleaned.ir_version = IR_VERSION

@@ -72,8 +72,10 @@ def plan_quantization(model: onnx.ModelProto, keep_float: Iterable[str] = ()) ->
 
 def _runs_on_bytes(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node can compute in int8. An Add with a constant cannot: it is an offset, as in normalization."""
+    if graph.is_weighted(node):
+        return True
     activations = 2 if node.op_type == "Add" else len(node.input)
-    return graph.is_weighted(node) or (node.op_type in QUANTIZED and len(graph.activations(node)) == activations)
+    return node.op_type in QUANTIZED and len(graph.activations(node)) == activations
 
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
@@ -101,11 +103,13 @@ def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, 
     """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
-    scales = {
-        name: max(max(amax[member] for member in group), TINY) / LEVELS for group in plan.groups for name in group
-    }
+    scales: dict[str, float] = {}
+    for group in plan.groups:
+        widest = max(amax[member] for member in group)
+        scales |= dict.fromkeys(group, max(widest, TINY) / LEVELS)
     pairs: dict[str, list[onnx.NodeProto]] = {}
     constants: list[onnx.TensorProto] = []
+    # sorted: the order of a set of names changes with each process, and the file's bytes with it
     for name in sorted(plan.tensors):
         constants += _parameters(name, np.float32(scales[name]))
         pairs[name] = [
@@ -220,7 +224,9 @@ def _pad_channels(model: onnx.ModelProto) -> None:
         source, name = data.input[0], weights.input[0]
         levels = graph.array(name)
         missing = -levels.shape[1] % CHANNELS  # up to the next multiple
-        if not missing or any(len(graph.consumers[read]) > 1 for read in (conv.input[0], source, name)):
+        # another reader of the input or of the weights would see the new channel too
+        shared = any(len(graph.consumers[read]) > 1 for read in (conv.input[0], source, name))
+        if not missing or shared:
             continue
         channels = [(0, missing if axis == 1 else 0) for axis in range(levels.ndim)]
         graph.constants[name].CopyFrom(numpy_helper.from_array(np.pad(levels, channels), name))
@@ -238,6 +244,7 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
     """Return the lowest and highest value that each tensor can have, as far as the graph alone tells."""
     bounds: dict[str, tuple[float, float]] = {}
     anything = (-float("inf"), float("inf"))
+    # one pass: in an ONNX graph every node stands behind those that make its inputs
     for node in graph.nodes:
         inputs = [bounds.get(name, anything) for name in graph.activations(node)] or [anything]
         if node.op_type in RECTIFIERS:
@@ -249,7 +256,8 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
             # an average, a maximum or a copy leaves no value outside the range of its inputs
             bound = (min(low for low, _ in inputs), max(high for _, high in inputs))
         elif node.op_type == "Add" and len(inputs) == 2:
-            bound = (inputs[0][0] + inputs[1][0], inputs[0][1] + inputs[1][1])
+            (low, high), (other_low, other_high) = inputs
+            bound = (low + other_low, high + other_high)
         else:
             bound = anything
         bounds |= dict.fromkeys(node.output, bound)
@@ -272,8 +280,9 @@ def _one_zero_per_scale(
             read = [graph.producer[name].input[0] for name in node.input if name in graph.producer]
             sides.append({*made, *read} & shared.keys())
     for names in _join(sides):
-        widest = (min(shared[name][0] for name in names), max(shared[name][1] for name in names))
-        shared |= dict.fromkeys(names, widest)
+        low = min(shared[name][0] for name in names)
+        high = max(shared[name][1] for name in names)
+        shared |= dict.fromkeys(names, (low, high))
     return shared
 
 
@@ -284,6 +293,7 @@ def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict
     for node in graph.nodes:
         if node.op_type not in WEIGHTED:
             continue
+        # a runtime computes a layer in int8 only where both its input and its weights come out of a DequantizeLinear
         makers = [graph.producer.get(name) for name in node.input[:2]]
         if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers):
             continue

@@ -36,7 +36,9 @@ class Histogram:
     def percentile(self, percent: float) -> float:
         """Return the magnitude that `percent` of the values do not exceed."""
         share = np.cumsum(self.counts) / max(self.counts.sum(), 1)
-        return float((np.searchsorted(share, percent / 100) + 1) / BINS * self.amax)
+        last = np.searchsorted(share, percent / 100)
+        # + 1: the upper edge of the bin, under which all its values lie
+        return float((last + 1) / BINS * self.amax)
 
     def entropy(self) -> float:
         """Return the magnitude at which clipping loses the least information.
@@ -46,6 +48,7 @@ class Histogram:
         """
 
         def divergence_at(end: int) -> float:
+            # the last bin of the one takes all that is clipped, that of the other does not: so clipping costs something
             clipped = counts[:end].copy()
             clipped[-1] += counts[end:].sum()
             return _divergence(clipped, _coarse(counts[:end]))
@@ -74,8 +77,10 @@ def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     p, q = p / max(p.sum(), 1), q / max(q.sum(), 1)
     both = (p > 0) & (q > 0)
-    missed = p[(p > 0) & (q == 0)].sum()  # values to which the coarse version gives no probability
-    return float((p[both] * np.log(p[both] / q[both])).sum() + missed * np.log(1e12))
+    shared = (p[both] * np.log(p[both] / q[both])).sum()
+    # values to which the coarse version gives no probability would make it infinite: they count as if q were p / 1e12
+    missed = p[(p > 0) & (q == 0)].sum()
+    return float(shared + missed * np.log(1e12))
 
 
 def calibration_rows(pack: Pack, count: int = ROWS) -> NDArray[np.int64]:
@@ -117,12 +122,14 @@ def find_peaks(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) 
 
 def build_histograms(observer: Observer, images_nhwc: Bytes, rows: NDArray[np.int64]) -> dict[str, Histogram]:
     """Return a histogram of the magnitudes of each watched tensor, in two passes: the range, then the counts."""
+    # kept between the passes, the activations of all rows would take gigabytes
     amax = find_peaks(observer, images_nhwc, rows)
     counts = {name: np.zeros(BINS, np.int64) for name in amax}
     for name, values in observer.run(images_nhwc, rows):
         if amax[name] > 0:
+            positions = np.abs(values).ravel() * np.float32(BINS / amax[name])
             # the largest value itself falls on the upper edge: it belongs into the last bin
-            bins = np.minimum(np.abs(values).ravel() * np.float32(BINS / amax[name]), BINS - 1).astype(np.int32)
+            bins = np.minimum(positions, BINS - 1).astype(np.int32)
             counts[name] += np.bincount(bins, minlength=BINS)
     return {name: Histogram(amax[name], counts[name]) for name in amax}
 
@@ -138,6 +145,7 @@ def channel_ranges(
     """Return the largest magnitude of each channel (axis 1) of the tensors, float32 (channels,)."""
     highest: dict[str, NDArray[np.float32]] = {}
     for name, values in Observer(model, tensors).run(images_nhwc, rows):
-        peak = np.abs(np.moveaxis(values, 1, 0)).reshape(values.shape[1], -1).max(1)
+        magnitudes = np.abs(np.moveaxis(values, 1, 0))
+        peak = magnitudes.reshape(values.shape[1], -1).max(1)
         highest[name] = np.maximum(highest.get(name, peak), peak)
     return highest

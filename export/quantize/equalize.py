@@ -66,6 +66,7 @@ def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
     def outputs(node: onnx.NodeProto) -> int:
         return int(graph.array(node.input[1]).shape[output_axis(node)])
 
+    # the weights of a grouped Conv have the input channels of one group: a factor for each fits a depthwise one alone
     groups = attribute(reader, "group", 1)
     inputs = graph.array(reader.input[1]).shape[input_axis(reader)] * groups
     return outputs(first) == inputs and groups in {1, outputs(reader)}
@@ -100,7 +101,7 @@ def _balance(model: onnx.ModelProto, pair: LayerPair, activation_c: NDArray[np.f
     # the first layer is divided, its readers multiplied: what lies between lets a positive factor through unchanged
     inverse = (1 / factors).astype(np.float32)
     _scale(graph, pair.first.input[1], inverse, output_axis(pair.first))
-    if len(pair.first.input) > 2 and pair.first.input[2]:
+    if len(pair.first.input) > 2 and pair.first.input[2]:  # the bias
         _scale(graph, pair.first.input[2], inverse, 0)
     for reader in pair.readers:
         _scale(graph, reader.input[1], factors, _scaled_axis(reader))
@@ -114,8 +115,9 @@ def _scaled_axis(reader: onnx.NodeProto) -> int:
 
 def _input_peaks(graph: Graph, reader: onnx.NodeProto) -> NDArray[np.float32]:
     """Return the largest weight that reads each input channel."""
-    weights = np.moveaxis(np.abs(np.asarray(graph.array(reader.input[1]), np.float32)), _scaled_axis(reader), 0)
-    return np.asarray(weights.reshape(len(weights), -1).max(1))
+    magnitudes = np.abs(np.asarray(graph.array(reader.input[1]), np.float32))
+    by_input = np.moveaxis(magnitudes, _scaled_axis(reader), 0)
+    return np.asarray(by_input.reshape(len(by_input), -1).max(1))
 
 
 def _scale(graph: Graph, name: str, factors: NDArray[np.float32], axis: int) -> None:

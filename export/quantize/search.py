@@ -47,10 +47,11 @@ class EvalSet:
     def distance(self, model: onnx.ModelProto, count: int | None = None) -> float:
         """Return the mean of max |dprob| to torch over the val rows, or over `count` of them, evenly spread."""
         total = len(self.val_rows)
-        # NaN counts as the largest difference there is, so that a file that gives it is never the nearest
         few = np.linspace(0, total - 1, min(count or total, total)).astype(int)
         probs = run_onnx(model, self.images_nhwc, self.val_rows[few])
-        return float(np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0).max(1).mean())
+        # NaN counts as the largest difference there is, so that a file that gives it is never the nearest
+        dprobs = np.nan_to_num(np.abs(probs - self.reference[few]), nan=1.0)
+        return float(dprobs.max(1).mean())
 
     def make_gate(self, forms: Forms) -> dict[str, Any]:
         """Return the gate of both forms on val, with a check of how much fusing layers changes the golden answers.
@@ -141,6 +142,7 @@ class _Quantizer:
 
     def __init__(self, fp32: onnx.ModelProto, data: EvalSet, steps: list[SearchStep], equalized: list[str]) -> None:
         self.fp32, self.data, self.steps, self.equalized = fp32, data, steps, equalized
+        # observed once: every method and every choice of layers in float takes its ranges from the same histograms
         observer = calibration.Observer(fp32, int8.plan_quantization(fp32).tensors)
         self.histograms = calibration.build_histograms(observer, data.images_nhwc, data.calibration_rows)
 
@@ -154,7 +156,9 @@ class _Quantizer:
         """Quantize by every calibration method, and gate the one whose worse form is nearest to torch."""
         # the forms differ: behind a ReLU the unsigned one has room where the signed one clips
         made = {method: self.quantize(method, kept) for method in calibration.METHODS}
-        scores = {m: max(self.data.distance(form) for form in forms.values()) for m, forms in made.items()}
+        scores = {}
+        for method, forms in made.items():
+            scores[method] = max(self.data.distance(form) for form in forms.values())
         best = min(scores, key=lambda method: scores[method])
         gate = self.data.make_gate(made[best])
         tried = best + (f", {len(self.equalized)} layers equalised" if self.equalized else "")
@@ -191,6 +195,7 @@ class _Quantizer:
         graph = Graph(self.fp32)
         everything = [n.name for n in graph.nodes if n.op_type in int8.QUANTIZED or graph.is_weighted(n)]
         harm = {}
+        # minmax clips nothing: what is left is the error of rounding, which is the layer's own
         for name in everything:
             forms = self.quantize("minmax", [other for other in everything if other != name])
             harm[name] = self.data.distance(forms["int8 ort"], SENSITIVITY_ROWS)

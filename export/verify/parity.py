@@ -36,6 +36,8 @@ def compare_with_torch(
     top, top_reference = probs.argmax(1), reference.argmax(1)
     flipped = np.flatnonzero(top != top_reference)
     pairs = count_pairs(top_reference == labels, top == labels)
+    # by row number and both answers, so that a flip can be looked at
+    flips = [{"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])} for i in flipped]
     return ParityResult(
         name=name,
         split=split,
@@ -46,7 +48,7 @@ def compare_with_torch(
         accuracy=float((top == labels).mean()),
         accuracy_loss=LossInterval(pairs.loss, *paired_interval(pairs)),
         flipped=tuple(int(rows[i]) for i in flipped),
-        flips=tuple({"row": int(rows[i]), "torch": _answer(reference[i]), "file": _answer(probs[i])} for i in flipped),
+        flips=tuple(flips),
         mean_dprob=finite(float(dprob.mean())),
     )
 
@@ -61,6 +63,7 @@ def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
     checks: list[dict[str, Any]] = []
     for result in results:
         if precision == "fp32":
+            # the same arithmetic in another order: the largest difference counts, no percentile
             checks.append(check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
             continue
         # with few rows one row is more than the limit, and one row is no evidence
@@ -108,7 +111,7 @@ def run_torch(network: nn.Module, images_nhwc: Bytes, rows: NDArray[np.int64]) -
 def cpu_session(model: onnx.ModelProto, *, exact: bool = False) -> InferenceSession:
     """Open a graph in ONNX Runtime on the CPU. exact: compute it as it is written, without fusing nodes."""
     options = SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors alone
     if exact:
         options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
     return InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
