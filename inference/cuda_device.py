@@ -58,6 +58,7 @@ def device() -> Device:
     if reason := why_unavailable():
         raise InputError(f"no engine can run here: {reason}")
     properties = call("cudaGetDeviceProperties", 0)
+    # CUDA writes 12.8 as 12080
     versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
     shown = [f"{v // 1000}.{v % 1000 // 10}" for v in versions]
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)

@@ -154,6 +154,7 @@ def usable() -> dict[str, ModuleType]:
     """Return the backends whose file loads; `availability` says why another does not."""
     found = dict[str, ModuleType]()
     for name in names():
+        # one broken plug-in, or one whose package is missing, must not stop the others
         with suppress(InputError, ModuleNotFoundError):
             found[name] = find(name)
     return found
@@ -197,13 +198,16 @@ def open_backend(
         )
     if precision not in bundle.precisions:
         raise InputError(f"{bundle.path} has no {precision} model: choose from {', '.join(bundle.precisions)}")
+    # availability came first: what this machine lacks is told before what the bundle lacks
     opened: Backend = module.open_backend(bundle, precision, batch, chosen)
     return opened
 
 
 def _options(name: str, texts: Sequence[str], threads: int | None) -> PluginOptions:
     kind: type[PluginOptions] = find(name).Options
-    if threads is not None and "threads" in set(_names(kind)) - {text.partition("=")[0] for text in texts}:
+    stated = {text.partition("=")[0] for text in texts}
+    # an option of the backend itself is the more specific wish: it wins over --threads
+    if threads is not None and "threads" in _names(kind) and "threads" not in stated:
         texts = [*texts, f"threads={threads}"]
     return parse_options(kind, texts, f"the backend {name}")
 
@@ -219,11 +223,14 @@ def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, li
     """
     loaded = usable()
     known = {name: _names(loaded[name].Options) if name in loaded else [] for name in backends}
-    shared = {name: [text for text in texts if text.partition("=")[0] in known[name]] for name in backends}
+    shared = {}
+    for name in backends:
+        shared[name] = [text for text in texts if text.partition("=")[0] in known[name]]
     for text in texts:
         if not any(text in kept for kept in shared.values()):
             there = "; ".join(f"{name}: {', '.join(options)}" for name, options in known.items() if options)
             raise InputError(f"no backend has an option {text.partition('=')[0]!r}: choose from {there or 'none'}")
+    # parsed for its errors alone: a wrong value is told before the first backend is opened
     for name in loaded.keys() & set(backends):
         _options(name, shared[name], None)
     return shared

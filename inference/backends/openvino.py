@@ -83,6 +83,7 @@ class OpenvinoBackend(Backend):
         """Run the first `n` rows; return a view, float32 (n, classes)."""
         request = self._requests[n]
         try:
+            # without it OpenVINO copies the results once more; they lie in `_probs_nc` already
             request.infer(share_outputs=True)
         except RuntimeError as error:
             raise as_device_error(error, "openvino") from None
@@ -120,11 +121,13 @@ class OpenvinoNetwork(Network):
         self.file = path
         self.inputs = tuple(_tensor(port) for port in model.inputs)
         self.outputs = tuple(_tensor(port) for port in model.outputs)
+        # OpenVINO keeps the metadata of an ONNX file under this key
         written = dict(model.get_rt_info()).get("framework", {})
         self.metadata = {key: str(value.astype(str)) for key, value in written.items()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name."""
+        # shared: the caller's arrays are read where they lie; nobody writes to them during the call
         results = self._request.infer(dict(feeds), share_inputs=True)
         return {tensor.name: results[i] for i, tensor in enumerate(self.outputs)}
 
@@ -150,5 +153,6 @@ def _config(threads: int) -> dict[str, Any]:
 def _not_loadable(path: Path, error: RuntimeError) -> InputError:
     import openvino as ov
 
+    # OpenVINO names its own source files first and the reason last
     reason = " ".join(str(error).split())[-200:]
     return InputError(f"{path} does not load in openvino {ov.__version__} ({reason})")

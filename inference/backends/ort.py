@@ -112,6 +112,7 @@ class OrtNetwork(Network):
 
 
 def _tensor(value: Any) -> Tensor:
+    # ONNX Runtime names types as C++ does, and gives a side that is not fixed as a text, its name
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
     return Tensor(value.name, dtype, tuple(n if isinstance(n, int) else None for n in value.shape))
@@ -121,7 +122,7 @@ def _open_session(path: Path, threads: int) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors alone: its warnings would go to stderr, where our log is
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the networks are chains: two nodes can rarely run at the same time
     try:

@@ -93,9 +93,11 @@ class OrtCudaBackend(Backend):
         self._device, self._version = cuda_device.device(), ort.__version__
         self._facts = {"precision": precision, "file": path.name}
         # sizes 1, 2, 4, ... and batch, all captured at the start: a new size would be captured in the middle of a run
-        self._sizes = tuple(sorted({batch, *(2**i for i in range(batch.bit_length()) if 2**i < batch)}))
+        powers = [2**i for i in range(batch.bit_length())]
+        self._sizes = tuple(sorted({batch, *(size for size in powers if size < batch)}))
         self._size_of = {n: min(size for size in self._sizes if size >= n) for n in range(1, batch + 1)}
         self._bound: dict[int, tuple[Any, Any]] = {}
+        # a failure half-way frees what was opened before it, the last first; otherwise `close` does
         with ExitStack() as opened:
             self._stream = cuda_device.open_stream()
             opened.callback(cuda_device.call, "cudaStreamDestroy", self._stream)
@@ -116,8 +118,10 @@ class OrtCudaBackend(Backend):
 
         binding, options = self._session.io_binding(), ort.RunOptions()
         frames, probs = self._frames, self._probs
-        binding.bind_input(INPUT["name"], "cuda", 0, np.uint8, (size, *frames.array.shape[1:]), frames.device)
-        binding.bind_output(INPUT["output"], "cuda", 0, np.float32, (size, *probs.array.shape[1:]), probs.device)
+        # device addresses: a CUDA graph replays the addresses that it was captured with, so they must never change
+        frames_shape, probs_shape = (size, *frames.array.shape[1:]), (size, *probs.array.shape[1:])
+        binding.bind_input(INPUT["name"], "cuda", 0, np.uint8, frames_shape, frames.device)
+        binding.bind_output(INPUT["output"], "cuda", 0, np.float32, probs_shape, probs.device)
         options.add_run_config_entry("gpu_graph_id", str(size))
         # the download follows on the same stream: one wait at its end is enough
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -215,6 +219,7 @@ class OrtCudaNetwork(OrtNetwork):
         for buffer in outputs.values():
             buffer.download(len(buffer.array), self._stream)
         cuda_device.call("cudaStreamSynchronize", self._stream)
+        # copied: the next run overwrites the buffers, and the caller owns what it is given
         return {name: buffer.array.copy() for name, buffer in outputs.items()}
 
     def close(self) -> None:

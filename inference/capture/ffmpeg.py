@@ -11,6 +11,7 @@ import cv2
 
 OPENED_AGAIN_S = 6.0
 """The longest wait for the reason."""
+# its time-out of 4 s is shorter than OPENED_AGAIN_S, so that the child can tell the reason before it is ended
 OPEN = """
 import sys, cv2
 limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 4000]

@@ -26,9 +26,11 @@ class Mailbox(Generic[Item]):
     def take(self, timeout_s: float) -> Item | None:
         """Return the newest item, or None after the time-out. Raises the error it was closed with, items first."""
         with self._changed:
+            # no loop around it: there is one reader, so nobody else takes the item between the wake-up and here
             if self._item is None and self._error is None:
                 self._changed.wait(timeout_s)
             item, self._item = self._item, None
+            # the last frame of a stream is still delivered; the next call raises
             if item is None and self._error is not None:
                 raise self._error
             return item

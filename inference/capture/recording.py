@@ -25,6 +25,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, suffix: str, limit_bytes: int) -> None:
         self._folder, self._suffix, self._limit = folder, suffix, limit_bytes
+        # a worker that was started again goes on with the ring: what is there counts, and numbers go on
         old = segments_of(folder)
         self._sizes = {f: f.stat().st_size + pictures_of(f).stat().st_size for f in old}
         self._next = int(old[-1].stem) + 1 if old else 0
@@ -44,6 +45,7 @@ class SegmentWriter:
             body["picture"] = {"at": self._pictures.tell(), "bytes": len(picture), "crc32": crc32(picture)}
         line = json.dumps(body, separators=(",", ":")).encode() + b"\n"
         self._make_room(len(line) + len(picture or b""))
+        # the picture first: a line that is whole must never name a picture that is not
         if picture is not None:
             self._pictures.write(picture)
             self._pictures.flush()
@@ -61,7 +63,7 @@ class SegmentWriter:
 
     def _make_room(self, more_bytes: int) -> None:
         while sum(self._sizes.values()) + more_bytes > self._limit:
-            oldest = next(iter(self._sizes))
+            oldest = next(iter(self._sizes))  # a dict keeps the order in which segments were begun
             if oldest == self._path:
                 raise InputError(f"a picture of {more_bytes / 1e6:.1f} MB does not fit: give --record-mb more")
             pictures_of(oldest).unlink()
@@ -70,6 +72,7 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Sync the segment to the disk and close it. What does not fit on a full disk is lost."""
+        # the pictures first, as in `write`
         for stream in (self._pictures, self._index):
             if stream is not None:
                 with suppress(OSError):

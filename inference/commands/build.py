@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         for sm in args.sm or [None]:
             try:
                 engine = build(bundle, precision, runtime=args.runtime, sm=sm, options=options)
-            except CheckError as error:
+            except CheckError as error:  # the other targets and precisions may still be built
                 log.error(f"not built: {error}")
                 continue
             manifest = load(engine, "build it again")

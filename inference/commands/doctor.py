@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> None:
 
 def examine() -> list[Row]:
     """Return one row a part: {"part", "available", "found", "hint"}."""
-    return [_python(), *_machine(), *_libraries(), *_backends(), _cuda_device(), *_cameras(), *_opencv(), _page()]
+    devices = [_cuda_device(), *_cameras()]
+    return [_python(), *_machine(), *_libraries(), *_backends(), *devices, *_opencv(), _page()]
 
 
 def _row(part: str, available: bool, found: str, hint: str = "") -> Row:
@@ -56,7 +57,9 @@ def _machine() -> list[Row]:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     rows = [_row("machine", True, f"{cpu_model()}, {cores()} cores for this process, {pages:.1f} GB")]
     if JETSON.exists():
-        rows.append(_row("jetson", True, JETSON.read_text(encoding="utf-8", errors="replace").splitlines()[0][:60]))
+        # its first line names the release of L4T
+        release = JETSON.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+        rows.append(_row("jetson", True, release[:60]))
     return rows
 
 
@@ -96,6 +99,7 @@ def _cuda_device() -> Row:
         return _row("CUDA device", True, f"{device.name}, sm_{device.sm}, {device.cuda}")
     if not JETSON.exists() and not _has_nvidia_card():
         return _row("CUDA device", False, "no NVIDIA card in this machine", ORT)
+    # a Jetson's GPU is no PCI device, and its driver comes with the system
     if not Path("/dev/nvidiactl").exists() and not JETSON.exists():
         return _row("CUDA device", False, "a card, but no driver for it", "sudo ubuntu-drivers install")
     hint = "pip install cuda-python" if "not installed" in reason else "nvidia-smi"
@@ -123,7 +127,7 @@ def _camera(device: Path) -> Row:
         node = query_node(device)
     except OSError as error:
         return _row(part, False, f"it does not answer ({error.strerror})", f"sudo fuser -v {device}")
-    if not node.formats:
+    if not node.formats:  # no fault: a USB camera has a second node, for metadata
         return _row(part, True, f"{node.card}: no pictures on this node")
     return _row(part, True, f"{node.card} ({node.driver}): {' '.join(node.formats)}")
 

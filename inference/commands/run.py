@@ -19,6 +19,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         times=True,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # the options of all backends are told only where they are asked for: their modules take time to import
         epilog=_describe_options() if {"-h", "--help"} & set(arguments) else None,
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
@@ -93,6 +94,7 @@ def main(arguments: list[str]) -> int | None:
     """Run, under a supervisor where the source is a camera; print the summary."""
     args = read_arguments(arguments)
     camera = is_live(args.source)
+    # a recorded source would begin anew with each worker, so it is supervised only on request
     if not (camera if args.supervise is None else args.supervise):
         run_worker(args, SINGLE_PROCESS)
         return None
@@ -120,7 +122,8 @@ def describe(summary: dict[str, Any]) -> str:
     """Return the summary as a few lines for people."""
     backend, accuracy = summary["backend"], summary["accuracy"]
     stamps = f"  [{', '.join(summary['stamps'])}]" if summary["stamps"] else ""
-    said = "  ".join(f"{name} {n}" for name, n in sorted(summary["said"].items(), key=lambda item: -item[1]))
+    most_first = sorted(summary["said"].items(), key=lambda item: -item[1])
+    said = "  ".join(f"{name} {n}" for name, n in most_first)
     lines = [
         f"{summary['bundle']['arch']} {backend['precision']} on {backend['backend']} x{backend['threads']}{stamps}",
         f"frames      {summary['frames']}  drops {summary['drops']}",

@@ -60,6 +60,7 @@ def find(name: str) -> ModuleType:
 
 def recognize(network: Network) -> str:
     """Return the one layout that a network's outputs fit. Raises InputError showing what was found."""
+    # all are tried: where two fit, a guess would give boxes that are wrong and look right
     fitting = [name for name in names() if _fits(name, network)]
     if len(fitting) == 1:
         return fitting[0]
@@ -96,6 +97,7 @@ def size_of(network: Network) -> tuple[int, int] | None:
     height, width = tensor.shape[-3:-1] if channels_last(tensor) else tensor.shape[-2:]
     if height and width:
         return height, width
+    # Ultralytics writes the size of the export there, also where the shape is dynamic
     try:
         height, width = ast.literal_eval(network.metadata.get("imgsz", ""))
         return int(height), int(width)
@@ -108,6 +110,7 @@ def _fits(name: str, network: Network) -> bool:
     layout = find(name)
     if network.metadata.get("task", "detect") != "detect" or not layout.matches(network):
         return False
+    # the shapes of two layouts may agree by chance; the number of names tells them apart
     told, classes = _told_names(network), layout.classes(network)
     return not told or classes in (None, len(told))
 
@@ -119,6 +122,7 @@ def class_names(network: Network, layout: str) -> tuple[str, ...]:
 
 def _told_names(network: Network) -> tuple[str, ...]:
     """Return Ultralytics' `names`, such as {0: 'person', 1: 'car'}; empty without."""
+    # a Python literal, from a file of unknown origin: deep nesting ends in MemoryError or RecursionError
     try:
         told = ast.literal_eval(network.metadata.get("names", "{}"))
         return tuple(str(told[i]) for i in range(len(told)))

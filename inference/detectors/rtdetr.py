@@ -25,6 +25,7 @@ def matches(network: Network) -> bool:
         return False
     if network.metadata.get("head") == "RTDETRDecoder":
         return True
+    # rows as many as a grid has cells, one or three for each, are those of YOLOX or YOLOv5
     size_hw = size_of(network)
     grid = count_cells(size_hw) if size_hw else 0
     queries, values = shape[1] or 0, shape[2] or 0
@@ -52,9 +53,8 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     else:
         (raw,) = outputs.values()
         boxes_n4, rest = raw[0, :, :4], raw[0, :, 4:]
-        ranked = (
-            rest.shape[1] == 2
-        )  # Ultralytics ranks inside the graph since 8.4: score and class, in place of classes
+        # Ultralytics ranks inside the graph since 8.4: score and class, in place of classes
+        ranked = rest.shape[1] == 2
         scores_n, classes_n = (rest[:, 0], rest[:, 1].astype(np.int64)) if ranked else _best(rest)
     boxes = to_corners(boxes_n4) * np.array([width, height, width, height], np.float32)
     return Detections(boxes, scores_n, classes_n).select(scores_n > threshold)

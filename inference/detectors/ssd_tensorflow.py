@@ -35,7 +35,9 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     boxes, labels, scores, count = (named[name] for name in OUTPUTS)
     n = int(count.ravel()[0])
     height, width = size_hw
-    boxes_n4 = boxes.reshape(-1, 4)[:n, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
+    # from ymin, xmin, ymax, xmax
+    parts_n4 = boxes.reshape(-1, 4)[:n, [1, 0, 3, 2]]
+    boxes_n4 = parts_n4 * np.array([width, height, width, height], np.float32)
     scores_n = scores.ravel()[:n]
     return Detections(boxes_n4, scores_n, labels.ravel()[:n].astype(np.int64)).select(scores_n > threshold)
 

@@ -19,6 +19,7 @@ def matches(network: Network) -> bool:
         return False
     if network.metadata.get("head") == "RTDETRDecoder":
         return False
+    # six values may also be box, objectness and one class, as of YOLOX and YOLOv5: those have a row for each cell
     size_hw = size_of(network)
     grid = count_cells(size_hw) if size_hw else 0
     return "end2end" in network.metadata or shape[1] not in (grid, 3 * grid)

@@ -29,6 +29,8 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     """Return each cell's best class. Source: `non_max_suppression` of ultralytics/utils/nms.py."""
     (raw,) = outputs.values()
     raw_kn = raw[0]
+    # first of all, so that the rest handles a few boxes in place of all cells (8,400 at 640 px)
     raw_kn = raw_kn[:, raw_kn[4:].max(0) > threshold]
     scores_cn = raw_kn[4:]
-    return Detections(to_corners(np.ascontiguousarray(raw_kn[:4].T)), scores_cn.max(0), scores_cn.argmax(0))
+    centered_n4 = np.ascontiguousarray(raw_kn[:4].T)
+    return Detections(to_corners(centered_n4), scores_cn.max(0), scores_cn.argmax(0))

@@ -37,8 +37,11 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     scores_n = raw_nk[:, 4] * raw_nk[np.arange(len(rows)), 5 + classes_n]
     corner_n2, stride_n1 = _grid(size_hw)
     stride = stride_n1[rows]
-    boxes = np.concatenate([(raw_nk[:, :2] + corner_n2[rows]) * stride, np.exp(raw_nk[:, 2:4]) * stride], 1)
-    return Detections(to_corners(boxes), scores_n, classes_n).select(scores_n > threshold)
+    # a center counts from the corner of its cell, in cells; a side is the logarithm of a number of cells
+    centers = (raw_nk[:, :2] + corner_n2[rows]) * stride
+    sides = np.exp(raw_nk[:, 2:4]) * stride
+    boxes = to_corners(np.concatenate([centers, sides], 1))
+    return Detections(boxes, scores_n, classes_n).select(scores_n > threshold)
 
 
 @lru_cache(maxsize=8)

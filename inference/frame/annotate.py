@@ -30,7 +30,7 @@ def annotate(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> B
     height, width = frame_bgr.shape[:2]
     if mirror:
         frame_bgr = np.asarray(cv2.flip(frame_bgr, 1), np.uint8)
-    scale = max(width, 320) / 1600
+    scale = max(width, 320) / 1600  # letters grow with the picture, and stay legible on a small one
     plates = list[Rect]()
     for verdict in decision.verdicts:
         x0, y0, x1, y1 = verdict.rect
@@ -40,14 +40,17 @@ def annotate(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> B
     line = f"{decision.state}  frame {decision.frame_id}  {age}  drops {decision.drops}{stamps}"
     (text_px, line_px), _ = cv2.getTextSize(line, FONT, scale, 1)
     reason = textwrap.wrap(decision.reason, max(len(line) * (width - 8) // text_px, 20))
+    # from the lower edge upward, so the last line of the reason comes first
     for row, text in enumerate([line, *reversed(reason)]):
-        _draw_text(frame_bgr, text, (4, height - 6 - round(1.6 * row * line_px)), COLORS_BGR[decision.state], scale)
+        corner = (4, height - 6 - round(1.6 * row * line_px))
+        _draw_text(frame_bgr, text, corner, COLORS_BGR[decision.state], scale)
     return frame_bgr
 
 
 def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float, plates: list[Rect]) -> None:
     color = COLORS_BGR[verdict.state]
     x0, y0, x1, y1 = rect
+    # x1, y1 are the first pixels outside; OpenCV's second corner is the last one inside
     cv2.rectangle(frame_bgr, (x0, y0), (x1 - 1, y1 - 1), color, max(1, round(3 * scale)))
     said = (
         f"{verdict.label} {verdict.prob:.0%}"
@@ -73,7 +76,8 @@ def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates:
         above = [y0 - below - 3 - step for step in steps]
         bottoms = [y for y in above if y >= height + 2] + [y1 + height + 4 + step for step in steps]
     tried = [(left, bottom - height, left + width, bottom + below) for bottom in bottoms]
-    plate = next((one for one in tried if not any(overlap_ratio(one, other) for other in plates)), tried[0])
+    free = [one for one in tried if not any(overlap_ratio(one, other) for other in plates)]
+    plate = free[0] if free else tried[0]
     plates.append(plate)
     return left, plate[3] - below
 

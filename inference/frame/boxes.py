@@ -46,10 +46,12 @@ class FrameBoxes(RegionSource):
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the regions of one frame, clipped to it."""
         height, width = picture_bgr.shape[:2]
+        # a file of boxes names pictures of a folder by their name, frames of a video by their number
         key = frame.name if frame.name in self._boxes else frame.frame_id
         self._met.add(key)
         boxes = self._boxes.get(key, ())
         rects = [clip_rect(b.rect, width, height) for b in boxes]
+        # clipping leaves a pixel of every box, so those outside must be named: their pixel shows nothing of them
         outside = [b.name for b in boxes if not _touches(b.rect, width, height)]
         return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes}, outside)
 
@@ -116,7 +118,7 @@ def _read_line(line: str) -> tuple[int | str, tuple[FrameBox, ...]]:
     if not isinstance(body, dict) or not isinstance(body.get("boxes"), list):
         raise InputError("boxes is not a list")
     key = body.get("file", body.get("frame"))
-    if isinstance(key, bool) or not isinstance(key, str if "file" in body else int):
+    if isinstance(key, bool) or not isinstance(key, str if "file" in body else int):  # a bool is an int
         raise InputError("there is neither a frame (a number) nor a file (a name)")
     if len(body["boxes"]) > MAX_REGIONS:
         raise InputError(f"there are {len(body['boxes'])} boxes, {MAX_REGIONS} are the most")
@@ -131,7 +133,9 @@ def _read_box(box: Any, name: str) -> FrameBox:
         raise InputError(f"{name} is not an object of rect, name, truth")
     rect: Any = box.get("rect")
     truth = box.get("truth")
-    numbers = isinstance(rect, list) and len(rect) == 4 and all(type(x) in (int, float) for x in rect)
+    # by type and not isinstance: true and false are integers in Python; NaN fails the second test
+    four = isinstance(rect, list) and len(rect) == 4
+    numbers = four and all(type(x) in (int, float) for x in rect)
     if not numbers or not all(abs(x) < 1e6 for x in rect):
         raise InputError(f"rect of {name} is {rect!r}, not four numbers")
     if not (rect[0] < rect[2] and rect[1] < rect[3]):

@@ -25,6 +25,7 @@ class RegionClassifier:
 
         Raises DeviceError for whatever the backend raises.
         """
+        # two steps that the frame processor times one by one
         self.fill(frame_bgr, rects)
         return self.infer(len(rects))
 

@@ -46,7 +46,7 @@ class Decider:
         verdicts = []
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
         for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
-            raw = row_c.index(max(row_c))
+            raw = row_c.index(max(row_c))  # of equal probabilities the first class, as numpy's argmax
             leader, prob, accepted = self._estimate(name, row_c, raw, blind is None, now_ms)
             state = self._state(accepted, blind, frozen)
             top = self._classes[leader]

@@ -21,13 +21,17 @@ class FrameOrientation:
         """Return the upright picture: `frame_bgr` itself, a view of it, or a buffer that the next call overwrites."""
         camera = self._camera
         if camera.rotation:
-            self._turned = np.asarray(cv2.rotate(frame_bgr, ROTATIONS[camera.rotation], dst=self._turned), np.uint8)
+            # OpenCV writes into `dst` where its size fits, else it makes another array
+            turned = cv2.rotate(frame_bgr, ROTATIONS[camera.rotation], dst=self._turned)
+            self._turned = np.asarray(turned, np.uint8)
             frame_bgr = self._turned
         if camera.crop != WHOLE_FRAME:
             height, width = frame_bgr.shape[:2]
             x0, y0, x1, y1 = camera.crop
+            # of a frame that is smaller than planned at least a pixel stays
             left, top = min(int(x0 * width), width - 1), min(int(y0 * height), height - 1)
-            frame_bgr = frame_bgr[top : max(round(y1 * height), top + 1), left : max(round(x1 * width), left + 1)]
+            right, bottom = max(round(x1 * width), left + 1), max(round(y1 * height), top + 1)
+            frame_bgr = frame_bgr[top:bottom, left:right]
         if camera.mirror_for_network:
             self._flipped = np.asarray(cv2.flip(frame_bgr, 1, dst=self._flipped), np.uint8)
             frame_bgr = self._flipped

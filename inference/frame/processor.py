@@ -93,6 +93,7 @@ class FrameProcessor:
         self.smoothing = config.smoothing if config.sequence and regions.persistent else None
         """The smoothing that is in effect; None where each frame is taken by itself."""
         self._orientation = FrameOrientation(config.camera)
+        # two pictures of a folder may well be the same
         self._quality = FrameQuality(frozen_s=config.frozen_s if config.sequence else None)
         rule = AbstainRule(bundle.abstain_threshold)
         smoother = TemporalSmoother(self.smoothing, rule) if self.smoothing else None
@@ -105,6 +106,7 @@ class FrameProcessor:
         picture_bgr = self._orientation.upright(frame.image_bgr)
         upright = perf_counter_ns()
         regions = self.regions.regions_of(frame, picture_bgr)
+        # fixed zones are looked up, not found: their nanoseconds would show as a stage of their own
         detect_ns = 0 if self.regions.fixed else perf_counter_ns() - upright
         quality = self._quality.analyze(picture_bgr, regions, frame.media_ns)
         probs_nc, pre_ns, infer_ns = self._classify(picture_bgr, regions.rects)
@@ -119,7 +121,7 @@ class FrameProcessor:
 
     def _classify(self, picture_bgr: Bytes, rects: Sequence[Rect]) -> tuple[Probs, int, int]:
         """Return the probabilities, and how many nanoseconds the geometry and the network took."""
-        if not rects:
+        if not rects:  # backends are opened for one region and more
             return NO_PROBS, 0, 0
         started = perf_counter_ns()
         self.classifier.fill(picture_bgr, rects)

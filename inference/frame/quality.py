@@ -194,9 +194,12 @@ class FrameQuality:
             xs = (np.arange(COLUMNS) + 0.5) * (width / COLUMNS)
             x0, y0, x1, y1 = rect
             # a patch belongs to the regions that hold its center; a region that holds none gets the nearest
-            inside = ((ys >= y0) & (ys < y1))[:, None] & ((xs >= x0) & (xs < x1))[None, :]
+            rows, columns = (ys >= y0) & (ys < y1), (xs >= x0) & (xs < x1)
+            inside = rows[:, None] & columns[None, :]
             # weighted by the other side, so that both axes count as fractions of the frame
-            distance = np.abs(ys - (y0 + y1) / 2)[:, None] * width + np.abs(xs - (x0 + x1) / 2)[None, :] * height
+            distance_y = np.abs(ys - (y0 + y1) / 2) * width
+            distance_x = np.abs(xs - (x0 + x1) / 2) * height
+            distance = distance_y[:, None] + distance_x[None, :]
             members = frozenset(np.flatnonzero(inside).tolist() or [int(distance.argmin())])
             if len(self._members) >= 64:  # a detector gives new rectangles all the time
                 self._members.clear()

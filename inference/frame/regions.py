@@ -67,7 +67,7 @@ class Zones(RegionSource):
         self.names = tuple(zones)
         self.max_regions = len(zones)
         self._relative = tuple(zones.values())
-        self._size = (0, 0)
+        self._size = (0, 0)  # no frame has this size, so the first one computes the rectangles
         self._rects: list[Rect] = []
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
@@ -76,7 +76,7 @@ class Zones(RegionSource):
 
     def rects(self, width: int, height: int) -> list[Rect]:
         """Return the zones' rectangles in a picture of this size; the caller must not change the list."""
-        if (width, height) != self._size:
+        if (width, height) != self._size:  # a camera that is opened again may come back with another size
             self._size = (width, height)
             self._rects = [rect_of(zone, width, height) for zone in self._relative]
         return self._rects

@@ -32,7 +32,9 @@ class LatencySeries:
         """Return p50, p90, p99 and max in milliseconds, or None without a value."""
         if not self.n:
             return None
-        p50, p90, p99 = np.percentile(self._ring[: min(self.n, WINDOW)], (50, 90, 99))
+        # where the ring begins does not matter: a percentile has no order of time
+        window = self._ring[: min(self.n, WINDOW)]
+        p50, p90, p99 = np.percentile(window, (50, 90, 99))
         return {
             "p50": round(float(p50), 3),
             "p90": round(float(p90), 3),
@@ -71,6 +73,7 @@ class RunStats:
             self.said[verdict.label or verdict.state.value] += 1
             if verdict.truth is None:
                 continue
+            # a label that the model cannot say, as of a folder with more classes, would count as an error of the model
             if verdict.truth not in self._classes:
                 self.unknown_labels.add(verdict.truth)
                 continue

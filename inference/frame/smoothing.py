@@ -116,4 +116,5 @@ class TemporalSmoother:
         return region
 
     def _is_recent(self, region: _Region, now_ms: float) -> bool:
+        # 0 too: two pictures with one time are no gap
         return 0 <= now_ms - region.at_ms <= self._config.forget_ms

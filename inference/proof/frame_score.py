@@ -62,7 +62,8 @@ class ScoredObject:
     @property
     def size(self) -> str:
         """small, medium or large."""
-        side = ((self.box[2] - self.box[0]) * (self.box[3] - self.box[1])) ** 0.5
+        x0, y0, x1, y1 = self.box
+        side = ((x1 - x0) * (y1 - y0)) ** 0.5
         return "small" if side < SMALL_PX else "medium" if side < LARGE_PX else "large"
 
     @property
@@ -100,6 +101,7 @@ def score_frame(
         if one.ignored is None
     )
     others = [verdict for verdict, at in zip(verdicts, shown, strict=True) if at is None]
+    # a region that shows no object may still touch one, ignored ones too: what is said there is neither right nor wrong
     empty = [verdict for verdict in others if is_empty(verdict.rect, boxes)]
     alarms = tuple(v for v in empty if v.label not in (None, background))
     return ScoredFrame(frame, tuple(verdicts), objects, alarms, len(empty) - len(alarms), took_ms)
@@ -115,9 +117,11 @@ def _score_object(
     """
     one = frame.objects[at]
     own = [verdict for verdict, of in zip(verdicts, shown, strict=True) if of == at]
+    # a second region that also shows a part of it may name it, but counts for nothing when it names another class
     near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, one.box)]
     said = next((verdict.label for verdict in own if verdict.label not in (None, background)), None)
     silence = min((verdict.state for verdict in own if verdict.label is None), key=RANK.__getitem__, default=None)
+    # from the best outcome down: several regions may show one object
     if one.label in [verdict.label for verdict in near]:
         outcome, said = Outcome.RIGHT, one.label
     elif not own:

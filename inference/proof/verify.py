@@ -33,6 +33,7 @@ def verify(
     """
     check_threads(threads)
     shared = share_options(backends or names(), options)
+    # before anything is opened: a runtime that reads a damaged file may crash or answer wrongly
     bundle.check_files()
     lines = [CheckResult(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
     lines += [line for name, of_one in shared.items() for line in _backend_lines(bundle, name, threads, of_one)]

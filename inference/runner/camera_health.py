@@ -63,6 +63,7 @@ class CameraHealth:
             return False
         at_s = (now_ns - self._began_ns) / 1e9
         if self._log_changes:
+            # a camera with a loose cable changes all day, and summary.json must stay small
             if len(self.events) < EVENTS_KEPT:
                 event = {"at_s": round(at_s, 3), "from": self.state.value, "to": state.value, "reason": reason}
                 self.events.append(event)
@@ -79,12 +80,14 @@ class CameraHealth:
         """Note a frame and measure its interval. A gap counts as at most four nominal intervals."""
         self._attempts, self._lost_ns, self.ever_received = 0, None, True
         if self._received_ns is not None:
+            # capped: one long gap in the mean would delay the next STALE
             interval_s = min((now_ns - self._received_ns) / 1e9, 4 * nominal_s)
             self._interval_s += 0.2 * (interval_s - self._interval_s)  # an exponential mean over about five frames
         self._received_ns = now_ns
 
     def stale_after_s(self, nominal_s: float) -> float:
         """Return how long the next frame may take."""
+        # the longer one: a camera that is slower than it says would be STALE between any two frames
         return self.timeouts.stale_intervals * max(nominal_s, self._interval_s)
 
     def silent_ms(self, now_ns: int) -> float:

@@ -15,6 +15,7 @@ STATES = tuple(State)
 FRAME_STATES = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
 """The states that need a frame, in contrast to those of a camera that gives none."""
 HEARTBEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
+# far above the ranks of the states, which are bytes of the same pipe
 OPENING, LOADING, ENDING = b"\xf0", b"\xf1", b"\xf2"
 """The heartbeats of a worker that is about to do something slow; every other heartbeat is the rank of a state."""
 
@@ -32,6 +33,7 @@ class RunnerProcess:
     def heartbeat(self, kind: bytes) -> None:
         """Tell the supervisor that this process is alive, by one byte; a full pipe is not waited for."""
         if self.pipe >= 0:
+            # a full pipe holds heartbeats enough: the supervisor reads them all at once
             with suppress(BlockingIOError):
                 os.write(self.pipe, kind)
 

@@ -54,6 +54,7 @@ class FramesRequest:
         frames = read_frames(pack, self.split)
         if not frames:
             raise InputError(f"{pack.path} has no labeled frame in {self.split}: choose another split")
+        # always the same part, so that two runs over it can be compared
         order = np.random.default_rng(0).permutation(len(frames))[: self.most]
         return [frames[at] for at in sorted(order.tolist())]
 
@@ -73,13 +74,12 @@ class FramesRequest:
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
             opened = open_beside(detector, backend, threads)
             what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
+            # each frame by itself: labeled frames need not follow each other
             return what, TrackedRegions(opened, sequence=False)
         if self.camera and not camera.zones:
             raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
-        zones, what = (
-            camera.zones or read_pack_zones(pack),
-            f"the zones of {self.camera.name if self.camera else 'the pack'}",
-        )
+        zones = camera.zones or read_pack_zones(pack)
+        what = f"the zones of {self.camera.name if self.camera else 'the pack'}"
         if zones and not self.labeled:
             return what, Zones(zones)
         what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
@@ -95,6 +95,7 @@ def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:
 
 def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float = 0.0) -> FrameBoxes:
     """Return the labeled boxes with their context as regions, in place of a detector that finds every object."""
+    # seeded, and drawn frame after frame: the same frames always get the same boxes
     random = np.random.default_rng(0)
     return FrameBoxes({frame.source: tuple(_boxes_of(frame, margin, jitter, random)) for frame in frames})
 
@@ -108,9 +109,9 @@ def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.rand
 
 def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:
     """Return a box whose edges are moved, each by a normal deviate of `jitter` sides; at least a pixel is left."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    left, top, right, bottom = (
-        np.round(random.normal(0, jitter, 4) * (width, height, width, height)).astype(int).tolist()
-    )
-    x0, y0 = min(box[0] + left, box[2] - 1), min(box[1] + top, box[3] - 1)
-    return x0, y0, max(box[2] + right, x0 + 1), max(box[3] + bottom, y0 + 1)
+    old_x0, old_y0, old_x1, old_y1 = box
+    width, height = old_x1 - old_x0, old_y1 - old_y0
+    moved = np.round(random.normal(0, jitter, 4) * (width, height, width, height))
+    left, top, right, bottom = moved.astype(int).tolist()
+    x0, y0 = min(old_x0 + left, old_x1 - 1), min(old_y0 + top, old_y1 - 1)
+    return x0, y0, max(old_x1 + right, x0 + 1), max(old_y1 + bottom, y0 + 1)

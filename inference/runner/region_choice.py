@@ -44,7 +44,7 @@ def open_regions(
 
 def find_detector(bundle: Bundle, camera: CameraConfig) -> DetectorFile | None:
     """Return the bundle's detector, checked against its hash; None where it has none, or camera.json has zones."""
-    if bundle.detector is None or camera.zones:
+    if bundle.detector is None or camera.zones:  # what the user gave comes before what the bundle brings
         return None
     return DetectorFile(bundle.check_file(DETECTOR), bundle.detector)
 

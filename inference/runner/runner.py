@@ -67,12 +67,14 @@ class Runner:
         try:
             self._run(frames)
         except Exception as error:  # the exceptions of runtimes, drivers and plug-ins share no base
+            # Ctrl-C is no Exception: it ends the run without FAILED
             if isinstance(error, InputError) and not self._health.ever_received:
                 raise  # before its first frame, a source finds that the command is wrong: exit code 2
             self._fail(error)
 
     def _run(self, frames: int | None) -> None:
         while not self.stop.is_set() and (frames is None or self.stats.frames < frames):
+            # before the read, the longest wait of the loop: the supervisor then knows that the loop runs
             self._config.process.emit_status(self._health.state)
             started = perf_counter_ns()
             try:
@@ -115,7 +117,7 @@ class Runner:
             captured_ns=frame.captured_ns,
             age_ms=(monotonic_ns() - frame.captured_ns) / 1e6,
             age_basis=frame.age_basis,
-            drops=max(drops, 0),
+            drops=max(drops, 0),  # a recording that was damaged may hold a negative number
             state=result.state,
             verdicts=result.verdicts,
             media_ms=frame.media_ns / 1e6,
@@ -130,6 +132,7 @@ class Runner:
         """Post STALE when no frame came in time; open a camera again that hangs for too long."""
         if not self._source.live:
             return
+        # what was smoothed is older than STALE allows: it says nothing about the next frame
         self._processor.reset()
         if (missed := self._health.frame_missed(monotonic_ns())) is None:
             return
@@ -171,6 +174,7 @@ class Runner:
 
     def _post_state(self, state: State, reason: str) -> None:
         """Post a decision without a frame: at each change of state, then once a second."""
+        # a driver's message may repeat the URI with its password
         now, reason = monotonic_ns(), public_text(reason)
         if not self._health.change(state, reason, now) and now - self._state_posted_ns < REPEAT_NS:
             return
@@ -205,5 +209,8 @@ class Runner:
             "events": self._health.events,
             "cold_start_ms": cold,
             "resident_mb": round(resident_mb(), 1),
-            "sinks": {s.name: {"written": s.written, "dropped": s.dropped, "error": s.error} for s in self._statuses()},
+            "sinks": {
+                status.name: {"written": status.written, "dropped": status.dropped, "error": status.error}
+                for status in self._statuses()
+            },
         }

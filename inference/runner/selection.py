@@ -41,11 +41,11 @@ def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
     Logs why one is passed over. Where none is available, `wanted` is returned; opening it then raises the error.
     """
     loaded = backends.usable()
-    for name in dict.fromkeys([wanted, "ort", *loaded]):
-        able = loaded[name].PRECISIONS if name in loaded else ()
-        if name != wanted and (
-            name == "null" or not set(able) & ({precision} if precision else set(bundle.precisions))
-        ):
+    precisions = {precision} if precision else set(bundle.precisions)
+    for name in dict.fromkeys([wanted, "ort", *loaded]):  # in this order, each once
+        able = set(loaded[name].PRECISIONS) if name in loaded else set()
+        # null has no model, so it is opened only where it is named
+        if name != wanted and (name == "null" or not able & precisions):
             continue
         found = backends.availability(name)
         if found.available:

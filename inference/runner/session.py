@@ -93,13 +93,16 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     regions: RegionSource | None = None
     sinks: list[SinkWorker] = []
     try:
+        # the supervisor allows more time while kernels may be compiled
         process.heartbeat(LOADING)
+        # the regions before the backend: their largest number is its batch size
         regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
         backend = open_backend(
             name, bundle, precision, batch=regions.max_regions, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
         bundled_detector = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
+        # before a sink is opened: a failed self-test leaves no file behind
         tested = run_self_test(bundle, name, backend, precision, bundled_detector)
         facts = backend.describe()
         if config.realtime:
@@ -115,6 +118,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         with stopping(runner.stop.set):
             runner.run(config.frames)
     finally:
+        # a sink may write what waits for longer than a worker may be silent
         process.heartbeat(ENDING)
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)

@@ -71,7 +71,7 @@ def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink
             sink: Sink | None = module.open_sink(context, module.Options(**own))
             if sink is not None:
                 sinks.append(sink)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: an open recorder keeps its folder locked
         for sink in sinks:
             sink.close()
         raise

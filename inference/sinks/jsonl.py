@@ -41,12 +41,14 @@ class JsonlSink(Sink):
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # unbuffered: a worker that is killed has lost no line; appending: the supervisor may write between two workers
         self._stream = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._stream.close()
             raise InputError(f"another runner writes {path}: give --out another folder") from None
+        # only under the lock, or the file of a runner that still writes would be emptied; a pipe has no length
         if not append and path.is_file():
             self._stream.truncate(0)
 

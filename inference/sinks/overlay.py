@@ -62,6 +62,7 @@ class OverlaySink(Sink):
             return
         drawn = annotate(frame_bgr, decision, mirror=self._mirror)
         if self._writer is None:
+            # even sides: the encoder stores color at half the width and height
             self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             fps = self._source.fps if self._source.sequence else FOLDER_FPS  # known once a camera has given a frame

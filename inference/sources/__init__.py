@@ -45,6 +45,7 @@ def kind_of(uri: str) -> str:
     """Return the file name of the source that reads `uri`. Raises InputError when none does."""
     if not uri:  # Path("") is the current folder
         raise InputError(f"the source is empty: give {GRAMMAR}")
+    # a scheme is case-insensitive by RFC 3986
     if "://" in uri:
         scheme, known = uri.split("://", 1)[0].lower(), schemes()
         if scheme not in known:

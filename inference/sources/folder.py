@@ -49,6 +49,7 @@ class FolderSource(Source):
         """{name: why it cannot be read}"""
         self._several: list[Path] = []
         self.left_out = describe_left_out([found], root)
+        # train/ and test/ are no classes: the class is the folder below them
         self._splits = {folder.name for folder in split_folders(root)}
         self._files = found.pictures
         self._next = 0
@@ -58,6 +59,7 @@ class FolderSource(Source):
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next whole image. Raises EndOfStream after the last, InputError when there was none at all."""
         while self._next < len(self._files):
+            # counted before it is read: a picture that cannot be read leaves a gap, so ids do not depend on the reader
             index, file = self._next, self._files[self._next]
             self._next += 1
             image = read_picture(file)
@@ -68,6 +70,7 @@ class FolderSource(Source):
             self._several += [file] if holds_several_pictures(file) else []
             label = self._class_of(file)
             truth = {WHOLE_ZONE: label} if label else {}
+            # a second apart, as `fps` says; its age counts from here, when it was read
             return Frame(index, monotonic_ns(), image, index * 1_000_000_000, truth, name)
         self._end()
         raise EndOfStream

@@ -41,6 +41,7 @@ class ReplaySource(Source):
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame. Raises EndOfStream after the last, InputError when there was none."""
+        # one generator for the whole recording: each call goes on where the last one stopped
         for line in self._lines:
             if line.picture is None:  # a decision that there was no frame
                 continue
@@ -65,6 +66,7 @@ def _frame_of(line: RecordedDecision) -> Frame | None:
         numbers = media_ns, frame_id, drops = int(body["media_ns"]), int(body["frame"]), int(body["drops"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
+    # numbers of a damaged line may not fit the 64 bits in which times and ids are handled
     known = all(label is None or isinstance(label, str) for label in truth.values())
     if image is None or not known or max(map(abs, numbers)) >= 1 << 63:
         return None

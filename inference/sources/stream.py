@@ -15,6 +15,7 @@ from inference.capture.live import LiveSource
 from inference.capture.reader import CaptureReader
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt", "http", "https")
+# milliseconds; OpenCV's own time-outs are 30 s, which the runner would take for a hang
 OPTIONS = (
     *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000),
     *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 2000),

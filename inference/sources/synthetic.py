@@ -42,9 +42,11 @@ class SyntheticSource(Source):
 
     def read(self, timeout_s: float) -> Frame | None:
         """Draw the next frame. Raises EndOfStream after the last."""
-        if 0 < self._frames <= self._next:
+        if 0 < self._frames <= self._next:  # 0 frames: without an end
             raise EndOfStream
         index = self._next
         self._next += 1
         image, truth = self._scene.render(index)
-        return Frame(index, monotonic_ns(), image, round(index * 1e9 / self.fps), truth, age_basis=AgeBasis.CAPTURE)
+        # drawn now, so its age counts from its capture; by the index, since adding intervals would add their roundings
+        media_ns = round(index * 1e9 / self.fps)
+        return Frame(index, monotonic_ns(), image, media_ns, truth, age_basis=AgeBasis.CAPTURE)

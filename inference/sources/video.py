@@ -51,11 +51,12 @@ class VideoSource(Source):
         if not ok or first is None:
             self._capture.release()
             reason = "it has no frame" if opened else why_not_open(uri) or "FFmpeg finds no picture in it"
-            if "moov" in reason:
+            if "moov" in reason:  # the atom of an MP4 with its index, which a recorder writes last
                 reason = "it has no index: its end is missing, or it is no video"
             raise InputError(
                 f"{self._name} is not a video that can be read ({reason}): copy it again, or give {GRAMMAR}"
             )
+        # a container may hold no rate, or a nonsensical one
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else DEFAULT_FPS
         self._clock = MediaClock(self.fps)

@@ -116,7 +116,8 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
     runtime, path = _find(bundle, precision, device)
     wanted = {*batches, *BuildOptions.batches}
     if path is not None:
-        with suppress(InputError):
+        with suppress(InputError):  # an engine that is damaged, or of another version, is built again
+            # its batch sizes too: the new engine replaces it
             wanted |= set(load(path, "").batches)
             version = import_runtime(runtime).__version__
             fit = check_engine_fits(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
@@ -133,7 +134,10 @@ def _find(bundle: Bundle, precision: str, device: cuda_device.Device) -> tuple[s
             f"{_versions(installed_runtimes())} has no kernels for sm{device.sm} ({device.name}): {CPU}"
         )
     engines = {runtime: find_engine(bundle, precision, runtime, device.sm) for runtime in able}
-    return next(((runtime, path) for runtime, path in engines.items() if path), (able[0], None))
+    for runtime, path in engines.items():
+        if path is not None:
+            return runtime, path
+    return able[0], None
 
 
 class TrtBackend(Backend):
@@ -167,6 +171,7 @@ class TrtBackend(Backend):
         self._kept = read_cache(runtime_file(self._path), self._manifest.engine_sha256)
         if hasattr(self._engine, "create_runtime_config"):
             self._configure(trt, self._engine.create_runtime_config(), graph)
+        # the build adds the profiles in the order of the batch sizes, and an engine knows them by their number
         contexts = {n: self._context(profile, n) for profile, n in enumerate(self._manifest.batches)}
         if self._kernels is not None:
             how = "found" if self._kept else "compiled (`python -m inference verify` keeps them)"
@@ -205,6 +210,7 @@ class TrtBackend(Backend):
     @property
     def proved(self) -> bool:
         """Whether the golden frames passed on this file, device, driver and runtime version, as the manifest says."""
+        # the date is left out: every other key must be as it is here, now
         known = self._manifest.proved_on or {}
         return {key: value for key, value in known.items() if key != "date"} == self._here()
 
@@ -221,7 +227,7 @@ class TrtBackend(Backend):
                 date = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 proved = self._manifest.proved({**self._here(), "date": date})
                 proved.save(self._path.parent)
-                self._manifest = proved
+                self._manifest = proved  # only after the file was written: a proof that is not kept is none
             if self._kernels is not None and (compiled := bytes(self._kernels.serialize())) != self._kept:
                 write_cache(runtime_file(self._path), self._manifest.engine_sha256, compiled)
                 self._kept = compiled
@@ -233,6 +239,7 @@ class TrtBackend(Backend):
         context = self._engine.create_execution_context(*config)
         context.set_optimization_profile_async(profile, int(self._stream))
         context.set_input_shape(INPUT["name"], (batch, *self.input_nhwc.shape[1:]))
+        # all contexts share one pair of buffers, since only one of them runs at a time
         context.set_tensor_address(INPUT["name"], self._frames.device)
         context.set_tensor_address(INPUT["output"], self._probs.device)
         return context

@@ -13,6 +13,7 @@ _loggers: dict[str, Any] = {}
 
 def logger(trt: ModuleType) -> Any:
     """Return the one logger of a runtime, emptied: it prints nothing and collects error messages."""
+    # the classes below are made in functions: their bases are known only once a runtime is imported
     if trt.__name__ not in _loggers:
 
         class Kept(trt.ILogger):  # type: ignore[misc, name-defined]
@@ -49,6 +50,7 @@ def monitor(trt: ModuleType, what: str) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             try:
+                # another thread may have ended the phase meanwhile
                 show(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
             except KeyboardInterrupt:
                 return False

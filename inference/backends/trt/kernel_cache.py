@@ -30,10 +30,11 @@ def runtime_file(engine: Path) -> Path:
 def read_cache(path: Path, bound_to: str) -> bytes:
     """Return the cache for `bound_to`; empty when it is missing, damaged or was made for something else."""
     try:
+        # before it is read: a file that was put there must not fill the memory
         if path.stat().st_size > LIMIT_BYTES:
             return b""
         data = path.read_bytes()
-    except OSError:
+    except OSError:  # none yet, or on a disk that fails: it is made again
         return b""
     digest, kept = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
     return kept if digest == _digest(bound_to, kept) else b""
@@ -46,4 +47,5 @@ def write_cache(path: Path, bound_to: str, kept: bytes) -> None:
 
 
 def _digest(bound_to: str, kept: bytes) -> bytes:
+    # the zero byte ends the text, so that no other text and cache have the same bytes together
     return hashlib.sha256(bound_to.encode() + b"\0" + kept).digest()

@@ -68,8 +68,11 @@ class Detector:
         tensor = detectors.image_input(network)
         self._letterbox = Letterbox(config.input, self._size_hw, tensor.dtype, detectors.channels_last(tensor))
         image = self._letterbox.input if len(tensor.shape) == 4 else self._letterbox.input[0]
-        sizes = {t.name: np.array([self._size_hw[::-1]], t.dtype) for t in network.inputs if t.name == ORIGINAL_SIZE}
-        self._feeds = {tensor.name: image, **sizes}
+        # the same arrays for every frame: `Letterbox.fill` writes into the one that is fed
+        self._feeds = {tensor.name: image}
+        for other in network.inputs:
+            if other.name == ORIGINAL_SIZE:
+                self._feeds[other.name] = np.array([self._size_hw[::-1]], other.dtype)
         numbers = [int(name) if _is_number(name) else config.names.index(name) for name in config.counts]
         self._counted = np.array(numbers, np.int64)
 
@@ -98,17 +101,20 @@ class Detector:
         with np.errstate(over="ignore"):  # an infinite box is left out
             found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
         boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
+        # what lay in the padding alone was clipped to nothing
         inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
         corner = np.array([x0, y0, x0, y0], np.float32)
         return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).select(inside)
 
     def _chosen(self, found: Detections) -> Detections:
         """Return what counts, without boxes that overlap a better one, the best first, at most `most`."""
+        # before sorting and suppressing, whose order and overlaps mean nothing for infinite or empty boxes
         usable = np.isfinite(found.boxes_n4).all(1) & np.isfinite(found.scores_n)
         usable &= (found.boxes_n4[:, 2:] > found.boxes_n4[:, :2]).all(1)
         if len(self._counted):
             usable &= np.isin(found.classes_n, self._counted)
         found = found.select(usable)
+        # stable: boxes of equal score keep their order, so that every machine keeps the same ones
         found = found.select(np.argsort(-found.scores_n, kind="stable")[:CANDIDATES])
         if self.config.agnostic or not self._layout.SUPPRESSED:
             found = found.select(suppress_overlaps(found, self.config.overlap, agnostic=self.config.agnostic))
@@ -127,7 +133,7 @@ def suppress_overlaps(found: Detections, overlap: float, *, agnostic: bool) -> l
     """Return the rows, best first, that no better one overlaps by more. found: the best first."""
     if not len(found):
         return []
-    xywh = found.boxes_n4.copy()
+    xywh = found.boxes_n4.copy()  # OpenCV wants corner, width and height
     xywh[:, 2:] -= xywh[:, :2]
     boxes, scores = xywh.tolist(), found.scores_n.tolist()
     if agnostic:

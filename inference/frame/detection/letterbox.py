@@ -37,7 +37,9 @@ def place_picture(fit: str, size_hw: tuple[int, int], picture_hw: tuple[int, int
         return Placement(width, height, 0, 0)
     height, width = (max(round(side * gain), 1) for side in picture_hw)
     # the 0.1 is theirs: of an odd padding the smaller half goes left and above
-    return Placement(width, height, round((size_hw[1] - width) / 2 - 0.1), round((size_hw[0] - height) / 2 - 0.1))
+    left = round((size_hw[1] - width) / 2 - 0.1)
+    top = round((size_hw[0] - height) / 2 - 0.1)
+    return Placement(width, height, left, top)
 
 
 class Letterbox:
@@ -78,5 +80,6 @@ def to_picture(boxes_n4: Floats, placed: Placement, picture_hw: tuple[int, int])
     height, width = picture_hw
     gain = np.array([placed.width / width, placed.height / height] * 2, np.float32)
     offset = np.array([placed.left, placed.top] * 2, np.float32)
-    inside: Floats = np.clip((boxes_n4 - offset) / gain, 0, np.array([width, height] * 2, np.float32))
+    edge = np.array([width, height] * 2, np.float32)
+    inside: Floats = np.clip((boxes_n4 - offset) / gain, 0, edge)
     return inside

@@ -33,13 +33,14 @@ class TrackedRegions(RegionSource):
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return a region for each track, named by its number. Raises DeviceError when the detector fails."""
         now_ms = frame.media_ns / 1e6
-        if not self.persistent:
+        if not self.persistent:  # no track of the last picture may claim a box of this one
             self._tracker.reset()
         if self._frames % self.every == 0:
             found = self.detector.detect(picture_bgr)
             self._failure = NOT_A_NUMBER if found is None else ""
             tracks = [] if found is None else self._tracker.update(found, now_ms)
         else:
+            # a track that the last detection missed may be gone: it is shown again when it is detected again
             tracks = [] if self._failure else self._tracker.detected_last()
         self._frames += 1
         height, width = picture_bgr.shape[:2]
@@ -47,6 +48,7 @@ class TrackedRegions(RegionSource):
         rects: list[Rect] = []
         for track in tracks:
             x0, y0, x1, y1 = np.rint(track.predict(now_ms)).astype(int).tolist()
+            # its velocity may have carried the box out of the frame, or its sides past each other
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
                 names.append(f"track{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))

@@ -113,9 +113,11 @@ def pairwise_iou(a_m4: NDArray[np.float64], b_n4: NDArray[np.float64]) -> NDArra
     low = np.maximum(a_m4[:, None, :2], b_n4[None, :, :2])
     high = np.minimum(a_m4[:, None, 2:], b_n4[None, :, 2:])
     shared_mn = np.clip(high - low, 0, None).prod(2)
-    area_m, area_n = (np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1) for boxes in (a_m4, b_n4))
+    area_m = np.clip(a_m4[:, 2:] - a_m4[:, :2], 0, None).prod(1)
+    area_n = np.clip(b_n4[:, 2:] - b_n4[:, :2], 0, None).prod(1)
     union_mn = area_m[:, None] + area_n[None] - shared_mn
-    overlap_mn: NDArray[np.float64] = np.divide(shared_mn, union_mn, out=np.zeros_like(shared_mn), where=union_mn > 0)
+    overlap_mn: NDArray[np.float64] = np.zeros_like(shared_mn)
+    np.divide(shared_mn, union_mn, out=overlap_mn, where=union_mn > 0)
     return overlap_mn
 
 

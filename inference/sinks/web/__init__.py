@@ -52,6 +52,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     if options.web is None:
         return None
     host, port = read_address(options.web)
+    # imported only where the page is requested, as the server is
     from inference.sinks.web.live_status import LiveStatus
 
     about = {"arch": context.bundle.arch, "contract": context.bundle.contract[:12]}
@@ -107,6 +108,7 @@ class WebSink(Sink):
         shrink = max(1.0, width / WIDEST_PX)
         size = (round(width / shrink), max(round(height / shrink), 1))
         small = cv2.resize(frame_bgr, size, interpolation=cv2.INTER_AREA) if shrink > 1 else frame_bgr
+        # after it was shrunk, when there is less to turn; `_snapshot_json` turns the rectangles
         if self.status.mirror:
             small = cv2.flip(small, 1)
         whole, jpeg = cv2.imencode(".jpg", np.asarray(small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))

@@ -100,12 +100,15 @@ class LiveStatus:
 
     def add(self, decision: Decision) -> None:
         """Take one decision."""
+        # reading is waiting for the camera
         work_ms = sum(ms for name, ms in decision.stages_ms.items() if name != "read")
         with self.lock:
             self._last_ns = monotonic_ns()
+            # counted here too: between two scrapes of Prometheus a state may come and go
             if self.last is None or decision.state is not self.last.state:
                 self.state_changes[decision.state] += 1
             self.last = decision
+            # a decision without a frame has no age and no stages that would count
             if decision.fresh:
                 self.stats.add(decision)
                 self.age_sum_ms += decision.age_ms
@@ -127,9 +130,11 @@ class LiveStatus:
 
     def picture(self, number: int) -> bytes | None:
         """Return the JPEG of that number, the newest where it is gone, None where there is none yet."""
+        # a copy: a deque that the sink's thread appends to must not be iterated over
         with self.lock:
             snapshots = list(self._snapshots)
-        return next((s.jpeg for s in snapshots if s.number == number), snapshots[-1].jpeg if snapshots else None)
+        newest = snapshots[-1].jpeg if snapshots else None
+        return next((s.jpeg for s in snapshots if s.number == number), newest)
 
     def as_json(self) -> bytes:
         """Return state.json."""
@@ -193,6 +198,7 @@ class LiveStatus:
 
     def _spark(self, now_ns: int) -> dict[str, list[float | None]]:
         """Return the last minute, oldest first; None without a decision."""
+        # by number: a bucket is made only when a decision comes, so a silent second leaves a gap in the line
         newest = (now_ns - self._started_ns) // BUCKET_NS
         found = {bucket.at: bucket for bucket in self._buckets}
         line = [found.get(at) for at in range(newest - BUCKETS + 1, newest + 1)]

@@ -22,6 +22,7 @@ Sample = tuple[str, Mapping[str, str], float]
 
 def metrics(status: LiveStatus) -> bytes:
     """Return the page that Prometheus reads."""
+    # one lock around all of them, so that the figures of one page belong together
     with status.lock:
         lines = [line for metric in _metrics(status) for line in metric]
     return ("\n".join(lines) + "\n").encode()
@@ -50,6 +51,7 @@ def _metrics(status: LiveStatus) -> Iterable[list[str]]:
     yield _metric("age_basis_total", "counter", "Processed frames by the event that their age counts from.", bases)
     infer = stats.stages.get("infer", LatencySeries())
     yield from _summary("infer", "Duration of the network.", infer.as_json(), status.infer_sum_ms, infer.n)
+    # for fixed zones alone: each track would be a time series of its own, which Prometheus keeps for weeks
     if status.fixed_zones and last is not None:
         probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]
         yield _metric("zone_probability", "gauge", "Probability of the leading class of each zone.", probs)
@@ -68,8 +70,9 @@ def _summary(
 ) -> Iterable[list[str]]:
     """Yield a summary in seconds and, since a summary has none, the maximum as a gauge."""
     found = series or {}
-    quantiles = ((q, found.get(key, math.nan)) for q, key in (("0.5", "p50"), ("0.99", "p99")))
-    samples: list[Sample] = [("", {"quantile": q}, ms / 1e3) for q, ms in quantiles]
+    # NaN without a sample, as Prometheus' own clients write it
+    quantiles = {"0.5": found.get("p50", math.nan), "0.99": found.get("p99", math.nan)}
+    samples: list[Sample] = [("", {"quantile": q}, ms / 1e3) for q, ms in quantiles.items()]
     samples += [("_sum", {}, sum_ms / 1e3), ("_count", {}, count)]
     yield _metric(f"{name}_seconds", "summary", f"{text} Quantiles over the last 65536 frames.", samples)
     if series:
@@ -92,7 +95,8 @@ def _metric(name: str, kind: str, text: str, samples: Iterable[Sample], prefix: 
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
         inner = ",".join(f'{key}="{escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{suffix}{{{inner}}} {number(value)}" if inner else f"{name}{suffix} {number(value)}")
+        braced = f"{{{inner}}}" if inner else ""
+        lines.append(f"{name}{suffix}{braced} {number(value)}")
     return lines
 
 

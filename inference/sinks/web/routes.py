@@ -21,8 +21,10 @@ def routes_of(status: LiveStatus) -> dict[str, Route]:
 
     def picture(query: dict[str, list[str]]) -> Answer:
         status.note_watcher()
-        number = query.get("number", ["0"])[0]
-        jpeg = status.picture(int(number) if number.isascii() and number.isdigit() and len(number) < 16 else 0)
+        text = query.get("number", ["0"])[0]
+        # anything else is answered with the newest: int() takes other alphabets' digits, and long for a long text
+        usable = text.isascii() and text.isdigit() and len(text) < 16
+        jpeg = status.picture(int(text) if usable else 0)
         return ("200 OK", "image/jpeg", jpeg) if jpeg else refusal("503 Service Unavailable", "no picture yet")
 
     return {
