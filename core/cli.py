@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         """times: True when the lines of the log carry the time."""
         super().__init__(*args, **kwargs)
         self._times = times
-        self.register("type", Path, _path)
+        self.register("type", Path, _path)  # every option with type=Path is read by it
         level = self.add_mutually_exclusive_group()
         add = partial(level.add_argument, dest="log_level", action="store_const")
         add("-v", "--verbose", const=logging.DEBUG, default=logging.INFO, help="log details, too")
@@ -46,6 +46,7 @@ class Parser(argparse.ArgumentParser):
         start, _, words = message.partition("unrecognized arguments: ")
         if options := [word for word in words.split() if word.startswith("-")]:
             message = f"{start}unrecognized arguments: {' '.join(options)}"
+        # argparse repeats --web-token=WORD as it was written
         message = re.sub(r"(--[\w-]+)=\S*", r"\1", message)
         raise InputError(f"{message}: see {self.prog} --help")
 
@@ -67,6 +68,7 @@ def dispatch(program: str, package: str, default: str | None = None) -> int:
 
     def command() -> int | None:
         arguments = sys.argv[1:]
+        # a command is typed with hyphens, its module cannot have any
         names = [name.replace("_", "-") for name in names_in(importlib.import_module(package).__path__)]
         if arguments and arguments[0] in names:
             name = arguments.pop(0)

@@ -80,8 +80,8 @@ def _read(kind: Any, body: Any, key: str) -> Any:
     if _is_record(kind):
         return _read_record(kind, _expect(dict, body, key), key)
     if get_origin(kind) is dict:
-        values = get_args(kind)[1]
-        return {name: _read(values, item, _inside(key, name)) for name, item in _expect(dict, body, key).items()}
+        values, items = get_args(kind)[1], _expect(dict, body, key)
+        return {name: _read(values, item, _inside(key, name)) for name, item in items.items()}
     if get_origin(kind) is np.ndarray:
         return _read_array(_dtype(kind), _expect(list, body, key), key)
     if get_origin(kind) is tuple:
@@ -95,7 +95,8 @@ def _read_record(kind: Any, body: dict[str, Any], key: str) -> Any:
         raise InputError(f"{key or 'it'} has the unknown key {unknown[0]!r}: choose from {', '.join(sorted(hints))}")
     if missing := [name for name in _required(kind) if name not in body]:
         raise InputError(f"{key or 'it'} lacks the key {missing[0]!r}")
-    return kind(**{name: _read(hints[name], value, _inside(key, name)) for name, value in body.items()})
+    read = {name: _read(hints[name], value, _inside(key, name)) for name, value in body.items()}
+    return kind(**read)
 
 
 def _read_tuple(items: tuple[Any, ...], body: list[Any], key: str) -> tuple[Any, ...]:
@@ -116,7 +117,7 @@ def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
     if isinstance(body, dict) and objects:
         likeliest = max(objects, key=lambda member: len(set(_hints(member)) & set(body)))
         return _read(likeliest, body, key)
-    errors = []
+    errors = []  # the first is shown: it is of the type that is written first, the usual one
     for member in members:
         try:
             return _read(member, body, key)
@@ -140,7 +141,8 @@ def _read_array(dtype: np.dtype[Any], body: list[Any], key: str) -> Any:
     except ValueError:
         raise InputError(f"{key} has rows of different lengths") from None
     # same_kind lets integers stand for floats, and refuses 1.5 for an integer; it would let a bool stand for a number
-    if not np.can_cast(array.dtype, dtype, "same_kind") or array.dtype == bool or not np.isfinite(array).all():
+    fits = np.can_cast(array.dtype, dtype, "same_kind") and array.dtype != bool
+    if not fits or not np.isfinite(array).all():
         raise InputError(f"{key} holds values that are not numbers of type {dtype}")
     return array.astype(dtype)
 

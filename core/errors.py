@@ -42,6 +42,7 @@ def check_positive(**values: float) -> None:
 def check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
     """Raise InputError naming a value that is no number of this range. whole: an integer is wanted."""
     kinds = int if whole else (int, float)
+    # a bool is an int in Python; NaN fails the comparison
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")
 
@@ -64,6 +65,7 @@ def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     # --out=PATH and PATH alike
     values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)
     for named in (Path(value).resolve() for value in values if value):
+        # inside it, such as --out/x, or above it, as where a folder on the way cannot be made
         if failed.is_relative_to(named) or named.is_relative_to(failed):
             hint = "make room there, or name another path" if full else "name another path, or give access to this one"
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)

@@ -75,7 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; on a clean exit it takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have had the same number
     try:
         with _naming(path, temporary):
             if path.exists() and not path.is_dir():  # it is someone's file: never moved away
@@ -89,6 +89,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def _put_in_place(temporary: Path, path: Path) -> None:
     """Sync a folder and rename it to `path`."""
+    # before the rename: after a power cut the new name must not lead to files without their content
     for file in sorted(temporary.rglob("*")):
         if file.is_file():
             fsync_path(file)

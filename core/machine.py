@@ -38,6 +38,7 @@ def descriptors() -> int:
 
 def cores() -> int:
     """Return how many cores this process may use."""
+    # fewer than the machine has where taskset or a container pins this process
     return len(os.sched_getaffinity(0))
 
 
@@ -47,7 +48,9 @@ def cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.lower().startswith(("model name", "hardware"))]
+    # x86 has a line "model name"; kernels for ARM may have "Hardware" in its place, or neither
+    telling = [line for line in lines if line.lower().startswith(("model name", "hardware"))]
+    named = [line.split(":", 1)[1].strip() for line in telling]
     return named[0] if named else platform.processor() or platform.machine()
 
 

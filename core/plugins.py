@@ -25,7 +25,7 @@ def load(package: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package}.{name}")
     except (Exception, SystemExit) as error:  # it runs whatever code it likes
-        if isinstance(error, ModuleNotFoundError) and package_error(error):
+        if isinstance(error, ModuleNotFoundError) and package_error(error):  # nothing is wrong with its file
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
@@ -62,6 +62,7 @@ def parse_options(kind: type[OptionsType], texts: Iterable[str], owner: str) -> 
             raise InputError(f"{owner} has no option {name!r}: {choice}")
         if name in values:
             raise InputError(f"{owner}: the option {name} is given twice")
+        # annotations are texts here, as `from __future__ import annotations` leaves them
         what, read = OPTION_TYPES[types[name]]
         try:
             values[name] = read(value)

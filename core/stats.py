@@ -94,7 +94,9 @@ def difference_interval(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interva
     """
     a, b = hits_a / n_a, hits_b / n_b
     (low_a, high_a), (low_b, high_b) = wilson(hits_a, n_a), wilson(hits_b, n_b)
-    return Interval(a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b))
+    below = math.hypot(a - low_a, high_b - b)
+    above = math.hypot(high_a - a, b - low_b)
+    return Interval(a - b - below, a - b + above)
 
 
 def count_pairs(reference_n: Bools, rival_n: Bools) -> PairCounts:

@@ -80,12 +80,14 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions whose ONNX file is here and whose gates passed, in PRECISIONS' order."""
+        # both: `bind` before the proof already lists files whose gate may still fail
         exported = [p for p in PRECISIONS if onnx_name(p) in self.files]
         return tuple(p for p in exported if self.gates.get(p, {}).get("passed"))
 
     @property
     def contract(self) -> str:
         """The sha256 of the keys that must not change on the way to the car; engines and decisions carry it too."""
+        # not the weights: two precisions of a network, or a network trained longer, may serve one contract
         return sha256_of_json(
             {
                 "classes": list(self.classes),
@@ -132,6 +134,7 @@ class Bundle:
             raise InputError(f"{path} is not bound by {self.file}; {HINT}")
         if not path.is_file():
             raise InputError(f"{path} is missing from the bundle; {HINT}")
+        # the size first: hashing reads the whole file
         if path.stat().st_size != entry["bytes"] or sha256_of_file(path) != entry["sha256"]:
             raise InputError(f"{path} is not the file that was proved (its sha256 differs from bundle.json); {HINT}")
         return path
@@ -164,6 +167,7 @@ def open_bundle(path: Path) -> Bundle:
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None
+    # the digest guards against damage; this against a file whose digest was made anew by hand
     if bundle.contract != body["contract"]:
         raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle

@@ -55,12 +55,14 @@ class EngineManifest:
 
     def __post_init__(self) -> None:
         for name in [item.name for item in fields(self) if item.type == "str"]:
+            # JSON may hold anything here, and these texts become file names and sentences
             if not isinstance(value := getattr(self, name), str):
                 raise TypeError(f"{name} is {value!r}, not a text")
         if self.proved_on is not None and not isinstance(self.proved_on["name"], str):
             raise TypeError(f"proved_on is {self.proved_on!r}")
         if self.state not in STATES or (self.state == "proved") != (self.proved_on is not None):
             raise InputError(f"{self.engine}: state is {self.state!r} with proved_on {self.proved_on!r}")
+        # a manifest from elsewhere must not lead to a file outside its folder
         if Path(self.engine).name != self.engine or Path(self.onnx).name != self.onnx:
             raise InputError(f"the manifest names the files {self.engine!r} and {self.onnx!r}: a plain name is needed")
         if not self.batches or any(not isinstance(n, int) or n < 1 for n in self.batches):
@@ -89,12 +91,14 @@ def engine_name(precision: str, runtime: str, target: str, batches: tuple[int, .
 def engines_of(bundle: Bundle) -> list[Path]:
     """Return every engine of a bundle, also one whose file is gone and whose manifest is left."""
     folder = bundle.path / FOLDER
-    return sorted({*folder.glob("*.engine"), *(file.with_suffix("") for file in folder.glob("*.engine.json"))})
+    described = [file.with_suffix("") for file in folder.glob("*.engine.json")]
+    return sorted({*folder.glob("*.engine"), *described})
 
 
 def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path | None:
     """Return the engine of a precision and runtime for one compute capability; a build leaves one."""
     found = sorted((bundle.path / FOLDER).glob(f"{precision}.{runtime}.sm{sm}.b*.engine"))
+    # of several the same one each time, whatever order the file system lists them in
     return found[-1] if found else None
 
 
@@ -127,6 +131,7 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     rebuild_hint = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
     name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)
     onnx = onnx_name(manifest.precision)
+    # the manifest is sealed, but may have been copied from another bundle or beside another engine
     _compare(
         engine,
         rebuild_hint,

@@ -65,7 +65,9 @@ def compare(
         for ours_n6, others_n6 in ((expected_n6, found_n6), (found_n6, expected_n6)):
             for row in ours_n6[ours_n6[:, 4] >= threshold + SCORE_MARGIN]:
                 same = others_n6[others_n6[:, 5] == row[5]]
-                apart_px = np.abs(same[:, :4] - row[:4]).max(1).min() if len(same) else np.inf
+                # the nearest box of the class, by its worst side
+                distances_px = np.abs(same[:, :4] - row[:4]).max(1)
+                apart_px = distances_px.min() if len(same) else np.inf
                 alone += bool(apart_px > SIDE_PX)
                 distance_px = max(distance_px, float(apart_px) if apart_px <= SIDE_PX else 0.0)
     return (

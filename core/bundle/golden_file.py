@@ -63,7 +63,8 @@ class Golden:
     def every_nth(self, every: int) -> Golden:
         """Return every `every`-th region with its answers; all frames stay."""
         probs = {name: rows[::every] for name, rows in self.probs.items()}
-        return Golden(self.frames, self.rects_r4[::every], self.frame_of_r[::every], self.geometry_rhwc[::every], probs)
+        rects_r4, frame_of_r = self.rects_r4[::every], self.frame_of_r[::every]
+        return Golden(self.frames, rects_r4, frame_of_r, self.geometry_rhwc[::every], probs)
 
     def save(self, path: Path) -> None:
         """Write golden.npz, whole or not at all; the same content gives the same bytes."""
@@ -149,6 +150,7 @@ def _check_header(stream: IO[bytes], info: zipfile.ZipInfo) -> None:
 
 def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, geometry: Geometry) -> Bytes:
     """Return the pixels that geometry makes of each rectangle, uint8 (r, S, S, 3)."""
+    # one rectangle at a time: `fill` takes those of one frame
     out = geometry.empty(len(rects_r4))
     for r in range(len(rects_r4)):
         x0, y0, x1, y1 = rects_r4[r].tolist()

@@ -58,7 +58,9 @@ def read_parity(folder: Path) -> tuple[ParityResult, ...]:
     if not file.is_file():
         return ()
     body = read_object(file, HINT)
+    # a bundle of schema 1 need not be exported again
     rows = body.get("rungs" if body.get("schema") == 1 else "results")
     if not isinstance(rows, list):
         raise InputError(f"{file} holds no results: {HINT}")
+    # keys that this version does not know are left out: a newer export may write more figures
     return tuple(from_json(ParityResult, known_keys(ParityResult, row), str(file)) for row in rows)

@@ -32,5 +32,6 @@ class ProductionChoice:
 
     def threads_here(self, backend: str, precision: str) -> int | None:
         """Return the measured thread count; None on another machine, or for another backend or precision."""
+        # on other cores the fastest count of threads is another one
         measured = (self.backend, self.precision, self.machine) == (backend, precision, this_machine())
         return self.threads if measured else None

@@ -82,6 +82,7 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}); {HINT}") from None
+    # a file that was cut off at the end of a line has only whole lines
     if len(lines) != metadata.get("frames"):
         raise InputError(f"{file} has {len(lines)} frames, pack.json says {metadata.get('frames')}; {HINT}")
     frames = []
@@ -107,10 +108,12 @@ def _read_frame(value: dict[str, Any]) -> LabeledFrame:
     for one in value["objects"]:
         x0, y0, x1, y1 = map(int, one["box"])
         ignored = one["ignored"]  # required: without it objects to be ignored would be scored
-        objects.append(LabeledObject(str(one["label"]), (x0, y0, x1, y1), None if ignored is None else str(ignored)))
+        reason = None if ignored is None else str(ignored)
+        objects.append(LabeledObject(str(one["label"]), (x0, y0, x1, y1), reason))
     if value["split"] not in SPLITS or width < 1 or height < 1:
         raise ValueError("its split or its size is wrong")
-    return LabeledFrame(str(value["source"]), str(value["group"]), value["split"], (width, height), tuple(objects))
+    source, group = str(value["source"]), str(value["group"])
+    return LabeledFrame(source, group, value["split"], (width, height), tuple(objects))
 
 
 def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
@@ -118,6 +121,7 @@ def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
     if pack.synthetic:
         return draw_frame(frame.source)
     pixels = read_picture(Path(pack.metadata["source"]["root"], frame.source))
+    # another file under the old name, or one whose EXIF turns it: the boxes would lie elsewhere
     if not isinstance(pixels, str) and pixels.shape[1::-1] != frame.size_px:
         return "is {}x{} px, its annotation says {}x{}".format(*pixels.shape[1::-1], *frame.size_px)
     return pixels

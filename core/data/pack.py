@@ -56,10 +56,11 @@ class Pack:
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
         """Return {split: {class: rows}}; calibration rows count in train too."""
-        return {
-            split: {name: int((self.labels_n[self.rows(split)] == i).sum()) for i, name in enumerate(self.classes)}
-            for split in SPLITS
-        }
+        found = {}
+        for split in SPLITS:
+            labels_n = self.labels_n[self.rows(split)]
+            found[split] = {name: int((labels_n == i).sum()) for i, name in enumerate(self.classes)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def _read_metadata(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
     metadata = read_object(file, HINT, SCHEMA)
     classes, background = metadata.get("classes"), metadata.get("background")
-    if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
+    several = isinstance(classes, list) and len(classes) >= 2
+    if not several or len({*map(str, classes)}) < len(classes):
         raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {
         "classes": all(isinstance(name, str) for name in classes),
@@ -198,6 +200,7 @@ def _read_rows(path: Path, classes: tuple[str, ...]) -> list[dict[str, str]]:
     for number, row in enumerate(rows):
         # csv gives the key None to columns too many, and the value None to columns too few
         whole = None not in row and None not in row.values() and BOX.fullmatch(row["box"])
+        # the number ties a line to its image: a file that was sorted or filtered by hand is refused
         if not whole or row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in known:
             raise InputError(f"{path}, line {number + 2}, is not a row of this pack; {HINT}")
     return rows
@@ -213,7 +216,9 @@ def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -
     if shard_rows is None:
         return _open_file(folder / "images.npy", (rows, size_px, size_px, 3))
     lengths = [min(shard_rows, rows - start) for start in range(0, rows, shard_rows)]
-    parts = [_open_file(folder / shard_name(i), (n, size_px, size_px, 3)) for i, n in enumerate(lengths)]
+    parts = []
+    for number, length in enumerate(lengths):
+        parts.append(_open_file(folder / shard_name(number), (length, size_px, size_px, 3)))
     for part in parts:
         _read_no_further(part)
     return cast(Bytes, Shards(tuple(parts)))  # no array, but it has the operations that a pack's readers use
@@ -221,9 +226,11 @@ def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -
 
 def _open_file(path: Path, shape: tuple[int, ...]) -> Bytes:
     try:
+        # mapped: a pack may be larger than the memory, and every process shares the pages that were read
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be opened ({str(error).splitlines()[0]}); {HINT}") from None
+    # a pack whose writing was cut off, or whose rows.csv is another one's
     if images.dtype != np.uint8 or images.shape != shape:
         raise InputError(f"{path} holds {images.dtype} {images.shape}, its rows need uint8 {shape}; {HINT}")
     opened: Bytes = images

@@ -59,6 +59,7 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
     starts = deque([folder])  # linked folders come after the real ones, so that a file is found where it stands
     while starts:
         for place, folders, files in os.walk(starts.popleft(), onerror=refuse):
+            # a link to a folder above would never end
             here = Path(place)
             state = here.stat()
             if (state.st_dev, state.st_ino) in seen:
@@ -138,5 +139,6 @@ def describe_paths(why: str, paths: list[Path], root: Path) -> str:
 
 def printable(name: str) -> str:
     """Return a file's name as one line of valid text, with escapes for control characters and what is not UTF-8."""
+    # Linux names are bytes: Python holds those that are no UTF-8 as surrogates, which cannot be printed
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda c: c[0].encode("unicode_escape").decode(), text)

@@ -172,7 +172,8 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         if marker == 0xDA:
             return
         # TEM and the restart markers have no length
-        at += 2 if marker == 0x01 or 0xD0 <= marker <= 0xD7 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD7
+        at += 2 if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -63,7 +63,10 @@ def segments_of(folder: Path) -> list[Path]:
 
 def pictures_of(index: Path) -> Path:
     """Return the file with the pictures of a segment."""
-    return next((f for suffix in (".mjpeg", ".png") if (f := index.with_suffix(suffix)).exists()), index)
+    for suffix in (".mjpeg", ".png"):
+        if (file := index.with_suffix(suffix)).exists():
+            return file
+    return index  # its pictures are gone: a file that can be opened, in which no checksum will fit
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def read_decision(index: Path, number: int) -> RecordedDecision | None:
 
 def _read_line(text: bytes, pictures: IO[bytes], index: Path, number: int) -> RecordedDecision | None:
     """Return a line with its picture, None where one of the two is not whole."""
-    if not text.endswith(b"\n"):
+    if not text.endswith(b"\n"):  # it was being written when the process was killed
         return None
     try:
         body = json.loads(text)
@@ -108,11 +111,14 @@ def _read_line(text: bytes, pictures: IO[bytes], index: Path, number: int) -> Re
         at, length, checksum = (where[key] for key in ("at", "bytes", "crc32"))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return None
+    # before the seek and the read, which a damaged number would send anywhere
     if not (type(at) is type(length) is int and 0 <= at < 1 << 62 and 0 < length <= LONGEST_BYTES):
         return None
     pictures.seek(at)
     data = pictures.read(length)
-    return RecordedDecision(body, data, index, number) if len(data) == length and crc32(data) == checksum else None
+    # after a power cut the file may have its length and hold zeros
+    whole = len(data) == length and crc32(data) == checksum
+    return RecordedDecision(body, data, index, number) if whole else None
 
 
 def named_regions(line: RecordedDecision) -> tuple[int, tuple[NamedRegion, ...]]:

@@ -41,7 +41,9 @@ class Run:
 
     def unfinished(self) -> list[str]:
         """Return the folder names of the architectures without metrics.json, the file that training writes last."""
-        names = dict.fromkeys([*map(folder_name, self.metadata.get("models", ())), *self.checkpoints()])
+        # run.json names also those that have no checkpoint yet
+        planned = map(folder_name, self.metadata.get("models", ()))
+        names = dict.fromkeys([*planned, *self.checkpoints()])
         return [name for name in names if not (self.path / name / "metrics.json").is_file()]
 
     def bundles(self) -> dict[str, Path]:
@@ -58,6 +60,7 @@ def open_run(path: Path) -> Run:
     """Open a run folder. Raises InputError with the nearest names when there is none."""
     if not (path / "run.json").is_file():
         siblings = sorted(p.parent.name for p in path.parent.glob("*/run.json"))
+        # a cut-off of 0: names are always told, however far they are from the mistyped one
         near = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.0)
         runs = f"the runs in {path.parent} are {', '.join(near)}" if near else f"{path.parent} holds no run yet"
         raise InputError(f"{path} is not a run (it has no run.json): {runs}")

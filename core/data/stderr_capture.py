@@ -45,6 +45,7 @@ class StderrCapture:
                 stderr = os.dup(2)
             except OSError:  # a daemon may have closed it
                 stderr = os.open(os.devnull, os.O_WRONLY)
+            # the descriptor and not sys.stderr: C libraries know nothing of Python's object
             os.dup2(self._memory, 2)
             try:
                 yield lines
@@ -61,7 +62,7 @@ class StderrCapture:
             return []
         lines = os.pread(self._memory, size - self._read, self._read).splitlines(keepends=True)
         self._read = size
-        if size > RENEW_BYTES:
+        if size > RENEW_BYTES:  # it only grows, since every write appends
             os.close(self._memory)
             self._memory, self._read = _memory(), 0
         wanted = [self._wanted.match(line.decode("utf-8", "replace")) is not None for line in lines]

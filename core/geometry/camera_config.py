@@ -65,12 +65,14 @@ def read_camera_config(path: Path) -> CameraConfig:
     if unknown := sorted(set(body) - set(KEYS)):
         raise InputError(f"{path} has the unknown key {unknown[0]!r}: choose from {', '.join(KEYS)}")
     zones = body.get("zones", {})
+    # {} is refused: like no key at all it would mean the whole frame, and nothing would say so
     if not isinstance(zones, dict) or ("zones" in body and not zones):
         raise InputError(f"{path}: zones is not an object of rectangles: {HINT}")
     values: dict[str, Any] = dict(body)
     try:
         values["zones"] = parse_zones(zones)
         if DETECTOR_KEY in values:
+            # beside camera.json, so that the two can be copied together
             values["detector"] = DetectorFile.from_json(values.pop(DETECTOR_KEY), path.parent)
         values["crop"] = read_relative(body.get("crop", WHOLE_FRAME), "crop")
         return CameraConfig(**values)

@@ -43,13 +43,14 @@ class DetectorInput:
             if len(numbers) not in (1, 3):
                 raise InputError(f"input.{name} is {value!r}: give one number, or three")
             for number in numbers:
+                # the pixels are divided by std
                 check_number(f"input.{name}", number, 0 if name == "mean" else 1e-6, 1e6)
         if self.size_hw is not None:
             if not isinstance(self.size_hw, (list, tuple)) or len(self.size_hw) != 2:
                 raise InputError(f"input.size_hw is {self.size_hw!r}: give [height, width]")
             for side in self.size_hw:
                 check_number("input.size_hw", side, 32, 4096, whole=True)
-            object.__setattr__(self, "size_hw", tuple(self.size_hw))
+            object.__setattr__(self, "size_hw", tuple(self.size_hw))  # JSON has lists alone
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Frame:
 
 def read_relative(value: Any, field: str) -> Relative:
     """Return `value` as x0, y0, x1, y1 in 0..1 with x0 < x1 and y0 < y1. Raises InputError naming the field."""
+    # a bool is an int in Python, and true is no coordinate
     numbers = isinstance(value, (list, tuple)) and all(
         isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
     )

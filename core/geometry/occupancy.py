@@ -27,7 +27,9 @@ def area(rect: Rect) -> int:
 
 def shared(a: Rect, b: Rect) -> int:
     """Return the number of pixels that two rectangles share."""
-    return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    right, bottom = min(a[2], b[2]), min(a[3], b[3])
+    return area((left, top, right, bottom))
 
 
 def stands_in(region: Rect, box: Rect) -> bool:
@@ -51,6 +53,7 @@ def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
     standing = [at for at, box in enumerate(boxes) if stands_in(region, box)]
     # a zone is large beside its objects, so a ratio would favor small ones that lie inside; a box fits one object
     measure = shared if fixed else overlap_ratio
+    # max takes the first of equals, so the order of the annotations decides, the same on every machine
     return max(standing, key=lambda at: measure(region, boxes[at]), default=None)
 
 

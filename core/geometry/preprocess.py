@@ -63,20 +63,24 @@ class Geometry:
 def clip_rect(rect: Rect, width: int, height: int) -> Rect:
     """Return `rect` clipped to the frame and never empty: at least one pixel remains."""
     # the upper left corner lies inside the frame first, so that one pixel to its right and below always exists
-    x0, y0 = min(max(rect[0], 0), width - 1), min(max(rect[1], 0), height - 1)
-    return x0, y0, max(min(rect[2], width), x0 + 1), max(min(rect[3], height), y0 + 1)
+    left, top, right, bottom = rect
+    x0, y0 = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return x0, y0, max(min(right, width), x0 + 1), max(min(bottom, height), y0 + 1)
 
 
 def rect_of(relative: Relative, width: int, height: int) -> Rect:
     """Return a zone in pixels of a frame of this size, at least one pixel of it."""
     x0, y0, x1, y1 = relative
-    return clip_rect((round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)), width, height)
+    left, top = round(x0 * width), round(y0 * height)
+    right, bottom = round(x1 * width), round(y1 * height)
+    return clip_rect((left, top, right, bottom), width, height)
 
 
 def crop_rect(box: Rect, margin: float, width: int, height: int) -> Rect:
     """Return the rectangle to cut around an object: its box and `margin` of its sides as context, inside the frame."""
-    dx, dy = round(margin * (box[2] - box[0])), round(margin * (box[3] - box[1]))
-    return clip_rect((box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy), width, height)
+    x0, y0, x1, y1 = box
+    dx, dy = round(margin * (x1 - x0)), round(margin * (y1 - y0))
+    return clip_rect((x0 - dx, y0 - dy, x1 + dx, y1 + dy), width, height)
 
 
 def fill(

@@ -56,7 +56,9 @@ def _scene_seed(seed: int, scene: int) -> int:
 def plan_crops(n: int, seed: int = 0) -> list[Crop]:
     """Choose `n` crops, equally many of each class (give or take one), without drawing a frame. Sorted by frame."""
     random = seeded(seed, 16)
-    wanted = {label: n // len(CLASSES) + (i < n % len(CLASSES)) for i, label in enumerate(CLASSES)}
+    each, rest = divmod(n, len(CLASSES))
+    # the first classes take what the division leaves over
+    wanted = {label: each + (i < rest) for i, label in enumerate(CLASSES)}
     per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
     plan: list[Crop] = []
     scene = 0

@@ -127,7 +127,8 @@ def _draw_band(frame: Bytes, view: View, x_m: float, width_m: float, near_m: flo
 def _draw_guard_rail(frame: Bytes, view: View, x_m: float) -> None:
     for side in (-1, 1):
         rail = [(0.5, 2.0), (0.85, 2.0), (0.85, 120.0), (0.5, 120.0)]
-        polygon(frame, [view.point(side * x_m, up, z) for up, z in rail], view.lit_color((150, 150, 150), 5))
+        points = [view.point(side * x_m, up, away_m) for up, away_m in rail]
+        polygon(frame, points, view.lit_color((150, 150, 150), 5))
 
 
 def draw_dashes(frame: Bytes, view: View, time_s: float) -> None:
@@ -194,18 +195,21 @@ class Body:
 
 
 # a Gaussian disc, made once and scaled to each lamp
-_GLOW: NDArray[np.float32] = np.exp(-(np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]).astype(np.float32) ** 2) * 5)
+_GLOW_RADIUS = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]).astype(np.float32)
+_GLOW: NDArray[np.float32] = np.exp(-(_GLOW_RADIUS**2) * 5)
 
 
 def add_glow(frame: Bytes, x: int, y: int, radius: int) -> None:
     """Add a soft light around a pixel, clipped to the frame."""
     height, width = frame.shape[:2]
-    x0, y0, x1, y1 = max(x - radius, 0), max(y - radius, 0), min(x + radius, width), min(y + radius, height)
+    x0, y0 = max(x - radius, 0), max(y - radius, 0)
+    x1, y1 = min(x + radius, width), min(y + radius, height)
     if x1 <= x0 or y1 <= y0:
         return
     # the part of the glow that falls into the frame: its own upper left corner is at (x - radius, y - radius)
     left, top = x - radius, y - radius
-    glow = cv2.resize(_GLOW, (2 * radius, 2 * radius))[y0 - top : y1 - top, x0 - left : x1 - left]
+    whole = cv2.resize(_GLOW, (2 * radius, 2 * radius))
+    glow = whole[y0 - top : y1 - top, x0 - left : x1 - left]
     light = (glow[..., None] * np.array((130, 160, 170), np.float32)).astype(np.uint8)
     # cv2.add stops at 255, where numpy's + would wrap around
     frame[y0:y1, x0:x1] = cv2.add(np.ascontiguousarray(frame[y0:y1, x0:x1]), light)

@@ -71,6 +71,7 @@ class Actor:
 
 def seeded(*key: int) -> np.random.Generator:
     """Return a generator that depends on the lower 32 bits of these numbers alone."""
+    # a list seeds by all of its numbers, and numpy takes none below 0
     return np.random.default_rng([part & 0xFFFFFFFF for part in key])
 
 
