@@ -70,6 +70,7 @@ def read_class_map(given: str | None) -> ClassMap:
         file = SHIPPED / f"{given}.csv"
     table: dict[str, str] = {}
     try:
+        # utf-8-sig: spreadsheets write a byte order mark, which would become a part of the first column's name
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if reader.fieldnames is None or [*reader.fieldnames] != ["class", "becomes"]:
@@ -77,7 +78,8 @@ def read_class_map(given: str | None) -> ClassMap:
             for row in reader:
                 if None in row or row["becomes"] is None or not normalize_name(row["class"]):
                     raise InputError(f"{file}, line {reader.line_num}, is not of the form class,becomes")
-                if table.setdefault(normalize_name(row["class"]), row["becomes"].strip()) != row["becomes"].strip():
+                becomes = row["becomes"].strip()
+                if table.setdefault(normalize_name(row["class"]), becomes) != becomes:
                     raise InputError(f"{file}, line {reader.line_num}: {row['class']} becomes two different classes")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read as CSV ({error})") from None

@@ -88,8 +88,12 @@ def find_duplicates(
                 continue
             if is_same_picture(images_nhwc[first], images_nhwc[second], mirrored):
                 found[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
+
     # False sorts before True: pairs of two splits, which would leak into the test accuracy, come first
-    return sorted(found.values(), key=lambda t: (split_n[t.first] == split_n[t.second], t.first, t.second))
+    def key(pair: DuplicatePair) -> tuple[bool, int, int]:
+        return bool(split_n[pair.first] == split_n[pair.second]), pair.first, pair.second
+
+    return sorted(found.values(), key=key)
 
 
 def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -117,6 +117,7 @@ class Health:
 
 def examine(rows: Sequence[PackRow], classes: tuple[str, ...], images_nhwc: Bytes) -> Health:
     """Examine the rows of a pack and their images."""
+    # calibration rows are rows of train: a copy in both is no leak
     splits = ("train", "val", "test")
     duplicates = find_duplicates(
         [row.result.sha256 for row in rows],

@@ -27,7 +27,7 @@ LISTED = 200
 
 def write_page(file: Path, metadata: dict[str, Any], health: Health, images_nhwc: Bytes) -> None:
     """Write the page of a pack whose pack.json is `metadata`."""
-    import jinja2
+    import jinja2  # imported only where a page is written
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -63,7 +63,8 @@ def _choose_rows(health: Health) -> dict[str, list[int]]:
     most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
     chosen = {}
     for name, rows in rows_of.items():
-        places = np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)
+        shown = min(len(rows), most)
+        places = np.linspace(0, len(rows) - 1, shown).round().astype(int)
         chosen[name] = [rows[at] for at in places]
     return chosen
 

@@ -39,6 +39,7 @@ class ImageStore:
 
     def create(self) -> None:
         """Create the files, empty. Raises InputError when the disk is too small."""
+        # asked now: the files are sparse, so a disk that is too small would be full only in the middle of decoding
         needed, free = self.rows * self.row_bytes, shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
@@ -105,7 +106,8 @@ class ImageStore:
     def _files(self) -> list[tuple[Path, int]]:
         """Return each file and its number of rows."""
         most = self.shard_rows or self.rows
-        return [(self._file(i), min(most, self.rows - start)) for i, start in enumerate(range(0, self.rows, most))]
+        starts = enumerate(range(0, self.rows, most))
+        return [(self._file(number), min(most, self.rows - start)) for number, start in starts]
 
     def _place(self, row: int) -> tuple[Path, int]:
         number, at = divmod(row, self.shard_rows or self.rows)

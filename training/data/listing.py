@@ -61,7 +61,7 @@ class PackOptions:
     processes: int | None = None
 
     def __post_init__(self) -> None:
-        Geometry(self.size_px, self.kernel)
+        Geometry(self.size_px, self.kernel)  # for its errors
         for name, value, low, high in (
             ("min_side_px", self.min_side_px, 1, 100_000),
             ("margin", self.margin, 0.0, 2.0),
@@ -76,8 +76,10 @@ class PackOptions:
         if (self.background_model or self.false_alarms) and self.background_from is None:
             what = "a background model is" if self.background_model else "false alarms are"
             raise InputError(f"{what} given and no frames: name them with --background-from")
+        # two answers to one question: which one wins would have to be remembered
         if self.group is not None and self.group_csv is not None:
             raise InputError("give either a group pattern or a group CSV, not both")
+        # now, and not when the first file name is met
         try:
             re.compile(self.group or "")
         except re.error as error:

@@ -57,7 +57,7 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
     request = _request_digest(listing, options.as_json())
     if out.exists():
         return _reuse(out, listing, options)
-    _remove_leftovers(out)
+    _remove_leftovers(out)  # each may be as large as the pack, and the disk is asked for room next
     with replacing_folder(out) as folder:
         store, results = _decode(folder, listing, options)
         content = _arrange(source, listing, store, results, options)
@@ -166,6 +166,7 @@ def _request_digest(listing: Listing, options: dict[str, Any]) -> str:
             return []
         return [state.st_size, state.st_mtime_ns]
 
+    # size and time stand for the content: hashing it would read the whole source again
     names = sorted({file_of(sample.source) for sample in listing.samples})
     file_states = [] if listing.synthetic else [file_state(name) for name in names]
     rows = [[s.source, s.label, s.group, s.split, s.box] for s in listing.samples]
@@ -216,7 +217,7 @@ def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: 
 
 def _write_rows(file: Path, rows: Iterable[PackRow]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream, lineterminator="\n")  # csv's own is \r\n
         writer.writerow(COLUMNS)
         for number, row in enumerate(rows):
             sample, rect = row.sample, row.result.rect

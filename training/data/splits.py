@@ -64,9 +64,10 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
     for group in sorted(groups, key=lambda g: (-groups[g].total(), shuffle_key(seed, g))):
         counts = groups[group]
         # the part of its share that a split still lacks of a class, over the rows of the group; 1 a row at the start
-        split = max(
-            SHARES, key=lambda s: sum(n * lacking[s][label] / totals[label] / SHARES[s] for label, n in counts.items())
-        )
+        need = {}
+        for split, share in SHARES.items():
+            need[split] = sum(n * lacking[split][label] / totals[label] / share for label, n in counts.items())
+        split = max(need, key=need.__getitem__)
         drawn[group] = split
         for label, n in counts.items():
             lacking[split][label] -= n

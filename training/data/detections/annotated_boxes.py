@@ -54,9 +54,12 @@ def snap(xyxy: Xyxy, width: int, height: int) -> Rect:
     """Return a box in whole pixels inside the image; empty (x1 <= x0 or y1 <= y0) when it is outside."""
     x0, y0, x1, y1 = (round(value * GRID) / GRID for value in xyxy)  # exact: GRID is a power of two
     # halves are rounded as VOC's writers do (1-based corners, to even), so that a box is the same in every format
-    return max(round(x0 + 1) - 1, 0), max(round(y0 + 1) - 1, 0), min(round(x1), width), min(round(y1), height)
+    left, top = round(x0 + 1) - 1, round(y0 + 1) - 1
+    right, bottom = round(x1), round(y1)
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
 
 def overlaps(a: Rect, b: Rect) -> bool:
     """Tell whether two rectangles share a pixel."""
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    across = a[0] < b[2] and b[0] < a[2]
+    return across and a[1] < b[3] and b[1] < a[3]

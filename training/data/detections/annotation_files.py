@@ -70,6 +70,7 @@ def unreadable(file: Path, error: Exception) -> Labels:
 
 def resolve_size(width: Any, height: Any, image: Path) -> tuple[int, int]:
     """Return the size that an annotation gives, else the picture's own, else 0, 0."""
+    # reading the header of every picture takes longer than trusting the annotation; decoding compares the two
     sides = _side(width), _side(height)
     return sides if all(sides) else image_size(image) or (0, 0)
 
@@ -83,6 +84,7 @@ def _side(value: Any) -> int:
 
 def read_text(file: Path) -> str:
     """Read a text file: UTF-8, or what its byte order mark says. Raises ValueError or OSError."""
+    # without a mark it is UTF-8: a guess between other encodings would turn names of classes into other names
     data = file.read_bytes()
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     return data.decode(encoding)

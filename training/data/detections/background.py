@@ -27,7 +27,8 @@ def sample_background(
     all, because the object of that annotation may be anywhere.
     """
     # sizes of real crops, so that neither the size nor the blur of enlarging tells background from objects
-    sizes = [(s.box[2] - s.box[0], s.box[3] - s.box[1]) for s in samples if s.box is not None]
+    boxes = [sample.box for sample in samples if sample.box is not None]
+    sizes = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
     allowed = [picture for picture in pictures if picture.labeled or options.background_from_unlabelled]
     known = [picture for picture in allowed if not picture.skipped]
     order = sorted(known, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
@@ -43,7 +44,7 @@ def sample_background(
                 break
             rect = _free_rect(picture, source, occupied, sizes)
             if rect is not None:
-                occupied.append(rect)
+                occupied.append(rect)  # two crops of one place would be one picture twice
                 frame_wh = (picture.width, picture.height)
                 group = group_of(picture.source)
                 drawn.append(Sample(picture.source, label, group, picture.split, rect, frame_wh, drawn=True))

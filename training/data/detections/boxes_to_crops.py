@@ -73,6 +73,7 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
     # a picture with a malformed annotation may show an object that nobody knows of: it is no frame to evaluate on
     known = {picture.source for picture in found.pictures if picture.labeled and not picture.skipped}
     complete = [frame for frame in frames if frame.source in known]
+    # in the source's order, each once: several of its classes may become one
     names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
     zones = read_camera_zones(options.as_zones) if options.as_zones else {}
@@ -81,11 +82,13 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
         if zones
         else _box_rows(found, frames, background, options)
     )
+    # a class without a row cannot be trained
     used = {sample.label for sample in samples if not sample.drawn}
     classes = [name for name in names if name in used]
     if background not in classes and any(sample.drawn for sample in samples):
         classes.append(background)
     root = str(found.root.resolve())
+    missing = _without_box(found.pictures, found.names)
     return Listing(
         importer=found.importer,
         root=root,
@@ -96,7 +99,7 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
         load=partial(load_file, root),
         skipped=dict(sorted(skip_counts.counts.items())),
         first_skipped=dict(sorted(skip_counts.first.items())),
-        warnings=[*found.warnings, *_warnings(found, options), *_without_box(found.pictures, found.names), *shortage],
+        warnings=[*found.warnings, *_warnings(found, options), *missing, *shortage],
         rejected=_unreadable(root, found.pictures),
         frames=complete,
         zones=zones,
@@ -132,6 +135,7 @@ def label_frames(
             size_px = picture.width, picture.height
             frames.append(LabeledFrame(picture.source, group_of(picture.source), picture.split, size_px, objects))
     if not any(one.ignored is None for frame in frames for one in frame.objects):
+        # a wrong layout is the likelier mistake, and the place that was looked at tells it
         if found.pictures and not any(picture.labeled for picture in found.pictures):
             raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
         raise InputError(f"{found.root}: none of its boxes can be used ({skip_counts.describe()})")
@@ -140,6 +144,7 @@ def label_frames(
 
 def skip_reason(box: AnnotatedBox, at: Rect, options: PackOptions) -> str | None:
     """Return the reason why a box gives no row, or None when it gives one."""
+    # the source's own reason first, in the words of the data set
     if box.skip:
         return box.skip
     if at[2] <= at[0] or at[3] <= at[1]:
@@ -165,6 +170,7 @@ def _objects_of(
         if label is None:
             reason = reason or f"{box.label}: dropped by the class map"
             skip_counts.add(reason, picture.source)
+        # also one that gives no row: background must not be drawn there
         if at[0] < at[2] and at[1] < at[3]:
             yield LabeledObject(label or box.label, at, reason)
 

@@ -91,6 +91,7 @@ def read_listing(source: str, options: PackOptions) -> Listing:
     """Return the listing of a source. Raises InputError naming the file when it is missing or malformed."""
     module = find_importer(source, options.format)
     by_folders = options.format is None and module.__name__ == f"{__name__}.folder"
+    # annotations of an unknown format lead to `folder`, which would take `images` for a class: its errors say so
     unknown = _unknown_annotation(Path(source)) if by_folders else ""
     try:
         listing = _writable(module.read(source, options))
@@ -107,6 +108,7 @@ def read_listing(source: str, options: PackOptions) -> Listing:
         raise InputError(f"{source} holds no labeled frames to cut the zones of {options.as_zones} from: give boxes")
     if unknown and len(listing.classes) == 1:  # a folder `images` beside its annotations is no class
         raise InputError(f"{source} has only the class {listing.classes[0]}{unknown}")
+    # last, so that rows which were added are drawn with the others
     if options.resplit:
         samples = [replace(sample, split=None) for sample in listing.samples]
         listing = replace(listing, samples=samples, frames=[replace(frame, split=None) for frame in listing.frames])

@@ -42,12 +42,13 @@ def read(source: str, options: PackOptions) -> Listing:
             raise InputError(f"{folder} holds no image{why}: fill it or remove it")
         scans.append(found_inside)
         label = class_map.becomes(folder.name)
-        if label is None:
+        if label is None:  # its pictures are counted, not read
             skipped[f"{folder.name}: dropped by the class map"] += len(files)
             continue
         for file in files:
             name = file.relative_to(root).as_posix()
             samples.append(Sample(name, label, group_of(name), split))
+    # sorted: folders come in whatever order the file system has
     classes = tuple(sorted({sample.label for sample in samples}))
     return Listing(
         importer="folder",
@@ -95,6 +96,7 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
     if not splits:
         yield from ((None, folder) for folder in folders)
         return
+    # refused and not left out: it may be a class that was put beside the splits by mistake
     if odd := [folder for folder in folders if folder not in splits]:
         name = splits[0].name
         raise InputError(

@@ -112,7 +112,9 @@ def _without_picture(frames: dict[int | None, Labels], file: Path) -> Iterator[S
 
 def _picture(image: Path, root: Path, labels: Labels | None, labeled: bool = True) -> AnnotatedPicture:
     size = image_size(image) or (0, 0)
-    return AnnotatedPicture(source_of(image, root), *size, None, *(labels or NO_LABELS), labeled and labels is not None)
+    boxes, skipped = labels or NO_LABELS
+    known = labeled and labels is not None
+    return AnnotatedPicture(source_of(image, root), *size, None, boxes, skipped, known)
 
 
 def _read(file: Path, leading_fields: int) -> dict[int | None, Labels]:

@@ -74,14 +74,16 @@ def read(source: str, options: PackOptions) -> Listing:
         found = _annotated(wanted, plan_frames(wanted.frames, wanted.seed))
         return replace(list_crops(found, options), root=wanted.uri, synthetic=True, load=draw_frame, warnings=[])
     rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(wanted.rows, wanted.seed)
+    # a dict in place of a set: each frame once, in the order of the plan
     found = _annotated(wanted, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
+    samples = []
+    for crop in plan:
+        name = frame_name(wanted.scenario, crop.scene_seed, crop.index)
+        samples.append(Sample(name, crop.label, crop.group, None, rects[crop.zone]))
     return Listing(
         importer="synthetic",
         root=wanted.uri,
-        samples=[
-            Sample(frame_name(wanted.scenario, c.scene_seed, c.index), c.label, c.group, None, rects[c.zone])
-            for c in plan
-        ],
+        samples=samples,
         classes=CLASSES,
         background=BACKGROUND,
         synthetic=True,
@@ -112,7 +114,8 @@ def _parse(source: str) -> SyntheticSource:
         raise InputError(f"{source} has the unknown part {unknown[0]!r}: give rows, frames, seed or scenario")
     try:
         numbers = {"rows": ROWS, "frames": 0, "seed": 1}
-        rows, frames, seed = (int(query.get(key, [str(default)])[0]) for key, default in numbers.items())
+        given = {key: query.get(key, [str(default)])[0] for key, default in numbers.items()}
+        rows, frames, seed = map(int, given.values())
     except ValueError:
         raise InputError(f"{source}: rows, frames and seed must be whole numbers") from None
     if "frames" in query and frames == 0:  # within the program it stands for zones as rows

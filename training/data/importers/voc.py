@@ -95,7 +95,9 @@ class _Reader:
             return None
         image = self._image_of(file, base, (tree.findtext("filename") or "").strip())
         self._claims.claim(str(image), str(file))
-        return self._picture(tree, file, image, lists.get(file.stem) or SPLIT_NAMES.get(file.parent.name.lower()))
+        # the lists of VOC before the folders of other tools: Annotations/train/1.xml
+        split = lists.get(file.stem) or SPLIT_NAMES.get(file.parent.name.lower())
+        return self._picture(tree, file, image, split)
 
     def _image_of(self, file: Path, base: Path, name: str) -> Path:
         """Return the image of an annotation: as named, or with its stem; the decoder says when there is none.

@@ -81,12 +81,15 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
     is_object = _object_test(options.background_model, label) if options.background_model else lambda _: False
     order = sorted(frames, key=lambda frame: shuffle_key(options.seed, "background", frame.source))
     cut: list[Sample] = []
-    for turn, frame in zip(range(max(TRIES * len(order), TRIES * wanted)), cycle(order), strict=False):
+    # a limit, because the test by the model may refuse every crop
+    most = max(TRIES * len(order), TRIES * wanted)
+    for turn, frame in zip(range(most), cycle(order), strict=False):
         if len(cut) == wanted:
             break
         pixels = listing.load(frame.source)
         if isinstance(pixels, str):
             continue
+        # by turn too: a frame that comes again gives another rectangle
         draws = random.Random(shuffle_key(options.seed, "background", frame.source, turn))
         rect = draw_rect(pixels, draws, hard=len(cut) % 2 == 1)
         if min(rect[2] - rect[0], rect[3] - rect[1]) < options.min_side_px:
@@ -108,7 +111,12 @@ def draw_rect(pixels: Bytes, draws: random.Random, *, hard: bool) -> Rect:
     across = cv2.Sobel(gray, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(gray, cv2.CV_32F, 0, 1)
     edges = np.abs(across) + np.abs(down)
-    return max(rects, key=lambda r: float(edges[r[1] : r[3], r[0] : r[2]].mean()))
+
+    def mean_edge(rect: Rect) -> float:
+        x0, y0, x1, y1 = rect
+        return float(edges[y0:y1, x0:x1].mean())
+
+    return max(rects, key=mean_edge)
 
 
 def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterator[Rect]:
@@ -126,7 +134,7 @@ def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterato
 
 def _object_test(path: Path, background: str) -> IsObject:
     """Return a test by a trained network: a crop shows an object when its class passes the abstention threshold."""
-    import torch
+    import torch  # here, because packing without a model should not wait for it
 
     from models.checkpoint import load_checkpoint
 

@@ -45,7 +45,8 @@ def read_ranges(file: Path) -> list[FrameRange]:
                 raise InputError(f"{file} has the columns {reader.fieldnames}: {HINT}")
             for row in reader:
                 try:
-                    ranges.append(FrameRange(int(row["first"]), int(row["last"]), (row.get("region") or "").strip()))
+                    region = (row.get("region") or "").strip()
+                    ranges.append(FrameRange(int(row["first"]), int(row["last"]), region))
                 except (ValueError, TypeError, InputError) as error:
                     raise InputError(f"{file}, line {reader.line_num}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -68,10 +69,13 @@ def false_alarm_rows(
     found = [(frame, region) for frame, region in named if region.label in classes]
     other = Counter(region.label for _, region in named if region.label not in classes)
     warnings += [f"left out: {n} regions that were called {name}, no class of this pack" for name, n in other.items()]
+    # shuffled, since neighboring frames repeat one false alarm: the first `most` are then spread over the drive
     found.sort(key=lambda one: shuffle_key(options.seed, "false alarm", one[0].source, one[1].name))
     if len(found) > most:
         warnings.append(f"left out: {len(found) - most} of {len(found)} false alarms; --background N takes more")
-    rows = [Sample(frame.source, label, frame.group, None, region.rect, drawn=True) for frame, region in found[:most]]
+    rows = []
+    for frame, region in found[:most]:
+        rows.append(Sample(frame.source, label, frame.group, None, region.rect, drawn=True))
     return rows, warnings
 
 
@@ -85,4 +89,6 @@ def _listed(
     if len(idle) == len(ranges):
         raise InputError(f"{file} lists no region that was given a class: number frames as decisions.jsonl does")
     warnings = [f"left out: {len(idle)} ranges of {file} without a class, first number {idle[0]}"] if idle else []
-    return [one for one, marks in zip(named, zip(*holds, strict=True), strict=True) if any(marks)], warnings
+    # `holds` has a row for each range; turned, one for each region
+    marks_of = zip(*holds, strict=True)
+    return [one for one, marks in zip(named, marks_of, strict=True) if any(marks)], warnings

@@ -65,5 +65,6 @@ def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[s
 
 def _in_groups(frames: list[CameraFrame], fps: float) -> list[CameraFrame]:
     """Return the frames of one film in groups that follow each other."""
+    # parts and not frames: neighboring frames are nearly one picture, and a group never spans two splits
     length = max(1, min(round(GROUP_S * fps), len(frames) // MIN_GROUPS))
     return [replace(frame, group=f"{frame.group}, part {at // length}") for at, frame in enumerate(frames)]

@@ -46,7 +46,9 @@ class _CocoFile:
         self.file, self.split, self.finder = file, split, finder
         self.body = _read(file)
         self.categories = _categories(self.body["categories"], file)
-        self.names = [name for _, name in sorted(self.categories.items(), key=lambda item: _sort_key(item[0]))]
+        # by id, which is how other tools number the classes of the file
+        by_id = sorted(self.categories.items(), key=lambda item: _sort_key(item[0]))
+        self.names = [name for _, name in by_id]
         self.skipped: list[SkippedAnnotation] = []
         """Annotations that belong to no picture."""
         self.unusable: list[str] = []
@@ -94,7 +96,7 @@ class _CocoFile:
         if not isinstance(given, list) or len(given) != 4:
             raise ValueError("no bbox of four numbers")
         x, y, width, height = map(number_of, given)
-        if width < 0 or height < 0:
+        if width < 0 or height < 0:  # 0 is an empty box, which is left out later with its own reason
             raise ValueError("a bbox of negative size")
         # a crowd is one box around many objects; tools write the flag as a number, a text or a bool
         skip = "crowd" if annotation.get("iscrowd") in (1, True, "1", 1.0) else None
@@ -110,7 +112,8 @@ def _read(file: Path) -> dict[str, list[Json]]:
         part = body.get(key) if isinstance(body, dict) else None
         if not isinstance(part, list):
             raise InputError(f"{file} is not COCO: it has no list {key!r}; export as COCO, YOLO or Pascal VOC")
-    if any("segments_info" in annotation for annotation in body["annotations"][:1] if isinstance(annotation, dict)):
+    first = body["annotations"][:1]
+    if any("segments_info" in annotation for annotation in first if isinstance(annotation, dict)):
         raise InputError(f"{file} is COCO panoptic, which has no boxes of objects: give the instances file")
     return {key: body[key] for key in ("images", "annotations", "categories")}
 

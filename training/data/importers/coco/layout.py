@@ -105,7 +105,8 @@ class PictureFinder:
         depth = max((_common_tail(parts, wanted) for parts in candidates), default=0)
         best = [parts for parts in candidates if _common_tail(parts, wanted) == depth]
         if depth < len(wanted):  # its folder has another name here
-            best = [] if self._names[wanted[-1]] > 1 else [p for p in best if not _name_other_splits(p, wanted)]
+            several = self._names[wanted[-1]] > 1
+            best = [] if several else [parts for parts in best if not _name_other_splits(parts, wanted)]
         # of several: in the folder of the JSON file, then in one named like the file, then in one named like its split
         below = file.resolve().parent.parts[len(self.root.resolve().parts) :]
         words = {*re.split("[_.-]", file.stem.lower())}
@@ -121,7 +122,8 @@ class PictureFinder:
 
 def path_parts(name: str) -> tuple[str, ...]:
     """Return the folders and the name in a path as any system writes it."""
-    return tuple(part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    parts = name.strip().replace("\\", "/").split("/")
+    return tuple(part for part in parts if part not in ("", ".", ".."))
 
 
 def _common_tail(parts: tuple[str, ...], wanted: tuple[str, ...]) -> int:
@@ -138,4 +140,5 @@ def _splits_named(parts: tuple[str, ...]) -> set[str]:
 
 def _name_other_splits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     """Say whether two paths name different splits."""
-    return bool(_splits_named(parts) and _splits_named(wanted) and not _splits_named(parts) & _splits_named(wanted))
+    ours, theirs = _splits_named(parts), _splits_named(wanted)
+    return bool(ours and theirs and not ours & theirs)

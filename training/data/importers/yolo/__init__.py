@@ -49,6 +49,6 @@ def _without_picture(layout: Layout) -> list[str]:
     used = {label_file_of(image) for image, _ in layout.images}
     files = set[Path]()
     for folder in {file.parent for file in used}:
-        files.update(folder.glob("[!._]*.txt"))
+        files.update(folder.glob("[!._]*.txt"))  # ._1.txt is macOS's copy of a file's attributes
     unused = [file for file in files - used if file.name not in OTHER_TEXTS]
     return count_warning("left out: label files without a picture", (os.path.relpath(f, layout.root) for f in unused))

@@ -30,7 +30,9 @@ def label_file_of(image: Path) -> Path:
     parts = list(image.parts)
     if "images" not in parts:
         return image.with_suffix(".txt")
-    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    # the last one, as Ultralytics replaces it: a folder above may be called so, too
+    last = len(parts) - 1 - parts[::-1].index("images")
+    parts[last] = "labels"
     file = Path(*parts).with_suffix(".txt")
     beside = image.with_suffix(".txt")
     return beside if beside.is_file() and not file.is_file() else file
@@ -56,7 +58,8 @@ class LabelReader:
         if not 0 <= number < len(self.names):
             raise ValueError(f"class {number}, of {len(self.names)} classes")
         x, y, width, height = self._center(words)
-        if min(width, height) < 0 or min(x, y) < -TOLERANCE or max(x, y, width, height) > 1 + TOLERANCE:
+        low = min(width, height) < 0 or min(x, y) < -TOLERANCE
+        if low or max(x, y, width, height) > 1 + TOLERANCE:
             raise ValueError(f"center {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
         x0, y0, x1, y1 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
         width_px, height_px = size

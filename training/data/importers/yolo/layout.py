@@ -256,7 +256,9 @@ def _names_files(root: Path) -> list[Path]:
 
 def _by_folder(root: Path) -> Images:
     """Return all pictures with the split that the nearest folder is named after."""
-    images: Images = [(image, _split_of(image.relative_to(root).parts[:-1])) for image in scan(root).pictures]
+    images: Images = []
+    for image in scan(root).pictures:
+        images.append((image, _split_of(image.relative_to(root).parts[:-1])))
     without = next((image for image, split in images if split is None), None)
     within = next((image for image, split in images if split is not None), None)
     if without and within:
