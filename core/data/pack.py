@@ -164,8 +164,7 @@ def _read_metadata(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
     metadata = read_object(file, HINT, SCHEMA)
     classes, background = metadata.get("classes"), metadata.get("background")
-    several = isinstance(classes, list) and len(classes) >= 2
-    if not several or len({*map(str, classes)}) < len(classes):
+    if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
         raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {
         "classes": all(isinstance(name, str) for name in classes),
