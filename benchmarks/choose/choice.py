@@ -103,6 +103,7 @@ def choose(results: RunResults, policy: Policy) -> ChoiceResult:
         chosen=name,
         reference=reference.name if reference else None,
         production=production_of(results, name) if name else None,
+        # whatever the policy says: the front shows what another policy could choose
         front=tuple(c.name for c in pareto([c for c in candidates if not c.why_not])),
         candidates=tuple(verdicts),
         sensitivity=measure_sensitivity(candidates, [r.latency.rounds_ms for r in results.candidates], policy, floor),
@@ -114,6 +115,7 @@ def compare_with_chosen(chosen: CandidateMetrics | None, rival: CandidateMetrics
     """Return McNemar's test of a rival against the chosen one; None for the chosen one, or where one has no answers."""
     if chosen is None or rival is chosen or not _is_answered(rival):
         return None
+    # shown for comparison alone: no test of difference can show that two candidates are equally good
     pairs = count_pairs(chosen.correct_n, rival.correct_n)
     return McNemarTest(pairs, mcnemar_p(pairs))
 

@@ -23,10 +23,14 @@ def explain_rule(policy: Policy) -> str:
 
 
 def _explain_limits(policy: Policy) -> str:
-    limits = [f"{BUDGETS[name][0]} at most {limit:g} {BUDGETS[name][1]}" for name, limit in policy.limits(BUDGETS)]
+    limits = []
+    for name, limit in policy.limits(BUDGETS):
+        what, unit = BUDGETS[name]
+        limits.append(f"{what} at most {limit:g} {unit}")
     limits += [f"{FLOORS[name]} at least {100 * limit:g}%" for name, limit in policy.limits(FLOORS)]
     of_class = f"{FLOORS['frame_recall']}, of"
     limits += [f"{of_class} {name}, at least {100 * limit:g}%" for name, limit in policy.frame_recalls.items()]
+    # stripped: a calibration error has no unit
     return f"Limits: {'; '.join(map(str.rstrip, limits))}. " if limits else ""
 
 
@@ -62,6 +66,7 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
 
     short: leave out the reason why a more accurate candidate is infeasible.
     """
+    # in the order of the rule, so that each candidate gets the first reason that stopped it
     chosen, reference = ranking.chosen, ranking.reference
     if reason := ranking.infeasible.get(candidate.name):
         return reason
@@ -130,7 +135,7 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
     for name in (policy.objective, *policy.tie_breakers):
         mine, other = winner.metric(name), loser.metric(name)
-        if mine is None or other is None or mine == other:
+        if mine is None or other is None or mine == other:  # says nothing about which of the two is better
             continue
         if name == "accuracy" and mine > other:
             return f"more accurate by {100 * (mine - other):.2f} points"

@@ -74,6 +74,7 @@ class Policy:
     """Metrics that decide, in this order, between candidates within the noise of the best by the objective."""
 
     def __post_init__(self) -> None:
+        # a part of 1 cannot be over 1: such a floor would reject every candidate
         for name, value in self.limits((*BUDGETS, *FLOORS)):
             _check_limit(name, value, most=1.0 if name in FLOORS or name == "ece" else None)
         for name, limit in self.frame_recalls.items():

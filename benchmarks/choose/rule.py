@@ -160,10 +160,12 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
     # sizes are exact: a smaller file is smaller by any amount
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
+
     # equal utilities can differ in their last bits, since the sums run over other rows: rounding makes them equal
-    reference = min(
-        feasible, key=lambda c: (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
-    )
+    def order(c: CandidateMetrics) -> tuple[float | str, ...]:
+        return (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
+
+    reference = min(feasible, key=order)
     # of the infeasible ones too: the report shows their loss
     losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
     limit = reference.minimized(policy.objective)
@@ -184,7 +186,7 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
         return candidate.why_not
     for name, limit in policy.limits(BUDGETS):
         (what, unit), value = BUDGETS[name], candidate.metric(name)
-        if value is None:
+        if value is None:  # a limit that nobody checked is not kept
             return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
         if value > limit:
             return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
@@ -216,6 +218,7 @@ def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, polic
     for c in framed:
         pairs = count_pairs(best.frames[name], c.frames[name])
         interval = paired_interval(pairs)
+        # the whole interval: with few frames a loss may be chance, and no candidate is thrown out by chance
         if interval.low > policy.frame_loss:
             low, high = (100 * edge for edge in interval)
             share = f"{100 * c.frames[name].mean():.1f}% {FRAMES[name]}"
@@ -237,6 +240,7 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
     for cost in np.unique(weights):  # within rows of one cost, the plain paired bound holds
         rows = weights == cost
         pairs = count_pairs(reference.correct_n[rows], rival.correct_n[rows])
+        # of the cost of all misses: a class that costs more counts for more of the loss
         share = float(weights[rows].sum() / weights.sum())
         strata.append((share, pairs.loss, loss_bound(pairs)))
     return combine_bounds(strata)

@@ -69,6 +69,7 @@ def step_over_budgets(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
 ) -> tuple[LimitStep, ...]:
     """Return the choice for every p99 budget; it can change only at the p99 of a candidate."""
+    # so these budgets are all there are: between two of them the same candidates are within the limit
     budgets = sorted({value for c in candidates if (value := c.metric("p99_ms")) is not None})
     return _merge([LimitStep(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
 
@@ -107,6 +108,7 @@ def bootstrap_choice(
         chosen = apply_rule(drawn, policy, noise_floor).chosen
         wins[chosen.name if chosen else None] += 1
         if chosen:
+            # the winner of a sample profits from its chance: the same chance helped the real choice
             optimism.append(float(chosen.correct_n.mean() - by_name[chosen.name].correct_n.mean()))
     parts = {str(name): count / redraws for name, count in wins.most_common()}
     return parts, float(np.mean(optimism)) if optimism else None
@@ -126,6 +128,7 @@ def describe_changes(
 
 def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:
     # times and answers are resampled; size, age, cold start and the rest stay as measured
+    # rounds are drawn whole, for the calls of one round share its disturbances
     p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
     metrics = {**candidate.metrics, "p50_ms": p50, "p99_ms": p99}
     labels_n, predicted_n = candidate.labels_n[rows], candidate.predicted_n[rows]

@@ -25,6 +25,7 @@ from inference.runner.selection import pick_backend_and_precision
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks frames`; print a table, or JSON."""
     args = parse(arguments)
+    # a bundle may come from elsewhere, without the run that made it
     single = (args.run / "bundle.json").is_file()
     if single and not args.frames_of:
         raise InputError(f"{args.run} is a bundle, which holds no pack: name one with --frames-of")
@@ -37,11 +38,12 @@ def main(arguments: list[str]) -> None:
         candidates.append(Candidate(arch, precision, backend, args.threads or cores(), bundle))
     request = FramesRequest(**options_for(FramesRequest, args))
     found = measure_frames(candidates, pack, request)
+    # one that is refused would leave a table that is not what was asked for
     if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
         raise InputError(refused[0])
     results = {" ".join(key): one for key, one in found.items() if not isinstance(one, NotMeasured)}
     if args.out:
-        write_json(args.out, to_json(results))
+        write_json(args.out, to_json(results))  # before it is printed: a closed pipe must not cost the file
     print(json.dumps(to_json(results), indent=1) if args.json else render_frames(results))
 
 

@@ -20,6 +20,7 @@ def main(arguments: list[str]) -> None:
     checks = find_regressions(before, now)
     for check in checks:
         print(describe_check(check))
+    # all are printed before one fails the command: a log shows every regression at once
     failed = [check for check in checks if check.failure]
     if failed:
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     results, choice = measure_and_choose(run, request, policy)
     device, report = DeviceReport(results, choice), run.path / "report" / "report.html"
     frames_of = open_pack(request.frames_of) if request.frames_of else None
+    # the report first: where nothing can be chosen it shows why
     render(report.parent, [device], run.open_pack(request.pack), frames_of)
     if choice.chosen is None or choice.production is None:
         raise CheckError(f"{choice.sentence}; see {report}")
@@ -118,12 +119,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def policy_of(args: argparse.Namespace) -> Policy:
     """Return the policy of the file, or else the default, with the limits of the command line."""
     policy = read_policy(args.policy) if args.policy else Policy()
+    # the command line goes before the file, as the more specific wish
     named = {"p99_ms": args.budget_ms, "margin": args.margin}
     return replace(policy, **{name: value for name, value in named.items() if value is not None})
 
 
 def request_of(args: argparse.Namespace) -> Request:
     """Return the options of the measurement from the command line."""
+    # float() reads nan and inf, which argparse takes for numbers
     if not (math.isfinite(args.sustained) and args.sustained >= 0):
         raise InputError(f"--sustained is {args.sustained:g}: give minutes, such as 10")
     options = options_for(Request, args) | {"threads": args.threads and tuple(args.threads)}

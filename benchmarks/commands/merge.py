@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--policy", type=Path, metavar="FILE", help="choose again by this policy.json")
     args = parser.parse_args(arguments)
     devices = merge(args.results)
+    # from the files alone: they hold the answers and the times that a choice is made from
     if args.policy:
         policy = read_policy(args.policy)
         devices = [replace(device, choice=choose(device.results, policy)) for device in devices]

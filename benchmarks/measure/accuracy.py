@@ -33,9 +33,8 @@ def classify_rows(classifier: RegionClassifier, images_nhwc: Bytes) -> Probs:
     probs = []
     for row, image in enumerate(images_nhwc):
         frame_bgr = np.ascontiguousarray(image[..., ::-1])  # a camera gives BGR, a pack holds RGB
-        probs.append(
-            classifier.classify(frame_bgr, [whole(frame_bgr)])[0].copy()
-        )  # the backend answers into the same buffer each time
+        answer_c = classifier.classify(frame_bgr, [whole(frame_bgr)])[0]
+        probs.append(answer_c.copy())  # the backend answers into the same buffer each time
         same_size = image.shape[0] == classifier.geometry.size_px
         # one row is enough: of a frame that has the input size already, the geometry must be a copy
         if row == 0 and same_size and not np.array_equal(classifier.backend.input_nhwc[0], image):
@@ -56,8 +55,11 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
     predicted_n, top_n = np.asarray(probs_nc.argmax(1), np.int64), probs_nc.max(1)
     correct = np.asarray(predicted_n == labels_n)
     hits, n = int(correct.sum()), len(correct)
-    rows, rows_hit = (np.bincount(of, minlength=len(classes)).tolist() for of in (labels_n, labels_n[correct]))
+    rows = np.bincount(labels_n, minlength=len(classes)).tolist()
+    rows_hit = np.bincount(labels_n[correct], minlength=len(classes)).tolist()
     recalls = dict(zip(classes, map(recall_of, rows_hit, rows), strict=True))
+    # a class without a test row has no recall that could lower the mean
+    known = [value for one in recalls.values() if (value := measured(one.recall)) is not None]
     _, coverage, risk = risk_coverage(top_n, correct)
     steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})  # 20 points are enough for a chart
     return Accuracy(
@@ -67,7 +69,7 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
         hits=hits,
         top1=hits / n,
         interval=wilson(hits, n),
-        balanced=float(np.mean([value for r in recalls.values() if (value := measured(r.recall)) is not None])),
+        balanced=float(np.mean(known)),
         recalls=recalls,
         ece=calibration_error(top_n, correct),
         bins=tuple(calibration_bins(top_n, correct)),

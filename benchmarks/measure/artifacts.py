@@ -22,6 +22,7 @@ def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[Candidate
     """Read the artifacts of every bundle; an architecture without one is left out."""
     learning = {arch: read_history(bundle.path.parent / "history.csv") for arch, bundle in bundles.items()}
     reports = {arch: read_parity(bundle.path) for arch, bundle in bundles.items()}
+    # what a backend opened is the truth: an engine may lie there that no measured candidate runs
     files = {(result.arch, result.opened["file"]) for result in measured}
     engines = [
         replace(engine, measured=(arch, engine.engine) in files)
@@ -42,7 +43,8 @@ def read_history(file: Path) -> dict[str, tuple[float | None, ...]]:
     with file.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     rows = rows[:: max(1, len(rows) // POINTS)]  # a long training would fill the page with points that none can see
-    return {name: tuple(_number(row[name]) for row in rows) for name in (rows[0] if rows else {})}
+    columns = rows[0] if rows else {}
+    return {name: tuple(_number(row[name]) for row in rows) for name in columns}
 
 
 def _number(text: str | None) -> float | None:

@@ -32,6 +32,7 @@ class Candidate(CandidateKey):
 
     def size_bytes(self, file: str) -> int:
         """Return the size of the file that runs, by its name."""
+        # an engine is not among the files of bundle.json: its own manifest binds it
         entry = self.bundle.files.get(file)
         return int(entry["bytes"]) if entry else (self.bundle.path / FOLDER / file).stat().st_size
 
@@ -52,7 +53,7 @@ def open_bundles(run: Run) -> dict[str, Bundle]:
 def available_backends(names: Sequence[str] | None) -> list[str]:
     """Return the named backends that can run here; without names, all but null. Raises InputError when none can run."""
     for name in names or ():
-        backends.find(name)
+        backends.find(name)  # for its error: a misspelled name is no unavailable backend
     # null answers nothing: it is measured only where it is named
     wanted = list(names) if names else [name for name in backends.names() if name != "null"]
     found = {name: backends.availability(name) for name in wanted}
@@ -67,6 +68,7 @@ def available_backends(names: Sequence[str] | None) -> list[str]:
 def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str]) -> list[Candidate]:
     """Return each proved precision of each bundle on each backend that has it, with one thread."""
     found = []
+    # grouped by network and precision, the order of the report's tables
     for arch, bundle in bundles.items():
         for precision in PRECISIONS:
             if precision in bundle.precisions:
@@ -95,6 +97,7 @@ def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
     """Return the engines beside a bundle as their manifests describe them, whether or not they fit this device."""
     engines = []
     for file in sorted((bundle.path / FOLDER).glob("*.json")):
+        # not the manifest's own `load`, which refuses what it does not know exactly: the report lists it all the same
         manifest = known_keys(EngineFacts, read_json(file, "build the engine again"))
         facts = {**manifest, "arch": arch, "engine": file.stem}
         engines.append(from_json(EngineFacts, facts, str(file)))

@@ -35,6 +35,7 @@ def describe_machine() -> MachineFacts:
         python=platform.python_version(),
         packages=versions(PACKAGES),
         meters=describe_meters(read_meters()),
+        # of other processes: a reader of the times must know whether the machine was busy
         load_average=tuple(round(load, 2) for load in os.getloadavg()),
     )
 

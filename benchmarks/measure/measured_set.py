@@ -51,6 +51,7 @@ def measure_side_by_side(
         if not opened:
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
         check_detections(opened, timed.frames)
+        # before the timing: it runs the golden frames, which an engine must pass to be chosen
         reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
@@ -133,10 +134,11 @@ def open_side_by_side(
     with ExitStack() as stack:
         for c in candidates:
             try:
+                # its largest number of regions is the batch of the backend
                 regions = open_regions(c, config.camera)
                 stack.callback(regions.close)
                 backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.max_regions, threads=c.threads)
-            except InputError as error:
+            except InputError as error:  # one that does not open must not stop the others
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue
             opened.append((c, FrameProcessor(c.bundle, stack.enter_context(backend), regions, config)))

@@ -105,6 +105,7 @@ def measure(run: Run, request: Request) -> RunResults:
     # after the latency of the candidates, since it heats the device
     with _timed(seconds, "energy and sustained load"):
         results, sustained = add_load(results, setup, request.sustained_min, found.noise.floor)
+    # apart from the candidates, whose timing they would disturb
     with _timed(seconds, "other sizes"):
         wanted = request.profile.other_size_samples
         sizes = measure_other_sizes(setup.size_candidates, setup.timed, wanted) if setup.size_candidates else ()
@@ -134,7 +135,7 @@ def measure(run: Run, request: Request) -> RunResults:
 def prepare(run: Run, request: Request) -> Setup:
     """Open the run, build the engines and pick the thread counts. Raises InputError when no candidate can run."""
     pack, bundles = run.open_pack(request.pack), open_bundles(run)
-    check_inputs(request)
+    check_inputs(request)  # before the engines, whose build takes minutes
     timed = choose_input(request.source, request.camera, bundles)
     backends = available_backends(request.backends)
     others = find_seeds(run, request.seeds)
@@ -175,6 +176,7 @@ def check_inputs(request: Request) -> None:
 
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:
     """Measure the cold start of every selectable candidate."""
+    # nothing is open in this process by now: the runner's process has the cores to itself
     times, bundles = request.profile.cold_starts, setup.bundles
     with setup.timed.for_runner(1) as timed:
         return tuple(
@@ -186,8 +188,9 @@ def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results
 def add_robustness(results: Results, setup: Setup, request: Request) -> Results:
     """Measure the robustness of each network and precision; all its backends get the same figures."""
     profile = request.profile
-    if not profile.corrupted_rows[1]:
+    if not profile.corrupted_rows[1]:  # each result already says that the profile leaves it out
         return results
+    # a network answers alike on all backends, within the tolerance of the golden frames: the fastest stands for all
     fastest = pick_fastest(results, setup.bundles)
     ms_per_row = sum(result.latency.engine_ms.p50 for result in fastest)
     candidates = [candidate_of(result, setup.bundles) for result in fastest]
@@ -263,4 +266,5 @@ def measure_frame_ages(run: Run, results: RunResults, names: Collection[str], re
 def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
     started = perf_counter()
     yield
+    # added up: paced runs are made again where the choice changes
     seconds[what] = round(seconds.get(what, 0.0) + perf_counter() - started, 1)

@@ -31,6 +31,7 @@ class Profile:
 
     def describe_cuts(self) -> tuple[str, ...]:
         """Return what this profile measures less than the full one, a phrase each."""
+        # only what is less than in the full profile: a figure that is missing must not look like one that is zero
         full, cuts = Profile(), []
         if self.cold_starts < full.cold_starts:
             cuts.append(f"{self.cold_starts} cold start of each candidate instead of {full.cold_starts}")
@@ -52,6 +53,7 @@ class Profile:
         return tuple(cuts)
 
 
+# in every profile the samples of a frame are enough to claim a p99, which the policy limits
 PROFILES = {
     "full": Profile(),
     "long": Profile(samples=early_stopping_count(0.999)),

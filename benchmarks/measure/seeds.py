@@ -52,6 +52,7 @@ def _open_beside(run: Run) -> list[Run]:
 def describe_seed(run: Run, other: Run) -> tuple[str, str]:
     """Return the difference between two runs as a keyword, and as the end of a sentence about `other`."""
     a, b = run.metadata, other.metadata
+    # the pack first: on other rows neither the seed nor the recipe can be compared
     if a["pack"]["fingerprint"] != b["pack"]["fingerprint"]:
         return "another pack", "was trained on another pack"
     if "seed" not in a or a.get("seed") == b.get("seed"):
@@ -74,7 +75,7 @@ def measure_seeds(
     run: Run, others: Sequence[Run], results: Sequence[CandidateResult], pack: Pack
 ) -> Seeds | NotMeasured:
     """Classify the test rows with the file of every other seed, for each selectable candidate."""
-    if not others:
+    if not others:  # one seed says nothing about the spread
         return NotMeasured("there is one seed only")
     selectable = [result for result in results if result.selectable]
     return Seeds(read_trained(run), tuple(_measure_seed(other, selectable, pack) for other in others))
@@ -83,9 +84,11 @@ def measure_seeds(
 def _measure_seed(other: Run, results: Sequence[CandidateResult], pack: Pack) -> SeedResult:
     seed, predicted_n = other.metadata.get("seed"), {}
     bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
+    # on the backends and threads of this run, so that only the weights differ
     candidates = [candidate_of(result, bundles) for result in results if result.arch in bundles]
     proved = [candidate for candidate in candidates if candidate.proved]
-    with open_side_by_side([c for c in proved if c.bundle.geometry == pack.geometry]) as (opened, refused):
+    fitting = [candidate for candidate in proved if candidate.bundle.geometry == pack.geometry]
+    with open_side_by_side(fitting) as (opened, refused):
         for one in refused:
             log.info(f"seed {seed}: {one.reason}")
         for candidate, processor in opened:

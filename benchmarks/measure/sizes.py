@@ -25,7 +25,7 @@ def measure_other_sizes(
 ) -> tuple[CandidateResult, ...]:
     """Time these candidates in turns, apart from the selectable ones, whose timing they would disturb."""
     for candidate in candidates:
-        candidate.bundle.check_files()
+        candidate.bundle.check_files()  # a runtime may crash at a damaged file
     with open_side_by_side(candidates, timed.config) as (opened, _):
         processors = [one for _, one in opened]
         if not opened:

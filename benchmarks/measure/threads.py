@@ -33,6 +33,7 @@ def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
 
     candidate: with one thread.
     """
+    # opened first, because only an open backend tells its device
     with open_side_by_side([candidate], timed.config) as (single, _):
         # a GPU has no threads to choose, and on one core there is one count
         if not single or single[0][1].classifier.backend.describe()["device"] != "cpu" or cores() == 1:
@@ -50,7 +51,8 @@ def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
 
 def thread_counts(most: int) -> list[int]:
     """Return the counts to try: the powers of two up to `most`, and `most`."""
-    return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i < most)})
+    powers = [2**i for i in range(most.bit_length())]
+    return sorted({most, *(count for count in powers if count < most)})
 
 
 def best_count(medians_ms: Mapping[int, float]) -> int:

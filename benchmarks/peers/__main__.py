@@ -92,7 +92,9 @@ def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
     }
     for tool, command in peers.items():
         rows.append(run_job(work, tool, command, job, "equal epochs"))
-        same_time = replace(job, epochs=max(1, round(job.epochs * budget_s / rows[-1].row.training.cpu_seconds)))
+        # epochs take equally long, so their number is scaled by the ratio of the times
+        spent_s = rows[-1].row.training.cpu_seconds
+        same_time = replace(job, epochs=max(1, round(job.epochs * budget_s / spent_s)))
         rows.append(run_job(work, tool, command, same_time, f"equal time, {budget_s:.0f} CPU s"))
     return rows
 
@@ -132,7 +134,9 @@ def run_job(work: Path, tool: str, command: list[str], job: PeerJob, budget: str
     Raises InputError when it fails.
     """
     out = (work / re.sub(r"\W+", "_", f"{tool} {job.arch} {budget.split(',')[0]}")).resolve()
-    result, file, text = out / "result.json", out / "job.json", json.dumps(to_json(replace(job, out=str(out))))
+    result, file = out / "result.json", out / "job.json"
+    text = json.dumps(to_json(replace(job, out=str(out))))
+    # by the whole job: a result of other epochs or another size is none of this one
     if not (result.is_file() and file.read_text() == text):
         shutil.rmtree(out, ignore_errors=True)  # what an interrupted or a different job left
         out.mkdir()

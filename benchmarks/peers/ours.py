@@ -29,7 +29,7 @@ def main(job: PeerJob) -> PeerRow:
     recipe = ["--recipe", job.recipe, "--epochs", str(job.epochs), "--seed", str(job.seed)]
     train = ["train", str(folder / "pack"), "--out", str(folder), "--models", job.arch, *recipe]
     _, spent = time_training(lambda: run_stage("training", *train))
-    run_stage("export", str(folder), "--engines")
+    run_stage("export", str(folder), "--engines")  # without a name: no engine is built
     network = folder / folder_name(job.arch)
     bundle, pack = open_bundle(network / "bundle"), open_run(folder).open_pack()
     # what the production choice takes without a measurement

@@ -107,7 +107,7 @@ def time_frames(job: PeerJob, answer: Callable[[Bytes], object]) -> FrameTimes:
     """Time the answers to the job's frames, one by one, after WARM_UPS untimed ones."""
     frames, times_ms, started_cpu_s = np.load(job.frames), [], 0.0
     for i in range(-WARM_UPS, FRAMES):
-        if i == 0:
+        if i == 0:  # the warm-ups are over
             started_cpu_s = process_time()
         before = perf_counter()
         answer(frames[i % len(frames)])

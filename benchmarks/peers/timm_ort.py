@@ -30,10 +30,12 @@ def main(job: PeerJob) -> PeerRow:
     data, file = Path(job.data), Path(job.out) / "model.onnx"
     network, spent = time_training(lambda: train(data, job))
     network.eval()
-    torch.onnx.export(network, (torch.zeros(1, 3, job.size, job.size),), str(file), input_names=["x"], dynamo=True)
+    example = torch.zeros(1, 3, job.size, job.size)
+    torch.onnx.export(network, (example,), str(file), input_names=["x"], dynamo=True)
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     transform = create_transform(job.size, is_training=False, crop_pct=1.0)
     test = ImageFolder(str(data / "test"), transform)
+    # prepared once, so that torch and the exported file get the same pixels
     inputs = [test[i][0][None] for i in range(len(test))]
     with torch.inference_mode():
         trained = np.concatenate([network(x).softmax(1).numpy() for x in inputs])
@@ -79,7 +81,8 @@ def score(network: torch.nn.Module, held: ImageFolder) -> float:
     """Return the accuracy on a split."""
     network.eval()
     with torch.inference_mode():
-        return float(np.mean([(network(x).argmax(1) == y).float().mean() for x, y in DataLoader(held, BATCH)]))
+        parts = [(network(x).argmax(1) == y).float().mean() for x, y in DataLoader(held, BATCH)]
+        return float(np.mean(parts))
 
 
 def classify(session: ort.InferenceSession, inputs: torch.Tensor) -> Probs:

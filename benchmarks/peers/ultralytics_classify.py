@@ -31,7 +31,10 @@ def main(job: PeerJob) -> PeerRow:
     exported = YOLO(best.export(format="onnx", imgsz=job.size), task="classify")
     # its classes are the folders in alphabetical order
     names = sorted(folder.name for folder in (data / "test").iterdir())
-    files = [(file, names.index(folder)) for folder in names for file in sorted((data / "test" / folder).iterdir())]
+    files = []
+    for number, folder in enumerate(names):
+        files += [(file, number) for file in sorted((data / "test" / folder).iterdir())]
+    # read with OpenCV, as its own predict reads a file
     pictures = [np.asarray(cv2.imread(str(file))) for file, _ in files]
     trained, answers = (
         np.stack([classify(one, picture, job.size) for picture in pictures]) for one in (best, exported)
@@ -45,8 +48,8 @@ def main(job: PeerJob) -> PeerRow:
 
 def classify(model: YOLO, picture_bgr: Bytes, size: int) -> Probs:
     """Return the probabilities of one picture by Ultralytics' own predict."""
-    probs = model.predict(picture_bgr, imgsz=size, verbose=False, device="cpu")[0].probs.data.cpu().numpy()
-    return np.asarray(probs, np.float32)
+    (result,) = model.predict(picture_bgr, imgsz=size, verbose=False, device="cpu")
+    return np.asarray(result.probs.data.cpu().numpy(), np.float32)
 
 
 if __name__ == "__main__":

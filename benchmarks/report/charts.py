@@ -122,12 +122,13 @@ def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
     if not isinstance(sustained, Sustained):
         return {}
     windows = sustained.windows
-    times = [
-        ChartLine(name, rows[name].arch, tuple((w.minute, w.p50_ms[name]) for w in windows), rows[name].precision)
-        for name in windows[0].p50_ms
-    ]
+    times = []
+    for name in windows[0].p50_ms:
+        points = tuple((window.minute, window.p50_ms[name]) for window in windows)
+        times.append(ChartLine(name, rows[name].arch, points, rows[name].precision))
     charts = {"p50_ms": Chart(MINUTES, "ms per frame (log)", True, tuple(times))}
     for meter in sustained.meters:
+        # a meter that failed for a moment leaves a gap, not a 0
         points = tuple((w.minute, w.meters[meter]) for w in windows if meter in w.meters)
         charts[meter] = Chart(MINUTES, METERS[meter], False, (ChartLine(METERS[meter], None, points),))
     return charts
@@ -138,13 +139,13 @@ def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
     lines = []
     for row in device.results.candidates:
         frames = measured(row.frames)
+        # all backends of a network carry the same figures: only the one that was measured is drawn
         if frames is None or row.backend != frames.measured_on:
             continue
         name = f"{row.arch} {row.precision}"
         answered = [point for point in frames.risk_curve if point.coverage > 0]
-        lines.append(
-            ChartLine(name, row.arch, tuple((100 * p.coverage, 100 * p.risk) for p in answered), row.precision)
-        )
+        points = tuple((100 * point.coverage, 100 * point.risk) for point in answered)
+        lines.append(ChartLine(name, row.arch, points, row.precision))
         for p in answered:
             if p.shipped:
                 bar = tuple((100 * p.coverage, 100 * edge) for edge in p.risk_interval)
@@ -157,6 +158,7 @@ def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) 
     """Return {chart: lines} of accuracy, loss and learning rate over the epochs: val solid, train dashed."""
     charts: dict[str, list[ChartLine]] = {}
     for arch, columns in learning.items():
+        # a history without that column has a line for each epoch
         epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
         for name, values in columns.items():
             line_name, dash = f"{arch} {name.replace('_', ' ')}", "4 3" if "train" in name else ""
@@ -174,6 +176,7 @@ def pick_shown(device: DeviceReport) -> tuple[str, ...]:
         accuracy = measured(row.accuracy)
         if accuracy and accuracy.top1 > best.get(row.arch, (-1.0, ""))[0]:
             best[row.arch] = accuracy.top1, row.name
+    # one of each network: the charts of all candidates would lie over each other
     names = [name for _, name in best.values()]
     chosen = device.choice.chosen
     return _in_order([chosen, *names] if chosen else names)
@@ -201,6 +204,7 @@ def list_confused(confusion: Ints, classes: Sequence[str]) -> list[Mistake]:
     counts = confusion.copy()
     np.fill_diagonal(counts, 0)
     mistakes = []
+    # stable: of equally common mistakes the same ones are listed each time
     for at in np.argsort(-counts, axis=None, kind="stable")[:MOST_LISTED]:
         i, j = divmod(int(at), len(classes))
         rows = int(counts[i, j])

@@ -29,6 +29,7 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
         # False sorts before True: the same thread count first
         base = min(baselines, key=lambda one: one.threads != row.threads, default=row)
         if base is not row:
+            # the lower quartile of each round, which other processes disturb least
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
             a, b = measured(base.accuracy), measured(row.accuracy)
             pairs = count_pairs(results.correct_n(a), results.correct_n(b)) if a and b else None

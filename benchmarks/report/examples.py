@@ -84,6 +84,7 @@ def as_data_uri(image: Bytes) -> str:
     """Return an RGB image as a PNG data URI. image: uint8 (S, S, 3)."""
     scale = min(1.0, SIDE_PX / max(image.shape[:2]))
     if scale < 1:  # a small row is shown pixel by pixel, as the network gets it
-        image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image = np.asarray(small, np.uint8)
     encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1]  # OpenCV writes BGR
     return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -30,7 +30,7 @@ def list_pictures(worst: Iterable[FrameErrors], pack: Pack) -> list[FramePicture
     found = []
     for errors in worst:
         pixels = load_frame(pack, LabeledFrame(errors.source, "", None, errors.size_px))
-        if not isinstance(pixels, str):
+        if not isinstance(pixels, str):  # the data set may have moved since it was measured
             scale = min(1.0, WIDTH_PX / pixels.shape[1])
             small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             coded = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1]

@@ -36,6 +36,7 @@ def render(
     frames_of: the pack of the labeled frames, where it is not `pack`.
     """
     first, chart_data = devices[0], charts.collect_charts(devices)
+    # where nothing was chosen, the mistakes of the reference are shown
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None
     frames, frames_of = measured(first.results.by_name[name].frames) if name else None, frames_of or pack
@@ -55,6 +56,7 @@ def render(
         "css": Markup(_read("report.css")),
         "js": Markup(_read("report.js")),
     }
+    # everything is computed by now: an error above leaves the report of the last run in place
     with replacing_folder(folder) as new:
         write_reports(new, devices)
         for i, device in enumerate(devices):

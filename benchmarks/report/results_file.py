@@ -43,6 +43,7 @@ class ResultsFile:
 def read_reports(file: Path) -> tuple[DeviceReport, ...]:
     """Read results.json of one device or of several. Raises InputError for another schema or a damaged file."""
     body = read_object(file, HINT)
+    # results are kept as baselines of later runs, so the older schema is read
     if body.get("schema") == 2:
         body = _upgrade(body)
     if body.get("schema") != SCHEMA:

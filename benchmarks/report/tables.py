@@ -55,11 +55,13 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     """Return the results and the choice as a table for the terminal."""
     lines = ["synthetic data"] if results.synthetic else []
     lines.append(f"{'candidate':42} {'accuracy %':>18} {'p50 ms':>8} {'p99 ms':>8} {'cold ms':>8}  verdict")
+    # the choice keeps the order of the results
     for row, verdict in zip(results.candidates, choice.candidates, strict=True):
         frame, accuracy, cold = row.latency.frame_ms, measured(row.accuracy), measured(row.cold_start_ms)
         correct = f"{as_percent(accuracy.top1)} ({as_range(accuracy.interval)})" if accuracy else "not measured"
         times = f"{as_ms(frame.p50):>8} {as_ms(frame.p99):>8} {'-' if cold is None else as_ms(cold):>8}"
         lines.append(f"{row.name:42} {correct:>18} {times}  {verdict.role}")
+    # below the candidates: their times are no choice, they show what another size would cost
     for row in results.other_sizes:
         times = f"{as_ms(row.latency.frame_ms.p50):>8} {'-':>8} {'-':>8}"
         lines.append(f"{row.name:42} {'not measured':>18} {times}  not selectable: {row.why_not}")

@@ -73,6 +73,7 @@ class RiskPoint:
     @classmethod
     def of(cls, threshold: float, *, shipped: bool, objects: int, answered: int, wrong: int) -> RiskPoint:
         """Return the point of these counts; both parts are 0 where there is nothing to count."""
+        # a threshold that answers nothing is wrong about nothing
         coverage, risk = answered / max(objects, 1), wrong / max(answered, 1)
         return cls(threshold, shipped, coverage, wilson(answered, objects), risk, wilson(wrong, answered))
 
@@ -117,7 +118,7 @@ class FrameErrors:
     def describe(self) -> str:
         """Return the number of objects of each outcome, and of false alarms."""
         found = Counter(mark.outcome for mark in self.marks)
-        alarms = found.pop(FALSE_ALARM, 0)
+        alarms = found.pop(FALSE_ALARM, 0)  # popped: they are no objects, and `total` counts objects
         wrong, missed = found[Outcome.WRONG.value], sum(found[outcome] for outcome in SAID)
         return f"objects: {found.total()}, wrong: {wrong}, missed: {missed}, false alarms: {alarms}"
 

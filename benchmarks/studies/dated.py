@@ -12,6 +12,7 @@ from core.files import write_json, write_text
 
 def write_dated(folder: Path, name: str, body: Mapping[str, object], title: str, lines: Sequence[str]) -> None:
     """Write NAME-DAY.json with `body` and NAME-DAY.md with the lines under the title; print the text."""
+    # in the name too: a study that is made again on another day must not replace what was measured before
     day = datetime.now(timezone.utc).date().isoformat()
     text = "\n".join([f"# {title}, {day}", "", *lines, ""])
     write_json(folder / f"{name}-{day}.json", to_json({"made": day, **body}))

@@ -45,6 +45,7 @@ def measure_frames(
         )
         return regions
 
+    # side by side: each picture is read and decoded once for all
     with open_side_by_side(candidates, FrameConfig(sequence=False), open_regions) as (opened, refused):
         if len(regions := sorted({what[c.name] for c, _ in opened})) > 1:
             log.warning(f"these figures cannot be compared, the regions differ: {'; '.join(regions)}")
@@ -53,9 +54,8 @@ def measure_frames(
         (row.arch, row.precision): NotMeasured(row.reason) for row in refused
     }
     for (c, _), of_one in zip(opened, scores, strict=True):
-        results[c.arch, c.precision] = summarize(
-            c.backend, request.split, what[c.name], c.bundle.abstain_threshold, of_one
-        )
+        threshold = c.bundle.abstain_threshold
+        results[c.arch, c.precision] = summarize(c.backend, request.split, what[c.name], threshold, of_one)
     return results
 
 
@@ -112,6 +112,7 @@ def list_worst(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
     """Return the frames with the most objects that were not named rightly and false alarms, at most WORST."""
     found = [_errors_of(frame) for frame in scored]
     with_errors = [one for one in found if one.count]
+    # sorted keeps the frames' order among equals, so that a report shows the same ones again
     return tuple(sorted(with_errors, key=lambda one: -one.count)[:WORST])
 
 

@@ -65,25 +65,28 @@ def measure_robustness(
     pictures = make_ood(pack.geometry, pack.background, ood, profile.ood_images)
     log.info(f"robustness: {len(rows.labels_n)} rows x {len(CORRUPTIONS)} x {len(profile.severities)}")
     with ExitStack() as stack:
-        backends = {
-            c.name: stack.enter_context(open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=cores()))
-            for c in candidates
-        }
+        backends = {}
+        for c in candidates:
+            # all cores: answers are counted here, not times
+            opened = open_backend(c.backend, c.bundle, c.precision, batch=BATCH, threads=cores())
+            backends[c.name] = stack.enter_context(opened)
         hits: dict[str, list[Bools]] = {name: [] for name in backends}
         for corrupted in corrupted_sets(rows.images_nhwc, profile.severities):
             # the images are corrupted once for all candidates
             for name, backend in backends.items():
                 hits[name].append(classify(backend, corrupted).argmax(1) == rows.labels_n)
-        return {
-            (c.arch, c.precision): summarize(c, backends[c.name], np.stack(hits[c.name]), rows, pictures, profile)
-            for c in candidates
-        }
+        found = {}
+        for c in candidates:
+            hits_kn = np.stack(hits[c.name])
+            found[c.arch, c.precision] = summarize(c, backends[c.name], hits_kn, rows, pictures, profile)
+        return found
 
 
 def corrupted_sets(images_nhwc: Bytes, severities: Sequence[int]) -> Iterator[Bytes]:
     """Yield the images under every corruption at every severity: the first corruption at all severities first."""
     for name in CORRUPTIONS:
         for severity in severities:
+            # seeded by the row: every candidate, and every later run, sees the same corruption
             yield np.stack([corrupt(image, name, severity, seed) for seed, image in enumerate(images_nhwc)])
 
 
@@ -109,9 +112,15 @@ def summarize(
     probs_nc = classify(backend, rows.images_nhwc)
     clean_n, known_n = probs_nc.argmax(1) == rows.labels_n, probs_nc.max(1)
     cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), -1)
-    recalls = {rows.classes[c]: float(hits_kn[:, rows.labels_n == c].mean()) for c in np.unique(rows.labels_n)}
+    recalls = {}
+    for label in np.unique(rows.labels_n):
+        recalls[rows.classes[label]] = float(hits_kn[:, rows.labels_n == label].mean())
     worst = min(recalls, key=lambda name: recalls[name])
-    tops = {what: classify(backend, images).max(1) for what, images in ood.items()}
+    out = {}
+    for what, images in ood.items():
+        top_n = classify(backend, images).max(1)
+        abstained = float((~rule.accepts_each(top_n)).mean())
+        out[what] = OutOfDistribution(len(top_n), abstained, auroc(known_n, top_n))
     return Robustness(
         measured_on=candidate.backend,
         rows=len(rows.labels_n),
@@ -122,9 +131,6 @@ def summarize(
         worst_class=worst,
         worst_recall=recalls[worst],
         cells={name: tuple(row.tolist()) for name, row in zip(CORRUPTIONS, cells, strict=True)},
-        ood={
-            what: OutOfDistribution(len(top_n), float((~rule.accepts_each(top_n)).mean()), auroc(known_n, top_n))
-            for what, top_n in tops.items()
-        },
+        ood=out,
         known_abstained=float((~rule.accepts_each(known_n)).mean()),
     )

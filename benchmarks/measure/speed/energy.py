@@ -36,6 +36,7 @@ def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float)
     while perf_counter() - started < seconds:
         processor.process(frame_at(done + 1, frames[done % len(frames)]))
         done += 1
+        # a reading takes time from the frames that are counted, so it is seldom, and beside a counter there is none
         if joules_before is None and perf_counter() - read_at >= METER_EVERY_S:
             watts.append(read_meters().get("power_w", 0.0))
             read_at = perf_counter()

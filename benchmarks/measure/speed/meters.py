@@ -17,6 +17,7 @@ COUNTERS = "/sys/class/powercap/intel-rapl:?/energy_uj"
 
 def read_joules() -> float | None:
     """Return the joules counted so far by the processor packages, or None where no counter can be read."""
+    # a package has a counter of its own: a machine with two processors has two
     counted = []
     for file in Path("/").glob(COUNTERS.lstrip("/")):
         with suppress(OSError, ValueError):
@@ -26,7 +27,9 @@ def read_joules() -> float | None:
 
 def read_meters() -> dict[str, float]:
     """Return the current clock_mhz, temperature_c and power_w; those without a meter are left out."""
-    return {name: round(value, 3) for name, value in {**_cpu(), **_jetson(), **_nvidia()}.items()}
+    # the last one wins: where there is a GPU, its clock and temperature stand in place of the processor's
+    found = _cpu() | _jetson() | _nvidia()
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def describe_meters(meters: dict[str, float]) -> str:
@@ -50,7 +53,9 @@ def _jetson() -> dict[str, float]:
     watts = 0.0
     for folder in Path("/").glob(RAILS.lstrip("/")):
         with suppress(OSError, ValueError):
-            watts += int((folder / "in1_input").read_text()) * int((folder / "curr1_input").read_text()) / 1e6
+            millivolts = int((folder / "in1_input").read_text())
+            milliamperes = int((folder / "curr1_input").read_text())
+            watts += millivolts * milliamperes / 1e6
     return {"power_w": watts} if watts else {}
 
 
@@ -66,5 +71,5 @@ def _nvidia() -> dict[str, float]:
     return {
         "clock_mhz": float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
         "temperature_c": float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-        "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+        "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,  # NVML gives milliwatts
     }

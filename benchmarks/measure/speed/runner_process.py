@@ -32,17 +32,11 @@ def run_runner(candidate: Candidate, timed: TimedInput, frames: int, *more: str)
     """
     with tempfile.TemporaryDirectory() as folder:
         camera = timed.write_camera(Path(folder))
+        # the car's own command in a new process: a cold start begins with the interpreter
         command = [sys.executable, "-m", "inference", "run", str(candidate.bundle.path.resolve()), "--json"]
         command += ["--backend", candidate.backend, "--precision", candidate.precision, "--camera", str(camera)]
-        command += [
-            "--threads",
-            str(candidate.threads),
-            "--source",
-            timed.uri or SYNTHETIC,
-            "--frames",
-            str(frames),
-            *more,
-        ]
+        command += ["--threads", str(candidate.threads), "--source", timed.uri or SYNTHETIC]
+        command += ["--frames", str(frames), *more]
         try:
             done = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S + frames, check=False
@@ -50,6 +44,7 @@ def run_runner(candidate: Candidate, timed: TimedInput, frames: int, *more: str)
         except subprocess.TimeoutExpired:
             raise CheckError(f"{candidate.name} did not answer {frames} frames in {LIMIT_S + frames:.0f} s") from None
     if done.returncode:
+        # the runner ends with one sentence; what stands before it is its log
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise CheckError(f"{candidate.name} does not run in the car's runner: {reason}")
     summary: dict[str, Any] = json.loads(done.stdout)
@@ -76,12 +71,14 @@ def with_ages(result: CandidateResult, candidate: Candidate, timed: TimedInput, 
 
 def measure_cold_start(candidate: Candidate, timed: TimedInput, times: int) -> float:
     """Return the median milliseconds from the start of a process to its first decision."""
+    # the median: the first start also reads the files from the disk, which the others find in memory
     return float(np.median([run_runner(candidate, timed, 1)["cold_start_ms"] for _ in range(times)]))
 
 
 def measure_ages(candidate: Candidate, timed: TimedInput, frames: int) -> Floats:
     """Return the age of each decision of a paced run in milliseconds, float64 (frames,)."""
     with tempfile.TemporaryDirectory() as folder:
+        # without the overlay, whose encoder would take the cores that are measured
         run_runner(candidate, timed, frames, "--realtime", "--no-overlay", "--out", folder)
         lines = (Path(folder) / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
     return np.array([json.loads(line)["age_ms"] for line in lines], np.float64)

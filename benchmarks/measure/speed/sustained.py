@@ -64,7 +64,8 @@ def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[Ra
     for one, other in combinations(order, 2):  # `one` is faster at the start
         if first[one] * (1 + noise_floor) >= first[other]:
             continue  # equal at the start: a later difference reverses nothing
-        late = (w for w in windows[1:] if w.p50_ms[other] * (1 + noise_floor) < w.p50_ms[one])
+        later = windows[1:]
+        late = (window for window in later if window.p50_ms[other] * (1 + noise_floor) < window.p50_ms[one])
         if (window := next(late, None)) is not None:
             found.append(RankChange(window.minute, other, one))
     return tuple(sorted(found, key=lambda change: change.minute))
@@ -84,7 +85,7 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
 def summarize_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
     """Return the windows with the drift, the rank changes and a summary in words."""
     drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
-    most = max(drift, key=lambda name: drift[name])
+    most = max(drift, key=lambda name: drift[name])  # the one that a hot device slows most
     if changes:
         first, pairs = changes[0], "pair" if len(changes) == 1 else "pairs"
         order = (

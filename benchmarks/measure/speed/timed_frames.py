@@ -115,9 +115,12 @@ def choose_input(uri: str | None, camera_file: Path | None, bundles: Mapping[str
     Raises InputError where not every bundle has the same detector in front: their frames would not be alike.
     """
     camera = read_camera_config(camera_file) if camera_file else CameraConfig()
-    if camera.zones or camera.detector:
+    if camera.zones or camera.detector:  # what the user gave goes before what the bundles hold
         return TimedInput(uri, camera_file, camera, None)
-    kinds = {arch: one.detector and (one.files[DETECTOR]["sha256"], one.detector) for arch, one in bundles.items()}
+    # by its bytes and its settings: either changes what is found, and how long that takes
+    kinds = {}
+    for arch, one in bundles.items():
+        kinds[arch] = one.detector and (one.files[DETECTOR]["sha256"], one.detector)
     first, *others = kinds
     for arch in others:
         if kinds[arch] != kinds[first]:
@@ -132,7 +135,9 @@ def choose_input(uri: str | None, camera_file: Path | None, bundles: Mapping[str
 
 def _enlarge(frame: Bytes) -> Bytes:
     height, width = frame.shape[:2]
-    return np.asarray(cv2.resize(frame, (SIZE_PX[0], round(height * SIZE_PX[0] / width))), np.uint8)
+    # to a camera's size: geometry would take less time on the small frames that a bundle stores
+    size = (SIZE_PX[0], round(height * SIZE_PX[0] / width))
+    return np.asarray(cv2.resize(frame, size), np.uint8)
 
 
 def read_source(uri: str | None, count: int = COUNT) -> list[Bytes]:

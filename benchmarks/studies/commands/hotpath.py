@@ -80,6 +80,7 @@ def measure(
     """Time the null backend, and each backend with each thread count, all in turns; return a result for each."""
     opened, processors = list[dict[str, Any]](), list[FrameProcessor]()
     with ExitStack() as stack:
+        # null shows what a frame costs without a network
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:
             chosen = pick_backend_and_precision(bundle, name, precision)[1]
             for zones in (ONE_ZONE, ZONES):  # in pairs: hotpath_of takes them one after the other

@@ -104,6 +104,7 @@ def list_settings() -> list[SmoothingConfig]:
     default = [replace(SmoothingConfig(), smooth_ms=ms) for ms in SMOOTH_MS]
     margins = [replace(SmoothingConfig(), margin=margin) for margin in MARGINS]
     holds = [replace(SmoothingConfig(), margin=0, hold_ms=ms) for ms in HOLDS_MS]
+    # the lists meet in the default, which is tried once
     return list(dict.fromkeys([*plain, *default, *margins, *holds]))
 
 
@@ -126,7 +127,8 @@ def labels_of(bundle: Bundle, answers: SceneAnswers, smoothing: SmoothingConfig)
     rule = AbstainRule(bundle.abstain_threshold)
     decider = Decider(bundle.classes, rule, TemporalSmoother(smoothing, rule))
     # every zone is seen: what is studied is smoothing, not blindness
-    regions, good = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {}), QualityReport([None] * len(ZONES), False)
+    regions = Regions(list(ZONES), [(0, 0, 1, 1)] * len(ZONES), {})
+    good = QualityReport([None] * len(ZONES), False)
     labels = []
     for index, probs_zc in enumerate(answers.probs_fzc):
         verdicts, _, _ = decider.decide(regions, probs_zc, good, index * 1000 / FPS)
