@@ -59,6 +59,7 @@ def choose_abstention(
     the answered that is wrong.
     """
     acceptable = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
+    # where none is acceptable, the highest threshold, which answers least
     last = int(acceptable[-1]) if acceptable.size else 0
     # where even the least sure answer may be given, nothing needs a threshold
     threshold = 0.0 if last == len(risk_n) - 1 else float(confidence_n[last])

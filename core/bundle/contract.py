@@ -106,6 +106,7 @@ class Bundle:
             body[item.name] = to_json(getattr(self, item.name))
         detector = body.pop("detector")
         body |= {"geometry": self.geometry.as_json(), "input": INPUT}
+        # no key without a detector: the digest of a bundle of schema 1 must not change
         if detector:
             body["detector"] = detector
         return sealed({**body, "contract": self.contract})
@@ -151,6 +152,7 @@ def open_bundle(path: Path) -> Bundle:
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
     names = [item.name for item in fields(Bundle)[1:]]
+    # exactly the keys of its schema are expected below, and only this one differs
     has_detector = read_object(file, HINT).get("schema") != SCHEMA_WITHOUT_DETECTOR
     names = [name for name in names if has_detector or name != "detector"]
     schema = SCHEMA if has_detector else SCHEMA_WITHOUT_DETECTOR

@@ -47,6 +47,7 @@ def load(path: Path) -> GoldenDetections:
     """Read the file. Raises InputError when it is missing or damaged, or claims too much."""
     with reading(path):
         arrays = read_arrays(path)
+        # all arrays but boxes_n6 and frame_of_n
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(len(arrays) - 2))
         return GoldenDetections(frames=frames, **arrays)
 

@@ -119,6 +119,7 @@ def decode_samples(
     """Decode sample i into row i of the store; return the results in that order."""
     # sorted, because groupby joins neighbors alone: each image is decoded once for all of its rows
     by_source = sorted(range(len(samples)), key=lambda row: samples[row].source)
+    # by the size too: boxes of another size belong to another annotation, which is refused by itself
     by_image = groupby(by_source, key=lambda row: (samples[row].source, samples[row].frame_wh))
     images = [[(row, samples[row]) for row in rows] for _, rows in by_image]
     task = DecodeTask(listing.load, options.geometry, options.min_side_px, store)
