@@ -21,6 +21,7 @@ def check_same_data(pack: Pack, bundle: Bundle) -> None:
         raise InputError(
             f"{pack.path} and {bundle.path} differ in their classes ({other}): give the pack of the training"
         )
+    # a bundle for latency only has another size on purpose
     if pack.geometry != bundle.geometry and bundle.selectable:
         raise InputError(f"{pack.path} was packed with another geometry than {bundle.path}: pack it again")
 

@@ -33,7 +33,7 @@ def build_engines(candidates: Sequence[Candidate], regions: int) -> list[Unmeasu
             # up to BATCH regions fit into the engine as it is; more need a batch size of their own
             more = (regions,) if regions > BATCH else ()
             build_missing(c.backend, c.bundle, c.precision, (*BATCHES, *boxes, *more))
-        except (InputError, CheckError, DeviceError) as error:
+        except (InputError, CheckError, DeviceError) as error:  # the other candidates are measured all the same
             log.error(f"not built: {error}")
             not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
     return not_built

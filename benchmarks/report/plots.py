@@ -23,6 +23,7 @@ def draw_pareto(path: Path, device: DeviceReport) -> None:
     for row, accuracy in rows:
         frame = row.latency.frame_ms
         x, y = frame.p50, 100 * accuracy.top1
+        # matplotlib wants the lengths of the whiskers, not their ends
         low, high = (100 * edge for edge in accuracy.interval)
         color = COLORS[archs.index(row.arch) % len(COLORS)]
         axes.errorbar(

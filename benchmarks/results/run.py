@@ -49,11 +49,13 @@ class Noise:
 
 def noise_floor(ratio: Interval) -> float:
     """Return the relative difference that is within the noise of an A/A control with this interval."""
+    # never under SAME_WITHIN: a quiet minute of the control does not make the other minutes quiet
     return max(ratio.high - 1, 1 - ratio.low, SAME_WITHIN)
 
 
 def is_same(ratio: Interval) -> bool:
     """Tell whether an interval of a ratio overlaps with 1 +- SAME_WITHIN."""
+    # 1 / (1 + x) and not 1 - x: which of the two was timed first must not matter
     return ratio.low <= 1 + SAME_WITHIN and ratio.high >= 1 / (1 + SAME_WITHIN)
 
 

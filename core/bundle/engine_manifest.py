@@ -128,6 +128,7 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
     manifest = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    # with its own batch sizes: an engine that is built as the hint says serves what this one served
     rebuild_hint = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
     name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)
     onnx = onnx_name(manifest.precision)

@@ -106,6 +106,7 @@ class DetectorConfig:
     def from_json(cls, body: Any) -> DetectorConfig:
         """Read an object of any of the fields. Raises InputError naming the field."""
         values = _known(cls, body, "the detector")
+        # an object inside the object: its keys are checked by themselves
         if (given := values.get("input")) is not None:
             values["input"] = DetectorInput(**_known(DetectorInput, given, "input"))
         return cls(**values)

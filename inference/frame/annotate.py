@@ -28,7 +28,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 def annotate(frame_bgr: Bytes, decision: Decision, *, mirror: bool = False) -> Bytes:
     """Draw regions, labels, reason and state into `frame_bgr`; return it, flipped left to right with `mirror`."""
     height, width = frame_bgr.shape[:2]
-    if mirror:
+    if mirror:  # before anything is drawn, so that the letters are not mirrored
         frame_bgr = np.asarray(cv2.flip(frame_bgr, 1), np.uint8)
     scale = max(width, 320) / 1600  # letters grow with the picture, and stay legible on a small one
     plates = list[Rect]()

@@ -88,6 +88,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
     boxes = read_boxes(config.boxes) if config.boxes else None
+    # `opened` stays the source itself, whose report is asked at the end; --realtime wraps the other
     source = opened = open_source(config.source)
     backend: Backend | None = None
     regions: RegionSource | None = None
@@ -122,6 +123,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         process.heartbeat(ENDING)
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
+    # a warning and no error: a run that was stopped early has met only the first of them
     if boxes and (unmatched := boxes.unmatched()):
         log.warning(f"{config.boxes}: {len(unmatched)} lines with boxes match no frame, first {unmatched[0]!r}")
     summary = {

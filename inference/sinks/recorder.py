@@ -109,7 +109,7 @@ class RecorderSink(Sink):
         if not self._described:
             self._describe()
         picture = None
-        if frame_bgr is not None:
+        if frame_bgr is not None:  # STALE and LOST are decisions without a frame
             whole, data = cv2.imencode(self._format, np.asarray(frame_bgr), self._parameters)
             if not whole:
                 raise InputError(f"a picture of {frame_bgr.shape} cannot be encoded: give another --camera")
