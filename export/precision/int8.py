@@ -72,10 +72,8 @@ def plan_quantization(model: onnx.ModelProto, keep_float: Iterable[str] = ()) ->
 
 def _runs_on_bytes(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether a node can compute in int8. An Add with a constant cannot: it is an offset, as in normalization."""
-    if graph.is_weighted(node):
-        return True
     activations = 2 if node.op_type == "Add" else len(node.input)
-    return node.op_type in QUANTIZED and len(graph.activations(node)) == activations
+    return graph.is_weighted(node) or (node.op_type in QUANTIZED and len(graph.activations(node)) == activations)
 
 
 def _groups(graph: Graph, tensors: set[str]) -> tuple[frozenset[str], ...]:
@@ -103,10 +101,9 @@ def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, 
     """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
-    scales: dict[str, float] = {}
+    scales = {}
     for group in plan.groups:
-        widest = max(amax[member] for member in group)
-        scales |= dict.fromkeys(group, max(widest, TINY) / LEVELS)
+        scales |= dict.fromkeys(group, max(max(amax[member] for member in group), TINY) / LEVELS)
     pairs: dict[str, list[onnx.NodeProto]] = {}
     constants: list[onnx.TensorProto] = []
     # sorted: the order of a set of names changes with each process, and the file's bytes with it
@@ -256,8 +253,7 @@ def _bounds(graph: Graph) -> dict[str, tuple[float, float]]:
             # an average, a maximum or a copy leaves no value outside the range of its inputs
             bound = (min(low for low, _ in inputs), max(high for _, high in inputs))
         elif node.op_type == "Add" and len(inputs) == 2:
-            (low, high), (other_low, other_high) = inputs
-            bound = (low + other_low, high + other_high)
+            bound = (inputs[0][0] + inputs[1][0], inputs[0][1] + inputs[1][1])
         else:
             bound = anything
         bounds |= dict.fromkeys(node.output, bound)
@@ -280,9 +276,8 @@ def _one_zero_per_scale(
             read = [graph.producer[name].input[0] for name in node.input if name in graph.producer]
             sides.append({*made, *read} & shared.keys())
     for names in _join(sides):
-        low = min(shared[name][0] for name in names)
-        high = max(shared[name][1] for name in names)
-        shared |= dict.fromkeys(names, (low, high))
+        widest = (min(shared[name][0] for name in names), max(shared[name][1] for name in names))
+        shared |= dict.fromkeys(names, widest)
     return shared
 
 
@@ -293,7 +288,6 @@ def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict
     for node in graph.nodes:
         if node.op_type not in WEIGHTED:
             continue
-        # a runtime computes a layer in int8 only where both its input and its weights come out of a DequantizeLinear
         makers = [graph.producer.get(name) for name in node.input[:2]]
         if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers):
             continue

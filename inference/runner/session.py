@@ -88,23 +88,19 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
     boxes = read_boxes(config.boxes) if config.boxes else None
-    # `opened` stays the source itself, whose report is asked at the end; --realtime wraps the other
-    source = opened = open_source(config.source)
+    source = opened = open_source(config.source)  # --realtime wraps the one; the other is asked for its report
     backend: Backend | None = None
     regions: RegionSource | None = None
     sinks: list[SinkWorker] = []
     try:
-        # the supervisor allows more time while kernels may be compiled
-        process.heartbeat(LOADING)
-        # the regions before the backend: their largest number is its batch size
+        process.heartbeat(LOADING)  # the supervisor allows more time while kernels may be compiled
         regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
         backend = open_backend(
             name, bundle, precision, batch=regions.max_regions, threads=threads, options=config.backend_option
         )
         process.heartbeat(OPENING)
         bundled_detector = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
-        # before a sink is opened: a failed self-test leaves no file behind
-        tested = run_self_test(bundle, name, backend, precision, bundled_detector)
+        tested = run_self_test(bundle, name, backend, precision, bundled_detector)  # no sink is open: no file is left
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
@@ -119,11 +115,9 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         with stopping(runner.stop.set):
             runner.run(config.frames)
     finally:
-        # a sink may write what waits for longer than a worker may be silent
-        process.heartbeat(ENDING)
+        process.heartbeat(ENDING)  # a sink may write what waits for longer than a worker may be silent
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
-    # a warning and no error: a run that was stopped early has met only the first of them
     if boxes and (unmatched := boxes.unmatched()):
         log.warning(f"{config.boxes}: {len(unmatched)} lines with boxes match no frame, first {unmatched[0]!r}")
     summary = {
