@@ -101,7 +101,7 @@ def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, 
     """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
-    scales = {}
+    scales: dict[str, float] = {}
     for group in plan.groups:
         scales |= dict.fromkeys(group, max(max(amax[member] for member in group), TINY) / LEVELS)
     pairs: dict[str, list[onnx.NodeProto]] = {}
