@@ -115,13 +115,13 @@ def run_command(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        wrong = _input_error(error)
-        expected = wrong or isinstance(error, (CheckError, DeviceError))
+        input_error = _input_error(error)
+        expected = input_error or isinstance(error, (CheckError, DeviceError))
         if expected:
-            log.critical(f"error: {wrong}" if wrong else f"failed: {error}")
+            log.critical(f"error: {input_error}" if input_error else f"failed: {error}")
         # the traceback is for faults of this program; for other errors only -v shows it
         log.log(logging.DEBUG if expected else logging.CRITICAL, "traceback:", exc_info=True)
-        return 2 if wrong else 1
+        return 2 if input_error else 1
 
 
 def _open_standard_streams() -> None:

@@ -20,7 +20,7 @@ def names_in(package_path: Iterable[str]) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package_path))
 
 
-def load(package: str, name: str) -> ModuleType:
+def load_plugin(package: str, name: str) -> ModuleType:
     """Import a plug-in. Raises InputError when its code fails; a missing package stays a ModuleNotFoundError."""
     try:
         return importlib.import_module(f"{package}.{name}")

@@ -75,15 +75,15 @@ def begin_bundle(
         gates={},
     )
     # at the trained size this is the pack itself
-    drawn = resize_pack(pack, geometry)
-    golden_rows = calibration.rows_in_turn(drawn, "val", golden_frames.REGIONS)
-    rows = {split: drawn.rows(split) for split in SPLITS}
+    resized = resize_pack(pack, geometry)
+    golden_rows = calibration.rows_in_turn(resized, "val", golden_frames.REGIONS)
+    rows = {split: resized.rows(split) for split in SPLITS}
     return BundleBuilder(
         bundle=bundle,
-        pack=drawn,
+        pack=resized,
         rows=rows,
-        reference={split: run_torch(network, drawn.images_nhwc, rows[split]) for split in SPLITS},
-        golden=golden_frames.draw(np.asarray(drawn.images_nhwc[golden_rows]), geometry),
+        reference={split: run_torch(network, resized.images_nhwc, rows[split]) for split in SPLITS},
+        golden=golden_frames.draw(np.asarray(resized.images_nhwc[golden_rows]), geometry),
         latency_only=geometry != facts.geometry,
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import InputError
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from models import architectures
 
 
@@ -38,7 +38,7 @@ def build(
     check_name(arch)
     if pretrained:
         raise InputError(f"{arch} has no pretrained weights: drop --pretrained, or name timm/<name>")
-    network: nn.Module = load(architectures.__name__, arch).build(classes, dropout)
+    network: nn.Module = load_plugin(architectures.__name__, arch).build(classes, dropout)
     return network
 
 
@@ -49,7 +49,7 @@ def normalization(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
         return timm_backbone.normalization(arch.removeprefix("timm/"))
     check_name(arch)
-    module = load(architectures.__name__, arch)
+    module = load_plugin(architectures.__name__, arch)
     return module.MEAN, module.STD
 
 

@@ -13,7 +13,7 @@ import models
 from core.errors import InputError
 from core.files import replacing
 from core.geometry.preprocess import Geometry
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 
 SCHEMA = 1
 METADATA_KEY = "rearguard"
@@ -64,16 +64,16 @@ class Checkpoint:
         with replacing(path) as temporary:
             save_file(weights, str(temporary), metadata=metadata)
 
-    def build_network(self) -> Deployed:
+    def build_network(self) -> DeployedNetwork:
         """Rebuild the network with these weights, in eval mode. Raises InputError when they do not fit."""
-        known = self.metadata
-        network = models.build(known.arch, len(known.classes), size_px=known.geometry.size_px)
+        metadata = self.metadata
+        network = models.build(metadata.arch, len(metadata.classes), size_px=metadata.geometry.size_px)
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"the checkpoint's weights are not a {known.arch} ({reason}); {HINT}") from None
-        return Deployed(network, known.mean, known.std, known.temperature).eval()
+            raise InputError(f"the checkpoint's weights are not a {metadata.arch} ({reason}); {HINT}") from None
+        return DeployedNetwork(network, metadata.mean, metadata.std, metadata.temperature).eval()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

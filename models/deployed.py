@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Deployed(nn.Module):
+class DeployedNetwork(nn.Module):
     """A network that maps frames, uint8 (n, S, S, 3) RGB, to probabilities, float32 (n, classes).
 
     The cast to float comes before the transpose, because TensorRT's parser refuses a Transpose of uint8.

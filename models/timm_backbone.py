@@ -15,10 +15,10 @@ from torch import nn
 from core.errors import InputError
 from models.layers import start_near_zero
 
-RGB = tuple[float, ...]
+PerChannel = tuple[float, ...]
 
 
-def normalization(name: str) -> tuple[RGB, RGB]:
+def normalization(name: str) -> tuple[PerChannel, PerChannel]:
     """Return the mean and standard deviation per RGB channel that timm's weights of `name` were trained with."""
     check_name(name)
     config = timm.get_pretrained_cfg(name)

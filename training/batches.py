@@ -35,7 +35,7 @@ class PreparedBatch(NamedTuple):
     """The arguments of the preparer's `finish`."""
     labels_n: Tensor
     """int64 (n,)."""
-    images: int
+    image_count: int
     """The number of images of the step over all processes."""
     side_px: int
     """The side of the images that the network gets."""
@@ -48,7 +48,7 @@ class PreparedBatch(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """The number of images and their side."""
-        return self.images, self.side_px
+        return self.image_count, self.side_px
 
     def copied_to(self, device: str) -> PreparedBatch:
         """Return the batch on a device; the copies may still be under way."""
@@ -70,7 +70,7 @@ class Batch(NamedTuple):
     """uint8 (n, s, s, 3) RGB, augmented."""
     labels_n: Tensor
     """int64 (n,)."""
-    images: int
+    image_count: int
     """The number of images of the step over all processes."""
 
 
@@ -152,4 +152,4 @@ class Batches:
     def finish(self, prepared: PreparedBatch) -> Batch:
         """Return the batch on its device: the images are augmented and have their final side."""
         frames = shrink(self.preparer.finish(*prepared.inputs), prepared.side_px)
-        return Batch(frames, prepared.labels_n, prepared.images)
+        return Batch(frames, prepared.labels_n, prepared.image_count)

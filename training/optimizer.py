@@ -31,7 +31,7 @@ def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) 
     return optimizer
 
 
-class Average:
+class AveragedNetwork:
     """A copy of the network with exponentially averaged weights and statistics.
 
     The weight of new values is large at first, so that the average forgets the random start.

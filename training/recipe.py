@@ -186,7 +186,7 @@ def as_text(value: str | float | bool | dict[str, float]) -> str:
     return "+".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
-def read_older(body: dict[str, Any]) -> dict[str, Any]:
+def upgrade_schema_1(body: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a run.json of schema 1, which has a dropout key for each architecture, in today's form."""
     rest = {name: value for name, value in body.items() if not name.startswith("dropout_")}
     own = {f"{name}_inspired": body[f"dropout_{name}"] for name in ("mobilenet", "squeezenet", "resnet")}

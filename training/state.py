@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core.errors import InputError
 from core.files import replacing, write_json
-from training.optimizer import Average
+from training.optimizer import AveragedNetwork
 from training.recipe import Recipe
 from training.schedule import Plateau
 
@@ -59,7 +59,7 @@ class TrainProgress:
     history: tuple[HistoryRow, ...] = ()
 
     @property
-    def improved(self) -> bool:
+    def is_improved(self) -> bool:
         """Tell whether the last epoch is the best so far."""
         return self.best_epoch == self.epoch
 
@@ -83,7 +83,7 @@ class TrainProgress:
             progress = replace(progress, stop_value=watched, stop_epoch=epoch)
         return progress
 
-    def finished(self, recipe: Recipe) -> bool:
+    def is_finished(self, recipe: Recipe) -> bool:
         """Tell whether no epoch is left, or early stopping ends the training."""
         patience = recipe.stop_patience
         return self.epoch >= recipe.epochs or bool(patience and self.epoch - self.stop_epoch >= patience)
@@ -95,7 +95,7 @@ class TrainState:
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    average: Average | None
+    average: AveragedNetwork | None
     scaler: torch.amp.GradScaler
     """The loss scaling of fp16; it has no effect in another precision."""
     totals: Tensor

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import models
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from training.batches import Batch, Batches, PreparedBatch
 from training.capture import CapturedStep
-from training.compute.mode import Compute, Forward
-from training.optimizer import Average, build_optimizer
+from training.compute.mode import Compute, NetworkCall
+from training.optimizer import AveragedNetwork, build_optimizer
 from training.recipe import Recipe
 from training.state import TrainState
 from training.teacher import Teacher
@@ -41,9 +41,9 @@ class Objective:
 
     recipe: Recipe
     compute: Compute
-    deployed: Deployed
+    deployed: DeployedNetwork
     """Normalizes the frames, and holds the trained network."""
-    network: Forward
+    network: NetworkCall
     """The trained network as a step calls it: compiled, or parallel over processes, or as it is."""
     classes: int
     teacher: Teacher | None = None
@@ -88,12 +88,12 @@ def initialize(
         from models.sync_norm import synchronize_batch_norm  # timm takes seconds to import
 
         network = synchronize_batch_norm(network)
-    deployed = Deployed(network, *models.normalization(spec.arch)).to(compute.device)
+    deployed = DeployedNetwork(network, *models.normalization(spec.arch)).to(compute.device)
     network = compute.mode.prepare(deployed.network)  # before the optimizer and the average copy its layout
     state = TrainState(
         network=network,
         optimizer=build_optimizer(network, recipe, captured),
-        average=Average(network, recipe.average_decay, captured) if recipe.average_decay else None,
+        average=AveragedNetwork(network, recipe.average_decay, captured) if recipe.average_decay else None,
         scaler=compute.mode.scaler(compute.device),
         totals=torch.zeros(4, dtype=torch.float64, device=compute.device),
     )

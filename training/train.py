@@ -37,7 +37,7 @@ def train(job: TrainJob, interrupt: Interrupt) -> None:
     batches, pack_files = job.batches(), outputs.file_versions(job.pack)
     take_step = build_step_function(state, objective, batches)
     with ProgressReporter(job, batches.steps, state.progress) as reporter:
-        while not state.progress.finished(job.recipe):
+        while not state.progress.is_finished(job.recipe):
             row = train_epoch(job, state, take_step, batches, reporter, interrupt)
             # looked at once an epoch, because reading the loss in each step would make the GPU wait
             if not math.isfinite(row["train_loss"]):
@@ -51,7 +51,7 @@ def train(job: TrainJob, interrupt: Interrupt) -> None:
                 raise CheckError(f"{job.pack.path} was replaced while it was trained on: put it back, then --resume")
             if job.is_main:
                 # the best first: killed between the two, the epoch is trained again and the checkpoint written again
-                if state.progress.improved:
+                if state.progress.is_improved:
                     outputs.save_best(job, evaluated, state.progress)
                 state.save(job.state_folder)
                 outputs.write_history(job.folder, state.progress)
@@ -82,7 +82,7 @@ def train_epoch(
         torch.manual_seed(batches.network_seed(progress.epoch, step))
         take_step(batch)
         state.progress = replace(progress, step=step + 1)
-        images_done += batch.images
+        images_done += batch.image_count
         reporter.step_ended(images_done / (perf_counter() - started))
         late, stopped = perf_counter() - saved > SAVE_EVERY_S, interrupt.signal_number is not None
         # processes notice the time or a signal at different steps, but must save and stop after the same one

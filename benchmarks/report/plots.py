@@ -37,7 +37,7 @@ def draw_pareto(path: Path, device: DeviceReport) -> None:
     for i, arch in enumerate(archs):  # empty lines, for the legend alone
         axes.plot([], [], "o", color=COLORS[i % len(COLORS)], label=arch)
     if choice.policy.p99_ms is not None:
-        axes.axvline(choice.policy.p99_ms, color="grey", ls="--", lw=0.8)
+        axes.axvline(choice.policy.p99_ms, color="gray", ls="--", lw=0.8)
     axes.set(xscale="log", xlabel="ms per frame, median (whisker: p99)", ylabel="test accuracy, % (95% interval)")
     label = "synthetic data, " if results.synthetic else ""
     axes.set_title(f"{results.run}: {label}{results.machine.cpu}", fontsize=9)

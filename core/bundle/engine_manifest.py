@@ -109,7 +109,7 @@ def build_hint(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int
     return f"build it: {command}"
 
 
-def load(engine: Path, hint: str) -> EngineManifest:
+def load_manifest(engine: Path, hint: str) -> EngineManifest:
     """Read an engine's manifest. Raises InputError when there is none, or it was changed after it was written."""
     file = manifest_file(engine)
     if engine.is_file() and not file.is_file():
@@ -127,7 +127,7 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
-    manifest = load(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    manifest = load_manifest(engine, f"build it: python -m inference build {bundle.path} --backend trt")
     # with its own batch sizes: an engine that is built as the hint says serves what this one served
     rebuild_hint = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
     name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)

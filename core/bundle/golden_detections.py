@@ -43,7 +43,7 @@ class GoldenDetections:
             np.savez_compressed(stream, boxes_n6=self.boxes_n6, frame_of_n=self.frame_of_n, **frames)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> GoldenDetections:
+def load_golden_detections(path: Path) -> GoldenDetections:
     """Read the file. Raises InputError when it is missing or damaged, or claims too much."""
     with reading(path):
         arrays = read_arrays(path)
@@ -52,14 +52,14 @@ def load(path: Path) -> GoldenDetections:
         return GoldenDetections(frames=frames, **arrays)
 
 
-def compare(
+def compare_detections(
     backend: str, found: list[NDArray[np.float32]], golden: GoldenDetections, threshold: float
 ) -> tuple[GoldenCheck, GoldenCheck]:
     """Return two checks: boxes without one of the same class on the other side, and the largest distance of a side.
 
     found: for each frame float32 (n, 6), as in boxes_n6. threshold: that of the detector.
     """
-    alone, distance_px = 0, 0.0
+    unmatched, distance_px = 0, 0.0
     for number, found_n6 in enumerate(found):
         expected_n6 = golden.boxes_n6[golden.frame_of_n == number]
         # in both directions: a box that is missing, and a box that should not be there
@@ -69,9 +69,9 @@ def compare(
                 # the nearest box of the class, by its worst side
                 distances_px = np.abs(same[:, :4] - row[:4]).max(1)
                 apart_px = distances_px.min() if len(same) else np.inf
-                alone += bool(apart_px > SIDE_PX)
+                unmatched += bool(apart_px > SIDE_PX)
                 distance_px = max(distance_px, float(apart_px) if apart_px <= SIDE_PX else 0.0)
     return (
-        GoldenCheck(backend, "detector", "boxes without a match", alone, 0),
+        GoldenCheck(backend, "detector", "boxes without a match", unmatched, 0),
         GoldenCheck(backend, "detector", "largest distance of a side, px", distance_px, SIDE_PX),
     )

@@ -21,7 +21,7 @@ from core.geometry.preprocess import Geometry, fill
 
 NAME = "golden.npz"
 ORT_FORM = ".ort"
-GREY_LEVELS = 1
+GRAY_LEVELS = 1
 """Largest difference allowed between the stored and the recomputed geometry: OpenCV builds round differently."""
 LIMIT_BYTES = 64 << 20
 """Largest sum of the arrays of a golden file: a header that claims more is refused before anything is allocated."""
@@ -94,7 +94,7 @@ class GoldenCheck:
         return self.value <= self.limit
 
 
-def load(path: Path) -> Golden:
+def load_golden(path: Path) -> Golden:
     """Read golden.npz. Raises InputError when it is missing, damaged, or claims more than LIMIT_BYTES."""
     with reading(path):
         arrays = read_arrays(path)
@@ -160,7 +160,7 @@ def expected_bytes(frames: tuple[Bytes, ...], rects_r4: Any, frame_of_r: Any, ge
     return out
 
 
-def compare(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[GoldenCheck]:
+def compare_probs(backend_name: str, precision: str, probs_rc: Probs, expected_rc: Probs) -> list[GoldenCheck]:
     """Return two checks: max |dprob|, and flips of the top-1 class where its lead is over twice the tolerance."""
     tolerance = TOLERANCE[precision]
     ranked = np.sort(expected_rc, axis=1)

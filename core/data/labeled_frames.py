@@ -105,11 +105,11 @@ def read_pack_zones(pack: Pack) -> dict[str, Relative]:
 def _read_frame(value: dict[str, Any]) -> LabeledFrame:
     width, height = map(int, value["size_px"])
     objects = []
-    for one in value["objects"]:
-        x0, y0, x1, y1 = map(int, one["box"])
-        ignored = one["ignored"]  # required: without it objects to be ignored would be scored
+    for labeled in value["objects"]:
+        x0, y0, x1, y1 = map(int, labeled["box"])
+        ignored = labeled["ignored"]  # required: without it objects to be ignored would be scored
         reason = None if ignored is None else str(ignored)
-        objects.append(LabeledObject(str(one["label"]), (x0, y0, x1, y1), reason))
+        objects.append(LabeledObject(str(labeled["label"]), (x0, y0, x1, y1), reason))
     if value["split"] not in SPLITS or width < 1 or height < 1:
         raise ValueError("its split or its size is wrong")
     source, group = str(value["source"]), str(value["group"])

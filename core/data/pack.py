@@ -88,23 +88,23 @@ class Shards:
             row = int(key) + len(self) * (key < 0)  # a negative key counts from the end
             if not 0 <= row < len(self):
                 raise IndexError(f"row {key} of {len(self)}")
-            one: Bytes = self.parts[row // each][row % each]
-            return one
+            image: Bytes = self.parts[row // each][row % each]
+            return image
         rows = np.arange(len(self))[key]
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
         part_of = rows // each
         reads = []
         for number in np.unique(part_of).tolist():
-            at = np.flatnonzero(part_of == number)
-            reads.append((self.parts[number], at, rows[at] - number * each))
+            places = np.flatnonzero(part_of == number)
+            reads.append((self.parts[number], places, rows[places] - number * each))
         for part, _, rows_inside in reads:  # ask for all parts first, so that the disk is busy while rows are copied
-            _fetch(part, rows_inside)
-        for part, at, rows_inside in reads:
-            out[at] = part[rows_inside]
+            _prefetch(part, rows_inside)
+        for part, places, rows_inside in reads:
+            out[places] = part[rows_inside]
         return out
 
 
-def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
+def _prefetch(images: Bytes, rows: NDArray[np.int64]) -> None:
     """Ask the kernel to read rows of a map ahead, so that the disk reads all of them while the first are copied."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         row_bytes = images.strides[0]
@@ -115,7 +115,7 @@ def _fetch(images: Bytes, rows: NDArray[np.int64]) -> None:
             images.base.madvise(mmap.MADV_WILLNEED, aligned, start + row_bytes - aligned)
 
 
-def _read_no_further(images: Bytes) -> None:
+def _disable_readahead(images: Bytes) -> None:
     """Stop the kernel's own read-ahead: for rows in random order it would read 40 times as much."""
     if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         images.base.madvise(mmap.MADV_RANDOM)
@@ -219,7 +219,7 @@ def open_images(folder: Path, rows: int, size_px: int, shard_rows: int | None) -
     for number, length in enumerate(lengths):
         parts.append(_open_file(folder / shard_name(number), (length, size_px, size_px, 3)))
     for part in parts:
-        _read_no_further(part)
+        _disable_readahead(part)
     return cast(Bytes, Shards(tuple(parts)))  # no array, but it has the operations that a pack's readers use
 
 

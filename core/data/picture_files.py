@@ -28,9 +28,9 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-SUFFIX, HIDDEN, BROKEN = "no picture by its suffix", "hidden", "a broken link"
-AGAIN = "a link to a folder above, or to one that was read already"
-CLOSED, SPECIAL = "a folder that cannot be read", "no regular file"
+WHY_SUFFIX, WHY_HIDDEN, WHY_BROKEN = "no picture by its suffix", "hidden", "a broken link"
+WHY_AGAIN = "a link to a folder above, or to one that was read already"
+WHY_CLOSED, WHY_SPECIAL = "a folder that cannot be read", "no regular file"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
     seen = {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}
 
     def refuse(error: OSError) -> None:
-        left_out[CLOSED].append(Path(error.filename))
+        left_out[WHY_CLOSED].append(Path(error.filename))
 
     starts = deque([folder])  # linked folders come after the real ones, so that a file is found where it stands
     while starts:
@@ -63,11 +63,11 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
             here = Path(place)
             state = here.stat()
             if (state.st_dev, state.st_ino) in seen:
-                left_out[AGAIN].append(here)
+                left_out[WHY_AGAIN].append(here)
                 folders.clear()
                 continue
             seen.add((state.st_dev, state.st_ino))
-            left_out[HIDDEN] += [here / name for name in folders if is_hidden(name)]
+            left_out[WHY_HIDDEN] += [here / name for name in folders if is_hidden(name)]
             # in place: os.walk goes on into what is left in the list
             folders[:] = sorted(name for name in folders if not is_hidden(name)) if deep else []
             starts += [here / name for name in folders if (here / name).is_symlink()]
@@ -101,22 +101,22 @@ def split_folders(root: Path) -> list[Path]:
 
 def _why_no_picture(file: Path) -> str | None:
     if is_hidden(file.name):
-        return HIDDEN
+        return WHY_HIDDEN
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        return SUFFIX
+        return WHY_SUFFIX
     if file.is_file():
         return None
-    return SPECIAL if file.exists() else BROKEN
+    return WHY_SPECIAL if file.exists() else WHY_BROKEN
 
 
 def describe_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
     """Return a line for each reason why files below `root` were left out, with their number and the first of them."""
     left_out: dict[str, list[Path]] = defaultdict(list)
-    for found in scans:
-        for why, paths in found.left_out.items():
+    for scanned in scans:
+        for why, paths in scanned.left_out.items():
             left_out[why] += paths
     lines = []
-    if paths := left_out.pop(SUFFIX, []):
+    if paths := left_out.pop(WHY_SUFFIX, []):
         suffixes = Counter(path.suffix.lower() or "none" for path in paths)
         which = ", ".join(f"{suffix} {n}" for suffix, n in suffixes.most_common(8))
         kind = "file that is no picture by its" if len(paths) == 1 else "files that are no pictures by their"

@@ -152,47 +152,47 @@ def header_size(data: bytes) -> tuple[int, int] | None:
         return struct.unpack_from(">II", data, 16) if len(data) >= 24 else None
     if not data.startswith(JPEG_START):
         return None
-    for marker, at in _jpeg_segments(data):
+    for marker, offset in _jpeg_segments(data):
         # a start of frame (SOF); C4, C8 and CC lie among them and are tables and extensions
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and at + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 5)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and offset + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, offset + 5)
             return width, height
     return None
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield (marker, offset) up to the first scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker == 0xFF:  # padding
-            at += 1
+            offset += 1
             continue
-        yield marker, at
+        yield marker, offset
         if marker == 0xDA:
             return
         # TEM and the restart markers have no length
         alone = marker == 0x01 or 0xD0 <= marker <= 0xD7
-        at += 2 if alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        offset += 2 if alone else 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
 
 
 def _jpeg_ends(data: bytes) -> bool:
     """Tell whether an end marker follows the first scan; an EXIF thumbnail before it has an end marker of its own."""
     # in what follows the start of a scan, 0xFF of the image is always escaped
-    return any(marker == 0xDA and data.rfind(JPEG_END, at) >= 0 for marker, at in _jpeg_segments(data))
+    return any(marker == 0xDA and data.rfind(JPEG_END, offset) >= 0 for marker, offset in _jpeg_segments(data))
 
 
 def _png_damage(data: bytes) -> str | None:
     """Check the checksum of every chunk up to the end chunk."""
-    at = 8  # after the signature; a chunk is length, kind, data, CRC-32 of kind and data
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 8 + length
+    offset = 8  # after the signature; a chunk is length, kind, data, CRC-32 of kind and data
+    while offset + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        end = offset + 8 + length
         if end + 4 > len(data):
             break
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        if zlib.crc32(data[offset + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return "damaged PNG: a checksum differs"
         if kind == b"IEND":
             return None
-        at = end + 4
+        offset = end + 4
     return "truncated PNG"

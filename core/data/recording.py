@@ -43,7 +43,7 @@ class RecordedDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedRegion:
+class ClassifiedRegion:
     """A region of a decision that was given a class: its state is OK. rect: in pixels of the recorded picture."""
 
     name: str
@@ -108,20 +108,20 @@ def _read_line(text: bytes, pictures: IO[bytes], index: Path, number: int) -> Re
         where = body.get("picture")
         if where is None:
             return RecordedDecision(body, None, index, number)
-        at, length, checksum = (where[key] for key in ("at", "bytes", "crc32"))
+        offset, length, checksum = (where[key] for key in ("at", "bytes", "crc32"))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return None
     # before the seek and the read, which a damaged number would send anywhere
-    if not (type(at) is type(length) is int and 0 <= at < 1 << 62 and 0 < length <= LONGEST_BYTES):
+    if not (type(offset) is type(length) is int and 0 <= offset < 1 << 62 and 0 < length <= LONGEST_BYTES):
         return None
-    pictures.seek(at)
+    pictures.seek(offset)
     data = pictures.read(length)
     # after a power cut the file may have its length and hold zeros
     whole = len(data) == length and crc32(data) == checksum
     return RecordedDecision(body, data, index, number) if whole else None
 
 
-def named_regions(line: RecordedDecision) -> tuple[int, tuple[NamedRegion, ...]]:
+def classified_regions(line: RecordedDecision) -> tuple[int, tuple[ClassifiedRegion, ...]]:
     """Return the frame's number, and the regions that were given a class. Raises InputError naming a damaged line."""
     regions = []
     try:
@@ -129,7 +129,7 @@ def named_regions(line: RecordedDecision) -> tuple[int, tuple[NamedRegion, ...]]
         for name, verdict in line.body["zones"].items():
             if verdict["state"] == "OK":
                 x0, y0, x1, y1 = map(int, verdict["rect"])
-                regions.append(NamedRegion(name, str(verdict["label"]), (x0, y0, x1, y1)))
+                regions.append(ClassifiedRegion(name, str(verdict["label"]), (x0, y0, x1, y1)))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise InputError(f"{line.index}, line {line.number}, is not a decision: {HINT}") from None
     return frame, tuple(regions)

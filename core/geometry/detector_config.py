@@ -10,8 +10,8 @@ from core.codec import to_json
 from core.errors import InputError, check_number, check_threads
 from core.geometry.frame import WHOLE_FRAME, Relative, read_relative
 
-MAX_BOXES = 32
-"""The largest number of boxes of one frame: each costs a row of the classifier's batch."""
+MAX_REGIONS = 32
+"""The most regions of one frame, zones or boxes: each costs a row of the classifier's batch."""
 FITS = ("center", "top_left", "stretch")
 COLORS = ("rgb", "bgr")
 
@@ -83,7 +83,7 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, 0, 1)
         check_number("overlap", self.overlap, 0, 1)
-        check_number("most", self.most, 1, MAX_BOXES, whole=True)
+        check_number("most", self.most, 1, MAX_REGIONS, whole=True)
         check_number("every", self.every, 1, 100, whole=True)
         check_threads(self.threads)
         if not isinstance(self.agnostic, bool):

@@ -50,11 +50,11 @@ def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
 
     fixed: the region is a zone, not a box that was put around an object.
     """
-    standing = [at for at, box in enumerate(boxes) if stands_in(region, box)]
+    standing = [index for index, box in enumerate(boxes) if stands_in(region, box)]
     # a zone is large beside its objects, so a ratio would favor small ones that lie inside; a box fits one object
     measure = shared if fixed else overlap_ratio
     # max takes the first of equals, so the order of the annotations decides, the same on every machine
-    return max(standing, key=lambda at: measure(region, boxes[at]), default=None)
+    return max(standing, key=lambda index: measure(region, boxes[index]), default=None)
 
 
 def is_empty(region: Rect, boxes: Sequence[Rect]) -> bool:

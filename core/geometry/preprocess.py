@@ -56,7 +56,7 @@ class Geometry:
         return cls(value["size_px"], value["kernel"])
 
     def empty(self, n: int) -> Bytes:
-        """Return an uninitialised uint8 (n, S, S, 3) buffer."""
+        """Return an uninitialized uint8 (n, S, S, 3) buffer."""
         return np.empty((n, self.size_px, self.size_px, 3), np.uint8)
 
 

@@ -7,7 +7,7 @@ Whatever is made from it must say "synthetic".
 from __future__ import annotations
 
 from core.synthetic.crops import Crop, draw_zone_crops, group_name, plan_crops, plan_frames
-from core.synthetic.scene import SCENARIOS, Scene, draw_frame, frame_name, zone_rects
+from core.synthetic.scene import SCENARIOS, Scene, draw_frame, scene_frame_name, zone_rects
 from core.synthetic.traffic import BACKGROUND, CLASSES, ZONES
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "Scene",
     "draw_frame",
     "draw_zone_crops",
-    "frame_name",
     "group_name",
     "plan_crops",
     "plan_frames",
+    "scene_frame_name",
     "zone_rects",
 ]

@@ -38,7 +38,7 @@ def zone_rects(width: int, height: int) -> dict[str, Rect]:
     return {name: rect_of(zone, width, height) for name, zone in ZONES.items()}
 
 
-def frame_name(scenario: str, seed: int, index: int) -> str:
+def scene_frame_name(scenario: str, seed: int, index: int) -> str:
     """Return the name by which `draw_frame` draws a frame again."""
     return f"{scenario}/{seed}/{index}"
 

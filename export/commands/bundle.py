@@ -12,7 +12,7 @@ from typing import Any
 
 import models
 from core.bundle.contract import PRECISIONS, Bundle
-from core.bundle.engine_manifest import load as load_manifest
+from core.bundle.engine_manifest import load_manifest
 from core.cli import Parser
 from core.codec import to_json
 from core.data.pack import Pack, open_pack

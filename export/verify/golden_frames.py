@@ -47,6 +47,6 @@ def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
         frame_of.append(len(frames))
         frames.append(frame)
     rects_r4, frame_of_r = np.array(rects, np.int32), np.array(frame_of, np.int32)
-    # the expected pixels come from the code that the car runs; other builds of OpenCV may differ by GREY_LEVELS
+    # the expected pixels come from the code that the car runs; other builds of OpenCV may differ by GRAY_LEVELS
     made = expected_bytes(tuple(frames), rects_r4, frame_of_r, geometry)
     return Golden(tuple(frames), rects_r4, frame_of_r, made, {})

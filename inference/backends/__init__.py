@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError, check_threads
 from core.geometry.frame import Bytes
-from core.plugins import PluginOptions, describe_options, load, names_in, parse_options
+from core.plugins import PluginOptions, describe_options, load_plugin, names_in, parse_options
 
 
 class UnavailableError(InputError):
@@ -143,7 +143,7 @@ def find(name: str) -> ModuleType:
     """
     if name not in names():
         raise InputError(f"there is no backend {name!r}: choose from {', '.join(names())}")
-    module = load(__name__, name)
+    module = load_plugin(__name__, name)
     for part in PARTS:
         if not hasattr(module, part):
             raise InputError(f"the plug-in {module.__name__} has no {part}: correct or remove its file")

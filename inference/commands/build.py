@@ -8,7 +8,7 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
 from core.bundle.contract import open_bundle
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.cli import Parser
 from core.errors import CheckError, InputError
 from core.plugins import parse_options
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             except CheckError as error:  # the other targets and precisions may still be built
                 log.error(f"not built: {error}")
                 continue
-            manifest = load(engine, "build it again")
+            manifest = load_manifest(engine, "build it again")
             size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
             lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
             facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}

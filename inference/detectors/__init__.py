@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from inference.backends import Network, Tensor
 
 Floats = NDArray[np.float32]
@@ -55,7 +55,7 @@ def find(name: str) -> ModuleType:
     """Import the layout `name`. Raises InputError naming the layouts there are."""
     if name not in names():
         raise InputError(f"there is no detector layout {name!r}: choose from {', '.join(names())}")
-    return load(__name__, name)
+    return load_plugin(__name__, name)
 
 
 def recognize(network: Network) -> str:

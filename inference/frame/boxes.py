@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
+from core.geometry.detector_config import MAX_REGIONS
 from core.geometry.frame import Bytes, Frame, Rect, check_name
 from core.geometry.preprocess import clip_rect
-from inference.frame.regions import MAX_REGIONS, Regions, RegionSource
+from inference.frame.regions import Regions, RegionSource
 
 HINT = 'write {"frame": 0, "boxes": [{"rect": [10, 20, 90, 80]}]} on each line'
 KEYS = frozenset({"rect", "name", "truth"})

@@ -74,7 +74,7 @@ class FrameQuality:
         rows, columns, edge = ROWS * PATCH_PX, COLUMNS * PATCH_PX, PATCH_PX // COARSE_PX
         self._patches = np.zeros((rows, columns, BGR), np.uint8)
         self._previous = np.zeros_like(self._patches)
-        self._grey = np.zeros((rows, columns), np.uint8)
+        self._gray = np.zeros((rows, columns), np.uint8)
         self._coarse = np.zeros((rows // COARSE_PX, columns // COARSE_PX), np.uint8)
         # detail, coarse, detail squared, coarse squared, one below the other in one array: the slices overlap, so that
         # one call squares the first two planes and one call takes the means of the last three
@@ -141,8 +141,8 @@ class FrameQuality:
     def _measure(self) -> list[list[float]]:
         """Return `_means` as plain floats, by few calls: each takes 4 to 30 us after a network emptied the caches."""
         # the patches lie edge to edge in one small picture: OpenCV filters all 48 in one call
-        cv2.cvtColor(self._patches, cv2.COLOR_BGR2GRAY, dst=self._grey)
-        cv2.resize(self._grey, self._coarse.shape[::-1], dst=self._coarse, interpolation=cv2.INTER_AREA)
+        cv2.cvtColor(self._patches, cv2.COLOR_BGR2GRAY, dst=self._gray)
+        cv2.resize(self._gray, self._coarse.shape[::-1], dst=self._coarse, interpolation=cv2.INTER_AREA)
         np.copyto(self._coarse32, self._coarse)
         cv2.Laplacian(self._coarse32, cv2.CV_32F, dst=self._detail32)
         cv2.multiply(self._detail32, self._inner, dst=self._detail32)

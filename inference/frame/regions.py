@@ -7,13 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import InputError
+from core.geometry.detector_config import MAX_REGIONS
 from core.geometry.frame import Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import rect_of
 
 WHOLE_ZONE = "frame"
 """The name of the one zone there is when none is given: the whole frame."""
-MAX_REGIONS = 32
-"""The most regions of one frame; each costs a row of every batch."""
 
 
 @dataclass(frozen=True, slots=True)

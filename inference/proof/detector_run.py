@@ -15,9 +15,9 @@ from inference.frame.detection.detector import Detector, open_detector
 
 def check(bundle: Bundle, detector: Detector) -> tuple[GoldenCheck, ...]:
     """Return one row a check. Raises InputError when the golden file is missing or not the one that was proved."""
-    golden = golden_detections.load(bundle.check_file(golden_detections.NAME))
+    golden = golden_detections.load_golden_detections(bundle.check_file(golden_detections.NAME))
     found = [find(detector, frame) for frame in golden.frames]
-    return golden_detections.compare(detector.backend, found, golden, detector.config.threshold)
+    return golden_detections.compare_detections(detector.backend, found, golden, detector.config.threshold)
 
 
 def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:

@@ -6,13 +6,13 @@ import numpy as np
 
 from core.bundle.contract import HINT, Bundle, Probs
 from core.bundle.golden_file import (
-    GREY_LEVELS,
+    GRAY_LEVELS,
     NAME,
     ORT_FORM,
     Golden,
     GoldenCheck,
-    compare,
-    load,
+    compare_probs,
+    load_golden,
 )
 from core.errors import InputError
 from inference.backends import Backend
@@ -30,13 +30,13 @@ def check(
     Raises InputError when golden.npz is missing or not the file that was proved.
     """
     # checked against its hash: with other answers in it, any model could pass
-    golden = load(bundle.check_file(NAME)).every_nth(every)
+    golden = load_golden(bundle.check_file(NAME)).every_nth(every)
     if backend_name != "null" and precision not in golden.probs:
         raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {HINT}")
-    probs, grey = _drive(bundle, backend, golden, batch)
-    rows = [GoldenCheck(backend_name, precision, "geometry, grey levels", grey, GREY_LEVELS)]
+    probs, gray = _drive(bundle, backend, golden, batch)
+    rows = [GoldenCheck(backend_name, precision, "geometry, gray levels", gray, GRAY_LEVELS)]
     if backend_name != "null":
-        rows += compare(backend_name, precision, probs, _expected(golden, backend, precision))
+        rows += compare_probs(backend_name, precision, probs, _expected(golden, backend, precision))
     return rows
 
 
@@ -48,10 +48,10 @@ def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
 
 
 def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None) -> tuple[Probs, float]:
-    """Return the probabilities (r, classes) and the largest grey-level difference, through the car's own code."""
+    """Return the probabilities (r, classes) and the largest gray-level difference, through the car's own code."""
     classifier = RegionClassifier(bundle, backend)
     most = exactly or classifier.batch
-    probs_rc, grey = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
+    probs_rc, gray = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
     for f, frame in enumerate(golden.frames):
         regions = np.flatnonzero(golden.frame_of_r == f)
         for start in range(0, len(regions), most):
@@ -64,5 +64,5 @@ def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None
             made = backend.input_nhwc[: len(batch)].astype(np.int16)
             if made.shape != golden.geometry_rhwc[batch].shape:
                 raise InputError(f"{NAME} is of another input size than {bundle.file}: {HINT}")
-            grey = max(grey, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
-    return probs_rc, float(grey)
+            gray = max(gray, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
+    return probs_rc, float(gray)

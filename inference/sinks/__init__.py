@@ -14,7 +14,7 @@ from typing import Any
 from core.bundle.contract import Bundle
 from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from inference.capture.base import Source
 from inference.frame.decision import Decision
 from inference.frame.regions import RegionSource
@@ -66,7 +66,7 @@ def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink
     sinks: list[Sink] = []
     try:
         for name in names_in(__path__):
-            module: Any = load(__name__, name)
+            module: Any = load_plugin(__name__, name)
             own = {item.name: options[item.name] for item in fields(module.Options) if item.name in options}
             sink: Sink | None = module.open_sink(context, module.Options(**own))
             if sink is not None:

@@ -60,18 +60,18 @@ class OverlaySink(Sink):
         """Draw and encode one frame."""
         if frame_bgr is None:
             return
-        drawn = annotate(frame_bgr, decision, mirror=self._mirror)
+        rendered = annotate(frame_bgr, decision, mirror=self._mirror)
         if self._writer is None:
             # even sides: the encoder stores color at half the width and height
-            self._size = (drawn.shape[1] // 2 * 2, drawn.shape[0] // 2 * 2)
+            self._size = (rendered.shape[1] // 2 * 2, rendered.shape[0] // 2 * 2)
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
             fps = self._source.fps if self._source.sequence else FOLDER_FPS  # known once a camera has given a frame
             self._writer = cv2.VideoWriter(opencv_path(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
             if not self._writer.isOpened():
                 raise InputError(f"{self._path} cannot be written: give --out a folder with room, or --no-overlay")
-        if (drawn.shape[1], drawn.shape[0]) != self._size:
-            drawn = cv2.resize(drawn, self._size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        self._writer.write(drawn)
+        if (rendered.shape[1], rendered.shape[0]) != self._size:
+            rendered = cv2.resize(rendered, self._size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        self._writer.write(rendered)
 
     def close(self) -> None:
         """Finish the video and give it its name."""

@@ -17,7 +17,7 @@ import cv2
 
 from core.data.picture_reader import is_still
 from core.errors import InputError
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from core.redact import public_uri
 from inference.capture.base import Source
 from inference.capture.v4l2 import device_of
@@ -36,7 +36,7 @@ def schemes() -> dict[str, str]:
     """Return all schemes, each with the file name of the source that reads it."""
     found: dict[str, str] = {}
     for name in names_in(__path__):
-        module = load(__name__, name)
+        module = load_plugin(__name__, name)
         found |= dict.fromkeys(getattr(module, "SCHEMES", ()), name)
     return found
 
@@ -60,7 +60,7 @@ def kind_of(uri: str) -> str:
 
 def open_source(uri: str) -> Source:
     """Open a source. Raises InputError naming the URI and the hint."""
-    opened: Source = load(__name__, kind_of(uri)).open_source(uri)
+    opened: Source = load_plugin(__name__, kind_of(uri)).open_source(uri)
     return opened
 
 

@@ -17,7 +17,7 @@ from benchmarks.measure.robustness.measure import BATCH
 from benchmarks.measure.speed import runner_process
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.run_dir import open_run
 from core.errors import CheckError
@@ -61,7 +61,7 @@ def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runt
     assert engines_in(small_run / "tiny_a" / "bundle") == timed[0]
     assert runtime.builds == ["1,4,16"], "it was built once, before anything was measured"
     assert {1, 16} <= set(runtime.ran), "latency ran one region, robustness sixteen, on the same file"
-    shipped = load(next((small_run / "production" / "engines").glob("*.engine")), "")
+    shipped = load_manifest(next((small_run / "production" / "engines").glob("*.engine")), "")
     assert (shipped.state, shipped.proved_on["name"], shipped.proved_on["version"]) == ("proved", "Fake Orin", "10.3.0")
 
 
@@ -77,7 +77,7 @@ def test_an_engine_that_is_wrong_at_one_batch_size_alone_is_not_chosen(small_run
     with pytest.raises(CheckError, match="no candidate can go to production"):
         measure.main([str(small_run), *CHEAP])
     assert why_not(small_run).startswith("its golden frames fail on this device: max |dprob|, batch 16 is 0.2")
-    assert load(next((small_run / "tiny_a" / "bundle" / "engines").glob("*.engine")), "").state == "built"
+    assert load_manifest(next((small_run / "tiny_a" / "bundle" / "engines").glob("*.engine")), "").state == "built"
 
 
 def test_a_proof_that_cannot_be_written_is_no_proof(small_run, runtime, monkeypatch, capsys):

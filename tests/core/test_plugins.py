@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from core.errors import InputError
-from core.plugins import PluginOptions, describe_options, load, parse_options
+from core.plugins import PluginOptions, describe_options, load_plugin, parse_options
 
 
 @dataclass(frozen=True)
@@ -65,4 +65,4 @@ def test_a_plug_in_that_fails_as_it_is_imported_is_one_sentence(tmp_path, monkey
     with pytest.raises(
         InputError, match=r"the plug-in broken_plug_ins\.one does not load \([A-Z].*\): correct or remove"
     ):
-        load("broken_plug_ins", "one")
+        load_plugin("broken_plug_ins", "one")

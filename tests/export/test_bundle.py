@@ -10,7 +10,7 @@ import torch
 
 from core.bundle import golden_file
 from core.bundle.contract import open_bundle
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.bundle.parity_file import read_parity
 from core.errors import InputError
 from export import seal
@@ -56,10 +56,10 @@ def test_engines_of_both_precisions_are_built_with_passports(exported):
     names = [f"{p}.tensorrt_rtx.sm86.b1-4-16.engine" for p in ("fp32", "fp16", "int8")]
     assert sorted(path.name for path in engines.iterdir()) == sorted([*names, *(f"{n}.json" for n in names)])
     for name in names:
-        manifest = load(engines / name, "")
+        manifest = load_manifest(engines / name, "")
         assert (manifest.state, manifest.target, manifest.proved_on) == ("built", "sm86", None)
         assert manifest.engine_bytes == (engines / name).stat().st_size > 10_000
-    assert load(engines / names[2], "").calibration is not None
+    assert load_manifest(engines / names[2], "").calibration is not None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_cpu_opens_the_unsigned_form(exported, backend, file):
 
 def test_the_golden_file_is_small_and_reaches_over_the_edge(exported):
     path = exported / runs.ARCH / "bundle" / golden_file.NAME
-    stored = golden_file.load(path)
+    stored = golden_file.load_golden(path)
     assert path.stat().st_size < 200_000
     assert len({frame.shape for frame in stored.frames}) == 3
     assert (stored.rects_r4[:, :2] < 0).any()
@@ -111,7 +111,7 @@ def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch,
     assert command.main([str(run_path), "--precisions", "int8", "--engines"]) == 1
     bundle = open_bundle(run_path / runs.ARCH / "bundle")
     assert bundle.precisions == ("fp32",)
-    assert set(golden_file.load(bundle.check_file(golden_file.NAME)).probs) == {"fp32"}
+    assert set(golden_file.load_golden(bundle.check_file(golden_file.NAME)).probs) == {"fp32"}
     assert not list(bundle.path.glob("model.int8*"))
     assert "goes without int8 (int8 openvino: " in capsys.readouterr().err
 
@@ -174,13 +174,13 @@ def test_exporting_again_gives_the_same_models(run_path, exported):
 
 
 def test_int8_expectations_are_not_those_of_fp32(exported):
-    stored = golden_file.load(exported / runs.ARCH / "bundle" / golden_file.NAME)
+    stored = golden_file.load_golden(exported / runs.ARCH / "bundle" / golden_file.NAME)
     assert not np.array_equal(stored.probs["int8"], stored.probs["fp32"])
 
 
 def test_the_unsigned_form_is_held_to_its_own_numbers(exported):
     bundle = open_bundle(exported / runs.ARCH / "bundle")
-    stored = golden_file.load(bundle.path / golden_file.NAME)
+    stored = golden_file.load_golden(bundle.path / golden_file.NAME)
     assert not np.array_equal(stored.probs["int8"], stored.probs["int8.ort"])
     opened = open_backend("openvino", bundle, "int8", threads=1)
     worst = next(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.errors import InputError
 from inference.backends import open_backend, trt
 from inference.backends.trt import build_progress, engine_build
@@ -57,7 +57,7 @@ def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, ty
     assert module.config.limits == {"workspace": 64 << 20}
     assert module.config.cleared == ["tf32"]
     assert module.config.profiles == [(1, size, size, 3), (3, size, size, 3)]
-    manifest = load(engine, "")
+    manifest = load_manifest(engine, "")
     assert manifest.flags | {"level": 5, "workspace_mib": 64, "tf32": False} == manifest.flags
     assert (manifest.built_on, manifest.target) == ("Fake Orin", "sm87")
 
@@ -91,7 +91,7 @@ def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, c
         assert "kernels compiled" in capsys.readouterr().err
         assert not runtime_file(engine).exists()
         backend.mark_proved()
-    assert read_cache(runtime_file(engine), load(engine, "").engine_sha256) == b"+timed"
+    assert read_cache(runtime_file(engine), load_manifest(engine, "").engine_sha256) == b"+timed"
     open_backend("trt", bundle, "fp32").close()
     assert module.contexts[-1][0].cache.kept == b"+timed"
     assert "kernels found in" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from core.bundle.contract import onnx_name
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.errors import CheckError, InputError
 from export.commands import bundle as command
 from export.graph.nodes import Graph
@@ -20,7 +20,7 @@ from export.precision.fp16 import to_fp16
 from export.precision.fp32 import to_onnx
 from export.quantize import calibration
 from inference.backends.trt import BuildOptions, build
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from tests.bundles import make_bundle
 
 
@@ -33,7 +33,7 @@ def graphs(pack):
         nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Dropout(0.5), nn.Linear(16, 3),
     )  # fmt: skip
-    fp32 = to_onnx(Deployed(layers, (0.45,) * 3, (0.1,) * 3).eval(), 32)
+    fp32 = to_onnx(DeployedNetwork(layers, (0.45,) * 3, (0.1,) * 3).eval(), 32)
     kept = Graph(fp32).weighted[1].name
     plans = [to_int8.plan_quantization(fp32), to_int8.plan_quantization(fp32, [kept])]
     observer = calibration.Observer(fp32, plans[0].tensors)
@@ -54,7 +54,7 @@ def bundle(graphs, tmp_path):
 @pytest.mark.parametrize("sm", [75, 120])
 def test_every_precision_builds_for_old_and_new_devices(bundle, precision, sm):
     engine = build(bundle, precision, runtime="tensorrt_rtx", sm=sm)
-    assert (load(engine, "").target, load(engine, "").state) == (f"sm{sm}", "built")
+    assert (load_manifest(engine, "").target, load_manifest(engine, "").state) == (f"sm{sm}", "built")
 
 
 def test_an_int8_file_with_a_float_layer_is_refused_unless_the_search_gave_it_back(bundle, graphs):
@@ -68,7 +68,7 @@ def test_an_int8_file_with_a_float_layer_is_refused_unless_the_search_gave_it_ba
 
 def test_zones_get_their_own_profile(bundle):
     engine = build(bundle, "fp32", runtime="tensorrt_rtx", sm=86, options=BuildOptions(batches=(1, 3)))
-    assert load(engine, "").batches == (1, 3)
+    assert load_manifest(engine, "").batches == (1, 3)
 
 
 def test_a_target_that_does_not_exist_is_refused(bundle):

@@ -31,7 +31,7 @@ def flip_bit(path, place=0.5):
 
 
 def check_engine(bundle, **changes):
-    made = engine_manifest.load(bundle.path / "engines" / ENGINE, "")
+    made = engine_manifest.load_manifest(bundle.path / "engines" / ENGINE, "")
     facts = {"precision": "fp32", "runtime": "tensorrt_rtx", "version": made.version, "sm": 86, **changes}
     return engine_manifest.check_engine_fits(bundle, bundle.path / "engines" / ENGINE, **facts)
 
@@ -152,7 +152,7 @@ def test_a_header_that_claims_gigabytes_allocates_nothing(tmp_path, shape):
     write_golden(tmp_path / golden_file.NAME, {"frame_0": shape})
     tracemalloc.start()
     with pytest.raises(InputError, match=r"golden\.npz is not a golden file .*claims \d+ bytes and does not hold them"):
-        golden_file.load(tmp_path / golden_file.NAME)
+        golden_file.load_golden(tmp_path / golden_file.NAME)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
@@ -162,7 +162,7 @@ def test_a_bomb_of_zeros_is_refused_by_what_it_claims(tmp_path):
     with zipfile.ZipFile(tmp_path / golden_file.NAME, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("frame_0.npy", bytes(golden_file.LIMIT_BYTES + 1))
     with pytest.raises(InputError, match="at most"):
-        golden_file.load(tmp_path / golden_file.NAME)
+        golden_file.load_golden(tmp_path / golden_file.NAME)
 
 
 def test_the_command_says_it_in_one_line_and_exits_2(bundle_path):

@@ -17,7 +17,7 @@ import torch
 import models
 from core.data.pack import open_pack
 from models.checkpoint import load_checkpoint
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from tests.export.runs import write_small_pack
 from tests.training.learner import Learner, Training, finished, record_operations
 from training import capture
@@ -173,5 +173,5 @@ def test_a_checkpoint_of_the_device_answers_the_same_on_the_cpu(device, pack, ru
     checkpoint = load_checkpoint(run / ARCH / "best.safetensors")
     with torch.inference_mode():
         there, here = (checkpoint.build_network().to(where)(frames.to(where)).cpu() for where in (device, "cpu"))
-    assert isinstance(checkpoint.build_network(), Deployed)
+    assert isinstance(checkpoint.build_network(), DeployedNetwork)
     assert torch.allclose(there.softmax(1), here.softmax(1), atol=1e-2)  # TF32 has ten bits

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.measure.candidates import available_backends, list_unmeasured
-from core.bundle.engine_manifest import load
+from core.bundle.engine_manifest import load_manifest
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.cli import run_command
 from core.errors import DeviceError, InputError
@@ -149,13 +149,13 @@ def test_verify_says_of_an_engine_that_is_missing_how_it_is_built_and_passes(bun
 def test_verify_proves_the_engine_on_this_device_and_each_other_device_anew(bundle, put):
     put(87)
     engine = trt.build(bundle, "fp32")
-    assert load(engine, "").state == "built"
+    assert load_manifest(engine, "").state == "built"
     lines = verify.verify(bundle)
     assert "proved on Fake Orin, tensorrt 11.0.0 for sm87" in {line.detail for line in lines}
-    known = load(engine, "").proved_on
+    known = load_manifest(engine, "").proved_on
     assert (known["name"], known["sm"], known["cuda"], known["version"]) == ("Fake Orin", 87, "runtime 12.6", "11.0.0")
     verify.verify(bundle)
-    assert load(engine, "").proved_on == known, "the proof holds and keeps its date"
+    assert load_manifest(engine, "").proved_on == known, "the proof holds and keeps its date"
     with open_backend("trt", bundle, "fp32") as backend:
         assert backend.proved
 
@@ -165,7 +165,7 @@ def test_a_proof_of_another_device_driver_or_runtime_is_none_here(bundle, put, c
     put(87)
     engine = trt.build(bundle, "fp32")
     verify.verify(bundle)
-    known = load(engine, "")
+    known = load_manifest(engine, "")
     known.proved({**known.proved_on, changed: "another"}).save(engine.parent)
     with open_backend("trt", bundle, "fp32") as backend:
         assert not backend.proved
@@ -177,7 +177,7 @@ def test_an_engine_whose_golden_frames_fail_stays_unproved(bundle, put):
     module.drift = 0.1
     lines = [line for line in verify.verify(bundle) if line.result == "failed"]
     assert [line.what for line in lines] == [f"trt fp32: max |dprob|, batch {n}" for n in (1, 4, 16)]
-    assert load(engine, "").state == "built"
+    assert load_manifest(engine, "").state == "built"
 
 
 def test_doctor_lists_a_backend_whose_file_does_not_load_and_the_others(tmp_path, monkeypatch):

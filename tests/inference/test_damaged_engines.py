@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.bundle.engine_manifest import engines_of, load
+from core.bundle.engine_manifest import engines_of, load_manifest
 from core.errors import CheckError, InputError
 from core.files import write_json
 from export.commands import package
@@ -67,31 +67,31 @@ def rename(engine):
     """Another engine under this one's name: its hash holds, its name does not."""
     other = next(file for file in engine.parent.glob("*.engine") if file != engine)
     engine.write_bytes(other.read_bytes())
-    manifest = load(other, "")
+    manifest = load_manifest(other, "")
     engine.with_name(f"{engine.name}.json").write_bytes(other.with_name(f"{other.name}.json").read_bytes())
     return f"its file name is {manifest.engine}"
 
 
 def change_contract(engine):
-    replace(load(engine, ""), contract="0" * 64).save(engine.parent)
+    replace(load_manifest(engine, ""), contract="0" * 64).save(engine.parent)
     return f"its contract is {'0' * 64}"
 
 
 def change_onnx(engine):
-    replace(load(engine, ""), onnx_sha256="0" * 64).save(engine.parent)
+    replace(load_manifest(engine, ""), onnx_sha256="0" * 64).save(engine.parent)
     return "its ONNX sha256 is"
 
 
 def write_a_number(engine):
     """The digest agrees: written so by another program, or another version of this one."""
-    manifest = load(engine, "")
+    manifest = load_manifest(engine, "")
     object.__setattr__(manifest, "target", 87)
     manifest.save(engine.parent)
     return "target is 87, not a text"
 
 
 def prove_nowhere(engine):
-    manifest = load(engine, "")
+    manifest = load_manifest(engine, "")
     object.__setattr__(manifest, "proved_on", {"sm": 87})
     object.__setattr__(manifest, "state", "proved")
     manifest.save(engine.parent)

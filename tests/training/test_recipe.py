@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from training.recipe import Recipe, overridable, read_older
+from training.recipe import Recipe, overridable, upgrade_schema_1
 from training.recipes import load_recipe
 from training.schedule import Plateau, rate_at, side_px_at
 
@@ -154,4 +154,4 @@ def test_the_recipe_of_a_run_of_schema_1_is_read():
     facts = load_recipe("after").as_json()
     del facts["dropout"]
     old = {"dropout_mobilenet": 0.4, "dropout_squeezenet": 0.5, "dropout_resnet": 0.5, "dropout_other": 0.2}
-    assert read_older(facts | old) == load_recipe("after").as_json()
+    assert upgrade_schema_1(facts | old) == load_recipe("after").as_json()

@@ -38,11 +38,11 @@ def pack_params(params: AugmentParams) -> NDArray[np.float32]:
     """Return all parameters as one float32 array (n, sum of COLUMN_GROUPS)."""
     n = len(params.flip_n)
     rows = np.arange(n)
-    steps = [_pack_step(step_n, params.factors_n4[rows, step_n]) for step_n in params.order_n4.T]
+    color_steps = [_pack_step(step_n, params.factors_n4[rows, step_n]) for step_n in params.order_n4.T]
     # grid_sample asks for the source of each output pixel, so the maps go the other way round
     inverse = [np.linalg.inv(maps_n33).reshape(n, 9) for maps_n33 in homographies(params)]
     singles = np.column_stack([covered_share(params.angle_n), params.gray_n, params.erase_n4])
-    return np.concatenate([*steps, singles, *inverse], 1).astype(np.float32)
+    return np.concatenate([*color_steps, singles, *inverse], 1).astype(np.float32)
 
 
 def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -52,21 +52,21 @@ def _pack_step(step_n: NDArray[np.int64], factor_n: NDArray[np.float64]) -> NDAr
     """
     # hue acts on its own, and a factor of 1 changes nothing: both leave a pixel alone, and are not truncated
     still = (step_n == HUE) | (factor_n == 1)
-    a = np.where(still, 1, factor_n)
-    b = np.where(step_n == SATURATION, 1 - factor_n, 0)
+    own_weight = np.where(still, 1, factor_n)
+    gray_weight = np.where(step_n == SATURATION, 1 - factor_n, 0)
     contrast = np.where(step_n == CONTRAST, 1 - factor_n, 0)
-    cut = np.where(still, 0, TRUNCATION_OFFSET)
+    truncation = np.where(still, 0, TRUNCATION_OFFSET)
     # the fill is gray, which neither saturation nor hue changes
     fill_share = np.where(np.isin(step_n, (BRIGHTNESS, CONTRAST)), factor_n, 1)
     hue_shift = np.where(step_n == HUE, factor_n, 0)
-    return np.stack([a, b, contrast, cut, fill_share, hue_shift], 1)
+    return np.stack([own_weight, gray_weight, contrast, truncation, fill_share, hue_shift], 1)
 
 
 def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tensor:
     """Return an augmented copy of uint8 (n, S, S, 3) RGB; all tensors lie on one device."""
-    steps, covered, gray, erase, maps = torch.split(packed_nk, list(COLUMN_GROUPS), 1)
+    color_steps, covered, gray, erase, maps = torch.split(packed_nk, list(COLUMN_GROUPS), 1)
     images = frames_nhwc.permute(0, 3, 1, 2).float()
-    images, fill = _jitter(images, steps, _per_image(covered))
+    images, fill = _jitter(images, color_steps, _per_image(covered))
     images = torch.where(_per_image(gray) > 0, _gray(images).round(), images)
     x, y = _pixels(images)
     images = _warp(images, fill, maps.view(-1, 3, 9), x, y)
@@ -77,17 +77,19 @@ def augment(frames_nhwc: Tensor, packed_nk: Tensor, erased_rgb: Tensor) -> Tenso
     return images.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _jitter(images: Tensor, steps: Tensor, covered: Tensor) -> tuple[Tensor, Tensor]:
+def _jitter(images: Tensor, color_steps: Tensor, covered: Tensor) -> tuple[Tensor, Tensor]:
     """Return the jittered images, levels 0 to 255, and the fill level of each image, (n, 1, 1, 1)."""
     fill = torch.zeros_like(covered)
-    for step in torch.split(steps, STEP_COLUMNS, 1):
-        a, b, contrast, cut, fill_share, hue_shift = (_per_image(column) for column in step.unbind(1))
+    for step in torch.split(color_steps, STEP_COLUMNS, 1):
+        own_weight, gray_weight, contrast, truncation, fill_share, hue_shift = (
+            _per_image(column) for column in step.unbind(1)
+        )
         gray = _gray(images)
         # the published order rotates first: the share that the rotation uncovers is fill, and counts in the mean
         mean = covered * gray.mean((2, 3), keepdim=True) + (1 - covered) * fill
         offset = contrast * mean
         # rounded after each step, because the CPU's images are bytes in between
-        images = (a * images + b * gray + (offset + cut)).round().clamp(0, 255)
+        images = (own_weight * images + gray_weight * gray + (offset + truncation)).round().clamp(0, 255)
         fill = (fill_share * fill + offset).clamp(0, 255)
         images = _shift_hue(images, hue_shift)  # a shift of 0 returns whole levels as they are
     return images, fill

@@ -127,8 +127,8 @@ def load_resident(pack: Pack, device: str) -> Tensor:
     """Return all images of a pack on the device; they are copied in parts, so that the host never holds them all."""
     images = pack.images_nhwc
     resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    for at in range(0, len(images), ROWS_PER_COPY):
-        part = slice(at, at + ROWS_PER_COPY)
+    for start in range(0, len(images), ROWS_PER_COPY):
+        part = slice(start, start + ROWS_PER_COPY)
         resident[part] = torch.from_numpy(np.array(images[part]))  # a copy: torch warns about read-only memory
     return resident
 

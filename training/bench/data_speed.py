@@ -27,7 +27,7 @@ from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry, clip_rect, fill, whole
 from core.synthetic import draw_zone_crops, plan_crops
 from core.timing import interleave
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from training.augment.cpu import Augmentation
 from training.bench.step_speed import compare_rates
 from training.recipe import Recipe
@@ -81,7 +81,7 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     random = np.random.default_rng(0)
     torch.manual_seed(0)
     augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline(recipe, size_px)
-    normalize = Deployed(nn.Identity(), MEAN, STD).normalize
+    normalize = DeployedNetwork(nn.Identity(), MEAN, STD).normalize
 
     def ours() -> Tensor:
         rows = random.permutation(len(images_nhwc))

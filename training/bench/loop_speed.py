@@ -37,7 +37,7 @@ def measure_loop(
     archs: tuple[str, ...], size_px: int, batch: int, steps: int, device: str, compiled: bool = False
 ) -> dict[str, Any]:
     """Time `steps` of the loop on a synthetic pack, which is resident on a GPU; add the hours of the published runs."""
-    pack = _synthetic(IMAGES, size_px)
+    pack = _noise_pack(IMAGES, size_px)
     rows = [_measure(arch, pack, batch, steps, device, compiled) for arch in archs]
     rates = {row["arch"]: row["images_per_s"] for row in rows}
     return {
@@ -87,15 +87,15 @@ def _rate(
         state.begin_step(1e-4)
         torch.manual_seed(batches.network_seed(0, number))
         take_step(batch)
-    return steps * batch.images / (_now(on_gpu) - started)
+    return steps * batch.image_count / (_now(on_gpu) - started)
 
 
 def _endless(batches: Batches) -> Generator[PreparedBatch, None, None]:
     for epoch in count():  # without the smaller last batch, which would be another shape
-        yield from (batch for batch in batches.prepare_epoch(epoch) if batch.images == batches.recipe.batch)
+        yield from (batch for batch in batches.prepare_epoch(epoch) if batch.image_count == batches.recipe.batch)
 
 
-def _synthetic(images: int, size_px: int) -> Pack:
+def _noise_pack(images: int, size_px: int) -> Pack:
     """Return a pack of noise in memory, with training rows only."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, size_px, size_px, 3), np.uint8)
     texts = np.full(images, "train")

@@ -155,7 +155,7 @@ def _train(jobs: list[TrainJob]) -> int | None:
     """Train the jobs that are not finished; return an exit code if a signal stopped them, else None."""
     with Interrupt() as interrupt:
         for job in jobs:
-            if job.finished:
+            if job.is_finished:
                 continue
             try:
                 train(job, interrupt)

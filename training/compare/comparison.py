@@ -35,15 +35,15 @@ class Trial:
     seed: int
     run: Path
     command: tuple[str, ...]
-    modes_from: Path | None = None
+    mode_from: Path | None = None
     """The run whose mode this one uses; None: it chooses its own."""
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Tell whether the trial can start: the run that gives the mode has chosen it."""
-        return self.modes_from is None or (self.modes_from / "run.json").is_file()
+        return self.mode_from is None or (self.mode_from / "run.json").is_file()
 
-    def finished(self, archs: Sequence[str]) -> bool:
+    def is_finished(self, archs: Sequence[str]) -> bool:
         """Tell whether each architecture has its metrics.json, which is written last."""
         return all((self.run / folder_name(arch) / "metrics.json").is_file() for arch in archs)
 
@@ -72,20 +72,20 @@ class RecipeComparison:
         """
         pairs = [(seed, variant) for seed in range(self.seeds) for variant in self.variants]
         runs = [self.out / variant.folder / f"seed{seed}" for seed, variant in pairs]
-        modes_from = next((run for run in runs if self._has_modes(run)), runs[0])
+        mode_from = next((run for run in runs if self._has_modes(run)), runs[0])
         trials = []
         for (seed, variant), run in zip(pairs, runs, strict=True):
-            trials.append(self._trial(variant, seed, run, modes_from if run != modes_from else None))
+            trials.append(self._trial(variant, seed, run, mode_from if run != mode_from else None))
         return trials
 
-    def _trial(self, variant: Variant, seed: int, run: Path, modes_from: Path | None) -> Trial:
+    def _trial(self, variant: Variant, seed: int, run: Path, mode_from: Path | None) -> Trial:
         pack = str(open_pack(self.pack).path.resolve())
         threads = ("--threads", str(self.threads)) if self.threads else ()
-        modes = ("--mode-from", str(modes_from)) if modes_from else ()
+        modes = ("--mode-from", str(mode_from)) if mode_from else ()
         command = (sys.executable, "-m", "training", "train", pack, "--out", str(run), "--resume", "--json",
                    "--seed", str(seed), "--models", *self.archs,
                    *variant.flags(self.epochs), *threads, *modes)  # fmt: skip
-        return Trial(variant, seed, run, command, modes_from)
+        return Trial(variant, seed, run, command, mode_from)
 
     def _has_modes(self, run: Path) -> bool:
         return (run / "run.json").is_file() and set(self.archs) <= set(open_run(run).metadata.get("modes", {}))
@@ -99,11 +99,11 @@ def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None
     """
     # SystemExit unwinds to `finally`, which ends the trials; the default would leave them running
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    waiting = [trial for trial in trials if not trial.finished(archs)]
+    waiting = [trial for trial in trials if not trial.is_finished(archs)]
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            ready = [trial for trial in waiting if trial.ready]
+            ready = [trial for trial in waiting if trial.is_ready]
             for trial in ready[: jobs - len(running)]:
                 waiting.remove(trial)
                 running.append((trial, _start(trial)))

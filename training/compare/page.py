@@ -78,7 +78,7 @@ def draw_comparison(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> N
     axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
     for column, arch in enumerate(archs):
         own_rows = [row for row in rows if row["arch"] == arch]
-        _draw_seeds(axes[0, column], own_rows, variants, labelled=column == 0)
+        _draw_seeds(axes[0, column], own_rows, variants, labeled=column == 0)
         _draw_curves(axes[1, column], own_rows, variants)
         axes[0, column].set_title(arch)
     axes[1, 0].legend(loc="lower right", frameon=False, fontsize=8)
@@ -90,13 +90,15 @@ def _label(variant: str) -> str:
     return textwrap.fill(variant, LABEL_WIDTH)
 
 
-def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], labelled: bool) -> None:
+def _draw_seeds(axes: Any, rows: Sequence[dict[str, Any]], variants: Sequence[str], labeled: bool) -> None:
     for y, variant in enumerate(variants):
-        found = [row["test_accuracy"] for row in rows if row["variant"] == variant]
+        accuracies = [row["test_accuracy"] for row in rows if row["variant"] == variant]
         color = COLORS[y % len(COLORS)]
-        axes.plot(found, [y] * len(found), "o", color=color, alpha=0.45, markersize=5)
-        axes.plot([np.mean(found)] if found else [], [y] if found else [], "|", color=color, markersize=18)
-    axes.set_yticks(range(len(variants)), [_label(variant) if labelled else "" for variant in variants])
+        axes.plot(accuracies, [y] * len(accuracies), "o", color=color, alpha=0.45, markersize=5)
+        axes.plot(
+            [np.mean(accuracies)] if accuracies else [], [y] if accuracies else [], "|", color=color, markersize=18
+        )
+    axes.set_yticks(range(len(variants)), [_label(variant) if labeled else "" for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.set_xlabel("test accuracy: a dot a seed, | the mean")
     axes.xaxis.set_major_locator(MaxNLocator(5))

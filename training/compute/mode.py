@@ -15,11 +15,11 @@ from torch.nn.functional import cross_entropy
 import models
 from core.codec import known_keys
 from core.errors import InputError
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from training.compute.distribution import NOT_DISTRIBUTED, DistContext
 from training.compute.weight_gradient import use_matrix_product_gradients
 
-Forward = Callable[[Tensor], Tensor]
+NetworkCall = Callable[[Tensor], Tensor]
 P = ParamSpec("P")
 STEP_PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -88,7 +88,7 @@ class ComputeMode:
         # not dynamic: a kernel for one shape is faster, and the shapes of a run are few
         return torch.compile(function, backend=COMPILE_BACKEND, dynamic=False)
 
-    def logits(self, network: Forward, inputs_nchw: Tensor) -> Tensor:
+    def logits(self, network: NetworkCall, inputs_nchw: Tensor) -> Tensor:
         """Run `network` on normalized inputs; return float32 (n, classes)."""
         inputs = inputs_nchw.contiguous(memory_format=MEMORY_FORMATS[self.memory_format])
         kind = inputs.device.type
@@ -127,9 +127,9 @@ class Compute:
 
 def native_precisions() -> tuple[str, ...]:
     """Return the precisions that this processor computes itself; others would be emulated, ten times as slowly."""
-    known = torch.ops.mkldnn
-    bf16 = ("bf16",) if known._is_mkldnn_bf16_supported() else ()
-    fp16 = ("fp16",) if known._is_mkldnn_fp16_supported() else ()
+    mkldnn = torch.ops.mkldnn
+    bf16 = ("bf16",) if mkldnn._is_mkldnn_bf16_supported() else ()
+    fp16 = ("fp16",) if mkldnn._is_mkldnn_fp16_supported() else ()
     return ("fp32", *bf16, *fp16)
 
 
@@ -143,7 +143,7 @@ class _Candidate:
     """A mode to be timed, with a network of its own."""
 
     mode: ComputeMode
-    deployed: Deployed
+    deployed: DeployedNetwork
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     times_ms: list[float] = field(default_factory=list)
@@ -226,7 +226,7 @@ def _without_hopeless(candidates: list[_Candidate], frames: Tensor, labels: Tens
 
 def _candidate(arch: str, classes: int, mode: ComputeMode, size_px: int | None = None) -> _Candidate:
     network = models.build(arch, classes, size_px=size_px)
-    deployed = Deployed(network, *models.normalization(arch))
+    deployed = DeployedNetwork(network, *models.normalization(arch))
     mode.prepare(deployed.network)
     optimizer = torch.optim.AdamW(deployed.network.parameters(), fused=True)
     return _Candidate(mode, deployed, optimizer, mode.scaler("cpu"))

@@ -51,10 +51,10 @@ class ClassMap:
         """Return the class that `name` becomes, or None when it is dropped. Raises InputError when it has no line."""
         if self.file is None:
             return name
-        found = self.table.get(normalize_name(name), self.table.get(WILDCARD))
-        if found is None:
+        target = self.table.get(normalize_name(name), self.table.get(WILDCARD))
+        if target is None:
             raise InputError(f"{self.file} has no line for the class {name!r}: add one, `{name},` to drop it")
-        return found or None
+        return target or None
 
 
 def read_class_map(given: str | None) -> ClassMap:

@@ -104,7 +104,7 @@ class DecodeTask:
             fill(out_nhwc, pixels, [cut], self.geometry)
             # at a random place there may be padding alone. The color that varies most decides, after resizing: noise of
             # the source averages out
-            if sample.drawn and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
+            if sample.unmarked and out_nhwc[0].std(axis=(0, 1)).max() < MIN_DEVIATION:
                 results.append(DecodeResult(row, b"", rect, "background of one color"))
                 continue
             write(row, out_nhwc[0])

@@ -74,26 +74,26 @@ def find_duplicates(
 
     A row that is equal to many others is paired only with the first of them in each split.
     """
-    found = {}
+    duplicates = {}
     for pair in _equal_rows(sha256, split_n):
-        found[pair] = DuplicatePair(*pair, exact=True, mirrored=False)
+        duplicates[pair] = DuplicatePair(*pair, exact=True, mirrored=False)
     # a copy has all near duplicates in common with the first row of its pixels, which is compared in its place
-    copies = {second for first, second in found if split_n[first] == split_n[second]}
+    copies = {second for first, second in duplicates if split_n[first] == split_n[second]}
     textured = np.flatnonzero(hashes_n2[:, 0])  # a flat picture has hash 0
     for mirrored in (False, True):
         left_n, right_n = hashes_n2[textured, 0], hashes_n2[textured, int(mirrored)]
         for first, second in textured[near_pairs(left_n, right_n, split_n[textured])].tolist():
             pair = first, second
-            if pair in found or copies.intersection(pair):
+            if pair in duplicates or copies.intersection(pair):
                 continue
             if is_same_picture(images_nhwc[first], images_nhwc[second], mirrored):
-                found[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
+                duplicates[pair] = DuplicatePair(*pair, exact=False, mirrored=mirrored)
 
     # False sorts before True: pairs of two splits, which would leak into the test accuracy, come first
     def key(pair: DuplicatePair) -> tuple[bool, int, int]:
         return bool(split_n[pair.first] == split_n[pair.second]), pair.first, pair.second
 
-    return sorted(found.values(), key=key)
+    return sorted(duplicates.values(), key=key)
 
 
 def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> NDArray[np.int64]:

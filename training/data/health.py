@@ -35,8 +35,8 @@ class Health:
         found = []
         for pair in self.duplicates:
             first, second = self.rows[pair.first], self.rows[pair.second]
-            both_drawn = first.sample.drawn and second.sample.drawn
-            if first.eval_split != second.eval_split and not both_drawn:
+            both_unmarked = first.sample.unmarked and second.sample.unmarked
+            if first.eval_split != second.eval_split and not both_unmarked:
                 found.append(pair)
         return found
 
@@ -63,7 +63,7 @@ class Health:
         """Return the groups of each pair, also of pairs in one split, which redrawn splits could separate."""
         samples = [row.sample for row in self.rows]
         pairs = ((samples[pair.first], samples[pair.second]) for pair in self.duplicates)
-        return [(a.group, b.group) for a, b in pairs if not (a.drawn and b.drawn)]
+        return [(a.group, b.group) for a, b in pairs if not (a.unmarked and b.unmarked)]
 
     def describe(self, pair: DuplicatePair) -> str:
         """Return a sentence that names both rows of a pair."""

@@ -58,14 +58,14 @@ def _size_names() -> list[str]:
 def _choose_rows(health: Health) -> dict[str, list[int]]:
     """Return rows of each class, spread evenly over the pack."""
     rows_of: dict[str, list[int]] = {name: [] for name in health.classes}
-    for at, row in enumerate(health.rows):
-        rows_of[row.sample.label].append(at)
+    for index, row in enumerate(health.rows):
+        rows_of[row.sample.label].append(index)
     most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
     chosen = {}
     for name, rows in rows_of.items():
         shown = min(len(rows), most)
         places = np.linspace(0, len(rows) - 1, shown).round().astype(int)
-        chosen[name] = [rows[at] for at in places]
+        chosen[name] = [rows[index] for index in places]
     return chosen
 
 
@@ -76,8 +76,8 @@ def _sheet(images_nhwc: Bytes, rows: list[int]) -> str:
     columns = min(SHEET[1], len(rows))
     lines = -(-len(rows) // columns)  # rounded up
     sheet = np.full((lines, columns, TILE_PX, TILE_PX, 3), 255, np.uint8)
-    for at, row in enumerate(rows):
-        sheet[divmod(at, columns)] = _tile(images_nhwc[row])
+    for index, row in enumerate(rows):
+        sheet[divmod(index, columns)] = _tile(images_nhwc[row])
     # (lines, columns, y, x, RGB) -> (lines, y, columns, x, RGB): the pixel rows of neighbors join
     return _picture(sheet.transpose(0, 2, 1, 3, 4).reshape(lines * TILE_PX, -1, 3))
 

@@ -46,7 +46,7 @@ class ImageStore:
                 f"{Path(self.folder).parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB"
             )
         for file, n in self._files():
-            self._shape(file, n)
+            self._set_rows(file, n)
 
     @contextmanager
     def writer(self) -> Iterator[Callable[[int, Bytes], None]]:
@@ -54,11 +54,11 @@ class ImageStore:
         open_files: dict[Path, int] = {}
 
         def write(row: int, image: Bytes) -> None:
-            file, at = self._place(row)
+            file, position = self._file_and_row(row)
             if file not in open_files:
                 open_files[file] = os.open(file, os.O_WRONLY)
             # pwrite has no file position, so that several processes and threads may write to one file
-            os.pwrite(open_files[file], np.ascontiguousarray(image).data, HEADER_BYTES + at * self.row_bytes)
+            os.pwrite(open_files[file], np.ascontiguousarray(image).data, HEADER_BYTES + position * self.row_bytes)
 
         try:
             yield write
@@ -79,7 +79,7 @@ class ImageStore:
         wanted = dict(smaller._files())
         for file, _ in self._files():
             if file in wanted:
-                self._shape(file, wanted[file])
+                self._set_rows(file, wanted[file])
             else:
                 file.unlink()
         return smaller
@@ -95,13 +95,13 @@ class ImageStore:
             for start in np.flatnonzero(~placed_n).tolist():
                 if placed_n[start]:  # part of an earlier cycle
                     continue
-                first, at = images[start].copy(), start
-                while (source := int(source_n[at])) != start:
-                    write(at, images[source])
-                    placed_n[at] = True
-                    at = source
-                write(at, first)
-                placed_n[at] = True
+                first, position = images[start].copy(), start
+                while (source := int(source_n[position])) != start:
+                    write(position, images[source])
+                    placed_n[position] = True
+                    position = source
+                write(position, first)
+                placed_n[position] = True
 
     def _files(self) -> list[tuple[Path, int]]:
         """Return each file and its number of rows."""
@@ -109,14 +109,14 @@ class ImageStore:
         starts = enumerate(range(0, self.rows, most))
         return [(self._file(number), min(most, self.rows - start)) for number, start in starts]
 
-    def _place(self, row: int) -> tuple[Path, int]:
-        number, at = divmod(row, self.shard_rows or self.rows)
-        return self._file(number), at
+    def _file_and_row(self, row: int) -> tuple[Path, int]:
+        number, position = divmod(row, self.shard_rows or self.rows)
+        return self._file(number), position
 
     def _file(self, number: int) -> Path:
         return Path(self.folder, "images.npy" if self.shard_rows is None else shard_name(number))
 
-    def _shape(self, file: Path, rows: int) -> None:
+    def _set_rows(self, file: Path, rows: int) -> None:
         """Write an NPY header, whose length does not depend on the number of rows, and set the file's length."""
         shape = (rows, self.size_px, self.size_px, 3)
         with file.open("r+b" if file.exists() else "wb") as stream:

@@ -112,7 +112,7 @@ class Sample:
     box: Rect | None = None
     frame_wh: tuple[int, int] | None = None
     """The frame's width and height according to its annotation, to refuse boxes of another frame."""
-    drawn: bool = False
+    unmarked: bool = False
     """A row of background that nobody annotated: a rectangle at random where no object is, or an empty zone."""
 
 

@@ -87,9 +87,9 @@ def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[Image
     order = _pack_order(samples, options.seed)
     store = plan_images(folder, len(order), options.size_px)
     store.create()
-    written = decode_samples(store, [samples[at] for at in order], listing, options)
+    written = decode_samples(store, [samples[index] for index in order], listing, options)
     results = dict(zip(order, written, strict=True))
-    return store, [results[at] for at in range(len(samples))]
+    return store, [results[index] for index in range(len(samples))]
 
 
 def _arrange(
@@ -100,16 +100,16 @@ def _arrange(
     It is called a second time when duplicates joined groups of the listing: other splits, but the same decoded rows.
     """
     samples = split_samples(listing, options.seed)
-    kept = [at for at in _pack_order(samples, options.seed) if results[at].reason is None]
+    kept = [index for index in _pack_order(samples, options.seed) if results[index].reason is None]
     if not kept:
         raise InputError(f"{source}: none of its {len(results)} images can be used ({results[0].reason})")
-    store = store.arrange([results[at].row for at in kept])
+    store = store.arrange([results[index].row for index in kept])
     results = [*results]  # a copy: the results of the first draw stay as they were
-    for row, at in enumerate(kept):
-        results[at] = replace(results[at], row=row)
-    kept_samples = [samples[at] for at in kept]
+    for row, index in enumerate(kept):
+        results[index] = replace(results[index], row=row)
+    kept_samples = [samples[index] for index in kept]
     warnings = check_splits(source, kept_samples, listing) + _partly_read(listing, kept_samples)
-    rows = _with_calibration(kept_samples, [results[at] for at in kept], options.seed)
+    rows = _with_calibration(kept_samples, [results[index] for index in kept], options.seed)
     frames = split_frames(listing, samples, options.seed)
     health = examine(rows, listing.classes, store.open())
     return PackContent(listing, results, store, samples, rows, frames, warnings, health)
@@ -121,8 +121,8 @@ def _pack_order(samples: list[Sample], seed: int) -> list[int]:
     The first rows of a split are thus a random sample of it.
     """
 
-    def key(at: int) -> tuple[int, bytes]:
-        sample = samples[at]
+    def key(index: int) -> tuple[int, bytes]:
+        sample = samples[index]
         return SPLITS.index(str(sample.split)), shuffle_key(seed, sample.source, sample.box)
 
     return sorted(range(len(samples)), key=key)
@@ -207,7 +207,7 @@ def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: 
     train = [row for row, sample in enumerate(samples) if sample.split == "train"]
     labels = [samples[row].label for row in train]
     keys = [shuffle_key(seed, "calibration", samples[row].source, samples[row].box) for row in train]
-    chosen = {train[at] for at in choose_calibration(labels, keys)}
+    chosen = {train[index] for index in choose_calibration(labels, keys)}
     rows = []
     for row, (sample, result) in enumerate(zip(samples, results, strict=True)):
         split = "calibration" if row in chosen else str(sample.split)

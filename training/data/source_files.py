@@ -33,7 +33,7 @@ def file_of(name: str) -> str:
     return frame[1] if frame else name
 
 
-def frame_name(video: str, number: int) -> str:
+def recorded_frame_source(video: str, number: int) -> str:
     """Return the source of a frame of a video. Raises InputError for a file without a video's suffix."""
     name = f"{video}#{number}"
     if not FRAME.fullmatch(name):

@@ -29,15 +29,15 @@ def split_samples(listing: Listing, seed: int) -> list[Sample]:
     if None not in given:
         _check_groups(listing)
         return listing.samples
-    drawn = draw_splits([(sample.group, sample.label) for sample in listing.samples], seed)
-    return [replace(sample, split=drawn[sample.group]) for sample in listing.samples]
+    split_of_group = draw_splits([(sample.group, sample.label) for sample in listing.samples], seed)
+    return [replace(sample, split=split_of_group[sample.group]) for sample in listing.samples]
 
 
 def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list[LabeledFrame]:
     """Return the labeled frames, each with the split of its group; a group without a row gets one at random."""
     if all(frame.split for frame in listing.frames) or not listing.frames:
         return listing.frames
-    drawn = {sample.group: sample.split for sample in samples}
+    split_of_group = {sample.group: sample.split for sample in samples}
 
     def random_split(group: str) -> str:
         place = int.from_bytes(shuffle_key(seed, "frames", group)[:4]) / 2**32  # uniform in 0..1
@@ -45,7 +45,9 @@ def split_frames(listing: Listing, samples: Iterable[Sample], seed: int) -> list
             return "train"
         return "val" if place < 1 - SHARES["test"] else "test"
 
-    return [replace(frame, split=drawn.get(frame.group) or random_split(frame.group)) for frame in listing.frames]
+    return [
+        replace(frame, split=split_of_group.get(frame.group) or random_split(frame.group)) for frame in listing.frames
+    ]
 
 
 def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
@@ -60,7 +62,7 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
         groups[group][label] += 1
     # {split: {class: rows that it still lacks}}; negative once a group has brought more than its share
     lacking = {split: {label: share * n for label, n in totals.items()} for split, share in SHARES.items()}
-    drawn = {}
+    split_of_group = {}
     for group in sorted(groups, key=lambda g: (-groups[g].total(), shuffle_key(seed, g))):
         counts = groups[group]
         # the part of its share that a split still lacks of a class, over the rows of the group; 1 a row at the start
@@ -68,10 +70,10 @@ def draw_splits(rows: Sequence[tuple[str, str]], seed: int) -> dict[str, str]:
         for split, share in SHARES.items():
             need[split] = sum(n * lacking[split][label] / totals[label] / share for label, n in counts.items())
         split = max(need, key=need.__getitem__)
-        drawn[group] = split
+        split_of_group[group] = split
         for label, n in counts.items():
             lacking[split][label] -= n
-    return drawn
+    return split_of_group
 
 
 def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
@@ -83,8 +85,8 @@ def join_groups(listing: Listing, pairs: Iterable[tuple[str, str]]) -> Listing:
             group = leader[group]
         return group
 
-    for one, other in pairs:
-        first, second = sorted((find(one), find(other)))  # sorted: the order of the pairs must not name the group
+    for group, other in pairs:
+        first, second = sorted((find(group), find(other)))  # sorted: the order of the pairs must not name the group
         if first != second:
             leader[second] = first
     samples = [replace(sample, group=find(sample.group)) for sample in listing.samples]
@@ -108,18 +110,18 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
 def check_splits(source: str, samples: Sequence[Sample], listing: Listing) -> list[str]:
     """Return warnings about classes that a split lacks. Raises InputError when a class cannot be trained."""
     classes = listing.classes
-    drawn = any(sample.split is None for sample in listing.samples)  # --resplit would draw the same splits again
+    are_drawn = any(sample.split is None for sample in listing.samples)  # --resplit would draw the same splits again
     if len(classes) < 2:
         left_out = f" (left out: {listing.describe_skipped()})" if listing.skipped else ""
         raise InputError(
             f"{source} has only the class {classes[0]}{left_out}: give at least two, a folder or a name each"
         )
     counts = Counter((sample.split, sample.label) for sample in samples)
-    other = "draw other splits with another --seed" if drawn else "let --resplit draw the splits anew"
+    other = "draw other splits with another --seed" if are_drawn else "let --resplit draw the splits anew"
     hint = f"add groups of it, {other}, or drop it with --classes"
     for split in SHARES:
         if not any(counts[split, name] for name in classes):
-            raise InputError(f"{source} has no {split} split: add {'groups' if drawn else 'one'}, or {other}")
+            raise InputError(f"{source} has no {split} split: add {'groups' if are_drawn else 'one'}, or {other}")
     warnings = []
     for name in classes:
         held = [split for split in SHARES if counts[split, name]]

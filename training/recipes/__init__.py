@@ -1,7 +1,7 @@
 """The recipes, one module each with its `RECIPE`, found by name. docs/recipes.md compares them."""
 
 from core.errors import InputError
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from training.recipe import Recipe
 
 
@@ -14,5 +14,5 @@ def load_recipe(name: str) -> Recipe:
     """Return a recipe by its file name. Raises InputError with the names there are."""
     if name not in names():
         raise InputError(f"there is no recipe {name!r}: choose from {', '.join(names())}")
-    recipe: Recipe = load(__name__, name).RECIPE
+    recipe: Recipe = load_plugin(__name__, name).RECIPE
     return recipe

@@ -14,15 +14,15 @@ HEADER = ("architecture", "parameters", "val", "test", "balanced", "macro F1", "
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the metrics.json of each finished architecture, ordered by val accuracy."""
-    found = [read_json(file, "train the run again") for file in run.glob("*/metrics.json")]
-    return sorted(found, key=lambda m: (-m["val"]["accuracy"], m["arch"]))
+    finished = [read_json(file, "train the run again") for file in run.glob("*/metrics.json")]
+    return sorted(finished, key=lambda m: (-m["val"]["accuracy"], m["arch"]))
 
 
 def write_leaderboard(run: Path, synthetic: bool) -> str:
     """Write leaderboard.json and leaderboard.md; return the table."""
-    found = read_metrics(run)
-    write_json(run / "leaderboard.json", [_without_tables(m) for m in found])
-    table = "\n".join(_line(cells) for cells in (HEADER, ("-",) * len(HEADER), *map(_cells, found)))
+    finished = read_metrics(run)
+    write_json(run / "leaderboard.json", [_without_tables(m) for m in finished])
+    table = "\n".join(_line(cells) for cells in (HEADER, ("-",) * len(HEADER), *map(_cells, finished)))
     note = "SYNTHETIC data: for trying out, not for a car.\n\n" if synthetic else ""
     text = f"# {run.name}\n\n{note}Ordered by val accuracy; test is only reported.\n\n{table}\n"
     write_text(run / "leaderboard.md", text)

@@ -25,7 +25,7 @@ from training.reports.machine import check_device, current_commit, describe_mach
 from training.reports.pack_table import pack_summary
 from training.run.config import RunConfig
 from training.run.job import TrainJob
-from training.run.record import RunRecord, check_same, modes_of, parse_record
+from training.run.record import RunRecord, check_same_settings, modes_of, parse_record
 from training.schedule import side_px_at
 from training.teacher import Teacher
 
@@ -58,7 +58,7 @@ def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:
             models.build(arch, 2, pretrained=config.pretrained)  # at its own size: the pack's is not known yet
     check_device(config.device)
     if dist.size > 1 and not config.device.startswith("cuda"):
-        _check_norms(config.archs)
+        _refuse_unshared_norms(config.archs)
     _check_out(config.out, config.resume)
     pack = _open_pack(config)
     if config.teacher:
@@ -89,7 +89,7 @@ def make_jobs(config: RunConfig, record: RunRecord, dist: DistContext) -> list[T
     ]
 
 
-def _check_norms(archs: tuple[str, ...]) -> None:
+def _refuse_unshared_norms(archs: tuple[str, ...]) -> None:
     """Refuse batch normalization on several CPU processes, each of which would normalize by its own images."""
     from models.sync_norm import has_batch_norm  # timm takes seconds to import
 
@@ -143,14 +143,14 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
     }
     if (config.out / "run.json").is_file():
         before = open_run(config.out).metadata
-        check_same(config.out, before, body)
+        check_same_settings(config.out, before, body)
         return parse_record(config.out, before)
     _check_sizes(config, pack)
-    head, dirty = current_commit()
+    commit, dirty = current_commit()
     body |= {
         "modes": _modes(config, pack, dist),
         "augment_on": choose_place(config.augment_on, config.device),
-        "commit": head,
+        "commit": commit,
         "dirty": dirty,
         "processes": dist.size,
         "machine": describe_machine(config.device),

@@ -26,5 +26,5 @@ class Interrupt:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
         # the former handlers are back at once, so that a second Ctrl-C ends a process that does not reach a step's end
-        for one, handler in self._before.items():
-            signal.signal(one, handler)  # type: ignore[arg-type]
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ class TrainJob:
         return self.compute.dist.is_main
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Tell whether the job is done: metrics.json exists, which is written last."""
         return (self.folder / "metrics.json").is_file()
 

@@ -15,7 +15,7 @@ from core.data.pack import Pack
 from core.files import write_json, write_text
 from core.stats import risk_coverage
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from training import metrics
 from training.reports.machine import peak_memory_mb
 from training.run.job import TrainJob
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class ValResult(NamedTuple):
     """A network, its logits on val, and the labels."""
 
-    deployed: Deployed
-    logits_nc: metrics.Floats
+    deployed: DeployedNetwork
+    logits_nc: metrics.Logits
     labels_n: metrics.Labels
 
     @property
@@ -40,12 +40,12 @@ class ValResult(NamedTuple):
 
 def evaluate_val(job: TrainJob, state: TrainState) -> ValResult:
     """Return the logits of the network on val; all processes share the work."""
-    deployed = Deployed(state.eval_network, *models.normalization(job.arch)).to(job.compute.device)
+    deployed = DeployedNetwork(state.eval_network, *models.normalization(job.arch)).to(job.compute.device)
     return ValResult(deployed, *metrics.predict_logits(deployed, job.pack, "val", job.compute.dist))
 
 
 def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> None:
-    """Write best.safetensors, with a temperature and an abstention threshold fitted on val."""
+    """Write best.safetensors, with a temperature and an abstain threshold fitted on val."""
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
     probs = softmax(logits / temperature, 1)

@@ -60,7 +60,7 @@ class ProgressReporter:
         """Report the figures of the last epoch."""
         if self.events is None:
             return
-        row, best = progress.history[-1], progress.improved
+        row, best = progress.history[-1], progress.is_improved
         self.val_text = f", val {row['val_accuracy']:.1%}"
         for name, value in row.items():
             if name not in {"epoch", "seconds"}:

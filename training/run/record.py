@@ -12,7 +12,7 @@ from core.errors import InputError, check_threads
 from core.files import read_json, write_json
 from training.augment.prepare import PLACES
 from training.compute.mode import ComputeMode
-from training.recipe import read_older
+from training.recipe import upgrade_schema_1
 from training.reports.leaderboard import read_metrics
 
 
@@ -53,7 +53,7 @@ def modes_of(run: Path) -> dict[str, Any]:
     return dict(modes)
 
 
-def check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError naming the first setting in which a resumed run would differ; the pack may have moved."""
     before = before | {"recipe": _recipe_in(out / "run.json", before)}
     names = ("models", "seed", "pretrained", "teacher")
@@ -85,6 +85,6 @@ def _recipe_in(file: Path, body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise InputError(f"{file} holds no recipe: train the run again")
     try:
-        return read_older(recipe) if body["schema"] == 1 else recipe
+        return upgrade_schema_1(recipe) if body["schema"] == 1 else recipe
     except (KeyError, TypeError, InputError) as error:
         raise InputError(f"{file} holds no recipe of schema 1 ({error}): train the run again") from None

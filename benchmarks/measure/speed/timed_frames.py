@@ -76,7 +76,7 @@ class TimedInput:
         if not self._on_golden:
             return read_source(self.uri)
         assert self.golden
-        golden = golden_detections.load(self.golden.check_file(golden_detections.NAME))
+        golden = golden_detections.load_golden_detections(self.golden.check_file(golden_detections.NAME))
         return [_enlarge(frame) for frame in golden.frames]
 
     @property

@@ -23,7 +23,7 @@ import numpy as np
 
 from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs
-from core.bundle.engine_manifest import EngineManifest, build_hint, check_engine_fits, find_engine, load
+from core.bundle.engine_manifest import EngineManifest, build_hint, check_engine_fits, find_engine, load_manifest
 from core.errors import DeviceError, InputError
 from inference import cuda_device
 from inference.backends import Availability, Backend, UnavailableError
@@ -118,7 +118,7 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
     if path is not None:
         with suppress(InputError):  # an engine that is damaged, or of another version, is built again
             # its batch sizes too: the new engine replaces it
-            wanted |= set(load(path, "").batches)
+            wanted |= set(load_manifest(path, "").batches)
             version = import_runtime(runtime).__version__
             fit = check_engine_fits(bundle, path, precision=precision, runtime=runtime, version=version, sm=device.sm)
             if set(batches) <= set(fit.batches):

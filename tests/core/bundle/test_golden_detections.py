@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.bundle.golden_detections import GoldenDetections, compare, load
+from core.bundle.golden_detections import GoldenDetections, compare_detections, load_golden_detections
 from core.errors import InputError
 
 FRAME = np.zeros((8, 9, 3), np.uint8)
@@ -16,13 +16,13 @@ def golden(*rows: tuple[float, ...]) -> GoldenDetections:
 
 
 def checks(expected: GoldenDetections, *found: tuple[float, ...]) -> list[float]:
-    rows = compare("ort", [np.array(found, np.float32).reshape(-1, 6)], expected, 0.3)
+    rows = compare_detections("ort", [np.array(found, np.float32).reshape(-1, 6)], expected, 0.3)
     return [row.value for row in rows]
 
 
 def test_read_back_as_written(tmp_path):
     golden().save(tmp_path / "golden_detector.npz")
-    read = load(tmp_path / "golden_detector.npz")
+    read = load_golden_detections(tmp_path / "golden_detector.npz")
     assert np.array_equal(read.boxes_n6, golden().boxes_n6)
     assert np.array_equal(read.frames[0], FRAME)
 
@@ -32,7 +32,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
     file = tmp_path / "golden_detector.npz"
     file.write_bytes(content)
     with pytest.raises(InputError, match="is not a golden file"):
-        load(file)
+        load_golden_detections(file)
 
 
 def test_no_box_at_all_proves_nothing():

@@ -20,9 +20,9 @@ from core.synthetic import (
     Scene,
     draw_frame,
     draw_zone_crops,
-    frame_name,
     plan_crops,
     plan_frames,
+    scene_frame_name,
     zone_rects,
 )
 from core.synthetic.drawing import Body, View
@@ -170,7 +170,7 @@ def test_objects_that_count_are_those_of_the_truth():
 
 
 def test_a_named_frame_is_the_frame_of_its_scene():
-    assert np.array_equal(draw_frame(frame_name("day", 3, 40)), Scene(3, scenario="day").render(40)[0])
+    assert np.array_equal(draw_frame(scene_frame_name("day", 3, 40)), Scene(3, scenario="day").render(40)[0])
 
 
 def test_planned_frames_are_different_and_of_many_scenes():

@@ -15,7 +15,7 @@ from export.precision.fp16 import find_overflowing, to_fp16
 from export.precision.fp32 import to_onnx
 from export.quantize import calibration
 from export.verify.parity import run_onnx
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 
 
 def peaks_of(model, images):
@@ -34,7 +34,7 @@ def huge(pack):
     layers[2].weight.data *= 3e5
     layers[4].weight.data /= 3e5
     layers[8].weight.data *= 100
-    fp32 = to_onnx(Deployed(layers, (0.45,) * 3, (0.1,) * 3).eval(), 32)
+    fp32 = to_onnx(DeployedNetwork(layers, (0.45,) * 3, (0.1,) * 3).eval(), 32)
     return fp32, np.ascontiguousarray(pack.images_nhwc[:12])
 
 

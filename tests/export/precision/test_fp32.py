@@ -12,7 +12,7 @@ from core.errors import CheckError
 from export.graph.nodes import Graph
 from export.precision.fp32 import OPSET, to_onnx
 from export.verify.parity import run_onnx, run_torch
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 from tests.export import runs
 
 
@@ -27,7 +27,7 @@ class Pooled(nn.Module):
 
 
 def deployed(network):
-    return Deployed(network, (0.4, 0.5, 0.6), (0.3, 0.25, 0.2), 1.5).eval()
+    return DeployedNetwork(network, (0.4, 0.5, 0.6), (0.3, 0.25, 0.2), 1.5).eval()
 
 
 @pytest.mark.parametrize("n", [1, 3])

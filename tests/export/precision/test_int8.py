@@ -17,7 +17,7 @@ from export.precision import int8
 from export.precision.fp32 import to_onnx
 from export.quantize import calibration
 from export.verify.parity import run_onnx
-from models.deployed import Deployed
+from models.deployed import DeployedNetwork
 
 
 def both_forms(fp32, images, keep_float=()):
@@ -53,7 +53,7 @@ def relu6(pack):
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=-0.7)
-    fp32 = to_onnx(Deployed(network, (0.45,) * 3, (0.1,) * 3).eval(), 32)
+    fp32 = to_onnx(DeployedNetwork(network, (0.45,) * 3, (0.1,) * 3).eval(), 32)
     images = pack.images_nhwc[pack.rows("calibration")]
     return fp32, *both_forms(fp32, images), images
 
@@ -172,7 +172,7 @@ def test_only_floats_are_quantized(pack):
     """A transformer joins the pieces of a shape by Concat, too: whole numbers, which no runtime quantizes."""
     torch.manual_seed(0)
     arch = "timm/test_vit"
-    fp32 = to_onnx(Deployed(models.build(arch, 3, size_px=32), *models.normalization(arch)).eval(), 32)
+    fp32 = to_onnx(DeployedNetwork(models.build(arch, 3, size_px=32), *models.normalization(arch)).eval(), 32)
     assert any(node.op_type == "Concat" and node.input[0] not in Graph(fp32).floats for node in fp32.graph.node)
     images = pack.images_nhwc[pack.rows("calibration")][:8]
     signed, unsigned = both_forms(fp32, images)

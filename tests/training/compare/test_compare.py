@@ -205,8 +205,8 @@ def test_a_new_variant_takes_the_modes_of_the_runs_that_are_there(folder, tmp_pa
 def test_a_trial_waits_for_the_run_whose_modes_it_takes(tmp_path):
     first = trial(tmp_path, "p", "import time; time.sleep(1); " + FINISH)
     other = trial(tmp_path, "q", f"assert pathlib.Path({str(first.run / 'run.json')!r}).exists(); " + FINISH)
-    run_trials([replace(other, modes_from=first.run), first], ["a"], 2)
-    assert other.finished(["a"])
+    run_trials([replace(other, mode_from=first.run), first], ["a"], 2)
+    assert other.is_finished(["a"])
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_the_batch_is_the_same_for_any_number_of_processes(pack):
     for step, batch in enumerate(whole):
         assert torch.equal(batch.frames_nhwc, torch.cat([part[step].frames_nhwc for part in parts]))
         assert torch.equal(batch.labels_n, torch.cat([part[step].labels_n for part in parts]))
-        assert {batch.images, *(part[step].images for part in parts)} == {len(batch.labels_n)}
+        assert {batch.image_count, *(part[step].image_count for part in parts)} == {len(batch.labels_n)}
 
 
 def test_a_batch_that_cannot_be_shared_is_one_sentence():

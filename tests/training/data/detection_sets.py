@@ -111,7 +111,7 @@ WRITERS = {"coco": write_coco, "yolo": write_yolo, "voc": write_voc, "kitti": wr
 
 def crops(listing: Listing) -> set[tuple[str, str, object]]:
     """Return (file name, class, rectangle) of each labelled crop."""
-    return {(Path(s.source).name, s.label, s.box) for s in listing.samples if not s.drawn}
+    return {(Path(s.source).name, s.label, s.box) for s in listing.samples if not s.unmarked}
 
 
 def refused(root: Path, named: str, options: PackOptions = OPTIONS_GIVEN) -> str:
@@ -132,5 +132,5 @@ def left_out(root: Path, reason: str, named: str, picture: str = "drive0_0.png")
     assert listing.skipped[reason] >= 1
     assert named in listing.first_skipped[reason]
     assert "\n" not in listing.first_skipped[reason]
-    assert not [s for s in listing.samples if s.drawn and s.source.endswith(picture)]
+    assert not [s for s in listing.samples if s.unmarked and s.source.endswith(picture)]
     assert {image for image, _, _ in crops(listing)} >= set(BOXES) - {picture}

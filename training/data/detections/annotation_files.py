@@ -46,12 +46,12 @@ def source_of(image: Path, root: Path) -> str:
     return os.path.relpath(image, root).replace(os.sep, "/")
 
 
-def boxes_of(annotations: Iterable[tuple[str, T]], box: Callable[[T], AnnotatedBox]) -> Labels:
-    """Return the boxes of annotations, given as (place, annotation); where `box` raises ValueError, it is odd."""
+def boxes_of(annotations: Iterable[tuple[str, T]], parse_box: Callable[[T], AnnotatedBox]) -> Labels:
+    """Return the boxes of annotations, given as (place, annotation); a ValueError of `parse_box` says: malformed."""
     boxes, skipped = [], []
     for where, annotation in annotations:
         try:
-            boxes.append(box(annotation))
+            boxes.append(parse_box(annotation))
         except ValueError as error:
             skipped.append(SkippedAnnotation("malformed", f"{where} ({error})"))
     return tuple(boxes), tuple(skipped)
@@ -64,7 +64,7 @@ def read_label_lines(file: Path) -> list[tuple[str, list[str]]]:
 
 
 def unreadable(file: Path, error: Exception) -> Labels:
-    """Return the labels of a file that cannot be read: no box, and one odd annotation with the error."""
+    """Return the labels of a file that cannot be read: no box, and one malformed annotation with the error."""
     return (), (SkippedAnnotation("malformed", f"{file} ({error})"),)
 
 

@@ -23,15 +23,15 @@ def sample_background(
 ) -> list[Sample]:
     """Return up to `wanted` rectangles that overlap no box, with the sizes of the samples, spread over the pictures.
 
-    A picture without labels gives none, unless the options ask for it. A picture with an odd annotation gives none at
-    all, because the object of that annotation may be anywhere.
+    A picture without labels gives none, unless the options ask for it. A picture with a malformed annotation gives none
+    at all, because the object of that annotation may be anywhere.
     """
     # sizes of real crops, so that neither the size nor the blur of enlarging tells background from objects
     boxes = [sample.box for sample in samples if sample.box is not None]
     sizes = [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
     allowed = [picture for picture in pictures if picture.labeled or options.background_from_unlabelled]
-    known = [picture for picture in allowed if not picture.skipped]
-    order = sorted(known, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
+    complete = [picture for picture in allowed if not picture.skipped]
+    order = sorted(complete, key=lambda picture: shuffle_key(options.seed, "background", picture.source))
     # a generator for each picture: what one picture gives does not depend on the others
     randoms = [random.Random(shuffle_key(options.seed, "background", picture.source)) for picture in order]
     taken = [[snap(box.xyxy, p.width, p.height) for box in p.boxes] for p in order]
@@ -47,7 +47,7 @@ def sample_background(
                 occupied.append(rect)  # two crops of one place would be one picture twice
                 frame_wh = (picture.width, picture.height)
                 group = group_of(picture.source)
-                drawn.append(Sample(picture.source, label, group, picture.split, rect, frame_wh, drawn=True))
+                drawn.append(Sample(picture.source, label, group, picture.split, rect, frame_wh, unmarked=True))
     return drawn
 
 

@@ -23,7 +23,7 @@ from training.data.groups import group_finder
 from training.data.listing import Listing, PackOptions, Sample
 from training.data.source_files import load_file
 
-OVER_PX = 2
+OVERHANG_PX = 2
 """Boxes that leave their picture by more pixels are counted in a warning: many of them mean misread coordinates."""
 
 
@@ -40,7 +40,7 @@ class DetectionSet:
     skipped: Iterable[SkippedAnnotation] = ()
     """Annotations that belong to no picture."""
     warnings: Iterable[str] = ()
-    looked: str = ""
+    missing_label_hint: str = ""
     """The place where the first picture's label file was expected, to end an error with."""
     group_of: Callable[[str], str] | None = None
     """Returns the group of a source, if the data set has groups; those of the options go before it."""
@@ -60,37 +60,37 @@ class SkipCounts:
 
     def describe(self) -> str:
         """Return the commonest reasons in one line."""
-        found = [f"{n} {reason}, first {self.first[reason]}" for reason, n in self.counts.most_common(3)]
-        return "; ".join(found) or "there is none"
+        reasons = [f"{n} {reason}, first {self.first[reason]}" for reason, n in self.counts.most_common(3)]
+        return "; ".join(reasons) or "there is none"
 
 
-def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
+def listing_of(detection_set: DetectionSet, options: PackOptions) -> Listing:
     """Return the listing of a detection set: a row for each box and for background, or a row for each zone."""
     class_map, skip_counts = read_class_map(options.classes), SkipCounts()
-    for skipped in found.skipped:
+    for skipped in detection_set.skipped:
         skip_counts.add(skipped.reason, skipped.where)
-    frames = label_frames(found, class_map, options, skip_counts)
+    frames = label_frames(detection_set, class_map, options, skip_counts)
     # a picture with a malformed annotation may show an object that nobody knows of: it is no frame to evaluate on
-    known = {picture.source for picture in found.pictures if picture.labeled and not picture.skipped}
-    complete = [frame for frame in frames if frame.source in known]
+    complete_sources = {picture.source for picture in detection_set.pictures if picture.labeled and not picture.skipped}
+    complete = [frame for frame in frames if frame.source in complete_sources]
     # in the source's order, each once: several of its classes may become one
-    names = [name for name in dict.fromkeys(map(class_map.becomes, found.names)) if name is not None]
+    names = [name for name in dict.fromkeys(map(class_map.becomes, detection_set.names)) if name is not None]
     background = options.background_class or next((n for n in names if n in ("background", "clear")), "background")
     zones = read_camera_zones(options.as_zones) if options.as_zones else {}
     samples, shortage = (
         (zone_rows(complete, zones, background, options), list[str]())
         if zones
-        else _box_rows(found, frames, background, options)
+        else _box_rows(detection_set, frames, background, options)
     )
     # a class without a row cannot be trained
-    used = {sample.label for sample in samples if not sample.drawn}
+    used = {sample.label for sample in samples if not sample.unmarked}
     classes = [name for name in names if name in used]
-    if background not in classes and any(sample.drawn for sample in samples):
+    if background not in classes and any(sample.unmarked for sample in samples):
         classes.append(background)
-    root = str(found.root.resolve())
-    missing = _without_box(found.pictures, found.names)
+    root = str(detection_set.root.resolve())
+    missing = _without_box(detection_set.pictures, detection_set.names)
     return Listing(
-        importer=found.importer,
+        importer=detection_set.importer,
         root=root,
         samples=samples,
         classes=tuple(classes),
@@ -99,57 +99,60 @@ def list_crops(found: DetectionSet, options: PackOptions) -> Listing:
         load=partial(load_file, root),
         skipped=dict(sorted(skip_counts.counts.items())),
         first_skipped=dict(sorted(skip_counts.first.items())),
-        warnings=[*found.warnings, *_warnings(found, options), *missing, *shortage],
-        rejected=_unreadable(root, found.pictures),
+        warnings=[*detection_set.warnings, *_warnings(detection_set, options), *missing, *shortage],
+        rejected=_unreadable(root, detection_set.pictures),
         frames=complete,
         zones=zones,
     )
 
 
 def _box_rows(
-    found: DetectionSet, frames: list[LabeledFrame], background: str, options: PackOptions
+    detection_set: DetectionSet, frames: list[LabeledFrame], background: str, options: PackOptions
 ) -> tuple[list[Sample], list[str]]:
     """Return a row for each box that counts and the background rows, and a warning where there was too little room."""
     samples = [sample for frame in frames for sample in _samples_of(frame, options.margin)]
     classes = {sample.label for sample in samples}
     wanted = options.background if options.background is not None else round(len(samples) / len(classes))
     groups = {frame.source: frame.group for frame in frames}
-    drawn = sample_background(found.pictures, samples, wanted, background, options, groups.__getitem__)
+    drawn = sample_background(detection_set.pictures, samples, wanted, background, options, groups.__getitem__)
     shortage = [] if len(drawn) == wanted else [f"there was room for {len(drawn)} of {wanted} background crops"]
     return samples + drawn, shortage
 
 
 def label_frames(
-    found: DetectionSet, class_map: ClassMap, options: PackOptions, skip_counts: SkipCounts
+    detection_set: DetectionSet, class_map: ClassMap, options: PackOptions, skip_counts: SkipCounts
 ) -> list[LabeledFrame]:
     """Return the pictures with the pack's classes. Raises InputError when none of their boxes can be used."""
-    group_of = group_finder(found.root, options)
-    if found.group_of is not None and options.group is None and options.group_csv is None:
-        group_of = found.group_of
+    group_of = group_finder(detection_set.root, options)
+    if detection_set.group_of is not None and options.group is None and options.group_csv is None:
+        group_of = detection_set.group_of
     frames = []
-    for picture in found.pictures:
+    for picture in detection_set.pictures:
         for skipped in picture.skipped:
             skip_counts.add(skipped.reason, skipped.where)
         if picture.width:  # one without a size is rejected as a picture, with the reason
             objects = tuple(_objects_of(picture, class_map, options, skip_counts))
             size_px = picture.width, picture.height
             frames.append(LabeledFrame(picture.source, group_of(picture.source), picture.split, size_px, objects))
-    if not any(one.ignored is None for frame in frames for one in frame.objects):
-        # a wrong layout is the likelier mistake, and the place that was looked at tells it
-        if found.pictures and not any(picture.labeled for picture in found.pictures):
-            raise InputError(f"{found.root}: none of its {len(found.pictures)} pictures has a label file{found.looked}")
-        raise InputError(f"{found.root}: none of its boxes can be used ({skip_counts.describe()})")
+    if not any(labeled.ignored is None for frame in frames for labeled in frame.objects):
+        # a wrong layout is the likelier mistake, and the place where a label file was expected tells it
+        if detection_set.pictures and not any(picture.labeled for picture in detection_set.pictures):
+            raise InputError(
+                f"{detection_set.root}: none of its {len(detection_set.pictures)} pictures has a label file"
+                f"{detection_set.missing_label_hint}"
+            )
+        raise InputError(f"{detection_set.root}: none of its boxes can be used ({skip_counts.describe()})")
     return frames
 
 
-def skip_reason(box: AnnotatedBox, at: Rect, options: PackOptions) -> str | None:
+def skip_reason(box: AnnotatedBox, rect: Rect, options: PackOptions) -> str | None:
     """Return the reason why a box gives no row, or None when it gives one."""
     # the source's own reason first, in the words of the data set
     if box.skip:
         return box.skip
-    if at[2] <= at[0] or at[3] <= at[1]:
+    if rect[2] <= rect[0] or rect[3] <= rect[1]:
         return "outside the image"
-    if min(at[2] - at[0], at[3] - at[1]) < options.min_side_px:
+    if min(rect[2] - rect[0], rect[3] - rect[1]) < options.min_side_px:
         return f"smaller than {options.min_side_px} px"
     if box.truncated > options.max_truncated:
         return "truncated"
@@ -176,10 +179,10 @@ def _objects_of(
 
 
 def _samples_of(frame: LabeledFrame, margin: float) -> Iterator[Sample]:
-    for one in frame.objects:
-        if one.ignored is None:
-            rect = crop_rect(one.box, margin, *frame.size_px)
-            yield Sample(frame.source, one.label, frame.group, frame.split, rect, frame.size_px)
+    for labeled in frame.objects:
+        if labeled.ignored is None:
+            rect = crop_rect(labeled.box, margin, *frame.size_px)
+            yield Sample(frame.source, labeled.label, frame.group, frame.split, rect, frame.size_px)
 
 
 def count_warning(what: str, names: Iterable[str]) -> list[str]:
@@ -188,15 +191,17 @@ def count_warning(what: str, names: Iterable[str]) -> list[str]:
     return [f"{what}: {len(found)}, the first {printable(found[0])}"] if found else []
 
 
-def _warnings(found: DetectionSet, options: PackOptions) -> list[str]:
+def _warnings(detection_set: DetectionSet, options: PackOptions) -> list[str]:
     """Return warnings about pictures: without labels, beside the annotated ones, with boxes over the edge."""
-    unlabeled = count_warning("pictures without a label file", (p.source for p in found.pictures if not p.labeled))
+    unlabeled = count_warning(
+        "pictures without a label file", (p.source for p in detection_set.pictures if not p.labeled)
+    )
     hint = "" if options.background_from_unlabelled else "; no background without --background-from-unlabeled"
-    sized = (picture for picture in found.pictures if picture.width)
+    sized = (picture for picture in detection_set.pictures if picture.width)
     over = (picture.source for picture in sized for box in picture.boxes if _reaches_over(box, picture))
     return [
         *(line + hint for line in unlabeled),
-        *count_warning("left out: pictures beside these that no annotation lists", _unlisted(found)),
+        *count_warning("left out: pictures beside these that no annotation lists", _unlisted(detection_set)),
         *count_warning("boxes that reach over the edge of their picture, cut there", over),
     ]
 
@@ -210,18 +215,18 @@ def _without_box(pictures: Iterable[AnnotatedPicture], names: Iterable[str]) -> 
 def _reaches_over(box: AnnotatedBox, picture: AnnotatedPicture) -> bool:
     """Say whether a box leaves its picture by more than what rounding explains."""
     x0, y0, x1, y1 = box.xyxy
-    return min(x0, y0) < -OVER_PX or x1 > picture.width + OVER_PX or y1 > picture.height + OVER_PX
+    return min(x0, y0) < -OVERHANG_PX or x1 > picture.width + OVERHANG_PX or y1 > picture.height + OVERHANG_PX
 
 
-def _unlisted(found: DetectionSet) -> Iterable[str]:
+def _unlisted(detection_set: DetectionSet) -> Iterable[str]:
     """Yield the pictures in the folders of annotated ones that have no annotation."""
-    known = {picture.source for picture in found.pictures}
-    for folder in {source.rpartition("/")[0] for source in known}:
-        inside = found.root / folder
+    listed = {picture.source for picture in detection_set.pictures}
+    for folder in {source.rpartition("/")[0] for source in listed}:
+        inside = detection_set.root / folder
         for entry in os.scandir(inside) if inside.is_dir() else ():
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_picture = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry.name)
-            if is_picture and path not in known:
+            if is_picture and path not in listed:
                 yield path
 
 

@@ -31,11 +31,11 @@ def zone_rows(
 
     The class is that of the object that fills most of the zone, by the rule in core/geometry/occupancy.py, or
     `background`. The options give the number of background rows; by default there are as many as all others together.
-    They count as drawn, because no person marked them.
+    They are `unmarked`, because no person annotated them.
     """
     samples = [sample for frame in frames for sample in _zones_of(frame, zones, background)]
-    objects = [sample for sample in samples if not sample.drawn]
-    empty = [sample for sample in samples if sample.drawn]
+    objects = [sample for sample in samples if not sample.unmarked]
+    empty = [sample for sample in samples if sample.unmarked]
     wanted = len(objects) if options.background is None else options.background
     # which of the empty zones are taken is random, and the same on every machine
     shuffled = sorted(empty, key=lambda sample: shuffle_key(options.seed, "zones", sample.source, sample.box))
@@ -43,12 +43,12 @@ def zone_rows(
 
 
 def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: str) -> Iterator[Sample]:
-    boxes = [one.box for one in frame.objects]  # with those to be ignored: a place with one is not background
+    boxes = [labeled.box for labeled in frame.objects]  # with those to be ignored: a place with one is not background
     source, group, split, size_px = frame.source, frame.group, frame.split, frame.size_px
     for relative in zones.values():
         rect = rect_of(relative, *size_px)
-        at = occupant(rect, boxes, fixed=True)
-        if at is None and is_empty(rect, boxes):
-            yield Sample(source, background, group, split, rect, size_px, drawn=True)
-        elif at is not None and frame.objects[at].ignored is None:
-            yield Sample(source, frame.objects[at].label, group, split, rect, size_px)
+        index = occupant(rect, boxes, fixed=True)
+        if index is None and is_empty(rect, boxes):
+            yield Sample(source, background, group, split, rect, size_px, unmarked=True)
+        elif index is not None and frame.objects[index].ignored is None:
+            yield Sample(source, frame.objects[index].label, group, split, rect, size_px)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from core.data.picture_files import describe_paths, printable
 from core.errors import InputError
-from core.plugins import load, names_in
+from core.plugins import load_plugin, names_in
 from training.data.class_map import similar_name_warnings
 from training.data.listing import Listing, PackOptions
 from training.data.own_camera.background_frames import add_background
@@ -32,10 +32,10 @@ def find_importer(source: str, wanted: str | None = None) -> ModuleType:
         near = difflib.get_close_matches(wanted, importer_names(), n=1, cutoff=0.0)[0]
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
     if wanted is not None:
-        return load(__name__, wanted)
+        return load_plugin(__name__, wanted)
     if not source:
         raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
-    modules = {name: load(__name__, name) for name in importer_names() if name != "folder"}
+    modules = {name: load_plugin(__name__, name) for name in importer_names() if name != "folder"}
     # folder matches every folder, so that it is asked last
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
@@ -44,18 +44,20 @@ def find_importer(source: str, wanted: str | None = None) -> ModuleType:
         return modules[fitting[0]]
     if not Path(source).exists():
         raise InputError(f"{source} does not exist: give a folder of images, a detection data set, or `synthetic`")
-    return load(__name__, "folder")
+    return load_plugin(__name__, "folder")
 
 
-def _writable(listing: Listing) -> Listing:
+def _without_unprintable_names(listing: Listing) -> Listing:
     """Return the listing without files whose names are no valid text, and with warnings about them and alike classes.
 
     Raises InputError for a class whose name is not one line of valid text: every later stage prints it.
     """
     if not _is_text(listing.root):
         raise InputError(f"{printable(listing.root)} is not named in UTF-8: rename it")
-    if odd := [name for name in listing.classes if printable(name) != name]:
-        raise InputError(f"{listing.root}: the class {printable(odd[0])} is not named in one line of UTF-8: rename it")
+    if unprintable := [name for name in listing.classes if printable(name) != name]:
+        raise InputError(
+            f"{listing.root}: the class {printable(unprintable[0])} is not named in one line of UTF-8: rename it"
+        )
     names = dict.fromkeys(sample.source for sample in listing.samples if not _is_text(sample.source + sample.group))
     if not names:
         return replace(listing, warnings=listing.warnings + similar_name_warnings(listing.classes))
@@ -83,8 +85,8 @@ def _unknown_annotation(root: Path) -> str:
     texts = (f"{above}{folder}/*.txt" for above in ("", "*/") for folder in ("annotations", "gt"))
     tables = (f"{above}*.{kind}" for above in ("", "*/") for kind in ANNOTATION_SUFFIXES)
     files = sorted(file for pattern in (*tables, *texts) for file in root.glob(pattern))
-    known = "COCO JSON, YOLO, Pascal VOC or KITTI"
-    return f"; {printable(str(files[0]))} is no annotation of a kind that is read: export {known}" if files else ""
+    formats = "COCO JSON, YOLO, Pascal VOC or KITTI"
+    return f"; {printable(str(files[0]))} is no annotation of a kind that is read: export {formats}" if files else ""
 
 
 def read_listing(source: str, options: PackOptions) -> Listing:
@@ -94,7 +96,7 @@ def read_listing(source: str, options: PackOptions) -> Listing:
     # annotations of an unknown format lead to `folder`, which would take `images` for a class: its errors say so
     unknown = _unknown_annotation(Path(source)) if by_folders else ""
     try:
-        listing = _writable(module.read(source, options))
+        listing = _without_unprintable_names(module.read(source, options))
     except InputError as error:
         raise InputError(f"{error}{unknown}") from None
     if options.background_from is not None:

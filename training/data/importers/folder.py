@@ -83,8 +83,8 @@ def _class_warnings(folders: list[Path]) -> list[str]:
 
 def _left_out_beside(folder: Path) -> Scan:
     """Return what a folder of class folders holds outside of them."""
-    found = scan(folder, deep=False)
-    return Scan([], found.left_out | ({BESIDE_CLASSES: found.pictures} if found.pictures else {}))
+    scanned = scan(folder, deep=False)
+    return Scan([], scanned.left_out | ({BESIDE_CLASSES: scanned.pictures} if scanned.pictures else {}))
 
 
 def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
@@ -97,10 +97,10 @@ def _class_folders(root: Path) -> Iterator[tuple[str | None, Path]]:
         yield from ((None, folder) for folder in folders)
         return
     # refused and not left out: it may be a class that was put beside the splits by mistake
-    if odd := [folder for folder in folders if folder not in splits]:
+    if strays := [folder for folder in folders if folder not in splits]:
         name = splits[0].name
         raise InputError(
-            f"{odd[0]} stands beside the split folder {name}: move it into one, or remove it; "
+            f"{strays[0]} stands beside the split folder {name}: move it into one, or remove it; "
             f"a class that is called {name} holds its pictures itself, not in folders"
         )
     for split in splits:

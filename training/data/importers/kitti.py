@@ -18,7 +18,7 @@ from training.data.detections.annotation_files import (
     source_of,
     unreadable,
 )
-from training.data.detections.boxes_to_crops import DetectionSet, list_crops
+from training.data.detections.boxes_to_crops import DetectionSet, listing_of
 from training.data.listing import Listing, PackOptions
 from training.data.source_files import image_size
 
@@ -52,12 +52,12 @@ def read(source: str, options: PackOptions) -> Listing:
     names = sorted({box.label for picture in pictures for box in picture.boxes if box.label != NO_OBJECT})
     # the frames of one drive resemble each other, so that a drive is one group
     group_of = _drive_of if tracking else None
-    return list_crops(DetectionSet("kitti", root, pictures, names, skipped, group_of=group_of), options)
+    return listing_of(DetectionSet("kitti", root, pictures, names, skipped, group_of=group_of), options)
 
 
 def _label_folders(root: Path) -> list[Path]:
-    found = (base / name for base in (root, root / "training") for name in ("label_2", "label_02"))
-    return [folder for folder in found if folder.is_dir()]
+    candidates = (base / name for base in (root, root / "training") for name in ("label_2", "label_02"))
+    return [folder for folder in candidates if folder.is_dir()]
 
 
 def _drive_of(source: str) -> str:

@@ -15,15 +15,15 @@ from core.synthetic import (
     ZONES,
     Scene,
     draw_frame,
-    frame_name,
     group_name,
     plan_crops,
     plan_frames,
+    scene_frame_name,
     zone_rects,
 )
 from training.data.class_map import read_class_map
 from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture
-from training.data.detections.boxes_to_crops import DetectionSet, SkipCounts, label_frames, list_crops
+from training.data.detections.boxes_to_crops import DetectionSet, SkipCounts, label_frames, listing_of
 from training.data.listing import Listing, PackOptions, Sample
 
 ROWS, FRAMES = 3000, 600
@@ -71,14 +71,16 @@ def read(source: str, options: PackOptions) -> Listing:
     if options.as_zones is not None and not wanted.frames:
         wanted = replace(wanted, frames=FRAMES)
     if wanted.frames:
-        found = _annotated(wanted, plan_frames(wanted.frames, wanted.seed))
-        return replace(list_crops(found, options), root=wanted.uri, synthetic=True, load=draw_frame, warnings=[])
+        detection_set = _annotated(wanted, plan_frames(wanted.frames, wanted.seed))
+        return replace(
+            listing_of(detection_set, options), root=wanted.uri, synthetic=True, load=draw_frame, warnings=[]
+        )
     rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(wanted.rows, wanted.seed)
     # a dict in place of a set: each frame once, in the order of the plan
-    found = _annotated(wanted, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
+    detection_set = _annotated(wanted, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
     samples = []
     for crop in plan:
-        name = frame_name(wanted.scenario, crop.scene_seed, crop.index)
+        name = scene_frame_name(wanted.scenario, crop.scene_seed, crop.index)
         samples.append(Sample(name, crop.label, crop.group, None, rects[crop.zone]))
     return Listing(
         importer="synthetic",
@@ -88,7 +90,7 @@ def read(source: str, options: PackOptions) -> Listing:
         background=BACKGROUND,
         synthetic=True,
         load=draw_frame,
-        frames=label_frames(found, read_class_map(None), PackOptions(), SkipCounts()),
+        frames=label_frames(detection_set, read_class_map(None), PackOptions(), SkipCounts()),
         zones=ZONES,
     )
 
@@ -100,7 +102,9 @@ def _annotated(wanted: SyntheticSource, frames: Iterable[tuple[int, int]]) -> De
         # those far away are skipped, not left out: their place is no background
         objects = Scene(scene_seed, WIDTH, HEIGHT, wanted.scenario).objects(index)
         boxes = tuple(AnnotatedBox(label, rect, skip=None if near else FAR) for label, rect, near in objects)
-        pictures.append(AnnotatedPicture(frame_name(wanted.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes))
+        pictures.append(
+            AnnotatedPicture(scene_frame_name(wanted.scenario, scene_seed, index), WIDTH, HEIGHT, None, boxes)
+        )
     return DetectionSet("synthetic", Path("synthetic"), pictures, CLASSES, group_of=_group_of)
 
 

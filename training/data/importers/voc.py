@@ -19,7 +19,7 @@ from training.data.detections.annotation_files import (
     resolve_size,
     source_of,
 )
-from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, listing_of
 from training.data.listing import Listing, PackOptions
 
 TRUNCATED, OCCLUDED = 0.5, 1
@@ -46,7 +46,7 @@ def read(source: str, options: PackOptions) -> Listing:
         raise InputError(f"{reader.unlisted[0]} and all others are in no list of ImageSets/Main: correct the lists")
     names = sorted({box.label for picture in pictures for box in picture.boxes})
     warnings = count_warning("left out: annotations that no list of ImageSets/Main names", map(str, reader.unlisted))
-    return list_crops(DetectionSet("voc", root, pictures, names, reader.skipped, warnings), options)
+    return listing_of(DetectionSet("voc", root, pictures, names, reader.skipped, warnings), options)
 
 
 def _annotation_files(root: Path) -> Iterator[Path]:

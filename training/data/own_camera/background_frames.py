@@ -72,8 +72,8 @@ def _in_given_splits(cut: list[Sample], listed: bool, seed: int) -> list[Sample]
 
     They are one drive, often one place, and val and test stay what they were.
     """
-    drawn = draw_splits([(sample.group, sample.label) for sample in cut], seed)
-    return [replace(sample, split="train" if listed else drawn[sample.group]) for sample in cut]
+    split_of_group = draw_splits([(sample.group, sample.label) for sample in cut], seed)
+    return [replace(sample, split="train" if listed else split_of_group[sample.group]) for sample in cut]
 
 
 def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, options: PackOptions) -> list[Sample]:
@@ -96,7 +96,7 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
             continue
         if not is_object(pixels[rect[1] : rect[3], rect[0] : rect[2]]):
             size = pixels.shape[1], pixels.shape[0]
-            cut.append(Sample(frame.source, label, frame.group, None, rect, size, drawn=True))
+            cut.append(Sample(frame.source, label, frame.group, None, rect, size, unmarked=True))
     return cut
 
 
@@ -133,7 +133,7 @@ def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterato
 
 
 def _object_test(path: Path, background: str) -> IsObject:
-    """Return a test by a trained network: a crop shows an object when its class passes the abstention threshold."""
+    """Return a test by a trained network: a crop shows an object when its class passes the abstain threshold."""
     import torch  # here, because packing without a model should not wait for it
 
     from models.checkpoint import load_checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.recording import NamedRegion
+from core.data.recording import ClassifiedRegion
 from core.errors import InputError
 from training.data.listing import PackOptions, Sample
 from training.data.own_camera.frames import CameraFrame
@@ -62,33 +62,33 @@ def false_alarm_rows(
     classes: those of the pack's objects. What is left out is counted in the warnings, which are returned too. Raises
     InputError where a list names no region.
     """
-    named = [(frame, region) for frame in frames for region in frame.named if region.label != label]
+    named = [(frame, region) for frame in frames for region in frame.regions if region.label != label]
     warnings = list[str]()
     if options.false_alarms:
         named, warnings = _listed(named, options.false_alarms)
-    found = [(frame, region) for frame, region in named if region.label in classes]
+    alarms = [(frame, region) for frame, region in named if region.label in classes]
     other = Counter(region.label for _, region in named if region.label not in classes)
     warnings += [f"left out: {n} regions that were called {name}, no class of this pack" for name, n in other.items()]
     # shuffled, since neighboring frames repeat one false alarm: the first `most` are then spread over the drive
-    found.sort(key=lambda one: shuffle_key(options.seed, "false alarm", one[0].source, one[1].name))
-    if len(found) > most:
-        warnings.append(f"left out: {len(found) - most} of {len(found)} false alarms; --background N takes more")
+    alarms.sort(key=lambda pair: shuffle_key(options.seed, "false alarm", pair[0].source, pair[1].name))
+    if len(alarms) > most:
+        warnings.append(f"left out: {len(alarms) - most} of {len(alarms)} false alarms; --background N takes more")
     rows = []
-    for frame, region in found[:most]:
-        rows.append(Sample(frame.source, label, frame.group, None, region.rect, drawn=True))
+    for frame, region in alarms[:most]:
+        rows.append(Sample(frame.source, label, frame.group, None, region.rect, unmarked=True))
     return rows, warnings
 
 
 def _listed(
-    named: list[tuple[CameraFrame, NamedRegion]], file: Path
-) -> tuple[list[tuple[CameraFrame, NamedRegion]], list[str]]:
+    named: list[tuple[CameraFrame, ClassifiedRegion]], file: Path
+) -> tuple[list[tuple[CameraFrame, ClassifiedRegion]], list[str]]:
     """Return the regions that a CSV lists, and a warning about its lines that list none."""
     ranges = read_ranges(file)
-    holds = [[one.holds(frame.number, region.name) for frame, region in named] for one in ranges]
+    holds = [[frame_range.holds(frame.number, region.name) for frame, region in named] for frame_range in ranges]
     idle = [number for number, of_range in enumerate(holds, 1) if not any(of_range)]
     if len(idle) == len(ranges):
         raise InputError(f"{file} lists no region that was given a class: number frames as decisions.jsonl does")
     warnings = [f"left out: {len(idle)} ranges of {file} without a class, first number {idle[0]}"] if idle else []
     # `holds` has a row for each range; turned, one for each region
     marks_of = zip(*holds, strict=True)
-    return [one for one, marks in zip(named, marks_of, strict=True) if any(marks)], warnings
+    return [pair for pair, marks in zip(named, marks_of, strict=True) if any(marks)], warnings

@@ -6,10 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.data.picture_files import scan
-from core.data.recording import NamedRegion, is_recording, named_regions, read_decisions, read_facts, segments_of
+from core.data.recording import (
+    ClassifiedRegion,
+    classified_regions,
+    is_recording,
+    read_decisions,
+    read_facts,
+    segments_of,
+)
 from core.errors import InputError
 from training.data.detections.annotation_files import source_of
-from training.data.source_files import frame_name, video_frames
+from training.data.source_files import recorded_frame_source, video_frames
 
 GROUP_S, MIN_GROUPS = 10.0, 20
 """The length of the groups of a video, in seconds; they are shorter if there would be fewer than MIN_GROUPS."""
@@ -23,7 +30,7 @@ class CameraFrame:
     group: str
     number: int = 0
     """The number that the runner gave a recorded frame."""
-    named: tuple[NamedRegion, ...] = ()
+    regions: tuple[ClassifiedRegion, ...] = ()
     """The regions of a recorded frame that were given a class."""
 
 
@@ -41,7 +48,7 @@ def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]
     elif place.is_file():
         count, fps = video_frames(place)
         name = source_of(place, root)
-        frames = _in_groups([CameraFrame(frame_name(name, i), name) for i in range(count)], fps)
+        frames = _in_groups([CameraFrame(recorded_frame_source(name, i), name) for i in range(count)], fps)
     else:
         raise InputError(f"{source} does not exist: give a folder of pictures, a video or a recording of your camera")
     if not frames:
@@ -54,8 +61,8 @@ def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[s
     facts, name, whole, frames = read_facts(folder), source_of(folder, root), 0, []
     for whole, line in enumerate(read_decisions(folder), 1):  # noqa: B007 the count is used after the loop
         if line.picture is not None:
-            source = frame_name(source_of(line.index, root), line.number)
-            frames.append(CameraFrame(source, name, *named_regions(line)))
+            source = recorded_frame_source(source_of(line.index, root), line.number)
+            frames.append(CameraFrame(source, name, *classified_regions(line)))
     torn = sum(len(index.read_bytes().splitlines()) for index in segments_of(folder)) - whole
     warnings = [f"left out: {torn} lines of {folder} from a damaged one to the end of its segment"] if torn else []
     if facts.get("synthetic"):
@@ -67,4 +74,4 @@ def _in_groups(frames: list[CameraFrame], fps: float) -> list[CameraFrame]:
     """Return the frames of one film in groups that follow each other."""
     # parts and not frames: neighboring frames are nearly one picture, and a group never spans two splits
     length = max(1, min(round(GROUP_S * fps), len(frames) // MIN_GROUPS))
-    return [replace(frame, group=f"{frame.group}, part {at // length}") for at, frame in enumerate(frames)]
+    return [replace(frame, group=f"{frame.group}, part {index // length}") for index, frame in enumerate(frames)]

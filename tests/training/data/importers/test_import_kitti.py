@@ -56,7 +56,7 @@ def write_tracking(root: Path) -> Path:
 def test_the_tracking_form(tmp_path):
     root = write_tracking(tmp_path)
     listing = read_listing(str(root), PackOptions(margin=0.0))
-    assert {(s.source[-15:-4], s.box, s.group[-4:]) for s in listing.samples if not s.drawn} == {
+    assert {(s.source[-15:-4], s.box, s.group[-4:]) for s in listing.samples if not s.unmarked} == {
         (f"{d:04d}/{n:06d}", (10 * n, 20 * d, 10 * n + 50, 20 * d + 40), f"{d:04d}") for d in range(2) for n in range(2)
     }
     assert listing.skipped == {"don't care": 2}
@@ -74,7 +74,7 @@ def test_a_frame_number_that_is_none_may_be_of_any_frame(tmp_path):
     with (root / "training" / "label_02" / "0000.txt").open("a") as stream:
         stream.write("x 1 Car 0 0 0 1 1 50 50 1 1 1 1 1 1 0\n")
     listing = read_listing(str(root), PackOptions(background=8))
-    assert {s.group[-4:] for s in listing.samples if s.drawn} == {"0001"}
+    assert {s.group[-4:] for s in listing.samples if s.unmarked} == {"0001"}
     assert listing.skipped["of a picture that is not there"] == 1
 
 

@@ -185,7 +185,7 @@ def test_a_picture_in_two_lists_is_taken_once_when_the_splits_are_drawn(tmp_path
     with (root / "data.yaml").open("a") as stream:
         stream.write("val: ../train/images\n")
     listing = read_listing(str(root), OPTIONS)
-    assert sorted(s.box for s in listing.samples if not s.drawn) == sorted(c[2] for c in crops(listing))
+    assert sorted(s.box for s in listing.samples if not s.unmarked) == sorted(c[2] for c in crops(listing))
     assert any(line.startswith("pictures that are listed more than once, taken once: 13") for line in listing.warnings)
 
 
@@ -272,8 +272,8 @@ def test_background_is_cut_from_labelled_pictures_alone_and_the_others_are_told(
     for stem in missing:
         (root / "train" / "labels" / f"{stem}.txt").unlink()
     listing = read_listing(str(root), OPTIONS)
-    assert {Path(s.source).stem for s in listing.samples if s.drawn}.isdisjoint(missing)
-    assert "train/images/empty.png" in {s.source for s in listing.samples if s.drawn}
+    assert {Path(s.source).stem for s in listing.samples if s.unmarked}.isdisjoint(missing)
+    assert "train/images/empty.png" in {s.source for s in listing.samples if s.unmarked}
     assert any(
         line.startswith("pictures without a label file: 6, the first train/images/drive0_0.png")
         for line in listing.warnings
@@ -281,7 +281,7 @@ def test_background_is_cut_from_labelled_pictures_alone_and_the_others_are_told(
     asked = read_listing(
         str(root), PackOptions(size_px=32, resplit=True, background=40, background_from_unlabelled=True)
     )
-    assert {Path(s.source).stem for s in asked.samples if s.drawn} >= set(missing)
+    assert {Path(s.source).stem for s in asked.samples if s.unmarked} >= set(missing)
 
 
 def test_what_has_no_partner_is_told(tmp_path):

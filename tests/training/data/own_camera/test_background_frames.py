@@ -48,7 +48,7 @@ def video(file: Path, frames: int = 60) -> Path:
 
 def test_background_is_as_much_as_a_class_and_lies_inside_the_frames(source, frames):
     listing = read_listing(str(source), PackOptions(background_from=frames))
-    drawn = [sample for sample in listing.samples if sample.drawn]
+    drawn = [sample for sample in listing.samples if sample.unmarked]
     assert (listing.background, listing.classes, len(drawn)) == ("background", ("bus", "car", "background"), 12)
     assert len({sample.source for sample in drawn}) == 9
     for sample in drawn:
@@ -81,7 +81,7 @@ def test_a_source_that_is_split_gets_background_in_every_split(tmp_path, frames)
         for name in ("bus", "car"):
             write_images(tmp_path / "set" / split / name, {f"{split}{name}{i}.png": (60, 50 + i) for i in range(6)})
     listing = read_listing(str(tmp_path / "set"), PackOptions(background_from=frames, background=18))
-    assert {sample.split for sample in listing.samples if sample.drawn} == {"train", "val", "test"}
+    assert {sample.split for sample in listing.samples if sample.unmarked} == {"train", "val", "test"}
 
 
 def test_a_frame_of_a_video_is_found_by_its_number(tmp_path):
@@ -98,7 +98,7 @@ def test_what_the_model_is_sure_of_is_no_background(source, frames, monkeypatch)
         background_frames, "_object_test", lambda path, label: lambda crop: crop.shape[0] > crop.shape[1]
     )
     listing = read_listing(str(source), PackOptions(background_from=frames, background_model=Path("best.safetensors")))
-    drawn = [sample.box for sample in listing.samples if sample.drawn]
+    drawn = [sample.box for sample in listing.samples if sample.unmarked]
     assert len(drawn) == 12
     assert all(y1 - y0 <= x1 - x0 for x0, y0, x1, y1 in drawn)
     monkeypatch.setattr(background_frames, "_object_test", lambda path, label: lambda crop: True)

@@ -69,7 +69,7 @@ def options(drive, tmp_path, ranges: str | None = None, **more) -> PackOptions:
 
 
 def rects(listing) -> list[tuple[int, ...]]:
-    return sorted(sample.box for sample in listing.samples if sample.drawn)
+    return sorted(sample.box for sample in listing.samples if sample.unmarked)
 
 
 def test_a_row_is_what_the_network_was_shown_in_the_drive(drive, source, tmp_path):
@@ -122,7 +122,7 @@ def test_in_a_source_that_is_split_listed_false_alarms_are_learned_from(drive, t
         for name in ("bus", "car", "background"):
             write_images(tmp_path / "set" / split / name, {f"{split}{name}{i}.png": (60, 50 + i) for i in range(6)})
     listing = read_listing(str(tmp_path / "set"), options(drive, tmp_path, "first,last\n0,7\n"))
-    assert {sample.split for sample in listing.samples if sample.drawn} == {"train"}
+    assert {sample.split for sample in listing.samples if sample.unmarked} == {"train"}
     assert listing.background == "background"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import InputError
 from training.data.detections.annotated_boxes import AnnotatedBox, AnnotatedPicture, SkippedAnnotation
 from training.data.detections.annotation_files import Claims, boxes_of, number_of, resolve_size, whole_of
-from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, listing_of
 from training.data.importers.coco.layout import PictureFinder, annotation_files, choose_files, is_coco, path_parts
 from training.data.listing import Listing, PackOptions
 
@@ -32,11 +32,11 @@ def read(source: str, options: PackOptions) -> Listing:
     splits, warnings = choose_files(files)
     finder = PictureFinder(path)
     files_read = [_CocoFile(file, split, finder) for file, split in splits.items()]
-    pictures = [picture for one in files_read for picture in one.pictures()]
-    names = dict.fromkeys(name for one in files_read for name in one.names)
-    skipped = [skipped for one in files_read for skipped in one.skipped]
-    warnings += [line for one in files_read for line in count_warning("left out: entries of images", one.unusable)]
-    return list_crops(DetectionSet("coco", finder.root, pictures, names, skipped, warnings), options)
+    pictures = [picture for file in files_read for picture in file.pictures()]
+    names = dict.fromkeys(name for file in files_read for name in file.names)
+    skipped = [skipped for file in files_read for skipped in file.skipped]
+    warnings += [line for file in files_read for line in count_warning("left out: entries of images", file.unusable)]
+    return listing_of(DetectionSet("coco", finder.root, pictures, names, skipped, warnings), options)
 
 
 class _CocoFile:
@@ -78,9 +78,9 @@ class _CocoFile:
             self.finder.claims.claim(f"the picture {source}", f"the image id {key!r} in {self.file}")
             yield self._picture(source, entry, of_image.pop(key, []))
         self.skipped += [
-            SkippedAnnotation("of an image that is not listed", f"{self.file}: {_excerpt(one)}")
+            SkippedAnnotation("of an image that is not listed", f"{self.file}: {_excerpt(annotation)}")
             for annotations in of_image.values()
-            for one in annotations
+            for annotation in annotations
         ]
 
     def _picture(self, source: str, entry: Json, annotations: list[Json]) -> AnnotatedPicture:

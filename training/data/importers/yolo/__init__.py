@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.data.detections.annotated_boxes import AnnotatedPicture
 from training.data.detections.annotation_files import Claims, source_of
-from training.data.detections.boxes_to_crops import DetectionSet, count_warning, list_crops
+from training.data.detections.boxes_to_crops import DetectionSet, count_warning, listing_of
 from training.data.importers.yolo.labels import LabelReader, label_file_of
 from training.data.importers.yolo.layout import Layout, find_layout, is_yolo
 from training.data.listing import Listing, PackOptions
@@ -28,8 +28,8 @@ def read(source: str, options: PackOptions) -> Listing:
     labels, claims = LabelReader(layout.names, layout.keypoint_values), Claims()
     pictures = [_picture(image, split, layout.root, labels, claims) for image, split in layout.images]
     warnings = [*layout.warnings, *_without_picture(layout)]
-    looked = f": {label_file_of(layout.images[0][0])} is not there"
-    return list_crops(DetectionSet("yolo", layout.root, pictures, layout.names, (), warnings, looked), options)
+    hint = f": {label_file_of(layout.images[0][0])} is not there"
+    return listing_of(DetectionSet("yolo", layout.root, pictures, layout.names, (), warnings, hint), options)
 
 
 def _picture(image: Path, split: str | None, root: Path, labels: LabelReader, claims: Claims) -> AnnotatedPicture:

@@ -47,7 +47,7 @@ class LabelReader:
     """The number of values of key points after each box: the product of kpt_shape."""
 
     def read(self, file: Path, size: tuple[int, int]) -> Labels:
-        """Return the boxes of a label file for a picture of `size` (width, height), and its odd lines."""
+        """Return the boxes of a label file for a picture of `size` (width, height), and its malformed lines."""
         try:
             return boxes_of(read_label_lines(file), lambda words: self._box(words, size))
         except (OSError, ValueError) as error:

@@ -191,11 +191,11 @@ class _ListedPictures:
     def images(self, keys: list[str], resplit: bool) -> tuple[Images, list[str]]:
         """Return each picture of these splits once, and warnings. With `resplit` only train must hold pictures."""
         found: dict[tuple[Path, str | None], str] = {}
-        again: list[str] = []
+        repeated: list[str] = []
         for key in keys:
             split = SPLIT_NAMES[key]
             given = self.body[key] if isinstance(self.body[key], list) else [self.body[key]]
-            for entry in (str(one) for one in given if one not in YAML_NULLS):
+            for entry in (str(key_of_image) for key_of_image in given if key_of_image not in YAML_NULLS):
                 try:
                     images = self._images_of(key, entry)
                 except InputError as error:
@@ -204,11 +204,11 @@ class _ListedPictures:
                     self.warnings.append(str(error))
                     continue
                 for image in images:
-                    one = image, None if resplit else split
-                    again += [str(image)] if one in found else []
-                    found.setdefault(one, split)
-        again = count_warning("pictures that are listed more than once, taken once", again)
-        return [(image, split) for (image, _), split in found.items()], self.warnings + again
+                    key_of_image = image, None if resplit else split
+                    repeated += [str(image)] if key_of_image in found else []
+                    found.setdefault(key_of_image, split)
+        repeated = count_warning("pictures that are listed more than once, taken once", repeated)
+        return [(image, split) for (image, _), split in found.items()], self.warnings + repeated
 
     def _images_of(self, key: str, entry: str) -> list[Path]:
         where = locate(entry, self.bases)
@@ -245,7 +245,7 @@ def _without_data_file(root: Path) -> Layout:
         raise InputError(f"{one} and {other} name different classes: remove the wrong one")
     if lists:
         return Layout(root, list(next(iter(lists))), images)
-    names = [f"class_{i}" for i in range(_highest(images) + 1)]
+    names = [f"class_{i}" for i in range(_highest_class(images) + 1)]
     notes = f"no classes.txt and no data.yaml names the classes: they are called {names[0]} to {names[-1]}"
     return Layout(root, names, images, warnings=[notes])
 
@@ -275,15 +275,15 @@ def _split_of(folders: tuple[str, ...]) -> str | None:
     return None
 
 
-def _highest(images: Images) -> int:
+def _highest_class(images: Images) -> int:
     """Return the highest class number in the label files."""
-    numbers = [number for image, _ in images for number in _numbers(label_file_of(image))]
+    numbers = [number for image, _ in images for number in _class_numbers(label_file_of(image))]
     if not numbers:
         raise InputError(f"no class number stands in the label files of {images[0][0].parent}: are they YOLO's?")
     return max(numbers)
 
 
-def _numbers(file: Path) -> Iterator[int]:
+def _class_numbers(file: Path) -> Iterator[int]:
     try:
         lines = read_text(file).splitlines() if file.is_file() else []
     except ValueError:  # not text: the label reader counts and names it
