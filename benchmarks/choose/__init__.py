@@ -1,1 +1,1 @@
-"""The production choice: policy, rule, sensitivity, gate."""
+"""The production choice: policy, rule, sensitivity; and the regressions that `benchmarks gate` looks for."""

@@ -77,7 +77,7 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
     if candidate is reference:
         advantage = f"{chosen.name} is {_comparative(policy)}, and its loss is shown to be under the margin"
         return f"it is {_describe_best(ranking, policy, short)}, but {advantage}"
-    if candidate.name not in ranking.faster:
+    if candidate.name not in ranking.better:
         return (
             f"it is not {_comparative(policy)} than {reference.name} ({_both(candidate, reference, policy.objective)})"
         )

@@ -139,10 +139,10 @@ class Ranking:
     reference: CandidateMetrics | None
     infeasible: dict[str, str]
     """{name of an infeasible candidate: the first reason}."""
-    faster: frozenset[str]
+    better: frozenset[str]
     """Candidates that are better than the reference by the objective, beyond the noise."""
     non_inferior: frozenset[str]
-    """Candidates of `faster` whose loss is shown to be under the margin."""
+    """Candidates of `better` whose loss is shown to be under the margin."""
     losses: dict[str, Loss]
     """{name: loss against the reference}, without the reference itself."""
     best_infeasible: CandidateMetrics | None = None
@@ -170,10 +170,10 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
     limit = reference.minimized(policy.objective)
     rivals = [c for c in feasible if c is not reference]
-    faster = [c for c in rivals if c.minimized(policy.objective) * (1 + noise_margin) < limit]
-    non_inferior = [c for c in faster if losses[c.name].bound < policy.margin]
+    better = [c for c in rivals if c.minimized(policy.objective) * (1 + noise_margin) < limit]
+    non_inferior = [c for c in better if losses[c.name].bound < policy.margin]
     chosen = pick_best([reference, *non_inferior], policy, noise_margin)
-    names = frozenset(c.name for c in faster), frozenset(c.name for c in non_inferior)
+    names = frozenset(c.name for c in better), frozenset(c.name for c in non_inferior)
     better_than = reference.utility(policy) + 1e-12  # by more than rounding
     better = [c for c in candidates if c.name in infeasible and c.utility(policy) > better_than]
     best_infeasible = max(better, key=lambda c: (c.utility(policy), c.name), default=None)

@@ -60,7 +60,11 @@ def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str
 
 
 def choose_at(results: RunResults, other: SeedResult, policy: Policy) -> SeedChoice:
-    """Choose with another seed's answers; times and sizes are this run's, since they do not depend on the seed."""
+    """Choose with another seed's answers to the test rows; all other metrics are this run's.
+
+    Times and sizes do not depend on the seed; calibration, robustness and labeled frames do, but they are measured with
+    this run's alone.
+    """
     candidates = []
     for candidate in metrics_of(results):
         if candidate.name in other.predicted_n:  # that run may have been exported in fewer precisions

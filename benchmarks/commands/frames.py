@@ -50,11 +50,16 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m benchmarks frames", description=__doc__)
-    parser.add_argument("run", type=Path, help="runs/NAME for all its bundles, or the folder of one bundle")
-    parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
-    parser.add_argument("--split", choices=SPLITS[:3], default="test", help="the split of the frames (test)")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME, or of one bundle")
     parser.add_argument(
-        "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes are classified (the bundle's own)"
+        "--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (default: the run's own)"
+    )
+    parser.add_argument("--split", choices=SPLITS[:3], default="test", help="the split of the frames (default: test)")
+    parser.add_argument(
+        "--detector",
+        type=Path,
+        metavar="FILE",
+        help="an ONNX detector whose boxes are classified (default: the bundle's)",
     )
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the zones, or a detector's settings")
@@ -63,11 +68,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--jitter",
         type=float,
         default=0.0,
-        help="move the edges of labeled boxes at random, by this part of a side (0)",
+        metavar="FRACTION",
+        help="move the edges of labeled boxes at random, by this fraction of a side (default: 0)",
     )
-    parser.add_argument("--backend", help="default: the production choice, else ort")
-    parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
-    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="backend of the model (default: the production choice, else ort)"
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="thread count (default: all cores)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Compare results with a baseline; fail on a significant loss of accuracy, or on more time beyond the noise."""
+"""Compare results with a baseline; fail on a shown loss of accuracy, more time beyond the noise, or a lack of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import CheckError
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks gate RESULTS --baseline RESULTS`. Raises CheckError when a check fails."""
     parser = Parser(prog="python -m benchmarks gate", description=__doc__)
-    parser.add_argument("results", type=Path, metavar="RESULTS", help="a run's folder, or its report/results.json")
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="the folder of a run, or its report/results.json")
     parser.add_argument("--baseline", type=Path, required=True, metavar="RESULTS", help="the results to compare with")
     args = parser.parse_args(arguments)
     now, before = (read_reports(results_path(path))[0].results for path in (args.results, args.baseline))

@@ -75,18 +75,26 @@ def names_without_ages(results: RunResults, choice: ChoiceResult) -> set[str]:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("run", type=Path, help="runs/NAME")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy.json; default: a 30 Hz rear camera")
-    parser.add_argument("--budget-ms", type=float, help="upper limit of a frame's p99 in ms (33)")
-    parser.add_argument("--margin", type=float, help="accuracy that a faster candidate may lose (0.01)")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="policy.json (default: limits for a 30 Hz rear camera)"
+    )
+    parser.add_argument(
+        "--budget-ms", type=float, metavar="MS", help="upper limit of a frame's p99 in ms (default: 33)"
+    )
+    parser.add_argument(
+        "--margin", type=float, metavar="FRACTION", help="accuracy that a faster candidate may lose (default: 0.01)"
+    )
     parser.add_argument(
         "--source",
         metavar="URI",
-        help="where the frames come from; default: the golden frames of the bundles' detector, else synthetic ones",
+        help="source of the frames to time (default: the golden frames of the bundles' detector, else synthetic ones)",
     )
-    parser.add_argument("--backends", nargs="+", help="backends to measure; default: all that can run here")
     parser.add_argument(
-        "--threads", type=int, nargs="+", help="thread counts; default: the best count of each candidate"
+        "--backends", nargs="+", metavar="NAME", help="backends to measure (default: all that can run here)"
+    )
+    parser.add_argument(
+        "--threads", type=int, nargs="+", metavar="N", help="thread counts (default: the best count of each candidate)"
     )
     parser.add_argument("--pack", type=Path, help="the folder of the pack, if it has moved")
     profile = parser.add_mutually_exclusive_group()
@@ -100,17 +108,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="images that show none of the classes, on which the model should abstain",
     )
-    parser.add_argument("--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (the run's own)")
+    parser.add_argument(
+        "--frames-of", type=Path, metavar="PACK", help="a pack with labeled frames (default: the run's own)"
+    )
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: the regions to time and to measure")
     parser.add_argument(
         "--seeds",
         type=Path,
         nargs="*",
         metavar="RUN",
-        help="runs that differ in the seed alone (those in the same folder)",
+        help="runs that differ from this one in the seed alone (default: those in the same folder)",
     )
     parser.add_argument(
-        "--sustained", type=float, default=0.0, metavar="MINUTES", help="minutes of sustained load at the end (none)"
+        "--sustained",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="minutes of sustained load at the end (default: 0)",
     )
     parser.add_argument("--json", action="store_true", help="print choice.json instead of the table")
     return parser.parse_args(arguments)

@@ -23,7 +23,7 @@ A bundle with a detector adds the largest number of boxes of a frame.
 def build_engines(candidates: Sequence[Candidate], regions: int) -> list[Unmeasured]:
     """Build every missing engine of these candidates; return those that cannot be built, with the reason.
 
-    regions: the most regions of a frame, those of a bundle's detector apart.
+    regions: the most regions of a frame that is timed or labeled.
     """
     not_built = []
     for c in candidates:

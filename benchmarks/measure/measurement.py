@@ -57,7 +57,7 @@ class Request:
     threads: tuple[int, ...] | None = None
     """None: the best count of each candidate, as measured."""
     source: str | None = None
-    """The source of the frames to time; None: the synthetic camera."""
+    """The source of the frames to time; None: the golden frames of the bundles' detector, else the synthetic camera."""
     pack: Path | None = None
     """The pack, where it has moved; None: the path in run.json."""
     ood: Path | None = None
@@ -156,7 +156,7 @@ def prepare(run: Run, request: Request) -> Setup:
 
 
 def count_regions(pack: Pack, request: Request, timed: TimedInput) -> int:
-    """Return the most regions of a frame that is timed or labeled, those of the detector in a bundle apart."""
+    """Return the most regions of a frame that is timed or labeled."""
     camera, objects = timed.camera, [0]
     with suppress(InputError):  # the measurement says what is wrong with the frames
         frames = FramesRequest().frames(open_pack(request.frames_of) if request.frames_of else pack)
@@ -224,7 +224,10 @@ def add_frames(results: Results, setup: Setup, request: Request) -> Results:
 
 
 def pick_fastest(results: Results, bundles: Mapping[str, Bundle]) -> list[CandidateResult]:
-    """Return the result of the fastest backend of each network and precision; all backends give the same answers."""
+    """Return the result of the fastest backend of each network and precision.
+
+    One backend is enough, since all of them answer alike within the tolerance of the golden frames.
+    """
     fastest: dict[tuple[str, str], CandidateResult] = {}  # the first one of a key is kept: sorted, the fastest
     for result in sorted(results, key=lambda result: result.latency.engine_ms.p50):
         if bundles[result.arch].selectable:

@@ -1,6 +1,5 @@
 """Train and measure Ultralytics classify, timm + ONNX Runtime, and our own tools on one data set; print a table.
 
-Usage: python -m benchmarks.peers DATA [--epochs 30 --size 64 --group REGEX --out DIR]. DATA: split/class/*.jpg.
 Ours is trained first. Each peer is then trained twice: for the same number of epochs, and for as many epochs as fit in
 the processor time of our slowest network. Processor time, unlike wall time, is not stretched by other processes.
 """
@@ -103,14 +102,21 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="a folder of the form split/class/*.jpg")
-    parser.add_argument("--epochs", type=int, default=30, help="epochs of our training (30)")
-    parser.add_argument("--size", type=int, default=64, help="input size in pixels (64)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every training (0)")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of our training (default: 30)")
+    parser.add_argument("--size", type=int, default=64, help="input size in pixels (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every training (default: 0)")
     parser.add_argument("--group", help="regular expression of the group in a file's name, for our pack")
-    parser.add_argument("--recipe", default="edge", help="our training recipe (edge)")
-    parser.add_argument("--models", nargs="+", default=["mobilenet_inspired", "resnet_inspired"], help="our networks")
+    parser.add_argument("--recipe", default="edge", help="our training recipe (default: edge)")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["mobilenet_inspired", "resnet_inspired"],
+        help="our networks (default: mobilenet_inspired resnet_inspired)",
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep all files here; finished jobs are not run again")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="the folder of the dated table")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="DIR", help="the folder of the dated table (default: docs/results)"
+    )
     return parser.parse_args()
 
 

@@ -49,7 +49,10 @@ class Bundle:
     abstain_threshold: float
     """A top probability under it is UNKNOWN. Chosen on val."""
     provenance: dict[str, Any]
-    """Pack path and fingerprint, checkpoint sha256, commit, tool versions, metrics of the checkpoint."""
+    """Pack path and fingerprint, checkpoint sha256, commit, tool versions, metrics of the checkpoint, and `abstention`.
+
+    `abstention` says on what the threshold was fitted, and the coverage and risk that it reached there.
+    """
     files: dict[str, dict[str, Any]]
     """{file name: {"sha256", "bytes"}} of everything but engines/."""
     gates: dict[str, dict[str, Any]]

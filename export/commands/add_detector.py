@@ -26,10 +26,10 @@ TIMEOUT_S = 5.0
 def main(arguments: list[str]) -> int:
     """Add the detector to every bundle; print its checks."""
     parser = Parser(prog="python -m export add-detector", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
     parser.add_argument("detector", type=Path, metavar="FILE.onnx", help="the detector to add")
     parser.add_argument("--config", type=Path, metavar="FILE", help="detector.json: threshold, counts, every, ...")
-    parser.add_argument("--frames", metavar="URI", help="a video or folder for golden frames; default: the pack's")
+    parser.add_argument("--frames", metavar="URI", help="a video or folder for golden frames (default: the pack's)")
     parser.add_argument("--models", nargs="+", metavar="ARCH", help="only these (default: all, and production)")
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = parser.parse_args(arguments)

@@ -88,23 +88,50 @@ def main(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="python -m export", description=__doc__)
     add = parser.add_argument
-    add("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    add("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
     add("--precisions", nargs="+", choices=PRECISIONS, help="precisions to export besides fp32 (default: all)")
     add(
         "--engines", nargs="*", choices=(*RUNTIMES, "openvino"),
         help="runtimes to build engines for (default: tensorrt_rtx where it is installed); "
         "openvino opens the ONNX file itself and needs no engine",
     )  # fmt: skip
-    add("--sm", nargs="+", type=int, default=[86], help=f"targets of tensorrt_rtx engines: {RTX_TARGETS}")
+    add("--sm", nargs="+", type=int, default=[86], help=f"targets of tensorrt_rtx engines (default: 86): {RTX_TARGETS}")
     add("--size", type=int, metavar="N", help="export another input size into bundle_N, for latency measurements only")
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
     add("--models", nargs="+", metavar="ARCH", help="export only these architectures")
-    add("--batch", nargs="+", type=int, default=list(Build.batches), help="batch sizes of an engine")
+    add(
+        "--batch",
+        nargs="+",
+        type=int,
+        default=list(Build.batches),
+        help=f"batch sizes of an engine (default: {' '.join(map(str, Build.batches))})",
+    )
     add("--abstain-on-frames", action="store_true", help="fit the abstain threshold on the val frames of a pack")
-    add("--frames-of", type=Path, metavar="PACK", help="with it: a pack with labeled frames (the run's own)")
-    add("--camera", type=Path, metavar="FILE", help="with it: camera.json, the zones or a detector's settings")
-    add("--detector", type=Path, metavar="FILE", help="with it: an ONNX detector (default: zones of the pack, boxes)")
-    add("--jitter", type=float, default=0.0, help="with it: move the edges of labeled boxes, such as 0.1 (0)")
+    add(
+        "--frames-of",
+        type=Path,
+        metavar="PACK",
+        help="with --abstain-on-frames: a pack with labeled frames (default: the run's own)",
+    )
+    add(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="with --abstain-on-frames: camera.json, the zones or a detector's settings",
+    )
+    add(
+        "--detector",
+        type=Path,
+        metavar="FILE",
+        help="with --abstain-on-frames: an ONNX detector (default: the zones of the pack, else labeled boxes)",
+    )
+    add(
+        "--jitter",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="with --abstain-on-frames: move the edges of labeled boxes by this fraction of a side (default: 0)",
+    )
     add("--unfinished", action="store_true", help="export the best checkpoint so far of an unfinished training")
     add("--dry-run", action="store_true", help="print what would be made, and make nothing")
     add("--table", type=Path, metavar="FILE", help="also write the report into this Markdown file")

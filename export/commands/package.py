@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     """Write the archive and print where it is, what it holds and how large it is."""
     parser = Parser(prog="python -m export package", description=__doc__)
     add = parser.add_argument
-    add("run", type=Path, metavar="runs/NAME", help="the folder of a run")
+    add("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
     add("--out", type=Path, metavar="FILE", help="the archive to write (default: runs/NAME/rearguard-NAME.tar.gz)")
     add("--with-benchmark", action="store_true", help="add all candidates, benchmarks/, the test rows and benchmark.sh")
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")

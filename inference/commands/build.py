@@ -28,9 +28,15 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument("--backend", choices=["trt"], default="trt", help="the only backend with engines")
-    parser.add_argument("--runtime", choices=RUNTIMES, help="default: the first installed one for the target")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: all that passed their gates")
-    parser.add_argument("--sm", nargs="+", type=int, help=f"default: this device; ahead of time: {RTX_TARGETS}")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, help="runtime that builds (default: the first installed one for the target)"
+    )
+    parser.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, help="precisions to build (default: all that passed their gates)"
+    )
+    parser.add_argument(
+        "--sm", nargs="+", type=int, help=f"targets (default: this device); ahead of time: {RTX_TARGETS}"
+    )
     parser.add_argument(
         "--backend-option", action="append", default=[], metavar="NAME=VALUE", help="such as batches=1,4; see below"
     )

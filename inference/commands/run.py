@@ -29,9 +29,20 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="URI",
         help="0, /dev/video0, csi://0, rtsp://.., a video, a folder, replay://DIR or synthetic://",
     )
-    parser.add_argument("--backend", help="default: the production choice, else ort")
-    parser.add_argument("--precision", help="default: the production choice, else int8 if its gates hold, else fp32")
-    parser.add_argument("--threads", type=int, help="default: as benchmarked on this machine; on another, all cores")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="backend of the model (default: the production choice, else ort)"
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="thread count (default: as benchmarked on this machine; on another, all cores)",
+    )
     parser.add_argument(
         "--backend-option",
         action="append",
@@ -49,7 +60,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="an ONNX detector whose boxes, tracked, are the regions"
     )
-    parser.add_argument("--detector-backend", metavar="BACKEND", help="default: the backend of the classifier")
+    parser.add_argument(
+        "--detector-backend", metavar="NAME", help="backend of the detector (default: that of the model)"
+    )
     parser.add_argument(
         "--allow-unproved",
         action="store_true",
@@ -86,7 +99,9 @@ def _add_outputs(parser: Parser) -> None:
     )
     add("--web-token", metavar="TOKEN", help="required to open the page: /?token=TOKEN")
     add("--record", type=Path, metavar="DIR", help="record frames and decisions for replay://DIR")
-    add("--record-mb", type=int, default=2000, metavar="N", help="keep the newest N MB of the recording (default 2000)")
+    add(
+        "--record-mb", type=int, default=2000, metavar="N", help="keep the newest N MB of the recording (default: 2000)"
+    )
     add("--record-lossless", action="store_true", help="record PNG instead of JPEG")
 
 

@@ -1,6 +1,7 @@
 """The contract of a source, checked on every one that is found by name.
 
-Cameras stand on a fake VideoCapture, streams on a small HTTP server. A new source needs a line in PREPARE.
+Cameras stand on a fake VideoCapture, streams on a small HTTP server.
+A new source needs a line in PREPARE and one in WRONG.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ def parser() -> Parser:
         metavar="ARCH",
         help="architectures (default: the three of our own)",
     )
-    add("--seeds", type=int, default=5, metavar="N", help="use the seeds 0 to N-1 (default 5)")
+    add("--seeds", type=int, default=5, metavar="N", help="use the seeds 0 to N-1 (default: 5)")
     add("--epochs", type=int, help="epochs of every variant that does not set its own")
     add("--against", metavar="VARIANT", help="the reference of the differences (default: FROM, or the last variant)")
-    add("--jobs", type=int, default=1, help="number of runs at a time (default 1)")
+    add("--jobs", type=int, default=1, help="number of runs at a time (default: 1)")
     add("--threads", type=int, help="CPU threads of each run (default: as in train)")
     add("--table-only", action="store_true", help="train nothing, and write the table of the finished runs")
     add("--json", action="store_true", help="print the summary as JSON")

@@ -56,25 +56,25 @@ def parser() -> argparse.ArgumentParser:
 def add_pack_options(parser: argparse._ActionsContainer) -> None:
     """Add the flags of PackOptions."""
     add = parser.add_argument
-    add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default 224)")
-    add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default {DEFAULT_KERNEL})")
+    add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default: 224)")
+    add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default: {DEFAULT_KERNEL})")
     add("--group", metavar="REGEX", help="pattern in file names: its group 1, or the whole match, is the group")
     add("--group-csv", type=Path, metavar="FILE", help="a CSV with the columns file,group")
     add("--resplit", action="store_true", help="ignore the source's split folders and draw new splits")
-    add("--seed", type=int, default=0, help="seed of splits, calibration rows and training (default 0)")
+    add("--seed", type=int, default=0, help="seed of splits, calibration rows and training (default: 0)")
     add(
         "--min-side", dest="min_side_px", type=int, default=12, metavar="PX",
-        help="reject images and boxes whose shorter side is smaller (default 12)",
+        help="reject images and boxes whose shorter side is smaller (default: 12)",
     )  # fmt: skip
     add("--classes", metavar="MAP", help="merge and drop classes: a CSV class,becomes, or uvh26, kitti, coco80")
-    add("--margin", type=float, default=0.1, help="context around a box, as a share of its sides (default 0.1)")
+    add("--margin", type=float, default=0.1, help="context around a box, as a share of its sides (default: 0.1)")
     add(
         "--max-truncated", type=float, default=1.0, metavar="SHARE",
-        help="leave out boxes of which more than this share lies outside the image (default 1: none)",
+        help="leave out boxes of which more than this share lies outside the image (default: 1: none)",
     )  # fmt: skip
     add(
         "--max-occluded", type=int, default=3, metavar="LEVEL",
-        help="leave out boxes hidden more than this: 0 visible, 1 partly, 2 largely, 3 unknown (default 3: none)",
+        help="leave out boxes hidden more than this: 0 visible, 1 partly, 2 largely, 3 unknown (default: 3: none)",
     )  # fmt: skip
     add(
         "--background",

@@ -55,7 +55,7 @@ def parser() -> Parser:
     add("--teacher", type=Path, metavar="FILE", help="distill from this checkpoint, a best.safetensors; see --distill")
     add(
         "--abstain-risk", type=float, default=0.05, metavar="RISK",
-        help="share of wrong answers accepted on val when the abstain threshold is chosen (default 0.05)",
+        help="share of wrong answers accepted on val when the abstain threshold is chosen (default: 0.05)",
     )  # fmt: skip
     _add_step_options(parser)
     add("--threads", type=int, help="number of CPU threads (default: one per core)")

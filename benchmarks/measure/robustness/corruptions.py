@@ -22,7 +22,7 @@ AnyArray = Any
 
 def corrupt(image: Bytes, name: str, severity: int, seed: int) -> Bytes:
     """Return a corrupted copy. image: uint8 (S, S, 3) RGB. The same arguments give the same bytes."""
-    # each corruption and severity draws from numbers of its own: adding one changes no other
+    # each corruption and severity draws numbers of its own: one that is added at the end changes no other
     random = np.random.default_rng((seed, severity, list(CORRUPTIONS).index(name)))
     corrupted = CORRUPTIONS[name](image.astype(np.float32), severity - 1, random)
     rounded = np.rint(np.asarray(corrupted, np.float32))

@@ -20,9 +20,10 @@ METER_EVERY_S = 0.1
 def measure_energies(
     processors: Mapping[str, FrameProcessor], frames: Sequence[Bytes], *, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Return {name: millijoules of a frame} of the whole machine under load; {} without a meter.
+    """Return {name: millijoules of a frame} under load, of what the meter covers; {} without a meter.
 
-    A counter of joules is read before and after; else the watts are averaged over the time.
+    That is the processor packages for a counter of joules, and the rails of a Jetson or the first GPU for a meter of
+    watts. A counter is read before and after; else the watts are averaged over the time.
     """
     if read_joules() is None and "power_w" not in read_meters():
         return {}

@@ -1,4 +1,4 @@
-"""Time the frame step of the runner: frames/s with the null backend, and three zones compared with one, in turns."""
+"""Time the frame step of the runner, without a network and with it: three zones compared with the whole frame."""
 
 from __future__ import annotations
 
@@ -31,12 +31,22 @@ ONE_ZONE = {WHOLE_ZONE: WHOLE_FRAME}
 def main(arguments: list[str]) -> None:
     """Run `python -m benchmarks.studies hotpath BUNDLE`; print the table."""
     parser = Parser(prog="python -m benchmarks.studies hotpath", description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--backends", nargs="+", default=["ort"], help="backends to time beside the null backend")
-    parser.add_argument("--precision", help="default: int8 where its gates hold, else fp32")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle")
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        default=["ort"],
+        help="backends to time beside the null backend, which has no network (default: ort)",
+    )
+    parser.add_argument(
+        "--precision",
+        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+    )
     parser.add_argument("--kernel", choices=KERNELS, help="the resize kernel, in place of the bundle's")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (1)")
-    parser.add_argument("--samples", type=int, default=480, help="frames of each row and number of zones")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (default: 1)")
+    parser.add_argument(
+        "--samples", type=int, default=480, help="frames timed with the whole frame, and with the zones (default: 480)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     check_positive(samples=args.samples, threads=min(args.threads))
@@ -46,18 +56,18 @@ def main(arguments: list[str]) -> None:
         facts = {"size_px": SIZE_PX, "kernel": bundle.geometry.kernel, "zones": [1, len(ZONES)]}
         print(json.dumps(to_json({**facts, "machine": describe_machine(), "rows": rows})))
         return
-    print("backend    precision  threads  frames/s  1 zone ms  3 zones ms  ratio (95%)")
+    print("backend    precision  threads  frames/s  whole frame ms  3 zones ms  ratio (95%)")
     for row in rows:
         print(
             f"{row.backend:10} {row.precision:10} {row.threads:7}  {row.frames_per_s:8.0f}"
-            f"  {row.one_ms:9.3f}  {row.three_ms:10.3f}  {row.ratio:.2f} ({row.ratio_interval.low:.2f} to"
+            f"  {row.one_ms:14.3f}  {row.three_ms:10.3f}  {row.ratio:.2f} ({row.ratio_interval.low:.2f} to"
             f" {row.ratio_interval.high:.2f})"
         )
 
 
 @dataclass(frozen=True)
 class HotPath:
-    """The median times of one zone and of three zones, and the ratio of their undisturbed times."""
+    """The median times of the whole frame and of three zones, and the ratio of their undisturbed times."""
 
     backend: str
     precision: str
@@ -92,7 +102,7 @@ def measure(
 
 
 def hotpath_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
-    """Return the result of a backend, which `facts` describes, from the times of one zone and of three."""
+    """Return the result of a backend, which `facts` describes, from the times of the whole frame and of three zones."""
     one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
     ratio = median_ratio(one.undisturbed_ms, three.undisturbed_ms)
     identity = facts["backend"], facts["precision"], facts["threads"]
