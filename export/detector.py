@@ -96,12 +96,39 @@ def add(folder: Path, detector: PreparedDetector) -> list[GoldenCheck]:
         shutil.copytree(folder, made, dirs_exist_ok=True)
         shutil.copyfile(detector.path, made / DETECTOR)
         detector.golden.save(made / golden_detections.NAME)
-        old = open_bundle(made)
-        # a set: a detector that is replaced is among the files already
-        names = sorted({*old.files, DETECTOR, golden_detections.NAME})
-        bundle = replace(old, detector=detector.config).with_files(names)
-        bundle.save()
-        return prove(bundle)
+        return prove(_bind(open_bundle(made), detector.config))
+
+
+def keep(earlier: Path, bundle: Bundle) -> Bundle:
+    """Return a new bundle with the detector of the earlier one that it replaces, proved; without one, the new bundle.
+
+    An earlier bundle or detector that is damaged is not kept, with a warning. Raises CheckError when a proof fails.
+    """
+    if not (earlier / "bundle.json").is_file():
+        return bundle
+    try:
+        old = open_bundle(earlier)
+        if old.detector is None:
+            return bundle
+        for name in (DETECTOR, golden_detections.NAME):
+            shutil.copyfile(old.check_file(name), bundle.path / name)
+    except InputError as error:
+        for name in (DETECTOR, golden_detections.NAME):
+            (bundle.path / name).unlink(missing_ok=True)
+        log.warning(f"a detector in {earlier} is not kept, add it again with `python -m export add-detector`: {error}")
+        return bundle
+    kept = _bind(bundle, old.detector)
+    prove(kept)
+    return kept
+
+
+def _bind(bundle: Bundle, config: DetectorConfig) -> Bundle:
+    """Write bundle.json anew, with the detector whose files lie beside it."""
+    # a set: a detector that is replaced is among the files already
+    names = sorted({*bundle.files, DETECTOR, golden_detections.NAME})
+    bound = replace(bundle, detector=config).with_files(names)
+    bound.save()
+    return bound
 
 
 def prove(bundle: Bundle) -> list[GoldenCheck]:
@@ -120,5 +147,5 @@ def prove(bundle: Bundle) -> list[GoldenCheck]:
     for row in rows:
         if not row.passed:
             what = f"{row.check} is {row.value:.3g}, the limit is {row.limit:g}"
-            raise CheckError(f"{bundle.path}: the detector on {row.backend}: {what}")
+            raise CheckError(f"{bundle.arch}: the detector on {row.backend}: {what}")
     return rows

@@ -164,11 +164,9 @@ def open_bundle(path: Path) -> Bundle:
         raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {HINT}")
     try:
         values = {name: body[name] for name in names}
-        values |= {"classes": tuple(body["classes"]), "geometry": Geometry.from_json(body["geometry"])}
+        values |= {"classes": tuple(body["classes"]), **_read_parts(file, body)}
         where = f"{file}: choice (choose again with python -m benchmarks)"
         values["choice"] = from_json(ProductionChoice, body["choice"], where) if body["choice"] else None
-        if has_detector:
-            values["detector"] = DetectorConfig.from_json(body["detector"])
         bundle = Bundle(path=path, **values)
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None
@@ -176,6 +174,17 @@ def open_bundle(path: Path) -> Bundle:
     if bundle.contract != body["contract"]:
         raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle
+
+
+def _read_parts(file: Path, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the geometry, and the detector's configuration where there is one. Raises InputError naming the file."""
+    try:
+        parts: dict[str, Any] = {"geometry": Geometry.from_json(body["geometry"])}
+        if "detector" in body:
+            parts["detector"] = DetectorConfig.from_json(body["detector"])
+    except InputError as error:
+        raise InputError(f"{file}: {error}; {HINT}") from None
+    return parts
 
 
 Probs = NDArray[np.float32]

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.data.pack import HINT, SPLITS, Pack
 from core.data.picture_reader import read_picture
-from core.errors import InputError
+from core.errors import InputError, check_number
 from core.files import write_text
 from core.geometry.frame import Bytes, Rect, Relative, read_relative
 from core.synthetic import draw_frame
@@ -73,7 +73,7 @@ def describe_frames(frames: list[LabeledFrame]) -> dict[str, int] | None:
 def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
     """Return the labeled frames of a split. Raises InputError when the pack has none, or the file is damaged."""
     metadata = pack.metadata.get("frames")
-    if not metadata:
+    if not isinstance(metadata, dict):
         raise InputError(f"{pack.path} holds no labeled frames: pack a detection data set, or `synthetic`, anew")
     if metadata.get("schema") != SCHEMA:
         raise InputError(f"{pack.path}: frames.schema is {metadata.get('schema')!r}, not {SCHEMA}; {HINT}")
@@ -107,6 +107,8 @@ def _read_frame(value: dict[str, Any]) -> LabeledFrame:
     objects = []
     for labeled in value["objects"]:
         x0, y0, x1, y1 = map(int, labeled["box"])
+        if x1 > width or y1 > height:
+            raise ValueError(f"box {labeled['box']} leaves the frame of {width}x{height} px")
         ignored = labeled["ignored"]  # required: without it objects to be ignored would be scored
         reason = None if ignored is None else str(ignored)
         objects.append(LabeledObject(str(labeled["label"]), (x0, y0, x1, y1), reason))
@@ -120,8 +122,26 @@ def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
     """Return the frame's pixels, uint8 (H, W, 3) BGR, or the reason why it cannot be read."""
     if pack.synthetic:
         return draw_frame(frame.source)
-    pixels = read_picture(Path(pack.metadata["source"]["root"], frame.source))
+    source = pack.metadata.get("source")
+    root = source.get("root") if isinstance(source, dict) else None
+    if not isinstance(root, str):
+        raise InputError(f"{pack.path / 'pack.json'}: source.root is {root!r}, not the folder of the pictures; {HINT}")
+    file = Path(root, frame.source)
+    pixels = read_picture(file)
+    if isinstance(pixels, str):
+        return f"{file}: {pixels}"
     # another file under the old name, or one whose EXIF turns it: the boxes would lie elsewhere
-    if not isinstance(pixels, str) and pixels.shape[1::-1] != frame.size_px:
-        return "is {}x{} px, its annotation says {}x{}".format(*pixels.shape[1::-1], *frame.size_px)
+    if pixels.shape[1::-1] != frame.size_px:
+        return "{} is {}x{} px, its annotation says {}x{}".format(file, *pixels.shape[1::-1], *frame.size_px)
     return pixels
+
+
+def read_margin(pack: Pack) -> float:
+    """Return the context that was cut around the pack's boxes, a part of a side. Raises InputError."""
+    options = pack.metadata.get("options")
+    margin = options.get("margin") if isinstance(options, dict) else None
+    try:
+        check_number("options.margin", margin, 0, 2)
+    except InputError as error:
+        raise InputError(f"{pack.path / 'pack.json'}: {error}; {HINT}") from None
+    return float(margin)

@@ -54,6 +54,8 @@ def read_picture(file: Path) -> Bytes | str:
         data = file.read_bytes()
     except OSError as error:
         return f"unreadable: {os.strerror(error.errno or 0)}"
+    except ValueError as error:  # a name with a null character
+        return f"unreadable: {error}"
     if damage := damage_of(data):
         return damage
     frame, said, error_text = _decode(data)

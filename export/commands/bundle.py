@@ -22,6 +22,7 @@ from core.files import replacing_folder, write_text
 from export.abstention import fit_on_frames
 from export.builder import BundleBuilder
 from export.conversion import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
+from export.detector import keep
 from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
@@ -201,7 +202,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     try:
         with replacing_folder(target) as folder:
             builder = _assemble(path, checkpoint, pack, folder, size_px, options)
-            bundle = prove_and_seal(builder)
+            bundle = keep(target, prove_and_seal(builder))
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gate)})"
                 for precision, gate in bundle.gates.items()

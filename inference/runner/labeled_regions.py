@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from core.bundle.contract import Bundle
-from core.data.labeled_frames import LabeledFrame, read_frames, read_pack_zones
+from core.data.labeled_frames import LabeledFrame, read_frames, read_margin, read_pack_zones
 from core.data.pack import Pack
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
@@ -83,7 +83,7 @@ class FramesRequest:
         if zones and not self.labeled:
             return what, Zones(zones)
         what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
-        return what, labeled_boxes(frames, float(pack.metadata["options"]["margin"]), self.jitter)
+        return what, labeled_boxes(frames, read_margin(pack), self.jitter)
 
 
 def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:

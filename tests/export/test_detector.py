@@ -10,10 +10,13 @@ import pytest
 
 from core.bundle.contract import DETECTOR, open_bundle
 from core.bundle.golden_detections import NAME
+from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
-from core.files import write_json
+from core.files import sealed, write_json
 from core.geometry.detector_config import DetectorConfig
 from export.commands.add_detector import main
+from export.commands.bundle import main as export
+from export.detector import keep
 from export.package import device_files
 from inference.backends import UnavailableError, openvino
 from inference.commands.run import read_arguments, run_from_args
@@ -64,6 +67,30 @@ def test_a_second_one_takes_the_place_of_the_first(run):
     write_detector(run.parent / "d.onnx", (20, 20, 50, 50, 0.9, 0))
     add(run)
     assert not [line for line in verify(bundle_of(run)) if line.result == "failed"]
+
+
+def test_a_new_export_keeps_the_detector(run, run_path):
+    arguments = [str(run_path), "--precisions", "fp32", "--engines", "openvino"]
+    export(arguments)
+    frames = str(run.parent / "frames")
+    main([str(run_path), str(run.parent / "d.onnx"), "--frames", frames])
+    (folder,) = open_run(run_path).bundles().values()
+    before = open_bundle(folder)
+    export(arguments)
+    after = open_bundle(folder)
+    assert after.detector == before.detector
+    assert {name: after.files[name] for name in (DETECTOR, NAME)} == {
+        name: before.files[name] for name in (DETECTOR, NAME)
+    }
+
+
+def test_a_damaged_detector_is_not_kept_in_a_new_export_and_is_named(run, tmp_path, caplog):
+    add(run)
+    (bundle_of(run).path / DETECTOR).write_bytes(b"other")
+    new = make_bundle(tmp_path / "new", background=None)
+    assert keep(bundle_of(run).path, new) == new
+    assert "detector.onnx is not the file that was proved" in caplog.text
+    assert not (new.path / NAME).exists()
 
 
 def test_verify_holds_the_detector_on_every_backend(run):
@@ -148,6 +175,16 @@ def test_a_bundle_of_schema_1_is_read_and_gets_schema_2(run):
     assert json.loads(file.read_text())["schema"] == 1
     add(run)
     assert json.loads(file.read_text())["schema"] == 2
+
+
+def test_a_damaged_detector_entry_is_one_sentence_with_the_file(run):
+    add(run)
+    file = bundle_of(run).file
+    body = json.loads(file.read_text())
+    del body["digest"]
+    write_json(file, sealed(body | {"detector": [1]}))
+    with pytest.raises(InputError, match=r"bundle\.json: the detector is \[1\]: give an object; export the run again"):
+        bundle_of(run)
 
 
 def test_a_detector_without_its_file_is_refused(run):

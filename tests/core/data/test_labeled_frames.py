@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from core.data.labeled_frames import FILE, LabeledFrame, LabeledObject, load_frame, read_frames
+from core.data.labeled_frames import FILE, LabeledFrame, LabeledObject, load_frame, read_frames, read_margin
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.files import write_json
@@ -42,6 +43,7 @@ def test_a_frame_is_loaded_by_its_name(packed):
     assert "its annotation says 7x7" in load_frame(packed, other)
 
 
+EMPTY = LabeledFrame("a", "a", "test", (9, 9))
 FRAME = '{"source":"a","group":"a","split":"test","size_px":[9,9],"objects":[%s]}'
 
 
@@ -55,6 +57,8 @@ FRAME = '{"source":"a","group":"a","split":"test","size_px":[9,9],"objects":[%s]
         FRAME % '{"label":"car","box":[5,5,5,9],"ignored":null}',
         FRAME.replace("test", "north") % "",
         FRAME % '{"label":"car","box":[1,1,Infinity,9],"ignored":null}',
+        FRAME % '{"label":"car","box":[1,1,10,9],"ignored":null}',
+        FRAME % '{"label":"car","box":[1,1,1%s,9],"ignored":null}' % ("0" * 30),
         "[" * 100_000,
     ],
 )
@@ -82,13 +86,26 @@ def test_a_frame_that_is_missing_is_one_sentence(packed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("frames", "said"), [(None, "holds no labeled frames"), ({"schema": 99}, r"frames\.schema is 99")]
+    ("frames", "said"),
+    [(None, "holds no labeled frames"), ({"schema": 99}, r"frames\.schema is 99"), ("x", "no lab")],
 )
 def test_a_pack_without_frames_or_of_another_schema_opens_and_says_so_when_asked(packed, tmp_path, frames, said):
     copy = damaged(packed, tmp_path, "{}")
     write_json(tmp_path / "pack.json", copy.metadata | {"frames": frames})
     with pytest.raises(InputError, match=said):
         read_frames(open_pack(tmp_path), "test")
+
+
+@pytest.mark.parametrize(("key", "read"), [("options", read_margin), ("source", lambda pack: load_frame(pack, EMPTY))])
+@pytest.mark.parametrize("value", [None, "x", {}, {"root": 1, "margin": "x"}, {"margin": float("nan")}])
+def test_damaged_facts_of_the_pack_are_one_sentence(packed, key, read, value):
+    with pytest.raises(InputError, match=rf"pack\.json: {key}\..*pack the source again"):
+        read(replace(packed, metadata=packed.metadata | {key: value}))
+
+
+@pytest.mark.parametrize("source", ["gone.png", "a\0b"])
+def test_a_picture_that_cannot_be_read_is_named(packed, source):
+    assert f"{source}: unreadable" in load_frame(packed, replace(EMPTY, source=source))
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (5, 9, 8, 9), (-1, 0, 4, 4)])
