@@ -139,7 +139,7 @@ def load_frame(pack: Pack, frame: LabeledFrame) -> Bytes | str:
 def read_margin(pack: Pack) -> float:
     """Return the context that was cut around the pack's boxes, a part of a side. Raises InputError."""
     options = pack.metadata.get("options")
-    margin = options.get("margin") if isinstance(options, dict) else None
+    margin: Any = options.get("margin") if isinstance(options, dict) else None
     try:
         check_number("options.margin", margin, 0, 2)
     except InputError as error:

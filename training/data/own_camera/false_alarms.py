@@ -48,7 +48,7 @@ def read_ranges(file: Path) -> list[FrameRange]:
                     region = (row.get("region") or "").strip()
                     ranges.append(FrameRange(int(row["first"]), int(row["last"]), region))
                 except (ValueError, TypeError, InputError) as error:
-                    raise InputError(f"{file}, line {reader.line_num}: {error}") from None
+                    raise InputError(f"{file}, line {reader.line_num}: {error}; {HINT}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read as CSV ({error})") from None
     return ranges
