@@ -74,7 +74,7 @@ def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[s
     """Return the threshold with what it reaches: coverage, and risk with its 95% interval."""
     objects = [one for frame in frames for one in frame.objects if one.shown]
     # only at these the number of answers changes; at each at least one object is answered, so no risk is 0 / 0
-    thresholds = sorted({one.answered_to for one in objects if one.answered_to > 0}, reverse=True)
+    thresholds = sorted({one.answered_up_to for one in objects if one.answered_up_to > 0}, reverse=True)
     if not thresholds:
         why = ", ".join(sorted({one.silence.value for one in objects if one.silence})) or "none has a region"
         raise InputError(f"no threshold can be fitted: no object is answered in {where} ({why})")

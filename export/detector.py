@@ -61,7 +61,10 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
     with_sure_box = [(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()]
     chosen = spread(with_sure_box, GOLDEN_FRAMES)
     if not chosen:
-        raise InputError(f"{file.path} is sure of nothing in {len(frames)} frames: give --frames with what it finds")
+        raise InputError(
+            f"{file.path} finds nothing with a score above {sure:.2f} in {len(frames)} frames:"
+            " give --frames that show its classes"
+        )
     counts = [len(rows) for _, rows in chosen]
     numbers = np.repeat(np.arange(len(chosen)), counts).astype(np.int32)
     boxes_n6 = np.concatenate([rows for _, rows in chosen])

@@ -27,9 +27,9 @@ FLOORS = {
     "corruption_accuracy": "its accuracy under corruption",
     "frame_recall": "the part of the objects of frames that it names rightly",
 }
-"""{metric with a lower limit, a part of 1: its description}."""
+"""{metric with a lower limit, a fraction from 0 to 1: its description}."""
 OBJECTIVES = {"p50_ms": "fastest", "p99_ms": "fastest at p99", "age_ms": "lowest in frame age", "size_mb": "smallest"}
-"""{metric in which the winner is best: the superlative of it}."""
+"""{metric that the choice minimizes: the adjective of the candidate that is best in it}."""
 TIE_BREAKERS = {
     "accuracy": "accuracy",
     "size_mb": "file size",
@@ -80,13 +80,15 @@ class Policy:
         for name, limit in self.frame_recalls.items():
             _check_limit(f"frame_recalls.{name}", limit, most=1.0)
         if self.frame_loss is not None and not 0 <= self.frame_loss < 1:
-            raise InputError(f"policy.frame_loss is {self.frame_loss!r}: give a part of 1, such as 0.01, or null")
+            raise InputError(
+                f"policy.frame_loss is {self.frame_loss!r}: give a fraction from 0 to 1, such as 0.01, or null"
+            )
         for name, cost in self.miss_costs.items():
             _check_limit(f"miss_costs.{name}", cost)
         if self.objective not in OBJECTIVES:
             raise InputError(f"policy.objective is {self.objective!r}: give one of {', '.join(OBJECTIVES)}")
         if not 0 < self.margin < 1:
-            raise InputError(f"policy.margin is {self.margin!r}: give a part of 1, such as 0.01")
+            raise InputError(f"policy.margin is {self.margin!r}: give a fraction from 0 to 1, such as 0.01")
         if unknown := [name for name in self.tie_breakers if name not in TIE_BREAKERS]:
             raise InputError(f"policy.tie_breakers has {unknown[0]!r}: choose from {', '.join(TIE_BREAKERS)}")
 

@@ -33,7 +33,7 @@ OTHER_SIZE = "it was exported at another size than it was trained at: for latenc
 
 
 @dataclass(frozen=True)
-class MeasuredSet:
+class SideBySide:
     """The results of candidates that were measured side by side, and the noise of their timing."""
 
     results: tuple[CandidateResult, ...]
@@ -42,9 +42,7 @@ class MeasuredSet:
     """Candidates that could not be opened."""
 
 
-def measure_side_by_side(
-    candidates: Sequence[Candidate], pack: Pack, timed: TimedInput, *, samples: int
-) -> MeasuredSet:
+def measure_side_by_side(candidates: Sequence[Candidate], pack: Pack, timed: TimedInput, *, samples: int) -> SideBySide:
     """Measure accuracy and latency of every candidate. The first one that opens is opened again, as the A/A control."""
     check_files(candidates, pack)
     with open_side_by_side(candidates, timed.config) as (opened, refused):
@@ -62,7 +60,7 @@ def measure_side_by_side(
             result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
             for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
         ]
-    return MeasuredSet(tuple(results), measure_noise(results[0].name, latencies, again), tuple(refused))
+    return SideBySide(tuple(results), measure_noise(results[0].name, latencies, again), tuple(refused))
 
 
 def result_of(

@@ -30,7 +30,7 @@ from benchmarks.measure.seeds import bundles_of, find_seeds, measure_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
 from benchmarks.measure.speed.energy import measure_energies
 from benchmarks.measure.speed.latency import CALLS_PER_TURN, WARM_UPS_PER_TURN
-from benchmarks.measure.speed.runner_process import with_ages, with_cold_start
+from benchmarks.measure.speed.runner_subprocess import with_ages, with_cold_start
 from benchmarks.measure.speed.sustained import summarize_sustained, sustain
 from benchmarks.measure.speed.timed_frames import TimedInput, choose_input
 from benchmarks.measure.threads import candidates_by_threads

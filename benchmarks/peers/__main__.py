@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.speed.timed_frames import EGO, SIZE_PX, synthetic_frames
 from benchmarks.peers.peer_job import PeerJob, PeerRow
-from benchmarks.report.tables import as_ms
+from benchmarks.report.tables import three_digits
 from benchmarks.studies.dated import markdown_table, write_dated
 from core.cli import Parser, run_command
 from core.codec import from_json, to_json
@@ -185,11 +185,11 @@ def as_cells(one: ToolResult) -> list[str]:
     rates = spent.seconds, spent.cpu_seconds, row.images / spent.seconds, row.images / spent.cpu_seconds
     return [
         *(one.tool, row.network, one.budget, str(row.epochs)),
-        *map(as_ms, rates),
+        *map(three_digits, rates),
         f"{100 * files.accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})",
-        *map(as_ms, (frame.p50, frame.p99, frame.cpu)),
+        *map(three_digits, (frame.p50, frame.p99, frame.cpu)),
         f"{100 * files.agreement:.1f}",
-        as_ms(files.max_dprob),
+        three_digits(files.max_dprob),
     ]
 
 

@@ -35,7 +35,7 @@ class Example:
     probability: float = 0.0
 
 
-def list_worst(accuracy: Accuracy, pack: Pack) -> list[Example]:
+def list_worst_rows(accuracy: Accuracy, pack: Pack) -> list[Example]:
     """Return the wrongly answered test rows with the highest probability, the highest first."""
     rows = pack.rows("test")
     wrong = np.flatnonzero(accuracy.predicted_n != pack.labels_n[rows])

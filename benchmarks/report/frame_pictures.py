@@ -25,7 +25,7 @@ class FramePicture:
     """A data URI."""
 
 
-def list_pictures(worst: Iterable[FrameErrors], pack: Pack) -> list[FramePicture]:
+def encode_frames(worst: Iterable[FrameErrors], pack: Pack) -> list[FramePicture]:
     """Return the pictures of these frames; one that can no longer be read is left out."""
     found = []
     for errors in worst:

@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from benchmarks.report import charts
 from benchmarks.report.comparisons import compare_with_fp32
-from benchmarks.report.examples import list_flipped, list_worst
-from benchmarks.report.frame_pictures import list_pictures
+from benchmarks.report.examples import list_flipped, list_worst_rows
+from benchmarks.report.frame_pictures import encode_frames
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
-from benchmarks.report.tables import as_mb, as_ms, as_p, as_percent, as_points, as_range, describe_noise
+from benchmarks.report.tables import as_mb, as_p, as_percent, as_points, as_range, describe_noise, three_digits
 from benchmarks.results.candidate import NotMeasured, measured
 from benchmarks.results.frames import FramesAccuracy
 from core.bundle.contract import Bundle
@@ -44,8 +44,8 @@ def render(
         "first": first,
         "devices": devices,
         "synthetic": any(device.results.synthetic for device in devices),
-        "worst": list_worst(accuracy, pack) if pack and accuracy else [],
-        "worst_frames": list_pictures(frames.worst, frames_of) if frames and frames_of else [],
+        "worst": list_worst_rows(accuracy, pack) if pack and accuracy else [],
+        "worst_frames": encode_frames(frames.worst, frames_of) if frames and frames_of else [],
         "flipped": list_flipped(first.results.artifacts.precision_reports, pack) if pack else [],
         "against_fp32": compare_with_fp32(first.results),
         "archs": chart_data.archs,
@@ -90,7 +90,7 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     pages.filters |= {
-        "ms": as_ms,
+        "three_digits": three_digits,
         "percent": as_percent,
         "points": as_points,
         "mb": as_mb,

@@ -9,20 +9,20 @@ from benchmarks.results.run import Noise, RunResults, Sustained
 from core.stats import Interval
 
 
-def as_ms(value: float | NotMeasured | None) -> str:
-    """Write milliseconds with three significant digits, or that they were not measured."""
+def three_digits(value: float | NotMeasured | None) -> str:
+    """Write a number with three significant digits, or that it was not measured."""
     if value is None or isinstance(value, NotMeasured):
         return "not measured"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # .3g alone would write 1000 as 1e+03
 
 
 def as_percent(value: float | NotMeasured | None) -> str:
-    """Write a part of 1 as per cent."""
+    """Write a fraction as per cent."""
     return "not measured" if value is None or isinstance(value, NotMeasured) else f"{100 * value:.1f}"
 
 
 def as_points(value: float) -> str:
-    """Write a difference of parts of 1 as points."""
+    """Write a difference of fractions as percentage points."""
     return f"{100 * value:+.2f}"
 
 
@@ -37,7 +37,7 @@ def as_mb(value: int) -> str:
 
 
 def as_range(interval: Interval) -> str:
-    """Write an interval of parts of 1 as per cent."""
+    """Write an interval of fractions as per cent."""
     return f"{as_percent(interval.low)}-{as_percent(interval.high)}"
 
 
@@ -59,11 +59,12 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     for row, verdict in zip(results.candidates, choice.candidates, strict=True):
         frame, accuracy, cold = row.latency.frame_ms, measured(row.accuracy), measured(row.cold_start_ms)
         correct = f"{as_percent(accuracy.top1)} ({as_range(accuracy.interval)})" if accuracy else "not measured"
-        times = f"{as_ms(frame.p50):>8} {as_ms(frame.p99):>8} {'-' if cold is None else as_ms(cold):>8}"
+        first = "-" if cold is None else three_digits(cold)
+        times = f"{three_digits(frame.p50):>8} {three_digits(frame.p99):>8} {first:>8}"
         lines.append(f"{row.name:42} {correct:>18} {times}  {verdict.role}")
     # below the candidates: their times are no choice, they show what another size would cost
     for row in results.other_sizes:
-        times = f"{as_ms(row.latency.frame_ms.p50):>8} {'-':>8} {'-':>8}"
+        times = f"{three_digits(row.latency.frame_ms.p50):>8} {'-':>8} {'-':>8}"
         lines.append(f"{row.name:42} {'not measured':>18} {times}  not selectable: {row.why_not}")
     for one in results.unmeasured:
         name = one.backend if one.arch == "all" else f"{one.arch} {one.precision} {one.backend}"

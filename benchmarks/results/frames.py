@@ -16,7 +16,7 @@ from inference.proof.frame_score import Outcome, ScoredObject
 FALSE_ALARM = "false_alarm"
 """The outcome of a mark without an object."""
 WORST = 6
-SAID = {
+MISSED = {
     Outcome.SILENT.value: "no class said",
     Outcome.NO_REGION.value: "no region",
     Outcome.BACKGROUND.value: "said empty",
@@ -47,7 +47,7 @@ class Counts:
 
     @property
     def not_seen(self) -> int:
-        """The silent objects that no threshold would answer: the region could not be seen, or may name no class."""
+        """The number of silent objects that no threshold would answer: blind, or without a proof to name a class."""
         return sum(n for state, n in self.silences.items() if state != State.UNKNOWN.value)
 
     @property
@@ -96,7 +96,7 @@ class Mark:
             return f"said {self.said}, nothing there"
         if self.outcome == Outcome.RIGHT.value:
             return self.label
-        return f"{self.label}, {SAID.get(self.outcome) or f'said {self.said}'}"
+        return f"{self.label}, {MISSED.get(self.outcome) or f'said {self.said}'}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class FrameErrors:
         """Return the number of objects of each outcome, and of false alarms."""
         found = Counter(mark.outcome for mark in self.marks)
         alarms = found.pop(FALSE_ALARM, 0)  # popped: they are no objects, and `total` counts objects
-        wrong, missed = found[Outcome.WRONG.value], sum(found[outcome] for outcome in SAID)
+        wrong, missed = found[Outcome.WRONG.value], sum(found[outcome] for outcome in MISSED)
         return f"objects: {found.total()}, wrong: {wrong}, missed: {missed}, false alarms: {alarms}"
 
 

@@ -54,9 +54,9 @@ class ScoredObject:
     """The state of its region where the outcome is SILENT: UNKNOWN is under the abstain threshold."""
     shown: bool = True
     """Whether a region of its own shows it."""
-    answered_to: float = 0.0
+    answered_up_to: float = 0.0
     """The highest abstain threshold at which it is answered, rightly or not; 0 where it is at none."""
-    right_to: float = 0.0
+    right_up_to: float = 0.0
     """The highest abstain threshold at which it is answered rightly; 0 where it is at none."""
 
     @property
@@ -155,8 +155,8 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
     An object that is said to be absent is answered wrongly.
     """
     shown = [one for one in objects if one.shown]
-    answered_n = np.array([one.answered_to for one in shown])
-    right_n = np.array([one.right_to for one in shown])
+    answered_n = np.array([one.answered_up_to for one in shown])
+    right_n = np.array([one.right_up_to for one in shown])
     rules = [AbstainRule(threshold) for threshold in thresholds]
     answered_t = np.array([rule.accepts_each(answered_n).sum() for rule in rules], np.int64)
     return answered_t, answered_t - [rule.accepts_each(right_n).sum() for rule in rules]

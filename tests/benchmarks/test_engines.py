@@ -14,7 +14,7 @@ from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.profiles import PROFILES, Profile
 from benchmarks.measure.robustness.measure import BATCH
-from benchmarks.measure.speed import runner_process
+from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load_manifest
@@ -35,8 +35,8 @@ CHEAP = [*BUSY, "--backends", "trt", "--demo"]
 def runtime(monkeypatch):
     """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
     monkeypatch.setitem(PROFILES, "demo", SMALL)
-    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(runner_process, "measure_ages", lambda *_: np.ones(662))
+    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_subprocess, "measure_ages", lambda *_: np.ones(662))
     return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
 
 

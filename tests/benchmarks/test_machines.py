@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.commands import measure
 from benchmarks.measure.profiles import PROFILES
-from benchmarks.measure.speed import runner_process
+from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.cli import dispatch
@@ -52,8 +52,8 @@ def test_a_machine_lists_what_it_lacks_and_does_what_it_can(kind, lacking, small
     """The four commands, their reasons, hints and exit codes."""
     put_machine(monkeypatch, kind)
     # the car's own command runs in a process that has no fakes
-    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(runner_process, "measure_ages", lambda *_: np.ones(662))
+    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_subprocess, "measure_ages", lambda *_: np.ones(662))
     monkeypatch.setitem(PROFILES, "demo", SMALL)
     bundle = open_bundle(small_run / "tiny_a" / "bundle")
     able = {"ort", "openvino", "trt", "ort_cuda"} - set(lacking)

@@ -90,14 +90,14 @@ def summarize(
         right_n=np.array([one.outcome == Outcome.RIGHT for one in objects], np.int64),
         quiet_n=np.array([not frame.false_alarms for frame in scored], np.int64),
         risk_curve=trace_risk(objects, threshold),
-        worst=list_worst(scored),
+        worst=list_worst_frames(scored),
     )
 
 
 def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoint, ...]:
     """Return coverage and risk at the shipped threshold and at others, which answer ever more of the objects."""
     shown = sum(one.shown for one in objects)
-    limits = [one.answered_to for one in objects if one.answered_to > 0]
+    limits = [one.answered_up_to for one in objects if one.answered_up_to > 0]
     # thresholds at quantiles give equal steps of coverage; equal steps of the threshold would leave gaps
     spread = np.quantile(limits, np.linspace(1, 0, CURVE_POINTS), method="nearest").tolist() if limits else []
     thresholds = sorted({*spread, shipped}, reverse=True)
@@ -108,7 +108,7 @@ def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoi
     )
 
 
-def list_worst(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
+def list_worst_frames(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
     """Return the frames with the most objects that were not named rightly and false alarms, at most WORST."""
     found = [_errors_of(frame) for frame in scored]
     with_errors = [one for one in found if one.count]

@@ -18,7 +18,7 @@ from core.synthetic import BACKGROUND, CLASSES, draw_zone_crops, plan_crops
 
 
 def make_ood(geometry: Geometry, background: str | None, folder: Path | None, count: int) -> dict[str, Bytes]:
-    """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are one for networks without a background class only."""
+    """Return {kind: uint8 (n, S, S, 3) RGB}. Empty roads are a kind where the network has no background class."""
     random = np.random.default_rng(0)
     size = geometry.size_px
     pictures = {

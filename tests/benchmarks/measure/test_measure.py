@@ -18,7 +18,7 @@ from benchmarks.measure.accuracy import check_same_data, classify_rows, predict,
 from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
 from benchmarks.measure.measurement import pick_fastest
 from benchmarks.measure.profiles import Profile
-from benchmarks.measure.speed import runner_process
+from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle
@@ -110,8 +110,10 @@ def test_an_engine_without_its_device_is_a_row_that_was_not_measured(run_folder)
 def driven(monkeypatch):
     """The candidates that the car's own command ran at camera rate; it ran none."""
     driven = []
-    monkeypatch.setattr(runner_process, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(runner_process, "measure_ages", lambda candidate, *_: (driven.append(candidate.name), AGES)[1])
+    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(
+        runner_subprocess, "measure_ages", lambda candidate, *_: (driven.append(candidate.name), AGES)[1]
+    )
     return driven
 
 
@@ -156,7 +158,7 @@ def test_a_winner_that_the_runner_refuses_at_camera_rate_is_replaced(run_folder,
             raise CheckError("does not run in the car's runner")
         return AGES
 
-    monkeypatch.setattr(runner_process, "measure_ages", refuse_the_first)
+    monkeypatch.setattr(runner_subprocess, "measure_ages", refuse_the_first)
     results, choice = measure_tiny(run_folder, Policy(p99_ms=None, age_ms=100))
     assert results.by_name[refused[0]].why_not == "does not run in the car's runner"
     assert choice.chosen not in (None, refused[0])

@@ -16,7 +16,7 @@ from benchmarks.measure.accuracy import score
 from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.speed.sustained import summarize_sustained
 from benchmarks.report import charts
-from benchmarks.report.examples import list_flipped, list_worst
+from benchmarks.report.examples import list_flipped, list_worst_rows
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
 from benchmarks.results.artifacts import Artifacts, EngineFacts
@@ -302,7 +302,7 @@ def test_a_file_that_is_no_result_of_this_schema_is_refused(tmp_path, body, said
 
 def test_the_most_probable_mistakes_come_first(device, pack):
     accuracy = device.results.by_name[device.choice.chosen].accuracy
-    listed = list_worst(accuracy, pack)
+    listed = list_worst_rows(accuracy, pack)
     chances = [item.probability for item in listed]
     assert chances == sorted(chances, reverse=True)
     assert chances
@@ -312,7 +312,7 @@ def test_the_most_probable_mistakes_come_first(device, pack):
 
 def test_nothing_wrong_is_no_example(device, pack):
     accuracy = device.results.candidates[0].accuracy
-    assert list_worst(replace(accuracy, predicted_n=device.results.labels_n), pack) == []
+    assert list_worst_rows(replace(accuracy, predicted_n=device.results.labels_n), pack) == []
 
 
 def flipping(name, split, *rows, flips=()):

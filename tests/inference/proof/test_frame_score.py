@@ -107,14 +107,16 @@ def decided(sayings: list[tuple], threshold: float) -> list[Verdict]:
 def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, said, threshold, other, fixed):
     frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(labeled))
     here, there = (score_frame(frame, decided(said, t), "clear", fixed=fixed).objects for t in (threshold, other))
-    assert [(one.answered_to, one.right_to) for one in here] == [(one.answered_to, one.right_to) for one in there]
+    assert [(one.answered_up_to, one.right_up_to) for one in here] == [
+        (one.answered_up_to, one.right_up_to) for one in there
+    ]
     rule = AbstainRule(threshold)
     for one in here:
         assert one.shown or one.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
-        assert rule.accepts(one.right_to) == (one.outcome == Outcome.RIGHT)
-        assert rule.accepts(one.answered_to) == (one.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
+        assert rule.accepts(one.right_up_to) == (one.outcome == Outcome.RIGHT)
+        assert rule.accepts(one.answered_up_to) == (one.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
         assert (one.silence is not None) == (one.outcome == Outcome.SILENT)
-    answered = [one for one in here if one.shown and rule.accepts(one.answered_to)]
+    answered = [one for one in here if one.shown and rule.accepts(one.answered_up_to)]
     wrong = sum(one.outcome != Outcome.RIGHT for one in answered)
     assert [counts.tolist() for counts in count_answers(here, [threshold])] == [[len(answered)], [wrong]]
 
@@ -123,7 +125,7 @@ def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, sa
 def test_a_silent_object_says_whether_it_is_under_the_threshold_or_cannot_be_seen(seen, silence):
     frame = LabeledFrame("a.png", "a", "test", SIZE, (LabeledObject("car", CAR),))
     (one,) = score_frame(frame, decided([(LEFT, "car", 0.4, seen)], 0.5), "clear", fixed=True).objects
-    assert (one.outcome, one.silence, one.right_to) == (Outcome.SILENT, silence, 0.4 if seen else 0.0)
+    assert (one.outcome, one.silence, one.right_up_to) == (Outcome.SILENT, silence, 0.4 if seen else 0.0)
 
 
 @pytest.mark.parametrize(

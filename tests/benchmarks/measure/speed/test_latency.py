@@ -25,7 +25,7 @@ from benchmarks.measure.speed.latency import (
     take_turns,
     zone_processor,
 )
-from benchmarks.measure.speed.runner_process import run_runner
+from benchmarks.measure.speed.runner_subprocess import run_runner
 from benchmarks.measure.speed.timed_frames import EGO, choose_input, synthetic_frames
 from benchmarks.results.run import is_same
 from core.bundle.contract import open_bundle
