@@ -54,6 +54,7 @@ class EngineManifest:
     """
 
     def __post_init__(self) -> None:
+        # the type of a field is its text here, since annotations are not evaluated
         for name in [item.name for item in fields(self) if item.type == "str"]:
             # JSON may hold anything here, and these texts become file names and sentences
             if not isinstance(value := getattr(self, name), str):

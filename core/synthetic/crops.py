@@ -9,7 +9,7 @@ from itertools import groupby
 from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import Geometry, fill
 from core.synthetic.scene import Scene, zone_rects
-from core.synthetic.traffic import CLASSES, seeded
+from core.synthetic.traffic import CLASSES, CROPS, FRAMES, seeded
 
 CROPS_PER_SCENE = 12
 MIN_SCENES = 60
@@ -39,7 +39,7 @@ def group_name(scene_seed: int) -> str:
 
 def plan_frames(n: int, seed: int = 0) -> list[tuple[int, int]]:
     """Choose `n` frames, (scene seed, index), spread over scenes as `plan_crops` spreads its crops."""
-    random = seeded(seed, 18)
+    random = seeded(seed, FRAMES)
     per_scene = max(1, min(CROPS_PER_SCENE, n // MIN_SCENES))
     plan: list[tuple[int, int]] = []
     for scene in range(-(-n // per_scene)):  # rounded up
@@ -55,7 +55,7 @@ def _scene_seed(seed: int, scene: int) -> int:
 
 def plan_crops(n: int, seed: int = 0) -> list[Crop]:
     """Choose `n` crops, equally many of each class (give or take one), without drawing a frame. Sorted by frame."""
-    random = seeded(seed, 16)
+    random = seeded(seed, CROPS)
     each, rest = divmod(n, len(CLASSES))
     # the first classes take what the division leaves over
     wanted = {label: each + (i < rest) for i, label in enumerate(CLASSES)}

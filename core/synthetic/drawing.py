@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.frame import Bytes
-from core.synthetic.traffic import CAMERA_M, FOCAL, HORIZON, Actor, seeded
+from core.synthetic.traffic import BACKGROUNDS, CAMERA_M, FOCAL, HORIZON, Actor, seeded
 
 Color = tuple[float, float, float]
 """Blue, green, red, 0-255."""
 SHIFT = 4
 """Polygons are drawn in sixteenths of a pixel, so that slow growth does not jump."""
 
-# condition: sky at the zenith, sky at the horizon, land, road, light on bodies, haze per meter
-_LIGHT: dict[str, tuple[Color, Color, Color, Color, float, float]] = {
-    "day": ((205, 150, 95), (225, 215, 200), (70, 120, 95), (112, 110, 108), 1.0, 0.010),
-    "dusk": ((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.62, 0.014),
-    "night": ((22, 14, 12), (38, 30, 30), (14, 18, 16), (40, 38, 38), 0.36, 0.012),
-    "rain": ((150, 145, 140), (170, 168, 165), (72, 92, 82), (86, 86, 88), 0.68, 0.026),
+
+class _Light(NamedTuple):
+    """The colors and the light of a condition."""
+
+    zenith: Color
+    horizon: Color
+    land: Color
+    road: Color
+    on_bodies: float
+    haze_per_m: float
+
+
+_LIGHT = {
+    "day": _Light((205, 150, 95), (225, 215, 200), (70, 120, 95), (112, 110, 108), 1.0, 0.010),
+    "dusk": _Light((95, 60, 50), (90, 130, 205), (38, 48, 50), (62, 58, 60), 0.62, 0.014),
+    "night": _Light((22, 14, 12), (38, 30, 30), (14, 18, 16), (40, 38, 38), 0.36, 0.012),
+    "rain": _Light((150, 145, 140), (170, 168, 165), (72, 92, 82), (86, 86, 88), 0.68, 0.026),
 }
 
 
@@ -41,8 +53,9 @@ class View:
     @classmethod
     def of(cls, width: int, height: int, condition: str, gain: float) -> View:
         """Return the view of a condition."""
-        _, horizon, _, _, light, haze = _LIGHT[condition]
-        return cls(width, height, condition, gain, light * gain, haze, scaled(horizon, gain))
+        light = _LIGHT[condition]
+        haze_color = scaled(light.horizon, gain)
+        return cls(width, height, condition, gain, light.on_bodies * gain, light.haze_per_m, haze_color)
 
     def point(self, x_m: float, up_m: float, away_m: float) -> tuple[float, float]:
         """Project a point: meters right of the axis, above the road, away from the camera -> pixels."""
@@ -75,19 +88,19 @@ def polygon(frame: Bytes, points: list[tuple[float, float]], color: Color) -> No
 
 def draw_background(view: View, variant: int) -> Bytes:
     """Return sky, land, skyline and road: uint8 (H, W, 3)."""
-    zenith, horizon, land, road, _, _ = _LIGHT[view.condition]
-    random = seeded(17, variant)
+    light = _LIGHT[view.condition]
+    random = seeded(BACKGROUNDS, variant)
     # the order of the draws below is part of the data set: another order would draw other frames from the same seed
     frame = np.empty((view.height, view.width, 3), np.uint8)
     horizon_y = round(HORIZON * view.height)
     blend = np.linspace(0, 1, horizon_y)[:, None, None]
-    sky = np.array(zenith) * (1 - blend) + np.array(horizon) * blend
+    sky = np.array(light.zenith) * (1 - blend) + np.array(light.horizon) * blend
     frame[:horizon_y] = sky.astype(np.uint8)
-    frame[horizon_y:] = np.array(land, np.uint8)
-    _draw_skyline(frame, view, random, scaled(land, 0.8))
+    frame[horizon_y:] = np.array(light.land, np.uint8)
+    _draw_skyline(frame, view, random, scaled(light.land, 0.8))
     edge_m = float(random.uniform(6.6, 9.0))
     near, far = 1.0, 400.0
-    road_color = scaled(road, float(random.uniform(0.8, 1.2)))
+    road_color = scaled(light.road, float(random.uniform(0.8, 1.2)))
     _draw_band(frame, view, 0.0, edge_m, near, far, road_color)
     line_color = scaled((215, 220, 220), view.light)
     for side in (-1, 1):

@@ -13,7 +13,16 @@ from core.geometry.frame import Bytes, Rect
 from core.geometry.preprocess import rect_of
 from core.synthetic.drawing import View, draw_background, draw_dashes
 from core.synthetic.figures import box_of, draw_actor
-from core.synthetic.traffic import BACKGROUND, ZONES, actors_at, ground_truth_at, seeded
+from core.synthetic.traffic import (
+    BACKGROUND,
+    CONDITIONS,
+    DROPS,
+    FRAME_NOISE,
+    ZONES,
+    actors_at,
+    ground_truth_at,
+    seeded,
+)
 
 SCENARIOS = ("mixed", "day", "dusk", "night", "rain")
 SEGMENT_S = 12.0
@@ -68,7 +77,7 @@ def _background(width: int, height: int, condition: str, variant: int) -> Bytes:
 @lru_cache(maxsize=4)
 def _lens_dirt(width: int, height: int, seed: int, kind: int) -> Bytes:
     """Return how much darker drops on the lens make each pixel, uint8 (H, W, 3)."""
-    random = seeded(seed, 14, kind)
+    random = seeded(seed, DROPS, kind)
     mask = np.zeros((height, width, 3), np.uint8)
     for _ in range(int(random.integers(4, 14))):
         x = int(random.uniform(0, width))
@@ -124,7 +133,9 @@ class Scene:
         draw_dashes(frame, view, time_s)
         for actor in actors_at(self.seed, time_s):
             draw_actor(frame, view, actor, actor.distance_m(time_s))
-        random = seeded(self.seed, 13, index)  # by frame: rain and noise do not depend on which frames came before
+        random = seeded(
+            self.seed, FRAME_NOISE, index
+        )  # by frame: rain and noise do not depend on which frames came before
         if conditions.condition == "rain":
             self._rain(frame, random)
         if conditions.dirt:
@@ -136,7 +147,7 @@ class Scene:
 
     def conditions_at(self, time_s: float) -> SceneConditions:
         """Return light, weather and lens at a time."""
-        random = seeded(self.seed, 12, int(time_s // SEGMENT_S))
+        random = seeded(self.seed, CONDITIONS, int(time_s // SEGMENT_S))
         drawn = SCENARIOS[1 + int(random.choice(4, p=(0.4, 0.2, 0.22, 0.18)))]
         condition = drawn if self.scenario == "mixed" else self.scenario
         dark = {"day": 1.0, "dusk": 1.3, "night": 1.8, "rain": 1.3}[condition]

@@ -51,10 +51,13 @@ class Actor:
     width_m: float
     height_m: float
     length_m: float
-    far_m: float
-    near_m: float
+    farthest_m: float
+    """The distance at the start and the end of the slot."""
+    nearest_m: float
+    """The distance in the middle of the slot."""
     color_bgr: tuple[float, float, float]
     style: int
+    """16 random bits, from which each detail of its drawing takes a few."""
     occluded: float
     """Part of the height hidden from below by something in front of it; 0 for most."""
 
@@ -62,11 +65,15 @@ class Actor:
         """Return the distance to the camera: log-linear in time, so that each octave of size is seen equally long."""
         elapsed = min(max((time_s - self.start_s) / SLOT_S, 0.0), 1.0)
         near = 1 - abs(2 * elapsed - 1)  # it comes near and falls back, so that nothing pops up or vanishes close by
-        return float(self.far_m * (self.near_m / self.far_m) ** near)
+        return float(self.farthest_m * (self.nearest_m / self.farthest_m) ** near)
 
     def present(self, time_s: float) -> bool:
         """Tell whether the actor counts: it is near enough, and no distractor."""
         return self.label != BACKGROUND and self.distance_m(time_s) <= FAR_M
+
+
+ACTORS, CONDITIONS, FRAME_NOISE, DROPS, CROPS, BACKGROUNDS, FRAMES = 11, 12, 13, 14, 16, 17, 18
+"""The uses of random numbers. Each is a part of the key of `seeded`, so that no two uses draw the same numbers."""
 
 
 def seeded(*key: int) -> np.random.Generator:
@@ -80,7 +87,7 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     """Return who holds the zone's lane in a slot; None for an empty lane. Equal arguments give equal actors."""
     # the order of the draws below decides what every seed shows: a new one goes to the end
     lane = list(ZONES).index(zone)
-    random = seeded(seed, 11, lane, slot)
+    random = seeded(seed, ACTORS, lane, slot)
     kind = random.random()
     if kind > 0.82:
         return None
@@ -97,8 +104,8 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
         width_m=width_m,
         height_m=height_m,
         length_m=length_m,
-        far_m=float(random.uniform(13, 18) if slow else random.uniform(14, 22)),
-        near_m=float(random.uniform(3.8, 6.0)),
+        farthest_m=float(random.uniform(13, 18) if slow else random.uniform(14, 22)),
+        nearest_m=float(random.uniform(3.8, 6.0)),
         color_bgr=tuple(float(c) for c in np.clip(gray + tint, 12, 245)),  # type: ignore[arg-type]
         style=int(random.integers(1 << 16)),
         occluded=float(random.uniform(0.2, 0.6) if random.random() < 0.18 else 0.0),

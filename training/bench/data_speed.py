@@ -41,7 +41,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Source: torchvision's reference training, of ImageNet."""
 
 
-def baseline(recipe: Recipe, size_px: int) -> Any:
+def baseline_transform(recipe: Recipe, size_px: int) -> Any:
     """Return the usual torchvision transforms of a recipe: a PIL image -> float32 (3, S, S), normalized."""
     steps = [
         transforms.Resize((size_px, size_px)),
@@ -80,18 +80,18 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     images_nhwc, jpegs = _images_of_pack(pack, size_px, batch) if pack else _synthetic_images(size_px, batch)
     random = np.random.default_rng(0)
     torch.manual_seed(0)
-    augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline(recipe, size_px)
+    augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline_transform(recipe, size_px)
     normalize = DeployedNetwork(nn.Identity(), MEAN, STD).normalize
 
     def ours() -> Tensor:
         rows = random.permutation(len(images_nhwc))
         return normalize(torch.from_numpy(augmentation(images_nhwc[rows], random)))
 
-    def plain() -> Tensor:
+    def baseline() -> Tensor:
         return torch.stack([transform(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
 
-    assert ours().shape == plain().shape  # and the first call of each, which is slower, is not timed
-    seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, plain)]), rounds))
+    assert ours().shape == baseline().shape  # and the first call of each, which is slower, is not timed
+    seconds = list(islice(interleave([partial(_seconds, ours), partial(_seconds, baseline)]), rounds))
     return {
         "size_px": size_px,
         **compare_rates(len(jpegs), seconds),

@@ -53,8 +53,8 @@ def measure_steps(
 
 def _measure(arch: str, rounds: int, size_px: int, batch: int, threads: int, compiled: bool) -> dict[str, Any]:
     spec = arch, size_px, batch, threads, compiled
-    with _Stepper("ours", spec) as ours, _Stepper("plain", spec) as plain:
-        seconds = list(islice(interleave([ours.step, plain.step]), rounds))
+    with _Stepper("ours", spec) as ours, _Stepper("baseline", spec) as baseline:
+        seconds = list(islice(interleave([ours.step, baseline.step]), rounds))
     return {
         "arch": arch,
         "size_px": size_px,
@@ -84,8 +84,8 @@ class _Stepper:
 
     def __init__(self, role: str, spec: tuple[str, int, int, int, bool]) -> None:
         # the launcher's variables act when a process starts, so each side is a process of its own
-        plain = {name: value for name, value in os.environ.items() if name not in LAUNCH}
-        environment = plain | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
+        inherited = {name: value for name, value in os.environ.items() if name not in LAUNCH}
+        environment = inherited | {"OMP_NUM_THREADS": str(spec[3])} | (LAUNCH if role == "ours" else {})
         command = [sys.executable, "-m", "training.bench.step_speed", role, json.dumps(spec)]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -124,7 +124,7 @@ def _ours(arch: str, size_px: int, batch: int, compiled: bool) -> tuple[ComputeM
     return mode, lambda: train_step(state, objective, Batch(frames, labels, batch))
 
 
-def _plain(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, Callable[[], object]]:
+def _baseline(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode, Callable[[], object]]:
     recipe = load_recipe("after")
     network = models.build(arch, CLASSES, dropout=recipe.dropout_of(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
@@ -146,7 +146,7 @@ def _serve(role: str, spec: list[Any]) -> None:
     arch, size_px, batch, threads, compiled = spec
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    mode, step = (_ours if role == "ours" else _plain)(arch, size_px, batch, compiled)
+    mode, step = (_ours if role == "ours" else _baseline)(arch, size_px, batch, compiled)
     for _ in range(2):  # the first two allocate memory and choose kernels
         step()
     print(json.dumps(mode.as_json()), flush=True)

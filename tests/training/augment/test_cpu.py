@@ -17,7 +17,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from training.augment.cpu import Augmentation, augment
 from training.augment.params import AugmentParams, sample_params
-from training.bench.data_speed import MEAN, STD, baseline
+from training.bench.data_speed import MEAN, STD, baseline_transform
 from training.recipe import Recipe
 from training.recipes import load_recipe
 
@@ -256,7 +256,7 @@ def test_a_recipes_pictures_have_torchvisions_distribution(images, name):
     recipe = load_recipe(name)
     torch.manual_seed(1)
     random.seed(1)
-    transform = baseline(recipe, SIZE)
+    transform = baseline_transform(recipe, SIZE)
     batch = images[np.arange(768) % len(images)]
     normalised = torch.stack([transform(Image.fromarray(image)) for image in batch])
     levels = (normalised * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) * 255

@@ -52,7 +52,7 @@ def test_the_step_is_timed_in_processes_of_its_own(monkeypatch):
     monkeypatch.setattr(step_speed.subprocess, "Popen", watching)
     monkeypatch.setattr(os, "environ", os.environ | LAUNCH)
     row = step_speed.measure_steps((ARCH,), 32, 8, 1, rounds=2)[0]
-    assert seen == [("ours", LAUNCH), ("plain", dict.fromkeys(LAUNCH))]
+    assert seen == [("ours", LAUNCH), ("baseline", dict.fromkeys(LAUNCH))]
     assert row["ratio"] > 0
     assert row["twin_images_per_s"] > 0
     assert row["threads"] == 1
