@@ -56,6 +56,8 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; on a clean exit it is synced and renamed to `path`."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # the rename would replace a device, as /dev/full
+        raise InputError(f"{path} is a device or a pipe: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     # in the same folder, because a rename is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

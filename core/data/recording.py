@@ -12,6 +12,7 @@ in the midst of writing is whole up to its last whole line. Segments make a ring
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,7 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.frame import Rect
 
+log = logging.getLogger(__name__)
 SCHEMA = 1
 FACTS = "recording.json"
 LONGEST_BYTES = 1 << 28
@@ -89,6 +91,7 @@ def read_decisions(folder: Path) -> Iterator[RecordedDecision]:
             for number, text in enumerate(lines, 1):
                 line = _read_line(text, pictures, index, number)
                 if line is None:
+                    log.warning(f"{index}, line {number}, is torn: the rest of this segment is left out")
                     break
                 yield line
 

@@ -146,6 +146,14 @@ def test_whatever_a_kill_leaves_the_whole_frames_before_it_are_replayed(data):
         assert len(left) >= 1
 
 
+def test_the_segment_that_a_torn_line_ends_is_named(tmp_path, caplog):
+    (index,) = segments_of(record(tmp_path / "drive", 4))
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(b"".join([*lines[:2], b"garbage\n", *lines[3:]]))
+    assert len(replayed(tmp_path / "drive")) == 2
+    assert f"{index}, line 3, is torn: the rest of this segment is left out" in caplog.text
+
+
 def test_a_damaged_picture_is_never_shown(tmp_path):
     folder = record(tmp_path / "r", 3, lossless=False)  # what is in a JPEG is not checked by its decoder
     file = pictures_of(segments_of(folder)[0])
