@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from argparse import Namespace, _ActionsContainer
+from argparse import SUPPRESS, Namespace, _ActionsContainer
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -106,13 +106,15 @@ def _add_step_options(parser: Parser) -> None:
 
 
 def _add_recipe_fields(group: _ActionsContainer) -> None:
-    """Add an option for each field of the recipe; its underscores may be hyphens."""
+    """Add an option for each field of the recipe; the form with underscores works, too, but the help leaves it out."""
     for item in overridable():
-        names = dict.fromkeys((f"--{item.name.replace('_', '-')}", f"--{item.name}"))
+        name, dest = item.name.replace("_", "-"), f"recipe_{item.name}"
         choices = item.metadata.get("choices")
         numbers = {"int": "N", "float": "NUMBER", "bool": "{true,false}"}
         metavar = f"{{{','.join(choices)}}}" if choices else numbers.get(str(item.type), "VALUE")
-        group.add_argument(*names, dest=f"recipe_{item.name}", metavar=metavar, help=item.metadata["help"])
+        group.add_argument(f"--{name}", dest=dest, metavar=metavar, help=item.metadata["help"])
+        if name != item.name:
+            group.add_argument(f"--{item.name}", dest=dest, help=SUPPRESS)
 
 
 def parse(arguments: list[str]) -> RunConfig:

@@ -55,11 +55,11 @@ def measure_frames(
     }
     for (c, _), of_one in zip(opened, scores, strict=True):
         threshold = c.bundle.abstain_threshold
-        results[c.arch, c.precision] = summarize(c.backend, request.split, what[c.name], threshold, of_one)
+        results[c.arch, c.precision] = summarize_frames(c.backend, request.split, what[c.name], threshold, of_one)
     return results
 
 
-def summarize(
+def summarize_frames(
     backend: str, split: str, regions: str, threshold: float, scores: Sequence[ScoredFrame | str]
 ) -> FramesAccuracy:
     """Count the scores of all frames. threshold: the bundle's. Raises InputError when no frame could be read."""

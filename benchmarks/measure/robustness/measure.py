@@ -78,7 +78,7 @@ def measure_robustness(
         found = {}
         for c in candidates:
             hits_kn = np.stack(hits[c.name])
-            found[c.arch, c.precision] = summarize(c, backends[c.name], hits_kn, rows, pictures, profile)
+            found[c.arch, c.precision] = summarize_robustness(c, backends[c.name], hits_kn, rows, pictures, profile)
         return found
 
 
@@ -101,7 +101,7 @@ def classify(backend: Backend, images_nhwc: Bytes) -> Probs:
     return np.concatenate(probs)
 
 
-def summarize(
+def summarize_robustness(
     candidate: Candidate, backend: Backend, hits_kn: Bools, rows: RowSample, ood: Mapping[str, Bytes], profile: Profile
 ) -> Robustness:
     """Classify the clean rows and the out-of-distribution images; join the results with those of the corruptions.

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.commands import frames as command
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames.measure import measure_frames, summarize
+from benchmarks.measure.frames.measure import measure_frames, summarize_frames
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle
@@ -31,7 +31,7 @@ from tests.inference.runner.test_region_choice import write_detector
 
 def test_the_groups_of_the_summary_hold_every_object_in_their_order():
     boxes = [(0, 30, 31, 61), (5, 30, 37, 62), (60, 0, 160, 98), (90, 30, 110, 60)]
-    found = summarize("ort", "test", "zones", 0.5, [score([LabeledObject("car", box) for box in boxes], [])])
+    found = summarize_frames("ort", "test", "zones", 0.5, [score([LabeledObject("car", box) for box in boxes], [])])
     assert {name: counts.n for name, counts in found.by_size.items()} == {"small": 2, "medium": 1, "large": 1}
     assert {name: counts.n for name, counts in found.by_place.items()} == {
         "at the edge": 2, "near the edge": 1, "inside": 1
@@ -42,20 +42,20 @@ def test_the_groups_of_the_summary_hold_every_object_in_their_order():
 def test_the_worst_frames_are_those_with_the_most_errors_whole_and_counted():
     right, wrong = (LEFT, "car"), (LEFT, "bus")
     frames = [score([LabeledObject("car", CAR)], said) for said in ([right], [wrong], [wrong, (RIGHT, "bus")], [])]
-    first, *others = summarize("ort", "test", "zones", 0.5, frames + 9 * [frames[1]]).worst
+    first, *others = summarize_frames("ort", "test", "zones", 0.5, frames + 9 * [frames[1]]).worst
     assert first.describe() == "objects: 1, wrong: 1, missed: 0, false alarms: 1"
     assert [mark.describe() for mark in first.marks] == ["car, said bus", "said bus, nothing there"]
     assert len(others) == 5
     assert {one.count for one in others} == {1}
-    assert summarize("ort", "test", "zones", 0.5, frames[:1]).worst == ()
+    assert summarize_frames("ort", "test", "zones", 0.5, frames[:1]).worst == ()
     for said, words in (([], "no region"), ([(LEFT, None)], "no class said"), ([(LEFT, "clear")], "said empty")):
-        (missed,) = summarize("ort", "test", "zones", 0.5, [score([LabeledObject("car", CAR)], said)]).worst
+        (missed,) = summarize_frames("ort", "test", "zones", 0.5, [score([LabeledObject("car", CAR)], said)]).worst
         assert missed.marks[0].describe() == f"car, {words}"
 
 
 def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     frames = [score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, "bus")]) for label in ("car", "car", None)]
-    found = summarize("ort", "test", "zones", 0.5, [*frames, "unreadable"])
+    found = summarize_frames("ort", "test", "zones", 0.5, [*frames, "unreadable"])
     assert (found.frames, found.unreadable, found.empty_regions, found.false_alarms) == (3, 1, 3, 3)
     assert found.false_alarms_per_100 == 100
     assert (found.right_n.tolist(), found.quiet_n.tolist()) == ([1, 1, 0], [0, 0, 0])
@@ -68,7 +68,7 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
     )
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
-        summarize("ort", "test", "zones", 0.5, ["empty file"])
+        summarize_frames("ort", "test", "zones", 0.5, ["empty file"])
 
 
 def candidate(bundle: Bundle) -> Candidate:
