@@ -1,4 +1,4 @@
-"""`python -m export runs/NAME` exports a run; each other module of `export/commands` is a command by its name."""
+"""`python -m export runs/NAME` exports a run; `python -m export COMMAND` runs another module of `export/commands`."""
 
 from core.cli import dispatch
 

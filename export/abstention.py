@@ -1,4 +1,4 @@
-"""Fits the abstain threshold of a bundle on labeled frames, in place of the one that training chose on crops."""
+"""Fits the abstain threshold of a bundle on labeled frames, in place of the one that training chose on rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BACKEND = "ort"
 
 
 def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, request: FramesRequest) -> None:
-    """Set the threshold that keeps the risk of the training on frames, and stamp the fp32 file with the new contract.
+    """Set the threshold that keeps the risk wanted in training on frames; stamp the fp32 file with the new contract.
 
     The frames go through the car's own FrameProcessor. Raises InputError where there are none, or none is answered.
     """
@@ -36,15 +36,15 @@ def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, req
     regions, scores = _score(builder, pack, request)
     frames = [one for one in scores if isinstance(one, ScoredFrame)]
     where = f"{len(frames)} {request.split} frames of {pack.path}, in {regions}"
-    crops = builder.bundle.provenance["abstention"]
-    if "risk_wanted" not in crops:
+    on_rows = builder.bundle.provenance["abstention"]
+    if "risk_wanted" not in on_rows:
         raise InputError(f"the checkpoint of {builder.bundle.arch} names no risk: train it again, with --abstain-risk")
-    chosen = _choose(frames, float(crops["risk_wanted"]), where)
+    chosen = _choose(frames, float(on_rows["risk_wanted"]), where)
     facts = {"fitted_on": "frames", "pack": pack.fingerprint, "regions": regions, "frames": len(frames), **chosen}
     if len(frames) < len(scores):
         log.warning(f"{len(scores) - len(frames)} more frames of {pack.path} cannot be read")
     log.info(
-        f"{builder.bundle.arch}: abstain threshold {chosen['threshold']:.3f} (on crops {crops['threshold']:.3f}), "
+        f"{builder.bundle.arch}: abstain threshold {chosen['threshold']:.3f} (on rows {on_rows['threshold']:.3f}), "
         f"fitted on {chosen['objects']} objects in {where}: {chosen['coverage']:.1%} answered, {chosen['risk']:.1%} "
         f"({chosen['risk_low_95']:.1%} to {chosen['risk_high_95']:.1%}) of these wrong"
     )

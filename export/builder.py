@@ -28,7 +28,7 @@ class BundleBuilder:
     """The pack's rows at the bundle's input size."""
     rows: dict[str, NDArray[np.int64]]
     reference: dict[str, Probs]
-    """{split: torch's probabilities, float32 (n, classes)}."""
+    """{split: the probabilities that torch gives for its rows, float32 (n, classes)}."""
     golden: golden_file.Golden
     latency_only: bool
     results: list[ParityResult] = field(default_factory=list)

@@ -54,7 +54,7 @@ def check_agreement(path: Path, facts: CheckpointMetadata, pack: Pack) -> None:
 def begin_bundle(
     path: Path, checkpoint: Checkpoint, network: nn.Module, pack: Pack, folder: Path, size_px: int
 ) -> BundleBuilder:
-    """Return the bundle of a checkpoint, to be built in `folder`: its contract, rows, golden frames, torch's answers.
+    """Return a builder with contract, rows, golden frames and the answers of torch, which writes into `folder`.
 
     network: the checkpoint's network, whose probabilities are the reference for every file.
     """
@@ -89,7 +89,7 @@ def begin_bundle(
 
 
 def _provenance(path: Path, facts: CheckpointMetadata, pack: Pack) -> dict[str, Any]:
-    abstention = {"fitted_on": "crops", "objects": len(pack.rows("val"))}
+    abstention = {"fitted_on": "rows", "rows": len(pack.rows("val"))}
     return {
         "pack": {"path": str(pack.path), "fingerprint": pack.fingerprint},
         "checkpoint": {"sha256": sha256_of_file(path), "metrics": facts.metrics, "seed": facts.seed},

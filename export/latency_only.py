@@ -11,7 +11,7 @@ from core.data.pack import Pack
 from core.geometry.preprocess import Geometry
 
 ROWS = {"calibration": 60, "val": 60, "test": 20}
-"""The largest number of rows resize_pack for each split; a row takes 150 KB at 224 px."""
+"""The most rows of each split that `resize_pack` takes; a row takes 150 KB at 224 px."""
 
 
 def resize_pack(pack: Pack, geometry: Geometry) -> Pack:

@@ -1,4 +1,4 @@
-"""One archive for the device: the bundle, the code that was proved with it, locks, a start script and a README."""
+"""One archive for the device: the bundle, the code proved with it, requirements, a start script and a README."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 DEVICE = Path(__file__).parent / "device"
 LOCKS = ("x86-64.txt", "aarch64.txt")
 SUMS = "SHA256SUMS"
-PAPERS = ("bundle.json", "choice.json", "MODEL_CARD.md")
+DOCUMENTS = ("bundle.json", "choice.json", "MODEL_CARD.md")
 """Files of a bundle that bundle.json does not bind: itself, the explained choice, and the model card."""
 Files = dict[str, bytes | Path]
 """{name in the archive: its bytes, or the file that holds them}."""
@@ -32,7 +32,7 @@ Files = dict[str, bytes | Path]
 
 def device_files(bundle: Path) -> Files:
     """Return the files that run one bundle. Raises InputError when one of them is not as it was proved."""
-    files = _bundle_files(bundle, "bundle") | _package("core") | _package("inference")
+    files = _bundle_files(bundle, "bundle") | _code_of("core") | _code_of("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
     return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
 
@@ -48,7 +48,7 @@ def benchmark_files(run: Run, pack: Pack, scratch: Path) -> Files:
     files |= {f"{name}/pack/{path.relative_to(folder)}": path for path in _plain(folder)}
     for arch, bundle in run.bundles().items():
         files |= _bundle_files(bundle, f"{name}/{arch}/bundle")
-    files |= _package("benchmarks")
+    files |= _code_of("benchmarks")
     return files | {"benchmark.sh": DEVICE / "benchmark.sh", "requirements/benchmark.txt": DEVICE / "benchmark.txt"}
 
 
@@ -61,7 +61,7 @@ def _bundle_files(folder: Path, place: str) -> Files:
     files: Files = {}
     for path in _plain(folder):
         name = str(path.relative_to(folder))
-        if name not in {*bundle.files, *PAPERS} and not name.startswith(beside):
+        if name not in {*bundle.files, *DOCUMENTS} and not name.startswith(beside):
             raise InputError(f"{path} is neither bound by {bundle.file} nor part of an engine: remove it")
         files[f"{place}/{name}"] = path
     return files
@@ -85,7 +85,7 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})
 
 
-def _package(name: str) -> Files:
+def _code_of(name: str) -> Files:
     wanted = {".py", ".json", ".j2", ".css", ".js", ".html"}
     files: Files = {}
     for path in sorted((ROOT / name).rglob("*")):

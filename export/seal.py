@@ -1,4 +1,4 @@
-"""Prove a bundle: read its files back in every available CPU backend, and check the golden frames and the val split."""
+"""Prove a bundle: run the golden frames on its files on every CPU backend, and val where arithmetic differs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _prove(builder: BundleBuilder, name: str, opened: Backend, precision: str) -
 
 
 def predict_rows(opened: Backend, builder: BundleBuilder, rows: np.ndarray) -> Probs:
-    """Return a backend's probabilities of rows of the pack, float32 (n, classes), run one at a time as in the car."""
+    """Return a backend's probabilities of rows of the pack, float32 (n, classes), run one at a time."""
     probs = np.empty((len(rows), len(builder.bundle.classes)), np.float32)
     for i, row in enumerate(rows):
         opened.input_nhwc[0] = builder.pack.images_nhwc[row]

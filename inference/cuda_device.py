@@ -56,7 +56,7 @@ def why_unavailable() -> str | None:
 def device() -> Device:
     """Describe the CUDA device 0. Raises InputError when there is none."""
     if reason := why_unavailable():
-        raise InputError(f"no engine can run here: {reason}")
+        raise InputError(f"no CUDA device can be used here: {reason}")
     properties = call("cudaGetDeviceProperties", 0)
     # CUDA writes 12.8 as 12080
     versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]

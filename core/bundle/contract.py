@@ -24,6 +24,7 @@ DETECTOR = "detector.onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 """Largest |dprob| allowed between a golden frame's stored and recomputed probabilities."""
+Probs = NDArray[np.float32]
 INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"}
 HINT = "export the run again with `python -m export`"
 
@@ -47,7 +48,7 @@ class Bundle:
     geometry: Geometry
     temperature: float
     abstain_threshold: float
-    """A top probability under it is UNKNOWN. Chosen on val."""
+    """A top probability under it is UNKNOWN. Chosen on val, on rows or on frames."""
     provenance: dict[str, Any]
     """Pack path and fingerprint, checkpoint sha256, commit, tool versions, metrics of the checkpoint, and `abstention`.
 
@@ -185,6 +186,3 @@ def _read_parts(file: Path, body: dict[str, Any]) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{file}: {error}; {HINT}") from None
     return parts
-
-
-Probs = NDArray[np.float32]

@@ -27,8 +27,7 @@ from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
-from inference.backends.trt import RTX_TARGETS, RUNTIMES, build, check_target, installed_runtimes
-from inference.backends.trt import BuildOptions as Build
+from inference.backends.trt import RTX_TARGETS, RUNTIMES, BuildOptions, build, check_target, installed_runtimes
 from inference.runner.labeled_regions import FramesRequest
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
@@ -43,7 +42,7 @@ class ExportOptions:
     engines: tuple[str, ...]
     sms: tuple[int, ...]
     size_px: int | None
-    build: Build = field(default_factory=Build)
+    build: BuildOptions = field(default_factory=BuildOptions)
     abstain_on: FramesRequest | None = None
     """The labeled frames on which the abstain threshold is fitted; None: it stays as training chose it, on crops."""
 
@@ -62,7 +61,7 @@ def main(arguments: list[str]) -> int:
     # fp32 is always among them: the other precisions are made from its graph
     wanted = {"fp32", *(args.precisions or PRECISIONS)}
     precisions = tuple(precision for precision in PRECISIONS if precision in wanted)
-    build_options, abstain_on = Build(tuple(args.batch)), _abstain_on(args)
+    build_options, abstain_on = BuildOptions(tuple(args.batch)), _abstain_on(args)
     options = ExportOptions(precisions, engines, tuple(args.sm), args.size, build_options, abstain_on)
     run = open_run(args.run)
     checkpoints = _checkpoints(run, args.models, args.unfinished)
@@ -104,8 +103,8 @@ def _parser() -> Parser:
         "--batch",
         nargs="+",
         type=int,
-        default=list(Build.batches),
-        help=f"batch sizes of an engine (default: {' '.join(map(str, Build.batches))})",
+        default=list(BuildOptions.batches),
+        help=f"batch sizes of an engine (default: {' '.join(map(str, BuildOptions.batches))})",
     )
     add("--abstain-on-frames", action="store_true", help="fit the abstain threshold on the val frames of a pack")
     add(
@@ -164,13 +163,13 @@ def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[s
     names = [folder_name(name) for name in wanted] if wanted else list(there)
     if unknown := [name for name in names if name not in there]:
         raise InputError(f"{run.path} holds no checkpoint of {unknown[0]}: it has {', '.join(there)}")
-    begun = [name for name in run.unfinished() if name in names or not wanted]
-    if begun and not unfinished:
+    unfinished_names = [name for name in run.unfinished() if name in names or not wanted]
+    if unfinished_names and not unfinished:
         raise InputError(
-            f"{run.path}: the training of {', '.join(begun)} is not finished: continue it with "
+            f"{run.path}: the training of {', '.join(unfinished_names)} is not finished: continue it with "
             f"`python -m training train ... --out {run.path} --resume`, or export the best so far with --unfinished"
         )
-    for name in begun:
+    for name in unfinished_names:
         log.info(f"{name}: not finished, " + ("the best so far is exported" if name in there else "no checkpoint yet"))
     return {name: there[name] for name in names}
 

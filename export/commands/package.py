@@ -1,4 +1,4 @@
-"""Write one archive for the device: the production bundle, the code that runs it, locks, run.sh and a README."""
+"""Write one archive for the device: the production bundle, the code that runs it, requirements, run.sh, a README."""
 
 from __future__ import annotations
 

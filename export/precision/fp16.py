@@ -18,7 +18,7 @@ HIGHEST = 65504.0
 """The largest finite fp16 number."""
 ROOM = 4.0
 """An observed magnitude times this must stay under HIGHEST: other rows and partial sums can be larger."""
-FLOAT_ATTRIBUTES = ("Resize",)
+KEEP_FLOAT_CONSTANTS = ("Resize",)
 """Operators whose float constants must stay float32: ONNX defines the scales of a Resize for no other type."""
 
 
@@ -107,7 +107,7 @@ def _is_float(graph: Graph, name: str) -> bool:
 
 
 def _half_constant(graph: Graph, node: onnx.NodeProto, name: str, constants: dict[str, onnx.TensorProto]) -> str:
-    if graph.constants[name].data_type != TensorProto.FLOAT or node.op_type in FLOAT_ATTRIBUTES:
+    if graph.constants[name].data_type != TensorProto.FLOAT or node.op_type in KEEP_FLOAT_CONSTANTS:
         return name
     half = f"{name}_half"
     if half not in constants:

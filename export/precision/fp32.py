@@ -58,14 +58,14 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
     return model
 
 
-def _pool(self: Any, output_size: Any) -> Any:
+def _pool(images: Any, output_size: Any) -> Any:
     """Write global average pooling as the one operator that every runtime quantizes.
 
     torch's own decomposition is a mean and an as_strided, which becomes a Gather over a Range.
     """
     if [int(length) for length in output_size] != [1, 1]:
         raise NotImplementedError(f"adaptive_avg_pool2d to {list(output_size)}: only (1, 1) has an ONNX operator")
-    return opset18.GlobalAveragePool(self)
+    return opset18.GlobalAveragePool(images)
 
 
 def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:

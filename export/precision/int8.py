@@ -1,9 +1,9 @@
 """Quantize an fp32 ONNX graph to int8 with explicit QuantizeLinear and DequantizeLinear nodes (Q/DQ), in two forms.
 
 TensorRT's form is symmetric int8 (zero point 0), with weights per channel and biases in float. ONNX Runtime's form is
-derived from it by other zero points and a channel of zeros that changes no number: TensorRT takes no zero point but 0,
-and ONNX Runtime is fast only on unsigned activations. Normalization, the last logits, temperature and softmax stay
-in float. See docs/export.md, "Precisions".
+derived from it by other zero points, smaller scales behind a ReLU6, and a channel of zeros that changes no number:
+TensorRT takes no zero point but 0, and ONNX Runtime is fast only on unsigned activations. Normalization, the last
+logits, temperature and softmax stay in float. See docs/export.md, "Precisions".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SAME_RANGE = ("MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze",
 """Operators that move values without computing. Their tensors share one scale, so that they run on the bytes."""
 QUANTIZED = ("Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat")
 """Operators that run on bytes besides convolutions and matrix products."""
-LEVELS = 127
+MAX_LEVEL = 127
 """Steps from 0 to the largest magnitude of a symmetric int8 tensor."""
 TINY = 1e-6
 """The smallest range: a tensor that is always 0 still needs a scale above 0."""
@@ -47,7 +47,7 @@ class QuantizationPlan:
     groups: tuple[frozenset[str], ...]
     """Activations that share one scale."""
     weights: dict[str, int]
-    """{initialiser: the axis of its output channels}."""
+    """{initializer: the axis of its output channels}."""
     kept_float: frozenset[str]
     """Names of nodes that stay in float."""
 
@@ -103,7 +103,7 @@ def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, 
     # one scale for all tensors of a group, wide enough for the widest of them
     scales: dict[str, float] = {}
     for group in plan.groups:
-        scales |= dict.fromkeys(group, max(max(amax[member] for member in group), TINY) / LEVELS)
+        scales |= dict.fromkeys(group, max(max(amax[member] for member in group), TINY) / MAX_LEVEL)
     pairs: dict[str, list[onnx.NodeProto]] = {}
     constants: list[onnx.TensorProto] = []
     # sorted: the order of a set of names changes with each process, and the file's bytes with it
@@ -136,10 +136,10 @@ def _parameters(name: str, scale: np.float32) -> list[onnx.TensorProto]:
 def _quantized_weights(name: str, weights: np.ndarray, axis: int) -> list[onnx.TensorProto]:
     """Return a layer's weights as int8, with a scale and a zero point for each output channel."""
     peaks = np.abs(weights).max(tuple(other for other in range(weights.ndim) if other != axis))
-    scales = (np.maximum(peaks, TINY) / LEVELS).astype(np.float32)
+    scales = (np.maximum(peaks, TINY) / MAX_LEVEL).astype(np.float32)
     # rounded half to even, as QuantizeLinear does; -128 is left out, so that the range is symmetric
     levels = np.rint(weights / per_channel(scales, axis, weights.ndim))
-    levels = np.clip(levels, -LEVELS, LEVELS).astype(np.int8)
+    levels = np.clip(levels, -MAX_LEVEL, MAX_LEVEL).astype(np.int8)
     return [
         numpy_helper.from_array(levels, f"{name}_q"),
         numpy_helper.from_array(scales, f"{name}_scale"),
@@ -194,8 +194,8 @@ def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
         name, (low, high) = node.input[0], shared[node.output[0]]
         scale = float(numpy_helper.to_array(values[f"{name}_scale"]))
         if low >= 0 and high < 255 * scale:
-            # LEVELS * scale is the range that calibration chose; a rounding must not take 255 steps past the bound
-            scale = min(LEVELS * scale, high) / 255 * (1 - 1e-6)
+            # MAX_LEVEL * scale is the range that calibration chose; a rounding must not take 255 steps past the bound
+            scale = min(MAX_LEVEL * scale, high) / 255 * (1 - 1e-6)
         values[f"{name}_scale"].CopyFrom(numpy_helper.from_array(np.asarray(scale, np.float32), f"{name}_scale"))
         zero = np.asarray(0 if low >= 0 else 128, np.uint8)
         values[f"{name}_zero"].CopyFrom(numpy_helper.from_array(zero, f"{name}_zero"))

@@ -21,7 +21,7 @@ ROWS = 500
 """The number of rows that are observed, or all calibration rows when they are fewer."""
 BATCH = 8
 BINS = 2048
-LEVELS = 128
+ENTROPY_LEVELS = 128
 """Levels of |x| in int8, 0 to 127: the entropy method compares each histogram with one of this many bins."""
 PERCENTILE = 99.99
 
@@ -44,7 +44,7 @@ class Histogram:
         """Return the magnitude at which clipping loses the least information.
 
         Source: S. Migacz, "8-bit inference with TensorRT", GTC 2017: the smallest Kullback-Leibler divergence
-        between the clipped distribution and its LEVELS-level version.
+        between the clipped distribution and its ENTROPY_LEVELS-level version.
         """
 
         def divergence_at(end: int) -> float:
@@ -55,7 +55,7 @@ class Histogram:
 
         counts = self.counts.astype(np.float64)
         # 121 candidates, 16 bins apart; the last one clips nothing
-        return min(range(LEVELS, BINS + 1, LEVELS // 8), key=divergence_at) / BINS * self.amax
+        return min(range(ENTROPY_LEVELS, BINS + 1, ENTROPY_LEVELS // 8), key=divergence_at) / BINS * self.amax
 
 
 METHODS: dict[str, Callable[[Histogram], float]] = {
@@ -67,10 +67,10 @@ METHODS: dict[str, Callable[[Histogram], float]] = {
 
 
 def _coarse(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spread each of LEVELS levels evenly over those of its bins that are not empty."""
-    level_of = np.arange(len(counts)) * LEVELS // len(counts)
-    totals = np.bincount(level_of, counts, LEVELS)
-    filled = np.bincount(level_of, counts > 0, LEVELS)
+    """Spread each of ENTROPY_LEVELS levels evenly over those of its bins that are not empty."""
+    level_of = np.arange(len(counts)) * ENTROPY_LEVELS // len(counts)
+    totals = np.bincount(level_of, counts, ENTROPY_LEVELS)
+    filled = np.bincount(level_of, counts > 0, ENTROPY_LEVELS)
     return np.where(counts > 0, (totals / np.maximum(filled, 1))[level_of], 0)
 
 

@@ -20,7 +20,7 @@ from export.quantize.calibration import channel_ranges
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity")
 """Operators that a positive factor per channel passes through. ReLU6 is none: its bound would need scaling too."""
-PASSES = 2
+ROUNDS = 2
 LIMIT = 1e4
 """The largest factor, which a channel that is nearly always 0 would exceed."""
 
@@ -79,7 +79,7 @@ def equalize(model: onnx.ModelProto, images_nhwc: Bytes, rows: NDArray[np.int64]
     if not found:  # as when a ReLU6 stands between all layers
         return balanced, []
     # a second pass, since scaling one pair changes the ranges that its neighbors were balanced by
-    for _ in range(PASSES):
+    for _ in range(ROUNDS):
         activations = channel_ranges(balanced, [pair.first.output[0] for pair in found], images_nhwc, rows)
         for pair in found:
             _balance(balanced, pair, activations[pair.first.output[0]])

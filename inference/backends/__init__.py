@@ -138,7 +138,7 @@ def find(name: str) -> ModuleType:
 
     Each module has `PRECISIONS: tuple[str, ...]`, `Options` (a dataclass), `availability() -> Availability` and
     `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
-    `build_missing(bundle, precision, batches)` too.
+    `build_missing(bundle, precision, batches)` too; where it runs detectors, `open_network(path, threads) -> Network`.
     Raises InputError naming the backends there are, or what is wrong with the file of this one.
     """
     if name not in names():

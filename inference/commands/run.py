@@ -1,4 +1,4 @@
-"""Run a bundle on a camera, a video, a folder or the synthetic scene: decisions, overlay video, summary."""
+"""Run a bundle on a camera, stream, video, folder, recording or the synthetic scene: decisions, overlay, summary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         "--source",
         required=True,
         metavar="URI",
-        help="0, /dev/video0, csi://0, rtsp://.., a video, a folder, replay://DIR or synthetic://",
+        help="a camera, a stream, a video, a folder, a recording or the synthetic scene, see below",
     )
     parser.add_argument(
         "--backend", metavar="NAME", help="backend of the model (default: the production choice, else ort)"
@@ -35,7 +35,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         metavar="NAME",
-        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+        help="precision of the model file (default: the production choice, else int8, fp32 or fp16, the first to pass)",
     )
     parser.add_argument(
         "--threads",
@@ -82,9 +82,11 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 def _describe_options() -> str:
-    from inference.backends import option_help  # imports the backends, which a supervisor does not need
+    # these import the backends and OpenCV, which a supervisor does not need
+    from inference.backends import option_help
+    from inference.sources import GRAMMAR
 
-    return f"options of the backends, with their defaults:\n{option_help()}"
+    return f"URI of --source: {GRAMMAR}\n\noptions of the backends, with their defaults:\n{option_help()}"
 
 
 def _add_outputs(parser: Parser) -> None:

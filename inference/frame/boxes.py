@@ -2,7 +2,7 @@
 
 One line a frame: {"frame": 12, "boxes": [{"rect": [x0, y0, x1, y1], "name": "track7", "truth": "car"}]}, in pixels
 of the upright picture; {"file": "a.jpg", ...} for a folder of images. name and truth may be left out; a frame without
-a line has no box. A pack in place of the file gives the crops of its test rows to the data set it was made of.
+a line has no box. In place of the file, a pack gives the rectangles of its test rows, for the data set behind it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Makes verdicts from probabilities, and the state of a frame from its verdicts.
 
-Every state of a frame is decided here. The states without a frame are decided by the runner: STARTING, STALE and LOST
-in inference/runner/camera_health.py, FAILED in
-inference/runner/runner.py; inference/runner/supervisor.py writes STARTING and FAILED of a process that cannot.
+Every state of a frame is decided here. Without a frame, inference/runner/camera_health.py decides on STARTING, STALE
+and LOST, and inference/runner/runner.py on FAILED. For a process that died, inference/runner/supervisor.py writes
+STARTING or FAILED.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for one region. `label` is the leading class where the state is OK, else None; `top` is it always."""
+    """The result for one region. `top` is the leading class; `label` is the same where the state is OK, else None."""
 
     name: str
     rect: Rect

@@ -58,7 +58,7 @@ class PatchFindings:
     bad: dict[str, set[int]]
     """The bad patches, by what is wrong with them."""
     sharpness: float
-    """The root of the squared second derivative of the richest patches, less noise, over their variance."""
+    """The square root of (squared second derivative of the richest patches, less the noise) / (their variance)."""
 
 
 class FrameQuality:

@@ -19,9 +19,9 @@ NAMES_KEPT = 64
 class SmoothingConfig:
     """The keys of decision.json; times are in milliseconds of the source's own clock, not in frames.
 
-    The defaults are those of the curve that tests/inference/frame/smoothing_study.py measures: smoothing halves the
-    false switches of a model that abstains; of one that never does, the margin leaves a quarter; a hold costs more than
-    both.
+    The defaults come from the curve that tests/inference/frame/smoothing_study.py measures. Smoothing halves the false
+    switches of a model that abstains, and the margin leaves a quarter of those of a model that never does. A hold costs
+    more than either, so it is off.
     """
 
     smooth_ms: float = 150.0
@@ -60,7 +60,7 @@ class _Region:
     at_ms: float
     leader: int
     accepted_ms: float | None = None
-    """The time from which the leader may be reported; None where it may not, and another class replaces it at once."""
+    """The time at which the leader was first accepted; None until then, while another class replaces it at once."""
 
 
 class TemporalSmoother:

@@ -9,6 +9,7 @@ class State(str, Enum):
     """The state of a region, a frame or the whole camera, in order from best to worst."""
 
     OK = "OK"
+    """A class is reported; of a frame, also that a detector finds nothing in it."""
     UNKNOWN = "UNKNOWN"
     """The leading class is less probable than the bundle's abstain threshold, after smoothing where there is any."""
     UNPROVED = "UNPROVED"

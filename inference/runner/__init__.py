@@ -1,1 +1,1 @@
-"""The camera runner: one session, its camera's health, its sinks' threads, its supervisor."""
+"""The camera runner: a session from start to end, the health of the camera, threads for sinks, and the supervisor."""

@@ -1,6 +1,6 @@
 """The heartbeats of a worker process, which its supervisor receives through a pipe.
 
-Only the standard library is imported: the supervisor stays small, and a worker forked from it starts clean.
+Neither numpy nor OpenCV is imported: the supervisor stays small, and a worker forked from it starts clean.
 """
 
 from __future__ import annotations

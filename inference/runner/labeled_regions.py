@@ -1,4 +1,4 @@
-"""The labeled frames of a pack that are asked for, and the regions in them that are classified."""
+"""Which labeled frames of a pack are measured, and the regions that are classified in them."""
 
 from __future__ import annotations
 

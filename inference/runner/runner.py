@@ -62,7 +62,7 @@ class Runner:
     def run(self, frames: int | None = None) -> None:
         """Process frames until the source ends, `frames` are done, or `stop` is set.
 
-        Raises DeviceError for every error after the first frame, or when the camera stays lost; FAILED was posted then.
+        Raises DeviceError for every error, after FAILED was posted; InputError before the first frame stays one.
         """
         try:
             self._run(frames)

@@ -12,26 +12,27 @@ log = logging.getLogger(__name__)
 
 
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
-    """Return what to open: what the command names, else the production choice, else int8 if its gates hold, else fp32.
+    """Return what to open: what the command names, else the production choice, else ort and what passed its gates.
 
+    Of the precisions that passed it is int8, else fp32, else fp16.
     Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
     choice = bundle.choice
     if backend is None:
         backend = first_available(bundle, choice.backend if choice else "ort", precision)
     able = backends.find(backend).PRECISIONS
-    proved = bundle.precisions
+    passed = bundle.precisions
     if precision is None and choice and choice.precision in able:
         precision = choice.precision
     if precision is None:
-        usable = [name for name in ("int8", "fp32", *PRECISIONS) if name in {*proved} & {*able}]
+        usable = [name for name in ("int8", "fp32", *PRECISIONS) if name in {*passed} & {*able}]
         precision = usable[0] if usable else "fp32"
     if precision not in PRECISIONS:
-        raise InputError(f"there is no precision {precision!r}: choose from {', '.join(proved)}")
-    if backend != "null" and precision not in proved:
-        held = ", ".join(proved) or "none"
+        raise InputError(f"there is no precision {precision!r}: choose from {', '.join(passed)}")
+    if backend != "null" and precision not in passed:
+        held = ", ".join(passed) or "none"
         hint = f"choose one of these, or export the run with --precisions {precision}"
-        raise InputError(f"{bundle.path} has no proved {precision} (its gates hold for: {held}): {hint}")
+        raise InputError(f"{bundle.path} has no {precision} that passed its gates (these did: {held}): {hint}")
     return backend, precision
 
 

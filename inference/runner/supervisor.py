@@ -1,7 +1,7 @@
 """A small process that starts the runner again when the runner dies or its heartbeats stop.
 
-The supervisor imports nothing but the standard library and never touches the camera or a runtime, so that a worker
-forked from it starts clean: an error that sticks to a CUDA context dies with the process that had it.
+The supervisor imports neither numpy nor OpenCV and never touches the camera or a runtime. It stays small, and a
+worker forked from it starts clean: an error that sticks to a CUDA context dies with the process that had it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SupervisorLimits:
     opening_s: float = 20.0
     """The same limit, from the worker's start to its first state."""
     loading_s: float = 1800.0
-    """The same limit, while an engine may be built."""
+    """The same limit, while the backend opens: TensorRT-RTX may compile kernels then."""
     ending_s: float = 40.0
     """The same limit, while the worker ends: each sink may finish what waits in its queue."""
     restarts: int = 5

@@ -125,7 +125,7 @@ def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_
 
 def test_without_it_the_threshold_is_that_of_the_crops(builder):
     fitted = builder.bundle.provenance["abstention"]
-    assert (fitted["fitted_on"], fitted["objects"]) == ("crops", 60)
+    assert (fitted["fitted_on"], fitted["rows"]) == ("rows", 60)
     assert builder.bundle.abstain_threshold == fitted["threshold"] == 0.4
 
 

@@ -1,6 +1,6 @@
 """TensorRT (10 and later) and TensorRT-RTX on CUDA device 0, through one code path. Opens engines, never ONNX files.
 
-An engine is deserialised only after its manifest agrees with the bundle, the runtime and the device. Each batch size is
+An engine is deserialized only after its manifest agrees with the bundle, the runtime and the device. Each batch size is
 replayed as one CUDA graph: TensorRT-RTX captures it itself, TensorRT's stream is captured here.
 
 Speed not measured: no GPU was at hand; `make gpu-check` measures it. Built only: 36 of 36 engines of the three own

@@ -25,7 +25,7 @@ from inference.backends.trt.kernel_cache import read_cache, timing_file, write_c
 log = logging.getLogger(__name__)
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
-LEVELS = range(6)
+EFFORTS = range(6)
 MIB = 1 << 20
 RTX_TARGETS = "compute capabilities, 86 for 8.6, of SM75 to SM121 without SM87 (Orin) and SM90 (Hopper)"
 """What TensorRT-RTX builds for. Source: its support matrices; a version names its own when it refuses one."""
@@ -45,11 +45,11 @@ class BuildOptions(plugins.PluginOptions):
     level: int | None = None
     """The effort of the search for fast kernels, 0 to 5; the runtime's own default unless set."""
     workspace_mib: int = 1024
-    """The most device memory, in MiB, that kernels may use between them while they are chosen and run."""
+    """The most scratch memory, in MiB, of a kernel, while engines are built and run."""
 
     def __post_init__(self) -> None:
-        if self.level is not None and self.level not in LEVELS:
-            raise InputError(f"level is {self.level}: give {LEVELS.start} to {LEVELS.stop - 1}")
+        if self.level is not None and self.level not in EFFORTS:
+            raise InputError(f"level is {self.level}: give {EFFORTS.start} to {EFFORTS.stop - 1}")
         if self.workspace_mib < 1:
             raise InputError(f"workspace_mib is {self.workspace_mib}: give 1 or more")
         if not self.batches or any(n < 1 for n in self.batches) or len(set(self.batches)) != len(self.batches):
@@ -108,8 +108,8 @@ def build(
 ) -> Path:
     """Build the engine of one precision for one compute capability; write it with its manifest; return its path.
 
-    sm: 86 for 8.6; None for the device that is here. On a device the layers that were built stand beside the engine.
-    Raises InputError when it cannot be asked for here, CheckError naming the runtime's reason when it cannot be built.
+    sm: 86 for 8.6; None for the device of this machine. With a device the engine's layers are listed beside it.
+    Raises InputError for a runtime or target that this machine cannot build for, CheckError with the runtime's reason.
     """
     options = options or BuildOptions()
     onnx = bundle.check_file(onnx_name(precision))
@@ -130,7 +130,7 @@ def build(
     path = bundle.path / FOLDER / engine_name(precision, name, f"sm{target}", options.batches)
     progress = monitor(trt, path.name)  # it must live until the build ends
     config.progress_monitor = progress
-    engine = _serialise(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
+    engine = _serialize(trt, builder, network, config, f"{onnx.name} for sm{target}", timing_file(bundle, target))
     show("")  # clears the line of progress
     with replacing(path) as temporary:
         temporary.write_bytes(engine)
@@ -233,7 +233,7 @@ def _configure(trt: Any, builder: Any, bundle: Bundle, options: BuildOptions) ->
     return config
 
 
-def _serialise(trt: Any, builder: Any, network: Any, config: Any, what: str, timing: Path) -> Any:
+def _serialize(trt: Any, builder: Any, network: Any, config: Any, what: str, timing: Path) -> Any:
     """Build; return the engine's bytes. Raises CheckError with the runtime's own reason.
 
     timing: where the timed tactics are kept between builds. TensorRT-RTX times nothing when it builds.

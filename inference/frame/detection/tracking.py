@@ -24,8 +24,8 @@ class TrackingConfig:
     overlap: float = 0.1
     """Minimum intersection over union of a detection with the box that its track predicts.
 
-    On the synthetic camera (6 seeds x 24 s, sides off by 4%, 15% missed) 0.1 switches 3 of 6,139 boxes at 30 Hz, 13 of
-    2,068 at 10 Hz, 26 of 1,254 at 6 Hz; 0.2 switches 0, 16 and 65.
+    On the synthetic camera (6 seeds x 24 s, sides off by 4%, 15% missed) 0.1 gives 3 of 6,139 boxes to another object
+    at 30 Hz, 13 of 2,068 at 10 Hz, 26 of 1,254 at 6 Hz; 0.2 gives 0, 16 and 65.
     """
     forget_ms: float = 500.0
     """A track ends when it was not detected for longer than this; its number is not used again."""

@@ -81,7 +81,7 @@ def test_a_camera_that_this_user_may_not_open_says_the_group(node, monkeypatch):
 )
 def test_a_cuda_device_lacks_its_card_its_driver_or_its_binding(card, driver, hint, monkeypatch, tmp_path):
     def absent():
-        raise InputError("no engine can run here: cuda-python is not installed")
+        raise InputError("no CUDA device can be used here: cuda-python is not installed")
 
     class Nodes:
         def __init__(self, path):
