@@ -166,7 +166,7 @@ def test_a_precision_whose_gates_failed_does_not_run(bundle):
     from dataclasses import replace
 
     failed = replace(bundle, gates={"fp32": {"passed": True}, "int8": {"passed": False}})
-    with pytest.raises(InputError, match="no proved int8"):
+    with pytest.raises(InputError, match="no int8 that passed its gates"):
         pick_backend_and_precision(failed, "ort", "int8")
 
 
