@@ -11,7 +11,7 @@ from core.bundle.contract import Bundle, Probs, onnx_name
 from core.bundle.parity_file import write_parity
 from core.errors import CheckError
 from export.builder import BundleBuilder
-from export.verify.parity import check, first_failure, make_gate
+from export.verify.parity import first_failure, make_check, make_gate
 from inference import backends
 from inference.backends import Backend
 from inference.proof import golden_run
@@ -53,8 +53,8 @@ def _prove(builder: BundleBuilder, name: str, opened: Backend, precision: str) -
     if name in OTHER_ARITHMETIC and not builder.latency_only:
         result = builder.evaluate(f"{precision} {name}", lambda rows: predict_rows(opened, builder, rows), ["val"])
         checks += make_gate(precision, [result])["checks"]
-    for row in golden_run.check(builder.bundle, name, opened, precision):
-        checks.append(check(f"{precision} {name}: golden frames, {row.check}", row.value, row.limit))
+    for row in golden_run.check_golden(builder.bundle, name, opened, precision):
+        checks.append(make_check(f"{precision} {name}: golden frames, {row.check}", row.value, row.limit))
     gate = builder.bundle.gates[precision]
     passed = gate["passed"] and all(one["passed"] for one in checks)
     builder.set_gate(precision, {**gate, "passed": passed, "checks": [*gate["checks"], *checks]})
@@ -75,11 +75,11 @@ def _drop(builder: BundleBuilder, precision: str) -> None:
         raise CheckError(
             f"{builder.bundle.arch}: no bundle, fp32 failed ({first_failure(builder.bundle.gates[precision])})"
         )
-    for ort_form in (False, True):
-        (builder.bundle.path / onnx_name(precision, ort_form=ort_form)).unlink(missing_ok=True)
+    for unsigned in (False, True):
+        (builder.bundle.path / onnx_name(precision, unsigned=unsigned)).unlink(missing_ok=True)
     kept = {}
     for form, probs in builder.golden.probs.items():
-        if form.removesuffix(golden_file.ORT_FORM) != precision:
+        if form.removesuffix(golden_file.UNSIGNED) != precision:
             kept[form] = probs
     builder.golden = replace(builder.golden, probs=kept)
     builder.golden.save(builder.bundle.path / golden_file.NAME)

@@ -65,7 +65,7 @@ def make_bundle(
 ) -> Bundle:
     """Write a bundle whose ONNX files run, whose golden frames pass and whose hashes match."""
     path.mkdir(parents=True)
-    names = [onnx_name(p) for p in precisions] + [onnx_name(p, ort_form=True) for p in precisions if p == "int8"]
+    names = [onnx_name(p) for p in precisions] + [onnx_name(p, unsigned=True) for p in precisions if p == "int8"]
     for name in names:
         onnx.save(tiny_graph(len(classes)), str(path / name))
     tiny_golden(Geometry(size_px), len(classes), precisions).save(path / NAME)

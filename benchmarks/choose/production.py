@@ -41,7 +41,7 @@ def write_production(
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the files of a bundle that one precision needs: all but the models of the other precisions."""
-    others = {onnx_name(p, ort_form=form) for p in PRECISIONS if p != precision for form in (False, True)}
+    others = {onnx_name(p, unsigned=form) for p in PRECISIONS if p != precision for form in (False, True)}
     return sorted(set(bundle.files) - others)
 
 

@@ -19,7 +19,7 @@ from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
 from inference.backends import Backend, open_backend
 from inference.frame.classifier import RegionClassifier
-from inference.frame.detection.detector import open_beside
+from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
@@ -104,7 +104,7 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 def open_timed_regions(candidate: Candidate, camera: CameraConfig) -> RegionSource:
     """Return the timed regions: those of the camera, else tracked boxes of the bundle's detector, else one zone."""
     if detector := camera.detector or find_detector(candidate.bundle, camera):
-        return TrackedRegions(open_beside(detector, candidate.backend, candidate.threads))
+        return TrackedRegions(open_detector_or_on_cpu(detector, candidate.backend, candidate.threads))
     return Zones(camera.zones or EGO)
 
 

@@ -49,7 +49,7 @@ class AbstainRule:
         return Estimate(leader, prob, self.accepts(prob))
 
 
-def choose_abstention(
+def choose_threshold(
     confidence_n: TopProbs, coverage_n: Floats, risk_n: Floats, risk_wanted: float
 ) -> dict[str, float]:
     """Return the lowest threshold at which at most `risk_wanted` of the answers are wrong, with what it reaches.

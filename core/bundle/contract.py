@@ -29,9 +29,9 @@ INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"
 HINT = "export the run again with `python -m export`"
 
 
-def onnx_name(precision: str, *, ort_form: bool = False) -> str:
+def onnx_name(precision: str, *, unsigned: bool = False) -> str:
     """Return the file name of a precision; int8 has a second, unsigned form for ONNX Runtime."""
-    return f"model.{precision}{'.ort' if ort_form else ''}.onnx"
+    return f"model.{precision}{'.ort' if unsigned else ''}.onnx"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry, fill
 
 NAME = "golden.npz"
-ORT_FORM = ".ort"
+UNSIGNED = ".ort"
 GRAY_LEVELS = 1
 """Largest difference allowed between the stored and the recomputed geometry: OpenCV builds round differently."""
 LIMIT_BYTES = 64 << 20
@@ -53,7 +53,7 @@ class Golden:
         check_frames(NAME, self.frames)
         for name, probs in self.probs.items():
             if (
-                name.removesuffix(ORT_FORM) not in TOLERANCE
+                name.removesuffix(UNSIGNED) not in TOLERANCE
                 or probs.ndim != 2
                 or len(probs) != regions
                 or not np.isfinite(probs).all()

@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
-from export.detector import add, prepare, spread
+from export.bundle_detector import add, prepare, spread
 from inference.capture.base import EndOfStream
 from inference.sources import open_source
 

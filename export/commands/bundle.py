@@ -19,10 +19,10 @@ from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
-from export.abstention import fit_on_frames
+from export.abstain_threshold import fit_on_frames
+from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
-from export.conversion import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
-from export.detector import keep
+from export.bundle_detector import keep
 from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure

@@ -47,11 +47,11 @@ def _is_too_high(graph: Graph, name: str, amax: Mapping[str, float]) -> bool:
     return bool(peak * ROOM > HIGHEST)
 
 
-def to_fp16(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
-    """Return the fp16 graph. keep_float: names of nodes that stay in fp32, as `find_overflowing` returns them."""
+def to_fp16(model: onnx.ModelProto, kept_float: Iterable[str] = ()) -> onnx.ModelProto:
+    """Return the fp16 graph. kept_float: names of nodes that stay in fp32, as `find_overflowing` returns them."""
     converted = deepcopy(model)
     graph = Graph(converted)
-    halved = _halved(graph, frozenset(keep_float))
+    halved = _halved(graph, frozenset(kept_float))
     half_nodes = {node.name for node in halved}
     half_tensors = {name for node in halved for name in node.output}
     casts: dict[str, onnx.NodeProto] = {}

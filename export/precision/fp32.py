@@ -85,7 +85,7 @@ def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     scale = graph.array(multiply.input[1]).astype(np.float32).ravel()
     offset = graph.array(add.input[1]).astype(np.float32).ravel()
-    names = [f"normalise_{part}" for part in ("scale", "offset", "mean", "variance")]
+    names = [f"normalize_{part}" for part in ("scale", "offset", "mean", "variance")]
     values = [scale, offset, np.zeros_like(scale), np.ones_like(scale)]
     model.graph.initializer.extend(numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True))
     # (x - 0) / sqrt(1 + epsilon) * scale + offset: ONNX's own epsilon, 1e-5, would change the numbers

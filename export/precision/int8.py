@@ -57,9 +57,9 @@ class QuantizationPlan:
         return frozenset().union(*self.groups) if self.groups else frozenset()
 
 
-def plan_quantization(model: onnx.ModelProto, keep_float: Iterable[str] = ()) -> QuantizationPlan:
-    """Choose what to quantize in an fp32 graph. keep_float: names of nodes that stay in float."""
-    graph, kept = Graph(model), frozenset(keep_float)
+def plan_quantization(model: onnx.ModelProto, kept_float: Iterable[str] = ()) -> QuantizationPlan:
+    """Choose what to quantize in an fp32 graph. kept_float: names of nodes that stay in float."""
+    graph, kept = Graph(model), frozenset(kept_float)
     weighted = [node for node in graph.weighted if node.name not in kept]
     # past the last weighted layer int8 is no faster, and the logits would lose their precision
     allowed = graph.upstream_of(weighted) & graph.floats
@@ -175,7 +175,7 @@ def _rewire(
     replace_nodes(model, nodes)
 
 
-def ort_form(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
     """Derive ONNX Runtime's form: activations become uint8, with another zero point (the level that stands for 0.0).
 
     A tensor that can be negative gets zero point 128: level 0 of int8 is level 128 of uint8, and every number stays.
@@ -281,9 +281,9 @@ def _one_zero_per_scale(
     return shared
 
 
-def float_layers(model: onnx.ModelProto, given_back: Iterable[str] = ()) -> dict[str, str]:
+def float_layers(model: onnx.ModelProto, kept_float: Iterable[str] = ()) -> dict[str, str]:
     """Return {node: reason} of the convolutions and matrix products of an int8 graph that compute in float."""
-    graph, kept = Graph(model), set(given_back)
+    graph, kept = Graph(model), set(kept_float)
     found = {}
     for node in graph.nodes:
         if node.op_type not in WEIGHTED:

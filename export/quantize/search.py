@@ -17,7 +17,7 @@ from export.graph.nodes import Graph
 from export.precision import int8
 from export.quantize import calibration
 from export.quantize.equalize import equalize
-from export.verify.parity import check, compare_with_torch, first_failure, make_gate, run_onnx
+from export.verify.parity import compare_with_torch, first_failure, make_check, make_gate, run_onnx
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class EvalSet:
             written = run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=True)
             moved = float(np.abs(fused - written).max())
             name = "int8 ort: golden frames, fused against as written"
-            gate["checks"].append(check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
+            gate["checks"].append(make_check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
             gate["passed"] = all(one["passed"] for one in gate["checks"])
         return gate
 
@@ -150,7 +150,7 @@ class _Quantizer:
         plan = int8.plan_quantization(self.fp32, kept)
         amax = calibration.choose_ranges({name: self.histograms[name] for name in plan.tensors}, method)
         signed = int8.quantize(self.fp32, plan, amax)
-        return {"int8": signed, "int8 ort": int8.ort_form(signed)}
+        return {"int8": signed, "int8 ort": int8.to_unsigned(signed)}
 
     def try_methods(self, kept: Sequence[str] = ()) -> SearchResult:
         """Quantize by every calibration method, and gate the one whose worse form is nearest to torch."""

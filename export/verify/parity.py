@@ -64,18 +64,18 @@ def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
     for result in results:
         if precision == "fp32":
             # the same arithmetic in another order: the largest difference counts, no percentile
-            checks.append(check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
+            checks.append(make_check(f"{result.name}: max |dprob|", result.max_dprob, FP32_MAX_DPROB))
             continue
         # with few rows one row is more than the limit, and one row is no evidence
         loss_limit = max(ACCURACY_LOSS[precision], 1 / result.rows)
         loss = result.accuracy_loss
         bounds = {"low_95": loss.low_95, "high_95": loss.high_95}
-        checks.append(check(f"{result.name}: accuracy loss", loss.value, loss_limit) | bounds)
-        checks.append(check(f"{result.name}: p99 |dprob|", result.p99_dprob, P99_DPROB[precision]))
+        checks.append(make_check(f"{result.name}: accuracy loss", loss.value, loss_limit) | bounds)
+        checks.append(make_check(f"{result.name}: p99 |dprob|", result.p99_dprob, P99_DPROB[precision]))
     return {"passed": all(one["passed"] for one in checks), "checks": checks}
 
 
-def check(name: str, value: float | None, limit: float) -> dict[str, Any]:
+def make_check(name: str, value: float | None, limit: float) -> dict[str, Any]:
     """Return one check of a gate; it passes when the value is a number within the limit."""
     number = None if value is None else finite(value)
     return {"name": name, "value": number, "limit": limit, "passed": number is not None and bool(number <= limit)}

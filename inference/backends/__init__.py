@@ -216,7 +216,7 @@ def _names(kind: type[PluginOptions]) -> list[str]:
     return [item.name for item in fields(kind)]
 
 
-def share_options(backends: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
+def options_by_backend(backends: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
     """Return for each of several backends those of the texts that it has an option for.
 
     Raises InputError when none of them has it, or for a value that it cannot have.

@@ -41,7 +41,7 @@ def file_name(precision: str) -> str:
     int8 is the unsigned form: in the signed form OpenVINO 2026.4 loses the zero point on the way through a Concat
     (|dprob| 0.67 on a SqueezeNet, rounding alone where there is no Concat), without a warning.
     """
-    return onnx_name(precision, ort_form=precision == "int8")
+    return onnx_name(precision, unsigned=precision == "int8")
 
 
 def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> OpenvinoBackend:

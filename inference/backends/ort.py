@@ -46,7 +46,7 @@ class OrtBackend(Backend):
     def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int) -> None:
         import onnxruntime as ort
 
-        path = bundle.check_file(onnx_name(precision, ort_form=precision == "int8"))
+        path = bundle.check_file(onnx_name(precision, unsigned=precision == "int8"))
         self._session = _open_session(path, threads)
         self._facts = {
             "precision": precision,

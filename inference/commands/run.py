@@ -9,7 +9,7 @@ from typing import Any
 
 from core.cli import Parser, options_for
 from inference.runner.heartbeats import SINGLE_PROCESS, RunnerProcess
-from inference.runner.supervisor import Supervisor, SupervisorLimits, is_live
+from inference.runner.supervisor import Supervisor, SupervisorLimits, is_camera
 
 
 def read_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -68,7 +68,9 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="report classes in fixed zones though the model has no background class; decisions are stamped",
     )
-    parser.add_argument("--decision", type=Path, metavar="FILE", help="decision.json: smoothing, margin, hold")
+    parser.add_argument(
+        "--smoothing", "--decision", type=Path, metavar="FILE", help="smoothing.json: smooth_ms, margin, hold_ms, ..."
+    )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--realtime", action="store_true", help="play a recorded source at its own rate, with drops")
     _add_outputs(parser)
@@ -110,7 +112,7 @@ def _add_outputs(parser: Parser) -> None:
 def main(arguments: list[str]) -> int | None:
     """Run, under a supervisor where the source is a camera; print the summary."""
     args = read_arguments(arguments)
-    camera = is_live(args.source)
+    camera = is_camera(args.source)
     # a recorded source would begin anew with each worker, so it is supervised only on request
     if not (camera if args.supervise is None else args.supervise):
         run_worker(args, SINGLE_PROCESS)

@@ -46,13 +46,13 @@ class Decider:
         verdicts = []
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
         for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
-            raw = row_c.index(max(row_c))  # of equal probabilities the first class, as numpy's argmax
-            leader, prob, accepted = self._estimate(name, row_c, raw, blind is None, now_ms)
+            unsmoothed = row_c.index(max(row_c))  # of equal probabilities the first class, as numpy's argmax
+            leader, prob, accepted = self._estimate(name, row_c, unsmoothed, blind is None, now_ms)
             state = self._state(accepted, blind, frozen)
             top = self._classes[leader]
             label = top if state is State.OK else None
             truth = regions.truth.get(name)
-            verdicts.append(Verdict(name, rect, state, label, top, prob, self._classes[raw], truth, blind))
+            verdicts.append(Verdict(name, rect, state, label, top, prob, self._classes[unsmoothed], truth, blind))
         # set only for a frame without regions, which has no verdict that could say it
         if quality.blind is not None:
             return (), State.BLIND, f"the picture is {quality.blind}"
@@ -79,7 +79,7 @@ class Decider:
             return State.UNPROVED
         return State.OK if accepted else State.UNKNOWN
 
-    def _estimate(self, name: str, row_c: list[float], raw: int, visible: bool, now_ms: float) -> Estimate:
+    def _estimate(self, name: str, row_c: list[float], unsmoothed: int, visible: bool, now_ms: float) -> Estimate:
         """Return the leading class of a region, over time where that is smoothed."""
         finite = math.isfinite(sum(row_c))
         if self._smoother is not None:
@@ -87,4 +87,4 @@ class Decider:
                 return self._smoother.update(name, row_c, now_ms)
             self._smoother.forget(name)
         # NaN or infinity from the network: nothing is accepted
-        return self._rule.estimate(row_c, raw) if finite else Estimate(raw, 0.0, False)
+        return self._rule.estimate(row_c, unsmoothed) if finite else Estimate(unsmoothed, 0.0, False)

@@ -23,7 +23,7 @@ class Verdict:
     top: str
     prob: float
     """The probability of `top`: of this frame alone where nothing is smoothed."""
-    raw: str
+    top_unsmoothed: str
     """The class with the highest probability in this frame alone."""
     truth: str | None = None
     why: str | None = None
@@ -104,7 +104,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "top": verdict.top,
         "prob": round(verdict.prob, 4),
-        "raw": verdict.raw,
+        "raw": verdict.top_unsmoothed,
         "rect": list(verdict.rect),
     }
     if verdict.truth is not None:

@@ -78,7 +78,7 @@ class RunStats:
                 self.unknown_labels.add(verdict.truth)
                 continue
             self._scored["regions"] += 1
-            self._scored["raw_right"] += verdict.raw == verdict.truth
+            self._scored["raw_right"] += verdict.top_unsmoothed == verdict.truth
             self._scored["said"] += verdict.label is not None
             self._scored["said_right"] += verdict.label == verdict.truth
 

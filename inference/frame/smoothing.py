@@ -1,4 +1,4 @@
-"""Smoothing over time (decision.json): an exponential mean of the probabilities, a margin to switch, a minimum hold."""
+"""Smoothing over time, smoothing.json: an exponential mean of probabilities, a margin to switch, a minimum hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES_KEPT = 64
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """The keys of decision.json; times are in milliseconds of the source's own clock, not in frames.
+    """The keys of smoothing.json; times are in milliseconds of the source's own clock, not in frames.
 
     The defaults come from the curve that tests/inference/frame/smoothing_study.py measures. Smoothing halves the false
     switches of a model that abstains, and the margin leaves a quarter of those of a model that never does. A hold costs
@@ -43,7 +43,7 @@ class SmoothingConfig:
 
 
 def read_smoothing(path: Path) -> SmoothingConfig:
-    """Read decision.json. Raises InputError naming the file and the field."""
+    """Read smoothing.json. Raises InputError naming the file and the field."""
     body = read_object(path, HINT)
     names = [f.name for f in fields(SmoothingConfig)]
     if unknown := sorted(set(body) - set(names)):

@@ -16,11 +16,11 @@ from inference.frame.detection.detector import Detector, open_detector
 def check(bundle: Bundle, detector: Detector) -> tuple[GoldenCheck, ...]:
     """Return one row a check. Raises InputError when the golden file is missing or not the one that was proved."""
     golden = golden_detections.load_golden_detections(bundle.check_file(golden_detections.NAME))
-    found = [find(detector, frame) for frame in golden.frames]
+    found = [detect_rows(detector, frame) for frame in golden.frames]
     return golden_detections.compare_detections(detector.backend, found, golden, detector.config.threshold)
 
 
-def find(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
+def detect_rows(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
     """Return the detections in a frame, float32 (n, 6): x0, y0, x1, y1, score, class; none where it gives NaN."""
     found = detector.detect(frame_bgr)
     if found is None:

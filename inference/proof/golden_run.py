@@ -8,7 +8,7 @@ from core.bundle.contract import HINT, Bundle, Probs
 from core.bundle.golden_file import (
     GRAY_LEVELS,
     NAME,
-    ORT_FORM,
+    UNSIGNED,
     Golden,
     GoldenCheck,
     compare_probs,
@@ -19,7 +19,7 @@ from inference.backends import Backend
 from inference.frame.classifier import RegionClassifier
 
 
-def check(
+def check_golden(
     bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1, batch: int | None = None
 ) -> list[GoldenCheck]:
     """Drive the golden frames through geometry and an open backend; return one row a check.
@@ -43,26 +43,26 @@ def check(
 def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
     """Return the probabilities of the file that the backend opened: the unsigned form of int8 has its own."""
     # TensorRT's form clips where this one does not, so their answers differ by more than roundings
-    unsigned = str(backend.describe()["file"]).endswith(f"{ORT_FORM}.onnx")
-    return golden.probs.get(f"{precision}{ORT_FORM}" if unsigned else precision, golden.probs[precision])
+    unsigned = str(backend.describe()["file"]).endswith(f"{UNSIGNED}.onnx")
+    return golden.probs.get(f"{precision}{UNSIGNED}" if unsigned else precision, golden.probs[precision])
 
 
-def _drive(bundle: Bundle, backend: Backend, golden: Golden, exactly: int | None) -> tuple[Probs, float]:
+def _drive(bundle: Bundle, backend: Backend, golden: Golden, batch: int | None) -> tuple[Probs, float]:
     """Return the probabilities (r, classes) and the largest gray-level difference, through the car's own code."""
     classifier = RegionClassifier(bundle, backend)
-    most = exactly or classifier.batch
+    most = batch or classifier.batch
     probs_rc, gray = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
     for f, frame in enumerate(golden.frames):
         regions = np.flatnonzero(golden.frame_of_r == f)
         for start in range(0, len(regions), most):
-            batch = regions[start : start + most]
-            if exactly:
-                batch = np.resize(batch, exactly)  # repeats regions from the start until the batch is full
-            rects = [tuple(rect) for rect in golden.rects_r4[batch].tolist()]
-            probs_rc[batch] = classifier.classify(frame, rects)
+            chosen = regions[start : start + most]
+            if batch:
+                chosen = np.resize(chosen, batch)  # repeats regions from the start until the batch is full
+            rects = [tuple(rect) for rect in golden.rects_r4[chosen].tolist()]
+            probs_rc[chosen] = classifier.classify(frame, rects)
             # the bytes that the network was given; int16, since uint8 would wrap below 0
-            made = backend.input_nhwc[: len(batch)].astype(np.int16)
-            if made.shape != golden.geometry_rhwc[batch].shape:
+            made = backend.input_nhwc[: len(chosen)].astype(np.int16)
+            if made.shape != golden.geometry_rhwc[chosen].shape:
                 raise InputError(f"{NAME} is of another input size than {bundle.file}: {HINT}")
-            gray = max(gray, int(np.abs(made - golden.geometry_rhwc[batch]).max()))
+            gray = max(gray, int(np.abs(made - golden.geometry_rhwc[chosen]).max()))
     return probs_rc, float(gray)

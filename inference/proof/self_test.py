@@ -33,7 +33,7 @@ def run_self_test(
         return {"passed": None, "why": why}
     # a detector that the user named is not checked: the bundle holds no answers for it
     started = perf_counter_ns()
-    rows = golden_run.check(bundle, backend_name, backend, precision, every=EVERY)
+    rows = golden_run.check_golden(bundle, backend_name, backend, precision, every=EVERY)
     rows += detector_run.check(bundle, detector) if detector else ()
     took_ms = (perf_counter_ns() - started) / 1e6
     for row in rows:

@@ -10,7 +10,7 @@ from core.bundle import golden_file
 from core.bundle.contract import Bundle
 from core.bundle.engine_manifest import check_engine, engines_of
 from core.errors import InputError, as_device_error, check_threads
-from inference.backends import Backend, UnavailableError, availability, find, names, open_backend, share_options
+from inference.backends import Backend, UnavailableError, availability, find, names, open_backend, options_by_backend
 from inference.proof import detector_run, golden_run
 
 
@@ -32,7 +32,7 @@ def verify(
     Raises InputError naming the first file whose bytes are not those that were proved, before any file is run.
     """
     check_threads(threads)
-    shared = share_options(backends or names(), options)
+    shared = options_by_backend(backends or names(), options)
     # before anything is opened: a runtime that reads a damaged file may crash or answer wrongly
     bundle.check_files()
     lines = [CheckResult(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
@@ -57,7 +57,7 @@ def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[g
     sizes, rows = backend.batch_sizes, list[golden_file.GoldenCheck]()
     for size in sizes:
         what = f", batch {size}" if len(sizes) > 1 else ""
-        checked = golden_run.check(bundle, name, backend, precision, batch=size)
+        checked = golden_run.check_golden(bundle, name, backend, precision, batch=size)
         rows += [replace(row, check=f"{row.check}{what}") for row in checked]
     if all(row.passed for row in rows):
         backend.mark_proved()

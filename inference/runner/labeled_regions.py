@@ -17,7 +17,7 @@ from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.frame import Rect
 from core.geometry.preprocess import crop_rect
 from inference.frame.boxes import FrameBox, FrameBoxes
-from inference.frame.detection.detector import open_beside
+from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones
 from inference.runner.region_choice import find_detector, pick_detector
@@ -72,7 +72,7 @@ class FramesRequest:
             camera.check_upright(self.camera)
         given = pick_detector(camera, self.detector)
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
-            opened = open_beside(detector, backend, threads)
+            opened = open_detector_or_on_cpu(detector, backend, threads)
             what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
             # each frame by itself: labeled frames need not follow each other
             return what, TrackedRegions(opened, sequence=False)

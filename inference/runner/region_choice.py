@@ -10,7 +10,7 @@ from core.errors import InputError
 from core.geometry.camera_config import CameraConfig
 from core.geometry.detector_config import DetectorFile
 from inference.capture.base import Source
-from inference.frame.detection.detector import open_beside
+from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones, whole_frame
 
@@ -39,7 +39,7 @@ def open_regions(
     detector = detector or find_detector(bundle, camera)
     if detector is None:
         return pick_zones(camera, source)
-    return TrackedRegions(open_beside(detector, backend, threads), sequence=source.sequence)
+    return TrackedRegions(open_detector_or_on_cpu(detector, backend, threads), sequence=source.sequence)
 
 
 def find_detector(bundle: Bundle, camera: CameraConfig) -> DetectorFile | None:

@@ -59,8 +59,8 @@ class SessionConfig:
     """An ONNX file whose boxes are the regions of each frame."""
     detector_backend: str | None = None
     """The backend that runs a detector; None: that of the classifier."""
-    decision: Path | None = None
-    """decision.json: smoothing."""
+    smoothing: Path | None = None
+    """smoothing.json: the settings of smoothing over time."""
     allow_unproved: bool = False
     frames: int | None = None
     """The session ends after this many frames; None: when the source does."""
@@ -86,7 +86,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     detector = pick_detector(camera, config.detector)
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
-    smoothing = read_smoothing(config.decision) if config.decision else SmoothingConfig()
+    smoothing = read_smoothing(config.smoothing) if config.smoothing else SmoothingConfig()
     boxes = read_boxes(config.boxes) if config.boxes else None
     source = opened = open_source(config.source)  # --realtime wraps the one; the other is asked for its report
     backend: Backend | None = None
@@ -106,7 +106,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
             source = play_in_real_time(source)
         stamps = stamps_of(bundle, source, regions, config.allow_unproved, unproved_detector=detector is not None)
         context = SinkContext(bundle, source, camera, regions, stamps, process.number)
-        sinks = [SinkWorker(sink, lossless=not source.live) for sink in open_sinks(context, config.sinks)]
+        sinks = [SinkWorker(sink, waits=not source.live) for sink in open_sinks(context, config.sinks)]
         settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, settings)
         runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))

@@ -23,13 +23,13 @@ HANGS_S = 30.0
 class SinkWorker:
     """Runs a sink behind a queue. Pictures are copied into a pool of buffers, which are used again."""
 
-    def __init__(self, sink: Sink, *, lossless: bool) -> None:
-        """lossless: wait for the sink, as a recorded source does; a live one does not."""
+    def __init__(self, sink: Sink, *, waits: bool) -> None:
+        """waits: wait for the sink, as a recorded source does; a live one does not."""
         self.sink = sink
         self.written = 0
         self.dropped = 0
         self.error: str | None = None
-        self._lossless = lossless and not sink.newest_only
+        self._waits = waits and not sink.newest_only
         self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.queue_size)
         # buffers for pictures; None stands for one that is not made yet. Last in, first out: those that were used are
         # used again, so that no more are made than are in use at once
@@ -41,7 +41,7 @@ class SinkWorker:
 
     # called from the runner's thread; everything that can be slow happens in `_drain`
     def submit(self, decision: Decision, frame_bgr: Bytes | None) -> None:
-        """Hand over one decision. A full queue drops one and counts it; with `lossless` it waits."""
+        """Hand over one decision. A full queue drops one and counts it; with `waits` it waits."""
         if self.error is not None:
             self.dropped += 1
             return
@@ -51,12 +51,12 @@ class SinkWorker:
                 picture = self._copy(frame_bgr)
             if self.sink.newest_only and self._queue.full():
                 self._drop_oldest()
-            # blocks only where lossless; the time-out counts only then
-            self._queue.put((decision, picture), self._lossless, HANGS_S)
+            # blocks only where waits; the time-out counts only then
+            self._queue.put((decision, picture), self._waits, HANGS_S)
         except (Empty, Full):  # no buffer is spare, or the queue has no room
             self.dropped += 1
             self._recycle(picture)
-            if self._lossless:  # it waited the whole time-out, which a live source never does
+            if self._waits:  # it waited the whole time-out, which a live source never does
                 self._turn_off(TimeoutError(f"it took nothing for {HANGS_S:g} s"))
 
     @property
@@ -66,7 +66,7 @@ class SinkWorker:
 
     def _copy(self, frame_bgr: Bytes) -> Bytes | None:
         try:
-            buffer = self._spare.get(self._lossless, HANGS_S)
+            buffer = self._spare.get(self._waits, HANGS_S)
         except Empty:
             if self.sink.newest_only:
                 return None  # the decision goes without its picture

@@ -30,7 +30,7 @@ from inference.runner.systemd import Systemd
 
 log = logging.getLogger(__name__)
 
-RECORDED = ("replay", "synthetic")
+REREADABLE = ("replay", "synthetic")
 """The schemes of recorded sources, which can be read again from their start; all others are cameras."""
 TICK_S = 0.1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -62,10 +62,10 @@ class SupervisorLimits:
         check_positive(**vars(self))
 
 
-def is_live(uri: str) -> bool:
+def is_camera(uri: str) -> bool:
     """Return whether a source is a camera, which cannot be read again from its start."""
     if "://" in uri:
-        return uri.split("://", 1)[0].lower() not in RECORDED
+        return uri.split("://", 1)[0].lower() not in REREADABLE
     return device_of(uri) is not None
 
 

@@ -19,7 +19,7 @@ from core.errors import InputError
 from core.files import write_json
 from core.geometry.frame import Bytes, Relative
 from inference.capture.base import Source
-from inference.capture.recording import SegmentWriter
+from inference.capture.segment_writer import SegmentWriter
 from inference.frame.decision import Decision
 from inference.sinks import Sink, SinkContext
 

@@ -2,7 +2,7 @@
 
 The module of a source has `open_source(uri) -> Source` and, where it is chosen by scheme, `SCHEMES`, those it reads. A
 live source is a `LiveSource` over a `Reader` (inference/capture/live.py). A scheme that is not a camera also goes into
-`RECORDED` of inference/runner/supervisor.py, and one that names no host into `LOCAL` of core/redact.py.
+`REREADABLE` of inference/runner/supervisor.py, and one that names no host into `LOCAL` of core/redact.py.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_golden_frames_fill_a_batch_exactly(small_run, runtime):
     backend = open_backend("trt", bundle, "fp32")
     for size in backend.batch_sizes:
         runtime.ran.clear()
-        assert all(row.passed for row in golden_run.check(bundle, "trt", backend, "fp32", batch=size))
+        assert all(row.passed for row in golden_run.check_golden(bundle, "trt", backend, "fp32", batch=size))
         assert set(runtime.ran) == {size}
     backend.close()
 

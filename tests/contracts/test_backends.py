@@ -64,7 +64,7 @@ def test_the_golden_frames_hold_in_every_precision_at_every_batch(name, bundle, 
         backends.build_missing(name, bundle, precision, [1, ROWS])
         with open_backend(name, bundle, precision, batch=batch, threads=1) as backend:
             for exactly in (None, *backend.batch_sizes):
-                rows = golden_run.check(bundle, name, backend, precision, batch=exactly)
+                rows = golden_run.check_golden(bundle, name, backend, precision, batch=exactly)
                 assert rows
                 assert all(row.passed for row in rows), rows
 

@@ -148,7 +148,7 @@ def test_its_backlog_is_bounded_and_nothing_is_lost_uncounted(sink, monkeypatch)
     release, taken = threading.Event(), []
     monkeypatch.setattr(sink, "write", lambda decision, frame_bgr: (release.wait(30), taken.append(frame_bgr)))
     monkeypatch.setattr(sink, "wants_picture", lambda: sink.needs_picture)
-    worker, count = SinkWorker(sink, lossless=False), sink.queue_size + 50
+    worker, count = SinkWorker(sink, waits=False), sink.queue_size + 50
     for i in range(count):
         worker.submit(decision(i), noise(0, 8, 8))
     assert worker.dropped >= 49
@@ -159,7 +159,7 @@ def test_its_backlog_is_bounded_and_nothing_is_lost_uncounted(sink, monkeypatch)
 
 
 def test_what_it_does_with_a_picture_does_not_reach_the_runners_own(sink):
-    worker, picture = SinkWorker(sink, lossless=True), noise(0)
+    worker, picture = SinkWorker(sink, waits=True), noise(0)
     kept = picture.copy()
     worker.submit(decision(), picture)
     worker.close()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from core.data.pack import open_pack
+from export.assemble import add_fp32, begin_bundle
 from export.commands import bundle as command
-from export.conversion import add_fp32, begin_bundle
 from tests.export import runs
 
 

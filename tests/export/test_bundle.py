@@ -69,7 +69,7 @@ def test_engines_of_both_precisions_are_built_with_passports(exported):
 def test_golden_frames_pass_on_every_cpu_backend(exported, backend, precision):
     bundle = open_bundle(exported / runs.ARCH / "bundle")
     opened = open_backend(backend, bundle, precision, batch=2, threads=1)
-    rows = golden_run.check(bundle, backend, opened, precision)
+    rows = golden_run.check_golden(bundle, backend, opened, precision)
     assert all(row.passed for row in rows), rows
 
 
@@ -117,15 +117,15 @@ def test_a_precision_that_a_backend_gets_wrong_is_dropped(run_path, monkeypatch,
 
 
 def test_a_failed_fp32_leaves_no_bundle(run_path, monkeypatch, capsys):
-    from export import conversion
+    from export import assemble
 
-    real = conversion.to_onnx
+    real = assemble.to_onnx
 
     def wrong(network, size_px):
         network.temperature *= 1.1
         return real(network, size_px)
 
-    monkeypatch.setattr(conversion, "to_onnx", wrong)
+    monkeypatch.setattr(assemble, "to_onnx", wrong)
     assert command.main([str(run_path), "--engines"]) == 1
     assert not list((run_path / runs.ARCH).glob("*bundle*"))
     assert not list((run_path / runs.ARCH).glob(".*"))
@@ -184,7 +184,7 @@ def test_the_unsigned_form_is_held_to_its_own_numbers(exported):
     assert not np.array_equal(stored.probs["int8"], stored.probs["int8.ort"])
     opened = open_backend("openvino", bundle, "int8", threads=1)
     worst = next(
-        row.value for row in golden_run.check(bundle, "openvino", opened, "int8") if row.check == "max |dprob|"
+        row.value for row in golden_run.check_golden(bundle, "openvino", opened, "int8") if row.check == "max |dprob|"
     )
     opened.close()
     assert worst < np.abs(stored.probs["int8"] - stored.probs["int8.ort"]).max()

@@ -118,7 +118,7 @@ def drive(
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
     source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
-    workers = [SinkWorker(sink, lossless=False) for sink in (kept, *sinks)]
+    workers = [SinkWorker(sink, waits=False) for sink in (kept, *sinks)]
     runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts, process=process))
     error = None
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import softmax
 
 import models
-from core.bundle.abstain import choose_abstention
+from core.bundle.abstain import choose_threshold
 from core.data.pack import Pack
 from core.files import write_json, write_text
 from core.stats import risk_coverage
@@ -49,7 +49,7 @@ def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> N
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
     probs = softmax(logits / temperature, 1)
-    abstention = choose_abstention(*risk_coverage(probs.max(1), probs.argmax(1) == labels), job.abstain_risk)
+    abstention = choose_threshold(*risk_coverage(probs.max(1), probs.argmax(1) == labels), job.abstain_risk)
     mean, std = models.normalization(job.arch)
     pack = job.pack
     metadata = CheckpointMetadata(

@@ -143,7 +143,7 @@ def suppress_overlaps(found: Detections, overlap: float, *, agnostic: bool) -> l
     return sorted(int(row) for row in np.ravel(kept))
 
 
-def open_beside(file: DetectorFile, backend: str, threads: int | None) -> Detector:
+def open_detector_or_on_cpu(file: DetectorFile, backend: str, threads: int | None) -> Detector:
     """Open a detector on a backend; where that cannot run it, on the CPU, with a warning that says why.
 
     Raises InputError as `open_detector` does.

@@ -21,7 +21,7 @@ A velocity taken from the last two boxes alone would carry their jitter into eve
 class TrackingConfig:
     """The rule by which a box belongs to a track."""
 
-    overlap: float = 0.1
+    min_overlap: float = 0.1
     """Minimum intersection over union of a detection with the box that its track predicts.
 
     On the synthetic camera (6 seeds x 24 s, sides off by 4%, 15% missed) 0.1 gives 3 of 6,139 boxes to another object
@@ -31,9 +31,9 @@ class TrackingConfig:
     """A track ends when it was not detected for longer than this; its number is not used again."""
 
     def __post_init__(self) -> None:
-        check_positive(overlap=self.overlap, forget_ms=self.forget_ms)
-        if self.overlap > 1:
-            raise InputError(f"overlap is {self.overlap!r}: give a number from 0 to 1")
+        check_positive(min_overlap=self.min_overlap, forget_ms=self.forget_ms)
+        if self.min_overlap > 1:
+            raise InputError(f"min_overlap is {self.min_overlap!r}: give a number from 0 to 1")
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class Tracker:
         boxes_n4 = found.boxes_n4.astype(np.float64)
         # matched by the predicted box: at 6 Hz a passing car's old box may not touch its new one
         predicted_m4 = np.array([t.predict(now_ms) for t in self._tracks]).reshape(-1, 4)
-        matched = match_boxes(pairwise_iou(predicted_m4, boxes_n4), self._config.overlap)
+        matched = match_boxes(pairwise_iou(predicted_m4, boxes_n4), self._config.min_overlap)
         tracks = []
         for column, box in enumerate(boxes_n4):
             if column in matched:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.bundle.abstain import AbstainRule, choose_abstention
+from core.bundle.abstain import AbstainRule, choose_threshold
 from core.stats import risk_coverage
 
 PROBS = st.floats(0, 1, width=32)
@@ -29,7 +29,7 @@ def test_the_threshold_keeps_the_risk_or_half_of_the_rows(seed, risk):
     random = np.random.default_rng(seed)
     tops_n = random.uniform(0.2, 1, 200).astype(np.float32)
     correct_n = random.uniform(0, 1, 200) < tops_n
-    chosen = choose_abstention(*risk_coverage(tops_n, correct_n), risk)
+    chosen = choose_threshold(*risk_coverage(tops_n, correct_n), risk)
     accepted_n = AbstainRule(chosen["threshold"]).accepts_each(tops_n)
     wrong = (~correct_n)[accepted_n].mean()
     assert accepted_n.mean() == pytest.approx(chosen["coverage"], abs=1e-6)
@@ -38,5 +38,5 @@ def test_the_threshold_keeps_the_risk_or_half_of_the_rows(seed, risk):
 
 
 def test_a_perfect_network_never_abstains():
-    chosen = choose_abstention(*risk_coverage(np.full(40, 0.94), np.ones(40, bool)), 0.05)
+    chosen = choose_threshold(*risk_coverage(np.full(40, 0.94), np.ones(40, bool)), 0.05)
     assert (chosen["threshold"], chosen["coverage"]) == (0, 1)

@@ -20,11 +20,11 @@ from export.verify.parity import run_onnx
 from models.deployed import DeployedNetwork
 
 
-def both_forms(fp32, images, keep_float=()):
-    plan = int8.plan_quantization(fp32, keep_float)
+def both_forms(fp32, images, kept_float=()):
+    plan = int8.plan_quantization(fp32, kept_float)
     histograms = calibration.build_histograms(calibration.Observer(fp32, plan.tensors), images, np.arange(len(images)))
     signed = int8.quantize(fp32, plan, calibration.choose_ranges(histograms, "minmax"))
-    return signed, int8.ort_form(signed)
+    return signed, int8.to_unsigned(signed)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_both_forms_agree_within_tolerance_and_follow_fp32(request, fp32, pack, 
 
 def test_a_fourth_channel_of_zeros_changes_no_number(forms, pack, monkeypatch):
     monkeypatch.setattr(int8, "CHANNELS", 1)
-    plain, rows = int8.ort_form(forms[0]), np.arange(32)
+    plain, rows = int8.to_unsigned(forms[0]), np.arange(32)
     assert not [node for node in plain.graph.node if node.op_type == "Pad"]
     assert np.array_equal(*(run_onnx(model, pack.images_nhwc, rows) for model in (plain, forms[1])))
 

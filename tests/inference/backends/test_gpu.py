@@ -13,7 +13,7 @@ from core.errors import DeviceError, InputError
 from core.geometry.detector_config import DetectorFile
 from inference import backends
 from inference.backends import UnavailableError, open_backend, ort_cuda, trt
-from inference.frame.detection.detector import open_beside, open_detector
+from inference.frame.detection.detector import open_detector, open_detector_or_on_cpu
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 from tests.inference import fake_cuda, fake_ort_cuda
@@ -138,7 +138,7 @@ def test_a_detector_that_a_gpu_does_not_run_is_on_the_cpu_and_it_is_said(
         onnx.save(model, file)
     if problem == "no detectors":
         fake_trt.put_here(monkeypatch, fake_trt.make("11.4.1"))
-    detector = open_beside(DetectorFile(file), backend, 1)
+    detector = open_detector_or_on_cpu(DetectorFile(file), backend, 1)
     assert detector.backend == "ort"
     assert detector.detect(np.zeros((64, 96, 3), np.uint8)).boxes_n4.tolist() == [[10, 10, 40, 40]]
     said = capsys.readouterr().err

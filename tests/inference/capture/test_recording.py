@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from core.cli import run_command
 from core.data.recording import pictures_of, segments_of
 from core.errors import InputError
-from inference.capture import recording
+from inference.capture import segment_writer
 from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
-from inference.capture.recording import SegmentWriter
+from inference.capture.segment_writer import SegmentWriter
 from inference.commands.run import main, read_arguments
 from inference.commands.run import run_from_args as command
 from inference.frame.decision import Decision, Verdict
@@ -90,7 +90,7 @@ def test_what_is_recorded_is_what_is_replayed(frames, start_ns, segment_bytes):
         folder = Path(name)
         sink, written, frame_id, now = recorder(folder), [], -1, start_ns
         sink._writer._limit = BIG
-        recording.SEGMENTS, kept = BIG // segment_bytes, recording.SEGMENTS
+        segment_writer.SEGMENTS, kept = BIG // segment_bytes, segment_writer.SEGMENTS
         try:
             for drops, pause, height, width, truth, gap in frames:
                 if gap:
@@ -100,7 +100,7 @@ def test_what_is_recorded_is_what_is_replayed(frames, start_ns, segment_bytes):
                 sink.write(decided(frame_id, now, drops, truth, name="a.png"), image)
                 written.append((frame_id, now, drops, {"ego": truth} if truth else {}, "a.png", image.tobytes()))
         finally:
-            recording.SEGMENTS = kept
+            segment_writer.SEGMENTS = kept
             sink.close()
         if not written:
             return
@@ -173,7 +173,7 @@ def test_the_ring_keeps_the_newest_within_its_limit(tmp_path):
     ids = [f.frame_id for f in replayed(tmp_path / "r")]
     assert ids == list(range(ids[0], 120))
     per_frame = limit / len(ids)
-    assert len(ids) * per_frame > limit * (1 - 2 / recording.SEGMENTS)
+    assert len(ids) * per_frame > limit * (1 - 2 / segment_writer.SEGMENTS)
     assert len(ids) > 8
 
 

@@ -236,6 +236,8 @@ def test_doctor_lists_every_backend_and_a_hint_for_what_is_missing():
 
 def test_decision_json_says_how_steady_a_film_is_and_a_folder_of_pictures_is_never_smoothed(bundle, video, tmp_path):
     (tmp_path / "decision.json").write_text('{"hold_ms": 70}')
-    film = run(bundle, "--source", video, "--decision", tmp_path / "decision.json")
+    film = run(bundle, "--source", video, "--smoothing", tmp_path / "decision.json")
     assert film["habits"] == {"smooth_ms": 150.0, "margin": 0.3, "hold_ms": 70, "forget_ms": 1000.0}
+    earlier = run(bundle, "--source", video, "--decision", tmp_path / "decision.json")  # its name before
+    assert earlier["habits"] == film["habits"]
     assert run(bundle, "--source", write_images(tmp_path / "images"))["habits"] is None

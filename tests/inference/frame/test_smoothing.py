@@ -44,7 +44,7 @@ def test_without_smoothing_each_frame_stands_alone():
 def test_one_odd_frame_changes_nothing_but_raw():
     seen = drive([CAR] * 5 + [TRUCK] + [CAR] * 5, 33, SmoothingConfig())
     assert set(labels(seen)) == {"car"}
-    assert seen[5].raw == "truck"
+    assert seen[5].top_unsmoothed == "truck"
 
 
 @pytest.mark.parametrize("every_ms", [10, 20, 40])

@@ -28,7 +28,7 @@ def bundle(tmp_path):
 def rows_of(bundle, precision="fp32", backend="ort", batch=1):
     opened = open_backend(backend, bundle, precision, batch=batch, threads=1)
     try:
-        return golden_run.check(bundle, backend, opened, precision)
+        return golden_run.check_golden(bundle, backend, opened, precision)
     finally:
         opened.close()
 

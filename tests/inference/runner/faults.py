@@ -276,7 +276,7 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
     stage = Stage(fault, before_s, after_s)
     make = fault.reader or FaultyCamera
     source = LiveSource(lambda: make(stage), fps=FPS)
-    workers = [SinkWorker(sink, lossless=False) for sink in (Kept(stage), *fault.sinks(folder))]
+    workers = [SinkWorker(sink, waits=False) for sink in (Kept(stage), *fault.sinks(folder))]
     zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None)
     runner = Runner(FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config), source, workers)
     error = None

@@ -94,9 +94,9 @@ def main():
     zones = pick_zones(CameraConfig({"ego": (0.3, 0.4, 0.7, 1.0)}), source)
     backend = open_backend(options.backend, bundle, options.precision, batch=zones.max_regions, threads=1)
     context = SinkContext(bundle, source, CameraConfig(), zones, ())
-    workers = [SinkWorker(s, lossless=not source.live) for s in open_sinks(context, given)]
+    workers = [SinkWorker(s, waits=not source.live) for s in open_sinks(context, given)]
     sampler = Sampler(max(options.frames // SAMPLES, 1))
-    workers.append(SinkWorker(sampler, lossless=True))
+    workers.append(SinkWorker(sampler, waits=True))
     runner = Runner(FrameProcessor(bundle, backend, zones), source, workers, RunnerConfig(timeouts=TIMEOUTS))
     started = time.monotonic()
     runner.run(options.frames)

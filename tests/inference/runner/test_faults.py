@@ -302,7 +302,7 @@ def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
         def close(self):
             pass
 
-    worker = SinkWorker(Blocked(), lossless=True)
+    worker = SinkWorker(Blocked(), waits=True)
     for _ in range(5):
         worker.submit(None, None)
     release.set()
@@ -322,7 +322,7 @@ def test_misses_do_not_eat_the_pool_of_pictures():
         def close(self):
             pass
 
-    worker = SinkWorker(Slow(), lossless=False)
+    worker = SinkWorker(Slow(), waits=False)
     for image in (None, None, None, picture(0), picture(1), picture(2)):
         worker.submit(None, image)
     release.set()

@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from inference.commands.run import read_arguments, run_from_args
-from inference.frame.detection.detector import open_beside
+from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.runner.region_choice import open_regions, pick_detector
 from tests.bundles import make_bundle
@@ -46,7 +46,7 @@ def write_detector(path: Path, *boxes: tuple[float, ...]) -> Path:
 
 @pytest.mark.parametrize(("backend", "runs_on"), [("ort", "ort"), ("openvino", "openvino"), ("null", "ort")])
 def test_a_detector_runs_on_the_classifiers_backend_or_on_ort(tmp_path, backend, runs_on):
-    detector = open_beside(DetectorFile(write_detector(tmp_path / "d.onnx")), backend, threads=1)
+    detector = open_detector_or_on_cpu(DetectorFile(write_detector(tmp_path / "d.onnx")), backend, threads=1)
     assert detector.backend == runs_on
     found = detector.detect(np.zeros((64, 96, 3), np.uint8))
     assert detector.config.layout == "yolo_end2end"
@@ -108,7 +108,7 @@ def test_a_detector_that_is_not_the_bundles_bytes_is_refused(bundle):
 def test_no_detector_file_is_one_sentence(tmp_path):
     (tmp_path / "d.onnx").write_bytes(b"no graph")
     with pytest.raises(InputError, match=r"d\.onnx does not load in onnxruntime"):
-        open_beside(DetectorFile(tmp_path / "d.onnx"), "ort", 1)
+        open_detector_or_on_cpu(DetectorFile(tmp_path / "d.onnx"), "ort", 1)
 
 
 def run(bundle: Path, *arguments: str) -> dict:

@@ -18,7 +18,7 @@ import pytest
 from core.errors import InputError
 from inference.frame.states import State
 from inference.runner.heartbeats import HEARTBEATS
-from inference.runner.supervisor import TICK_S, Supervisor, SupervisorLimits, is_live
+from inference.runner.supervisor import TICK_S, Supervisor, SupervisorLimits, is_camera
 from inference.runner.systemd import Systemd
 
 ROOT = Path(__file__).parents[3]
@@ -261,12 +261,12 @@ def test_the_supervisor_holds_neither_numpy_nor_opencv_nor_a_thread():
 
 @pytest.mark.parametrize("uri", ["0", "/dev/video2", "csi://0", "rtsp://10.0.0.1/x", "http://cam/v", "https://cam/v"])
 def test_cameras_are_supervised(uri):
-    assert is_live(uri)
+    assert is_camera(uri)
 
 
 @pytest.mark.parametrize("uri", ["road.mp4", "photos", "synthetic://", "/dev/shm/video.mp4"])
 def test_what_can_be_read_again_is_not(uri):
-    assert not is_live(uri)
+    assert not is_camera(uri)
 
 
 @pytest.mark.parametrize("field", ["hang_s", "restarts", "backoff_s"])

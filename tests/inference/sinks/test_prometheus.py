@@ -108,7 +108,7 @@ def test_a_sink_that_is_off_shows():
         def close(self):
             pass
 
-    worker = SinkWorker(Dead(), lossless=False)
+    worker = SinkWorker(Dead(), waits=False)
     worker.submit(decision(), None)
     worker.close()
     status.add(decision(sinks=(worker.status,)))

@@ -52,7 +52,7 @@ class Blocked(Sink):
 
 def submitted(sink, count, *, lossless=False):
     """Submit `count` decisions to a sink that has taken the first and blocks; let it go on; return its worker."""
-    worker = SinkWorker(sink, lossless=lossless)
+    worker = SinkWorker(sink, waits=lossless)
     for i in range(count):
         worker.submit(i, np.full((2, 2, 3), i, np.uint8))
         if i == 0:

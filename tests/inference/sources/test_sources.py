@@ -18,7 +18,7 @@ from inference.capture.live import LiveSource, Reader, play_in_real_time
 from inference.capture.reader import CaptureReader
 from inference.capture.v4l2 import VideoNode
 from inference.frame.classifier import RegionClassifier
-from inference.runner.supervisor import is_live
+from inference.runner.supervisor import is_camera
 from inference.sources import camera, kind_of, open_source
 from inference.sources.synthetic import ZONES
 from tests.bundles import make_bundle
@@ -62,7 +62,7 @@ def read_all(source):
 )
 def test_the_form_of_the_uri_decides_the_source(uri, kind):
     assert kind_of(uri) == kind
-    assert is_live(uri) == (kind in ("camera", "csi", "stream"))  # the supervisor may not import a source to know
+    assert is_camera(uri) == (kind in ("camera", "csi", "stream"))  # the supervisor may not import a source to know
 
 
 def test_an_unknown_scheme_is_answered_with_the_nearest():

@@ -130,7 +130,7 @@ def test_carried_boxes_move_on():
     assert [(t.number, t.predict(150.0).tolist()) for t in tracker.detected_last()] == [(1, [15, 0, 35, 20])]
 
 
-@pytest.mark.parametrize("values", [{"overlap": 0.0}, {"overlap": 1.5}, {"forget_ms": 0.0}])
+@pytest.mark.parametrize("values", [{"min_overlap": 0.0}, {"min_overlap": 1.5}, {"forget_ms": 0.0}])
 def test_a_wrong_configuration_is_refused(values):
     with pytest.raises(InputError):
         TrackingConfig(**values)

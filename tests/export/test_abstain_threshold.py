@@ -17,10 +17,10 @@ from core.bundle.contract import Bundle, onnx_name, open_bundle
 from core.data.labeled_frames import LabeledFrame, LabeledObject, describe_frames, write_frames
 from core.data.pack import open_pack
 from core.errors import InputError
-from export.abstention import fit_on_frames
+from export.abstain_threshold import fit_on_frames
+from export.assemble import begin_bundle
 from export.builder import BundleBuilder
 from export.commands import bundle as command
-from export.conversion import begin_bundle
 from inference.backends import open_backend
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.proof.frame_score import Outcome, ScoredFrame, score_frames

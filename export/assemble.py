@@ -169,6 +169,6 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     facts["float_layers"] = int8.float_layers(signed, found.kept_float)
     if builder.add_gate("int8", results, facts)["passed"]:
         builder.add_golden("int8", signed)
-        builder.add_golden(f"int8{golden_file.ORT_FORM}", unsigned)
+        builder.add_golden(f"int8{golden_file.UNSIGNED}", unsigned)
         builder.write(onnx_name("int8"), signed)
-        builder.write(onnx_name("int8", ort_form=True), unsigned)
+        builder.write(onnx_name("int8", unsigned=True), unsigned)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from core.bundle.abstain import choose_abstention
+from core.bundle.abstain import choose_threshold
 from core.bundle.contract import onnx_name
 from core.data.pack import Pack
 from core.errors import InputError
@@ -79,7 +79,7 @@ def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[s
         why = ", ".join(sorted({one.silence.value for one in objects if one.silence})) or "none has a region"
         raise InputError(f"no threshold can be fitted: no object is answered in {where} ({why})")
     answered_t, wrong_t = count_answers(objects, thresholds)
-    chosen = choose_abstention(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)
+    chosen = choose_threshold(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)
     # back from shares to whole numbers: Wilson's interval counts hits
     answered = round(chosen["coverage"] * len(objects))
     low, high = wilson(round(chosen["risk"] * answered), answered)

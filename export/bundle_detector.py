@@ -51,7 +51,7 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
     detector = open_detector(file, REFERENCE, None)
     try:
         smaller = [_at_most_wide(frame) for frame in frames]
-        found = [(frame, detector_run.find(detector, frame)) for frame in smaller]
+        found = [(frame, detector_run.detect_rows(detector, frame)) for frame in smaller]
         config = detector.config
     finally:
         detector.close()

@@ -14,9 +14,9 @@ from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from core.files import sealed, write_json
 from core.geometry.detector_config import DetectorConfig
+from export.bundle_detector import keep
 from export.commands.add_detector import main
 from export.commands.bundle import main as export
-from export.detector import keep
 from export.package import device_files
 from inference.backends import UnavailableError, openvino
 from inference.commands.run import read_arguments, run_from_args
