@@ -9,7 +9,7 @@ from core.errors import DeviceError, InputError
 from training.commands import train
 
 JOB = SimpleNamespace(
-    arch="net", finished=False, compute=SimpleNamespace(device="cuda:0"), recipe=SimpleNamespace(batch=64)
+    arch="net", is_finished=False, compute=SimpleNamespace(device="cuda:0"), recipe=SimpleNamespace(batch=64)
 )
 
 
