@@ -29,27 +29,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="URI",
         help="a camera, a stream, a video, a folder, a recording or the synthetic scene, see below",
     )
-    parser.add_argument(
-        "--backend", metavar="NAME", help="backend of the model (default: the production choice, else ort)"
-    )
-    parser.add_argument(
-        "--precision",
-        metavar="NAME",
-        help="precision of the model file (default: the production choice, else int8, fp32 or fp16, the first to pass)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="thread count (default: as benchmarked on this machine; on another, all cores)",
-    )
-    parser.add_argument(
-        "--backend-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the backend, see below",
-    )
+    _add_model(parser)
     parser.add_argument("--camera", type=Path, metavar="FILE", help="camera.json: zones and mounting")
     parser.add_argument(
         "--boxes",
@@ -81,6 +61,31 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         help="start the runner again when it dies or hangs (default: for cameras only)",
     )
     return parser.parse_args(arguments)
+
+
+def _add_model(parser: Parser) -> None:
+    """Add the options that choose the model file and the backend that runs it."""
+    parser.add_argument(
+        "--backend", metavar="NAME", help="backend of the model (default: the production choice, else ort)"
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="precision of the model file (default: the production choice, else int8, fp32 or fp16, the first to pass)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="thread count (default: as benchmarked on this machine; on another, all cores)",
+    )
+    parser.add_argument(
+        "--backend-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the backend, see below",
+    )
 
 
 def _describe_options() -> str:
