@@ -15,7 +15,7 @@ from core.geometry.frame import Rect
 LARGE_FILL = 0.25
 """An object that fills this part of a region stands in it."""
 SMALL_FILL, INSIDE = 0.02, 0.5
-"""So does one that fills this smaller part, if this part of the object lies inside."""
+"""An object that fills this smaller part of a region also stands in it, if at least INSIDE of the object is there."""
 TRACE = 0.005
 """A region in which no object fills this part is empty."""
 

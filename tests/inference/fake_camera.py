@@ -24,7 +24,7 @@ from tests.bundles import make_bundle
 
 FPS = 40.0
 TIMEOUTS = HealthTimeouts(stale_intervals=24, hung_s=5, start_s=5, backoff_s=0.02, longest_backoff_s=0.1, failed_s=0.6)
-"""So that a busy machine is not taken for a stalled camera."""
+"""Long enough that a busy machine is not taken for a stalled camera."""
 TIGHT = replace(TIMEOUTS, stale_intervals=2, hung_s=0.5)
 ROAD = Scene(seed=1, width=320, height=180, scenario="day").render(0)[0]
 

@@ -28,7 +28,7 @@ class Provider:
         self.on_host: set[str] = set()
         """Operators without a kernel for the device."""
         self.no_graph = ""
-        """Why it captures nothing."""
+        """The reason why the fake captures nothing."""
         self.loads = True
         """Whether its libraries are there."""
         self.opened: list[dict[str, str]] = []
@@ -103,7 +103,7 @@ class Session:
 
 
 class Binding:
-    """Where a session reads and writes: addresses on the device, by the names of the network, and nothing else."""
+    """The addresses on the device that a session reads and writes, by the names of the network, and nothing else."""
 
     def __init__(self):
         self.inputs, self.outputs = {}, {}

@@ -32,7 +32,7 @@ def slow_path(bundle, seconds):
 
 
 def series(bundle, factor):
-    """How many of RUNS find a candidate and one that takes `factor` of its time to be the same."""
+    """Count the RUNS that find a candidate and one that takes `factor` of its time to be the same."""
     frames, same = synthetic_frames(4, (320, 180)), 0
     for seed in range(RUNS):
         paths = [slow_path(bundle, CALL_S), slow_path(bundle, CALL_S * factor)]

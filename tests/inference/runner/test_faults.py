@@ -145,7 +145,7 @@ class Panic(BaseException):
 
 
 class OwnError(Exception):
-    """Of a plug-in."""
+    """An error of a plug-in."""
 
 
 def cuda_error():

@@ -126,7 +126,7 @@ def test_batch_normalisation_is_refused_on_several_cpus_before_anything_is_writt
 
 @pytest.mark.parametrize("arch", ["squeezenet_inspired", "timm/mobilenetv4_conv_small_035"])
 def test_synchronised_normalisation_keeps_names_and_joined_activations(arch):
-    """Of one process; timm joins the activation to the normalisation, and torch's own conversion loses it."""
+    """One process; timm joins the activation to the normalisation, and torch's own conversion loses it."""
     torch.manual_seed(0)
     plain, x = models.build(arch, 3, dropout=0.0), torch.randn(4, 3, 32, 32)
     torch.manual_seed(0)
