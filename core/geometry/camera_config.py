@@ -20,7 +20,7 @@ ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_9
 class CameraConfig:
     """The mounting. Zones and crop are relative to the upright picture: rotation first, then crop, then mirror.
 
-    A new field needs its place in `FrameOrientation`, and the recorder stores pictures to which it is already applied.
+    A new field that changes the picture needs its place in `FrameOrientation`; recorded pictures have it applied.
     """
 
     zones: dict[str, Relative] = field(default_factory=dict)

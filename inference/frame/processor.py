@@ -31,7 +31,7 @@ class FrameConfig:
     """The settings of the frame step that are not in the bundle."""
 
     camera: CameraConfig = field(default_factory=CameraConfig)
-    """Rotation, crop and mirror of the camera."""
+    """The mounting of the camera: rotation, crop and mirror; its zones and its detector are not read here."""
     smoothing: SmoothingConfig | None = field(default_factory=SmoothingConfig)
     """The smoothing of probabilities over time; None takes each frame by itself."""
     sequence: bool = True

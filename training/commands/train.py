@@ -60,7 +60,7 @@ def parser() -> Parser:
     _add_step_options(parser)
     add("--threads", type=int, help="number of CPU threads (default: one per core)")
     add("--json", dest="as_json", action="store_true", help="print progress as JSON lines on stdout")
-    add_pack_options(parser.add_argument_group("packing, when the source is not a pack"))
+    add_pack_options(parser.add_argument_group("packing, when DATA is not a pack (--seed also seeds the training)"))
     _add_recipe_fields(parser.add_argument_group("fields of the recipe"))
     return parser
 

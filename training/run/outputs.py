@@ -39,7 +39,7 @@ class ValResult(NamedTuple):
 
 
 def evaluate_val(job: TrainJob, state: TrainState) -> ValResult:
-    """Return the logits of the network on val; all processes share the work."""
+    """Return the network that is kept, with its logits and labels on val; all processes share the work."""
     deployed = DeployedNetwork(state.eval_network, *models.normalization(job.arch)).to(job.compute.device)
     return ValResult(deployed, *metrics.predict_logits(deployed, job.pack, "val", job.compute.dist))
 
