@@ -71,7 +71,7 @@ class Decision:
     def cause(self) -> str:
         """The cause of the state in a few words, for the log."""
         blind = sorted({f"{v.name} is {v.why}" for v in self.verdicts if v.why})
-        return self.reason or ", ".join(blind) or "frames come and can be looked at"
+        return self.reason or ", ".join(blind) or "frames arrive and can be seen"
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that is one line of decisions.jsonl."""
