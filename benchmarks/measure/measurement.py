@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -156,9 +156,10 @@ def prepare(run: Run, request: Request) -> Setup:
 
 
 def count_regions(pack: Pack, request: Request, timed: TimedInput) -> int:
-    """Return the most regions of a frame that is timed or labeled."""
+    """Return the most regions of a frame that is timed or labeled. Raises InputError for `request.frames_of`."""
     camera, objects = timed.camera, [0]
-    with suppress(InputError):  # the measurement says what is wrong with the frames
+    # frames that were asked for are refused here, before the engines are built; the pack's own are judged later
+    with nullcontext() if request.frames_of else suppress(InputError):
         frames = FramesRequest().frames(open_pack(request.frames_of) if request.frames_of else pack)
         objects += [len(frame.objects) for frame in frames]
     return max(*objects, len(camera.zones), camera.detector.config.most if camera.detector else 0)
@@ -168,10 +169,8 @@ def check_inputs(request: Request) -> None:
     """Read what is used only late in the measurement. Raises InputError now, not after minutes of it."""
     if request.ood:
         list_pictures(request.ood)
-    if request.frames_of:
-        FramesRequest().frames(open_pack(request.frames_of))
-        if request.camera:
-            read_camera_config(request.camera).check_upright(request.camera)
+    if request.frames_of and request.camera:
+        read_camera_config(request.camera).check_upright(request.camera)
 
 
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:
