@@ -56,13 +56,12 @@ def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
     args = _parser().parse_args(arguments)
     engines = tuple(args.engines) if args.engines is not None else _default_engines()
-    # openvino is accepted and needs nothing built
-    engines = tuple(name for name in engines if name in RUNTIMES)
     # fp32 is always among them: the other precisions are made from its graph
     wanted = {"fp32", *(args.precisions or PRECISIONS)}
     precisions = tuple(precision for precision in PRECISIONS if precision in wanted)
-    build_options, abstain_on = BuildOptions(tuple(args.batch)), _abstain_on(args)
-    options = ExportOptions(precisions, engines, tuple(args.sm), args.size, build_options, abstain_on)
+    build_options = BuildOptions(tuple(args.batch)) if args.batch else BuildOptions()
+    _refuse_unused(args, engines)
+    options = ExportOptions(precisions, engines, tuple(args.sm or [86]), args.size, build_options, _abstain_on(args))
     run = open_run(args.run)
     checkpoints = _checkpoints(run, args.models, args.unfinished)
     if args.dry_run:
@@ -91,11 +90,10 @@ def _parser() -> Parser:
     add("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
     add("--precisions", nargs="+", choices=PRECISIONS, help="precisions to export besides fp32 (default: all)")
     add(
-        "--engines", nargs="*", choices=(*RUNTIMES, "openvino"),
-        help="runtimes to build engines for (default: tensorrt_rtx where it is installed); "
-        "openvino opens the ONNX file itself and needs no engine",
+        "--engines", nargs="*", choices=RUNTIMES,
+        help="runtimes to build engines for, none without a name (default: tensorrt_rtx where it is installed)",
     )  # fmt: skip
-    add("--sm", nargs="+", type=int, default=[86], help=f"targets of tensorrt_rtx engines (default: 86): {RTX_TARGETS}")
+    add("--sm", nargs="+", type=int, help=f"targets of tensorrt_rtx engines (default: 86): {RTX_TARGETS}")
     add("--size", type=int, metavar="N", help="export another input size into bundle_N, for latency measurements only")
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
     add("--models", nargs="+", metavar="ARCH", help="export only these architectures")
@@ -103,7 +101,6 @@ def _parser() -> Parser:
         "--batch",
         nargs="+",
         type=int,
-        default=list(BuildOptions.batches),
         help=f"batch sizes of an engine (default: {' '.join(map(str, BuildOptions.batches))})",
     )
     add("--abstain-on-frames", action="store_true", help="fit the abstain threshold on the val frames of a pack")
@@ -137,6 +134,14 @@ def _parser() -> Parser:
     add("--table", type=Path, metavar="FILE", help="also write the report into this Markdown file")
     add("--json", action="store_true", help="print the report as JSON")
     return parser
+
+
+def _refuse_unused(args: argparse.Namespace, engines: tuple[str, ...]) -> None:
+    """Refuse options of engines where none is built that they could change."""
+    if args.sm and "tensorrt_rtx" not in engines:
+        raise InputError("--sm names targets of tensorrt_rtx engines, and none is built: add --engines tensorrt_rtx")
+    if args.batch and not engines:
+        raise InputError(f"--batch is for engines, and none is built: add --engines with {' or '.join(RUNTIMES)}")
 
 
 def _abstain_on(args: argparse.Namespace) -> FramesRequest | None:

@@ -70,7 +70,7 @@ def test_a_second_one_takes_the_place_of_the_first(run):
 
 
 def test_a_new_export_keeps_the_detector(run, run_path):
-    arguments = [str(run_path), "--precisions", "fp32", "--engines", "openvino"]
+    arguments = [str(run_path), "--precisions", "fp32", "--engines"]
     export(arguments)
     frames = str(run.parent / "frames")
     main([str(run_path), str(run.parent / "d.onnx"), "--frames", frames])

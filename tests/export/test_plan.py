@@ -8,6 +8,7 @@ import pytest
 
 from core.errors import InputError
 from export.commands import bundle
+from inference.backends.trt import RUNTIMES
 
 
 def dry_run(run, *flags):
@@ -37,9 +38,24 @@ def test_every_target_and_another_size_are_named(run_path, capsys):
     assert not list(run_path.glob("*/bundle*"))
 
 
-def test_openvino_needs_no_engine(run_path, capsys):
-    assert dry_run(run_path, "--engines", "openvino", "--json") == 0
-    assert len(json.loads(capsys.readouterr().out)) == 1
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_each_runtime_that_is_offered_has_engines(run_path, capsys, runtime):
+    assert dry_run(run_path, "--engines", runtime, "--json") == 0
+    assert [item["what"] for item in json.loads(capsys.readouterr().out) if runtime in item["what"]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--engines", "openvino"], "invalid choice: 'openvino'"),
+        (["--sm", "86", "--engines"], "--sm names targets of tensorrt_rtx engines, and none is built"),
+        (["--sm", "86", "--engines", "tensorrt"], "--sm names targets of tensorrt_rtx engines, and none is built"),
+        (["--batch", "4", "--engines"], "--batch is for engines, and none is built"),
+    ],
+)
+def test_an_option_that_would_build_nothing_is_refused(run_path, asked, said):
+    with pytest.raises(InputError, match=said):
+        dry_run(run_path, *asked)
 
 
 def test_a_batch_that_is_none_is_refused(run_path):
