@@ -34,7 +34,7 @@ def fit_on_frames(builder: BundleBuilder, fp32: onnx.ModelProto, pack: Pack, req
     builder.bind()  # the backend below opens no file that bundle.json does not bind
     warn_of_other_classes(builder.bundle, pack)
     regions, scores = _score(builder, pack, request)
-    frames = [one for one in scores if isinstance(one, ScoredFrame)]
+    frames = [score for score in scores if isinstance(score, ScoredFrame)]
     where = f"{len(frames)} {request.split} frames of {pack.path}, in {regions}"
     on_rows = builder.bundle.provenance["abstention"]
     if "risk_wanted" not in on_rows:
@@ -72,12 +72,15 @@ def _score(builder: BundleBuilder, pack: Pack, request: FramesRequest) -> tuple[
 
 def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[str, Any]:
     """Return the threshold with what it reaches: coverage, and risk with its 95% interval."""
-    objects = [one for frame in frames for one in frame.objects if one.shown]
+    objects = []
+    for frame in frames:
+        objects += [scored for scored in frame.objects if scored.shown]
     # only at these the number of answers changes; at each at least one object is answered, so no risk is 0 / 0
-    thresholds = sorted({one.answered_up_to for one in objects if one.answered_up_to > 0}, reverse=True)
+    thresholds = sorted({scored.answered_up_to for scored in objects if scored.answered_up_to > 0}, reverse=True)
     if not thresholds:
-        why = ", ".join(sorted({one.silence.value for one in objects if one.silence})) or "none has a region"
-        raise InputError(f"no threshold can be fitted: no object is answered in {where} ({why})")
+        silences = sorted({scored.silence.value for scored in objects if scored.silence})
+        reason = ", ".join(silences) or "none has a region"
+        raise InputError(f"no threshold can be fitted: no object is answered in {where} ({reason})")
     answered_t, wrong_t = count_answers(objects, thresholds)
     chosen = choose_threshold(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)
     # back from shares to whole numbers: Wilson's interval counts hits

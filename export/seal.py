@@ -56,7 +56,7 @@ def _prove(builder: BundleBuilder, name: str, opened: Backend, precision: str) -
     for row in golden_run.check_golden(builder.bundle, name, opened, precision):
         checks.append(make_check(f"{precision} {name}: golden frames, {row.check}", row.value, row.limit))
     gate = builder.bundle.gates[precision]
-    passed = gate["passed"] and all(one["passed"] for one in checks)
+    passed = gate["passed"] and all(check["passed"] for check in checks)
     builder.set_gate(precision, {**gate, "passed": passed, "checks": [*gate["checks"], *checks]})
 
 

@@ -148,9 +148,9 @@ def _comparative(policy: Policy) -> str:
     return OBJECTIVES[policy.objective].replace("est", "er", 1)  # fastest at p99: faster at p99
 
 
-def _both(one: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
+def _both(candidate: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
     unit = "MB" if name == "size_mb" else "ms"
-    return f"{_value(one, name):.3g} against {_value(other, name):.3g} {unit}"
+    return f"{_value(candidate, name):.3g} against {_value(other, name):.3g} {unit}"
 
 
 def _accuracy(candidate: CandidateMetrics) -> float:

@@ -47,11 +47,14 @@ class SeedComparison:
 
 def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str | None) -> SeedComparison:
     """Return the spread of the accuracies, and the choice with the answers of every other seed."""
-    own = {one.name: accuracy.top1 for one in results.candidates if (accuracy := measured(one.accuracy))}
-    exported = [
-        {name: float((predicted == results.labels_n).mean()) for name, predicted in other.predicted_n.items()}
-        for other in seeds.others
-    ]
+    own = {}
+    for row in results.candidates:
+        if accuracy := measured(row.accuracy):
+            own[row.name] = accuracy.top1
+    exported = []
+    for other in seeds.others:
+        correct = {name: predicted == results.labels_n for name, predicted in other.predicted_n.items()}
+        exported.append({name: float(correct_n.mean()) for name, correct_n in correct.items()})
     accuracies = spread_of([own, *exported])
     networks = spread_of([seeds.trained, *(other.trained for other in seeds.others)])
     choices = tuple(choose_at(results, other, policy) for other in seeds.others)
@@ -101,8 +104,8 @@ def _describe_spread(accuracy: dict[str, Spread], networks: dict[str, Spread], c
 
 def _describe_choices(choices: Sequence[SeedChoice], chosen: str | None) -> str:
     """Return a sentence on whether the choice would hold for another seed."""
-    exported = [one for one in choices if one.exported]
-    different = [one for one in exported if one.chosen != chosen]
+    exported = [choice for choice in choices if choice.exported]
+    different = [choice for choice in exported if choice.chosen != chosen]
     if not exported:
         return "Whether the choice would hold for another seed was not measured: export those runs."
     if not different:

@@ -39,9 +39,11 @@ def main(arguments: list[str]) -> None:
     request = FramesRequest(**options_for(FramesRequest, args))
     found = measure_frames(candidates, pack, request)
     # one that is refused would leave a table that is not what was asked for
-    if refused := [one.not_measured for one in found.values() if isinstance(one, NotMeasured)]:
-        raise InputError(refused[0])
-    results = {" ".join(key): one for key, one in found.items() if not isinstance(one, NotMeasured)}
+    results = {}
+    for key, accuracy in found.items():
+        if isinstance(accuracy, NotMeasured):
+            raise InputError(accuracy.not_measured)
+        results[" ".join(key)] = accuracy
     if args.out:
         write_json(args.out, to_json(results))  # before it is printed: a closed pipe must not cost the file
     print(json.dumps(to_json(results), indent=1) if args.json else render_frames(results))

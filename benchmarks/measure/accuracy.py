@@ -60,7 +60,8 @@ def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy
     rows_hit = np.bincount(labels_n[correct], minlength=len(classes)).tolist()
     recalls = dict(zip(classes, map(recall_of, rows_hit, rows), strict=True))
     # a class without a test row has no recall that could lower the mean
-    known = [value for one in recalls.values() if (value := measured(one.recall)) is not None]
+    values = [measured(entry.recall) for entry in recalls.values()]
+    known = [recall for recall in values if recall is not None]
     _, coverage, risk = risk_coverage(top_n, correct)
     steps = sorted({max(1, round(n * part / 20)) for part in range(1, 21)})  # 20 points are enough for a chart
     return Accuracy(

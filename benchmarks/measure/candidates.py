@@ -86,7 +86,7 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
         for engine in read_engines(arch, bundle)
         if engine.backend not in measured
     ]
-    explained = {one.backend for one in unmeasured}
+    explained = {row.backend for row in unmeasured}
     for name, found in absent.items():
         if name not in explained and not found.available:
             unmeasured.append(Unmeasured("all", "all", name, f"{found.reason}: {found.hint}"))

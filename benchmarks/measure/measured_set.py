@@ -54,12 +54,12 @@ def measure_side_by_side(candidates: Sequence[Candidate], pack: Pack, timed: Tim
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
         with open_side_by_side([opened[0][0]], timed.config) as (control, _):
-            processors = [one for _, one in [*opened, *control]]
+            processors = [processor for _, processor in [*opened, *control]]
             *latencies, again = take_turns(processors, timed.frames, samples=samples, what="latency")
-        results = [
-            result_of(c, one.classifier.backend.describe(), latency, accuracy, reason)
-            for (c, one), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True)
-        ]
+        results = []
+        for (candidate, processor), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True):
+            facts = processor.classifier.backend.describe()
+            results.append(result_of(candidate, facts, latency, accuracy, reason))
     return SideBySide(tuple(results), measure_noise(results[0].name, latencies, again), tuple(refused))
 
 

@@ -242,7 +242,7 @@ def add_load(
     sustained: Sustained | NotMeasured = NotMeasured("--sustained was not given")
     frames = setup.timed.frames
     with open_side_by_side(selectable, setup.timed.config) as (opened, _):
-        processors = {c.name: one for c, one in opened}
+        processors = {candidate.name: processor for candidate, processor in opened}
         energies_mj = measure_energies(processors, frames)
         if minutes and processors:
             sustained = summarize_sustained(minutes, sustain(processors, frames, minutes), noise_floor)

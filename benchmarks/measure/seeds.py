@@ -89,8 +89,8 @@ def _measure_seed(other: Run, results: Sequence[CandidateResult], pack: Pack) ->
     proved = [candidate for candidate in candidates if candidate.proved]
     fitting = [candidate for candidate in proved if candidate.bundle.geometry == pack.geometry]
     with open_side_by_side(fitting) as (opened, refused):
-        for one in refused:
-            log.info(f"seed {seed}: {one.reason}")
+        for row in refused:
+            log.info(f"seed {seed}: {row.reason}")
         for candidate, processor in opened:
             log.info(f"seed {seed}: {candidate.name}")
             predicted_n[candidate.name] = predict(processor.classifier, pack).argmax(1)

@@ -27,11 +27,12 @@ def measure_other_sizes(
     for candidate in candidates:
         candidate.bundle.check_files()  # a runtime may crash at a damaged file
     with open_side_by_side(candidates, timed.config) as (opened, _):
-        processors = [one for _, one in opened]
+        processors = [processor for _, processor in opened]
         if not opened:
             return ()
         taken = take_turns(processors, timed.frames, samples=samples, what="other sizes")
-        return tuple(
-            result_of(c, one.classifier.backend.describe(), latency, NotMeasured(OTHER_SIZE), OTHER_SIZE)
-            for (c, one), latency in zip(opened, taken, strict=True)
-        )
+        results = []
+        for (candidate, processor), latency in zip(opened, taken, strict=True):
+            facts = processor.classifier.backend.describe()
+            results.append(result_of(candidate, facts, latency, NotMeasured(OTHER_SIZE), OTHER_SIZE))
+        return tuple(results)

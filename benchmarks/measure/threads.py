@@ -43,7 +43,8 @@ def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
             opened = [*single, *more]
             # all counts in turns, so that they meet the same load of the machine
             latencies = take_turns([processor for _, processor in opened], timed.frames, samples=SAMPLES)
-    medians_ms = {one.threads: latency.frame_ms.p50 for (one, _), latency in zip(opened, latencies, strict=True)}
+    counts = [timed_candidate.threads for timed_candidate, _ in opened]
+    medians_ms = dict(zip(counts, [latency.frame_ms.p50 for latency in latencies], strict=True))
     shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
     log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")
     return replace(candidate, threads=best_count(medians_ms))

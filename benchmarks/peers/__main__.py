@@ -83,7 +83,7 @@ def run_all(work: Path, job: PeerJob, archs: Sequence[str]) -> list[ToolResult]:
     ours = [sys.executable, "-m", "benchmarks.peers.ours"]
     rows = [run_job(work, "Rearguard", ours, replace(job, arch=arch), "equal epochs") for arch in archs]
     # the slowest of ours, so that no peer gets less time than one of ours had
-    budget_s = max(one.row.training.cpu_seconds for one in rows)
+    budget_s = max(result.row.training.cpu_seconds for result in rows)
     ultralytics = make_environment(work / "venv")
     peers = {
         "Ultralytics": [str(ultralytics), "-m", "benchmarks.peers.ultralytics_classify"],
@@ -178,13 +178,13 @@ def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
     write_dated(args.out, "peers", body, f"Peers on {args.data.name}, {args.size} px", lines)
 
 
-def as_cells(one: ToolResult) -> list[str]:
+def as_cells(result: ToolResult) -> list[str]:
     """Return the cells of a row of the table."""
-    row, spent, files, frame = one.row, one.row.training, one.row.files, one.row.frame_ms
+    row, spent, files, frame = result.row, result.row.training, result.row.files, result.row.frame_ms
     low, high = wilson(round(files.accuracy * files.n), files.n)
     rates = spent.seconds, spent.cpu_seconds, row.images / spent.seconds, row.images / spent.cpu_seconds
     return [
-        *(one.tool, row.network, one.budget, str(row.epochs)),
+        *(result.tool, row.network, result.budget, str(row.epochs)),
         *map(three_digits, rates),
         f"{100 * files.accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})",
         *map(three_digits, (frame.p50, frame.p99, frame.cpu)),

@@ -40,7 +40,8 @@ def main(job: PeerJob) -> PeerRow:
         hits = predict(processor.classifier, pack).argmax(1) == pack.labels_n[pack.rows("test")]
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
     form = "int8 ort" if precision == "int8" else "fp32"
-    parity = next(one for one in read_parity(bundle.path) if (one.name, one.split) == (form, "test"))
+    parities = {(parity.name, parity.split): parity for parity in read_parity(bundle.path)}
+    parity = parities[form, "test"]
     max_dprob = math.nan if parity.max_dprob is None else parity.max_dprob
     files = FileComparison(len(hits), float(hits.mean()), parity.top1_agreement, max_dprob)
     images = epochs * len(pack.rows("train"))

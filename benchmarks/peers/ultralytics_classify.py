@@ -36,9 +36,8 @@ def main(job: PeerJob) -> PeerRow:
         files += [(file, number) for file in sorted((data / "test" / folder).iterdir())]
     # read with OpenCV, as its own predict reads a file
     pictures = [np.asarray(cv2.imread(str(file))) for file, _ in files]
-    trained, answers = (
-        np.stack([classify(one, picture, job.size) for picture in pictures]) for one in (best, exported)
-    )
+    trained = np.stack([classify(best, picture, job.size) for picture in pictures])
+    answers = np.stack([classify(exported, picture, job.size) for picture in pictures])
     x0, y0, x1, y1 = job.rect
     images = epochs * sum(1 for _ in (data / "train").rglob("*.jpg"))
     compared = compare_files(np.array([label for _, label in files]), trained, answers)

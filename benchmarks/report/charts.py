@@ -96,7 +96,9 @@ class ChartData:
 
 def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     """Return the data of all charts. devices: one at least."""
-    candidates = [one for device in devices for one in _candidates(device, several=len(devices) > 1)]
+    candidates = []
+    for device in devices:
+        candidates += _candidates(device, several=len(devices) > 1)
     budgets = {device.choice.policy.p99_ms for device in devices}  # one line in the chart, or none
     charts = {
         f"{number}/{name}": chart
@@ -105,10 +107,10 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     }
     return ChartData(
         candidates=tuple(candidates),
-        archs=_in_order(one.arch for one in candidates),
-        precisions=_in_order(one.precision for one in candidates),
-        backends=_in_order(one.backend for one in candidates),
-        devices=_in_order(one.device for one in candidates),
+        archs=_in_order(candidate.arch for candidate in candidates),
+        precisions=_in_order(candidate.precision for candidate in candidates),
+        backends=_in_order(candidate.backend for candidate in candidates),
+        devices=_in_order(candidate.device for candidate in candidates),
         budget=budgets.pop() if len(budgets) == 1 else None,
         curve=PERCENTILES,
         learning=draw_learning(devices[0].results.artifacts.learning),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.results.candidate import measured
+from benchmarks.results.candidate import CandidateResult, measured
 from benchmarks.results.run import RunResults
 from core.stats import Interval, PairCounts, bootstrap_ratio, count_pairs, median_ratio
 
@@ -24,10 +24,7 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
     """Compare every candidate with fp32 at the same thread count where that was measured, else at another."""
     found = []
     for row in results.candidates:
-        key = (row.arch, row.backend, "fp32")
-        baselines = [one for one in results.candidates if (one.arch, one.backend, one.precision) == key]
-        # False sorts before True: the same thread count first
-        base = min(baselines, key=lambda one: one.threads != row.threads, default=row)
+        base = _baseline_of(row, results)
         if base is not row:
             # the lower quartile of each round, which other processes disturb least
             times = base.latency.undisturbed_ms, row.latency.undisturbed_ms
@@ -35,3 +32,13 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
             pairs = count_pairs(results.correct_n(a), results.correct_n(b)) if a and b else None
             found.append(AgainstFp32(row.name, median_ratio(*times), bootstrap_ratio(*times), pairs))
     return found
+
+
+def _baseline_of(row: CandidateResult, results: RunResults) -> CandidateResult:
+    """Return the fp32 candidate of the same network and backend; the row itself where there is none."""
+    baselines = []
+    for candidate in results.candidates:
+        if (candidate.arch, candidate.backend, candidate.precision) == (row.arch, row.backend, "fp32"):
+            baselines.append(candidate)
+    # False sorts before True: the same thread count first
+    return min(baselines, key=lambda candidate: candidate.threads != row.threads, default=row)

@@ -66,9 +66,9 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     for row in results.other_sizes:
         times = f"{three_digits(row.latency.frame_ms.p50):>8} {'-':>8} {'-':>8}"
         lines.append(f"{row.name:42} {'not measured':>18} {times}  not selectable: {row.why_not}")
-    for one in results.unmeasured:
-        name = one.backend if one.arch == "all" else f"{one.arch} {one.precision} {one.backend}"
-        lines.append(f"{name}: not measured ({one.reason})")
+    for skipped in results.unmeasured:
+        name = skipped.backend if skipped.arch == "all" else f"{skipped.arch} {skipped.precision} {skipped.backend}"
+        lines.append(f"{name}: not measured ({skipped.reason})")
     lines.append(describe_noise(results.noise))
     lines += [
         part.sentence for part in (choice.seeds, results.sustained) if isinstance(part, SeedComparison | Sustained)

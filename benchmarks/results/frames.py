@@ -39,9 +39,9 @@ class Counts:
     def of(cls, objects: Iterable[ScoredObject]) -> Counts:
         """Count the outcomes of some objects."""
         objects = list(objects)
-        found = Counter(one.outcome for one in objects)
+        found = Counter(scored.outcome for scored in objects)
         outcomes = {outcome.value: found[outcome] for outcome in Outcome}  # zeros too: every table has every column
-        silences = Counter(one.silence.value for one in objects if one.silence)
+        silences = Counter(scored.silence.value for scored in objects if scored.silence)
         right = wilson(found[Outcome.RIGHT], len(objects))
         return cls(len(objects), outcomes, right, dict(silences))
 

@@ -71,7 +71,7 @@ class EvalSet:
             moved = float(np.abs(fused - written).max())
             name = "int8 ort: golden frames, fused against as written"
             gate["checks"].append(make_check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
-            gate["passed"] = all(one["passed"] for one in gate["checks"])
+            gate["passed"] = all(check["passed"] for check in gate["checks"])
         return gate
 
 

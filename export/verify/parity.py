@@ -72,7 +72,7 @@ def make_gate(precision: str, results: list[ParityResult]) -> dict[str, Any]:
         bounds = {"low_95": loss.low_95, "high_95": loss.high_95}
         checks.append(make_check(f"{result.name}: accuracy loss", loss.value, loss_limit) | bounds)
         checks.append(make_check(f"{result.name}: p99 |dprob|", result.p99_dprob, P99_DPROB[precision]))
-    return {"passed": all(one["passed"] for one in checks), "checks": checks}
+    return {"passed": all(check["passed"] for check in checks), "checks": checks}
 
 
 def make_check(name: str, value: float | None, limit: float) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def make_check(name: str, value: float | None, limit: float) -> dict[str, Any]:
 
 def first_failure(gate: dict[str, Any]) -> str:
     """Return the sentence of the first check that failed, or why there is nothing to check."""
-    failed = next((one for one in gate["checks"] if not one["passed"]), None)
+    failed = next((check for check in gate["checks"] if not check["passed"]), None)
     if failed is None:
         return str(gate["note"])
     value = "not a number" if failed["value"] is None else f"{failed['value']:.4g}"

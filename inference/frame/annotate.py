@@ -76,7 +76,7 @@ def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates:
         above = [y0 - below - 3 - step for step in steps]
         bottoms = [y for y in above if y >= height + 2] + [y1 + height + 4 + step for step in steps]
     tried = [(left, bottom - height, left + width, bottom + below) for bottom in bottoms]
-    free = [one for one in tried if not any(overlap_ratio(one, other) for other in plates)]
+    free = [plate for plate in tried if not any(overlap_ratio(plate, other) for other in plates)]
     plate = free[0] if free else tried[0]
     plates.append(plate)
     return left, plate[3] - below

@@ -93,18 +93,17 @@ def score_frame(
     frame: LabeledFrame, verdicts: Sequence[Verdict], background: str | None, *, fixed: bool, took_ms: float = 0.0
 ) -> ScoredFrame:
     """Hold the verdicts of a frame against its objects, by the rule of core/geometry/occupancy.py."""
-    boxes = [one.box for one in frame.objects]
+    boxes = [labeled.box for labeled in frame.objects]
     shown = [occupant(verdict.rect, boxes, fixed=fixed) for verdict in verdicts]
-    objects = tuple(
-        _score_object(frame, at, verdicts, shown, background)
-        for at, one in enumerate(frame.objects)
-        if one.ignored is None
-    )
+    objects = []
+    for at, labeled in enumerate(frame.objects):
+        if labeled.ignored is None:
+            objects.append(_score_object(frame, at, verdicts, shown, background))
     others = [verdict for verdict, at in zip(verdicts, shown, strict=True) if at is None]
     # a region that shows no object may still touch one, ignored ones too: what is said there is neither right nor wrong
     empty = [verdict for verdict in others if is_empty(verdict.rect, boxes)]
-    alarms = tuple(v for v in empty if v.label not in (None, background))
-    return ScoredFrame(frame, tuple(verdicts), objects, alarms, len(empty) - len(alarms), took_ms)
+    alarms = tuple(verdict for verdict in empty if verdict.label not in (None, background))
+    return ScoredFrame(frame, tuple(verdicts), tuple(objects), alarms, len(empty) - len(alarms), took_ms)
 
 
 def _score_object(
@@ -115,24 +114,24 @@ def _score_object(
     A region says one class. So an object that is hidden behind what fills the region more is right when the two are of
     one class, and has no region of its own otherwise.
     """
-    one = frame.objects[at]
+    labeled = frame.objects[at]
     own = [verdict for verdict, of in zip(verdicts, shown, strict=True) if of == at]
     # a second region that also shows a part of it may name it, but counts for nothing when it names another class
-    near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, one.box)]
+    near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, labeled.box)]
     said = next((verdict.label for verdict in own if verdict.label not in (None, background)), None)
     silence = min((verdict.state for verdict in own if verdict.label is None), key=RANK.__getitem__, default=None)
     # from the best outcome down: several regions may show one object
-    if one.label in [verdict.label for verdict in near]:
-        outcome, said = Outcome.RIGHT, one.label
+    if labeled.label in [verdict.label for verdict in near]:
+        outcome, said = Outcome.RIGHT, labeled.label
     elif not own:
         outcome = Outcome.NO_REGION
     elif said is not None:
         outcome = Outcome.WRONG
     else:
         outcome = Outcome.SILENT if silence else Outcome.BACKGROUND
-    limits = _limits(one.label, own, near, background)
+    limits = _limits(labeled.label, own, near, background)
     silence = silence if outcome == Outcome.SILENT else None
-    return ScoredObject(one.label, one.box, frame.size_px, outcome, said, silence, bool(own), *limits)
+    return ScoredObject(labeled.label, labeled.box, frame.size_px, outcome, said, silence, bool(own), *limits)
 
 
 def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str | None) -> tuple[float, float]:
@@ -154,9 +153,9 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
 
     An object that is said to be absent is answered wrongly.
     """
-    shown = [one for one in objects if one.shown]
-    answered_n = np.array([one.answered_up_to for one in shown])
-    right_n = np.array([one.right_up_to for one in shown])
+    shown = [scored for scored in objects if scored.shown]
+    answered_n = np.array([scored.answered_up_to for scored in shown])
+    right_n = np.array([scored.right_up_to for scored in shown])
     rules = [AbstainRule(threshold) for threshold in thresholds]
     answered_t = np.array([rule.accepts_each(answered_n).sum() for rule in rules], np.int64)
     return answered_t, answered_t - [rule.accepts_each(right_n).sum() for rule in rules]

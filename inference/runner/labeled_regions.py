@@ -101,10 +101,10 @@ def labeled_boxes(frames: Iterable[LabeledFrame], margin: float, jitter: float =
 
 
 def _boxes_of(frame: LabeledFrame, margin: float, jitter: float, random: np.random.Generator) -> Iterator[FrameBox]:
-    for number, one in enumerate(frame.objects):
-        if one.ignored is None:
-            box = jittered(one.box, jitter, random)
-            yield FrameBox(crop_rect(box, margin, *frame.size_px), f"object{number}", one.label)
+    for number, labeled in enumerate(frame.objects):
+        if labeled.ignored is None:
+            box = jittered(labeled.box, jitter, random)
+            yield FrameBox(crop_rect(box, margin, *frame.size_px), f"object{number}", labeled.label)
 
 
 def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:

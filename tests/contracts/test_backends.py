@@ -154,13 +154,15 @@ def test_its_options_are_typed_and_told_and_a_wrong_one_is_refused_with_those_th
     kind = backends.find(name).Options
     there = [item.name for item in fields(kind)]
     told = backends.option_help().splitlines()
-    assert [line.split("=")[0].split() for line in told if line.split()[0] == name] == [[name, one] for one in there]
+    assert [line.split("=")[0].split() for line in told if line.split()[0] == name] == [
+        [name, option] for option in there
+    ]
     assert all(len(line.split("  ", 2)[-1]) > 20 for line in told), "a field lacks its docstring"
     with pytest.raises(InputError, match=f"the backend {name} has no option 'colour': .*{'.*'.join(there)}"):
         open_backend(name, bundle, "fp32", options=["colour=red"])
-    for one in there:
-        with pytest.raises(InputError, match=f"the backend {name}: the option {one} is 'red', give"):
-            open_backend(name, bundle, "fp32", options=[f"{one}=red"])
+    for option in there:
+        with pytest.raises(InputError, match=f"the backend {name}: the option {option} is 'red', give"):
+            open_backend(name, bundle, "fp32", options=[f"{option}=red"])
 
 
 def test_an_error_inside_closes_it(name, bundle, monkeypatch):

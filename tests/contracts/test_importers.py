@@ -125,7 +125,7 @@ def number_left_out(made: Pack) -> int:
 
 def test_every_object_is_a_row_or_is_counted_and_named(source, tmp_path):
     made = write_pack(source.path, tmp_path / "pack", OPTIONS)
-    left_out = [*(one["source"] for one in made.metadata["rejected"]), *made.metadata["first_skipped"].values()]
+    left_out = [*(file["source"] for file in made.metadata["rejected"]), *made.metadata["first_skipped"].values()]
     assert len(left_out) == number_left_out(made) == (source.importer != "synthetic")
     assert all("drive0_1" in name for name in left_out)
     assert len(made.labels_n) + len(left_out) == source.objects

@@ -98,9 +98,9 @@ def test_it_is_opened_by_its_options_among_those_of_all(name, bundle, tmp_path):
     context = SinkContext(bundle, open_source("synthetic://?frames=1"), CameraConfig(), whole_frame(), ())
     given = vars(read_arguments(["bundle", "--source", "0", "--no-overlay"])) | ASK[name](tmp_path)
     opened = open_sinks(context, given | {"no_overlay": name != "overlay"})
-    for one in opened:
-        one.close()
-    assert name in {type(one).__module__.removeprefix("inference.sinks.") for one in opened}
+    for sink in opened:
+        sink.close()
+    assert name in {type(sink).__module__.removeprefix("inference.sinks.") for sink in opened}
 
 
 def test_it_takes_every_decision_with_and_without_a_picture(sink):

@@ -161,7 +161,7 @@ def test_risk_and_coverage_are_those_of_the_rows_that_are_accepted(rows):
 @given(st.lists(st.sampled_from(["bus", "car", "\u00e9t\u00e9"]), max_size=30), st.integers(0, 40))
 def test_rows_are_picked_one_of_each_class_in_turn(labels, count):
     """Twin: a queue a class."""
-    queues = {label: [i for i, one in enumerate(labels) if one == label] for label in sorted(set(labels))}
+    queues = {label: [i for i, its_label in enumerate(labels) if its_label == label] for label in sorted(set(labels))}
     expected = []
     while any(queues.values()):
         expected += [queue.pop(0) for queue in queues.values() if queue]

@@ -79,7 +79,7 @@ def outcomes(bundle: Bundle, frames_pack: Path) -> list[Outcome]:
     with open_backend("ort", bundle, "fp32", batch=regions.max_regions) as backend:
         processor = FrameProcessor(bundle, backend, regions, FrameConfig(sequence=False))
         (scores,) = score_frames([(bundle, processor)], pack, frames)
-    return [one.outcome for score in scores if isinstance(score, ScoredFrame) for one in score.objects]
+    return [scored.outcome for score in scores if isinstance(score, ScoredFrame) for scored in score.objects]
 
 
 def test_the_bundle_reaches_on_the_frames_what_it_says(builder, fp32, frames_pack):

@@ -31,7 +31,7 @@ def test_the_bundle_holds_what_the_design_says(exported):
     assert bundle.precisions == ("fp32", "fp16", "int8")
     assert bundle.selectable
     results = read_parity(folder)
-    assert {(one.name, one.split) for one in results} == {
+    assert {(result.name, result.split) for result in results} == {
         *((name, split) for name in ("fp32", "fp16", "int8", "int8 ort") for split in ("val", "test")),
         ("fp32 openvino", "val"),
         ("int8 openvino", "val"),

@@ -131,7 +131,7 @@ def test_a_restored_learner_takes_the_same_step(device, batch, precision):
     for step in range(4):
         first.step(*batch, 1e-3, step)
     other.state.restore(first.state.tensors())
-    totals = [one.step(*batch, 1e-3, 4).cpu() for one in (first, other)]
+    totals = [learner.step(*batch, 1e-3, 4).cpu() for learner in (first, other)]
     assert totals[0].isfinite().all()
     assert torch.allclose(*totals, rtol=1e-3)
     ours, theirs = first.state.tensors(), other.state.tensors()

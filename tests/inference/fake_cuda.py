@@ -49,8 +49,8 @@ class Cuda:
         if self.recorded is not None:
             raise DeviceError("CUDA's cudaStreamSynchronize failed (cudaErrorStreamCaptureUnsupported)")
         work, self.pending = self.pending, []
-        for one in work:
-            one()
+        for call in work:
+            call()
 
     def cudaStreamBeginCapture(self, stream, mode):
         assert (stream, mode) == (STREAM, "thread local")

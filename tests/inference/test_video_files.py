@@ -103,8 +103,8 @@ def test_frames_without_a_time_are_counted_by_the_frame_rate_and_that_is_said_on
 
 
 def test_time_goes_on_where_two_films_were_joined(tmp_path):
-    one = write_film(tmp_path / "one.ts", VARIABLE_MS)
-    (tmp_path / "two.ts").write_bytes(one.read_bytes() * 2)
+    film = write_film(tmp_path / "one.ts", VARIABLE_MS)
+    (tmp_path / "two.ts").write_bytes(film.read_bytes() * 2)
     film = read_film(tmp_path / "two.ts")
     assert len(film.times) == 120
     assert np.allclose(np.diff(film.times[60:]), np.diff(VARIABLE_MS), atol=1.0)

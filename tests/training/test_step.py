@@ -30,8 +30,8 @@ def test_a_restored_learner_takes_the_same_step_to_the_last_bit(optimizer, memor
         first.step(FRAMES, LABELS, 1e-3, step)
     other = learner(recipe, memory_format=memory_format, seed=9)
     other.state.restore(first.state.tensors())
-    for one in (first, other):
-        one.step(FRAMES, LABELS, 1e-3, 3)
+    for twin in (first, other):
+        twin.step(FRAMES, LABELS, 1e-3, 3)
     assert same(first.state.tensors(), other.state.tensors())
 
 
@@ -42,8 +42,8 @@ def test_a_restored_learner_in_half_precision_takes_the_same_step(precision):
     for step in range(4):
         first.step(FRAMES, LABELS, 1e-3, step)
     other.state.restore(first.state.tensors())
-    for one in (first, other):
-        totals = one.step(FRAMES, LABELS, 1e-3, 4)
+    for twin in (first, other):
+        totals = twin.step(FRAMES, LABELS, 1e-3, 4)
         assert totals.isfinite().all()
     assert same(first.state.tensors(), other.state.tensors())
     assert ("scaler.scale" in first.state.tensors()) == (precision == "fp16")
@@ -52,9 +52,9 @@ def test_a_restored_learner_in_half_precision_takes_the_same_step(precision):
 def test_dropout_depends_on_the_step_s_seed_alone():
     losses = []
     for noise in (1, 2):
-        one = learner()
+        fresh = learner()
         torch.manual_seed(noise)
-        losses.append(one.step(FRAMES, LABELS, 1e-3, 5))
+        losses.append(fresh.step(FRAMES, LABELS, 1e-3, 5))
     assert torch.equal(*losses)
 
 
@@ -71,14 +71,14 @@ def test_published_recipes_decay_everything():
 
 
 def test_the_average_equals_its_plain_twin():
-    one = learner(dataclasses.replace(EDGE, average_decay=0.9))
+    averaged = learner(dataclasses.replace(EDGE, average_decay=0.9))
     name, twin = "0.0.weight", None
     for step in range(6):
-        one.step(FRAMES, LABELS, 1e-2, step)
-        now = dict(one.state.network.named_parameters())[name].detach().clone()
+        averaged.step(FRAMES, LABELS, 1e-2, step)
+        now = dict(averaged.state.network.named_parameters())[name].detach().clone()
         decay = min(0.9, (1 + step) / (10 + step))
         twin = now if twin is None else decay * twin + (1 - decay) * now
-    assert torch.allclose(dict(one.state.eval_network.named_parameters())[name], twin, atol=1e-6)
+    assert torch.allclose(dict(averaged.state.eval_network.named_parameters())[name], twin, atol=1e-6)
 
 
 def test_a_clipped_step_is_counted():
@@ -88,6 +88,6 @@ def test_a_clipped_step_is_counted():
 
 
 def test_a_batch_is_learned_by_heart():
-    one = learner(dataclasses.replace(EDGE, label_smoothing=0.0, dropout={"default": 0.0}))
-    losses = [float(one.step(FRAMES, LABELS, 1e-3, step)[0]) for step in range(60)]
+    overfitted = learner(dataclasses.replace(EDGE, label_smoothing=0.0, dropout={"default": 0.0}))
+    losses = [float(overfitted.step(FRAMES, LABELS, 1e-3, step)[0]) for step in range(60)]
     assert losses[-1] < 0.1 * losses[0]

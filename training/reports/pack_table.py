@@ -26,10 +26,11 @@ def pack_summary(pack: Pack) -> str:
     lines.append(f"rejected: {len(rejected)}" + (f", see {pack.path / 'pack.json'}" if rejected else ""))
     lines += [f"  {file['source']}: {file['reason']}" for file in rejected[:5]]
     firsts = pack.metadata.get("first_skipped", {})  # older packs have none
-    one, many = ("picture", "pictures") if pack.metadata["source"]["importer"] == "folder" else ("box", "boxes")
+    of_pictures = pack.metadata["source"]["importer"] == "folder"
+    singular, plural = ("picture", "pictures") if of_pictures else ("box", "boxes")
     for reason, n in pack.metadata["skipped"].items():
         first = f"; first {firsts[reason]}" if reason in firsts else ""
-        lines.append(f"left out: {n} {one if n == 1 else many}, {reason}{first}")
+        lines.append(f"left out: {n} {singular if n == 1 else plural}, {reason}{first}")
     lines += health_lines(pack)
     lines += [f"warning: {warning}" for warning in pack.metadata["warnings"]]
     lines.append(f"fingerprint {pack.fingerprint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -63,41 +64,41 @@ def summarize_frames(
     backend: str, split: str, regions: str, threshold: float, scores: Sequence[ScoredFrame | str]
 ) -> FramesAccuracy:
     """Count the scores of all frames. threshold: the bundle's. Raises InputError when no frame could be read."""
-    scored = [one for one in scores if isinstance(one, ScoredFrame)]
-    if not scored:
+    scored_frames = [score for score in scores if isinstance(score, ScoredFrame)]
+    if not scored_frames:
         reason = f": {scores[0]}" if scores else ""
         raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
-    objects = [one for frame in scored for one in frame.objects]
-    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored), 100 / len(scored)
+    objects = [scored for frame in scored_frames for scored in frame.objects]
+    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored_frames), 100 / len(scored_frames)
     low, high = poisson_interval(alarms)  # a count without an upper limit: a frame can give several
-    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored], (0.5, 0.99)).tolist()
+    p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored_frames], (0.5, 0.99)).tolist()
     return FramesAccuracy(
         measured_on=backend,
         split=split,
         regions=regions,
-        frames=len(scored),
-        unreadable=len(scores) - len(scored),
+        frames=len(scored_frames),
+        unreadable=len(scores) - len(scored_frames),
         objects=Counts.of(objects),
-        by_class=_grouped(objects, lambda one: one.label, sorted({one.label for one in objects})),
-        by_size=_grouped(objects, lambda one: one.size, SIZES),
-        by_place=_grouped(objects, lambda one: one.place, PLACES),
-        empty_regions=alarms + sum(frame.quiet for frame in scored),
+        by_class=_grouped(objects, attrgetter("label"), sorted({scored.label for scored in objects})),
+        by_size=_grouped(objects, attrgetter("size"), SIZES),
+        by_place=_grouped(objects, attrgetter("place"), PLACES),
+        empty_regions=alarms + sum(frame.quiet for frame in scored_frames),
         false_alarms=alarms,
         false_alarms_per_100=alarms * per_100,
         false_alarms_interval=Interval(low * per_100, high * per_100),
         p50_ms=p50_ms,
         p99_ms=p99_ms,
-        right_n=np.array([one.outcome == Outcome.RIGHT for one in objects], np.int64),
-        quiet_n=np.array([not frame.false_alarms for frame in scored], np.int64),
+        right_n=np.array([scored.outcome == Outcome.RIGHT for scored in objects], np.int64),
+        quiet_n=np.array([not frame.false_alarms for frame in scored_frames], np.int64),
         risk_curve=trace_risk(objects, threshold),
-        worst=list_worst_frames(scored),
+        worst=list_worst_frames(scored_frames),
     )
 
 
 def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoint, ...]:
     """Return coverage and risk at the shipped threshold and at others, which answer ever more of the objects."""
-    shown = sum(one.shown for one in objects)
-    limits = [one.answered_up_to for one in objects if one.answered_up_to > 0]
+    shown = sum(scored.shown for scored in objects)
+    limits = [scored.answered_up_to for scored in objects if scored.answered_up_to > 0]
     # thresholds at quantiles give equal steps of coverage; equal steps of the threshold would leave gaps
     spread = np.quantile(limits, np.linspace(1, 0, CURVE_POINTS), method="nearest").tolist() if limits else []
     thresholds = sorted({*spread, shipped}, reverse=True)
@@ -108,22 +109,30 @@ def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoi
     )
 
 
-def list_worst_frames(scored: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
+def list_worst_frames(scored_frames: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:
     """Return the frames with the most objects that were not named rightly and false alarms, at most WORST."""
-    found = [_errors_of(frame) for frame in scored]
-    with_errors = [one for one in found if one.count]
+    found = [_errors_of(frame) for frame in scored_frames]
+    with_errors = [errors for errors in found if errors.count]
     # sorted keeps the frames' order among equals, so that a report shows the same ones again
-    return tuple(sorted(with_errors, key=lambda one: -one.count)[:WORST])
+    return tuple(sorted(with_errors, key=lambda errors: -errors.count)[:WORST])
 
 
-def _errors_of(scored: ScoredFrame) -> FrameErrors:
-    marks = [Mark(one.box, one.outcome.value, one.label, one.said) for one in scored.objects]
-    marks += [Mark(alarm.rect, FALSE_ALARM, None, alarm.label) for alarm in scored.false_alarms]
-    return FrameErrors(scored.frame.source, scored.frame.size_px, tuple(marks))
+def _errors_of(scored_frame: ScoredFrame) -> FrameErrors:
+    marks = []
+    for scored in scored_frame.objects:
+        marks.append(Mark(scored.box, scored.outcome.value, scored.label, scored.said))
+    for alarm in scored_frame.false_alarms:
+        marks.append(Mark(alarm.rect, FALSE_ALARM, None, alarm.label))
+    frame = scored_frame.frame
+    return FrameErrors(frame.source, frame.size_px, tuple(marks))
 
 
 def _grouped(
     objects: Sequence[ScoredObject], key: Callable[[ScoredObject], str], names: Iterable[str]
 ) -> dict[str, Counts]:
-    members = {name: [one for one in objects if key(one) == name] for name in names}
-    return {name: Counts.of(found) for name, found in members.items() if found}
+    groups = {}
+    for name in names:
+        members = [scored for scored in objects if key(scored) == name]
+        if members:
+            groups[name] = Counts.of(members)
+    return groups

@@ -27,7 +27,7 @@ def measure_energies(
     """
     if read_joules() is None and "power_w" not in read_meters():
         return {}
-    return {name: _measure(one, frames, seconds) for name, one in processors.items()}
+    return {name: _measure(processor, frames, seconds) for name, processor in processors.items()}
 
 
 def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float) -> float:

@@ -62,14 +62,14 @@ def take_turns(
         if what and done * 4 // rounds != (done - 1) * 4 // rounds:  # a quarter was completed
             log.info(f"{what}: {100 * done // rounds}%")
     by_processor = np.stack(taken, axis=1)  # (processors, rounds, 2, CALLS_PER_TURN)
-    return [summarize_latency(one[:, 0], one[:, 1]) for one in by_processor]
+    return [summarize_latency(times_ms[:, 0], times_ms[:, 1]) for times_ms in by_processor]
 
 
 def time_rounds(processors: Sequence[FrameProcessor], frames: Sequence[Bytes], seed: int = 0) -> Iterator[Floats]:
     """Yield rounds without end, each float64 (processors, 2, CALLS_PER_TURN): milliseconds of frame and engine."""
     # a camera has just written its frame, so that it lies in the caches; the copy brings a stored frame there, too
     streams = [map(frame_at, count(), map(np.copy, cycle(frames))) for _ in processors]  # each counts its own frames
-    turns = [partial(_take_turn, one, stream) for one, stream in zip(processors, streams, strict=True)]
+    turns = [partial(_take_turn, processor, stream) for processor, stream in zip(processors, streams, strict=True)]
     return map(np.array, interleave(turns, seed))
 
 
@@ -108,7 +108,7 @@ def compare_times(reference: Latency, rival: Latency) -> Interval:
 
 def measure_noise(control: str, latencies: Sequence[Latency], again: Latency) -> Noise:
     """Return the noise of a run. again: the first candidate, `control`, opened and timed once more."""
-    medians_ms = [np.median(one.rounds_ms, axis=1) for one in (*latencies, again)]
+    medians_ms = [np.median(latency.rounds_ms, axis=1) for latency in (*latencies, again)]
     ratio = compare_times(latencies[0], again)
     median_ratio = bootstrap_ratio(medians_ms[0], medians_ms[-1])
     spread = max(map(coefficient_of_variation, medians_ms))

@@ -61,13 +61,13 @@ def find_rank_changes(windows: Sequence[Window], noise_floor: float) -> tuple[Ra
     found = []
     first = windows[0].p50_ms
     order = sorted(first, key=lambda name: (first[name], name))
-    for one, other in combinations(order, 2):  # `one` is faster at the start
-        if first[one] * (1 + noise_floor) >= first[other]:
+    for leader, follower in combinations(order, 2):  # as they stand in the first window
+        if first[leader] * (1 + noise_floor) >= first[follower]:
             continue  # equal at the start: a later difference reverses nothing
-        later = windows[1:]
-        late = (window for window in later if window.p50_ms[other] * (1 + noise_floor) < window.p50_ms[one])
-        if (window := next(late, None)) is not None:
-            found.append(RankChange(window.minute, other, one))
+        for window in windows[1:]:
+            if window.p50_ms[follower] * (1 + noise_floor) < window.p50_ms[leader]:
+                found.append(RankChange(window.minute, follower, leader))
+                break
     return tuple(sorted(found, key=lambda change: change.minute))
 
 

@@ -119,8 +119,8 @@ def choose_input(uri: str | None, camera_file: Path | None, bundles: Mapping[str
         return TimedInput(uri, camera_file, camera, None)
     # by its bytes and its settings: either changes what is found, and how long that takes
     kinds = {}
-    for arch, one in bundles.items():
-        kinds[arch] = one.detector and (one.files[DETECTOR]["sha256"], one.detector)
+    for arch, bundle in bundles.items():
+        kinds[arch] = bundle.detector and (bundle.files[DETECTOR]["sha256"], bundle.detector)
     first, *others = kinds
     for arch in others:
         if kinds[arch] != kinds[first]:

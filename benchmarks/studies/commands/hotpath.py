@@ -98,12 +98,12 @@ def measure(
                 processors.append(zone_processor(bundle, backend, zones))
             opened.append(backend.describe())
         taken = take_turns(processors, synthetic_frames(), samples=samples, what="hot path")
-    return [hotpath_of(facts, one, three) for facts, one, three in zip(opened, taken[::2], taken[1::2], strict=True)]
+    return list(map(hotpath_of, opened, taken[::2], taken[1::2]))
 
 
-def hotpath_of(facts: dict[str, Any], one: Latency, three: Latency) -> HotPath:
+def hotpath_of(facts: dict[str, Any], whole: Latency, zones: Latency) -> HotPath:
     """Return the result of a backend, which `facts` describes, from the times of the whole frame and of three zones."""
-    one_ms, three_ms = one.frame_ms.p50, three.frame_ms.p50
-    ratio = median_ratio(one.undisturbed_ms, three.undisturbed_ms)
+    one_ms, three_ms = whole.frame_ms.p50, zones.frame_ms.p50
+    ratio = median_ratio(whole.undisturbed_ms, zones.undisturbed_ms)
     identity = facts["backend"], facts["precision"], facts["threads"]
-    return HotPath(*identity, 1000 / one_ms, one_ms, three_ms, ratio, compare_times(one, three))
+    return HotPath(*identity, 1000 / one_ms, one_ms, three_ms, ratio, compare_times(whole, zones))

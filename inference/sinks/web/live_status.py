@@ -173,9 +173,10 @@ class LiveStatus:
     def _percentiles(self, now_ns: int) -> dict[str, Any]:
         """Return percentiles that are at most a second old; over 65,536 values they take longer than all the rest."""
         if self._percentiles_cache is None or now_ns - self._percentiles_cache[0] > PERCENTILES_NS:
-            series = {name: self.stats.stages.get(name) for name in ("detect", "infer")}
             found: dict[str, Any] = {"age_ms": self.stats.age.as_json()}
-            found |= {f"{name}_ms": None if one is None else one.as_json() for name, one in series.items()}
+            for name in ("detect", "infer"):
+                series = self.stats.stages.get(name)
+                found[f"{name}_ms"] = series.as_json() if series else None
             self._percentiles_cache = (now_ns, found)
         return self._percentiles_cache[1]
 

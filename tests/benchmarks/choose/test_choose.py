@@ -137,8 +137,8 @@ def test_every_candidate_is_told_why_and_no_infeasible_one_wins(field, policy):
 def test_the_order_of_the_candidates_does_not_matter(field, random):
     shuffled = list(field)
     random.shuffle(shuffled)
-    one, other = apply_rule(field, Policy()).chosen, apply_rule(shuffled, Policy()).chosen
-    assert (one and one.name) == (other and other.name)
+    first, other = apply_rule(field, Policy()).chosen, apply_rule(shuffled, Policy()).chosen
+    assert (first and first.name) == (other and other.name)
 
 
 @given(fields())

@@ -166,7 +166,7 @@ def test_a_winner_that_the_runner_refuses_at_camera_rate_is_replaced(run_folder,
 
 def test_the_report_has_a_row_a_candidate_and_says_synthetic(measured_run):
     report = measured_run / "report"
-    ((results, choice),) = [(one.results, one.choice) for one in read_reports(report / "results.json")]
+    ((results, choice),) = [(device.results, device.choice) for device in read_reports(report / "results.json")]
     assert [row.name for row in results.candidates] == [
         f"{arch} {precision} ort x1" for arch in ("tiny_a", "tiny_b") for precision in ("fp32", "int8")
     ]

@@ -169,7 +169,10 @@ def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(device, tmp_pat
 
 def test_the_commonest_mistakes_come_first():
     listed = charts.list_confused(np.array([[5, 3, 0], [0, 9, 1], [0, 0, 2]]), ["bus", "car", "van"])
-    assert [(one.true, one.answer, one.rows) for one in listed] == [("bus", "car", 3), ("car", "van", 1)]
+    assert [(mistake.true, mistake.answer, mistake.rows) for mistake in listed] == [
+        ("bus", "car", 3),
+        ("car", "van", 1),
+    ]
     assert listed[0].part == 3 / 8
 
 
@@ -236,12 +239,12 @@ def test_merged_devices_keep_their_own_choice(device, tmp_path, capsys):
     arguments = [*(str(tmp_path / name / "results.json") for name in "ab"), "--out", str(tmp_path / "both")]
     merge.main([*arguments, "--policy", str(tmp_path / "policy.json")])
     assert "the other box: tiny_b fp32 ort x1 goes to production" in capsys.readouterr().out
-    one, two = read_reports(tmp_path / "both" / "results.json")
-    assert two.choice.chosen == "tiny_b fp32 ort x1"
-    assert one.choice.policy.p99_ms == 30
+    first, second = read_reports(tmp_path / "both" / "results.json")
+    assert second.choice.chosen == "tiny_b fp32 ort x1"
+    assert first.choice.policy.p99_ms == 30
     text = (tmp_path / "both" / "report.html").read_text()
-    assert one.choice.sentence in text
-    assert two.choice.sentence in text
+    assert first.choice.sentence in text
+    assert second.choice.sentence in text
     merge.main(arguments)
     assert to_json(read_reports(tmp_path / "both" / "results.json")[0].choice) == to_json(device.choice)
 

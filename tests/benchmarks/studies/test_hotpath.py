@@ -46,9 +46,9 @@ def test_another_kernel_is_timed_and_named(bundle, capsys, monkeypatch):
 
 
 def test_the_ratio_is_of_rounds_and_the_rate_of_one_zone():
-    one = np.array([[2.0, 2.0, 2.0, 2.0], [4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
+    times_ms = np.array([[2.0, 2.0, 2.0, 2.0], [4.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
     facts = {"backend": "ort", "precision": "fp32", "threads": 1}
-    row = hotpath.hotpath_of(facts, summarize_latency(one, one), summarize_latency(1.5 * one, one))
+    row = hotpath.hotpath_of(facts, summarize_latency(times_ms, times_ms), summarize_latency(1.5 * times_ms, times_ms))
     assert (row.frames_per_s, row.one_ms, row.three_ms) == (500.0, 2.0, 3.0)
     assert [row.ratio, *row.ratio_interval] == pytest.approx([1.5, 1.5, 1.5])
 

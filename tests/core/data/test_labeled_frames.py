@@ -32,7 +32,7 @@ def test_each_frame_stands_in_the_split_of_its_rows_with_its_objects(packed):
     for source, split in zip(packed.sources_n, packed.splits_n, strict=True):
         assert frames[source].split == ("train" if split == "calibration" else split)
     for source, frame in frames.items():
-        assert [one.label for one in frame.objects] == [label for label, _ in BOXES.get(Path(source).name, [])]
+        assert [labeled.label for labeled in frame.objects] == [label for label, _ in BOXES.get(Path(source).name, [])]
         assert frame.size_px == SIZES[Path(source).name]
 
 

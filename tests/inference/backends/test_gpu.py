@@ -99,7 +99,7 @@ def test_ort_cuda_names_the_library_that_is_missing_and_says_nothing_on_stdout(m
 def test_ort_cuda_runs_a_detector_by_its_own_names_and_replays_one_graph(tmp_path, provider, cuda):
     detector = open_detector(DetectorFile(write_detector(tmp_path / "d.onnx")), "ort_cuda", None)
     found = [detector.detect(np.full((64, 96, 3), level, np.uint8)) for level in (0, 200)]
-    assert [one.boxes_n4.tolist() for one in found] == [[[10, 10, 40, 40]]] * 2
+    assert [boxes.boxes_n4.tolist() for boxes in found] == [[[10, 10, 40, 40]]] * 2
     assert (detector.backend, provider.replays) == ("ort_cuda", 2), "captured as it was opened"
     detector.close()
     assert (cuda.open, fake_cuda.Buffer.at) == (0, {})
@@ -117,10 +117,10 @@ def brightness(path, height=4):
         onnx.helper.make_node("ReduceMean", ["images"], ["all"], keepdims=0),
         onnx.helper.make_node("Reshape", ["all", "one"], ["mean"]),
     ]
-    one = onnx.numpy_helper.from_array(np.array([1]), "one")
+    count = onnx.numpy_helper.from_array(np.array([1]), "one")
     images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 3, height, 4])
     mean = onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph(nodes, "brightness", [images], [mean], [one])
+    graph = onnx.helper.make_graph(nodes, "brightness", [images], [mean], [count])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), str(path))
     return path
 

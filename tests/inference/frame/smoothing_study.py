@@ -83,7 +83,7 @@ def study(bundle: Bundle, seconds: float, out: Path, plot: Path) -> None:
     thresholds = sorted({bundle.abstain_threshold, 0.0}, reverse=True)  # 0: as if it never abstained
     bundles = [replace(bundle, abstain_threshold=threshold) for threshold in thresholds]
     # the network answers once; each setting replays its answers
-    outcomes = [evaluate(one, scenes, smoothing) for one in bundles for smoothing in list_settings()]
+    outcomes = [evaluate(bundle, scenes, smoothing) for bundle in bundles for smoothing in list_settings()]
     facts = {"arch": bundle.arch, "precision": precision, "abstain_threshold": bundle.abstain_threshold}
     body = {"synthetic": True, **facts, "seconds": seconds, "machine": describe_machine(), "rows": outcomes}
     lines = [
@@ -190,13 +190,13 @@ def times_to_decision(truth: Sequence[str], shown: ShownLabels, fps: float) -> l
     return times
 
 
-def as_row(one: SmoothingOutcome) -> list[str]:
+def as_row(outcome: SmoothingOutcome) -> list[str]:
     """Return one line of the table; the defaults are set in bold."""
-    cells = [f"{one.threshold:.2f}", f"{one.smooth_ms:g}", f"{one.margin:g}", f"{one.hold_ms:g}"]
-    cells += [f"{100 * value:.1f}%" for value in (one.labeled, one.right_of_labeled, one.right)]
-    cells += ["-" if ms is None else f"{ms:.0f}" for ms in (one.time_p50_ms, one.time_p90_ms)]
-    cells += [f"{100 * one.missed:.1f}%", f"{one.false_switches_per_minute:.2f}"]
-    default = SmoothingConfig(one.smooth_ms, one.margin, one.hold_ms) == SmoothingConfig()
+    cells = [f"{outcome.threshold:.2f}", f"{outcome.smooth_ms:g}", f"{outcome.margin:g}", f"{outcome.hold_ms:g}"]
+    cells += [f"{100 * value:.1f}%" for value in (outcome.labeled, outcome.right_of_labeled, outcome.right)]
+    cells += ["-" if ms is None else f"{ms:.0f}" for ms in (outcome.time_p50_ms, outcome.time_p90_ms)]
+    cells += [f"{100 * outcome.missed:.1f}%", f"{outcome.false_switches_per_minute:.2f}"]
+    default = SmoothingConfig(outcome.smooth_ms, outcome.margin, outcome.hold_ms) == SmoothingConfig()
     return [f"**{cell}**" if default else cell for cell in cells]
 
 
@@ -206,15 +206,19 @@ def draw(outcomes: Sequence[SmoothingOutcome], path: Path) -> None:
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for threshold, margin in dict.fromkeys((one.threshold, one.margin) for one in outcomes):
+    for threshold, margin in dict.fromkeys((outcome.threshold, outcome.margin) for outcome in outcomes):
         if margin not in (0.0, SmoothingConfig.margin):
             continue
-        settings = [one for one in outcomes if (one.threshold, one.margin, one.hold_ms) == (threshold, margin, 0)]
-        line = sorted((one for one in settings if one.time_p50_ms), key=lambda one: one.smooth_ms)
-        places = [(one.time_p50_ms, one.false_switches_per_minute) for one in line]
+        line = []
+        for outcome in outcomes:
+            setting = (outcome.threshold, outcome.margin, outcome.hold_ms)
+            if setting == (threshold, margin, 0) and outcome.time_p50_ms:
+                line.append(outcome)
+        line.sort(key=lambda outcome: outcome.smooth_ms)
+        places = [(outcome.time_p50_ms, outcome.false_switches_per_minute) for outcome in line]
         axes.plot(*zip(*places, strict=True), "o-", label=f"shown from {threshold:.2f} on, margin {margin:g}")
-        for one, at in zip(line, places, strict=True):
-            axes.annotate(f"{one.smooth_ms:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        for outcome, at in zip(line, places, strict=True):
+            axes.annotate(f"{outcome.smooth_ms:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.set_xlabel("time to decision, median, ms (synthetic scenes; labels: smooth_ms)")
     axes.set_ylabel("false switches a zone and minute")
     axes.set_yscale("log")

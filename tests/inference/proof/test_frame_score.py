@@ -29,7 +29,7 @@ def verdict(rect: tuple, label: str | None) -> Verdict:
 
 def score(objects: list[LabeledObject], said: list[tuple[tuple, str | None]], fixed: bool = True):
     frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(objects))
-    return score_frame(frame, [verdict(*one) for one in said], "clear", fixed=fixed)
+    return score_frame(frame, [verdict(*saying) for saying in said], "clear", fixed=fixed)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def score(objects: list[LabeledObject], said: list[tuple[tuple, str | None]], fi
 )
 def test_an_object_is_what_the_region_that_shows_it_says(label, outcome):
     scored = score([LabeledObject("car", CAR)], [(LEFT, label), (RIGHT, None)])
-    assert [one.outcome for one in scored.objects] == [outcome]
+    assert [scored_object.outcome for scored_object in scored.objects] == [outcome]
     assert (len(scored.false_alarms), scored.quiet) == (0, 1)
 
 
 def test_an_object_that_no_region_shows_has_none():
     scored = score([LabeledObject("car", CAR)], [(RIGHT, "car")])
-    assert [one.outcome for one in scored.objects] == [Outcome.NO_REGION]
+    assert [scored_object.outcome for scored_object in scored.objects] == [Outcome.NO_REGION]
     assert len(scored.false_alarms) == 1
 
 
@@ -61,7 +61,7 @@ def test_a_region_with_a_part_of_an_object_or_one_to_ignore_is_not_scored(label)
     objects = [LabeledObject("car", EDGE), LabeledObject("van", BUS, "dropped by the class map")]
     scored = score(objects, [(RIGHT, label)])
     assert (len(scored.false_alarms), scored.quiet) == (0, 0)
-    assert [one.label for one in scored.objects] == ["car"]
+    assert [scored_object.label for scored_object in scored.objects] == ["car"]
 
 
 corners = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2).map(
@@ -73,21 +73,21 @@ objects = st.builds(LabeledObject, st.sampled_from(["car", "bus"]), corners, st.
 @given(st.lists(objects, max_size=4), st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear", None]))))
 def test_scores_are_those_of_the_rule_read_aloud(labeled, said):
     scored = score(labeled, said)
-    boxes = [one.box for one in labeled]
+    boxes = [labeled_object.box for labeled_object in labeled]
     empty = [label for rect, label in said if occupant(rect, boxes, fixed=True) is None and is_empty(rect, boxes)]
     assert len(scored.false_alarms) == sum(label in ("car", "bus") for label in empty)
     assert len(scored.false_alarms) + scored.quiet == len(empty)
-    counted = [at for at, one in enumerate(labeled) if one.ignored is None]
+    counted = [at for at, labeled_object in enumerate(labeled) if labeled_object.ignored is None]
     assert len(scored.objects) == len(counted)
-    for at, one in zip(counted, scored.objects, strict=True):
+    for at, found in zip(counted, scored.objects, strict=True):
         own = [label for rect, label in said if occupant(rect, boxes, fixed=True) == at]
-        if one.label in own:
-            assert one.outcome == Outcome.RIGHT
-        if one.outcome == Outcome.NO_REGION:
+        if found.label in own:
+            assert found.outcome == Outcome.RIGHT
+        if found.outcome == Outcome.NO_REGION:
             assert not own
-        if one.outcome in (Outcome.WRONG, Outcome.SILENT, Outcome.BACKGROUND):
-            assert one.said in own or one.said is None
-            assert (one.said is not None) == (one.outcome == Outcome.WRONG)
+        if found.outcome in (Outcome.WRONG, Outcome.SILENT, Outcome.BACKGROUND):
+            assert found.said in own or found.said is None
+            assert (found.said is not None) == (found.outcome == Outcome.WRONG)
 
 
 sayings = st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear"]), st.floats(0, 1), st.booleans()))
@@ -107,25 +107,29 @@ def decided(sayings: list[tuple], threshold: float) -> list[Verdict]:
 def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, said, threshold, other, fixed):
     frame = LabeledFrame("a.png", "a", "test", SIZE, tuple(labeled))
     here, there = (score_frame(frame, decided(said, t), "clear", fixed=fixed).objects for t in (threshold, other))
-    assert [(one.answered_up_to, one.right_up_to) for one in here] == [
-        (one.answered_up_to, one.right_up_to) for one in there
+    assert [(found.answered_up_to, found.right_up_to) for found in here] == [
+        (found.answered_up_to, found.right_up_to) for found in there
     ]
     rule = AbstainRule(threshold)
-    for one in here:
-        assert one.shown or one.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
-        assert rule.accepts(one.right_up_to) == (one.outcome == Outcome.RIGHT)
-        assert rule.accepts(one.answered_up_to) == (one.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
-        assert (one.silence is not None) == (one.outcome == Outcome.SILENT)
-    answered = [one for one in here if one.shown and rule.accepts(one.answered_up_to)]
-    wrong = sum(one.outcome != Outcome.RIGHT for one in answered)
+    for found in here:
+        assert found.shown or found.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
+        assert rule.accepts(found.right_up_to) == (found.outcome == Outcome.RIGHT)
+        assert rule.accepts(found.answered_up_to) == (found.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
+        assert (found.silence is not None) == (found.outcome == Outcome.SILENT)
+    answered = [found for found in here if found.shown and rule.accepts(found.answered_up_to)]
+    wrong = sum(found.outcome != Outcome.RIGHT for found in answered)
     assert [counts.tolist() for counts in count_answers(here, [threshold])] == [[len(answered)], [wrong]]
 
 
 @pytest.mark.parametrize(("seen", "silence"), [(True, State.UNKNOWN), (False, State.BLIND)])
 def test_a_silent_object_says_whether_it_is_under_the_threshold_or_cannot_be_seen(seen, silence):
     frame = LabeledFrame("a.png", "a", "test", SIZE, (LabeledObject("car", CAR),))
-    (one,) = score_frame(frame, decided([(LEFT, "car", 0.4, seen)], 0.5), "clear", fixed=True).objects
-    assert (one.outcome, one.silence, one.right_up_to) == (Outcome.SILENT, silence, 0.4 if seen else 0.0)
+    (found,) = score_frame(frame, decided([(LEFT, "car", 0.4, seen)], 0.5), "clear", fixed=True).objects
+    assert (found.outcome, found.silence, found.right_up_to) == (
+        Outcome.SILENT,
+        silence,
+        0.4 if seen else 0.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,8 +142,8 @@ def test_a_silent_object_says_whether_it_is_under_the_threshold_or_cannot_be_see
     ],
 )
 def test_size_and_place_of_an_object(box, size, place):
-    one = ScoredObject("car", box, SIZE, Outcome.RIGHT, "car")
-    assert (one.size, one.place) == (size, place)
+    found = ScoredObject("car", box, SIZE, Outcome.RIGHT, "car")
+    assert (found.size, found.place) == (size, place)
 
 
 @pytest.mark.parametrize(("fixed", "outcome"), [(True, Outcome.NO_REGION), (False, Outcome.SILENT)])

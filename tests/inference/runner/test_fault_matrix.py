@@ -71,9 +71,9 @@ def test_every_fault_is_within_its_limits(tmp_path):
     drives = []
     for i in range(3):
         (tmp_path / f"process{i}").mkdir()
-        one = Drive(tmp_path / f"process{i}", "restarts=9")
-        one.wait(lambda line: line["state"] == "OK", 0)
-        drives.append([*(one.suffer(fault) for fault in PROCESS_FAULTS), one.end()])
+        session = Drive(tmp_path / f"process{i}", "restarts=9")
+        session.wait(lambda line: line["state"] == "OK", 0)
+        drives.append([*(session.suffer(fault) for fault in PROCESS_FAULTS), session.end()])
     for k, fault in enumerate(PROCESS_FAULTS):
         to_state, back = worst([times[k] for times in drives])
         rows.append(row(fault.name, fault.state, to_state, fault.within_ms, back, fault.back_ms))
@@ -91,12 +91,12 @@ def write(rows):
         "| fault | must say | after, ms | limit | back to OK after, ms | limit | |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in rows:
-        cells = ["never" if one[key] is None else f"{one[key]:.0f}" for key in ("to_state_ms", "back_ms")]
-        verdict = "pass" if one["passed"] else "FAIL"
+    for row in rows:
+        cells = ["never" if row[key] is None else f"{row[key]:.0f}" for key in ("to_state_ms", "back_ms")]
+        verdict = "pass" if row["passed"] else "FAIL"
         lines.append(
-            f"| {one['fault']} | {one['state']} | {cells[0]} | {one['limit_ms']:.0f} | {cells[1]} | "
-            f"{one['back_limit_ms']:.0f} | {verdict} |"
+            f"| {row['fault']} | {row['state']} | {cells[0]} | {row['limit_ms']:.0f} | {cells[1]} | "
+            f"{row['back_limit_ms']:.0f} | {verdict} |"
         )
     where = f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]} when it was written."
     text = "\n".join([

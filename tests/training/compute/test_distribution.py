@@ -63,12 +63,12 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
     assert done.stdout.count(f"| {ARCH}") == 1  # the first speaks for both
     assert not main([str(pack), "--out", str(tmp_path / "one"), *SETTINGS, *NO_DROPOUT])
     curves = [
-        (two["train_loss"], one["train_loss"])
-        for two, one in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True)
+        (shared["train_loss"], alone["train_loss"])
+        for shared, alone in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True)
     ]
     assert curves[0][0] == pytest.approx(curves[0][1], rel=1e-5)
     assert all(
-        two == pytest.approx(one, rel=1e-2) for two, one in curves
+        shared == pytest.approx(alone, rel=1e-2) for shared, alone in curves
     )  # each step makes more of the last one's noise
     ours, theirs = (load_checkpoint(tmp_path / name / FOLDER / "best.safetensors").weights for name in ("two", "one"))
     assert ours.keys() == theirs.keys()

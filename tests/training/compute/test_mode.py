@@ -92,10 +92,10 @@ def test_a_compiled_step_is_the_plain_one(monkeypatch):
     learners = [
         Learner(ARCH, 3, load_recipe("edge"), ComputeMode("fp32", "contiguous", compiled)) for compiled in (True, False)
     ]
-    for one in learners:
+    for learner in learners:
         for number in range(2):
-            one.step(frames, torch.arange(8) % 3, 1e-3, number)
-    ours, theirs = (one.state.tensors() for one in learners)
+            learner.step(frames, torch.arange(8) % 3, 1e-3, number)
+    ours, theirs = (learner.state.tensors() for learner in learners)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

@@ -45,8 +45,8 @@ def test_gradients_are_those_of_a_convolution(n, channels, size, kernel, stride,
     assert torch.equal(*outputs)
     gradient = torch.randn_like(outputs[0])
     ours, theirs = (torch.autograd.grad(output, (x, weight), gradient) for output in outputs)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other)
+    for mine, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, reference)
 
 
 def test_only_a_small_map_is_done_so():

@@ -112,11 +112,11 @@ def test_the_fingerprint_is_that_of_the_pixels_in_the_file(packed):
 
 def test_the_same_source_packs_to_the_same_bytes_elsewhere_and_with_any_number_of_processes(flat, packed, tmp_path):
     elsewhere = Path(shutil.copytree(flat, tmp_path / "moved" / "copy"))
-    one = write_pack(str(elsewhere), tmp_path / "one", GROUPED)
+    copy = write_pack(str(elsewhere), tmp_path / "one", GROUPED)
     two = write_pack(str(flat), tmp_path / "two", PackOptions(size_px=SIZE, group=GROUPED.group, processes=2))
-    assert one.fingerprint == two.fingerprint == packed.fingerprint
+    assert copy.fingerprint == two.fingerprint == packed.fingerprint
     for name in ("images.npy", "rows.csv"):
-        assert (one.path / name).read_bytes() == (two.path / name).read_bytes() == (packed.path / name).read_bytes()
+        assert (copy.path / name).read_bytes() == (two.path / name).read_bytes() == (packed.path / name).read_bytes()
 
 
 def test_processes_that_are_really_started_give_the_same_rows(packed, flat, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def damaged(source: Path) -> dict[str, str]:
 def test_damaged_and_tiny_images_are_listed_with_the_reason_and_leave_no_gap(source, tmp_path):
     expected = damaged(source)
     made = write_pack(str(source), tmp_path / "p", OPTIONS)
-    rejected = {one["source"]: one["reason"] for one in made.metadata["rejected"]}
+    rejected = {file["source"]: file["reason"] for file in made.metadata["rejected"]}
     assert set(rejected) == set(expected)
     assert all(word in rejected[name] for name, word in expected.items())
     assert len(made.labels_n) == 37 == made.images_nhwc.shape[0]

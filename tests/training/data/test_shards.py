@@ -184,7 +184,7 @@ def test_the_order_of_an_epoch_is_a_full_shuffle_over_all_shards(huge):
     shard = first // huge.metadata["shard_rows"]
     held = np.bincount(rows // huge.metadata["shard_rows"])
     batch = shard[: 128 * 200].reshape(200, 128)
-    assert min(len(set(one)) for one in batch.tolist()) == len(held)  # every batch draws on every shard
+    assert min(len(set(shards)) for shards in batch.tolist()) == len(held)  # every batch draws on every shard
     assert chisquare(np.bincount(batch.ravel()), held / held.sum() * batch.size).pvalue > 1e-3
     assert kstest(np.abs(np.diff(first[:20_000])) / len(rows), lambda x: 2 * x - x**2).pvalue > 1e-3
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.01

@@ -91,7 +91,7 @@ def test_rows_are_cut_by_the_one_preprocessing_and_the_groups_hold(tmp_path):
     groups: dict[str, set[str]] = {}
     for row, source in enumerate(made.sources_n):
         frame, box = frames[source], made.boxes_n[row]
-        boxes = [one.box for one in frame.objects]
+        boxes = [labeled.box for labeled in frame.objects]
         at = occupant(box, boxes, fixed=True)
         label = frame.objects[at].label if at is not None else "clear"
         assert made.classes[made.labels_n[row]] == label
@@ -110,8 +110,8 @@ def test_what_packing_leaves_out_is_kept_to_be_ignored(tmp_path):
         name: [("car", (10, 10, 90, 90)), ("bus", (110, 10, 190, 90)), ("person", (2, 2, 8, 40))] for name in SIZES
     }
     made = write_pack(str(write_kitti(tmp_path / "set", SIZES, boxes)), tmp_path / "pack", PackOptions(size_px=32))
-    objects = [one for frame in read_frames(made, "test") for one in frame.objects]
-    assert {(one.label, one.ignored) for one in objects} == {
+    objects = [labeled for frame in read_frames(made, "test") for labeled in frame.objects]
+    assert {(labeled.label, labeled.ignored) for labeled in objects} == {
         ("car", None),
         ("bus", None),
         ("person", "smaller than 12 px"),

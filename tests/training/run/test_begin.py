@@ -119,8 +119,8 @@ def test_a_flag_that_the_mode_of_another_run_would_overrule_is_refused(tmp_path,
 
 def test_both_schemas_go_on_with_keys_of_a_later_version(begun, tmp_path):
     pack, facts = begun
-    for one in (facts, older(facts)):
-        out = write(tmp_path / f"run{one['schema']}", one | {"later": 1})
+    for version in (facts, older(facts)):
+        out = write(tmp_path / f"run{version['schema']}", version | {"later": 1})
         assert begin(pack, out, "--resume").threads == 1
 
 

@@ -71,8 +71,8 @@ def _class_warnings(folders: list[Path]) -> list[str]:
             f"{' and '.join(parts)} are taken for classes, by their folders' names: "
             "of annotated pictures, COCO, YOLO, Pascal VOC and KITTI are read"
         )
-    inner = [{one.name for one in visible_folders(folder)} for folder in folders]
-    common = sorted(set.intersection(*inner))  # day/car, night/car: conditions were taken for classes
+    inner_names = [{inner.name for inner in visible_folders(folder)} for folder in folders]
+    common = sorted(set.intersection(*inner_names))  # day/car, night/car: conditions were taken for classes
     if common and not any(scan(folder, deep=False).pictures for folder in folders):
         warnings.append(
             f"no class folder holds a picture itself, and each holds a folder {common[0]}: "

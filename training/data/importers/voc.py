@@ -117,11 +117,12 @@ class _Reader:
                 self._stems[folder] = _pictures_by_stem(folder)
             stems = self._stems[folder]
             # by the annotation's own stem with any suffix, or by the exact file name that it gives
-            same = (one for one in stems.get(Path(plain).stem, ()) if one == plain)
-            found: set[str] = {*stems.get(file.stem, ()), *same}
+            found = set[str](stems.get(file.stem, ()))
+            if plain in stems.get(Path(plain).stem, ()):
+                found.add(plain)
             if len(found) > 1:
-                one, other = (str(folder / name) for name in sorted(found)[:2])
-                raise InputError(f"{file}, of filename {name!r}, may be of {one} or {other}: remove or rename one")
+                first, other = (str(folder / name) for name in sorted(found)[:2])
+                raise InputError(f"{file}, of filename {name!r}, may be of {first} or {other}: remove or rename one")
             if found:
                 return folder / found.pop()
         return folders[1] / (plain or f"{file.stem}.jpg")

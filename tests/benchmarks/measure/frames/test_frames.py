@@ -46,7 +46,7 @@ def test_the_worst_frames_are_those_with_the_most_errors_whole_and_counted():
     assert first.describe() == "objects: 1, wrong: 1, missed: 0, false alarms: 1"
     assert [mark.describe() for mark in first.marks] == ["car, said bus", "said bus, nothing there"]
     assert len(others) == 5
-    assert {one.count for one in others} == {1}
+    assert {errors.count for errors in others} == {1}
     assert summarize_frames("ort", "test", "zones", 0.5, frames[:1]).worst == ()
     for said, words in (([], "no region"), ([(LEFT, None)], "no class said"), ([(LEFT, "clear")], "said empty")):
         (missed,) = summarize_frames("ort", "test", "zones", 0.5, [score([LabeledObject("car", CAR)], said)]).worst
@@ -64,7 +64,7 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
         found.objects
         == found.by_class["car"]
         == found.by_size["medium"]
-        == Counts.of(one for frame in frames for one in frame.objects)
+        == Counts.of(scored for frame in frames for scored in frame.objects)
     )
     assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
@@ -188,9 +188,9 @@ def test_the_regions_are_the_camera_s_else_the_packs_zones_else_its_boxes(packed
     boxes = open_pack(packed)
     zones = replace(boxes, metadata=boxes.metadata | {"zones": {"a": [0, 0, 1, 1], "b": [0, 0, 0.5, 1]}})
     frames = FramesRequest().frames(boxes)
-    one = make_bundle(tmp_path / "bundle")
+    bundle = make_bundle(tmp_path / "bundle")
     names = [
-        tuple(request.regions(write_pack, frames, one, "ort", 1)[1].names)
+        tuple(request.regions(write_pack, frames, bundle, "ort", 1)[1].names)
         for request, write_pack in (
             (FramesRequest(camera=camera), zones),
             (FramesRequest(), zones),
@@ -215,6 +215,6 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
 
     monkeypatch.setattr(measured_set, "open_backend", refuse)
     (bundle,) = open_bundles(run).values()
-    one = candidate(bundle)
-    found = measure_frames([one], open_pack(packed), FramesRequest())
+    refused = candidate(bundle)
+    found = measure_frames([refused], open_pack(packed), FramesRequest())
     assert found == {("tiny", "fp32"): NotMeasured("there is no engine of batch 2")}

@@ -75,7 +75,7 @@ def test_a_run_with_a_detector_in_its_bundle_is_timed_and_scored_with_it(packed,
     page = (run / "report" / "report.html").read_text()
     assert page.count('<image href="data:image/jpeg;base64,') == len(found.worst) > 0
     assert f"The {len(found.worst)} frames with the most errors" in page
-    assert page.count(", no region</text>") == sum(one.count for one in found.worst)
+    assert page.count(", no region</text>") == sum(errors.count for errors in found.worst)
 
 
 def own_frames(run: Path, packed: Path, root: Path) -> None:

@@ -299,10 +299,10 @@ def test_neighbours_that_disturb_half_of_the_calls_do_not_hide_a_tenth_more_time
             times * np.where(rng.random(times.shape) < 0.5, rng.uniform(1, 3, times.shape), 1), times
         )
 
-    one, again, slower = disturbed(1), disturbed(1), disturbed(1.1)
-    assert is_same(compare_times(one, again))
-    assert not is_same(compare_times(one, slower))
-    noise = measure_noise("a", [one], again)
+    first, again, slower = disturbed(1), disturbed(1), disturbed(1.1)
+    assert is_same(compare_times(first, again))
+    assert not is_same(compare_times(first, slower))
+    noise = measure_noise("a", [first], again)
     assert noise.floor >= noise.median_ratio.high - 1, "what is ranked by medians keeps the noise of medians"
 
 

@@ -68,12 +68,12 @@ def test_a_change_of_rank_is_a_pair_whose_order_turned(times, floor):
     windows = windows_of(times)
     found = {(event.faster, event.slower) for event in find_rank_changes(windows, floor)}
     first = windows[0].p50_ms
-    for one in "abc":
-        for other in "abc":
-            turned = first[other] * (1 + floor) < first[one] and any(
-                w.p50_ms[one] * (1 + floor) < w.p50_ms[other] for w in windows[1:]
+    for faster in "abc":
+        for slower in "abc":
+            turned = first[slower] * (1 + floor) < first[faster] and any(
+                w.p50_ms[faster] * (1 + floor) < w.p50_ms[slower] for w in windows[1:]
             )
-            assert ((one, other) in found) == turned
+            assert ((faster, slower) in found) == turned
 
 
 def test_a_steady_machine_does_not_drift():

@@ -31,7 +31,7 @@ def test_padding_is_no_background_and_is_counted_by_name(tmp_path):
     made = write_pack(str(root), tmp_path / "pack", PackOptions(size_px=32, margin=0.0, resplit=True, background=24))
     rows = np.flatnonzero(made.labels_n == made.classes.index("background"))
     assert all(made.images_nhwc[row].std() > 0 for row in rows)
-    rejected = [one for one in made.metadata["rejected"] if one["reason"] == "background of one color"]
+    rejected = [file for file in made.metadata["rejected"] if file["reason"] == "background of one color"]
     assert len(rejected) + len(rows) == 24
     assert rejected
 
@@ -59,7 +59,7 @@ def test_the_published_set_is_packed(tmp_path, size_px):
         pytest.skip("../shared/data is not there")
     made = write_pack(str(SHARED / "detection_yolo"), tmp_path / "pack", PackOptions(size_px=size_px))
     assert made.counts["train"]["background"] > 0
-    assert {one["reason"] for one in made.metadata["rejected"]} <= {"background of one color"}
+    assert {file["reason"] for file in made.metadata["rejected"]} <= {"background of one color"}
 
 
 def test_a_set_of_one_class_leaves_no_pack_behind(tmp_path):

@@ -70,9 +70,9 @@ def test_background_is_inside_overlaps_nothing_and_is_drawn_the_same_again(boxes
     drawn = sample_background(pictures, samples, wanted, "clear", options, str)
     assert len(drawn) <= wanted
     assert drawn == sample_background(pictures, samples, wanted, "clear", options, str)
-    for i, one in enumerate(drawn):
-        picture = pictures[one.source == "b.png"]
-        assert crop_rect(one.box, 0, picture.width, picture.height) == one.box
+    for i, sample in enumerate(drawn):
+        picture = pictures[sample.source == "b.png"]
+        assert crop_rect(sample.box, 0, picture.width, picture.height) == sample.box
         others = [snap(b.xyxy, 200, 150) for b in picture.boxes]
-        others += [d.box for d in drawn[:i] if d.source == one.source]
-        assert not any(overlaps(one.box, other) for other in others)
+        others += [d.box for d in drawn[:i] if d.source == sample.source]
+        assert not any(overlaps(sample.box, other) for other in others)

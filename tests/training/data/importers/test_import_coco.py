@@ -28,8 +28,8 @@ WHOLE = {
     "no images": lambda b: b.update(images=3),
     "no categories": lambda b: b.pop("categories"),
     "no file name": lambda b: b.update(images=[{"id": 7, "width": 9, "height": 9}]),
-    "all of another image": lambda b: [one.update(image_id=99) for one in b["annotations"]],
-    "panoptic": lambda b: [one.update(segments_info=[one.pop("bbox")]) for one in b["annotations"]],
+    "all of another image": lambda b: [entry.update(image_id=99) for entry in b["annotations"]],
+    "panoptic": lambda b: [entry.update(segments_info=[entry.pop("bbox")]) for entry in b["annotations"]],
     "one id of two pictures": lambda b: b["images"][1].update(id=7),
     "one id of two pictures, once in words": lambda b: b["images"][1].update(id="7"),
     "one picture of two ids": lambda b: b["images"][1].update(file_name="drive0_0.png"),
@@ -77,27 +77,29 @@ def test_what_is_no_entry_at_all_is_left_out_counted_and_named(tmp_path):
 
 SAME = {
     "numbers as strings": lambda b: [
-        one.update({key: str(one[key]) for key in ("image_id", "category_id")} | {"bbox": [*map(str, one["bbox"])]})
-        for one in b["annotations"]
+        entry.update(
+            {key: str(entry[key]) for key in ("image_id", "category_id")} | {"bbox": [*map(str, entry["bbox"])]}
+        )
+        for entry in b["annotations"]
     ],
-    "ids as whole floats": lambda b: [one.update(image_id=float(one["image_id"])) for one in b["annotations"]],
-    "sizes as strings": lambda b: [one.update(width=str(one["width"]), height="") for one in b["images"]],
-    "no sizes": lambda b: [(one.pop("width"), one.pop("height")) for one in b["images"]],
-    "sizes of nothing": lambda b: [one.update(width=0, height=None) for one in b["images"]],
+    "ids as whole floats": lambda b: [entry.update(image_id=float(entry["image_id"])) for entry in b["annotations"]],
+    "sizes as strings": lambda b: [entry.update(width=str(entry["width"]), height="") for entry in b["images"]],
+    "no sizes": lambda b: [(entry.pop("width"), entry.pop("height")) for entry in b["images"]],
+    "sizes of nothing": lambda b: [entry.update(width=0, height=None) for entry in b["images"]],
     "names": lambda b: (
-        [one.update(id=f"007_{one['id']}") for one in b["images"]]
-        + [one.update(image_id=f"007_{one['image_id']}") for one in b["annotations"]]
+        [entry.update(id=f"007_{entry['id']}") for entry in b["images"]]
+        + [entry.update(image_id=f"007_{entry['image_id']}") for entry in b["annotations"]]
     ),
     "huge ids": lambda b: (
-        [one.update(id=one["id"] + 10**40) for one in b["images"]]
-        + [one.update(image_id=one["image_id"] + 10**40) for one in b["annotations"]]
+        [entry.update(id=entry["id"] + 10**40) for entry in b["images"]]
+        + [entry.update(image_id=entry["image_id"] + 10**40) for entry in b["annotations"]]
     ),
     "a byte order mark": lambda b: "\ufeff" + json.dumps(b),
     "another machine's paths": lambda b: [
-        one.update(file_name="C:\\me\\x\\" + one["file_name"]) for one in b["images"]
+        entry.update(file_name="C:\\me\\x\\" + entry["file_name"]) for entry in b["images"]
     ],
     "a run-length mask": lambda b: [
-        one.update(segmentation={"counts": "abc", "size": [1, 1]}) for one in b["annotations"]
+        entry.update(segmentation={"counts": "abc", "size": [1, 1]}) for entry in b["annotations"]
     ],
     "a class above them": lambda b: b["categories"].append({"id": 0, "name": "vehicles"}),
     "an entry twice": lambda b: b["images"].append(b["images"][0]),
@@ -168,7 +170,9 @@ def test_the_layout_of_2017_as_published(tmp_path):
     (tmp_path / "annotations").mkdir()
     for i, split in enumerate(("train", "val")):
         body = parted(coco_body(SIZES, BOXES), i, 2)
-        write_images(tmp_path / f"{split}2017", {one["file_name"]: SIZES[one["file_name"]] for one in body["images"]})
+        write_images(
+            tmp_path / f"{split}2017", {entry["file_name"]: SIZES[entry["file_name"]] for entry in body["images"]}
+        )
         for task in ("instances", "captions", "person_keypoints"):
             (tmp_path / "annotations" / f"{task}_{split}2017.json").write_text(json.dumps(body))
     listing = read_listing(str(tmp_path), PackOptions(background=0))

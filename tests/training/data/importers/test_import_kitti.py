@@ -89,10 +89,10 @@ def test_torchvision_reads_the_same_boxes(tmp_path):
     write(tmp_path / "Kitti" / "raw", SIZES, BOXES)
     dataset = Kitti(str(tmp_path))
     theirs = {
-        (Path(name).name, one["type"], tuple(map(round, one["bbox"])))
+        (Path(name).name, entry["type"], tuple(map(round, entry["bbox"])))
         for name, (_, target) in zip(dataset.images, dataset, strict=True)
-        for one in target
-        if all(value == int(value) for value in one["bbox"])
+        for entry in target
+        if all(value == int(value) for value in entry["bbox"])
     }
     listing = read_listing(str(tmp_path / "Kitti" / "raw"), PackOptions(margin=0.0, background=0))
     assert theirs

@@ -108,13 +108,13 @@ def spoil(root: Path, kind: str, data: st.DataObject) -> None:
 
 def spoil_json(file: Path, data: st.DataObject, odd: str) -> None:
     body = json.loads(file.read_text())
-    one = data.draw(st.sampled_from(body["annotations"]))
+    annotation = data.draw(st.sampled_from(body["annotations"]))
     value = data.draw(st.sampled_from([odd, None, [], {}, float("nan"), float("inf"), True]))
     key = data.draw(st.sampled_from(["image_id", "category_id", "bbox", 0, 1, 2, 3]))
     if isinstance(key, int):
-        one["bbox"][key] = value
+        annotation["bbox"][key] = value
     else:
-        one[key] = data.draw(st.sampled_from([value, -1, 1.5, 10**30]))
+        annotation[key] = data.draw(st.sampled_from([value, -1, 1.5, 10**30]))
     file.write_text(json.dumps(body))
 
 

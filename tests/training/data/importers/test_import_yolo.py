@@ -36,7 +36,7 @@ def whole(path: Path) -> set:
 
 
 @pytest.fixture
-def one(tmp_path) -> Path:
+def one_picture(tmp_path) -> Path:
     """One picture of 100 x 100 px without a label yet."""
     write(tmp_path, {"a.png": (100, 100)}, {})
     return tmp_path
@@ -58,13 +58,13 @@ def test_an_odd_line_is_left_out_counted_and_named(tmp_path, name):
     assert whole(root) == before
 
 
-def test_a_set_of_odd_lines_alone_is_refused_in_one_sentence(one):
-    refused(label(one, LINES["pixels"]), "1 malformed, first")
+def test_a_set_of_odd_lines_alone_is_refused_in_one_sentence(one_picture):
+    refused(label(one_picture, LINES["pixels"]), "1 malformed, first")
 
 
-def test_polygons_oriented_boxes_and_scores(one):
+def test_polygons_oriented_boxes_and_scores(one_picture):
     lines = "1 0.1 0.2 0.5 0.2 0.5 0.7 0.1 0.7 0.3 0.5\n0 0.5 0.5 0.2 0.2 0.93\n2 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5\n"
-    assert whole(label(one, lines)) == {
+    assert whole(label(one_picture, lines)) == {
         ("a.png", "car", (10, 20, 50, 70)),
         ("a.png", "bus", (40, 40, 60, 60)),
         ("a.png", "person", (10, 10, 90, 90)),
@@ -72,15 +72,15 @@ def test_polygons_oriented_boxes_and_scores(one):
 
 
 @pytest.mark.parametrize(("shape", "points"), [("[2, 3]", "0.1 0.1 2 0.9 0.9 1"), ("[1, 2]", "0.05 0.95")])
-def test_key_points_are_no_polygon(one, shape, points):
-    with (one / "data.yaml").open("a") as stream:
+def test_key_points_are_no_polygon(one_picture, shape, points):
+    with (one_picture / "data.yaml").open("a") as stream:
         stream.write(f"kpt_shape: {shape}\n")
-    assert whole(label(one, f"0 0.5 0.5 0.2 0.2 {points}\n1 0.2 0.2 0.2 0.2\n")) == {
+    assert whole(label(one_picture, f"0 0.5 0.5 0.2 0.2 {points}\n1 0.2 0.2 0.2 0.2\n")) == {
         ("a.png", "bus", (40, 40, 60, 60)),
         ("a.png", "car", (10, 10, 30, 30)),
     }
-    (one / "data.yaml").write_text("names: [bus]\ntrain: train/images\nkpt_shape: 17\n")
-    refused(one, "kpt_shape is 17")
+    (one_picture / "data.yaml").write_text("names: [bus]\ntrain: train/images\nkpt_shape: 17\n")
+    refused(one_picture, "kpt_shape is 17")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_key_points_are_no_polygon(one, shape, points):
         "1 0.5 0.5 0.2 0.2\n".encode("utf-32"),
     ],
 )
-def test_numbers_line_ends_and_encodings(one, text):
-    assert whole(label(one, text)) == {("a.png", "car", (40, 40, 60, 60))}
+def test_numbers_line_ends_and_encodings(one_picture, text):
+    assert whole(label(one_picture, text)) == {("a.png", "car", (40, 40, 60, 60))}
 
 
 @pytest.mark.parametrize(
@@ -110,29 +110,29 @@ def test_numbers_line_ends_and_encodings(one, text):
         "names: [bus, car, person]\x92",
     ],
 )
-def test_names_in_every_form(one, names):
-    (one / "data.yaml").write_bytes((names + "\ntrain: ../train/images\n").encode())
-    assert whole(label(one, "1 0.5 0.5 0.2 0.2\n")) == {("a.png", "car", (40, 40, 60, 60))}
+def test_names_in_every_form(one_picture, names):
+    (one_picture / "data.yaml").write_bytes((names + "\ntrain: ../train/images\n").encode())
+    assert whole(label(one_picture, "1 0.5 0.5 0.2 0.2\n")) == {("a.png", "car", (40, 40, 60, 60))}
 
 
-def test_a_class_called_no_is_not_false(one):
-    (one / "data.yaml").write_text("names: [no, yes, 1]\ntrain: train/images\nval: null\ntest: ~\n")
-    assert {c[1] for c in whole(label(one, "0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.2 0.2\n"))} == {"no", "yes"}
+def test_a_class_called_no_is_not_false(one_picture):
+    (one_picture / "data.yaml").write_text("names: [no, yes, 1]\ntrain: train/images\nval: null\ntest: ~\n")
+    assert {c[1] for c in whole(label(one_picture, "0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.2 0.2\n"))} == {"no", "yes"}
 
 
-def test_no_label_file_at_all_says_where_one_was_looked_for(one):
-    (one / "train" / "labels" / "a.txt").unlink()
-    refused(one, "none of its 1 pictures has a label file: ")
+def test_no_label_file_at_all_says_where_one_was_looked_for(one_picture):
+    (one_picture / "train" / "labels" / "a.txt").unlink()
+    refused(one_picture, "none of its 1 pictures has a label file: ")
 
 
-def test_a_number_of_classes_without_names_is_named_as_ultralytics_does(one):
-    (one / "data.yaml").write_text("nc: 3\ntrain: train/images\n")
-    assert {c[1] for c in whole(label(one, "2 0.5 0.5 0.2 0.2\n"))} == {"class_2"}
+def test_a_number_of_classes_without_names_is_named_as_ultralytics_does(one_picture):
+    (one_picture / "data.yaml").write_text("nc: 3\ntrain: train/images\n")
+    assert {c[1] for c in whole(label(one_picture, "2 0.5 0.5 0.2 0.2\n"))} == {"class_2"}
 
 
-def test_one_name_of_two_numbers_is_one_class_and_is_told(one):
-    (one / "data.yaml").write_text("names: [car, car]\ntrain: train/images\n")
-    listing = read_listing(str(label(one, "0 0.2 0.2 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")), PackOptions(background=0))
+def test_one_name_of_two_numbers_is_one_class_and_is_told(one_picture):
+    (one_picture / "data.yaml").write_text("names: [car, car]\ntrain: train/images\n")
+    listing = read_listing(str(label(one_picture, "0 0.2 0.2 0.2 0.2\n1 0.5 0.5 0.2 0.2\n")), PackOptions(background=0))
     assert listing.classes == ("car",)
     assert "class names that stand for several numbers: 1, the first car" in listing.warnings
 
@@ -159,11 +159,11 @@ def test_a_malformed_data_yaml_is_one_sentence(tmp_path, text):
         "train: [lists/train.txt, train/images]",
     ],
 )
-def test_places_in_every_form(one, places):
-    (one / "lists").mkdir()
-    (one / "lists" / "train.txt").write_text("\ufeffdata/train/images/a.png\r\n\r\n")
-    (one / "data.yaml").write_text(f"names: [bus]\n{places}\n")
-    assert whole(label(one, "0 0.5 0.5 0.2 0.2\n")) == {("a.png", "bus", (40, 40, 60, 60))}
+def test_places_in_every_form(one_picture, places):
+    (one_picture / "lists").mkdir()
+    (one_picture / "lists" / "train.txt").write_text("\ufeffdata/train/images/a.png\r\n\r\n")
+    (one_picture / "data.yaml").write_text(f"names: [bus]\n{places}\n")
+    assert whole(label(one_picture, "0 0.5 0.5 0.2 0.2\n")) == {("a.png", "bus", (40, 40, 60, 60))}
 
 
 def test_a_place_inside_and_outside_of_the_set_is_refused_naming_both(tmp_path):
@@ -189,9 +189,9 @@ def test_a_picture_in_two_lists_is_taken_once_when_the_splits_are_drawn(tmp_path
     assert any(line.startswith("pictures that are listed more than once, taken once: 13") for line in listing.warnings)
 
 
-def test_two_pictures_of_one_label_file_are_refused(one):
-    write_images(one / "train" / "images", {"a.jpg": (100, 100)})
-    refused(label(one, "0 0.5 0.5 0.2 0.2\n"), "a.png are both of")
+def test_two_pictures_of_one_label_file_are_refused(one_picture):
+    write_images(one_picture / "train" / "images", {"a.jpg": (100, 100)})
+    refused(label(one_picture, "0 0.5 0.5 0.2 0.2\n"), "a.png are both of")
 
 
 def layout(root: Path, images: str, labels: str, names: str | None, split: str = "") -> Path:
@@ -237,11 +237,11 @@ def test_two_lists_of_names_that_differ_are_refused(tmp_path):
     refused(root, "name different classes")
 
 
-def test_two_files_that_describe_the_set_are_refused_and_a_networks_is_none(one):
-    (one / "yolov8n.yaml").write_text("nc: 80\nbackbone: []\n")
-    assert whole(label(one, "0 0.5 0.5 0.2 0.2\n"))
-    (one / "other.yaml").write_text("names: [car]\ntrain: train/images\n")
-    refused(one, "data.yaml and")
+def test_two_files_that_describe_the_set_are_refused_and_a_networks_is_none(one_picture):
+    (one_picture / "yolov8n.yaml").write_text("nc: 80\nbackbone: []\n")
+    assert whole(label(one_picture, "0 0.5 0.5 0.2 0.2\n"))
+    (one_picture / "other.yaml").write_text("names: [car]\ntrain: train/images\n")
+    refused(one_picture, "data.yaml and")
 
 
 def test_names_that_are_not_unicode_and_labels_of_kitti_are_one_sentence(tmp_path):
@@ -297,9 +297,9 @@ def test_what_has_no_partner_is_told(tmp_path):
     assert any("that name no picture by their suffix: 1, the first notes.pdf" in line for line in warnings)
 
 
-def test_boxes_over_the_edge_are_cut_and_told(one):
+def test_boxes_over_the_edge_are_cut_and_told(one_picture):
     listing = read_listing(
-        str(label(one, "0 0.1 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n")), PackOptions(margin=0.0, background=0)
+        str(label(one_picture, "0 0.1 0.5 0.4 0.4\n1 0.5 0.5 0.2 0.2\n")), PackOptions(margin=0.0, background=0)
     )
     assert crops(listing) == {("a.png", "bus", (0, 30, 30, 70)), ("a.png", "car", (40, 40, 60, 60))}
     assert any("over the edge of their picture, cut there: 1, the first" in line for line in listing.warnings)

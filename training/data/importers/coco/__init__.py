@@ -85,7 +85,8 @@ class _CocoFile:
 
     def _picture(self, source: str, entry: Json, annotations: list[Json]) -> AnnotatedPicture:
         size = resolve_size(entry.get("width"), entry.get("height"), self.finder.root / source)
-        labels = boxes_of(((f"{self.file}: {_excerpt(one)}", one) for one in annotations), self._box)
+        named = ((f"{self.file}: {_excerpt(annotation)}", annotation) for annotation in annotations)
+        labels = boxes_of(named, self._box)
         return AnnotatedPicture(source, *size, self.split, *labels)
 
     def _box(self, annotation: Json) -> AnnotatedBox:

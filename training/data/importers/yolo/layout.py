@@ -241,8 +241,8 @@ def _without_data_file(root: Path) -> Layout:
         raise InputError(f"{root} holds no data.yaml and no picture with a label file: give the YAML file itself")
     lists = {tuple(_read_names(file)): file for file in files}
     if len(lists) > 1:
-        one, other = list(lists.values())[:2]
-        raise InputError(f"{one} and {other} name different classes: remove the wrong one")
+        first, other = list(lists.values())[:2]
+        raise InputError(f"{first} and {other} name different classes: remove the wrong one")
     if lists:
         return Layout(root, list(next(iter(lists))), images)
     names = [f"class_{i}" for i in range(_highest_class(images) + 1)]
