@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import logging
 import pkgutil
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar
 
 from core.errors import InputError, package_error
+
+log = logging.getLogger(__name__)
 
 
 def names_in(package_path: Iterable[str]) -> list[str]:
@@ -20,10 +24,13 @@ def names_in(package_path: Iterable[str]) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package_path))
 
 
-def load_plugin(package: str, name: str) -> ModuleType:
-    """Import a plug-in. Raises InputError when its code fails; a missing package stays a ModuleNotFoundError."""
+def load_plugin(package: str, name: str, parts: Iterable[str] = ()) -> ModuleType:
+    """Import a plug-in. parts: what a module of its kind has.
+
+    Raises InputError when its code fails or lacks a part; a missing package stays a ModuleNotFoundError.
+    """
     try:
-        return importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{package}.{name}")
     except (Exception, SystemExit) as error:  # it runs whatever code it likes
         if isinstance(error, ModuleNotFoundError) and package_error(error):  # nothing is wrong with its file
             raise
@@ -31,6 +38,34 @@ def load_plugin(package: str, name: str) -> ModuleType:
         raise InputError(
             f"the plug-in {package}.{name} does not load ({reason}): correct or remove its file"
         ) from error
+    for part in parts:
+        if not hasattr(module, part):
+            raise InputError(f"the plug-in {module.__name__} has no {part}: correct or remove its file")
+    return module
+
+
+def load_usable(
+    package: str, names: Iterable[str], parts: Iterable[str], is_wanted: Callable[[str], bool] = lambda name: False
+) -> dict[str, ModuleType]:
+    """Import several plug-ins of a kind; return those that load. A warning names each broken one, once.
+
+    is_wanted: whether the command may have asked for this plug-in; then its error is raised.
+    """
+    found = dict[str, ModuleType]()
+    for name in names:
+        try:
+            found[name] = load_plugin(package, name, parts)
+        except (InputError, ModuleNotFoundError) as error:
+            if is_wanted(name):
+                raise
+            if isinstance(error, InputError):  # nothing is wrong with a plug-in whose package is missing here
+                _warn_once(str(error))
+    return found
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    log.warning(f"{sentence}; the others go on without it")
 
 
 @dataclass(frozen=True)

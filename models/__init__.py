@@ -11,6 +11,9 @@ from core.errors import InputError
 from core.plugins import load_plugin, names_in
 from models import architectures
 
+PARTS = ("MEAN", "STD", "build")
+"""The parts that the module of each architecture has."""
+
 
 def names() -> list[str]:
     """Return the names of our own architectures, which are those of their files."""
@@ -38,7 +41,7 @@ def build(
     check_name(arch)
     if pretrained:
         raise InputError(f"{arch} has no pretrained weights: drop --pretrained, or name timm/<name>")
-    network: nn.Module = load_plugin(architectures.__name__, arch).build(classes, dropout)
+    network: nn.Module = load_plugin(architectures.__name__, arch, PARTS).build(classes, dropout)
     return network
 
 
@@ -49,7 +52,7 @@ def normalization(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
         return timm_backbone.normalization(arch.removeprefix("timm/"))
     check_name(arch)
-    module = load_plugin(architectures.__name__, arch)
+    module = load_plugin(architectures.__name__, arch, PARTS)
     return module.MEAN, module.STD
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError, check_threads
 from core.geometry.frame import Bytes
-from core.plugins import PluginOptions, describe_options, load_plugin, names_in, parse_options
+from core.plugins import PluginOptions, describe_options, load_plugin, load_usable, names_in, parse_options
 
 
 class UnavailableError(InputError):
@@ -143,21 +142,12 @@ def find(name: str) -> ModuleType:
     """
     if name not in names():
         raise InputError(f"there is no backend {name!r}: choose from {', '.join(names())}")
-    module = load_plugin(__name__, name)
-    for part in PARTS:
-        if not hasattr(module, part):
-            raise InputError(f"the plug-in {module.__name__} has no {part}: correct or remove its file")
-    return module
+    return load_plugin(__name__, name, PARTS)
 
 
 def usable() -> dict[str, ModuleType]:
-    """Return the backends whose file loads; `availability` says why another does not."""
-    found = dict[str, ModuleType]()
-    for name in names():
-        # one broken plug-in, or one whose package is missing, must not stop the others
-        with suppress(InputError, ModuleNotFoundError):
-            found[name] = find(name)
-    return found
+    """Return the backends whose file loads; a warning names another, and `availability` says why it does not."""
+    return load_usable(__name__, names(), PARTS)
 
 
 def availability(name: str) -> Availability:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core.cli import Parser
+from core.errors import InputError
+from core.plugins import load_plugin, names_in
 
 Row = dict[str, Any]
 JETSON = Path("/etc/nv_tegra_release")
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> None:
 def examine() -> list[Row]:
     """Return one row a part: {"part", "available", "found", "hint"}."""
     devices = [_cuda_device(), *_cameras()]
-    return [_python(), *_machine(), *_libraries(), *_backends(), *devices, *_opencv(), _page()]
+    return [_python(), *_machine(), *_libraries(), *_backends(), *_broken_plug_ins(), *devices, *_opencv(), _page()]
 
 
 def _row(part: str, available: bool, found: str, hint: str = "") -> Row:
@@ -86,9 +88,24 @@ def _backends() -> list[Row]:
     return rows
 
 
+def _broken_plug_ins() -> list[Row]:
+    """Return a row for each source, detector layout and sink that does not load; those that do are not listed."""
+    from inference import detectors, sinks, sources
+
+    rows = []
+    for kind in (sources, detectors, sinks):
+        for name in names_in(kind.__path__):
+            try:
+                load_plugin(kind.__name__, name, kind.PARTS)
+            except (InputError, ModuleNotFoundError) as error:
+                reason, _, hint = str(error).rpartition(": ")
+                rows.append(_row(f"{kind.__name__.rpartition('.')[2]} {name}", False, reason, hint))
+    return rows
+
+
 def _cuda_device() -> Row:
     """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
-    from core.errors import DeviceError, InputError
+    from core.errors import DeviceError
     from inference import cuda_device
 
     try:

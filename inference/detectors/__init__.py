@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.plugins import load_plugin, names_in
+from core.plugins import load_plugin, load_usable, names_in
 from inference.backends import Network, Tensor
 
+PARTS = ("INPUT", "SUPPRESSED", "matches", "classes", "decode")
+"""The parts that the module of each layout has."""
 Floats = NDArray[np.float32]
 Outputs = Mapping[str, NDArray[Any]]
 """A network's outputs by name."""
@@ -55,13 +57,13 @@ def find(name: str) -> ModuleType:
     """Import the layout `name`. Raises InputError naming the layouts there are."""
     if name not in names():
         raise InputError(f"there is no detector layout {name!r}: choose from {', '.join(names())}")
-    return load_plugin(__name__, name)
+    return load_plugin(__name__, name, PARTS)
 
 
 def recognize(network: Network) -> str:
     """Return the one layout that a network's outputs fit. Raises InputError showing what was found."""
     # all are tried: where two fit, a guess would give boxes that are wrong and look right
-    fitting = [name for name in names() if _fits(name, network)]
+    fitting = [name for name, layout in load_usable(__name__, names(), PARTS).items() if _fits(layout, network)]
     if len(fitting) == 1:
         return fitting[0]
     problem = f"fit the layouts {' and '.join(fitting)}" if fitting else "are those of no known detector"
@@ -105,9 +107,8 @@ def size_of(network: Network) -> tuple[int, int] | None:
         return None
 
 
-def _fits(name: str, network: Network) -> bool:
+def _fits(layout: ModuleType, network: Network) -> bool:
     """Return whether outputs and metadata, where there is any, are those of a layout."""
-    layout = find(name)
     if network.metadata.get("task", "detect") != "detect" or not layout.matches(network):
         return False
     # the shapes of two layouts may agree by chance; the number of names tells them apart

@@ -6,18 +6,23 @@ The module of a sink has `Options`, a frozen dataclass whose fields are options 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
 
 from core.bundle.contract import Bundle
 from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
-from core.plugins import load_plugin, names_in
+from core.plugins import load_usable, names_in
 from inference.capture.base import Source
 from inference.frame.decision import Decision
 from inference.frame.regions import RegionSource
+
+PARTS = ("Options", "open_sink")
+"""The parts that the module of each sink has."""
 
 
 class Sink(ABC):
@@ -61,12 +66,13 @@ class SinkContext:
 def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink]:
     """Open the requested sinks. options: those of the command by name, of which each sink takes its own.
 
-    Raises InputError when one cannot be opened; those before it are closed.
+    Raises InputError when one cannot be opened; those before it are closed. A plug-in that does not load stops only
+    a run that may have requested it.
     """
     sinks: list[Sink] = []
     try:
-        for name in names_in(__path__):
-            module: Any = load_plugin(__name__, name)
+        modules = load_usable(__name__, names_in(__path__), PARTS, lambda name: _may_be_requested(name, options))
+        for module in modules.values():
             own = {item.name: options[item.name] for item in fields(module.Options) if item.name in options}
             sink: Sink | None = module.open_sink(context, module.Options(**own))
             if sink is not None:
@@ -76,3 +82,11 @@ def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink
             sink.close()
         raise
     return sinks
+
+
+def _may_be_requested(name: str, options: Mapping[str, object]) -> bool:
+    """Return whether a sink that does not load has an option, as its text says, that is given as a path or a text."""
+    spec = find_spec(f"{__name__}.{name}")
+    text = Path(str(spec and spec.origin)).read_text(encoding="utf-8", errors="replace")
+    declared = text.partition("\nclass Options")[2].partition("\n\n\n")[0]
+    return any(isinstance(options.get(field), str | Path) for field in re.findall(r"^    (\w+): ", declared, re.M))

@@ -17,7 +17,7 @@ import cv2
 
 from core.data.picture_reader import is_still
 from core.errors import InputError
-from core.plugins import load_plugin, names_in
+from core.plugins import load_plugin, load_usable, names_in
 from core.redact import public_uri
 from inference.capture.base import Source
 from inference.capture.v4l2 import device_of
@@ -26,6 +26,8 @@ from inference.capture.v4l2 import device_of
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+PARTS = ("open_source",)
+"""The parts that the module of each source has."""
 GRAMMAR = (
     "0, /dev/video0, csi://0, rtsp://.., http://.. or another stream, a video file, a folder of images, replay://DIR, "
     "or synthetic://"
@@ -35,8 +37,7 @@ GRAMMAR = (
 def schemes() -> dict[str, str]:
     """Return all schemes, each with the file name of the source that reads it."""
     found: dict[str, str] = {}
-    for name in names_in(__path__):
-        module = load_plugin(__name__, name)
+    for name, module in load_usable(__name__, names_in(__path__), PARTS).items():
         found |= dict.fromkeys(getattr(module, "SCHEMES", ()), name)
     return found
 
@@ -60,7 +61,7 @@ def kind_of(uri: str) -> str:
 
 def open_source(uri: str) -> Source:
     """Open a source. Raises InputError naming the URI and the hint."""
-    opened: Source = load_plugin(__name__, kind_of(uri)).open_source(uri)
+    opened: Source = load_plugin(__name__, kind_of(uri), PARTS).open_source(uri)
     return opened
 
 

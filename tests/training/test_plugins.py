@@ -4,6 +4,7 @@ import pytest
 
 import models
 from core.errors import InputError
+from core.plugins import _warn_once
 from models import architectures
 from training import recipes
 from training.data import importers
@@ -16,7 +17,7 @@ from training.data import importers
         (architectures, lambda name: models.build(name, 2)),
         (architectures, models.normalization),
         (importers, lambda name: importers.find_importer("photos", name)),
-        (importers, lambda name: importers.find_importer("photos")),
+        (importers, lambda name: importers.find_importer("tests")),  # it may be the one that reads this folder
     ],
 )
 def test_a_plug_in_that_does_not_load_is_one_sentence_that_names_it(package, use, tmp_path, monkeypatch):
@@ -24,6 +25,24 @@ def test_a_plug_in_that_does_not_load_is_one_sentence_that_names_it(package, use
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     with pytest.raises(InputError, match=rf"^the plug-in {package.__name__}\.broken does not load \(SyntaxError"):
         use("broken")
+
+
+def test_a_broken_importer_stops_no_set_that_another_one_reads(tmp_path, monkeypatch, caplog):
+    (tmp_path / "broken.py").write_text("def (")
+    monkeypatch.setattr(importers, "__path__", [*importers.__path__, str(tmp_path)])
+    _warn_once.cache_clear()
+    assert importers.find_importer("synthetic://?frames=3").__name__.endswith("synthetic")
+    assert "importers.broken does not load" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("package", "use"), [(recipes, recipes.load_recipe), (architectures, lambda name: models.build(name, 2))]
+)
+def test_a_plug_in_without_its_parts_is_one_sentence(package, use, tmp_path, monkeypatch):
+    (tmp_path / "empty.py").touch()
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    with pytest.raises(InputError, match=rf"^the plug-in {package.__name__}\.empty has no \w+: correct or remove"):
+        use("empty")
 
 
 def test_a_recipe_with_a_bad_value_is_one_sentence_that_names_its_file(tmp_path, monkeypatch):

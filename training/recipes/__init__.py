@@ -14,5 +14,5 @@ def load_recipe(name: str) -> Recipe:
     """Return a recipe by its file name. Raises InputError with the names there are."""
     if name not in names():
         raise InputError(f"there is no recipe {name!r}: choose from {', '.join(names())}")
-    recipe: Recipe = load_plugin(__name__, name).RECIPE
+    recipe: Recipe = load_plugin(__name__, name, ["RECIPE"]).RECIPE
     return recipe

@@ -12,11 +12,13 @@ from types import ModuleType
 
 from core.data.picture_files import describe_paths, printable
 from core.errors import InputError
-from core.plugins import load_plugin, names_in
+from core.plugins import load_plugin, load_usable, names_in
 from training.data.class_map import similar_name_warnings
 from training.data.listing import Listing, PackOptions
 from training.data.own_camera.background_frames import add_background
 
+PARTS = ("matches", "read")
+"""The parts that the module of each importer has."""
 ANNOTATION_SUFFIXES = ("json", "jsonl", "ndjson", "json.gz", "xml", "csv", "parquet", "tfrecord", "mat")
 """Suffixes of files that may hold annotations. In a folder `annotations` or `gt`, .txt files may as well."""
 
@@ -32,10 +34,10 @@ def find_importer(source: str, wanted: str | None = None) -> ModuleType:
         near = difflib.get_close_matches(wanted, importer_names(), n=1, cutoff=0.0)[0]
         raise InputError(f"there is no importer {wanted!r}: did you mean {near}?")
     if wanted is not None:
-        return load_plugin(__name__, wanted)
+        return load_plugin(__name__, wanted, PARTS)
     if not source:
         raise InputError("the source is empty: give a folder of images, a detection data set, or `synthetic`")
-    modules = {name: load_plugin(__name__, name) for name in importer_names() if name != "folder"}
+    modules = load_usable(__name__, (name for name in importer_names() if name != "folder"), PARTS)
     # folder matches every folder, so that it is asked last
     fitting = [name for name, module in modules.items() if module.matches(source)]
     if len(fitting) > 1:
@@ -44,7 +46,10 @@ def find_importer(source: str, wanted: str | None = None) -> ModuleType:
         return modules[fitting[0]]
     if not Path(source).exists():
         raise InputError(f"{source} does not exist: give a folder of images, a detection data set, or `synthetic`")
-    return load_plugin(__name__, "folder")
+    # a set that only a broken importer reads would be taken for folders of classes: its error is raised
+    for name in importer_names():
+        load_plugin(__name__, name, PARTS)
+    return load_plugin(__name__, "folder", PARTS)
 
 
 def _without_unprintable_names(listing: Listing) -> Listing:
