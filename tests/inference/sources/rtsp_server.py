@@ -5,7 +5,8 @@ Run by the system's python3 (Debian: gir1.2-gst-rtsp-server-1.0, python3-gi), as
     /usr/bin/python3 rtsp_server.py PORT [--password SECRET] [--lookahead] [--check]
 
 The picture is a grid of 8 x 4 blocks, dark or bright: the 32 bits of the monotonic clock in milliseconds, most
-significant first, as it was when the frame was made. `shown_ms` in rtsp.py reads it again.
+significant first, as it was when the frame was made. `shown_ms` in rtsp.py reads it again. Every second column has
+stripes: where two rows of blocks show the same bits, a picture of plain blocks is flat enough for a covered lens.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 WIDTH, HEIGHT, FPS = 1280, 720, 30
 COLUMNS, ROWS = 8, 4
 DARK, BRIGHT = 60, 190
+STRIPE_PX, STRIPE_LEVELS = 16, 20
 ENCODERS = {
     "x264enc": "tune=zerolatency speed-preset=ultrafast key-int-max=30 bitrate=2000",
     "openh264enc": "gop-size=30 complexity=low",
@@ -32,12 +34,14 @@ ENCODERS = {
 
 def draw(now_ms: int) -> bytes:
     """Return a frame, I420, that shows the lowest 32 bits of a time."""
-    luma = b""
+    luma, width = b"", WIDTH // COLUMNS
     for row in range(ROWS):
         line = b""
         for column in range(COLUMNS):
             bit = now_ms >> (31 - row * COLUMNS - column) & 1
-            line += bytes([BRIGHT if bit else DARK]) * (WIDTH // COLUMNS)
+            level = BRIGHT if bit else DARK
+            levels = (level - STRIPE_LEVELS, level + STRIPE_LEVELS) if column % 2 else (level, level)
+            line += b"".join(bytes([one]) * STRIPE_PX for one in levels) * (width // STRIPE_PX // 2)
         luma += line * (HEIGHT // ROWS)
     return luma + b"\x80" * (WIDTH * HEIGHT // 2)
 
