@@ -57,8 +57,8 @@ class Server:
         try:
             self._server: Any = waitress.create_server(application, host=name, port=port, **LIMITS)
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise InputError(f"--web {name}:{port} cannot be opened ({why}): give another host or port") from None
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"--web {name}:{port} cannot be opened ({reason}): give another host or port") from None
         self.port = int(self._server.effective_port)
         self._thread = Thread(target=self._server.run, name="web", daemon=True)
         self._thread.start()

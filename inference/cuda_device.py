@@ -40,7 +40,7 @@ def runtime() -> Any:
     return cudart
 
 
-def why_unavailable() -> str | None:
+def unavailable_reason() -> str | None:
     """Say why no CUDA device can be used here, in words; None when one can."""
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         return "cuda-python is not installed"
@@ -55,7 +55,7 @@ def why_unavailable() -> str | None:
 
 def device() -> Device:
     """Describe the CUDA device 0. Raises InputError when there is none."""
-    if reason := why_unavailable():
+    if reason := unavailable_reason():
         raise InputError(f"no CUDA device can be used here: {reason}")
     properties = call("cudaGetDeviceProperties", 0)
     # CUDA writes 12.8 as 12080

@@ -50,8 +50,8 @@ def describe_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], po
         return _describe_failure(ranking, candidates, policy)
     won = ranking.chosen
     times = f"p50 {_value(won, 'p50_ms'):.2f} ms, p99 {_value(won, 'p99_ms'):.2f} ms"
-    why = explain(won, ranking, policy, short=True)
-    return f"{won.name} goes to production ({100 * _accuracy(won):.1f}% test accuracy, {times}): {why}."
+    reason = explain(won, ranking, policy, short=True)
+    return f"{won.name} goes to production ({100 * _accuracy(won):.1f}% test accuracy, {times}): {reason}."
 
 
 def role(candidate: CandidateMetrics, ranking: Ranking) -> str:
@@ -126,8 +126,8 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
     selectable = [c for c in candidates if not c.why_not]
     with_objective = [c for c in selectable if c.metric(policy.objective) is not None]
     if not with_objective:
-        why = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
-        return f"no candidate can go to production: none is selectable{why}"
+        reason = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
+        return f"no candidate can go to production: none is selectable{reason}"
     nearest = min(with_objective, key=lambda c: _value(c, policy.objective))
     return f"no candidate can go to production; the nearest is {nearest.name}: {ranking.infeasible[nearest.name]}"
 

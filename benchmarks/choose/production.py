@@ -33,7 +33,7 @@ def write_production(
         gates = {choice.precision: source.gates[choice.precision]}
         shipped = replace(source, path=folder, gates=gates, choice=choice).with_files([*kept, *documents])
         # the choice changes no class, geometry or threshold; the engines and the runner check this hash
-        if shipped.contract != source.contract:
+        if shipped.contract_hash != source.contract_hash:
             raise CheckError(f"the contract of {source.path} changed on the way to {path}")
         shipped.save()
     return open_bundle(path)

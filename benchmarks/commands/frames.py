@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames.measure import measure_frames
+from benchmarks.measure.frames.frame_accuracy import measure_frames
 from benchmarks.report.render import render_frames
 from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.choose.choice import ChoiceResult, choose
 from benchmarks.choose.policy import Policy, read_policy
 from benchmarks.choose.production import write_production
-from benchmarks.measure.measurement import Request, measure, measure_frame_ages
+from benchmarks.measure.measured_run import Request, measure_frame_ages, measure_run
 from benchmarks.measure.profiles import PROFILES, Profile
 from benchmarks.report.render import render, render_card
 from benchmarks.report.results_file import DeviceReport
@@ -56,7 +56,7 @@ def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunR
     A paced run takes as long as its frames at the camera's rate. So only the Pareto front and the winner get one,
     unless the policy limits ages. If the runner refuses the winner in its paced run, the next winner needs one, too.
     """
-    results = measure(run, request)
+    results = measure_run(run, request)
     choice = choose(results, policy)
     # each pass measures ages that were missing, so the loop ends at the latest when none is
     while request.profile.paced_frames and (names := names_without_ages(results, choice)):

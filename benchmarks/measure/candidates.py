@@ -81,7 +81,7 @@ def list_unmeasured(bundles: Mapping[str, Bundle], measured: Sequence[str]) -> l
     """Return the engines of the bundles that cannot run here, and the backends that are not available."""
     absent = {name: backends.availability(name) for name in backends.names() if name not in {*measured, "null"}}
     unmeasured = [
-        Unmeasured(arch, engine.precision, engine.backend, _why(engine, absent))
+        Unmeasured(arch, engine.precision, engine.backend, _unmeasured_reason(engine, absent))
         for arch, bundle in bundles.items()
         for engine in read_engines(arch, bundle)
         if engine.backend not in measured
@@ -104,7 +104,7 @@ def read_engines(arch: str, bundle: Bundle) -> list[EngineFacts]:
     return engines
 
 
-def _why(engine: EngineFacts, absent: Mapping[str, backends.Availability]) -> str:
+def _unmeasured_reason(engine: EngineFacts, absent: Mapping[str, backends.Availability]) -> str:
     found = absent.get(engine.backend)
     reason = found.reason if found and found.reason else "it is not among the --backends"
     built = f"its engine is {engine.state} by {engine.runtime} {engine.version}"

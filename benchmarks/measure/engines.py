@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.robustness.measure import BATCH
+from benchmarks.measure.robustness.file_robustness import BATCH
 from benchmarks.results.candidate import Unmeasured
 from core.errors import CheckError, DeviceError, InputError
 from inference.backends import build_missing

@@ -50,7 +50,7 @@ def measure_side_by_side(candidates: Sequence[Candidate], pack: Pack, timed: Tim
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
         check_detections(opened, timed.frames)
         # before the timing: it runs the golden frames, which an engine must pass to be chosen
-        reasons = [why_not_selectable(c, p.classifier.backend) for c, p in opened]
+        reasons = [not_selectable_reason(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
         with open_side_by_side([opened[0][0]], timed.config) as (control, _):
@@ -72,16 +72,16 @@ def result_of(
     return CandidateResult(c.arch, c.precision, c.backend, c.threads, *size, opened, latency, why_not, accuracy)
 
 
-def why_not_selectable(candidate: Candidate, backend: Backend) -> str:
+def not_selectable_reason(candidate: Candidate, backend: Backend) -> str:
     """Return the reason why a candidate may never be chosen; an empty text where it may."""
     if not candidate.bundle.selectable:
         return OTHER_SIZE
     if not candidate.proved:
         return f"{candidate.precision} is not among the precisions that its bundle proved"
-    return why_unproved(candidate, backend)
+    return unproved_reason(candidate, backend)
 
 
-def why_unproved(candidate: Candidate, backend: Backend) -> str:
+def unproved_reason(candidate: Candidate, backend: Backend) -> str:
     """Run the golden frames, which proves an engine; return the reason of a failure, or an empty text."""
     c = candidate
     try:

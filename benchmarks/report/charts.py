@@ -103,7 +103,7 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
     charts = {
         f"{number}/{name}": chart
         for number, device in enumerate(devices)
-        for name, chart in {**draw_sustained(device), **draw_risk_on_frames(device)}.items()
+        for name, chart in {**collect_sustained(device), **collect_risk_on_frames(device)}.items()
     }
     return ChartData(
         candidates=tuple(candidates),
@@ -113,12 +113,12 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
         devices=_in_order(candidate.device for candidate in candidates),
         budget=budgets.pop() if len(budgets) == 1 else None,
         curve=PERCENTILES,
-        learning=draw_learning(devices[0].results.artifacts.learning),
+        learning=collect_learning(devices[0].results.artifacts.learning),
         lines=charts,
     )
 
 
-def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
+def collect_sustained(device: DeviceReport) -> dict[str, Chart]:
     """Return charts of the median times and of each meter over the minutes of sustained load; {} without load."""
     sustained, rows = device.results.sustained, device.results.by_name
     if not isinstance(sustained, Sustained):
@@ -136,7 +136,7 @@ def draw_sustained(device: DeviceReport) -> dict[str, Chart]:
     return charts
 
 
-def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
+def collect_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
     """Return the errors over the coverage on labeled frames; a bar is the interval at the shipped threshold."""
     lines = []
     for row in device.results.candidates:
@@ -156,7 +156,7 @@ def draw_risk_on_frames(device: DeviceReport) -> dict[str, Chart]:
     return {"frames": Chart(ANSWERED, "wrong, % of these", False, drawn)} if drawn else {}
 
 
-def draw_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[ChartLine]]:
+def collect_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, list[ChartLine]]:
     """Return {chart: lines} of accuracy, loss and learning rate over the epochs: val solid, train dashed."""
     charts: dict[str, list[ChartLine]] = {}
     for arch, columns in learning.items():

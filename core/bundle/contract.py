@@ -89,7 +89,7 @@ class Bundle:
         return tuple(p for p in exported if self.gates.get(p, {}).get("passed"))
 
     @property
-    def contract(self) -> str:
+    def contract_hash(self) -> str:
         """The sha256 of the keys that must not change on the way to the car; engines and decisions carry it too."""
         # not the weights: two precisions of a network, or a network trained longer, may serve one contract
         return sha256_of_json(
@@ -113,7 +113,7 @@ class Bundle:
         # no key without a detector: the digest of a bundle of schema 1 must not change
         if detector:
             body["detector"] = detector
-        return sealed({**body, "contract": self.contract})
+        return sealed({**body, "contract": self.contract_hash})
 
     def save(self) -> None:
         """Write bundle.json, atomically."""
@@ -172,7 +172,7 @@ def open_bundle(path: Path) -> Bundle:
     except (TypeError, AttributeError) as error:
         raise InputError(f"{file} has a value of the wrong type ({error}); {HINT}") from None
     # the digest guards against damage; this against a file whose digest was made anew by hand
-    if bundle.contract != body["contract"]:
+    if bundle.contract_hash != body["contract"]:
         raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle
 

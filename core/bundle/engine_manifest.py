@@ -139,7 +139,7 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
         rebuild_hint,
         ("file name", manifest.engine, engine.name),
         ("file name", name, engine.name),
-        ("contract", manifest.contract, bundle.contract),
+        ("contract", manifest.contract, bundle.contract_hash),
         ("ONNX file", manifest.onnx, onnx),
         ("ONNX sha256", manifest.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
     )

@@ -72,11 +72,11 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
             folders[:] = sorted(name for name in folders if not is_hidden(name)) if deep else []
             starts += [here / name for name in folders if (here / name).is_symlink()]
             for file in (here / name for name in files):
-                if why := _why_no_picture(file):
-                    left_out[why].append(file)
+                if reason := _no_picture_reason(file):
+                    left_out[reason].append(file)
                 else:
                     pictures.append(file)
-    return Scan(sorted(pictures), {why: sorted(paths) for why, paths in left_out.items() if paths})
+    return Scan(sorted(pictures), {reason: sorted(paths) for reason, paths in left_out.items() if paths})
 
 
 def is_hidden(name: str) -> bool:
@@ -99,7 +99,7 @@ def split_folders(root: Path) -> list[Path]:
     return named if len(named) == len(folders) else [folder for folder in named if visible_folders(folder)]
 
 
-def _why_no_picture(file: Path) -> str | None:
+def _no_picture_reason(file: Path) -> str | None:
     if is_hidden(file.name):
         return WHY_HIDDEN
     if file.suffix.lower() not in IMAGE_SUFFIXES:
@@ -113,15 +113,15 @@ def describe_left_out(scans: Iterable[Scan], root: Path) -> list[str]:
     """Return a line for each reason why files below `root` were left out, with their number and the first of them."""
     left_out: dict[str, list[Path]] = defaultdict(list)
     for scanned in scans:
-        for why, paths in scanned.left_out.items():
-            left_out[why] += paths
+        for reason, paths in scanned.left_out.items():
+            left_out[reason] += paths
     lines = []
     if paths := left_out.pop(WHY_SUFFIX, []):
         suffixes = Counter(path.suffix.lower() or "none" for path in paths)
         which = ", ".join(f"{suffix} {n}" for suffix, n in suffixes.most_common(8))
         kind = "file that is no picture by its" if len(paths) == 1 else "files that are no pictures by their"
         lines.append(f"left out: {len(paths)} {kind} suffix ({which})")
-    return lines + [f"left out: {describe_paths(why, paths, root)}" for why, paths in sorted(left_out.items())]
+    return lines + [f"left out: {describe_paths(reason, paths, root)}" for reason, paths in sorted(left_out.items())]
 
 
 def describe_partly_read(files: Iterable[Path], root: Path) -> list[str]:
@@ -131,10 +131,10 @@ def describe_partly_read(files: Iterable[Path], root: Path) -> list[str]:
     return [f"read in part: {describe_paths(what, found, root)}"] if found else []
 
 
-def describe_paths(why: str, paths: list[Path], root: Path) -> str:
+def describe_paths(reason: str, paths: list[Path], root: Path) -> str:
     """Return a line with the number of paths, the first three of them, and `why`."""
     names = [printable(os.path.relpath(path, root)) for path in paths[:3]]
-    return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {why}"
+    return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {reason}"
 
 
 def printable(name: str) -> str:

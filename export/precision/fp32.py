@@ -161,7 +161,7 @@ def stamp(model: onnx.ModelProto, bundle: Bundle, precision: str) -> None:
             "rearguard.size_px": str(bundle.geometry.size_px),
             "rearguard.kernel": bundle.geometry.kernel,
             "rearguard.precision": precision,
-            "rearguard.contract": bundle.contract,
+            "rearguard.contract": bundle.contract_hash,
             "rearguard.commit": str(bundle.provenance.get("commit", "")),
         },
     )

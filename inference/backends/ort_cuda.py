@@ -60,7 +60,7 @@ def availability() -> Availability:
     if not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"):
         reason = "this onnxruntime does not tell which nodes run on the CPU"
         return Availability(False, version, reason, "pip install --upgrade onnxruntime-gpu")
-    if reason := cuda_device.why_unavailable() or "":
+    if reason := cuda_device.unavailable_reason() or "":
         return Availability(False, version, reason, CPU)
     if reason := _load_libraries(ort):
         return Availability(False, version, reason, INSTALL)

@@ -30,7 +30,7 @@ def built_with(key: str) -> str:
     return next((line.removeprefix(key).strip() for line in lines if line.startswith(key)), "NO")
 
 
-def why_not_open(uri: str) -> str:
+def open_failure(uri: str) -> str:
     """Return FFmpeg's reason for not opening `uri`, or an empty string where it gives none.
 
     OpenCV reports no reason, so a child process opens it again with FFmpeg's log on and its output is read.

@@ -14,7 +14,7 @@ from core.geometry.frame import AgeBasis, Bytes, Frame
 from core.geometry.preprocess import decode
 from core.redact import public_text
 from inference.capture.base import SourceLost, SourceRefused
-from inference.capture.ffmpeg import why_not_open
+from inference.capture.ffmpeg import open_failure
 from inference.capture.live import Reader
 
 BROKEN_FRAMES = 10
@@ -60,7 +60,7 @@ class CaptureReader(Reader):
             return SourceLost(f"{self._name} does not answer within {tried_s:.0f} s")
         if self._api != cv2.CAP_FFMPEG:
             return SourceLost(f"{self._name} does not open")
-        reason = why_not_open(str(self._target))
+        reason = open_failure(str(self._target))
         if refused := REFUSED.search(reason):
             hint = "write the right user and password before the host, with a colon between them and an @ after them"
             return SourceRefused(f"{self._name} refuses access ({refused.group(1)}, unauthorized): {hint}")

@@ -26,7 +26,7 @@ class Verdict:
     top_unsmoothed: str
     """The class with the highest probability in this frame alone."""
     truth: str | None = None
-    why: str | None = None
+    blind_reason: str | None = None
     """The reason that nothing can be seen, where the state is BLIND."""
 
 
@@ -60,7 +60,7 @@ class Decision:
     """Marks of the whole run: synthetic, unproved_regions, unproved_detector."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
-    """The cause of the state, where it lies in the camera or in this program."""
+    """The reason of the state, where it lies in the camera or in this program."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL
     fresh: bool = True
     """A new frame was processed; if not, the decision says only that there is none, and repeats the last frame's id."""
@@ -68,9 +68,9 @@ class Decision:
     """All sinks as they were when the decision was posted; not part of its JSON."""
 
     @property
-    def cause(self) -> str:
-        """The cause of the state in a few words, for the log."""
-        blind = sorted({f"{v.name} is {v.why}" for v in self.verdicts if v.why})
+    def full_reason(self) -> str:
+        """The reason of the state in a few words, for the log: the camera's, else that of the blind regions."""
+        blind = sorted({f"{v.name} is {v.blind_reason}" for v in self.verdicts if v.blind_reason})
         return self.reason or ", ".join(blind) or "frames arrive and can be seen"
 
     def as_json(self) -> dict[str, Any]:
@@ -109,6 +109,6 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     }
     if verdict.truth is not None:
         found["truth"] = verdict.truth
-    if verdict.why is not None:
-        found["why"] = verdict.why
+    if verdict.blind_reason is not None:
+        found["why"] = verdict.blind_reason
     return found

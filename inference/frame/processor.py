@@ -73,7 +73,7 @@ class FrameResult:
     verdicts: tuple[Verdict, ...]
     state: State
     reason: str
-    """The cause of the state; empty where the verdicts alone give it."""
+    """The reason of the state; empty where the verdicts alone give it."""
     timings: Timings
 
 

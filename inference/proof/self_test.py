@@ -28,9 +28,9 @@ def run_self_test(
     Raises CheckError naming the first check that failed.
     """
     if golden_file.NAME not in bundle.files:
-        why = f"the bundle holds no {golden_file.NAME}"
-        log.warning(f"no self-test: {why}")
-        return {"passed": None, "why": why}
+        reason = f"the bundle holds no {golden_file.NAME}"
+        log.warning(f"no self-test: {reason}")
+        return {"passed": None, "why": reason}
     # a detector that the user named is not checked: the bundle holds no answers for it
     started = perf_counter_ns()
     rows = golden_run.check_golden(bundle, backend_name, backend, precision, every=EVERY)

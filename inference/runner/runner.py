@@ -98,7 +98,7 @@ class Runner:
         decision = self._decision_of(result, read_ns)
         if self.cold_start_ms is None:
             self.cold_start_ms = ms_since_start(self._config.process.start_pid)
-        self._health.change(decision.state, decision.cause, monotonic_ns())
+        self._health.change(decision.state, decision.full_reason, monotonic_ns())
         self._post(decision, result.picture_bgr)
         self.stats.add(decision)
 

@@ -198,4 +198,4 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 def facts_of(bundle: Bundle) -> dict[str, str]:
     """Return the facts that identify a bundle; the digest is that of bundle.json."""
     digest = str(bundle.as_json()["digest"])
-    return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract}
+    return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract_hash}

@@ -97,7 +97,7 @@ class Supervisor:
         while True:
             self._spawn(number)
             code = self._watch()
-            why = self._kill_reason or _cause(code)
+            reason = self._kill_reason or _exit_reason(code)
             if self._stop_signal is not None:
                 return self._code_when_stopped(code)
             if code == 0 or self._would_fail_again(code, number):
@@ -105,12 +105,16 @@ class Supervisor:
             # a camera that works for hours and then fails is not the same fault as one that never works
             failures = 1 if self._is_reset() else failures + 1
             if failures > self.limits.restarts:
-                self._journal_state(State.FAILED, why)
-                self._systemd.notify(f"STATUS=FAILED: {why}")
-                raise CheckError(f"the runner died {failures} times, the last time because {why}: see the lines above")
+                self._journal_state(State.FAILED, reason)
+                self._systemd.notify(f"STATUS=FAILED: {reason}")
+                raise CheckError(
+                    f"the runner died {failures} times, the last time because {reason}: see the lines above"
+                )
             pause_s = min(self.limits.backoff_s * 2.0 ** (failures - 1), self.limits.longest_backoff_s)
             number += 1
-            self._journal_state(State.STARTING, f"{why}; restart {failures} of {self.limits.restarts} in {pause_s:g} s")
+            self._journal_state(
+                State.STARTING, f"{reason}; restart {failures} of {self.limits.restarts} in {pause_s:g} s"
+            )
             self._pause(pause_s)
             if self._stop_signal is not None:
                 return self._code_when_stopped(0)
@@ -252,16 +256,16 @@ class Supervisor:
         if self._pid:  # 0 would signal our whole process group
             os.kill(self._pid, signal.SIGTERM)  # it keeps its pid until it is reaped
 
-    def _journal_state(self, state: State, why: str) -> None:
+    def _journal_state(self, state: State, reason: str) -> None:
         """Log a state that no worker can report, and append it to decisions.jsonl."""
-        log.error(f"supervisor  {state}: {why}")
+        log.error(f"supervisor  {state}: {reason}")
         if self._journal is None:
             return
         # the same keys as Decision.as_json, whose module imports numpy: the supervisor must stay small
         line: dict[str, Any] = {
             "schema": 1, "frame": -1, "captured_ns": time.monotonic_ns(), "media_ms": time.monotonic_ns() / 1e6,
             "age_ms": 0.0, "age_basis": "arrival", "drops": 0, "state": state.value, "zones": {},
-            "stages_ms": {}, "reason": why, "fresh": False,
+            "stages_ms": {}, "reason": reason, "fresh": False,
         }  # fmt: skip
         # a full disk must not end the supervisor; a+ opens for reading too, to look at the last byte
         with suppress(OSError), self._journal.open("a+b") as stream:
@@ -270,7 +274,7 @@ class Supervisor:
             stream.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
 
-def _cause(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}"
     try:

@@ -32,8 +32,8 @@ def open_source(uri: str) -> FolderSource:
         return FolderSource(root.parent, Scan([root], {}))
     found = scan(root)
     if not found.pictures:
-        why = "; ".join(describe_left_out([found], root)) or " ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"{uri} holds no image ({why}): give a folder that does")
+        reason = "; ".join(describe_left_out([found], root)) or " ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{uri} holds no image ({reason}): give a folder that does")
     return FolderSource(root, found)
 
 
@@ -84,7 +84,7 @@ class FolderSource(Source):
 
     def _end(self) -> None:
         """Say which pictures cannot be read. Raises InputError when that is all of them."""
-        few = [f"{name} ({why})" for name, why in list(self.skipped.items())[:3]]
+        few = [f"{name} ({reason})" for name, reason in list(self.skipped.items())[:3]]
         if few and len(self.skipped) == len(self._files):
             raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: copy them again")
         if few:

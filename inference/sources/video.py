@@ -15,7 +15,7 @@ from core.errors import InputError
 from core.geometry.frame import Bytes, Frame
 from core.redact import public_uri
 from inference.capture.base import EndOfStream, Source
-from inference.capture.ffmpeg import why_not_open
+from inference.capture.ffmpeg import open_failure
 from inference.sources import GRAMMAR
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class VideoSource(Source):
         ok, first = self._capture.read() if opened else (False, None)
         if not ok or first is None:
             self._capture.release()
-            reason = "it has no frame" if opened else why_not_open(uri) or "FFmpeg finds no picture in it"
+            reason = "it has no frame" if opened else open_failure(uri) or "FFmpeg finds no picture in it"
             if "moov" in reason:  # the atom of an MP4 with its index, which a recorder writes last
                 reason = "it has no index: its end is missing, or it is no video"
             raise InputError(
@@ -86,8 +86,8 @@ class VideoSource(Source):
         self._capture.release()
         if self._is_cut_short():
             announced = f"{self._next} of {self._announced.frames} announced frames"
-            why = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
-            log.warning(f"{self._name} ended after {announced}: {why}")
+            reason = "it was cut short, trimmed without being encoded anew, or its sound lasts longer"
+            log.warning(f"{self._name} ended after {announced}: {reason}")
         if self._clock.counted:
             untimed = f"{self._clock.counted} of {self._next} frames have no time that rises"
             log.warning(f"{self._name}: {untimed}: their time is counted at {self.fps:g} fps")

@@ -13,7 +13,7 @@ from benchmarks.measure import engines, measured_set
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.engines import build_engines
 from benchmarks.measure.profiles import PROFILES, Profile
-from benchmarks.measure.robustness.measure import BATCH
+from benchmarks.measure.robustness.file_robustness import BATCH
 from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle

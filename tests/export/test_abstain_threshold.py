@@ -120,7 +120,7 @@ def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_
     fitted = bundle.provenance["abstention"]
     assert (fitted["fitted_on"], fitted["regions"]) == ("frames", "the labeled boxes, jittered by 0.1")
     props = {prop.key: prop.value for prop in onnx.load(bundle.path / "model.fp32.onnx").metadata_props}
-    assert props["rearguard.contract"] == bundle.contract
+    assert props["rearguard.contract"] == bundle.contract_hash
 
 
 def test_without_it_the_threshold_is_that_of_the_crops(builder):

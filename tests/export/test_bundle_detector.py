@@ -58,7 +58,7 @@ def test_file_decoding_and_golden_frames_are_bound(run, capsys):
     assert {DETECTOR, NAME} <= set(bundle.files)
     assert (bundle.detector.layout, bundle.detector.every, bundle.detector.counts) == ("yolo_end2end", 3, ("car",))
     assert bundle.detector.input.size_hw == (64, 96)
-    assert bundle.contract == before.contract
+    assert bundle.contract_hash == before.contract_hash
     assert {line["backend"] for line in json.loads(capsys.readouterr().out)["checks"]} == {"ort", "openvino"}
 
 

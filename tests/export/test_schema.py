@@ -53,7 +53,7 @@ def test_a_bundle_with_a_detector_is_valid_and_read_back(tmp_path, schema):
 
 def test_a_detector_leaves_the_contract_of_engines_as_it_was(tmp_path):
     made = make_bundle(tmp_path / "bundle")
-    assert replace(made, detector=DetectorConfig("yolox")).contract == made.contract
+    assert replace(made, detector=DetectorConfig("yolox")).contract_hash == made.contract_hash
 
 
 def test_it_names_the_keys_and_constants_of_the_reader(schema):

@@ -106,7 +106,7 @@ def put_device(monkeypatch, sm=87) -> Cuda:
     modes = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread local")
     monkeypatch.setattr(Buffer, "cuda", cuda, raising=False)
     monkeypatch.setattr(Buffer, "at", {})
-    monkeypatch.setattr(cuda_device, "why_unavailable", lambda: None)
+    monkeypatch.setattr(cuda_device, "unavailable_reason", lambda: None)
     monkeypatch.setattr(cuda_device, "device", lambda: cuda_device.Device("Fake Orin", sm, "runtime 12.6"))
     runtime = SimpleNamespace(cudaStreamNonBlocking=1, cudaStreamCaptureMode=modes)
     monkeypatch.setattr(cuda_device, "runtime", lambda: runtime)

@@ -33,7 +33,7 @@ def built(tmp_path_factory):
 @pytest.fixture
 def bundle(built, tmp_path, monkeypatch):
     """A copy of it, on a machine without a device."""
-    monkeypatch.setattr(cuda_device, "why_unavailable", lambda: "there is no CUDA device or no driver for it")
+    monkeypatch.setattr(cuda_device, "unavailable_reason", lambda: "there is no CUDA device or no driver for it")
     return replace(built, path=shutil.copytree(built.path, tmp_path / "runs" / "tiny" / "production"))
 
 

@@ -142,7 +142,8 @@ class Listing:
 
     def describe_skipped(self) -> str:
         """Return one line: what was left out, and the place of the first of each kind."""
-        firsts = self.first_skipped
-        return "; ".join(
-            f"{n} {why}" + (f", first {firsts[why]}" if why in firsts else "") for why, n in self.skipped.items()
-        )
+        kinds = []
+        for reason, count in self.skipped.items():
+            first = f", first {self.first_skipped[reason]}" if reason in self.first_skipped else ""
+            kinds.append(f"{count} {reason}{first}")
+        return "; ".join(kinds)

@@ -70,7 +70,7 @@ def availability() -> Availability:
     if not installed_runtimes():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
         return Availability(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
-    if reason := cuda_device.why_unavailable() or "":
+    if reason := cuda_device.unavailable_reason() or "":
         return Availability(False, _versions(installed_runtimes()), reason, CPU)
     device = cuda_device.device()
     if able := supporting_runtimes(device.sm):

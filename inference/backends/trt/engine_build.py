@@ -113,7 +113,7 @@ def build(
     """
     options = options or BuildOptions()
     onnx = bundle.check_file(onnx_name(precision))
-    device = None if cuda_device.why_unavailable() else cuda_device.device()
+    device = None if cuda_device.unavailable_reason() else cuda_device.device()
     name = runtime or _default_runtime(sm, device)
     trt = import_runtime(name)
     target = _target(name, trt, sm, device)
@@ -140,7 +140,7 @@ def build(
         engine_bytes=path.stat().st_size,
         onnx=onnx.name,
         onnx_sha256=bundle.files[onnx.name]["sha256"],
-        contract=bundle.contract,
+        contract=bundle.contract_hash,
         precision=precision,
         runtime=name,
         version=trt.__version__,
@@ -162,7 +162,7 @@ def build(
 
 def check_target(runtime: str, sm: int | None) -> None:
     """Raise InputError when this machine cannot build for a target: before an export, which takes minutes."""
-    device = None if cuda_device.why_unavailable() else cuda_device.device()
+    device = None if cuda_device.unavailable_reason() else cuda_device.device()
     _target(runtime, import_runtime(runtime), sm, device)
 
 
@@ -180,14 +180,14 @@ def _target(name: str, trt: Any, sm: int | None, device: cuda_device.Device | No
     if name == "tensorrt":
         if device is None:
             raise InputError(
-                f"tensorrt builds only on a device: {cuda_device.why_unavailable()}; use --runtime tensorrt_rtx"
+                f"tensorrt builds only on a device: {cuda_device.unavailable_reason()}; use --runtime tensorrt_rtx"
             )
         if sm not in (None, device.sm):
             raise InputError(f"tensorrt builds for the device that is here (sm{device.sm}), not for sm{sm}")
         return device.sm
     if sm is None:
         if device is None:
-            raise InputError(f"{cuda_device.why_unavailable()}: name the target of the engine, for example --sm 86")
+            raise InputError(f"{cuda_device.unavailable_reason()}: name the target of the engine, for example --sm 86")
         sm = device.sm
     if not supports(name, trt, sm):
         known = sorted(int(key.removeprefix("SM")) for key in trt.ComputeCapability.__members__ if key.startswith("SM"))

@@ -55,7 +55,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     # imported only where the page is requested, as the server is
     from inference.sinks.web.live_status import LiveStatus
 
-    about = {"arch": context.bundle.arch, "contract": context.bundle.contract[:12]}
+    about = {"arch": context.bundle.arch, "contract": context.bundle.contract_hash[:12]}
     mirror, fixed = context.camera.mirror_for_people, context.regions.fixed
     status = LiveStatus(context.bundle.classes, about, fixed_zones=fixed, mirror=mirror, restarts=context.restarts)
     return WebSink(host, port, options.web_token, status)

@@ -13,10 +13,9 @@ import pytest
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.production import write_production
 from benchmarks.commands import measure
-from benchmarks.measure import measurement
 from benchmarks.measure.accuracy import check_same_data, classify_rows, predict, score
 from benchmarks.measure.candidates import list_candidates, list_unmeasured, open_bundles
-from benchmarks.measure.measurement import pick_fastest
+from benchmarks.measure.measured_run import pick_fastest
 from benchmarks.measure.profiles import Profile
 from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
@@ -188,7 +187,7 @@ def test_production_is_the_chosen_bundle_with_one_precision(measured_run):
     arch, precision, *_ = chosen.split()
     assert production.precisions == (precision,)
     assert production.choice == ProductionChoice(precision, "ort", 1, this_machine())
-    assert production.contract == open_bundle(measured_run / arch / "bundle").contract
+    assert production.contract_hash == open_bundle(measured_run / arch / "bundle").contract_hash
     assert {p.name for p in production.path.iterdir()} == {*production.files, "bundle.json"}
     for name in production.files:
         production.check_file(name)
@@ -287,6 +286,8 @@ def test_an_input_that_is_used_late_is_refused_before_anything_is_measured(
 ):
     given = tmp_path / "given"
     given.mkdir() if text is None else given.write_text(text)
-    monkeypatch.setattr(measurement, "measure_side_by_side", lambda *_, **__: pytest.fail("it measured"))
+    monkeypatch.setattr(
+        "benchmarks.measure.measured_run.measure_side_by_side", lambda *_, **__: pytest.fail("it measured")
+    )
     with pytest.raises(InputError, match=reason):
         measure.main([str(small_run), "--demo", flag, str(given)])

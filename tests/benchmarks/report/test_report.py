@@ -359,7 +359,7 @@ def test_a_history_with_a_hole_is_read(tmp_path):
     ],
 )
 def test_a_column_finds_its_chart(column, found):
-    assert list(charts.draw_learning({"a": {"epoch": (1.0,), column: (0.5,)}})) == found
+    assert list(charts.collect_learning({"a": {"epoch": (1.0,), column: (0.5,)}})) == found
 
 
 def test_the_chosen_one_and_the_best_of_each_network_get_charts(device):

@@ -164,7 +164,7 @@ def test_ort_cuda_says_what_it_lacks(monkeypatch, provider, lacking, reason, hin
         monkeypatch.setattr(onnxruntime, "InferenceSession", object)
     elif lacking == "device":
         monkeypatch.setattr(
-            ort_cuda.cuda_device, "why_unavailable", lambda: "there is no CUDA device or no driver for it"
+            ort_cuda.cuda_device, "unavailable_reason", lambda: "there is no CUDA device or no driver for it"
         )
     else:
         monkeypatch.setattr(ort_cuda, "_load_libraries", lambda ort: "libcudnn.so.9: no")

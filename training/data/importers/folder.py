@@ -38,8 +38,8 @@ def read(source: str, options: PackOptions) -> Listing:
         found_inside = scan(folder)
         files = found_inside.pictures
         if not files:
-            why = "".join(f" ({line})" for line in describe_left_out([found_inside], root))
-            raise InputError(f"{folder} holds no image{why}: fill it or remove it")
+            reason = "".join(f" ({line})" for line in describe_left_out([found_inside], root))
+            raise InputError(f"{folder} holds no image{reason}: fill it or remove it")
         scans.append(found_inside)
         label = class_map.becomes(folder.name)
         if label is None:  # its pictures are counted, not read

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.commands import frames as command
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
-from benchmarks.measure.frames.measure import measure_frames, summarize_frames
+from benchmarks.measure.frames.frame_accuracy import measure_frames, summarize_frames
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle

@@ -10,7 +10,7 @@ from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import Policy
 from benchmarks.choose.rule import metrics_of, reason_infeasible
 from benchmarks.commands import measure
-from benchmarks.measure.measurement import measure as measure_run
+from benchmarks.measure.measured_run import measure_run
 from benchmarks.measure.profiles import Profile
 from benchmarks.report.results_file import read_reports
 from benchmarks.results.candidate import NotMeasured

@@ -15,7 +15,7 @@ from benchmarks.measure.accuracy import score
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.profiles import PROFILES, SEVERITIES, Profile
 from benchmarks.measure.robustness.corruptions import CORRUPTIONS, corrupt
-from benchmarks.measure.robustness.measure import measure_robustness, sample_rows
+from benchmarks.measure.robustness.file_robustness import measure_robustness, sample_rows
 from benchmarks.measure.robustness.ood import auroc, make_ood
 from core.data.pack import open_pack
 from core.data.run_dir import open_run

@@ -1,4 +1,4 @@
-"""Measure a run, in the order of `measure`: accuracy, latency, cold start, robustness, labeled frames, load, seeds."""
+"""Measures a run, stage after stage: accuracy, latency, cold start, robustness, labeled frames, load, sizes, seeds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from benchmarks.measure.candidates import (
     open_bundles,
 )
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.frames.measure import measure_frames
+from benchmarks.measure.frames.frame_accuracy import measure_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
 from benchmarks.measure.profiles import Profile
-from benchmarks.measure.robustness.measure import measure_robustness
+from benchmarks.measure.robustness.file_robustness import measure_robustness
 from benchmarks.measure.robustness.ood import list_pictures
 from benchmarks.measure.seeds import bundles_of, find_seeds, measure_seeds
 from benchmarks.measure.sizes import measure_other_sizes, open_other_sizes
@@ -89,7 +89,7 @@ class Setup:
     unmeasured: Sequence[Unmeasured]
 
 
-def measure(run: Run, request: Request) -> RunResults:
+def measure_run(run: Run, request: Request) -> RunResults:
     """Measure everything except frame ages, which `measure_frame_ages` adds for the candidates that need them."""
     seconds: dict[str, float] = {}
     with _timed(seconds, "engines and thread counts"):
@@ -147,8 +147,8 @@ def prepare(run: Run, request: Request) -> Setup:
     failed = {(result.arch, result.precision, result.backend) for result in not_built}
     built = [c for c in candidates if (c.arch, c.precision, c.backend) not in failed]
     if not any(c.arch in bundles for c in built):
-        why = f"; the first reason: {not_built[0].reason}" if not_built else ""
-        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{why}")
+        reason = f"; the first reason: {not_built[0].reason}" if not_built else ""
+        raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{reason}")
     with_threads = candidates_by_threads(built, request.threads, timed)
     own, other_sizes = [c for c in with_threads if c.arch in bundles], [c for c in with_threads if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
