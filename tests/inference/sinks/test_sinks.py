@@ -109,7 +109,7 @@ def two_sinks(monkeypatch):
     first, modules = Blocked(close=lambda: setattr(first, "closed", True)), {}
     modules["first"] = SimpleNamespace(Options=NoOptions, open_sink=lambda context, options: first)
     monkeypatch.setattr(sinks, "names_in", lambda path: list(modules))
-    monkeypatch.setattr(sinks, "load_plugin", lambda package, name: modules[name])
+    monkeypatch.setattr(sinks, "load_usable", lambda package, names, parts, is_wanted: modules)
     return first, modules
 
 
