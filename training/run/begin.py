@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,12 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
         "seed": config.seed,
         "pretrained": config.pretrained,
         "teacher": sha256_of_file(config.teacher) if config.teacher else None,
+        "abstain_risk": config.abstain_risk,
     }
     if (config.out / "run.json").is_file():
         before = open_run(config.out).metadata
         check_same_settings(config.out, before, body)
-        return parse_record(config.out, before)
+        return _as_begun(config, parse_record(config.out, before))
     _check_sizes(config, pack)
     commit, dirty = current_commit()
     body |= {
@@ -157,6 +159,28 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
     }
     write_json(config.out / "run.json", body)
     return parse_record(config.out, body)
+
+
+def _as_begun(config: RunConfig, record: RunRecord) -> RunRecord:
+    """Return the record of a run to resume, with the threads of the command line. Raises InputError naming a flag.
+
+    A flag may repeat what the run was begun with; one that says otherwise would be ignored.
+    """
+    from_run = modes_of(config.mode_from) if config.mode_from else {}
+    for arch, mode in record.modes.items():
+        wanted = {flag: getattr(mode, name) == value for flag, (name, value) in config.mode_flags.items()}
+        wanted["--mode-from"] = ComputeMode.from_json(from_run[arch]) == mode if arch in from_run else True
+        if different := [flag for flag, is_same in wanted.items() if not is_same]:
+            raise InputError(
+                f"{config.out} was begun with {arch} in {mode}, which {different[0]} contradicts: leave it out"
+            )
+    if config.augment_on not in ("auto", record.augment_on):
+        raise InputError(f"{config.out} was begun with --augment-on {record.augment_on}: leave out --augment-on")
+    if config.threads in (None, record.threads):
+        return record
+    # they are of this machine, as the device is: the steps are the same but for the order of sums
+    log.info(f"{config.threads} threads in place of {record.threads}: the results may differ in their last bits")
+    return replace(record, threads=config.threads)
 
 
 def _check_sizes(config: RunConfig, pack: Pack) -> None:

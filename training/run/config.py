@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import models
@@ -52,12 +52,21 @@ class RunConfig:
         """The pack to train on: the source itself, or the pack that is made from it."""
         return Path(self.source) if (Path(self.source) / "pack.json").is_file() else self.out / "pack"
 
+    @property
+    def mode_flags(self) -> dict[str, tuple[str, str | bool]]:
+        """{each flag that decides a part of the mode and was given: (the field of ComputeMode, its value)}."""
+        values = {"precision": self.precision, "memory_format": self.memory_format, **vars(self.gpu)}
+        given = {name: value for name, value in values.items() if value not in (None, "auto", False)}
+        field_of, meaning = {"compile": "compiled", "capture": "captured"}, {"yes": True, "no": False}
+        return {
+            f"--{name.replace('_', '-')}": (field_of.get(name, name), meaning.get(value, value))
+            for name, value in given.items()
+        }
+
     def _refuse_mode_flags(self) -> None:
         """Refuse flags that `mode_from` would silently overrule: it takes the whole mode of the other run."""
-        given = [name for name in ("precision", "memory_format") if getattr(self, name)]
-        given += [item.name for item in fields(self.gpu) if getattr(self.gpu, item.name) != item.default]
-        if self.mode_from and given:
-            flag = "--" + given[0].replace("_", "-")
+        if self.mode_from and self.mode_flags:
+            flag = next(iter(self.mode_flags))
             raise InputError(f"{flag} does not go with --mode-from, which takes the whole mode of a run: leave out one")
 
     def recipe_of(self, arch: str) -> Recipe:

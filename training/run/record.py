@@ -56,7 +56,8 @@ def modes_of(run: Path) -> dict[str, Any]:
 def check_same_settings(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError naming the first setting in which a resumed run would differ; the pack may have moved."""
     before = before | {"recipe": _recipe_in(out / "run.json", before)}
-    names = ("models", "seed", "pretrained", "teacher")
+    names = ["models", "seed", "pretrained", "teacher"]
+    names += ["abstain_risk"] if "abstain_risk" in before else []  # the first runs did not say it
     # a moved pack is the same pack: its fingerprint is compared, its path is not
     was, wanted = (body["recipe"] | {k: body.get(k) for k in names} | body["pack"] for body in (before, now))
     for name in wanted:

@@ -149,3 +149,59 @@ def test_a_refused_start_leaves_no_folder(begun, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         main(command(pack, tmp_path / "run", "--teacher", str(tmp_path / "none.safetensors")))
     assert list(tmp_path.iterdir()) == []
+
+
+def as_in_run_json(facts):
+    mode = facts["modes"][ARCH]
+    flags = ["--precision", mode["precision"], "--memory-format", mode["memory_format"]]
+    for flag, name in (("--compile", "compiled"), ("--capture", "captured"), ("--cudnn-benchmark", "cudnn_benchmark")):
+        flags += [flag, "yes" if mode[name] else "no"]
+    return [*flags, "--augment-on", facts["augment_on"], "--abstain-risk", str(facts["abstain_risk"])]
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (["--precision", "bf16"], f"begun with {ARCH} in fp32 contiguous, which --precision contradicts"),
+        (["--memory-format", "channels_last"], "which --memory-format contradicts: leave it out"),
+        (["--compile", "yes"], "which --compile contradicts"),
+        (["--capture", "yes"], "which --capture contradicts"),
+        (["--cudnn-benchmark", "yes"], "which --cudnn-benchmark contradicts"),
+        (["--deterministic"], "which --deterministic contradicts"),
+        (["--augment-on", "device"], "begun with --augment-on host: leave out --augment-on"),
+        (["--abstain-risk", "0.1"], "begun with abstain_risk 0.05, not 0.1"),
+    ],
+    ids=str,
+)
+def test_resuming_with_a_flag_that_contradicts_the_run_is_refused(begun, tmp_path, flag, said):
+    """Such a flag was ignored: the run went on as it was begun, and nobody was told."""
+    pack, facts = begun
+    out = write(tmp_path / "run", facts)
+    with pytest.raises(InputError, match=said):
+        begin_run(parse(without_mode(pack, out, "--resume", *flag)), NOT_DISTRIBUTED)
+    assert begin_run(parse(without_mode(pack, out, "--resume", *as_in_run_json(facts))), NOT_DISTRIBUTED).modes
+
+
+def test_resuming_with_the_mode_of_another_run_is_refused_unless_it_is_the_same(begun, tmp_path):
+    pack, facts = begun
+    out = write(tmp_path / "run", facts)
+    for precision in ("fp32", "bf16"):
+        write(tmp_path / precision, facts | {"modes": {ARCH: MODE | {"precision": precision}}})
+    resume = without_mode(pack, out, "--resume", "--mode-from")
+    assert begin_run(parse([*resume, str(tmp_path / "fp32")]), NOT_DISTRIBUTED).modes[ARCH].precision == "fp32"
+    with pytest.raises(InputError, match="which --mode-from contradicts"):
+        begin_run(parse([*resume, str(tmp_path / "bf16")]), NOT_DISTRIBUTED)
+
+
+def test_a_run_is_resumed_with_the_threads_of_the_command_else_with_its_own(begun, tmp_path):
+    pack, facts = begun
+    out = write(tmp_path / "run", facts)
+    arguments = [argument for argument in command(pack, out, "--resume") if argument not in {"--threads", "1"}]
+    assert begin_run(parse(arguments), NOT_DISTRIBUTED).threads == 1
+    assert begin_run(parse([*arguments, "--threads", "2"]), NOT_DISTRIBUTED).threads == 2
+
+
+def test_a_run_of_an_older_version_is_resumed_without_its_abstain_risk(begun, tmp_path):
+    pack, facts = begun
+    out = write(tmp_path / "run", {name: value for name, value in facts.items() if name != "abstain_risk"})
+    assert begin(pack, out, "--resume", "--abstain-risk", "0.1").threads == 1
