@@ -71,7 +71,7 @@ def render_card(device: DeviceReport, bundle: Bundle) -> str:
     file = bundle.files.get(str(row.opened["file"]), {})  # an engine is in its own manifest instead
     sha256 = file.get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
-    return template.render(r=device.results, c=device.choice, row=row, b=bundle, sha256=sha256)
+    return template.render(results=device.results, choice=device.choice, row=row, bundle=bundle, sha256=sha256)
 
 
 def render_frames(results: Mapping[str, FramesAccuracy]) -> str:

@@ -26,26 +26,27 @@ function logTicks(low, high) {
 
 function linearTicks(low, high, count = 6) {
   const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map(s => s * power).find(s => s >= raw), ticks = [];
+  const step = [1, 2, 5, 10].map(factor => factor * power).find(step => step >= raw), ticks = [];
   for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) ticks.push(tick);
   return ticks;
 }
 
-// A frame with axes. x and y: {low, high, log, ticks, label, format}
+// A frame with axes. x and y: {low, high, log, ticks, label, format}. Returned: px and py give the pixel of a value,
+// xAt and yAt the value at a pixel.
 function plot(host, x, y, height = 360) {
   const longest = Math.max(...y.ticks.map(tick => (y.format || round)(tick).length));
   const width = Math.max(320, host.clientWidth - 20), left = Math.max(52, 26 + 7 * longest), right = 14, top = 10, bottom = 40;
   const svg = make("svg", {viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `chart: ${y.label} over ${x.label}`});
   const scale = (axis, from, to) => value => {
-    const f = axis.log ? Math.log10 : v => v;
-    return from + (to - from) * (f(value) - f(axis.low)) / (f(axis.high) - f(axis.low));
+    const along = axis.log ? Math.log10 : same => same;
+    return from + (to - from) * (along(value) - along(axis.low)) / (along(axis.high) - along(axis.low));
   };
   const unscale = (axis, from, to) => place => {
-    const [f, back] = axis.log ? [Math.log10, v => 10 ** v] : [v => v, v => v];
-    return back(f(axis.low) + (f(axis.high) - f(axis.low)) * (place - from) / (to - from));
+    const [along, back] = axis.log ? [Math.log10, power => 10 ** power] : [same => same, same => same];
+    return back(along(axis.low) + (along(axis.high) - along(axis.low)) * (place - from) / (to - from));
   };
   const px = scale(x, left, width - right), py = scale(y, height - bottom, top);
-  const fx = unscale(x, left, width - right), fy = unscale(y, height - bottom, top);
+  const xAt = unscale(x, left, width - right), yAt = unscale(y, height - bottom, top);
   const every = Math.ceil(x.ticks.length / (width / 48));
   x.ticks.forEach((tick, i) => {
     make("line", {class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: height - bottom}, svg);
@@ -60,7 +61,7 @@ function plot(host, x, y, height = 360) {
   make("text", {transform: `translate(12 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle"}, svg, y.label);
   host.querySelector(":scope > svg")?.remove();
   host.querySelector(".legend") ? host.querySelector(".legend").after(svg) : host.prepend(svg);
-  return {svg, px, py, fx, fy, width, height, left, right, top, bottom};
+  return {svg, px, py, xAt, yAt, width, height, left, right, top, bottom};
 }
 
 function tip(host, node, lines) {
@@ -154,8 +155,8 @@ function zoom(frame, redraw) {
   const {svg} = frame;
   let start = null, box = null;
   const at = event => {
-    const seen = svg.getBoundingClientRect(), k = frame.width / seen.width;
-    return [(event.clientX - seen.left) * k, (event.clientY - seen.top) * k];
+    const seen = svg.getBoundingClientRect(), unitsPerPixel = frame.width / seen.width;
+    return [(event.clientX - seen.left) * unitsPerPixel, (event.clientY - seen.top) * unitsPerPixel];
   };
   svg.addEventListener("pointerdown", event => {
     if (event.pointerType === "mouse" && !event.button) start = at(event);
@@ -173,22 +174,22 @@ function zoom(frame, redraw) {
     box?.remove();
     start = box = null;
     if (Math.abs(x - x0) < 12 || Math.abs(y - y0) < 12) return;
-    view = {x: [frame.fx(Math.min(x, x0)), frame.fx(Math.max(x, x0))], y: [frame.fy(Math.max(y, y0)), frame.fy(Math.min(y, y0))]};
+    view = {x: [frame.xAt(Math.min(x, x0)), frame.xAt(Math.max(x, x0))], y: [frame.yAt(Math.max(y, y0)), frame.yAt(Math.min(y, y0))]};
     redraw();
   });
   svg.addEventListener("dblclick", () => { if (view) { view = null; redraw(); } });
 }
 
 function drawPareto(redraw) {
-  const host = document.getElementById("pareto"), able = r => r.top1 !== null && r[across] !== null;
+  const host = document.getElementById("pareto"), able = row => row.top1 !== null && row[across] !== null;
   const all = data.candidates.filter(able);
   if (!all.length) return;
   const tailed = across === "p50", label = AXES[across] + (tailed ? ", whisker to p99 (log)" : " (log)");
-  let low = Math.min(...all.map(r => r[across])) / 1.5, high = Math.max(...all.map(r => tailed ? r.tail : r[across])) * 1.4;
-  let bottom = Math.min(...all.map(r => r.low)) - 1, top = Math.min(100, Math.max(...all.map(r => r.high)) + 1);
+  let low = Math.min(...all.map(row => row[across])) / 1.5, high = Math.max(...all.map(row => tailed ? row.tail : row[across])) * 1.4;
+  let bottom = Math.min(...all.map(row => row.low)) - 1, top = Math.min(100, Math.max(...all.map(row => row.high)) + 1);
   if (view) [[low, high], [bottom, top]] = [view.x, view.y];
-  const inside = r => r[across] >= low && r[across] <= high && r.top1 >= bottom && r.top1 <= top;
-  const rows = shown().filter(r => able(r) && inside(r)), ticks = logTicks(low, high);
+  const inside = row => row[across] >= low && row[across] <= high && row.top1 >= bottom && row.top1 <= top;
+  const rows = shown().filter(row => able(row) && inside(row)), ticks = logTicks(low, high);
   const frame = plot(host,
     {low, high, log: true, ticks: ticks.length < 3 ? linearTicks(low, high) : ticks, label},
     {low: bottom, high: top, ticks: linearTicks(bottom, top), label: "test accuracy, %"}, 420);
@@ -226,13 +227,13 @@ function drawPareto(redraw) {
 function drawTails() {
   const host = document.getElementById("tails"), rows = shown();
   const place = percentile => -Math.log10(1 - Math.min(percentile, 99.97) / 100);
-  const low = Math.min(...data.candidates.map(r => r.curve[0])) / 1.2, high = Math.max(...data.candidates.map(r => r.curve.at(-1))) * 1.2;
+  const low = Math.min(...data.candidates.map(row => row.curve[0])) / 1.2, high = Math.max(...data.candidates.map(row => row.curve.at(-1))) * 1.2;
   const at = [50, 90, 99, 99.9], ticks = at.map(place);
   const {svg, px, py} = plot(host,
-    {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: v => `${at[ticks.indexOf(v)]}%`},
+    {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: tick => `${at[ticks.indexOf(tick)]}%`},
     {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame (log)"}, 400);
   for (const row of rows) {
-    const points = data.curve.map((p, i) => `${px(place(p))},${py(row.curve[i])}`).join(" ");
+    const points = data.curve.map((percentile, i) => `${px(place(percentile))},${py(row.curve[i])}`).join(" ");
     const group = make("g", {}, svg);
     make("polyline", {points, fill: "none", stroke: "transparent", "stroke-width": 12}, group);
     make("polyline", {points, class: "mark", fill: "none", stroke: color(row.arch), "stroke-dasharray": DASH[row.precision],
@@ -246,7 +247,7 @@ function drawReliability(host, row) {
   const {svg, px, py} = plot(host, {low: 0, high: 1, ticks: [0, .2, .4, .6, .8, 1], label: "top probability"},
     {low: 0, high: 1, ticks: [0, .2, .4, .6, .8, 1], label: "accuracy"}, 260);
   make("line", {class: "front", x1: px(0), y1: py(0), x2: px(1), y2: py(1)}, svg);
-  const most = Math.max(...row.bins.map(b => b.n));
+  const most = Math.max(...row.bins.map(bin => bin.n));
   for (const bin of row.bins) {
     const dot = make("circle", {class: "mark", cx: px(bin.confidence), cy: py(bin.accuracy), r: 2 + 7 * Math.sqrt(bin.n / most), fill: color(row.arch), opacity: .8}, svg);
     tip(host, dot, [`${bin.n} rows`, `said ${(100 * bin.confidence).toFixed(1)}%`, `right ${(100 * bin.accuracy).toFixed(1)}%`]);
@@ -254,15 +255,15 @@ function drawReliability(host, row) {
 }
 
 function drawLines(host, lines, x, y, height = 260, log = false) {
-  const xs = lines.flatMap(l => l.points.map(p => p[0])), ys = lines.flatMap(l => l.points.map(p => p[1]));
+  const points = lines.flatMap(line => line.points), xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
   const pad = (Math.max(...ys) - Math.min(...ys)) * .06 || .01;
   const xLow = Math.min(...xs), xHigh = Math.max(...xs) === xLow ? xLow + 1 : Math.max(...xs);
   const yLow = log ? Math.min(...ys) / 1.15 : Math.min(...ys) - pad, yHigh = log ? Math.max(...ys) * 1.15 : Math.max(...ys) + pad;
   const {svg, px, py} = plot(host, {low: xLow, high: xHigh, ticks: linearTicks(xLow, xHigh), label: x},
     {low: yLow, high: yHigh, log, ticks: log ? logTicks(yLow, yHigh) : linearTicks(yLow, yHigh, 5), label: y}, height);
   for (const line of lines) {
-    const points = line.points.map(p => `${px(p[0])},${py(p[1])}`).join(" ");
-    const stroke = make("polyline", {class: "mark", points, fill: "none", stroke: line.color, "stroke-width": 2,
+    const corners = line.points.map(([x, y]) => `${px(x)},${py(y)}`).join(" ");
+    const stroke = make("polyline", {class: "mark", points: corners, fill: "none", stroke: line.color, "stroke-width": 2,
       "stroke-dasharray": line.dash || ""}, svg);
     tip(host, stroke, [line.name, `last ${round(line.points.at(-1)[1])}`]);
   }
@@ -274,16 +275,16 @@ function drawAll() {
   document.querySelectorAll("[data-reliability]").forEach(host =>
     drawReliability(host, data.candidates.find(row => row.name === host.dataset.reliability)));
   const risk = document.getElementById("risk");
-  if (risk) drawLines(risk, data.candidates.filter(r => r.shown).map(r => ({name: r.name, color: color(r.arch),
-    dash: r.precision === "fp32" ? "" : "5 3", points: r.risk.map(([c, e]) => [100 * c, 100 * e])})), "coverage, % of rows answered", "error among them, %", 300);
+  if (risk) drawLines(risk, data.candidates.filter(row => row.shown).map(row => ({name: row.name, color: color(row.arch),
+    dash: row.precision === "fp32" ? "" : "5 3", points: row.risk.map(([coverage, error]) => [100 * coverage, 100 * error])})), "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {
     const {lines, x, y, log} = data.lines[host.dataset.lines];
-    drawLines(host, lines.map(l => ({...l, color: l.arch ? color(l.arch) : "var(--ink)", dash: DASH[l.precision]})),
+    drawLines(host, lines.map(line => ({...line, color: line.arch ? color(line.arch) : "var(--ink)", dash: DASH[line.precision]})),
       x, y, log ? 340 : 200, log);
   });
   document.querySelectorAll("[data-curve]").forEach(host => {
     const lines = data.learning[host.dataset.curve];
-    drawLines(host, lines.map(l => ({...l, color: color(l.arch)})), "epoch", host.dataset.label);
+    drawLines(host, lines.map(line => ({...line, color: color(line.arch)})), "epoch", host.dataset.label);
   });
 }
 
