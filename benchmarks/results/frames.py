@@ -33,7 +33,7 @@ class Counts:
     interval: Interval
     """The 95% interval of the recall."""
     silences: dict[str, int] = field(default_factory=dict)
-    """{state of the region: the silent objects}; in UNKNOWN the probability was under the abstain threshold."""
+    """{what keeps the region silent: the silent objects}; UNKNOWN: the probability was under the abstain threshold."""
 
     @classmethod
     def of(cls, objects: Iterable[ScoredObject]) -> Counts:
@@ -41,14 +41,14 @@ class Counts:
         objects = list(objects)
         found = Counter(scored.outcome for scored in objects)
         outcomes = {outcome.value: found[outcome] for outcome in Outcome}  # zeros too: every table has every column
-        silences = Counter(scored.silence.value for scored in objects if scored.silence)
+        silences = Counter(scored.silence for scored in objects if scored.silence)
         right = wilson(found[Outcome.RIGHT], len(objects))
         return cls(len(objects), outcomes, right, dict(silences))
 
     @property
     def not_seen(self) -> int:
-        """The number of silent objects that no threshold would answer: blind, or without a proof to name a class."""
-        return sum(n for state, n in self.silences.items() if state != State.UNKNOWN.value)
+        """The number of silent objects that no threshold would answer: blind, too small, or in an unproved zone."""
+        return sum(n for why, n in self.silences.items() if why != State.UNKNOWN.value)
 
     @property
     def recall(self) -> float:

@@ -182,7 +182,9 @@ def _read_parts(file: Path, body: dict[str, Any]) -> dict[str, Any]:
     try:
         parts: dict[str, Any] = {"geometry": Geometry.from_json(body["geometry"])}
         if "detector" in body:
-            parts["detector"] = DetectorConfig.from_json(body["detector"])
+            detector = DetectorConfig.from_json(body["detector"])
+            # a bundle of an earlier version was measured without a smallest side
+            parts["detector"] = detector if "min_side_px" in body["detector"] else replace(detector, min_side_px=0)
     except InputError as error:
         raise InputError(f"{file}: {error}; {HINT}") from None
     return parts

@@ -73,6 +73,8 @@ class DetectorConfig:
     """Boxes of different classes suppress each other too: one object, one box."""
     most: int = 16
     """The boxes of one frame with the highest scores, at most this many, are classified."""
+    min_side_px: int = 28
+    """A box whose shorter side is smaller, in pixels of the upright frame, is UNKNOWN: too small to tell its class."""
     look_at: Relative = WHOLE_FRAME
     """The part of the frame that the detector sees."""
     every: int = 1
@@ -84,6 +86,7 @@ class DetectorConfig:
         check_number("threshold", self.threshold, 0, 1)
         check_number("overlap", self.overlap, 0, 1)
         check_number("most", self.most, 1, MAX_REGIONS, whole=True)
+        check_number("min_side_px", self.min_side_px, 0, 4096, whole=True)
         check_number("every", self.every, 1, 100, whole=True)
         check_threads(self.threads)
         if not isinstance(self.agnostic, bool):

@@ -55,7 +55,7 @@ def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float, p
     said = (
         f"{verdict.label} {verdict.prob:.0%}"
         if verdict.label is not None
-        else verdict.blind_reason or str(verdict.state).lower()
+        else verdict.reason or str(verdict.state).lower()
     )
     text = f"{verdict.name}: {said}"
     _draw_text(frame_bgr, text, _label_corner(text, rect, frame_bgr.shape[1], scale, plates), color, scale)

@@ -24,6 +24,7 @@ UNPROVED = (
 )
 """The reason of the state UNPROVED, and the two ways out."""
 FROZEN = "the picture is frozen"
+TOO_SMALL = "too small"
 
 
 class Decider:
@@ -47,12 +48,14 @@ class Decider:
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
         for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
             unsmoothed = row_c.index(max(row_c))  # of equal probabilities the first class, as numpy's argmax
-            leader, prob, accepted = self._estimate(name, row_c, unsmoothed, blind is None, now_ms)
-            state = self._state(accepted, blind, frozen)
+            tellable = name not in regions.too_small
+            leader, prob, accepted = self._estimate(name, row_c, unsmoothed, tellable and blind is None, now_ms)
+            state = self._state(accepted and tellable, blind, frozen)
+            reason = TOO_SMALL if state is State.UNKNOWN and not tellable else blind
             top = self._classes[leader]
             label = top if state is State.OK else None
             truth = regions.truth.get(name)
-            verdicts.append(Verdict(name, rect, state, label, top, prob, self._classes[unsmoothed], truth, blind))
+            verdicts.append(Verdict(name, rect, state, label, top, prob, self._classes[unsmoothed], truth, reason))
         # set only for a frame without regions, which has no verdict that could say it
         if quality.blind is not None:
             return (), State.BLIND, f"the picture is {quality.blind}"
@@ -79,11 +82,11 @@ class Decider:
             return State.UNPROVED
         return State.OK if accepted else State.UNKNOWN
 
-    def _estimate(self, name: str, row_c: list[float], unsmoothed: int, visible: bool, now_ms: float) -> Estimate:
+    def _estimate(self, name: str, row_c: list[float], unsmoothed: int, usable: bool, now_ms: float) -> Estimate:
         """Return the leading class of a region, over time where that is smoothed."""
         finite = math.isfinite(sum(row_c))
         if self._smoother is not None:
-            if visible and finite:
+            if usable and finite:
                 return self._smoother.update(name, row_c, now_ms)
             self._smoother.forget(name)
         # NaN or infinity from the network: nothing is accepted

@@ -26,8 +26,8 @@ class Verdict:
     top_unsmoothed: str
     """The class with the highest probability in this frame alone."""
     truth: str | None = None
-    blind_reason: str | None = None
-    """The reason that nothing can be seen, where the state is BLIND."""
+    reason: str | None = None
+    """The reason that nothing can be seen, where the state is BLIND; `too small` where that makes it UNKNOWN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Decision:
     @property
     def full_reason(self) -> str:
         """The reason of the state in a few words, for the log: the camera's, else that of the blind regions."""
-        blind = sorted({f"{v.name} is {v.blind_reason}" for v in self.verdicts if v.blind_reason})
+        blind = sorted({f"{v.name} is {v.reason}" for v in self.verdicts if v.state is State.BLIND})
         return self.reason or ", ".join(blind) or "frames arrive and can be seen"
 
     def as_json(self) -> dict[str, Any]:
@@ -109,6 +109,6 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     }
     if verdict.truth is not None:
         found["truth"] = verdict.truth
-    if verdict.blind_reason is not None:
-        found["why"] = verdict.blind_reason
+    if verdict.reason is not None:
+        found["why"] = verdict.reason
     return found

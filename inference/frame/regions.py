@@ -24,6 +24,8 @@ class Regions:
     truth: Mapping[str, str | None]
     outside: Collection[str] = ()
     """The names of the boxes that do not touch the frame: there is nothing of them to classify."""
+    too_small: Collection[str] = ()
+    """The names of the boxes that have too few pixels for their class to be told."""
     failure: str = ""
     """The reason that the regions of this frame could not be found; empty where they were looked for."""
 

@@ -70,7 +70,7 @@ class RunStats:
             self.stages[name].add(value)
         self.states[decision.state.value] += 1
         for verdict in decision.verdicts:
-            self.said[verdict.label or verdict.state.value] += 1
+            self.said[verdict.label or verdict.reason or verdict.state.value] += 1
             if verdict.truth is None:
                 continue
             # a label that the model cannot say, as of a folder with more classes, would count as an error of the model

@@ -11,7 +11,8 @@ class State(str, Enum):
     OK = "OK"
     """A class is reported; of a frame, also that a detector finds nothing in it."""
     UNKNOWN = "UNKNOWN"
-    """The leading class is less probable than the bundle's abstain threshold, after smoothing where there is any."""
+    """The leading class is less probable than the bundle's abstain threshold, after smoothing where there is any; or a
+    detector's box is too small to tell its class."""
     UNPROVED = "UNPROVED"
     """A fixed zone and a model without a background class, which would name a class even on an empty road."""
     BLIND = "BLIND"

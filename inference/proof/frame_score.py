@@ -50,8 +50,8 @@ class ScoredObject:
     """Width and height of the frame."""
     outcome: Outcome
     said: str | None
-    silence: State | None = None
-    """The state of its region where the outcome is SILENT: UNKNOWN is under the abstain threshold."""
+    silence: str | None = None
+    """What keeps its region silent where the outcome is SILENT: its reason, or the state, such as UNKNOWN."""
     shown: bool = True
     """Whether a region of its own shows it."""
     answered_up_to: float = 0.0
@@ -119,7 +119,8 @@ def _score_object(
     # a second region that also shows a part of it may name it, but counts for nothing when it names another class
     near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, labeled.box)]
     said = next((verdict.label for verdict in own if verdict.label not in (None, background)), None)
-    silence = min((verdict.state for verdict in own if verdict.label is None), key=RANK.__getitem__, default=None)
+    quiet = min((verdict for verdict in own if verdict.label is None), key=lambda v: RANK[v.state], default=None)
+    silence = None if quiet is None else quiet.reason or quiet.state.value
     # from the best outcome down: several regions may show one object
     if labeled.label in [verdict.label for verdict in near]:
         outcome, said = Outcome.RIGHT, labeled.label
@@ -144,8 +145,8 @@ def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str
 
 
 def _sureness(verdict: Verdict) -> float:
-    """Return the probability that the threshold is held against; 0 where another state keeps the region silent."""
-    return verdict.prob if verdict.state in (State.OK, State.UNKNOWN) else 0.0
+    """Return the probability that the threshold is held against; 0 where something else keeps the region silent."""
+    return verdict.prob if verdict.state in (State.OK, State.UNKNOWN) and not verdict.reason else 0.0
 
 
 def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) -> tuple[Ints, Ints]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.bundle.contract import Bundle, open_bundle
+from core.bundle.contract import HINT, Bundle, open_bundle
 from core.errors import CheckError, InputError, check_threads
-from core.files import write_json
+from core.files import read_object, write_json
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.redact import public_uri
 from inference.backends import Backend, open_backend
@@ -197,5 +197,6 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 def facts_of(bundle: Bundle) -> dict[str, str]:
     """Return the facts that identify a bundle; the digest is that of bundle.json."""
-    digest = str(bundle.as_json()["digest"])
+    # not computed: a bundle of an earlier version lacks keys that `as_json` writes
+    digest = read_object(bundle.file, HINT)["digest"]
     return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract_hash}

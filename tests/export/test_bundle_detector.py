@@ -177,6 +177,17 @@ def test_a_bundle_of_schema_1_is_read_and_gets_schema_2(run):
     assert json.loads(file.read_text())["schema"] == 2
 
 
+def test_a_bundle_made_before_there_was_a_smallest_side_is_read_with_none_and_keeps_its_digest(run):
+    add(run)
+    file = bundle_of(run).file
+    assert bundle_of(run).detector.min_side_px == DetectorConfig().min_side_px > 0
+    body = json.loads(file.read_text())
+    del body["digest"], body["detector"]["min_side_px"]
+    write_json(file, sealed(body))
+    assert bundle_of(run).detector.min_side_px == 0
+    assert session(bundle_of(run))["bundle"]["digest"] == json.loads(file.read_text())["digest"]
+
+
 def test_a_damaged_detector_entry_is_one_sentence_with_the_file(run):
     add(run)
     file = bundle_of(run).file

@@ -46,13 +46,16 @@ class TrackedRegions(RegionSource):
         height, width = picture_bgr.shape[:2]
         names: list[str] = []
         rects: list[Rect] = []
+        too_small: list[str] = []
         for track in tracks:
             x0, y0, x1, y1 = np.rint(track.predict(now_ms)).astype(int).tolist()
             # its velocity may have carried the box out of the frame, or its sides past each other
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
                 names.append(f"track{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))
-        return Regions(names, rects, {}, failure=self._failure)
+                if _shorter_side(rects[-1]) < self.detector.config.min_side_px:
+                    too_small.append(names[-1])
+        return Regions(names, rects, {}, too_small=too_small, failure=self._failure)
 
     def close(self) -> None:
         """Close the detector."""
@@ -62,3 +65,8 @@ class TrackedRegions(RegionSource):
         """Forget all tracks, and detect on the next frame."""
         self._tracker.reset()
         self._frames = 0
+
+
+def _shorter_side(rect: Rect) -> int:
+    x0, y0, x1, y1 = rect
+    return min(x1 - x0, y1 - y0)

@@ -217,5 +217,5 @@ def _zone(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "top": verdict.top,
         "prob": round(verdict.prob, 4),
-        "why": verdict.blind_reason,
+        "why": verdict.reason,
     }

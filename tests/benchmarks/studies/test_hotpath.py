@@ -33,7 +33,7 @@ def test_there_is_a_row_for_null_and_one_for_each_backend_and_thread_count(bundl
 def test_what_is_timed_looks_and_smooths_as_the_runner_does(bundle):
     processor = zone_processor(bundle, open_backend("null", bundle, "fp32", batch=3), ZONES)
     verdicts = processor.process(frame_at(0, np.zeros((72, 128, 3), np.uint8))).verdicts
-    assert [(v.name, v.state, v.blind_reason) for v in verdicts] == [(name, State.BLIND, "black") for name in ZONES]
+    assert [(v.name, v.state, v.reason) for v in verdicts] == [(name, State.BLIND, "black") for name in ZONES]
 
 
 def test_another_kernel_is_timed_and_named(bundle, capsys, monkeypatch):

@@ -23,6 +23,7 @@ def test_read_back_as_written():
         ({"overlap": "0.5"}, "overlap"),
         ({"most": 0}, "most"),
         ({"most": 33}, "most"),
+        ({"min_side_px": -1}, "min_side_px"),
         ({"every": 1.5}, "every"),
         ({"threads": 0}, "threads"),
         ({"agnostic": 1}, "agnostic"),

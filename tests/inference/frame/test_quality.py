@@ -51,7 +51,7 @@ def test_a_frame_that_cannot_be_looked_at_is_blind_and_no_class_is_said(tmp_path
     assert processor.process(Frame(0, 0, ROAD)).verdicts[0].label is not None
     result = processor.process(Frame(1, 0, BAD[why]))
     (verdict,) = result.verdicts
-    assert (result.state, verdict.state, verdict.label, verdict.blind_reason) == (State.BLIND, State.BLIND, None, why)
+    assert (result.state, verdict.state, verdict.label, verdict.reason) == (State.BLIND, State.BLIND, None, why)
 
 
 def test_a_hand_over_one_half_blinds_the_zone_behind_it_alone():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.results.frames import Counts
 from core.bundle.abstain import AbstainRule
 from core.data.labeled_frames import LabeledFrame, LabeledObject
 from core.geometry.occupancy import is_empty, occupant
@@ -90,16 +91,21 @@ def test_scores_are_those_of_the_rule_read_aloud(labeled, said):
             assert (found.said is not None) == (found.outcome == Outcome.WRONG)
 
 
-sayings = st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear"]), st.floats(0, 1), st.booleans()))
+quiet = st.sampled_from([None, None, (State.BLIND, "black"), (State.UNKNOWN, "too small")])
+sayings = st.lists(st.tuples(corners, st.sampled_from(["car", "bus", "clear"]), st.floats(0, 1), quiet))
 
 
 def decided(sayings: list[tuple], threshold: float) -> list[Verdict]:
-    """Return the verdicts of regions that say (rect, top, probability, seen) under an abstain threshold."""
+    """Return the verdicts of regions that say (rect, top, probability, state and reason) under an abstain threshold.
+
+    state and reason: None where only the threshold keeps the region silent.
+    """
     verdicts = []
-    for rect, top, prob, seen in sayings:
+    for rect, top, prob, quiet in sayings:
         accepted = State.OK if AbstainRule(threshold).accepts(prob) else State.UNKNOWN
-        state = accepted if seen else State.BLIND
-        verdicts.append(Verdict("zone", rect, state, top if state is State.OK else None, top, prob, top))
+        state, reason = quiet or (accepted, None)
+        label = top if state is State.OK else None
+        verdicts.append(Verdict("zone", rect, state, label, top, prob, top, reason=reason))
     return verdicts
 
 
@@ -121,15 +127,20 @@ def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, sa
     assert [counts.tolist() for counts in count_answers(here, [threshold])] == [[len(answered)], [wrong]]
 
 
-@pytest.mark.parametrize(("seen", "silence"), [(True, State.UNKNOWN), (False, State.BLIND)])
-def test_a_silent_object_says_whether_it_is_under_the_threshold_or_cannot_be_seen(seen, silence):
+@pytest.mark.parametrize(
+    ("quiet", "silence", "limit"),
+    [
+        (None, "UNKNOWN", 0.4),
+        ((State.BLIND, "black"), "black", 0.0),
+        ((State.UNKNOWN, "too small"), "too small", 0.0),
+        ((State.UNPROVED, None), "UNPROVED", 0.0),
+    ],
+)
+def test_a_silent_object_says_whether_a_threshold_or_something_else_keeps_it_silent(quiet, silence, limit):
     frame = LabeledFrame("a.png", "a", "test", SIZE, (LabeledObject("car", CAR),))
-    (found,) = score_frame(frame, decided([(LEFT, "car", 0.4, seen)], 0.5), "clear", fixed=True).objects
-    assert (found.outcome, found.silence, found.right_up_to) == (
-        Outcome.SILENT,
-        silence,
-        0.4 if seen else 0.0,
-    )
+    (found,) = score_frame(frame, decided([(LEFT, "car", 0.4, quiet)], 0.5), "clear", fixed=True).objects
+    assert (found.outcome, found.silence, found.right_up_to) == (Outcome.SILENT, silence, limit)
+    assert Counts.of([found]).not_seen == (silence != "UNKNOWN")
 
 
 @pytest.mark.parametrize(

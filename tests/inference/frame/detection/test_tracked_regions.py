@@ -7,9 +7,11 @@ from core.errors import DeviceError
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.frame import Frame
 from inference.backends import open_backend
+from inference.frame.decision import Decision
 from inference.frame.detection.detector import Detector, resolve_config
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
+from inference.frame.run_stats import RunStats
 from inference.frame.states import State
 from tests.bundles import make_bundle
 from tests.inference.detectors.networks import network_of
@@ -113,11 +115,11 @@ def test_after_nan_no_region_is_known_until_the_detector_runs_again():
 
 @pytest.fixture
 def processor(tmp_path):
-    """The hot path with a detector in front, over the null backend."""
+    """The hot path with a detector in front, over the null backend unless another is given."""
 
-    def make(road: Road) -> FrameProcessor:
+    def make(road: Road, name: str = "null") -> FrameProcessor:
         bundle = make_bundle(tmp_path / "bundle", background=None)
-        backend = open_backend("null", bundle, "fp32", batch=road.regions.max_regions)
+        backend = open_backend(name, bundle, "fp32", batch=road.regions.max_regions)
         return FrameProcessor(bundle, backend, road.regions, FrameConfig())
 
     return make
@@ -146,6 +148,46 @@ def test_a_frozen_picture_is_stale_with_and_without_boxes(processor, boxes):
     road = Road()
     road.show(*boxes)
     assert results(processor(road), [PICTURE] * 15)[-1].state is State.STALE
+
+
+@pytest.mark.parametrize("box", [(5, 5, 24, 60), (5, 5, 60, 24), (77.6, 5, 120, 60)])
+def test_a_box_with_too_few_pixels_is_unknown_until_it_grows(processor, box):
+    road = Road(min_side_px=20)
+    made = processor(road)
+    road.show((5, 5, 25, 25))
+    (near,) = results(made, [PICTURE])
+    assert (near.verdicts[0].state, near.verdicts[0].reason) == (State.OK, None)
+    road.show(box)
+    made.reset()
+    (far,) = results(made, [PICTURE])
+    (verdict,) = far.verdicts
+    assert (far.state, verdict.state, verdict.label, verdict.reason) == (
+        State.UNKNOWN,
+        State.UNKNOWN,
+        None,
+        "too small",
+    )
+
+
+def test_what_is_said_of_a_box_that_grows_comes_from_its_large_pictures_alone(processor):
+    road, dark = Road(min_side_px=20), PICTURE // 4
+    made = processor(road, "ort")  # the null backend says the same of every picture
+    road.show((5, 5, 24, 30))
+    results(made, [dark])
+    road.show((5, 5, 25, 30))
+    grown = made.process(Frame(1, 0, PICTURE, media_ns=33_000_000))
+    made.reset()
+    alone = made.process(Frame(2, 0, PICTURE, media_ns=66_000_000))
+    assert [v.name for v in grown.verdicts] == ["track1"]
+    assert grown.verdicts[0].prob == pytest.approx(alone.verdicts[0].prob)
+
+
+def test_boxes_that_are_too_small_are_counted_by_that_name(processor):
+    road, stats = Road(min_side_px=30), RunStats(("car",))
+    road.show((5, 5, 25, 25), (40, 5, 90, 60))
+    (result,) = results(processor(road), [PICTURE])
+    stats.add(Decision(0, 0, 0.0, 0, result.state, result.verdicts))
+    assert stats.as_json()["said"] == {"too small": 1, result.verdicts[1].label: 1}
 
 
 def test_a_detector_that_fails_is_a_device_error(processor):
