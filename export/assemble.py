@@ -1,4 +1,8 @@
-"""Build the bundle of a checkpoint: each precision is converted, measured on the file that ships, and gated."""
+"""Build the bundle of a checkpoint, one precision after the other: fp32, fp16, int8.
+
+Parity is no stage after them but a step within each `add_*`: the graph is converted, its answers are compared with
+those of torch, its gate is decided, and only a graph that passes is written. `export/seal.py` then proves the files.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,7 @@ import numpy as np
 import onnx
 from torch import nn
 
-from core.bundle import golden_file
-from core.bundle.contract import Bundle, onnx_name
+from core.bundle.contract import UNSIGNED, UNSIGNED_INT8, Bundle, onnx_name
 from core.data.pack import Pack
 from core.errors import CheckError, InputError
 from core.files import sha256_of_file, sha256_of_json
@@ -156,11 +159,11 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     found = search(fp32, data, repair=not builder.latency_only)
     for model in found.forms.values():
         stamp(model, builder.bundle, "int8")
-    signed, unsigned = found.forms["int8"], found.forms["int8 ort"]
+    signed, unsigned = found.forms["int8"], found.forms[UNSIGNED_INT8]
     results = [
         # exact: TensorRT computes the file as written; what ONNX Runtime would fuse in it says nothing about TensorRT
         builder.evaluate("int8", lambda rows: run_onnx(signed, images, rows, exact=True)),
-        builder.evaluate("int8 ort", lambda rows: run_onnx(unsigned, images, rows)),
+        builder.evaluate(UNSIGNED_INT8, lambda rows: run_onnx(unsigned, images, rows)),
     ]
     facts = found.facts()
     facts["calibration_rows"] = len(rows)
@@ -169,6 +172,6 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     facts["float_layers"] = int8.float_layers(signed, found.kept_float)
     if builder.add_gate("int8", results, facts)["passed"]:
         builder.add_golden("int8", signed)
-        builder.add_golden(f"int8{golden_file.UNSIGNED}", unsigned)
+        builder.add_golden(f"int8{UNSIGNED}", unsigned)
         builder.write(onnx_name("int8"), signed)
         builder.write(onnx_name("int8", unsigned=True), unsigned)

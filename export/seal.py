@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.bundle import golden_file
-from core.bundle.contract import Bundle, Probs, onnx_name
+from core.bundle.contract import UNSIGNED, Bundle, Probs, onnx_name
 from core.bundle.parity_file import write_parity
 from core.errors import CheckError
 from export.builder import BundleBuilder
@@ -79,7 +79,7 @@ def _drop(builder: BundleBuilder, precision: str) -> None:
         (builder.bundle.path / onnx_name(precision, unsigned=unsigned)).unlink(missing_ok=True)
     kept = {}
     for form, probs in builder.golden.probs.items():
-        if form.removesuffix(golden_file.UNSIGNED) != precision:
+        if form.removesuffix(UNSIGNED) != precision:
             kept[form] = probs
     builder.golden = replace(builder.golden, probs=kept)
     builder.golden.save(builder.bundle.path / golden_file.NAME)

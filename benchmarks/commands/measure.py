@@ -1,4 +1,8 @@
-"""Measure every bundle of a run, choose, and write the report and the production folder."""
+"""Measure every bundle of a run, choose, and write the report and the production folder.
+
+The choice is made in a loop with the last measurement: the ages of frames, in runs at the camera's rate, are measured
+only for the candidates that the choice so far makes interesting, and the choice is made again with them.
+"""
 
 from __future__ import annotations
 

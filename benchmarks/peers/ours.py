@@ -17,7 +17,7 @@ from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import frame_at
 from benchmarks.peers.peer_job import FileComparison, PeerJob, PeerRow, run_named_job, time_frames, time_training
-from core.bundle.contract import open_bundle
+from core.bundle.contract import UNSIGNED_INT8, open_bundle
 from core.bundle.parity_file import read_parity
 from core.data.run_dir import folder_name, open_run
 
@@ -39,7 +39,7 @@ def main(job: PeerJob) -> PeerRow:
         processor, ids = opened[0][1], count()
         hits = predict(processor.classifier, pack).argmax(1) == pack.labels_n[pack.rows("test")]
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
-    form = "int8 ort" if precision == "int8" else "fp32"
+    form = UNSIGNED_INT8 if precision == "int8" else "fp32"
     parities = {(parity.name, parity.split): parity for parity in read_parity(bundle.path)}
     parity = parities[form, "test"]
     max_dprob = math.nan if parity.max_dprob is None else parity.max_dprob

@@ -29,9 +29,19 @@ INPUT = {"name": "frames", "dtype": "uint8", "layout": "nhwc", "output": "probs"
 HINT = "export the run again with `python -m export`"
 
 
+UNSIGNED = ".ort"
+"""The suffix of int8's unsigned form: model.int8.ort.onnx, and the key int8.ort in golden.npz.
+
+An int8 network ships in two forms: the signed one, which TensorRT needs, and the unsigned one, which is fast in ONNX
+Runtime and OpenVINO on a CPU. Export derives the second from the first (`to_unsigned` in export/precision/int8.py).
+"""
+UNSIGNED_INT8 = "int8 ort"
+"""The name of the unsigned form in parity.json and in the checks of a gate; the signed form's is `int8`."""
+
+
 def onnx_name(precision: str, *, unsigned: bool = False) -> str:
-    """Return the file name of a precision; int8 has a second, unsigned form for ONNX Runtime."""
-    return f"model.{precision}{'.ort' if unsigned else ''}.onnx"
+    """Return the file name of a precision. unsigned: of the unsigned form, which int8 alone has."""
+    return f"model.{precision}{UNSIGNED if unsigned else ''}.onnx"
 
 
 @dataclass(frozen=True)

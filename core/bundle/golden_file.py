@@ -13,14 +13,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.contract import HINT, TOLERANCE, Probs
+from core.bundle.contract import HINT, TOLERANCE, UNSIGNED, Probs
 from core.errors import InputError
 from core.files import replacing
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import Geometry, fill
 
 NAME = "golden.npz"
-UNSIGNED = ".ort"
 GRAY_LEVELS = 1
 """Largest difference allowed between the stored and the recomputed geometry: OpenCV builds round differently."""
 LIMIT_BYTES = 64 << 20
@@ -40,7 +39,7 @@ class Golden:
     geometry_rhwc: Bytes
     """uint8 (r, S, S, 3) RGB: the pixels that geometry must make of each rectangle."""
     probs: dict[str, Probs]
-    """{precision: float32 (r, classes)}; "int8.ort" holds the answers of the unsigned form of int8."""
+    """{precision: float32 (r, classes)}; "int8.ort" holds the answers of int8's unsigned form."""
 
     def __post_init__(self) -> None:
         regions = len(self.rects_r4)

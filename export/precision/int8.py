@@ -1,9 +1,10 @@
 """Quantize an fp32 ONNX graph to int8 with explicit QuantizeLinear and DequantizeLinear nodes (Q/DQ), in two forms.
 
-TensorRT's form is symmetric int8 (zero point 0), with weights per channel and biases in float. ONNX Runtime's form is
-derived from it by other zero points, smaller scales behind a ReLU6, and a channel of zeros that changes no number:
-TensorRT takes no zero point but 0, and ONNX Runtime is fast only on unsigned activations. Normalization, the last
-logits, temperature and softmax stay in float. See docs/export.md, "Precisions".
+The signed form, for TensorRT, is symmetric int8 (zero point 0), with weights per channel and biases in float. The
+unsigned form, for runtimes on a CPU, is derived from it: uint8 activations with other zero points, smaller scales
+behind a ReLU6, and a channel of zeros that changes no number. Two are needed because TensorRT takes no zero point but
+0, and ONNX Runtime is fast only on unsigned activations. Normalization, the last logits, temperature and softmax stay
+in float. See docs/export.md, "Precisions".
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _join(sets: Iterable[set[str]]) -> list[set[str]]:
 
 
 def quantize(model: onnx.ModelProto, plan: QuantizationPlan, amax: Mapping[str, float]) -> onnx.ModelProto:
-    """Return TensorRT's form. amax: the largest magnitude to represent, of each tensor of the plan."""
+    """Return the signed form. amax: the largest magnitude to represent, of each tensor of the plan."""
     quantized = deepcopy(model)
     # one scale for all tensors of a group, wide enough for the widest of them
     scales: dict[str, float] = {}
@@ -176,7 +177,7 @@ def _rewire(
 
 
 def to_unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Derive ONNX Runtime's form: activations become uint8, with another zero point (the level that stands for 0.0).
+    """Derive the unsigned form: activations become uint8, with another zero point (the level that stands for 0.0).
 
     A tensor that can be negative gets zero point 128: level 0 of int8 is level 128 of uint8, and every number stays.
     One that is never negative, as behind a ReLU, gets zero point 0. Its numbers stay too, and levels 128 to 255, for

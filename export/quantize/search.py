@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from core.bundle.contract import TOLERANCE, Probs
+from core.bundle.contract import TOLERANCE, UNSIGNED_INT8, Probs
 from core.geometry.frame import Bytes
 from export.graph.nodes import Graph
 from export.precision import int8
@@ -27,7 +27,7 @@ SENSITIVITY_ROWS = 64
 OTHER_RUNTIMES = 2
 """The golden tolerance is divided by this here: the rest is for runtimes that round elsewhere than ONNX Runtime."""
 Forms = dict[str, onnx.ModelProto]
-"""{"int8": TensorRT's form, "int8 ort": ONNX Runtime's}."""
+"""The two forms of int8: {"int8": the signed one, UNSIGNED_INT8: the one derived from it}."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class EvalSet:
         gate = make_gate("int8", results)
         if self.golden_rhwc is not None:
             regions = np.arange(len(self.golden_rhwc))
-            fused = run_onnx(forms["int8 ort"], self.golden_rhwc, regions)
-            written = run_onnx(forms["int8 ort"], self.golden_rhwc, regions, exact=True)
+            fused = run_onnx(forms[UNSIGNED_INT8], self.golden_rhwc, regions)
+            written = run_onnx(forms[UNSIGNED_INT8], self.golden_rhwc, regions, exact=True)
             moved = float(np.abs(fused - written).max())
-            name = "int8 ort: golden frames, fused against as written"
+            name = f"{UNSIGNED_INT8}: golden frames, fused against as written"
             gate["checks"].append(make_check(name, moved, TOLERANCE["int8"] / OTHER_RUNTIMES))
             gate["passed"] = all(check["passed"] for check in gate["checks"])
         return gate
@@ -150,7 +150,7 @@ class _Quantizer:
         plan = int8.plan_quantization(self.fp32, kept)
         amax = calibration.choose_ranges({name: self.histograms[name] for name in plan.tensors}, method)
         signed = int8.quantize(self.fp32, plan, amax)
-        return {"int8": signed, "int8 ort": int8.to_unsigned(signed)}
+        return {"int8": signed, UNSIGNED_INT8: int8.to_unsigned(signed)}
 
     def try_methods(self, kept: Sequence[str] = ()) -> SearchResult:
         """Quantize by every calibration method, and gate the one whose worse form is nearest to torch."""
@@ -198,7 +198,7 @@ class _Quantizer:
         # minmax clips nothing: what is left is the error of rounding, which is the layer's own
         for name in everything:
             forms = self.quantize("minmax", [other for other in everything if other != name])
-            harm[name] = self.data.distance(forms["int8 ort"], SENSITIVITY_ROWS)
+            harm[name] = self.data.distance(forms[UNSIGNED_INT8], SENSITIVITY_ROWS)
         ranked = sorted(everything, key=lambda name: -harm[name])
         shown = ", ".join(f"{name} {harm[name]:.1e}" for name in ranked[:3])
         log.info(f"most sensitive of {len(ranked)} layers, alone in int8: {shown}")

@@ -1,4 +1,7 @@
-"""Parity: the difference between an exported file in a runtime and torch, and the gate on it."""
+"""Parity: the difference between an exported graph in a runtime and torch, and the gate on it.
+
+Each precision is compared and gated as it is made, by the `add_*` functions of export/assemble.py.
+"""
 
 from __future__ import annotations
 

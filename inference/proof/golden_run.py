@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.bundle.contract import HINT, Bundle, Probs
+from core.bundle.contract import HINT, UNSIGNED, Bundle, Probs
 from core.bundle.golden_file import (
     GRAY_LEVELS,
     NAME,
-    UNSIGNED,
     Golden,
     GoldenCheck,
     compare_probs,

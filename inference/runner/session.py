@@ -1,4 +1,7 @@
-"""Runs one session: opens a bundle and a source, runs them, closes them and returns the summary."""
+"""Runs one session: opens a bundle and a source, runs them, closes them and returns the summary.
+
+Where a supervisor is used, each of its workers runs one session: a restart is a new process and a new session.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A small process that starts the runner again when the runner dies or its heartbeats stop.
+"""A small process that runs the runner in a worker, a child process, and forks a new worker when one dies or hangs.
+
+`Supervisor.run` is the loop: fork a worker, receive its heartbeats until it ends or they stop, kill it if it hangs, and
+fork the next one. A worker runs one whole session (`run_session`), so a new one opens bundle, engine and camera anew.
+A camera that only stops giving frames is opened again within the worker (`Runner._reconnect`), without the supervisor.
 
 The supervisor imports neither numpy nor OpenCV and never touches the camera or a runtime. It stays small, and a
 worker forked from it starts clean: an error that sticks to a CUDA context dies with the process that had it.
@@ -70,7 +74,7 @@ def is_camera(uri: str) -> bool:
 
 
 class Supervisor:
-    """Runs workers one after the other until one ends well, fails from the start, or the budget is spent."""
+    """Runs workers one after the other until one ends well, fails from the start, or the restarts are used up."""
 
     def __init__(
         self, work: Callable[[RunnerProcess], int | None], limits: SupervisorLimits, journal: Path | None = None
@@ -90,7 +94,7 @@ class Supervisor:
         self._ready = False
 
     def run(self) -> int:
-        """Return the exit code of the last worker. Raises CheckError once the budget is spent."""
+        """Fork workers until one is not to be replaced; return its exit code. Raises CheckError after too many."""
         for stop_signal in STOP_SIGNALS:
             signal.signal(stop_signal, self._stop)
         failures, number = 0, 0

@@ -1,4 +1,8 @@
-"""Write a pack: a data set decoded once for one input size. `core/data/pack.py` reads it."""
+"""Write a pack: a data set decoded once for one input size. `core/data/pack.py` reads it.
+
+Splits are assigned before decoding, which writes the rows in their order. The duplicates are known only after it: where
+a picture lies in two splits that were drawn here, its groups are joined and the splits are assigned a second time.
+"""
 
 from __future__ import annotations
 
@@ -59,13 +63,15 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
         return _reuse(out, listing, options)
     _remove_leftovers(out)  # each may be as large as the pack, and the disk is asked for room next
     with replacing_folder(out) as folder:
-        store, results = _decode(folder, listing, options)
-        content = _arrange(source, listing, store, results, options)
+        samples = split_samples(listing, options.seed)
+        store, results = _decode(folder, listing, samples, options)
+        content = _arrange(source, listing, samples, store, results, options)
         if content.health.cross_split_duplicates and not listing.synthetic and not options.allow_leaks:
             if not any(sample.split is None for sample in listing.samples):  # the source made the splits
                 _refuse_leaks(source, out, content, options)
             listing = join_groups(listing, content.health.groups_to_join())
-            content = _arrange(source, listing, content.store, content.results, options)
+            samples = split_samples(listing, options.seed)
+            content = _arrange(source, listing, samples, content.store, content.results, options)
         _write_rows(folder / "rows.csv", content.rows)
         if content.frames:
             write_frames(folder, content.frames)
@@ -77,13 +83,14 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
     return open_pack(out)
 
 
-def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[ImageStore, list[DecodeResult]]:
+def _decode(
+    folder: Path, listing: Listing, samples: list[Sample], options: PackOptions
+) -> tuple[ImageStore, list[DecodeResult]]:
     """Decode every sample into a row of the store; return one result for each sample of the listing.
 
     The rows are written in the order that the pack has if nothing is rejected and no groups are joined: `_arrange`
     then has nothing to move.
     """
-    samples = split_samples(listing, options.seed)
     order = _pack_order(samples, options.seed)
     store = plan_images(folder, len(order), options.size_px)
     store.create()
@@ -93,13 +100,17 @@ def _decode(folder: Path, listing: Listing, options: PackOptions) -> tuple[Image
 
 
 def _arrange(
-    source: str, listing: Listing, store: ImageStore, results: list[DecodeResult], options: PackOptions
+    source: str,
+    listing: Listing,
+    samples: list[Sample],
+    store: ImageStore,
+    results: list[DecodeResult],
+    options: PackOptions,
 ) -> PackContent:
-    """Draw the splits, move the decoded rows into the order of the pack, and examine them.
+    """Move the decoded rows into the order of the pack, by the splits of `samples`, and look for duplicates.
 
     It is called a second time when duplicates joined groups of the listing: other splits, but the same decoded rows.
     """
-    samples = split_samples(listing, options.seed)
     kept = [index for index in _pack_order(samples, options.seed) if results[index].reason is None]
     if not kept:
         raise InputError(f"{source}: none of its {len(results)} images can be used ({results[0].reason})")
