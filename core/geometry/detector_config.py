@@ -8,10 +8,8 @@ from typing import Any
 
 from core.codec import to_json
 from core.errors import InputError, check_number, check_threads
-from core.geometry.frame import WHOLE_FRAME, Relative, read_relative
+from core.geometry.frame import MAX_REGIONS, WHOLE_FRAME, Relative, read_relative
 
-MAX_REGIONS = 32
-"""The most regions of one frame, zones or boxes: each costs a row of the classifier's batch."""
 FITS = ("center", "top_left", "stretch")
 COLORS = ("rgb", "bgr")
 

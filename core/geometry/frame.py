@@ -36,6 +36,8 @@ Rect = tuple[int, int, int, int]
 Relative = tuple[float, float, float, float]
 """x0, y0, x1, y1 as parts of the frame's width and height."""
 WHOLE_FRAME: Relative = (0.0, 0.0, 1.0, 1.0)
+MAX_REGIONS = 32
+"""The most regions of one frame, zones or boxes: each costs a row of the classifier's batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ def read_relative(value: Any, field: str) -> Relative:
 
 
 def parse_zones(value: Mapping[str, Any]) -> dict[str, Relative]:
-    """Return zones by name. Raises InputError naming the zone whose rectangle or name cannot be used."""
+    """Return zones by name. Raises InputError for too many, or naming the one whose rectangle or name is no good."""
+    if len(value) > MAX_REGIONS:
+        raise InputError(f"there are {len(value)} zones: give {MAX_REGIONS} at most")
     return {check_name(name, "a zone's name"): read_relative(rect, f"zones.{name}") for name, rect in value.items()}
 
 

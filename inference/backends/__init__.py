@@ -21,6 +21,8 @@ class UnavailableError(InputError):
     """A precision cannot run on this machine, or has no engine for it; nothing is wrong with the bundle."""
 
 
+ONNX_HINT = "export it again, for an opset that this version knows, or take another backend"
+"""The hint where a runtime does not load an ONNX file."""
 PARTS = ("PRECISIONS", "Options", "availability", "open_backend")
 """The parts that the module of each backend has."""
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error
 from core.machine import cores
-from inference.backends import Availability, Backend, Network, Tensor
+from inference.backends import ONNX_HINT, Availability, Backend, Network, Tensor
 from inference.backends import CpuOptions as Options
 
 PRECISIONS = ("fp32", "int8")
@@ -155,4 +155,4 @@ def _not_loadable(path: Path, error: RuntimeError) -> InputError:
 
     # OpenVINO names its own source files first and the reason last
     reason = " ".join(str(error).split())[-200:]
-    return InputError(f"{path} does not load in openvino {ov.__version__} ({reason})")
+    return InputError(f"{path} does not load in openvino {ov.__version__} ({reason}): {ONNX_HINT}")

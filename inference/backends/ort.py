@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error
 from core.machine import cores
-from inference.backends import Availability, Backend, Network, Tensor
+from inference.backends import ONNX_HINT, Availability, Backend, Network, Tensor
 from inference.backends import CpuOptions as Options
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -129,4 +129,4 @@ def _open_session(path: Path, threads: int) -> Any:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({reason})") from None
+        raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({reason}): {ONNX_HINT}") from None

@@ -26,7 +26,7 @@ from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error
 from inference import cuda_device
-from inference.backends import Availability, Backend, Tensor, UnavailableError
+from inference.backends import ONNX_HINT, Availability, Backend, Tensor, UnavailableError
 from inference.backends.ort import OrtNetwork
 
 log = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ def _open_session(path: Path, stream: Any, options: Options, hint: str = CPU) ->
             # with a graph it also refuses nodes on the CPU without naming them: the try without one names them below
             refused = str(error).splitlines()[0]
     else:
-        raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({refused})")
+        raise InputError(f"{path} does not load in onnxruntime {ort.__version__} ({refused}): {ONNX_HINT}")
     if PROVIDER not in session.get_providers():
         raise UnavailableError(f"onnxruntime {ort.__version__} opens {path} without CUDA: {INSTALL}")
     if nodes := _nodes_on_host(session):

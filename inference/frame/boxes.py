@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from core.geometry.detector_config import MAX_REGIONS
-from core.geometry.frame import Bytes, Frame, Rect, check_name
+from core.geometry.frame import MAX_REGIONS, Bytes, Frame, Rect, check_name
 from core.geometry.preprocess import clip_rect
 from inference.frame.regions import Regions, RegionSource
 

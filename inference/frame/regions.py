@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import InputError
-from core.geometry.detector_config import MAX_REGIONS
-from core.geometry.frame import Bytes, Frame, Rect, Relative
+from core.geometry.frame import MAX_REGIONS, Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import rect_of
 
 WHOLE_ZONE = "frame"

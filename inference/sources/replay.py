@@ -5,6 +5,7 @@ It plays as fast as it is read; with --realtime at its own pace, with no pause l
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -15,6 +16,7 @@ from core.geometry.frame import Frame, parse_zones
 from core.geometry.preprocess import decode
 from inference.capture.base import EndOfStream, Source
 
+log = logging.getLogger(__name__)
 SCHEMES = ("replay",)
 
 
@@ -37,7 +39,8 @@ class ReplaySource(Source):
         self.sequence, self.synthetic = bool(facts.get("sequence", True)), bool(facts.get("synthetic", False))
         self._folder = folder
         self._lines = read_decisions(folder)
-        self._any = False
+        self._played = self._skipped = 0
+        self._first_skipped: str | None = None
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame. Raises EndOfStream after the last, InputError when there was none."""
@@ -46,11 +49,23 @@ class ReplaySource(Source):
             if line.picture is None:  # a decision that there was no frame
                 continue
             if (frame := _frame_of(line)) is not None:
-                self._any = True
+                self._played += 1
                 return frame
-        if not self._any:
+            self._skip(f"{line.index}, line {line.number}")
+        if not self._played:
             raise InputError(f"{self._folder} holds no whole frame: record again")
         raise EndOfStream
+
+    def _skip(self, where: str) -> None:
+        """Count a frame that cannot be played; warn of the first."""
+        self._skipped += 1
+        if self._first_skipped is None:
+            self._first_skipped = where
+            log.warning(f"{where}: its frame cannot be read and is skipped; summary.json counts all of these")
+
+    def report(self) -> dict[str, Any]:
+        """Return how many frames were played and how many skipped, and the line of the first of these."""
+        return {"frames": self._played, "skipped": self._skipped, "first_skipped": self._first_skipped}
 
     def close(self) -> None:
         """Close the files."""

@@ -57,6 +57,7 @@ def test_a_camera_json_is_read_back_as_written(tmp_path):
         ([1], "object"),
         ({"zone": {}}, "zone"),
         ({"zones": {}}, "zones"),
+        ({"zones": {f"z{i}": [0, 0, 1, 1] for i in range(71)}}, "there are 71 zones: give 32 at most"),
         ({"zones": {"ego": [0, 0, 1]}}, "zones.ego"),
         ({"zones": {"ego": [0.5, 0, 0.5, 1]}}, "zones.ego"),
         ({"zones": {"ego": [0, 0, 1.5, 1]}}, "zones.ego"),

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -161,6 +162,24 @@ def test_a_damaged_picture_is_never_shown(tmp_path):
     body[-200] ^= 1
     file.write_bytes(body)
     assert [f.frame_id for f in replayed(folder)] == [0, 1]
+
+
+def test_a_frame_that_cannot_be_decoded_is_skipped_counted_and_named(tmp_path, caplog):
+    folder = record(tmp_path / "r", 4)
+    index = segments_of(folder)[0]
+    pictures, lines = bytearray(pictures_of(index).read_bytes()), index.read_text().splitlines()
+    for number in (1, 2):  # whole on the disk, as their checksums say, and no pictures
+        body = json.loads(lines[number])
+        where = body["picture"]
+        pictures[where["at"] : where["at"] + where["bytes"]] = bytes(where["bytes"])
+        where["crc32"] = crc32(bytes(where["bytes"]))
+        lines[number] = json.dumps(body)
+    pictures_of(index).write_bytes(pictures)
+    index.write_text("".join(line + "\n" for line in lines))
+    source = open_source(f"replay://{folder}")
+    assert [source.read(1.0).frame_id for _ in range(2)] == [0, 3]
+    assert source.report() == {"frames": 2, "skipped": 2, "first_skipped": f"{index}, line 2"}
+    assert caplog.text.count("skipped") == caplog.text.count("line 2") == 1
 
 
 def test_the_ring_keeps_the_newest_within_its_limit(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import InputError
@@ -95,6 +95,28 @@ def test_nothing_over_the_threshold_is_no_box(layout):
 def test_recognized_without_metadata(layout):
     outputs = rows_of(layout, 0)
     assert recognize(FakeNetwork([image()], outputs)) == layout
+
+
+@given(
+    seed=seeds,
+    n=st.integers(0, 9),
+    batched=st.booleans(),
+    fixed=st.booleans(),
+    order=st.permutations(["boxes", "labels", "scores"]),
+)
+@example(seed=0, n=4, batched=True, fixed=True, order=["scores", "labels", "boxes"])
+@example(seed=0, n=4, batched=True, fixed=False, order=["labels", "scores", "boxes"])
+def test_boxes_labels_and_scores_are_told_apart_however_many_and_in_whatever_order(seed, n, batched, fixed, order):
+    random = np.random.default_rng(seed)
+    boxes_n4, scores_n = random.random((n, 4), np.float32), random.random(n, np.float32)
+    arrays = {"boxes": boxes_n4, "labels": random.integers(0, 90, n), "scores": scores_n}
+    answers = {f"o{i}": arrays[name][None] if batched else arrays[name] for i, name in enumerate(order)}
+    shapes = {name: tuple(side if fixed or side in (1, 4) else None for side in a.shape) for name, a in answers.items()}
+    assert recognize(FakeNetwork([image()], answers, shapes=shapes)) == "ssd"
+    found = find("ssd").decode(answers, SIZE_HW, -1.0)
+    assert found.boxes_n4.tolist() == boxes_n4.tolist()
+    assert found.scores_n.tolist() == scores_n.tolist()
+    assert found.classes_n.tolist() == arrays["labels"].tolist()
 
 
 def test_older_rtdetr_of_ultralytics_is_recognized():

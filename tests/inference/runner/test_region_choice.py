@@ -105,10 +105,11 @@ def test_a_detector_that_is_not_the_bundles_bytes_is_refused(bundle):
         open_regions(bundle, CameraConfig(), None, SOURCE, "ort", 1)
 
 
-def test_no_detector_file_is_one_sentence(tmp_path):
+@pytest.mark.parametrize(("backend", "runtime"), [("ort", "onnxruntime"), ("openvino", "openvino")])
+def test_a_detector_that_does_not_load_is_one_sentence_with_a_hint(tmp_path, backend, runtime):
     (tmp_path / "d.onnx").write_bytes(b"no graph")
-    with pytest.raises(InputError, match=r"d\.onnx does not load in onnxruntime"):
-        open_detector_or_on_cpu(DetectorFile(tmp_path / "d.onnx"), "ort", 1)
+    with pytest.raises(InputError, match=rf"d\.onnx does not load in {runtime} .*: export it again"):
+        open_detector_or_on_cpu(DetectorFile(tmp_path / "d.onnx"), backend, 1)
 
 
 def run(bundle: Path, *arguments: str) -> dict:
