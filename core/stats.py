@@ -49,14 +49,14 @@ class PairCounts(NamedTuple):
         return (self.only_reference - self.only_rival) / self.n
 
 
-def wilson(hits: int, n: int) -> Interval:
-    """Return the 95% score interval of a proportion; (0, 1) when n is 0.
+def wilson(hits: int, n: int, deff: float = 1.0) -> Interval:
+    """Return the 95% score interval of a proportion; (0, 1) when n is 0. deff: core.clusters.design_effect.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927) 209-212.
     """
     if n == 0:
         return Interval(0.0, 1.0)
-    z = NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
+    z = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(deff)
     middle = hits + z**2 / 2
     half = z * math.sqrt(hits * (n - hits) / n + z**2 / 4)
     # rounding may step outside 0..1 where all or none are hits
@@ -65,12 +65,12 @@ def wilson(hits: int, n: int) -> Interval:
     return Interval(low, high)
 
 
-def poisson_interval(count: int) -> Interval:
-    """Return the exact 95% interval of the mean of a Poisson count.
+def poisson_interval(count: int, deff: float = 1.0) -> Interval:
+    """Return the exact 95% interval of the mean of a Poisson count, wider for a deff (core.clusters.dispersion).
 
     Source: Garwood, Biometrika 28 (1936) 437-442.
     """
-    tail = (1 - CONFIDENCE) / 2
+    tail = NORMAL.cdf(NORMAL.inv_cdf((1 - CONFIDENCE) / 2) * math.sqrt(deff))
     low = _poisson_mean(count - 1, 1 - tail) if count else 0.0
     return Interval(low, _poisson_mean(count, tail))
 
@@ -130,9 +130,9 @@ def tango_score(pairs: PairCounts, loss: float) -> float:
     return math.copysign(math.inf, gap) if gap else 0.0
 
 
-def paired_interval(pairs: PairCounts, confidence: float = CONFIDENCE) -> Interval:
-    """Return Tango's interval of the paired loss: every loss whose score is within the normal quantiles."""
-    quantile = NORMAL.inv_cdf((1 + confidence) / 2)
+def paired_interval(pairs: PairCounts, confidence: float = CONFIDENCE, deff: float = 1.0) -> Interval:
+    """Return Tango's interval of the paired loss: every loss whose score is within the normal quantiles times √deff."""
+    quantile = NORMAL.inv_cdf((1 + confidence) / 2) * math.sqrt(deff)
     return Interval(_tango_root(pairs, quantile), _tango_root(pairs, -quantile))
 
 

@@ -12,14 +12,14 @@ import onnx
 
 from core.bundle.abstain import choose_threshold
 from core.bundle.contract import onnx_name
+from core.clusters import clustered_wilson
 from core.data.pack import Pack
 from core.errors import InputError
-from core.stats import wilson
 from export.builder import BundleBuilder
 from export.precision.fp32 import stamp
 from inference.backends import open_backend
 from inference.frame.processor import FrameConfig, FrameProcessor
-from inference.proof.frame_score import ScoredFrame, count_answers, score_frames
+from inference.proof.frame_score import ScoredFrame, count_answers, mark_answers, score_frames
 from inference.runner.labeled_regions import FramesRequest, warn_of_other_classes
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,6 @@ def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[s
         raise InputError(f"no threshold can be fitted: no object is answered in {where} ({reason})")
     answered_t, wrong_t = count_answers(objects, thresholds)
     chosen = choose_threshold(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)
-    # back from shares to whole numbers: Wilson's interval counts hits
-    answered = round(chosen["coverage"] * len(objects))
-    low, high = wilson(round(chosen["risk"] * answered), answered)
+    answered_n, wrong_n = mark_answers(objects, chosen["threshold"])
+    low, high = clustered_wilson(wrong_n[answered_n], np.array([scored.frame for scored in objects])[answered_n])
     return {"objects": len(objects), **chosen, "risk_low_95": low, "risk_high_95": high}

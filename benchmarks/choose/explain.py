@@ -39,8 +39,8 @@ def _explain_frames(policy: Policy) -> str:
         return ""
     return (
         "Where labeled frames were measured, a candidate is rejected if it names fewer of their objects rightly than"
-        " the best one, or gives false alarms in more of them; such a loss counts if its whole paired 95% interval is"
-        f" above {_points(policy.frame_loss)}. "
+        " the best one, or gives false alarms in more of them; such a loss counts if its whole paired 95% interval,"
+        f" in which the objects of one frame are alike, is above {_points(policy.frame_loss)}. "
     )
 
 

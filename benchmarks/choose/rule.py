@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.choose.policy import BUDGETS, FLOORS, Policy
 from benchmarks.results.candidate import measured
 from benchmarks.results.run import RunResults
+from core.clusters import design_effect
 from core.stats import (
     Bools,
     Floats,
@@ -56,6 +57,8 @@ class CandidateMetrics:
     """The reason why it may never be chosen, whatever the policy; empty where it may."""
     frames: Mapping[str, Bools] = field(default_factory=dict)
     """{key of FRAMES: right or not, over the same labeled frames for all}; empty where not measured."""
+    frame_of: Mapping[str, Ints] = field(default_factory=dict)
+    """{key of FRAMES: the frame of each}, where several are of one frame and therefore alike."""
 
     @property
     def correct_n(self) -> Bools:
@@ -109,11 +112,9 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
         on_frames = {name: getattr(frames, name) == 1 for name in FRAMES if frames and len(getattr(frames, name))}
         # -1 is no class, so that every row counts as wrong
         predicted_n = accuracy.predicted_n if accuracy else np.full(len(results.labels_n), -1)
-        found.append(
-            CandidateMetrics(
-                row.name, results.labels_n, predicted_n, results.pack.classes, metrics, row.why_not, on_frames
-            )
-        )
+        facts = row.name, results.labels_n, predicted_n, results.pack.classes, metrics, row.why_not
+        frame_of = {"right_n": frames.frame_of_n} if frames and len(frames.frame_of_n) else {}
+        found.append(CandidateMetrics(*facts, on_frames, frame_of))
     return found
 
 
@@ -208,7 +209,8 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
 def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, policy: Policy) -> dict[str, str]:
     """Return {candidate: reason} of those that lose more on labeled frames against the best than the policy allows.
 
-    A loss counts where its whole paired 95% interval lies beyond the limit. name: a key of FRAMES.
+    A loss counts where its whole paired 95% interval lies beyond the limit; the objects of one frame are alike, so the
+    interval is as wide as frames, not objects, make it. name: a key of FRAMES.
     """
     framed = [c for c in rivals if len(c.frames.get(name, ()))]
     if policy.frame_loss is None or not framed:
@@ -216,8 +218,11 @@ def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, polic
     best = max(framed, key=lambda c: (float(c.frames[name].mean()), c.name))
     reasons = {c.name: "it was not measured on the labeled frames" for c in rivals if c not in framed}
     for c in framed:
-        pairs = count_pairs(best.frames[name], c.frames[name])
-        interval = paired_interval(pairs)
+        best_n, own_n = best.frames[name], c.frames[name]
+        # without frames, in older results, each object counts as independent of the others
+        frame_n = c.frame_of.get(name, np.arange(len(own_n)))
+        deff = design_effect(best_n.astype(int) - own_n, frame_n)
+        interval = paired_interval(count_pairs(best_n, own_n), deff=deff)
         # the whole interval: with few frames a loss may be chance, and no candidate is thrown out by chance
         if interval.low > policy.frame_loss:
             low, high = (100 * edge for edge in interval)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from core.clusters import clustered_wilson
 from core.geometry.frame import Rect
-from core.stats import Interval, Ints, wilson
+from core.stats import Interval, Ints
 from inference.frame.states import State
-from inference.proof.frame_score import Outcome, ScoredObject
+from inference.proof.frame_score import Outcome, ScoredObject, mark_answers
 
 FALSE_ALARM = "false_alarm"
 """The outcome of a mark without an object."""
@@ -31,7 +32,7 @@ class Counts:
     n: int
     outcomes: dict[str, int]
     interval: Interval
-    """The 95% interval of the recall."""
+    """The 95% interval of the recall; objects of one frame count as alike, here and in RiskPoint."""
     silences: dict[str, int] = field(default_factory=dict)
     """{what keeps the region silent: the silent objects}; UNKNOWN: the probability was under the abstain threshold."""
 
@@ -42,7 +43,8 @@ class Counts:
         found = Counter(scored.outcome for scored in objects)
         outcomes = {outcome.value: found[outcome] for outcome in Outcome}  # zeros too: every table has every column
         silences = Counter(scored.silence for scored in objects if scored.silence)
-        right = wilson(found[Outcome.RIGHT], len(objects))
+        right_n = np.array([scored.outcome == Outcome.RIGHT for scored in objects], bool)
+        right = clustered_wilson(right_n, [scored.frame for scored in objects])
         return cls(len(objects), outcomes, right, dict(silences))
 
     @property
@@ -71,11 +73,15 @@ class RiskPoint:
     risk_interval: Interval
 
     @classmethod
-    def of(cls, threshold: float, *, shipped: bool, objects: int, answered: int, wrong: int) -> RiskPoint:
-        """Return the point of these counts; both parts are 0 where there is nothing to count."""
+    def of(cls, threshold: float, objects: Sequence[ScoredObject], *, shipped: bool) -> RiskPoint:
+        """Return the point of these objects; both parts are 0 where there is nothing to count."""
+        answered_n, wrong_n = mark_answers(objects, threshold)
+        frame_n = np.array([scored.frame for scored in objects if scored.shown])
         # a threshold that answers nothing is wrong about nothing
-        coverage, risk = answered / max(objects, 1), wrong / max(answered, 1)
-        return cls(threshold, shipped, coverage, wilson(answered, objects), risk, wilson(wrong, answered))
+        coverage, risk = answered_n.sum() / max(len(answered_n), 1), wrong_n.sum() / max(answered_n.sum(), 1)
+        coverage_interval = clustered_wilson(answered_n, frame_n)
+        risk_interval = clustered_wilson(wrong_n[answered_n], frame_n[answered_n])
+        return cls(threshold, shipped, float(coverage), coverage_interval, float(risk), risk_interval)
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,8 @@ class FramesAccuracy:
     p99_ms: float
     right_n: Ints = field(default_factory=_unknown)
     """1 for each object that was named rightly, else 0, in one order for all candidates; empty in older results."""
+    frame_of_n: Ints = field(default_factory=_unknown)
+    """The number of the frame of each of these objects; empty in older results."""
     quiet_n: Ints = field(default_factory=_unknown)
     """1 for each frame without a false alarm, else 0; empty in older results."""
     risk_curve: tuple[RiskPoint, ...] = ()

@@ -14,7 +14,7 @@ from core.data.labeled_frames import LabeledFrame, load_frame
 from core.data.pack import Pack
 from core.geometry.frame import Frame, Rect
 from core.geometry.occupancy import is_empty, occupant, stands_in
-from core.stats import Ints
+from core.stats import Bools, Ints
 from inference.frame.decision import Verdict
 from inference.frame.processor import FrameProcessor
 from inference.frame.states import RANK, State
@@ -58,6 +58,8 @@ class ScoredObject:
     """The highest abstain threshold at which it is answered, rightly or not; 0 where it is at none."""
     right_up_to: float = 0.0
     """The highest abstain threshold at which it is answered rightly; 0 where it is at none."""
+    frame: str = ""
+    """The picture that shows it."""
 
     @property
     def size(self) -> str:
@@ -132,7 +134,9 @@ def _score_object(
         outcome = Outcome.SILENT if silence else Outcome.BACKGROUND
     limits = _limits(labeled.label, own, near, background)
     silence = silence if outcome == Outcome.SILENT else None
-    return ScoredObject(labeled.label, labeled.box, frame.size_px, outcome, said, silence, bool(own), *limits)
+    return ScoredObject(
+        labeled.label, labeled.box, frame.size_px, outcome, said, silence, bool(own), *limits, frame.source
+    )
 
 
 def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str | None) -> tuple[float, float]:
@@ -160,6 +164,13 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
     rules = [AbstainRule(threshold) for threshold in thresholds]
     answered_t = np.array([rule.accepts_each(answered_n).sum() for rule in rules], np.int64)
     return answered_t, answered_t - [rule.accepts_each(right_n).sum() for rule in rules]
+
+
+def mark_answers(objects: Sequence[ScoredObject], threshold: float) -> tuple[Bools, Bools]:
+    """Return which of the objects that a region shows are answered at an abstain threshold, and which wrongly."""
+    shown, rule = [scored for scored in objects if scored.shown], AbstainRule(threshold)
+    answered_n = rule.accepts_each(np.array([scored.answered_up_to for scored in shown]))
+    return answered_n, answered_n & ~rule.accepts_each(np.array([scored.right_up_to for scored in shown]))
 
 
 def score_frames(

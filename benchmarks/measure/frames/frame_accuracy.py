@@ -12,13 +12,14 @@ from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import FALSE_ALARM, WORST, Counts, FrameErrors, FramesAccuracy, Mark, RiskPoint
+from core.clusters import dispersion
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig
 from core.stats import Interval, poisson_interval
 from inference.frame.processor import FrameConfig
 from inference.frame.regions import RegionSource
-from inference.proof.frame_score import PLACES, SIZES, Outcome, ScoredFrame, ScoredObject, count_answers, score_frames
+from inference.proof.frame_score import PLACES, SIZES, Outcome, ScoredFrame, ScoredObject, score_frames
 from inference.runner.labeled_regions import FramesRequest, warn_of_other_classes
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def summarize_frames(
         raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
     objects = [scored for frame in scored_frames for scored in frame.objects]
     alarms, per_100 = sum(len(frame.false_alarms) for frame in scored_frames), 100 / len(scored_frames)
-    low, high = poisson_interval(alarms)  # a count without an upper limit: a frame can give several
+    # a count without an upper limit: a frame can give several, which are alike
+    low, high = poisson_interval(alarms, dispersion(np.array([len(frame.false_alarms) for frame in scored_frames])))
     p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored_frames], (0.5, 0.99)).tolist()
     return FramesAccuracy(
         measured_on=backend,
@@ -89,6 +91,7 @@ def summarize_frames(
         p50_ms=p50_ms,
         p99_ms=p99_ms,
         right_n=np.array([scored.outcome == Outcome.RIGHT for scored in objects], np.int64),
+        frame_of_n=np.repeat(np.arange(len(scored_frames)), [len(frame.objects) for frame in scored_frames]),
         quiet_n=np.array([not frame.false_alarms for frame in scored_frames], np.int64),
         risk_curve=trace_risk(objects, threshold),
         worst=list_worst_frames(scored_frames),
@@ -97,16 +100,11 @@ def summarize_frames(
 
 def trace_risk(objects: Sequence[ScoredObject], shipped: float) -> tuple[RiskPoint, ...]:
     """Return coverage and risk at the shipped threshold and at others, which answer ever more of the objects."""
-    shown = sum(scored.shown for scored in objects)
     limits = [scored.answered_up_to for scored in objects if scored.answered_up_to > 0]
     # thresholds at quantiles give equal steps of coverage; equal steps of the threshold would leave gaps
     spread = np.quantile(limits, np.linspace(1, 0, CURVE_POINTS), method="nearest").tolist() if limits else []
     thresholds = sorted({*spread, shipped}, reverse=True)
-    answered_t, wrong_t = count_answers(objects, thresholds)
-    return tuple(
-        RiskPoint.of(threshold, shipped=threshold == shipped, objects=shown, answered=answered, wrong=wrong)
-        for threshold, answered, wrong in zip(thresholds, answered_t.tolist(), wrong_t.tolist(), strict=True)
-    )
+    return tuple(RiskPoint.of(threshold, objects, shipped=threshold == shipped) for threshold in thresholds)
 
 
 def list_worst_frames(scored_frames: Sequence[ScoredFrame]) -> tuple[FrameErrors, ...]:

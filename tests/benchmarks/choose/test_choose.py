@@ -230,6 +230,15 @@ def test_one_that_is_shown_to_be_worse_on_labeled_frames_is_not_chosen_however_f
     assert choose(field, Policy(frame_loss=0.05))[0].chosen.name == "hasty"
 
 
+def test_a_loss_in_a_few_crowded_frames_may_be_chance():
+    """The 60 objects are those of 3 frames with 20 each: as independent ones they would show a loss."""
+    frame_of = {"right_n": np.arange(400) // 20}
+    crowded = [replace(c, frame_of=frame_of) for c in (on_frames("good", []), on_frames("fast", range(60)))]
+    assert choose(crowded)[0].chosen.name == "fast"
+    spread = [replace(c, frame_of={"right_n": np.arange(400) % 20}) for c in crowded]
+    assert choose(spread)[0].chosen.name == "good"
+
+
 def test_a_difference_on_labeled_frames_within_the_noise_decides_nothing():
     assert choose([on_frames("good", range(40)), on_frames("fast", range(1, 43))])[0].chosen.name == "fast"
 

@@ -66,7 +66,9 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
         == found.by_size["medium"]
         == Counts.of(scored for frame in frames for scored in frame.objects)
     )
-    assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3))
+    assert found.frame_of_n.tolist() == [0, 1, 2]
+    # all three are of one picture: they count as one
+    assert (found.objects.recall, found.objects.interval) == (2 / 3, wilson(2, 3, deff=3))
     with pytest.raises(InputError, match="none of the 1 labeled frames of test can be read: empty file"):
         summarize_frames("ort", "test", "zones", 0.5, ["empty file"])
 
