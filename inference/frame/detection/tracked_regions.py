@@ -11,6 +11,8 @@ from inference.frame.detection.tracking import Tracker
 from inference.frame.regions import Regions, RegionSource
 
 NOT_A_NUMBER = "the detector gives NaN"
+TRACK = "track"
+"""The name of a region is this and the number of its track."""
 
 
 class TrackedRegions(RegionSource):
@@ -51,7 +53,7 @@ class TrackedRegions(RegionSource):
             x0, y0, x1, y1 = np.rint(track.predict(now_ms)).astype(int).tolist()
             # its velocity may have carried the box out of the frame, or its sides past each other
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
-                names.append(f"track{track.number}")
+                names.append(f"{TRACK}{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))
                 if _shorter_side(rects[-1]) < self.detector.config.min_side_px:
                     too_small.append(names[-1])

@@ -17,6 +17,7 @@ import numpy as np
 from core.errors import InputError
 from core.geometry.frame import Bytes
 from inference.frame.decision import Decision
+from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.sinks import Sink, SinkContext
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,14 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     from inference.sinks.web.live_status import LiveStatus
 
     about = {"arch": context.bundle.arch, "contract": context.bundle.contract_hash[:12]}
-    mirror, fixed = context.camera.mirror_for_people, context.regions.fixed
-    status = LiveStatus(context.bundle.classes, about, fixed_zones=fixed, mirror=mirror, restarts=context.restarts)
+    status = LiveStatus(
+        context.bundle.classes,
+        about,
+        fixed_zones=context.regions.fixed,
+        detector=isinstance(context.regions, TrackedRegions),
+        mirror=context.camera.mirror_for_people,
+        restarts=context.restarts,
+    )
     return WebSink(host, port, options.web_token, status)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic_ns, time
@@ -11,6 +11,7 @@ from typing import Any
 
 from core.machine import resident_mb
 from inference.frame.decision import Decision, SinkStatus, Verdict
+from inference.frame.detection.tracked_regions import NOT_A_NUMBER, TRACK
 from inference.frame.run_stats import RunStats
 from inference.frame.states import State
 
@@ -57,13 +58,18 @@ class LiveStatus:
         about: dict[str, str],
         *,
         fixed_zones: bool = True,
+        detector: bool = False,
         mirror: bool = False,
         restarts: int = 0,
     ) -> None:
+        """detector: whether the regions are the tracks of a detector."""
         self.about, self.fixed_zones, self.mirror, self.restarts = about, fixed_zones, mirror, restarts
+        self.detector = detector
+        self.tracks = self.detector_failures = 0
         self.stats = RunStats(classes)
         self.state_changes: Counter[State] = Counter()
-        self.age_sum_ms = self.infer_sum_ms = 0.0
+        self.age_sum_ms = 0.0
+        self.stage_sums_ms: defaultdict[str, float] = defaultdict(float)
         self.last: Decision | None = None
         self.started_s = time()
         self.lock = Lock()
@@ -112,7 +118,10 @@ class LiveStatus:
             if decision.fresh:
                 self.stats.add(decision)
                 self.age_sum_ms += decision.age_ms
-                self.infer_sum_ms += decision.stages_ms.get("infer", 0.0)
+                for name, ms in decision.stages_ms.items():
+                    self.stage_sums_ms[name] += ms
+                if self.detector:
+                    self._add_tracks(decision)
             at = (self._last_ns - self._started_ns) // BUCKET_NS
             if not self._buckets or self._buckets[-1].at != at:
                 self._buckets.append(TimeBucket(at))
@@ -121,6 +130,11 @@ class LiveStatus:
             if decision.fresh:
                 bucket.work_ms = max(bucket.work_ms or 0.0, work_ms)
             bucket.drops += decision.drops
+
+    def _add_tracks(self, decision: Decision) -> None:
+        # tracks are numbered from 1 and no number comes again: the highest is their count
+        self.tracks = max([self.tracks, *(int(v.name.removeprefix(TRACK)) for v in decision.verdicts)])
+        self.detector_failures += decision.reason == NOT_A_NUMBER
 
     def add_snapshot(self, decision: Decision, jpeg: bytes, size: tuple[int, int]) -> None:
         """Take the picture of a decision."""

@@ -49,8 +49,9 @@ def _metrics(status: LiveStatus) -> Iterable[list[str]]:
     )
     bases = [("", {"basis": b.value}, stats.age_bases[b.value]) for b in AgeBasis]
     yield _metric("age_basis_total", "counter", "Processed frames by the event that their age counts from.", bases)
-    infer = stats.stages.get("infer", LatencySeries())
-    yield from _summary("infer", "Duration of the network.", infer.as_json(), status.infer_sum_ms, infer.n)
+    yield from _stage(status, "infer", "Duration of the network.")
+    if status.detector:
+        yield from _detector(status)
     # for fixed zones alone: each track would be a time series of its own, which Prometheus keeps for weeks
     if status.fixed_zones and last is not None:
         probs = [("", {"zone": v.name}, v.prob) for v in last.verdicts]
@@ -63,6 +64,23 @@ def _metrics(status: LiveStatus) -> Iterable[list[str]]:
     yield _metric("sink_up", "gauge", "1 where a sink works, 0 where it is off.", working)
     yield _metric("restarts_total", "counter", "Restarts of the worker process.", [("", {}, status.restarts)])
     yield from _process(status)
+
+
+def _detector(status: LiveStatus) -> Iterable[list[str]]:
+    """Yield the figures of the detector in front."""
+    yield from _stage(status, "detect", "Duration of the detector and of tracking, in every frame.")
+    now = 0 if status.last is None else len(status.last.verdicts)
+    yield _metric("boxes", "gauge", "Boxes in the last frame, each of a track.", [("", {}, now)])
+    said = [("", {"said": name}, n) for name, n in status.stats.said.items()]
+    yield _metric("boxes_total", "counter", "Boxes by their class, or by what kept it from being told.", said)
+    yield _metric("tracks_total", "counter", "Objects that were tracked.", [("", {}, status.tracks)])
+    text = "Frames without boxes because the detector gave NaN."
+    yield _metric("detector_failures_total", "counter", text, [("", {}, status.detector_failures)])
+
+
+def _stage(status: LiveStatus, name: str, text: str) -> Iterable[list[str]]:
+    series = status.stats.stages.get(name, LatencySeries())
+    yield from _summary(name, text, series.as_json(), status.stage_sums_ms[name], series.n)
 
 
 def _summary(

@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.geometry.camera_config import CameraConfig
+from inference.backends import open_backend
+from inference.frame.processor import FrameProcessor
 from inference.frame.states import State
+from inference.runner.runner import Runner
 from inference.runner.sink_worker import SinkWorker
-from inference.sinks.web import WebSink
+from inference.sinks import SinkContext
+from inference.sinks.web import Options, WebSink, open_sink
 from inference.sinks.web.live_status import LiveStatus
 from inference.sinks.web.prometheus import escaped, metrics, number
+from inference.sources import open_source
+from tests.bundles import make_bundle
+from tests.inference.frame.detection.test_tracked_regions import Road
 from tests.inference.sinks.pages import CLASSES, ask, decision, opened, verdict
 
 
@@ -91,6 +99,38 @@ def test_boxes_whose_names_never_end_make_no_series():
     status = LiveStatus(CLASSES, {}, fixed_zones=False)
     status.add(decision(verdicts=[verdict("track4711")]))
     assert b"track4711" not in metrics(status)
+
+
+def test_a_detector_has_its_time_boxes_tracks_and_failures(tmp_path):
+    road, numbers = Road(), iter(range(4))
+    answer = road.network.run
+    near, far, new, broken = (10, 10, 40, 40), (50, 10, 55, 15), (60, 30, 90, 50), (np.nan,) * 4
+
+    def run(feeds):
+        road.show(*[(near, far), (near, far, broken), (near, far, new), (near, far)][next(numbers)])
+        return answer(feeds)
+
+    road.network.run = run
+    bundle, source = make_bundle(tmp_path / "bundle"), open_source("synthetic://?frames=4&width=320&height=180")
+    sink = open_sink(SinkContext(bundle, source, CameraConfig(), road.regions, ()), Options(web="0"))
+    worker = SinkWorker(sink, waits=True)
+    with open_backend("null", bundle, "fp32", batch=16) as backend:
+        Runner(FrameProcessor(bundle, backend, road.regions), source, [worker]).run()
+    worker.close()
+    found = parse(metrics(sink.status).decode())[0]
+    assert found["rearguard_boxes", None] == 2
+    assert sum(value for (name, _), value in found.items() if name == "rearguard_boxes_total") == 2 + 3 + 2
+    assert found["rearguard_boxes_total", 'said="too small"'] == 3
+    assert found["rearguard_tracks_total", None] == 3
+    assert found["rearguard_detector_failures_total", None] == 1
+    assert found["rearguard_detect_seconds_count", None] == 4
+    assert found["rearguard_detect_seconds_sum", None] > 0
+
+
+def test_without_a_detector_nothing_is_said_of_one(sink):
+    sink.write(decision(), None)
+    found = parse(ask(sink, "/metrics")[1].decode())[0]
+    assert not {"detect", "detector", "boxes", "tracks"} & {name.split("_")[1] for name, _ in found}
 
 
 def test_a_sink_that_is_off_shows():
