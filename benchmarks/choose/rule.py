@@ -152,33 +152,64 @@ class Ranking:
 
 def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float = 0.0) -> Ranking:
     """Apply the rule. noise_floor: the relative difference under which two times count as equal."""
-    infeasible = {c.name: reason for c in candidates if (reason := reason_infeasible(c, policy))}
-    for name in FRAMES:
-        # one after the other: the best in one comparison may be worse in the other, and no candidate would be left
-        infeasible |= reasons_worse_on_frames([c for c in candidates if c.name not in infeasible], name, policy)
+    infeasible = _find_infeasible(candidates, policy)
     feasible = [c for c in candidates if c.name not in infeasible]
     if not feasible:
         return Ranking(None, None, infeasible, frozenset(), frozenset(), {})
+    reference = _pick_reference(feasible, policy)
+    rivals = [c for c in candidates if c is not reference]
+    # of the infeasible rivals too: the report shows their loss
+    losses = {rival.name: measure_loss(reference, rival, policy) for rival in rivals}
     # sizes are exact: a smaller file is smaller by any amount
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
+    limit = reference.minimized(policy.objective)
+    better = []
+    for rival in rivals:
+        if rival.name not in infeasible and rival.minimized(policy.objective) * (1 + noise_margin) < limit:
+            better.append(rival)
+    non_inferior = [rival for rival in better if losses[rival.name].bound < policy.margin]
+    return Ranking(
+        chosen=pick_best([reference, *non_inferior], policy, noise_margin),
+        reference=reference,
+        infeasible=infeasible,
+        better=frozenset(rival.name for rival in better),
+        non_inferior=frozenset(rival.name for rival in non_inferior),
+        losses=losses,
+        best_infeasible=_find_best_infeasible(candidates, infeasible, reference, policy),
+    )
+
+
+def _find_infeasible(candidates: Sequence[CandidateMetrics], policy: Policy) -> dict[str, str]:
+    """Return {name of an infeasible candidate: the first reason}."""
+    infeasible = {}
+    for candidate in candidates:
+        if reason := reason_infeasible(candidate, policy):
+            infeasible[candidate.name] = reason
+    for name in FRAMES:
+        # one after the other: the best in one comparison may be worse in the other, and no candidate would be left
+        feasible = [c for c in candidates if c.name not in infeasible]
+        infeasible |= reasons_worse_on_frames(feasible, name, policy)
+    return infeasible
+
+
+def _pick_reference(feasible: Sequence[CandidateMetrics], policy: Policy) -> CandidateMetrics:
+    """Return the candidate with the best utility; of equal ones the first by the objective and the tie breakers."""
 
     # equal utilities can differ in their last bits, since the sums run over other rows: rounding makes them equal
-    def order(c: CandidateMetrics) -> tuple[float | str, ...]:
-        return (-round(c.utility(policy), 12), *_sort_key(c, policy.objective, *policy.tie_breakers))
+    def order(candidate: CandidateMetrics) -> tuple[float | str, ...]:
+        tie_breakers = _sort_key(candidate, policy.objective, *policy.tie_breakers)
+        return (-round(candidate.utility(policy), 12), *tie_breakers)
 
-    reference = min(feasible, key=order)
-    # of the infeasible ones too: the report shows their loss
-    losses = {c.name: measure_loss(reference, c, policy) for c in candidates if c is not reference}
-    limit = reference.minimized(policy.objective)
-    rivals = [c for c in feasible if c is not reference]
-    better = [c for c in rivals if c.minimized(policy.objective) * (1 + noise_margin) < limit]
-    non_inferior = [c for c in better if losses[c.name].bound < policy.margin]
-    chosen = pick_best([reference, *non_inferior], policy, noise_margin)
-    names = frozenset(c.name for c in better), frozenset(c.name for c in non_inferior)
-    better_than = reference.utility(policy) + 1e-12  # by more than rounding
-    better = [c for c in candidates if c.name in infeasible and c.utility(policy) > better_than]
-    best_infeasible = max(better, key=lambda c: (c.utility(policy), c.name), default=None)
-    return Ranking(chosen, reference, infeasible, *names, losses, best_infeasible)
+    return min(feasible, key=order)
+
+
+def _find_best_infeasible(
+    candidates: Sequence[CandidateMetrics], infeasible: Mapping[str, str], reference: CandidateMetrics, policy: Policy
+) -> CandidateMetrics | None:
+    """Return the infeasible candidate with the best utility, where that is better than the reference's."""
+    limit = reference.utility(policy) + 1e-12  # by more than rounding
+    better = [c for c in candidates if c.name in infeasible and c.utility(policy) > limit]
+    return max(better, key=lambda c: (c.utility(policy), c.name), default=None)
 
 
 def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None:

@@ -24,20 +24,25 @@ from core.data.run_dir import folder_name, open_run
 
 def main(job: PeerJob) -> PeerRow:
     """Pack, train and export one network; measure its int8 file on ONNX Runtime, its fp32 file where there is none."""
-    folder, group = Path(job.out) / "run", ["--group", job.group] if job.group else []
-    run_stage("training", "pack", job.data, "--out", str(folder / "pack"), "--size", str(job.size), *group)
+    folder = Path(job.out) / "run"
+    packed = str(folder / "pack")
+    group = ["--group", job.group] if job.group else []
+    run_stage("training", "pack", job.data, "--out", packed, "--size", str(job.size), *group)
     recipe = ["--recipe", job.recipe, "--epochs", str(job.epochs), "--seed", str(job.seed)]
-    train = ["train", str(folder / "pack"), "--out", str(folder), "--models", job.arch, *recipe]
+    train = ["train", packed, "--out", str(folder), "--models", job.arch, *recipe]
     _, spent = time_training(lambda: run_stage("training", *train))
     run_stage("export", str(folder), "--engines")  # without a name: no engine is built
     network = folder / folder_name(job.arch)
-    bundle, pack = open_bundle(network / "bundle"), open_run(folder).open_pack()
+    bundle = open_bundle(network / "bundle")
+    pack = open_run(folder).open_pack()
     # what the production choice takes without a measurement
     precision = "int8" if "int8" in bundle.precisions else "fp32"
     epochs = len(read_history(network / "history.csv")["epoch"])
-    with open_side_by_side([Candidate(network.name, precision, "ort", 1, bundle)]) as (opened, _):
-        processor, ids = opened[0][1], count()
-        hits = predict(processor.classifier, pack).argmax(1) == pack.labels_n[pack.rows("test")]
+    labels_n = pack.labels_n[pack.rows("test")]
+    candidate = Candidate(network.name, precision, "ort", 1, bundle)
+    with open_side_by_side([candidate]) as (((_, processor),), _):
+        hits = predict(processor.classifier, pack).argmax(1) == labels_n
+        ids = count()
         frame_ms = time_frames(job, lambda frame_bgr: processor.process(frame_at(next(ids), frame_bgr)))
     form = UNSIGNED_INT8 if precision == "int8" else "fp32"
     parities = {(parity.name, parity.split): parity for parity in read_parity(bundle.path)}
@@ -45,7 +50,8 @@ def main(job: PeerJob) -> PeerRow:
     max_dprob = math.nan if parity.max_dprob is None else parity.max_dprob
     files = FileComparison(len(hits), float(hits.mean()), parity.top1_agreement, max_dprob)
     images = epochs * len(pack.rows("train"))
-    return PeerRow(f"{job.arch}, {job.recipe}, {precision}", epochs, images, spent, files, frame_ms)
+    name = f"{job.arch}, {job.recipe}, {precision}"
+    return PeerRow(name, epochs, images, spent, files, frame_ms)
 
 
 def run_stage(package: str, *arguments: str) -> None:

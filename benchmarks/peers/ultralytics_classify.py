@@ -20,27 +20,40 @@ ARCH = "yolov8n-cls.yaml"
 
 def main(job: PeerJob) -> PeerRow:
     """Train from scratch with its defaults, export, and classify the test pictures with both files."""
-    data, out = Path(job.data), Path(job.out)
-    sizes = {"imgsz": job.size, "epochs": job.epochs, "workers": job.workers, "seed": job.seed}
-    place = {"data": str(data), "project": str(out), "name": "train"}
-    off = {"pretrained": False, "plots": False, "verbose": False}
-    _, spent = time_training(lambda: YOLO(ARCH).train(exist_ok=True, device="cpu", **place, **sizes, **off))
+    data = Path(job.data)
+    trained_in = Path(job.out) / "train"
+    settings = {
+        "data": job.data,
+        "project": job.out,
+        "name": trained_in.name,
+        "exist_ok": True,
+        "device": "cpu",
+        "imgsz": job.size,
+        "epochs": job.epochs,
+        "workers": job.workers,
+        "seed": job.seed,
+        "pretrained": False,
+        "plots": False,
+        "verbose": False,
+    }
+    _, spent = time_training(lambda: YOLO(ARCH).train(**settings))
     # it may stop early, so the epochs are counted: a line each, after the heading
-    epochs = sum(1 for _ in (out / "train" / "results.csv").open()) - 1
-    best = YOLO(str(out / "train" / "weights" / "best.pt"))
+    epochs = len((trained_in / "results.csv").read_text().splitlines()) - 1
+    best = YOLO(str(trained_in / "weights" / "best.pt"))
     exported = YOLO(best.export(format="onnx", imgsz=job.size), task="classify")
+    pictures = []
+    labels = []
     # its classes are the folders in alphabetical order
-    names = sorted(folder.name for folder in (data / "test").iterdir())
-    files = []
-    for number, folder in enumerate(names):
-        files += [(file, number) for file in sorted((data / "test" / folder).iterdir())]
-    # read with OpenCV, as its own predict reads a file
-    pictures = [np.asarray(cv2.imread(str(file))) for file, _ in files]
+    for number, folder in enumerate(sorted((data / "test").iterdir())):
+        for file in sorted(folder.iterdir()):
+            # read with OpenCV, as its own predict reads a file
+            pictures.append(np.asarray(cv2.imread(str(file))))
+            labels.append(number)
     trained = np.stack([classify(best, picture, job.size) for picture in pictures])
     answers = np.stack([classify(exported, picture, job.size) for picture in pictures])
     x0, y0, x1, y1 = job.rect
     images = epochs * sum(1 for _ in (data / "train").rglob("*.jpg"))
-    compared = compare_files(np.array([label for _, label in files]), trained, answers)
+    compared = compare_files(np.array(labels), trained, answers)
     frame_ms = time_frames(job, lambda frame: classify(exported, frame[y0:y1, x0:x1], job.size))
     return PeerRow("yolov8n-cls", epochs, images, spent, compared, frame_ms)
 

@@ -3,8 +3,7 @@
 The signed form, for TensorRT, is symmetric int8 (zero point 0), with weights per channel and biases in float. The
 unsigned form, for runtimes on a CPU, is derived from it: uint8 activations with other zero points, smaller scales
 behind a ReLU6, and a channel of zeros that changes no number. Two are needed because TensorRT takes no zero point but
-0, and ONNX Runtime is fast only on unsigned activations. Normalization, the last logits, temperature and softmax stay
-in float. See docs/export.md, "Precisions".
+0, and ONNX Runtime is fast only on unsigned activations. Normalization, logits, temperature and softmax stay in float.
 """
 
 from __future__ import annotations

@@ -69,17 +69,23 @@ def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates:
     x0, y0, x1, y1 = rect
     (width, height), below = cv2.getTextSize(text, FONT, scale, max(1, round(2 * scale)))
     if width + 8 <= x1 - x0 and 3 * height <= y1 - y0:
-        left, bottoms = x0 + 4, [y0 + round(34 * scale) + 4]
+        left = x0 + 4
+        bottoms = [y0 + round(34 * scale) + 4]
     else:
         left = max(min(x0 + 2, frame_width - width - 2), 2)
-        steps = range(0, 4 * (height + below + 4), height + below + 4)
+        line = height + below + 4
+        steps = range(0, 4 * line, line)
         above = [y0 - below - 3 - step for step in steps]
-        bottoms = [y for y in above if y >= height + 2] + [y1 + height + 4 + step for step in steps]
+        bottoms = [y for y in above if y >= height + 2]
+        bottoms += [y1 + height + 4 + step for step in steps]
     tried = [(left, bottom - height, left + width, bottom + below) for bottom in bottoms]
-    free = [plate for plate in tried if not any(overlap_ratio(plate, other) for other in plates)]
-    plate = free[0] if free else tried[0]
+    plate = next((plate for plate in tried if _is_free(plate, plates)), tried[0])
     plates.append(plate)
     return left, plate[3] - below
+
+
+def _is_free(plate: Rect, plates: list[Rect]) -> bool:
+    return not any(overlap_ratio(plate, other) for other in plates)
 
 
 def _draw_text(frame_bgr: Bytes, text: str, corner: tuple[int, int], color: tuple[int, int, int], scale: float) -> None:
@@ -88,5 +94,7 @@ def _draw_text(frame_bgr: Bytes, text: str, corner: tuple[int, int], color: tupl
     text = text.encode(errors="replace").decode()  # OpenCV 5 crashes at a lone surrogate
     (width, height), below = cv2.getTextSize(text, FONT, scale, thickness)
     x, y = corner
-    cv2.rectangle(frame_bgr, (x - 2, y - height - 2), (x + width + 1, y + below), (0, 0, 0), cv2.FILLED)
+    top_left = (x - 2, y - height - 2)
+    bottom_right = (x + width + 1, y + below)
+    cv2.rectangle(frame_bgr, top_left, bottom_right, (0, 0, 0), cv2.FILLED)
     cv2.putText(frame_bgr, text, corner, FONT, scale, color, thickness, cv2.LINE_AA)

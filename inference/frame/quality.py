@@ -71,7 +71,9 @@ class FrameQuality:
         self._repeats = self._repeated_since_ns = 0
         self._size = (0, 0)
         self._members: dict[Rect, frozenset[int]] = {}
-        rows, columns, edge = ROWS * PATCH_PX, COLUMNS * PATCH_PX, PATCH_PX // COARSE_PX
+        rows = ROWS * PATCH_PX
+        columns = COLUMNS * PATCH_PX
+        edge = PATCH_PX // COARSE_PX
         self._patches = np.zeros((rows, columns, BGR), np.uint8)
         self._previous = np.zeros_like(self._patches)
         self._gray = np.zeros((rows, columns), np.uint8)
@@ -80,8 +82,11 @@ class FrameQuality:
         # one call squares the first two planes and one call takes the means of the last three
         high, wide = self._coarse.shape
         planes = np.zeros((4 * high, wide), np.float32)
-        self._detail32, self._coarse32 = planes[:high], planes[high : 2 * high]
-        self._plain, self._squares, self._measured = planes[: 2 * high], planes[2 * high :], planes[high:]
+        self._detail32 = planes[:high]
+        self._coarse32 = planes[high : 2 * high]
+        self._plain = planes[: 2 * high]
+        self._squares = planes[2 * high :]
+        self._measured = planes[high:]
         self._means = np.zeros((3, PATCHES), np.float32)
         """Three means of each patch: its coarse pixels, their squared second derivative, their squares."""
         self._means_rc = self._means.reshape(3 * ROWS, COLUMNS)

@@ -141,10 +141,16 @@ def _score_object(
 
 def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str | None) -> tuple[float, float]:
     """Return the highest thresholds at which an object is answered, and answered rightly, as `_score_object` says."""
-    right = max((_sureness(verdict) for verdict in near if verdict.top == label), default=0.0)
-    wrong = max((_sureness(verdict) for verdict in own if verdict.top not in (label, background)), default=0.0)
+    right = wrong = absent = 0.0
+    for verdict in near:
+        if verdict.top == label:
+            right = max(right, _sureness(verdict))
+    for verdict in own:
+        if verdict.top not in (label, background):
+            wrong = max(wrong, _sureness(verdict))
     # an object is said to be absent only where every region that shows it says so
-    absent = min(map(_sureness, own), default=0.0) if all(verdict.top == background for verdict in own) else 0.0
+    if all(verdict.top == background for verdict in own):
+        absent = min(map(_sureness, own), default=0.0)
     return max(right, wrong, absent), right
 
 

@@ -113,5 +113,8 @@ def jittered(box: Rect, jitter: float, random: np.random.Generator) -> Rect:
     width, height = old_x1 - old_x0, old_y1 - old_y0
     moved = np.round(random.normal(0, jitter, 4) * (width, height, width, height))
     left, top, right, bottom = moved.astype(int).tolist()
-    x0, y0 = min(old_x0 + left, old_x1 - 1), min(old_y0 + top, old_y1 - 1)
-    return x0, y0, max(old_x1 + right, x0 + 1), max(old_y1 + bottom, y0 + 1)
+    x0 = min(old_x0 + left, old_x1 - 1)
+    y0 = min(old_y0 + top, old_y1 - 1)
+    x1 = max(old_x1 + right, x0 + 1)
+    y1 = max(old_y1 + bottom, y0 + 1)
+    return x0, y0, x1, y1

@@ -154,9 +154,12 @@ def _perspectives(params: AugmentParams) -> Floats:
 def _solve_perspectives(start: Floats, end_m42: Floats) -> Floats:
     """Return the (m, 3, 3) maps from the corners `start` to the corners of each image in `end_m42`."""
     m = len(end_m42)
-    ones, zeros = np.ones((m, 4)), np.zeros((m, 4))
-    x, y = np.tile(start[:, 0], (m, 1)), np.tile(start[:, 1], (m, 1))
-    u, v = end_m42[:, :, 0], end_m42[:, :, 1]
+    ones = np.ones((m, 4))
+    zeros = np.zeros((m, 4))
+    x = np.tile(start[:, 0], (m, 1))
+    y = np.tile(start[:, 1], (m, 1))
+    u = end_m42[:, :, 0]
+    v = end_m42[:, :, 1]
     # u = (a x + b y + c) / (g x + h y + 1) is linear in a to h once multiplied out, and so is v in d, e, f, g, h:
     # four corners give the eight equations for the eight numbers
     for_u = np.stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y], 2)
@@ -164,23 +167,28 @@ def _solve_perspectives(start: Floats, end_m42: Floats) -> Floats:
     equations = np.concatenate([for_u, for_v], 1)
     right_sides = np.concatenate([u, v], 1)[:, :, None]
     solved = np.linalg.solve(equations, right_sides)[:, :, 0]
-    return np.concatenate([solved, np.ones((m, 1))], 1).reshape(-1, 3, 3)
+    nine = np.concatenate([solved, np.ones((m, 1))], 1)  # the ninth number of a map is 1
+    return nine.reshape(-1, 3, 3)
 
 
 def _sample_erased(recipe: Recipe, n: int, size_px: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Take the first of ten tries that is smaller than the image. Source: RandomErasing.get_params."""
     shape = (n, ERASE_TRIES)
-    area = size_px**2 * random.uniform(recipe.erase_area_min, recipe.erase_area_max, shape)
+    share = random.uniform(recipe.erase_area_min, recipe.erase_area_max, shape)
+    area = size_px**2 * share
     # uniform in the logarithm, so that upright and lying rectangles are equally frequent
-    ratio = np.exp(random.uniform(math.log(ERASE_RATIO[0]), math.log(ERASE_RATIO[1]), shape))
+    lowest, highest = map(math.log, ERASE_RATIO)
+    ratio = np.exp(random.uniform(lowest, highest, shape))
     high = np.round(np.sqrt(area * ratio))
     wide = np.round(np.sqrt(area / ratio))
     fits = (high < size_px) & (wide < size_px)
     first = fits.argmax(1)  # 0 where none fits: `erased` leaves those out
     erased = (random.random(n) < recipe.erase_p) & fits.any(1)
     rows = np.arange(n)
-    h = np.where(erased, high[rows, first].astype(np.int64), 0)
-    w = np.where(erased, wide[rows, first].astype(np.int64), 0)
+    first_high = high[rows, first].astype(np.int64)
+    first_wide = wide[rows, first].astype(np.int64)
+    h = np.where(erased, first_high, 0)
+    w = np.where(erased, first_wide, 0)
     y = random.integers(0, size_px - h + 1)
     x = random.integers(0, size_px - w + 1)
     return np.stack([x, y, x + w, y + h], 1)

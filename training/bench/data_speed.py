@@ -133,18 +133,20 @@ def _images_of_pack(pack: Pack, size_px: int, n: int) -> tuple[Bytes, list[bytes
     """Return n training rows at a size, as pixels, and the crops behind them, as JPEGs."""
     rows = np.random.default_rng(0).permutation(pack.rows("train"))[:n]
     crops = [_crop(pack, int(row)) for row in rows]
-    images_nhwc = Geometry(size_px, pack.geometry.kernel).empty(len(crops))
+    geometry = Geometry(size_px, pack.geometry.kernel)
+    images_nhwc = geometry.empty(len(crops))
     for i, crop in enumerate(crops):
-        fill(images_nhwc[i : i + 1], crop, [whole(crop)], Geometry(size_px, pack.geometry.kernel))
+        fill(images_nhwc[i : i + 1], crop, [whole(crop)], geometry)
     return images_nhwc, [_jpeg(crop) for crop in crops]
 
 
 def _crop(pack: Pack, row: int) -> Bytes:
     """Return the row's part of its source image, BGR, or the row itself when the image is gone."""
-    frame, box = read_picture(Path(pack.metadata["source"]["root"], pack.sources_n[row])), pack.boxes_n[row]
+    frame = read_picture(Path(pack.metadata["source"]["root"], pack.sources_n[row]))
     if isinstance(frame, str):
         return np.ascontiguousarray(pack.images_nhwc[row][..., ::-1])
-    x0, y0, x1, y1 = clip_rect(box or whole(frame), frame.shape[1], frame.shape[0])
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = clip_rect(pack.boxes_n[row] or whole(frame), width, height)
     return frame[y0:y1, x0:x1]
 
 

@@ -53,27 +53,38 @@ def measure_loop(
 
 
 def _measure(arch: str, pack: Pack, batch: int, steps: int, device: str, compiled: bool) -> dict[str, Any]:
-    recipe, size_px = load_recipe("after").with_overrides({"batch": str(batch)}), pack.geometry.size_px
+    recipe = load_recipe("after").with_overrides({"batch": str(batch)})
+    size_px = pack.geometry.size_px
     mode, _ = choose_mode(arch, CLASSES, size_px, batch, device)
     options = GpuOptions(compile="yes" if compiled else "no")
-    compute = apply_rules(Compute(mode, device), options, recipe, IMAGES, size_px, models.build(arch, CLASSES))
-    loop, step = (round(rate, 1) for rate in _images_per_s(arch, pack, recipe, compute, steps))
-    return {"arch": arch, "mode": compute.mode.as_json(), "images_per_s": loop, "step_alone": step}
+    network = models.build(arch, CLASSES)
+    compute = apply_rules(Compute(mode, device), options, recipe, IMAGES, size_px, network)
+    loop, step = _images_per_s(arch, pack, recipe, compute, steps)
+    return {
+        "arch": arch,
+        "mode": compute.mode.as_json(),
+        "images_per_s": round(loop, 1),
+        "step_alone": round(step, 1),
+    }
 
 
 def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps: int) -> tuple[float, float]:
     """Return the rate of the whole loop, and that of the step alone, on one batch that lies on the device."""
     state, objective = initialize(NetworkSpec(arch, CLASSES), recipe, compute)
     state.network.train()
-    mean, device = models.normalization(arch)[0], compute.device
+    mean, _ = models.normalization(arch)
+    device = compute.device
     apply = compute.mode.compile_or_eager(gpu.augment)
-    batches = Batches(pack, recipe, 0, open_preparer(pack, mean, device, choose_place("auto", device), apply))
+    preparer = open_preparer(pack, mean, device, choose_place("auto", device), apply)
+    batches = Batches(pack, recipe, 0, preparer)
     with closing(_endless(batches)) as stream:  # closing ends its thread, which would slow the next measurement
         loop = _rate(state, objective, batches, stream, steps)
         frames, labels, n = batches.finish(next(stream).copied_to(device))
     # a batch on the device already, which the preparer of the host leaves as it is
     ready = PreparedBatch((frames,), labels, n, frames.shape[1])
-    return loop, _rate(state, objective, Batches(pack, recipe, 0, HostAugment(pack, mean)), repeat(ready), steps)
+    batches = Batches(pack, recipe, 0, HostAugment(pack, mean))
+    step = _rate(state, objective, batches, repeat(ready), steps)
+    return loop, step
 
 
 def _rate(

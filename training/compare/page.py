@@ -73,9 +73,11 @@ def draw_comparison(file: Path, title: str, rows: Sequence[dict[str, Any]]) -> N
     """Draw, for each architecture, the test accuracy of every seed, and the mean val accuracy over the epochs."""
     archs = list(dict.fromkeys(row["arch"] for row in rows))
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    width = 0.4 + 0.09 * min(LABEL_WIDTH, max(map(len, variants))) + 4.0 * len(archs)
-    figure = Figure(figsize=(width, 3.4 + 0.3 * len(variants) + 3.2), layout="constrained")
-    axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(1.4 + 0.3 * len(variants), 3.2))
+    label_width = min(LABEL_WIDTH, max(map(len, variants)))
+    width = 0.4 + 0.09 * label_width + 4.0 * len(archs)  # inches, as the heights
+    seeds_height, curves_height = 1.4 + 0.3 * len(variants), 3.2
+    figure = Figure(figsize=(width, seeds_height + curves_height + 2.0), layout="constrained")
+    axes = figure.subplots(2, len(archs), squeeze=False, height_ratios=(seeds_height, curves_height))
     for column, arch in enumerate(archs):
         own_rows = [row for row in rows if row["arch"] == arch]
         _draw_seeds(axes[0, column], own_rows, variants, labeled=column == 0)

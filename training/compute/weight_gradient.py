@@ -68,7 +68,8 @@ def _weight_gradient(
     """Return the weights' gradient, (outputs, inputs, kh, kw): the output's gradient times the windows of the input."""
     outputs, inputs, kh, kw = weight.shape
     # channels last throughout, as the tensors lie in memory: permuting them copies nothing
-    padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    high, wide = padding
+    padded = pad(x.permute(0, 2, 3, 1), (0, 0, wide, wide, high, high))
     windows = padded.unfold(1, kh, stride[0]).unfold(2, kw, stride[1])  # (n, h, w, inputs, kh, kw)
     window_rows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)  # a row for each image and position
     gradient_rows = gradient.permute(0, 2, 3, 1).reshape(-1, outputs)

@@ -102,7 +102,8 @@ def choose_calibration(labels: Sequence[str], keys: Sequence[bytes]) -> set[int]
     at_least = min(64, len(labels) - 1)  # one row at least stays in train
     wanted = min(CALIBRATION_ROWS, max(len(labels) // 3, at_least))
     # by ascending key, and of equal keys the later row first, as in the packs that exist
-    order = np.array(sorted(range(len(labels)), key=keys.__getitem__, reverse=True)[::-1], np.int64)
+    descending = sorted(range(len(labels)), key=keys.__getitem__, reverse=True)
+    order = np.array(descending[::-1], np.int64)
     picked = pick_balanced(np.array(labels)[order], wanted)
     return set(order[picked].tolist())
 

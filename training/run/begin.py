@@ -204,10 +204,14 @@ def _modes(config: RunConfig, pack: Pack, dist: DistContext) -> dict[str, Any]:
 
 def _choose_mode(config: RunConfig, pack: Pack, arch: str, dist: DistContext) -> dict[str, Any]:
     """Choose by rules on a GPU, and on a CPU by timing a few steps of a process's part of a batch."""
-    recipe, classes, size_px = config.recipe_of(arch), len(pack.classes), pack.geometry.size_px
-    device, fixed = dist.own_device(config.device), (config.precision, config.memory_format)
+    recipe = config.recipe_of(arch)
+    classes = len(pack.classes)
+    size_px = pack.geometry.size_px
+    device = dist.own_device(config.device)
+    fixed = (config.precision, config.memory_format)
     mode, timed_ms = choose_mode(arch, classes, size_px, recipe.batch // dist.size, device, fixed)
-    network, rows = models.build(arch, classes, size_px=size_px), len(pack.rows("train"))
+    network = models.build(arch, classes, size_px=size_px)
+    rows = len(pack.rows("train"))
     compute = apply_rules(Compute(mode, device, dist), config.gpu, recipe, rows, size_px, network)
     if compute.on_gpu and config.gpu.compile == "auto":
         log.info(f"{arch}: {explain_compile(recipe, rows, size_px)}")

@@ -52,10 +52,11 @@ class Letterbox:
         self.input: NDArray[Any] = np.empty((1, *shape), dtype)
         """The last picture as the network takes it, with a batch axis; overwritten by the next."""
         along = (3,) if channels_last else (3, 1, 1)
+        mean = np.broadcast_to(np.array(config.mean, np.float32), 3).reshape(along)
         std = np.broadcast_to(np.array(config.std, np.float32), 3).reshape(along)
         # (pixel - mean) / std as one product and one sum over the whole input: scale and shift are computed once
         self._scale = 1 / std
-        self._shift = -np.broadcast_to(np.array(config.mean, np.float32), 3).reshape(along) / std
+        self._shift = -mean / std
         # a view of the canvas in the network's order of colors and axes: no copy between resize and product
         colors = self._canvas[..., ::-1] if config.color == "rgb" else self._canvas
         self._canvas_as_input = colors if channels_last else colors.transpose(2, 0, 1)

@@ -92,11 +92,12 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
         # by turn too: a frame that comes again gives another rectangle
         draws = random.Random(shuffle_key(options.seed, "background", frame.source, turn))
         rect = draw_rect(pixels, draws, hard=len(cut) % 2 == 1)
-        if min(rect[2] - rect[0], rect[3] - rect[1]) < options.min_side_px:
+        x0, y0, x1, y1 = rect
+        if min(x1 - x0, y1 - y0) < options.min_side_px:
             continue
-        if not is_object(pixels[rect[1] : rect[3], rect[0] : rect[2]]):
-            size = pixels.shape[1], pixels.shape[0]
-            cut.append(Sample(frame.source, label, frame.group, None, rect, size, unmarked=True))
+        if not is_object(pixels[y0:y1, x0:x1]):
+            height, width = pixels.shape[:2]
+            cut.append(Sample(frame.source, label, frame.group, None, rect, (width, height), unmarked=True))
     return cut
 
 
