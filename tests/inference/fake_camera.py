@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import numpy as np
 from core.geometry.frame import Frame
 from core.synthetic import Scene
 from inference.backends import open_backend
-from inference.capture.base import EndOfStream
+from inference.capture.base import EndOfStream, SourceLost
 from inference.capture.live import LiveSource, Reader
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
@@ -21,11 +22,14 @@ from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink
 from tests.bundles import make_bundle
+from tests.waiting import LONGEST_S
 
 FPS = 40.0
-TIMEOUTS = HealthTimeouts(stale_intervals=24, hung_s=5, start_s=5, backoff_s=0.02, longest_backoff_s=0.1, failed_s=0.6)
-"""Long enough that a busy machine is not taken for a stalled camera."""
-TIGHT = replace(TIMEOUTS, stale_intervals=2, hung_s=0.5)
+TIMEOUTS = HealthTimeouts(
+    stale_intervals=LONGEST_S * FPS, hung_s=LONGEST_S, start_s=LONGEST_S, backoff_s=0.02, longest_backoff_s=0.1
+)
+"""So long that a busy machine is not taken for a stalled camera."""
+TIGHT = replace(TIMEOUTS, stale_intervals=2)
 ROAD = Scene(seed=1, width=320, height=180, scenario="day").render(0)[0]
 
 
@@ -62,6 +66,29 @@ class FakeCamera(Reader):
         pass
 
 
+class PatientSource(LiveSource):
+    """A camera whose frames wait until they are taken: scripts count on each of them, on a busy machine too."""
+
+    def __init__(self, *args, **kwargs):
+        self.timeouts_s = []
+        super().__init__(*args, **kwargs)
+
+    def _capture(self, make_reader, mailbox, spare, stop, frame_id):
+        put = mailbox.put
+
+        def put_after_the_last(frame):
+            while mailbox._item is not None and not stop.is_set():
+                time.sleep(0.001)
+            return put(frame)
+
+        mailbox.put = put_after_the_last
+        super()._capture(make_reader, mailbox, spare, stop, frame_id)
+
+    def read(self, timeout_s):
+        self.timeouts_s.append(timeout_s)
+        return super().read(timeout_s)
+
+
 class Kept(Sink):
     """Keeps every decision."""
 
@@ -75,6 +102,25 @@ class Kept(Sink):
 
     def close(self):
         pass
+
+
+class Awaited(Kept):
+    """Tells when a state was said: `picture` is a step of a script that lasts until then."""
+
+    name = "awaited"
+
+    def __init__(self, state):
+        super().__init__()
+        self._state, self._said = state, threading.Event()
+
+    def write(self, decision, frame_bgr):
+        if decision.state is self._state:
+            self._said.set()
+
+    def picture(self):
+        if not self._said.wait(LONGEST_S):
+            raise SourceLost(f"{self._state} was not said within {LONGEST_S} s")
+        return picture(9)
 
 
 def raising(error):
@@ -108,15 +154,19 @@ def drive(
     background="clear",
     regions=None,
     process=SINGLE_PROCESS,
+    close_s=LONGEST_S,
 ):
-    """Run a script through the runner; return its decisions, the events, and the error it ended with."""
+    """Run a script through the runner; return its decisions, the events, and the error it ended with.
+
+    close_s: how long each of `sinks` may take to end.
+    """
     bundle = make_bundle(folder / "bundle", background=background)
     regions = regions or Zones({"z": (0.0, 0.0, 1.0, 1.0)})
     config = FrameConfig(smoothing=None, frozen_s=0.2)
     backend = backend or open_backend("null", bundle, "fp32", batch=regions.max_regions)
     processor = FrameProcessor(bundle, backend, regions, config)
     state = SimpleNamespace(opened=0, reads=0, open_error=None)
-    source = LiveSource(lambda: FakeCamera(script, state, clock), fps=FPS)
+    source = PatientSource(lambda: FakeCamera(script, state, clock), fps=FPS)
     kept = Kept()
     workers = [SinkWorker(sink, waits=False) for sink in (kept, *sinks)]
     runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts, process=process))
@@ -127,9 +177,10 @@ def drive(
         error = caught
     source.close()
     for worker in workers:
-        worker.close(1.0)
+        worker.close(LONGEST_S if worker.sink is kept else close_s)
     summary = runner.summary()
     states = [event["to"] for event in summary["events"]]
     return SimpleNamespace(
-        decisions=kept.decisions, states=states, events=summary["events"], error=error, summary=summary, camera=state
-    )
+        decisions=kept.decisions, states=states, events=summary["events"], error=error, summary=summary, camera=state,
+        timeouts_s=source.timeouts_s,
+    )  # fmt: skip

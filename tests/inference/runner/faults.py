@@ -6,10 +6,12 @@ camera that is good, then faulty, then good again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 
 import cv2
@@ -31,6 +33,7 @@ from inference.sinks.jsonl import JsonlSink
 from inference.sinks.recorder import RecorderSink
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import picture
+from tests.waiting import LONGEST_S
 
 FPS = 30.0
 INTERVAL_MS = 1000 / FPS
@@ -51,6 +54,7 @@ class Fault:
     """From the moment the camera is good again to the first OK."""
     act: Callable
     lasts_s: float = 0.3
+    """It lasts longer where a busy machine takes longer to say `state`, or eight decisions for OK."""
     opens: bool = True
     """Whether the camera can be opened again meanwhile."""
     sinks: Callable = lambda folder: []
@@ -61,30 +65,45 @@ class Fault:
 
 @dataclass
 class Stage:
-    """The clock of one drive, shared by every opening of its camera."""
+    """The phases of one drive, shared by every opening of its camera: before, during, after, end."""
 
     fault: Fault
     before_s: float
     after_s: float
     reads: int = 0
     opened: int = 0
-    first_at: float = 0.0
-    began_ns: int = 0
     decisions: list = field(default_factory=list)
+    _begun_ns: dict[str, int] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def phase(self) -> str:
-        now = time.monotonic() - (self.first_at or time.monotonic())
-        if now < self.before_s:
-            return "before"
-        if now < self.before_s + self.fault.lasts_s:
-            self.began_ns = self.began_ns or time.monotonic_ns()
-            return "during"
-        return "after" if now < self.before_s + self.fault.lasts_s + self.after_s else "end"
+        """Return the phase, which goes on after its time once what it must show was said."""
+        with self._lock:
+            now = time.monotonic_ns()
+            self._begun_ns.setdefault("before", now)
+            phase = list(self._begun_ns)[-1]
+            spent_s = (now - self._begun_ns[phase]) / 1e9
+            least_s = {"before": self.before_s, "during": self.fault.lasts_s, "after": self.after_s, "end": math.inf}
+            if spent_s > least_s[phase] and (self._is_said(phase) or spent_s > LONGEST_S):
+                phase = {"before": "during", "during": "after", "after": "end"}[phase]
+                self._begun_ns[phase] = now
+            return phase
+
+    def _is_said(self, phase: str) -> bool:
+        states = [decision.state for at, decision in self.decisions if at >= self._begun_ns[phase]]
+        if phase == "during" and self.fault.state is State.OK:
+            return len(states) >= 8
+        return (self.fault.state if phase == "during" else State.OK) in states
+
+    @property
+    def began_ns(self) -> int:
+        """When the camera was faulty first."""
+        return self._begun_ns["during"]
 
     @property
     def ended_ns(self) -> int:
-        """When the camera is good again."""
-        return round((self.first_at + self.before_s + self.fault.lasts_s) * 1e9)
+        """When the camera was good again."""
+        return self._begun_ns["after"]
 
     def next_picture(self) -> np.ndarray:
         self.reads += 1
@@ -107,7 +126,6 @@ class FaultyCamera(Reader):
 
     def read(self, frame_id, spare):
         stage = self.stage
-        stage.first_at = stage.first_at or time.monotonic()
         phase = stage.phase()
         if phase == "end":
             raise EndOfStream
@@ -134,7 +152,6 @@ class TornPackets(FaultyCamera):
         self._reader._capture, self._reader._packets = self, True
 
     def read(self, frame_id, spare):
-        self.stage.first_at = self.stage.first_at or time.monotonic()
         if self.stage.phase() == "end":
             raise EndOfStream
         return self._reader.read(frame_id, spare)
@@ -177,7 +194,7 @@ class Blocked(Sink):
     name, queue_size = "blocked", 2
 
     def write(self, decision, frame_bgr):
-        time.sleep(3)
+        time.sleep(LONGEST_S)
 
     def close(self):
         pass
@@ -206,7 +223,8 @@ def good(stage):
 
 
 def sleeps(stage):
-    time.sleep(max(stage.ended_ns / 1e9 - time.monotonic(), 0))
+    while stage.phase() == "during":
+        time.sleep(0.002)
     return good(stage)
 
 
@@ -287,7 +305,7 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
     finally:
         source.close()
         for worker in workers:
-            worker.close(0.5)
+            worker.close(0.5 if isinstance(worker.sink, Blocked) else LONGEST_S)
     return SimpleNamespace(stage=stage, summary=runner.summary(), error=error, said=stage.decisions, fault=fault)
 
 

@@ -17,6 +17,7 @@ from core.bundle.contract import open_bundle
 from inference.runner.supervisor import SupervisorLimits
 from tests.bundles import make_bundle
 from tests.inference.runner.test_region_choice import write_detector
+from tests.waiting import LONGEST_S
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "synthetic://?frames=0&width=320&height=180"
@@ -58,9 +59,9 @@ class Drive:
         text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
-    def wait(self, what: Callable[[dict], bool], since_ns: int, seconds: float = 40.0) -> int | None:
-        """Return when a line that fits was said, after `since_ns` on the monotonic clock."""
-        until = time.monotonic() + seconds
+    def wait(self, what: Callable[[dict], bool], since_ns: int) -> int | None:
+        """Return when a line that fits was said, after `since_ns` on the monotonic clock; None where it never is."""
+        until = time.monotonic() + LONGEST_S
         while time.monotonic() < until:
             for line in self.lines():
                 at = line["captured_ns"] + round(line["age_ms"] * 1e6 if line.get("fresh", True) else 0)

@@ -13,6 +13,7 @@ from inference.runner.heartbeats import RunnerProcess
 from tests.inference.fake_camera import drive, good, picture, raising
 from tests.inference.frame.detection.test_tracked_regions import Road
 from tests.inference.runner.process_faults import Drive
+from tests.waiting import LONGEST_S
 
 CAMERAS = {
     "STALE": [picture(9)] * 16,
@@ -119,7 +120,7 @@ def test_a_detector_that_hangs_stops_the_heartbeats_whatever_the_camera_gives(tm
     def run(feeds):
         if road.runs == 3 + bad - 1:
             hangs.set()
-            goes_on.wait(30)
+            goes_on.wait(LONGEST_S)
         return answer(feeds)
 
     road.network.run = run
@@ -131,7 +132,7 @@ def test_a_detector_that_hangs_stops_the_heartbeats_whatever_the_camera_gives(tm
     runner = threading.Thread(target=lambda: drive(tmp_path, script, **options))
     runner.start()
     try:
-        assert hangs.wait(30)
+        assert hangs.wait(LONGEST_S), "the detector was not asked"
         assert os.read(readable, 65536)
         runner.join(0.3)  # the camera goes on: it gives twelve frames meanwhile
         with pytest.raises(BlockingIOError):
@@ -144,14 +145,15 @@ def test_a_detector_that_hangs_stops_the_heartbeats_whatever_the_camera_gives(tm
 
 
 @pytest.mark.parametrize(
-    ("word", "why"), [("detector-hang", "it hung for 0.5 s"), ("detector-raise", "it ended with exit code 1")]
+    ("word", "hang_s", "why"),
+    [("detector-hang", 2, "it hung for 2 s"), ("detector-raise", 60, "it ended with exit code 1")],
 )
-def test_a_detector_that_fails_again_after_every_restart_is_failed_and_the_command_ends(tmp_path, word, why):
-    started = Drive(tmp_path, "hang_s=0.5", "restarts=1", "backoff_s=0.01")
+def test_a_detector_that_fails_again_after_every_restart_is_failed_and_the_command_ends(tmp_path, word, hang_s, why):
+    started = Drive(tmp_path, f"hang_s={hang_s}", "restarts=1", "backoff_s=0.01")
     try:
-        assert started.wait(lambda line: bool(line["zones"]), 0) is not None
+        assert started.wait(lambda line: bool(line["zones"]), 0) is not None, "no first frame with a region"
         (tmp_path / f"{word}-always").write_text("")
-        errors = started.process.communicate(timeout=60)[1]
+        errors = started.process.communicate(timeout=2 * LONGEST_S)[1]
     finally:
         started.process.kill()
     assert started.process.returncode == 1

@@ -13,6 +13,7 @@ from core.files import write_json, write_text
 from inference.frame.states import State
 from tests.inference.runner.faults import FAULTS, drive, measure
 from tests.inference.runner.process_faults import ENDS_MS, PROCESS_FAULTS, Drive
+from tests.waiting import LONGEST_S
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
@@ -22,8 +23,8 @@ def test_a_fault_is_said_and_passes(fault, tmp_path):
     done = drive(fault, tmp_path)
     to_state, back = measure(done)
     assert done.error is None
-    assert to_state is not None, done.summary["events"]
-    assert back is not None, done.summary["events"]
+    assert to_state is not None, f"{fault.state} was not said within {LONGEST_S:g} s: {done.summary['events']}"
+    assert back is not None, f"not OK again within {LONGEST_S:g} s: {done.summary['events']}"
     for _, decision in done.said:
         for verdict in decision.verdicts:
             assert verdict.label is None or verdict.state is State.OK
@@ -31,9 +32,9 @@ def test_a_fault_is_said_and_passes(fault, tmp_path):
 
 
 def test_whatever_befalls_the_program_is_said_and_a_supervisor_brings_it_back(tmp_path):
-    drive = Drive(tmp_path, "restarts=9")
+    drive = Drive(tmp_path, "restarts=30", "hang_s=3")
     try:
-        assert drive.wait(lambda line: line["state"] == "OK", 0) is not None
+        assert drive.wait(lambda line: line["state"] == "OK", 0) is not None, "no first frame"
         for fault in PROCESS_FAULTS:
             to_state, back = drive.suffer(fault)
             assert to_state is not None, fault.name
@@ -41,8 +42,11 @@ def test_whatever_befalls_the_program_is_said_and_a_supervisor_brings_it_back(tm
         code, _ = drive.end()
     finally:
         drive.process.kill()
-    summary = drive.summary()
-    assert (code, summary["restarts"]) == (0, 6), drive.errors
+    summary, starts = drive.summary(), [line for line in drive.lines() if "; restart " in line.get("reason", "")]
+    assert (code, summary["restarts"]) == (0, len(starts)), drive.errors
+    # a busy machine may be taken for a worker that hangs: that is one restart more
+    assert len([line for line in starts if "it hung for 3 s" in line["reason"]]) >= 3
+    assert len([line for line in starts if "it hung for 3 s" not in line["reason"]]) == 3
     assert summary["bundle"]["arch"] == "tiny"  # what was proved at power-on runs on, whatever lies there now
     assert not [line for line in drive.lines() if line["state"] != "OK" and line["zones"]]
 

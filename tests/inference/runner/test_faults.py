@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,8 +35,20 @@ from inference.runner.supervisor import Supervisor, SupervisorLimits
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
 from tests.bundles import make_bundle
-from tests.inference.fake_camera import FPS, TIGHT, Kept, drive, good, picture, raising, sleeping
+from tests.inference.fake_camera import (
+    FPS,
+    TIGHT,
+    TIMEOUTS,
+    Awaited,
+    Kept,
+    drive,
+    good,
+    picture,
+    raising,
+    sleeping,
+)
 from tests.inference.sinks.pages import opened
+from tests.waiting import LONGEST_S, has_grown_to, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,15 +79,16 @@ def test_a_driver_that_raises_anything_is_a_lost_camera(tmp_path):
 
 
 def test_a_camera_that_stays_away_is_failed_and_the_command_ends(tmp_path):
-    done = drive(tmp_path, [*good(3), *[raising(SourceLost("gone"))] * 1000])
+    done = drive(tmp_path, [*good(3), *[raising(SourceLost("gone"))] * 1000], timeouts=replace(TIMEOUTS, failed_s=0.6))
     assert isinstance(done.error, DeviceError)
     assert done.states == ["OK", "LOST", "FAILED"]
     assert done.decisions[-1].state is State.FAILED
-    assert 3 <= done.camera.opened < 30  # it backs off
+    assert 2 <= done.camera.opened < 30  # it backs off
 
 
-def test_a_stall_is_stale_within_a_few_intervals_and_says_no_class(tmp_path):
-    done = drive(tmp_path, [*good(5), sleeping(0.3, picture(9)), *good(3, 10)], timeouts=TIGHT)
+def test_a_stall_is_stale_and_says_no_class(tmp_path):
+    stale = Awaited(State.STALE)
+    done = drive(tmp_path, [*good(5), stale.picture, *good(3, 10)], timeouts=TIGHT, sinks=[stale])
     assert (done.error, done.camera.opened) == (None, 1)
     assert "STALE" in done.states
     stale = next(d for d in done.decisions if d.state is State.STALE)
@@ -83,9 +97,14 @@ def test_a_stall_is_stale_within_a_few_intervals_and_says_no_class(tmp_path):
 
 
 def test_a_driver_that_hangs_is_lost_and_opened_again(tmp_path):
-    done = drive(tmp_path, [*good(4), sleeping(0.9, picture(9)), *good(4, 10)], timeouts=TIGHT)
-    assert (done.error, done.camera.opened) == (None, 2)
-    assert done.states[-3:] == ["STALE", "LOST", "OK"]
+    """A busy machine may be STALE or LOST another time as well."""
+    lost = Awaited(State.LOST)
+    done = drive(tmp_path, [*good(4), lost.picture, *good(8, 10)], timeouts=replace(TIGHT, hung_s=0.5), sinks=[lost])
+    at = done.states.index("LOST")
+    assert (done.error, done.camera.opened) == (None, 1 + done.states.count("LOST"))
+    assert done.states[at - 1] == "STALE"
+    assert "OK" in done.states[at:]
+    assert re.search(r"no frame for \d\.\d s", next(e["reason"] for e in done.events if e["to"] == "LOST"))
 
 
 @pytest.mark.parametrize("every", [2, 3])
@@ -94,8 +113,8 @@ def test_a_camera_slower_than_it_says_is_not_taken_for_a_stalled_one_for_long(tm
         tmp_path, [*good(3), *[sleeping((every - 1) / FPS, picture(i)) for i in range(20, 34)]], timeouts=TIGHT
     )
     assert done.error is None
-    late = [d.state for d in done.decisions[-6:]]
-    assert late.count(State.STALE) <= 1  # one may be the machine's
+    assert done.timeouts_s[0] == 2 / FPS
+    assert min(done.timeouts_s[-6:]) > 1.2 * every / FPS  # nothing is said before that
 
 
 def test_a_frozen_picture_is_stale_until_it_moves(tmp_path):
@@ -279,14 +298,12 @@ def test_a_blocked_sink_delays_no_decision(tmp_path):
         name, queue_size = "blocked", 2
 
         def write(self, decision, frame_bgr):
-            release.wait(10)
+            release.wait(LONGEST_S)
 
-    done = drive(tmp_path, good(10), sinks=[Blocked()])
+    done = drive(tmp_path, good(10), sinks=[Blocked()], close_s=0.5)
     release.set()
-    assert len(done.decisions) == done.summary["frames"] > 5
-    assert max(d.age_ms for d in done.decisions) < 1000
-    assert done.summary["sinks"]["blocked"]["dropped"] >= 3
-    assert done.summary["sinks"]["blocked"]["error"] == "it hangs"
+    assert len(done.decisions) == done.summary["frames"] == 10
+    assert done.summary["sinks"]["blocked"] == {"written": 0, "dropped": 7, "error": "it hangs"}
 
 
 def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
@@ -297,7 +314,7 @@ def test_a_sink_of_a_recorded_source_that_hangs_is_given_up(monkeypatch):
         name, queue_size = "blocked", 1
 
         def write(self, decision, frame_bgr):
-            release.wait(10)
+            release.wait(LONGEST_S)
 
         def close(self):
             pass
@@ -317,7 +334,7 @@ def test_misses_do_not_eat_the_pool_of_pictures():
         name, queue_size, needs_picture = "slow", 2, True
 
         def write(self, decision, frame_bgr):
-            release.wait(10)
+            release.wait(LONGEST_S)
 
         def close(self):
             pass
@@ -326,7 +343,7 @@ def test_misses_do_not_eat_the_pool_of_pictures():
     for image in (None, None, None, picture(0), picture(1), picture(2)):
         worker.submit(None, image)
     release.set()
-    worker.close()
+    worker.close(LONGEST_S)
     assert worker._spare.qsize() == 2
 
 
@@ -404,12 +421,10 @@ def test_sigterm_finishes_the_files_and_exits_0(tmp_path):
     command = [sys.executable, "-m", "inference", "run", str(bundle.path), "--source", source, "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
         lines = out / "decisions.jsonl"
-        while not (lines.exists() and lines.stat().st_size > 1000) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: has_grown_to(lines, 1000), "decisions")
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=2 * LONGEST_S)[1]
     finally:
         process.kill()
     assert process.returncode == 0, errors

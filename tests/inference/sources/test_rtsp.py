@@ -22,10 +22,9 @@ from inference.commands.run import read_arguments, run_from_args
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.sources.rtsp import RtspServer, true_age_ms, why_no_server
+from tests.waiting import LONGEST_S, wait_until
 
 ROOT = Path(__file__).parents[3]
-LONGEST_S = 80
-"""No wait takes this long unless the machine hardly moves: three of them are under the time-out of a test."""
 pytestmark = pytest.mark.skipif(bool(why_no_server()), reason=f"no RTSP server: {why_no_server()}")
 
 
@@ -174,14 +173,16 @@ class RunningCommand:
 
     def wait_for(self, awaited, is_there):
         """Return the lines as soon as `is_there` holds for them; `awaited` names what it looks for."""
-        until = time.monotonic() + LONGEST_S
-        while not is_there(lines := self.lines()):
-            assert self.process.poll() is None, f"the command ended before there was {awaited}"
-            if time.monotonic() > until:
-                said = [f"{state} x {len(list(run))}" for state, run in groupby(lines, state_and_reason)]
-                pytest.fail(f"no {awaited} within {LONGEST_S} s: a fault, or a machine that is far too slow; {said}")
-            time.sleep(0.05)
-        return lines
+
+        def lines_that_fit():
+            assert self.process.poll() is None, f"the command ended before there was a {awaited}"
+            lines = self.lines()
+            return lines if is_there(lines) else None
+
+        return wait_until(lines_that_fit, awaited, self.said)
+
+    def said(self):
+        return [f"{state} x {len(list(run))}" for state, run in groupby(self.lines(), state_and_reason)]
 
 
 def state_and_reason(line):
