@@ -6,7 +6,7 @@ key, a missing key without a default, or a value of another type is an InputErro
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -18,6 +18,7 @@ import numpy as np
 from core.errors import InputError
 
 T = TypeVar("T")
+MAX_FLOAT = sys.float_info.max
 PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
 """{type of a plain JSON value: its name in JSON Schema}."""
 
@@ -130,8 +131,9 @@ def _read_plain(kind: Any, body: Any, key: str) -> Any:
     """Read a plain JSON value. A whole number may stand for a float; a bool is not a number."""
     # by exact type, because a bool is an instance of int
     fits = type(body) is kind or (kind is float and type(body) is int)
-    if not fits or (kind is float and not math.isfinite(body)):
-        raise InputError(f"{key} is {body!r}, expected: {PLAIN[kind]}")
+    # a comparison, since a whole number may be too large to become a float; NaN fails it
+    if not fits or (kind is float and not -MAX_FLOAT <= body <= MAX_FLOAT):
+        raise InputError(f"{key} is {body!r:.40}, expected: {PLAIN[kind]}")
     return float(body) if kind is float else body
 
 

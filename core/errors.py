@@ -36,7 +36,7 @@ def check_positive(**values: float) -> None:
     """Raise InputError naming the first value that is no finite number over 0."""
     for name, value in values.items():
         if not 0 < value < float("inf"):
-            raise InputError(f"{name} is {value!r}: give a number over 0")
+            raise InputError(f"{name} is {value!r:.40}: give a number over 0")
 
 
 def check_number(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
@@ -44,7 +44,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, whole: bool 
     kinds = int if whole else (int, float)
     # a bool is an int in Python; NaN fails the comparison
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")
+        raise InputError(f"{name} is {value!r:.40}: give a {'whole ' if whole else ''}number from {low:g} to {high:g}")
 
 
 def check_threads(threads: int | None) -> None:

@@ -38,6 +38,9 @@ TIE_BREAKERS = {
 }
 """{metric that may break a tie: its description}."""
 
+MOST_COST = 1e6
+"""The highest cost of a miss: the sum over all rows has to stay a number."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -81,14 +84,14 @@ class Policy:
             _check_limit(f"frame_recalls.{name}", limit, most=1.0)
         if self.frame_loss is not None and not 0 <= self.frame_loss < 1:
             raise InputError(
-                f"policy.frame_loss is {self.frame_loss!r}: give a fraction from 0 to 1, such as 0.01, or null"
+                f"policy.frame_loss is {self.frame_loss!r:.40}: give a fraction from 0 to 1, such as 0.01, or null"
             )
         for name, cost in self.miss_costs.items():
-            _check_limit(f"miss_costs.{name}", cost)
+            _check_limit(f"miss_costs.{name}", cost, most=MOST_COST)
         if self.objective not in OBJECTIVES:
-            raise InputError(f"policy.objective is {self.objective!r}: give one of {', '.join(OBJECTIVES)}")
+            raise InputError(f"policy.objective is {self.objective!r:.40}: give one of {', '.join(OBJECTIVES)}")
         if not 0 < self.margin < 1:
-            raise InputError(f"policy.margin is {self.margin!r}: give a fraction from 0 to 1, such as 0.01")
+            raise InputError(f"policy.margin is {self.margin!r:.40}: give a fraction from 0 to 1, such as 0.01")
         if unknown := [name for name in self.tie_breakers if name not in TIE_BREAKERS]:
             raise InputError(f"policy.tie_breakers has {unknown[0]!r}: choose from {', '.join(TIE_BREAKERS)}")
 
@@ -96,6 +99,11 @@ class Policy:
     def needs_ages(self) -> bool:
         """Whether the choice depends on frame ages, which are then measured for every candidate."""
         return self.age_ms is not None or self.objective == "age_ms"
+
+    def check_classes(self, classes: Iterable[str]) -> None:
+        """Raise InputError for a cost of missing a class that is not among these: it would weigh nothing, unsaid."""
+        if unknown := sorted(set(self.miss_costs) - set(classes)):
+            raise InputError(f"policy.miss_costs names {unknown[0]!a}: choose from {', '.join(classes)}")
 
     def limits(self, names: Iterable[str]) -> list[tuple[str, float]]:
         """Return (name, limit) of each of these metrics that has a limit."""
@@ -116,4 +124,4 @@ def _check_limit(name: str, value: float, most: float | None = None) -> None:
     # JSON has no infinity and no NaN, but Python reads and writes both
     if not 0 < value < math.inf or (most is not None and value > most):
         limit = "" if most is None else f" and at most {most:g}"
-        raise InputError(f"policy.{name} is {value!r}: give a number above 0{limit}")
+        raise InputError(f"policy.{name} is {value!r:.40}: give a number above 0{limit}")

@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
     args = parse(arguments)
     policy, request = policy_of(args), request_of(args)
     run = open_run(args.run)
+    policy.check_classes(run.open_pack(request.pack).classes)
     results, choice = measure_and_choose(run, request, policy)
     device, report = DeviceReport(results, choice), run.path / "report" / "report.html"
     frames_of = open_pack(request.frames_of) if request.frames_of else None

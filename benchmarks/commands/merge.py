@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> None:
     # from the files alone: they hold the answers and the times that a choice is made from
     if args.policy:
         policy = read_policy(args.policy)
+        policy.check_classes(devices[0].results.pack.classes)
         devices = [replace(device, choice=choose(device.results, policy)) for device in devices]
     render(args.out, devices)
     for device in devices:

@@ -37,12 +37,12 @@ class CameraConfig:
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, *ROTATIONS):
-            raise InputError(f"rotation is {self.rotation!r}: give 0, 90, 180 or 270")
+            raise InputError(f"rotation is {self.rotation!r:.40}: give 0, 90, 180 or 270")
         if self.zones and self.detector:
             raise InputError("there are zones and regions: give one of the two")
         for name in [item.name for item in fields(self) if item.type == "bool"]:
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {getattr(self, name)!r}: give true or false")
+                raise InputError(f"{name} is {getattr(self, name)!r:.40}: give true or false")
 
     def check_upright(self, path: Path) -> None:
         """Raise InputError when it turns the picture: labeled frames are used as they are stored."""

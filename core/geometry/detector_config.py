@@ -8,7 +8,7 @@ from typing import Any
 
 from core.codec import to_json
 from core.errors import InputError, check_number, check_threads
-from core.geometry.frame import MAX_REGIONS, WHOLE_FRAME, Relative, read_relative
+from core.geometry.frame import MAX_REGIONS, WHOLE_FRAME, Relative, check_name, read_relative
 
 FITS = ("center", "top_left", "stretch")
 COLORS = ("rgb", "bgr")
@@ -31,21 +31,21 @@ class DetectorInput:
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
-            raise InputError(f"input.fit is {self.fit!r}: give one of {', '.join(FITS)}")
+            raise InputError(f"input.fit is {self.fit!r:.40}: give one of {', '.join(FITS)}")
         if self.color not in COLORS:
-            raise InputError(f"input.color is {self.color!r}: give one of {', '.join(COLORS)}")
+            raise InputError(f"input.color is {self.color!r:.40}: give one of {', '.join(COLORS)}")
         check_number("input.pad", self.pad, 0, 255)
         for name in ("mean", "std"):
             value = getattr(self, name)
             numbers = value if isinstance(value, list) else [value]
             if len(numbers) not in (1, 3):
-                raise InputError(f"input.{name} is {value!r}: give one number, or three")
+                raise InputError(f"input.{name} is {value!r:.40}: give one number, or three")
             for number in numbers:
                 # the pixels are divided by std
                 check_number(f"input.{name}", number, 0 if name == "mean" else 1e-6, 1e6)
         if self.size_hw is not None:
             if not isinstance(self.size_hw, (list, tuple)) or len(self.size_hw) != 2:
-                raise InputError(f"input.size_hw is {self.size_hw!r}: give [height, width]")
+                raise InputError(f"input.size_hw is {self.size_hw!r:.40}: give [height, width]")
             for side in self.size_hw:
                 check_number("input.size_hw", side, 32, 4096, whole=True)
             object.__setattr__(self, "size_hw", tuple(self.size_hw))  # JSON has lists alone
@@ -88,13 +88,13 @@ class DetectorConfig:
         check_number("every", self.every, 1, 100, whole=True)
         check_threads(self.threads)
         if not isinstance(self.agnostic, bool):
-            raise InputError(f"agnostic is {self.agnostic!r}: give true or false")
+            raise InputError(f"agnostic is {self.agnostic!r:.40}: give true or false")
         if not isinstance(self.layout, str):
-            raise InputError(f"layout is {self.layout!r}: give a name")
+            raise InputError(f"layout is {self.layout!r:.40}: give a name")
         for name in ("names", "counts"):
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-                raise InputError(f"{name} is {value!r}: give a list of names")
+                raise InputError(f"{name} is {value!r:.40}: give a list of names")
             object.__setattr__(self, name, tuple(value))
         object.__setattr__(self, "look_at", read_relative(self.look_at, "look_at"))
 
@@ -124,14 +124,15 @@ class DetectorFile:
     def from_json(cls, body: Any, folder: Path) -> DetectorFile:
         """Read camera.json's `regions`: `detector`, a file beside it, and any fields of DetectorConfig."""
         if not isinstance(body, dict) or not isinstance(body.get("detector"), str):
-            raise InputError(f'regions is {body!r}: give {{"detector": "FILE.onnx"}}')
+            raise InputError(f'regions is {body!r:.40}: give {{"detector": "FILE.onnx"}}')
         rest = {key: value for key, value in body.items() if key != "detector"}
-        return cls(folder / body["detector"], DetectorConfig.from_json(rest))
+        file = check_name(body["detector"], "regions.detector")
+        return cls(folder / file, DetectorConfig.from_json(rest))
 
 
 def _known(kind: type, body: Any, what: str) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise InputError(f"{what} is {body!r}: give an object")
+        raise InputError(f"{what} is {body!r:.40}: give an object")
     names = [item.name for item in fields(kind)]
     if unknown := sorted(set(body) - set(names)):
         raise InputError(f"{what} has the unknown key {unknown[0]!r}: choose from {', '.join(names)}")

@@ -67,10 +67,10 @@ def read_relative(value: Any, field: str) -> Relative:
         isinstance(part, (int, float)) and not isinstance(part, bool) for part in value
     )
     if not numbers or len(value) != 4:
-        raise InputError(f"{field} is {value!r}: give [x0, y0, x1, y1]")
+        raise InputError(f"{field} is {value!r:.40}: give [x0, y0, x1, y1]")
     x0, y0, x1, y1 = value
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):  # before float(), which refuses a very large integer
-        raise InputError(f"{field} is {value!r}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+        raise InputError(f"{field} is {value!r:.40}: give parts of the frame, 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
     return float(x0), float(y0), float(x1), float(y1)
 
 

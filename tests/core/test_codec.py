@@ -118,3 +118,11 @@ def test_a_whole_number_is_a_float_where_a_float_is_meant():
     assert (read, type(read)) == (3.0, float)
     with pytest.raises(InputError, match=r"best is nan"):
         from_json(Tree, changed(best=float("nan")), "x.json")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), "x" * 999, [10**400]], ids=type)
+def test_what_is_no_float_is_one_short_sentence(value):
+    """Python refuses to make a float of 10**400 by an error of another kind."""
+    with pytest.raises(InputError, match=r"^it:  is .{40}, expected: number$"):
+        from_json(float, value, "it")
+    assert from_json(float, 10**300, "it") == 1e300

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
 from benchmarks.choose.rule import CandidateMetrics, apply_rule, measure_loss, pareto
+from benchmarks.commands import measure
 from core.codec import from_json, to_json
 from core.errors import InputError
 from core.files import write_json
 from core.stats import PairCounts, loss_bound
+from tests.benchmarks.conftest import make_run
 
 CLASSES = ("car", "person")
 
@@ -306,6 +308,7 @@ def test_the_rule_in_words_names_every_limit():
         ("objective", "luck"),
         ("tie_breakers", ("luck",)),
         ("miss_costs", {"person": -1}),
+        ("miss_costs", {"person": 1e300}),
         ("frame_recalls", {"person": 2}),
         ("frame_loss", 1),
         ("frame_loss", -0.1),
@@ -320,6 +323,51 @@ def test_a_policy_survives_its_file(tmp_path):
     policy = Policy(p99_ms=5, age_ms=100, miss_costs={"person": 5}, tie_breakers=("size_mb",))
     write_json(tmp_path / "policy.json", to_json(policy))
     assert read_policy(tmp_path / "policy.json") == policy
+
+
+def test_a_cost_of_a_class_that_no_row_has_is_refused_before_anything_is_measured(tmp_path):
+    with pytest.raises(InputError, match=r"policy\.miss_costs names 'persn': choose from car, person"):
+        Policy(miss_costs={"persn": 5}).check_classes(["car", "person"])
+    run, policy = make_run(tmp_path / "run", ("tiny_a",), ("fp32",)), tmp_path / "policy.json"
+    policy.write_text('{"miss_costs": {"persn": 5}}')
+    with pytest.raises(InputError, match=r"policy\.miss_costs names 'persn'"):
+        measure.main([str(run), "--quick", "--policy", str(policy)])
+    assert not (run / "report").exists()
+
+
+GARBAGE = [
+    None,
+    True,
+    -1,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "x",
+    [],
+    [None],
+    {"a": None},
+    {"a": 10**400},
+    99 * ["x"],
+]
+
+
+def problem_of(read, file):
+    """Return the sentence by which a file is refused, or the beginning of each such sentence where it is read."""
+    try:
+        read(file)
+    except InputError as error:
+        return str(error)
+    return f"{file}: "
+
+
+@pytest.mark.parametrize("name", list(to_json(Policy())))
+def test_anything_in_any_field_of_a_policy_is_read_or_one_short_sentence(tmp_path, name):
+    file = tmp_path / "policy.json"
+    for value in GARBAGE:
+        file.write_text(json.dumps({name: value}))
+        problem = problem_of(read_policy, file)
+        assert problem.startswith(f"{file}: ")
+        assert len(problem) < len(str(file)) + 200
 
 
 @pytest.mark.parametrize(

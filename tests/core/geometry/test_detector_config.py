@@ -1,10 +1,12 @@
 """The detector's configuration: what is read back as written, and what is refused by name."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from core.errors import InputError
+from core.geometry.camera_config import read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorInput
 
 
@@ -46,3 +48,26 @@ def test_read_back_as_written():
 def test_a_wrong_value_is_refused_by_name(body, named):
     with pytest.raises(InputError, match=named):
         DetectorConfig.from_json(body)
+
+
+GARBAGE = [None, True, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "a\nb", [], [[1]], {"a": 1}, ["x"] * 1000]
+
+
+def problem_of(file):
+    """Return the sentence by which a camera.json is refused; where it is read, the beginning of each such sentence."""
+    try:
+        read_camera_config(file)
+    except InputError as error:
+        return str(error)
+    return f"{file}: "
+
+
+@pytest.mark.parametrize("key", ["detector", "input", *(item.name for item in fields(DetectorConfig))])
+def test_anything_in_any_key_of_regions_is_read_or_one_short_sentence(tmp_path, key):
+    file = tmp_path / "camera.json"
+    for value in GARBAGE:
+        file.write_text(json.dumps({"regions": {"detector": "d.onnx", key: value}}))
+        problem = problem_of(file)
+        assert problem.startswith(f"{file}: ")
+        assert len(problem.splitlines()) == 1
+        assert len(problem) < len(str(file)) + 300
