@@ -126,7 +126,8 @@ class Application:
         """Tell whether a request carries the token."""
         assert self._token is not None
         header = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")  # WSGI hands headers on as Latin-1
-        given = header.removeprefix(b"Bearer ") or query.get("token", [""])[0].encode("utf-8", "replace")
+        in_address = query.get("token", [""])[0].encode("utf-8", "replace")
+        given = header.removeprefix(b"Bearer ") or in_address
         return hmac.compare_digest(given, self._token)  # in constant time, which does not tell how much was right
 
 

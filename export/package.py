@@ -77,9 +77,11 @@ def _write_test_rows(pack: Pack, folder: Path) -> None:
     np.save(folder / "images.npy", np.ascontiguousarray(pack.images_nhwc[rows]))
     lines = (pack.path / "rows.csv").read_text(encoding="utf-8").splitlines()
     # line 0 is the header; the first column is the row's number, which changes
-    kept = [lines[row + 1].split(",", 1)[1] for row in rows]
-    body = [lines[0], *(f"{number},{line}" for number, line in enumerate(kept))]
-    (folder / "rows.csv").write_text("\n".join(body) + "\n", encoding="utf-8")
+    text = f"{lines[0]}\n"
+    for number, row in enumerate(rows):
+        _, rest = lines[row + 1].split(",", 1)
+        text += f"{number},{rest}\n"
+    (folder / "rows.csv").write_text(text, encoding="utf-8")
     # the whole pack may lie in shards, these rows are one file
     facts = {key: value for key, value in pack.metadata.items() if key != "shard_rows"}
     write_json(folder / "pack.json", {**facts, "taken_rows": rows.tolist()})

@@ -138,15 +138,17 @@ class Batches:
 
     def _prepare(self, order: NDArray[np.int64], epoch: int, step: int) -> PreparedBatch:
         """Prepare the batch of one step, in the thread."""
-        size_px, batch = self.pack.geometry.size_px, self.recipe.batch
-        rows = order[batch * step : batch * (step + 1)]
+        size_px = self.pack.geometry.size_px
+        start = self.recipe.batch * step
+        rows = order[start : start + self.recipe.batch]
         part = self.dist.shard(len(rows))
         # each process samples the parameters of the whole batch, so that an image's do not depend on the processes
         random = random_generator(self.seed, AUGMENT_STREAM, epoch, step)
         params = sample_params(self.recipe, len(rows), size_px, random).select(part)
         inputs = self.preparer.prepare(rows[part], params)
         labels = torch.from_numpy(self.pack.labels_n[rows[part]])
-        prepared = PreparedBatch(inputs, labels, len(rows), side_px_at(self.recipe, epoch, size_px))
+        side_px = side_px_at(self.recipe, epoch, size_px)
+        prepared = PreparedBatch(inputs, labels, len(rows), side_px)
         return prepared.pinned() if self.preparer.pinned else prepared
 
     def finish(self, prepared: PreparedBatch) -> Batch:

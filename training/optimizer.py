@@ -18,10 +18,15 @@ def build_optimizer(network: nn.Module, recipe: Recipe, captured: bool = False) 
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     # biases and the scales of normalization have one dimension, the weights of layers more
-    spared = [] if recipe.decay_norm_bias else [p for p in parameters if p.ndim <= 1]
-    decayed = [p for p in parameters if recipe.decay_norm_bias or p.ndim > 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    decayed, spared = parameters, list[nn.Parameter]()
+    if not recipe.decay_norm_bias:
+        decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+        spared = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = []
+    if decayed:
+        groups.append({"params": decayed, "weight_decay": recipe.weight_decay})
+    if spared:
+        groups.append({"params": spared, "weight_decay": 0.0})
     rate = torch.zeros((), device=parameters[0].device) if captured else recipe.learning_rate
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)

@@ -140,10 +140,12 @@ def overridable() -> list[dataclasses.Field[Any]]:
 
 def _fits(item: dataclasses.Field[Any], value: Any) -> bool:
     """Tell whether `value` is of the field's type and in its range."""
-    low, high = item.metadata.get("low", -math.inf), item.metadata.get("high", math.inf)
+    low = item.metadata.get("low", -math.inf)
+    high = item.metadata.get("high", math.inf)
     if item.type == MAPPING:
-        numbers = isinstance(value, dict) and DEFAULT in value and all(type(v) in (int, float) for v in value.values())
-        return numbers and all(low <= v <= high for v in value.values())
+        if not isinstance(value, dict) or DEFAULT not in value:
+            return False
+        return all(type(number) in (int, float) and low <= number <= high for number in value.values())
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
     if not isinstance(value, kinds[str(item.type)]):
         return False

@@ -147,14 +147,18 @@ class TrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return a copy on the CPU of every tensor that a step changes, by name."""
-        everything = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         # safetensors holds one flat table of names, so a prefix tells what a tensor belongs to
+        everything = {}
+        for name, value in self.network.state_dict().items():
+            everything[f"network.{name}"] = value
         if self.average:
-            everything |= {f"average.{name}": value for name, value in self.average.tensors().items()}
+            for name, value in self.average.tensors().items():
+                everything[f"average.{name}"] = value
         for i, parameter in enumerate(self._parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 everything[f"optimizer.{i}.{name}"] = value
-        everything |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
+        for name, value in self.scaler.state_dict().items():
+            everything[f"scaler.{name}"] = torch.tensor(value)
         return {name: value.detach().cpu().contiguous().clone() for name, value in everything.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

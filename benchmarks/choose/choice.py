@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.choose.candidate_metrics import CandidateMetrics, metrics_of
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import CandidateMetrics, Loss, apply_rule, metrics_of, pareto
+from benchmarks.choose.rule import Loss, apply_rule, pareto
 from benchmarks.choose.seed_comparison import SeedComparison, compare_seeds
 from benchmarks.choose.sensitivity import Sensitivity, measure_sensitivity
 from benchmarks.results.candidate import NotMeasured

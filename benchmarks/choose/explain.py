@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, TIE_BREAKERS, Policy
-from benchmarks.choose.rule import CandidateMetrics, Ranking
+from benchmarks.choose.rule import Ranking
 
 
 def explain_rule(policy: Policy) -> str:

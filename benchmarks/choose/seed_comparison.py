@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.choose.candidate_metrics import metrics_of
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import apply_rule, metrics_of
+from benchmarks.choose.rule import apply_rule
 from benchmarks.results.candidate import measured
 from benchmarks.results.run import RunResults, SeedResult, Seeds
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import CandidateMetrics, apply_rule
+from benchmarks.choose.rule import apply_rule
 from core.stats import Floats
 
 REDRAWS = 300

@@ -53,9 +53,11 @@ def predict(classifier: RegionClassifier, pack: Pack) -> Probs:
 
 def score(labels_n: Ints, probs_nc: Probs, classes: tuple[str, ...]) -> Accuracy:
     """Return the accuracy of these probabilities: recalls, calibration, risk over coverage."""
-    predicted_n, top_n = np.asarray(probs_nc.argmax(1), np.int64), probs_nc.max(1)
+    predicted_n = np.asarray(probs_nc.argmax(1), np.int64)
+    top_n = probs_nc.max(1)
     correct = np.asarray(predicted_n == labels_n)
-    hits, n = int(correct.sum()), len(correct)
+    hits = int(correct.sum())
+    n = len(correct)
     rows = np.bincount(labels_n, minlength=len(classes)).tolist()
     rows_hit = np.bincount(labels_n[correct], minlength=len(classes)).tolist()
     recalls = dict(zip(classes, map(recall_of, rows_hit, rows), strict=True))

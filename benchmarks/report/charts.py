@@ -163,11 +163,13 @@ def collect_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]
         # a history without that column has a line for each epoch
         epochs = columns.get("epoch") or range(1, 1 + max(map(len, columns.values())))
         for name, values in columns.items():
-            line_name, dash = f"{arch} {name.replace('_', ' ')}", "4 3" if "train" in name else ""
-            chart = next((chart for chart in LEARNING if line_name.endswith(chart)), None)
+            line_name = f"{arch} {name.replace('_', ' ')}"
+            dash = "4 3" if "train" in name else ""
             points = [(x, y) for x, y in zip(epochs, values, strict=True) if x is not None and y is not None]
+            chart = next((chart for chart in LEARNING if line_name.endswith(chart)), None)
             if chart is not None and points:
-                charts.setdefault(chart, []).append(ChartLine(line_name, arch, tuple(points), dash=dash))
+                line = ChartLine(line_name, arch, tuple(points), dash=dash)
+                charts.setdefault(chart, []).append(line)
     return charts
 
 

@@ -215,14 +215,16 @@ _GLOW: NDArray[np.float32] = np.exp(-(_GLOW_RADIUS**2) * 5)
 def add_glow(frame: Bytes, x: int, y: int, radius: int) -> None:
     """Add a soft light around a pixel, clipped to the frame."""
     height, width = frame.shape[:2]
-    x0, y0 = max(x - radius, 0), max(y - radius, 0)
-    x1, y1 = min(x + radius, width), min(y + radius, height)
+    side = 2 * radius
+    left, top = x - radius, y - radius
+    # the part of the glow that falls into the frame
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + side, width), min(top + side, height)
     if x1 <= x0 or y1 <= y0:
         return
-    # the part of the glow that falls into the frame: its own upper left corner is at (x - radius, y - radius)
-    left, top = x - radius, y - radius
-    whole = cv2.resize(_GLOW, (2 * radius, 2 * radius))
+    whole = cv2.resize(_GLOW, (side, side))
     glow = whole[y0 - top : y1 - top, x0 - left : x1 - left]
     light = (glow[..., None] * np.array((130, 160, 170), np.float32)).astype(np.uint8)
     # cv2.add stops at 255, where numpy's + would wrap around
-    frame[y0:y1, x0:x1] = cv2.add(np.ascontiguousarray(frame[y0:y1, x0:x1]), light)
+    dark = np.ascontiguousarray(frame[y0:y1, x0:x1])
+    frame[y0:y1, x0:x1] = cv2.add(dark, light)

@@ -85,11 +85,16 @@ def join_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     scale = graph.array(multiply.input[1]).astype(np.float32).ravel()
     offset = graph.array(add.input[1]).astype(np.float32).ravel()
-    names = [f"normalize_{part}" for part in ("scale", "offset", "mean", "variance")]
-    values = [scale, offset, np.zeros_like(scale), np.ones_like(scale)]
-    model.graph.initializer.extend(numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True))
+    inputs = {
+        "normalize_scale": scale,
+        "normalize_offset": offset,
+        "normalize_mean": np.zeros_like(scale),
+        "normalize_variance": np.ones_like(scale),
+    }
+    for name, values in inputs.items():
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
     # (x - 0) / sqrt(1 + epsilon) * scale + offset: ONNX's own epsilon, 1e-5, would change the numbers
-    joined = helper.make_node("BatchNormalization", [multiply.input[0], *names], list(add.output), epsilon=0.0)
+    joined = helper.make_node("BatchNormalization", [multiply.input[0], *inputs], list(add.output), epsilon=0.0)
     nodes = [joined if node is multiply else node for node in graph.nodes if node is not add]
     replace_nodes(model, nodes)
     return model

@@ -59,9 +59,9 @@ def _readers(graph: Graph, name: str) -> list[onnx.NodeProto]:
 
 def _fits(graph: Graph, first: onnx.NodeProto, reader: onnx.NodeProto) -> bool:
     """Tell whether the reader's input channels are the first layer's output channels, and no constant is shared."""
-    constants = [name for node in (first, reader) for name in node.input[1:] if name]
-    if any(name not in graph.constants or len(graph.consumers[name]) > 1 for name in constants):
-        return False
+    for name in [*first.input[1:], *reader.input[1:]]:
+        if name and (name not in graph.constants or len(graph.consumers[name]) > 1):
+            return False
 
     def outputs(node: onnx.NodeProto) -> int:
         return int(graph.array(node.input[1]).shape[output_axis(node)])

@@ -230,10 +230,15 @@ def options_by_backend(backends: Sequence[str], texts: Sequence[str]) -> dict[st
 
 def option_help(attribute: str = "Options") -> str:
     """Return the options of every backend for people. attribute: BuildOptions for those that engines are built with."""
-    kinds = {name: getattr(module, attribute, None) for name, module in usable().items()}
-    lines = {name: describe_options(kind) for name, kind in kinds.items() if kind}
-    lines |= {name: [f"cannot be used: {availability(name).reason}"] for name in names() if name not in kinds}
-    return "\n".join(f"  {name} {line}" for name, of_one in lines.items() for line in of_one)
+    modules = usable()
+    lines = []
+    for name, module in modules.items():
+        if kind := getattr(module, attribute, None):
+            lines += [f"  {name} {line}" for line in describe_options(kind)]
+    for name in names():
+        if name not in modules:
+            lines.append(f"  {name} cannot be used: {availability(name).reason}")
+    return "\n".join(lines)
 
 
 def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[int]) -> None:

@@ -71,7 +71,8 @@ def _weight_gradient(
     high, wide = padding
     padded = pad(x.permute(0, 2, 3, 1), (0, 0, wide, wide, high, high))
     windows = padded.unfold(1, kh, stride[0]).unfold(2, kw, stride[1])  # (n, h, w, inputs, kh, kw)
-    window_rows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)  # a row for each image and position
+    by_position = windows.permute(0, 1, 2, 4, 5, 3)
+    window_rows = by_position.flatten(3).flatten(0, 2)  # a row for each image and position
     gradient_rows = gradient.permute(0, 2, 3, 1).reshape(-1, outputs)
     product = gradient_rows.t() @ window_rows
     return product.view(outputs, kh, kw, inputs).permute(0, 3, 1, 2)

@@ -97,7 +97,8 @@ class DecodeTask:
         for row, sample in rows:
             rect = sample.box
             cut = whole(pixels) if rect is None else clip_rect(rect, *found_wh)
-            width, height = cut[2] - cut[0], cut[3] - cut[1]
+            x0, y0, x1, y1 = cut
+            width, height = x1 - x0, y1 - y0
             if min(width, height) < self.min_side_px:
                 results.append(DecodeResult(row, b"", rect, f"tiny: {width}x{height} px"))
                 continue
@@ -108,8 +109,9 @@ class DecodeTask:
                 results.append(DecodeResult(row, b"", rect, "background of one color"))
                 continue
             write(row, out_nhwc[0])
-            digest, hashes = hashlib.sha256(out_nhwc.data).digest(), hash_picture(out_nhwc[0])
-            results.append(DecodeResult(row, digest, None if rect is None else cut, None, (width, height), hashes))
+            digest = hashlib.sha256(out_nhwc.data).digest()
+            box = None if rect is None else cut
+            results.append(DecodeResult(row, digest, box, None, (width, height), hash_picture(out_nhwc[0])))
         return results
 
 

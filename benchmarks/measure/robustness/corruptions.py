@@ -135,6 +135,7 @@ def _line_kernel(length: int, angle_deg: float) -> ImageFloats:
     kernel = np.zeros((length, length), np.float32)
     middle, angle = (length - 1) / 2, np.radians(angle_deg)
     dx, dy = middle * np.cos(angle), middle * np.sin(angle)
-    start, end = (round(middle - dx), round(middle - dy)), (round(middle + dx), round(middle + dy))
+    start = (round(middle - dx), round(middle - dy))
+    end = (round(middle + dx), round(middle + dy))
     cv2.line(kernel, start, end, 1.0)
     return np.asarray(kernel / kernel.sum(), np.float32)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
-from benchmarks.choose.rule import CandidateMetrics, apply_rule, measure_loss, pareto
+from benchmarks.choose.rule import apply_rule, measure_loss, pareto
 from benchmarks.commands import measure
 from core.codec import from_json, to_json
 from core.errors import InputError

@@ -90,8 +90,8 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
         if isinstance(pixels, str):
             continue
         # by turn too: a frame that comes again gives another rectangle
-        draws = random.Random(shuffle_key(options.seed, "background", frame.source, turn))
-        rect = draw_rect(pixels, draws, hard=len(cut) % 2 == 1)
+        rng = random.Random(shuffle_key(options.seed, "background", frame.source, turn))
+        rect = draw_rect(pixels, rng, hard=len(cut) % 2 == 1)
         x0, y0, x1, y1 = rect
         if min(x1 - x0, y1 - y0) < options.min_side_px:
             continue
@@ -101,10 +101,10 @@ def _cut(listing: Listing, frames: list[CameraFrame], wanted: int, label: str, o
     return cut
 
 
-def draw_rect(pixels: Bytes, draws: random.Random, *, hard: bool) -> Rect:
+def draw_rect(pixels: Bytes, rng: random.Random, *, hard: bool) -> Rect:
     """Return a random rectangle inside a frame; a hard one has the strongest edges of HARD_OF rectangles."""
     height, width = pixels.shape[:2]
-    rects = list(_rects(width, height, draws, HARD_OF if hard else 1))
+    rects = list(_rects(width, height, rng, HARD_OF if hard else 1))
     if not hard:
         return rects[0]
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
@@ -120,17 +120,23 @@ def draw_rect(pixels: Bytes, draws: random.Random, *, hard: bool) -> Rect:
     return max(rects, key=mean_edge)
 
 
-def _rects(width: int, height: int, draws: random.Random, count: int) -> Iterator[Rect]:
+def _rects(width: int, height: int, rng: random.Random, count: int) -> Iterator[Rect]:
     """Yield random rectangles inside a frame, with log-uniform sizes and aspects: as many of 2:1 as of 1:2."""
     for _ in range(count):
-        side = min(width, height) * math.exp(draws.uniform(*map(math.log, SIDES)))
-        aspect = math.exp(draws.uniform(*map(math.log, ASPECTS)))
+        side = min(width, height) * _log_uniform(rng, *SIDES)
+        aspect = _log_uniform(rng, *ASPECTS)
         # `side` is the shorter one: the other is longer by the aspect, or by its inverse
-        w = min(width, max(1, round(side * max(aspect, 1.0))))
-        h = min(height, max(1, round(side * max(1 / aspect, 1.0))))
-        x = draws.randint(0, width - w)
-        y = draws.randint(0, height - h)
+        wide = side * max(aspect, 1.0)
+        high = side * max(1 / aspect, 1.0)
+        w = min(width, max(1, round(wide)))
+        h = min(height, max(1, round(high)))
+        x = rng.randint(0, width - w)
+        y = rng.randint(0, height - h)
         yield x, y, x + w, y + h
+
+
+def _log_uniform(rng: random.Random, low: float, high: float) -> float:
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _object_test(path: Path, background: str) -> IsObject:

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.choose.candidate_metrics import metrics_of
 from benchmarks.choose.choice import choose
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import metrics_of, reason_infeasible
+from benchmarks.choose.rule import reason_infeasible
 from benchmarks.commands import measure
 from benchmarks.measure.measured_run import measure_run
 from benchmarks.measure.profiles import Profile

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.choose.candidate_metrics import metrics_of
 from benchmarks.choose.policy import Policy
-from benchmarks.choose.rule import metrics_of, reason_infeasible
+from benchmarks.choose.rule import reason_infeasible
 from benchmarks.measure.candidates import Candidate, available_backends, list_candidates, open_bundles
 from benchmarks.measure.measured_set import check_detections, open_side_by_side
 from benchmarks.measure.speed.latency import (
