@@ -31,7 +31,7 @@ def built_with(key: str) -> str:
 
 
 def open_failure(uri: str) -> str:
-    """Return FFmpeg's reason for not opening `uri`, or an empty string where it gives none.
+    """Return FFmpeg's reason for not opening `uri`, or an empty string where it gives none, as when it opens now.
 
     OpenCV reports no reason, so a child process opens it again with FFmpeg's log on and its output is read.
     The URI goes by stdin, since a password in an argument is seen by everyone on the machine.
@@ -47,7 +47,9 @@ def open_failure(uri: str) -> str:
             timeout=OPENED_AGAIN_S,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired:
+        return f"no answer within {OPENED_AGAIN_S:g} s"
+    except OSError:
         return ""
     lines = child.stdout.decode("utf-8", "replace").splitlines()
     reasons = [found.group(1).strip() for line in lines if (found := FFMPEG_LINE.match(line))]

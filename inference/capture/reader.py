@@ -64,7 +64,7 @@ class CaptureReader(Reader):
         if refused := REFUSED.search(reason):
             hint = "write the right user and password before the host, with a colon between them and an @ after them"
             return SourceRefused(f"{self._name} refuses access ({refused.group(1)}, unauthorized): {hint}")
-        silent = "FFmpeg gives no reason, as when it was built without that protocol"
+        silent = "FFmpeg gives no reason: it answers by now, or this FFmpeg was built without that protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:

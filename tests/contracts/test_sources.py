@@ -27,9 +27,11 @@ from inference.sources import camera, csi, kind_of, open_source
 from tests.inference.capture.test_recording import record
 from tests.inference.sources.test_network_sources import Camera, serving
 from tests.inference.sources.videos import noise, write_images, write_video
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("patient_streams")
 
 FRAMES = 6
-SECONDS = 60
 
 
 class FakeCapture:
@@ -125,15 +127,18 @@ def source(case):
 
 def read_to_the_end(source):
     """Return the frames, each with a copy of its picture, and the exception that ended them."""
-    frames, until = [], time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    frames = []
+
+    def ending():
         try:
             frame = source.read(1.0)
         except (EndOfStream, SourceLost) as end:
-            return frames, end
+            return end
         if frame is not None:
             frames.append((frame, frame.image_bgr.copy()))
-    raise AssertionError("it never ended")
+        return None
+
+    return frames, wait_until(ending, "end of the source", lambda: f"{len(frames)} frames came")
 
 
 def test_its_uri_leads_to_it(case):

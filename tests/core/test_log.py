@@ -140,7 +140,7 @@ def test_a_child_logs_though_a_thread_was_logging_at_the_fork():
     thread.start()
     held.wait()
     if (child := os.fork()) == 0:
-        Thread(target=lambda: (Event().wait(5), os._exit(1)), daemon=True).start()
+        Thread(target=lambda: (Event().wait(60), os._exit(1)), daemon=True).start()
         log.error("the child is here")
         os._exit(0)
     status = os.waitpid(child, 0)[1]

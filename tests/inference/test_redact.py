@@ -27,6 +27,7 @@ from inference.sources.synthetic import DEFAULTS
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good, raising
 from tests.inference.sources.test_network_sources import Camera, serving
+from tests.waiting import LONGEST_S
 
 ROOT = Path(__file__).parents[2]
 USER, TOKEN = "gardener", "T0kenValue"
@@ -140,7 +141,7 @@ def address():
 
 
 def get(port, path):
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=LONGEST_S)
     connection.request("GET", path)
     answer = connection.getresponse()
     return f"{answer.getheaders()} {answer.read().decode(errors='replace')}"
@@ -159,9 +160,11 @@ def test_no_byte_that_a_drive_leaves_holds_a_secret(tmp_path, address):
     try:
         log = ""
         while (port := re.search(r"the page is at \S+:(\d+)", log)) is None:
-            log += process.stderr.readline()
+            line = process.stderr.readline()
+            assert line, f"the command ended: {log}"
+            log += line
         pages = [get(int(port[1]), path) for path in ("/", "/state.json", "/metrics")]
-        out, rest = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=2 * LONGEST_S)
     finally:
         process.kill()
     files = {str(f): f.read_bytes() for f in tmp_path.rglob("*") if f.is_file() and tmp_path / "b" not in f.parents}

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from zlib import crc32
@@ -34,6 +33,7 @@ from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good
 from tests.inference.sources.videos import noise, write_images, write_video
+from tests.waiting import LONGEST_S, wait_until
 
 ROOT = Path(__file__).parents[3]
 CAMERA = SimpleNamespace(fps=25.0, sequence=True, synthetic=False)
@@ -287,7 +287,7 @@ def test_in_real_time_the_pauses_are_those_of_the_recording(tmp_path, monkeypatc
     monkeypatch.setattr("inference.capture.live.sleep", slept.append)
     monkeypatch.setattr("inference.capture.live.monotonic_ns", lambda: 0)
     source = play_in_real_time(open_source(f"replay://{tmp_path / 'r'}"))
-    source._thread.join(20)
+    source._thread.join(LONGEST_S)
     assert [round(s, 6) for s in slept] == [0.1, 0.35]
     assert source.read(1.0).frame_id == 14
 
@@ -393,12 +393,10 @@ def test_a_process_that_was_killed_leaves_a_recording(tmp_path):
         [sys.executable, "-m", "inference", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        end = time.monotonic() + 60
-        while not (segments_of(folder) and segments_of(folder)[0].stat().st_size > 3000) and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_until(lambda: segments_of(folder) and segments_of(folder)[0].stat().st_size > 3000, "recording")
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(LONGEST_S)
     whole = segments_of(folder)[0].read_bytes().count(b"\n")
     assert [f.frame_id for f in replayed(folder)] == list(range(whole))
     assert whole > 3

@@ -9,6 +9,7 @@ from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
 from inference.sinks.web import WebSink
 from inference.sinks.web.live_status import LiveStatus
+from tests.waiting import LONGEST_S
 
 CLASSES = ("car", "truck", "clear")
 TOKEN = "grüß-gott"
@@ -31,7 +32,7 @@ def opened(token=None, **about):
 
 
 def ask(sink, path, method="GET", **headers):
-    connection = HTTPConnection("127.0.0.1", sink.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", sink.port, timeout=LONGEST_S)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     body = answer.read()
@@ -39,7 +40,7 @@ def ask(sink, path, method="GET", **headers):
     return answer.status, body, answer
 
 
-def raw(sink, data, wait_s=20.0):
+def raw(sink, data, wait_s=LONGEST_S):
     """Send bytes; return what comes back until the server closes or says no more."""
     with socket.create_connection(("127.0.0.1", sink.port), timeout=wait_s) as client:
         client.sendall(data)

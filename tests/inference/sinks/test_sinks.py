@@ -28,6 +28,7 @@ from inference.sinks.jsonl import JsonlSink
 from inference.sinks.overlay import OverlaySink
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good
+from tests.waiting import LONGEST_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +44,7 @@ class Blocked(Sink):
 
     def write(self, decision, frame_bgr):
         self.took.set()
-        self.release.wait(10)
+        self.release.wait(LONGEST_S)
         self.taken.append((decision, None if frame_bgr is None else int(frame_bgr[0, 0, 0])))
 
     def close(self):
@@ -56,9 +57,9 @@ def submitted(sink, count, *, lossless=False):
     for i in range(count):
         worker.submit(i, np.full((2, 2, 3), i, np.uint8))
         if i == 0:
-            assert sink.took.wait(10)
+            assert sink.took.wait(LONGEST_S)
     sink.release.set()
-    worker.close(10)
+    worker.close(LONGEST_S)
     return worker
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -24,6 +23,7 @@ from inference.sinks.web import WebSink, read_address
 from inference.sinks.web.live_status import LiveStatus
 from tests.bundles import make_bundle
 from tests.inference.sinks.pages import CLASSES, TOKEN, ask, decision, opened
+from tests.waiting import LONGEST_S, wait_until
 
 
 @pytest.fixture
@@ -113,10 +113,7 @@ def test_closing_leaves_no_thread_and_no_descriptor():
         sink.close()
         for client in clients:
             client.close()
-    end = time.monotonic() + 10
-    while threads() > before[0] and time.monotonic() < end:  # a thread that was told to end takes its time
-        time.sleep(0.01)
-    assert threads() <= before[0]
+    wait_until(lambda: threads() <= before[0], "end of the server's threads")
     assert descriptors() <= before[1]
 
 
@@ -138,7 +135,7 @@ def test_the_newer_internet_is_served_too():
         sink = WebSink("::1", 0, None, LiveStatus(CLASSES, {}))
     except InputError:
         pytest.skip("this machine has no IPv6")
-    connection = HTTPConnection("::1", sink.port, timeout=20)
+    connection = HTTPConnection("::1", sink.port, timeout=LONGEST_S)
     connection.request("GET", "/state.json")
     assert connection.getresponse().status == 200
     connection.close()

@@ -14,6 +14,7 @@ from core.synthetic import Scene
 from tests.benchmarks.report.browser import CHROMIUM, browse
 from tests.inference.fake_camera import TIMEOUTS, drive, picture
 from tests.inference.sinks.pages import TOKEN, decision, opened, verdict
+from tests.waiting import LONGEST_S
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ class Camera:
 
     def __getitem__(self, n):
         if self.stalled.is_set():
-            self.go.wait(60)
+            self.go.wait(2 * LONGEST_S)
         return self._scene.render(n)[0]
 
 
@@ -46,7 +47,7 @@ WORD = "document.getElementById('word').textContent"
 FRAME = "(document.getElementById('picture').dataset.frame ?? '')"
 
 
-async def until(page, expression, wanted, limit_s=40):
+async def until(page, expression, wanted, limit_s=LONGEST_S):
     end = time.monotonic() + limit_s
     while (value := await page.value(expression)) != wanted and time.monotonic() < end:
         await asyncio.sleep(0.05)
@@ -64,7 +65,9 @@ def test_in_a_browser_the_picture_moves_a_stall_shows_and_so_does_its_end(tmp_pa
     camera, sink = Camera(), opened(TOKEN)
     seen = {}
     runner = threading.Thread(
-        target=lambda: seen.update(done=drive(tmp_path, camera, sinks=[sink], timeouts=replace(TIMEOUTS, hung_s=60)))
+        target=lambda: seen.update(
+            done=drive(tmp_path, camera, sinks=[sink], timeouts=replace(TIMEOUTS, stale_intervals=24))
+        )
     )
 
     async def visit(page):

@@ -25,7 +25,12 @@ from tests.inference.sources.rtsp import RtspServer, true_age_ms, why_no_server
 from tests.waiting import LONGEST_S, wait_until
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.skipif(bool(why_no_server()), reason=f"no RTSP server: {why_no_server()}")
+pytestmark = [
+    pytest.mark.skipif(bool(why_no_server()), reason=f"no RTSP server: {why_no_server()}"),
+    pytest.mark.usefixtures("patient_streams"),
+]
+OPENINGS = 5
+"""A fault of ours spoils the ages of every opening, a machine that is busy those of some."""
 
 
 @pytest.fixture(scope="module")
@@ -45,42 +50,37 @@ def mortal():
 def read_ages(source, count, pause_s=0.0):
     """Return the true ages of frames in milliseconds as they are read, and their ids."""
     ages, ids = [], []
-    until = time.monotonic() + 30 + 2 * count * pause_s
-    while len(ages) < count and time.monotonic() < until:
-        try:
-            frame = source.read(2.0)
-        except SourceLost:
-            if ages:
-                raise
-            source.reopen()  # a busy machine: the server's first frame did not come in time
-            continue
-        if frame is not None:
-            ages.append(true_age_ms(frame.image_bgr, time.monotonic_ns()))
-            ids.append(frame.frame_id)
-            time.sleep(pause_s)
-    assert len(ages) == count
+    while len(ages) < count:
+        frame = wait_until(lambda: source.read(2.0), "frame")
+        ages.append(true_age_ms(frame.image_bgr, time.monotonic_ns()))
+        ids.append(frame.frame_id)
+        time.sleep(pause_s)
     return ages, ids
+
+
+def read_ages_until(uri, are_good, count, pause_s=0.0, *, skipped=0):
+    """Read frames in one opening after the other until their ages and ids are good; `skipped`: those read before."""
+    seen = []
+    for _ in range(OPENINGS):
+        source = open_source(uri)
+        try:
+            read_ages(source, skipped)
+            seen.append(read_ages(source, count, pause_s))
+        finally:
+            source.close()
+        if are_good(*seen[-1]):
+            return
+    pytest.fail(f"no opening of {OPENINGS} was good: a fault, or a machine that is too slow. Ages in ms, ids: {seen}")
 
 
 def test_the_first_frame_is_not_one_that_waited_while_the_stream_was_opened(camera):
     """FFmpeg hands out first the second of video that it took in to learn what it is."""
-    source = open_source(camera.uri)
-    try:
-        ages, _ = read_ages(source, 30)
-    finally:
-        source.close()
-    assert ages[0] < np.median(ages[10:]) + 400, ages
+    read_ages_until(camera.uri, lambda ages, _: ages[0] < np.median(ages[10:]) + 400, 30)
 
 
 def test_a_slow_reader_gets_the_newest_frame_and_the_rest_are_counted(camera):
-    source = open_source(camera.uri)
-    try:
-        read_ages(source, 1)
-        ages, ids = read_ages(source, 8, pause_s=0.3)
-    finally:
-        source.close()
-    assert max(ages) < 600, ages  # after 8 x 0.3 s a queue would be 2 s long
-    assert np.diff(ids).min() >= 3
+    # after 8 x 0.3 s a queue would be 2 s long
+    read_ages_until(camera.uri, lambda ages, ids: max(ages) < 600 and np.diff(ids).min() >= 3, 8, 0.3, skipped=1)
 
 
 def test_no_frame_is_held_back_by_the_decoders_threads(camera, monkeypatch):
@@ -108,14 +108,9 @@ def test_no_frame_is_held_back_by_the_decoders_threads(camera, monkeypatch):
 )
 def test_the_age_of_frames_does_not_grow(camera, seconds):
     """A reader that is slower than the camera, as a runner with a slow network is: whatever queued would add up."""
-    source = open_source(camera.uri)
-    pause_s = 0.05
-    try:
-        ages, _ = read_ages(source, round(seconds / pause_s), pause_s)
-    finally:
-        source.close()
-    third = len(ages) // 3
-    assert np.median(ages[-third:]) < np.median(ages[:third]) + 100, ages
+    count = round(seconds / 0.05)
+    third = count // 3
+    read_ages_until(camera.uri, lambda ages, _: np.median(ages[-third:]) < np.median(ages[:third]) + 100, count, 0.05)
 
 
 def run_command(bundle, uri, folder, frames):
@@ -217,7 +212,7 @@ def test_a_wrong_path_is_said_by_its_number(camera):
     source = open_source(camera.uri + "-2")
     try:
         with pytest.raises(SourceLost, match="404"):
-            source.read(20.0)
+            source.read(2 * LONGEST_S)
     finally:
         source.close()
 
@@ -228,7 +223,7 @@ def test_a_wrong_password_ends_the_command_and_a_right_one_opens():
         for user in ("", "user:wrong@"):
             source = open_source(server.uri.replace("//", f"//{user}"))
             with pytest.raises(InputError, match=r"401, unauthorized.*password"):
-                source.read(20.0)
+                source.read(2 * LONGEST_S)
             source.close()
         source = open_source(server.uri.replace("//", "//user:s3cr%3At%40@"))
         read_ages(source, 1)

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from core.data.pack import Pack, fingerprint, open_pack
 from core.errors import InputError
 from core.files import canonical_json
 from core.geometry.preprocess import Geometry, decode, fill, whole
+from tests.waiting import wait_until
 from training.commands import pack as command
 from training.data.listing import PackOptions
 from training.data.pack_writer import write_pack
@@ -327,10 +327,7 @@ def test_a_pack_killed_while_it_decodes_leaves_nothing_that_the_next_one_minds(t
     out = tmp_path / "p"
     command = [sys.executable, "-m", "training", "pack", "synthetic://?rows=900", "--size", "32", "--out", str(out)]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".p.*.tmp/images.npy")) and started.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.5)
+    wait_until(lambda: list(tmp_path.glob(".p.*.tmp/images.npy")), "images of a pack that is being made")
     started.kill()
     started.wait()
     assert not out.exists()
