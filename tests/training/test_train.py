@@ -321,6 +321,12 @@ def test_a_network_of_one_input_size_trains_at_the_size_of_the_pack(pack, tmp_pa
     assert "full size from the first epoch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("risk", "warned"), [("0.001", True), ("0.999", False)])
+def test_an_abstain_risk_that_no_threshold_reached_is_a_warning(pack, tmp_path, capsys, risk, warned):
+    assert not main(arguments(pack, tmp_path / "run", "--epochs", "1", "--abstain-risk", risk))
+    assert (f"more than the {float(risk):.1%} asked for" in capsys.readouterr().err) is warned
+
+
 def test_a_network_that_cannot_take_the_size_is_refused_before_the_run_is_there(pack, tmp_path):
     wanted = r"timm/inception_next_atto cannot take images of 16 px \(.*\): give --start-size 1"
     with pytest.raises(InputError, match=wanted):

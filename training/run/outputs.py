@@ -124,6 +124,16 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
     write_json(job.folder / "metrics.json", body)  # last: it marks the job as finished
     if not job.as_json:
         log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
+    _warn_of_missed_risk(job.arch, best.metadata.metrics["abstention"])
+
+
+def _warn_of_missed_risk(arch: str, abstention: dict[str, float]) -> None:
+    if abstention["risk"] > abstention["risk_wanted"]:
+        log.warning(
+            f"{arch}: its abstain threshold answers {abstention['coverage']:.0%} of val and {abstention['risk']:.1%} of"
+            f" these answers are wrong, more than the {abstention['risk_wanted']:.1%} asked for: train for more epochs,"
+            " or on more data"
+        )
 
 
 def remove_leftovers(folder: Path) -> None:
