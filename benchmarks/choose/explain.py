@@ -79,9 +79,8 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
         advantage = f"{chosen.name} is {_comparative(policy)}, and its loss is shown to be under the margin"
         return f"it is {_describe_best(ranking, policy, short)}, but {advantage}"
     if candidate.name not in ranking.better:
-        return (
-            f"it is not {_comparative(policy)} than {reference.name} ({_both(candidate, reference, policy.objective)})"
-        )
+        values = _describe_values(candidate, reference, policy.objective)
+        return f"it is not {_comparative(policy)} than {reference.name} ({values})"
     if candidate.name not in ranking.non_inferior:
         loss = ranking.losses[candidate.name]
         return (
@@ -113,7 +112,7 @@ def _points(part: float) -> str:
 
 
 def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
-    """Describe the reference as the best of all; of the selectable ones, where an infeasible candidate did better."""
+    """Describe the reference: the best of all, or the best that may be chosen where an infeasible one did better."""
     best = "least costly" if policy.miss_costs else "most accurate"
     if (better := ranking.best_infeasible) is None:
         return f"the {best}"
@@ -125,6 +124,7 @@ def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
 
 def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
     selectable = [c for c in candidates if not c.why_not]
+    # without the objective a candidate has no place among the others, so it cannot be the nearest
     with_objective = [c for c in selectable if c.metric(policy.objective) is not None]
     if not with_objective:
         reason = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
@@ -136,12 +136,13 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:
     for name in (policy.objective, *policy.tie_breakers):
         mine, other = winner.metric(name), loser.metric(name)
-        if mine is None or other is None or mine == other:  # says nothing about which of the two is better
+        # the two are told apart by the first metric in which they differ, as the rule does
+        if mine is None or other is None or mine == other:
             continue
         if name == "accuracy" and mine > other:
             return f"more accurate by {100 * (mine - other):.2f} points"
         if name != "accuracy" and mine < other:
-            return f"better in {TIE_BREAKERS.get(name, name)} ({_both(winner, loser, name)})"
+            return f"better in {TIE_BREAKERS.get(name, name)} ({_describe_values(winner, loser, name)})"
     return "equal in every metric of the policy, and first by name"
 
 
@@ -149,7 +150,7 @@ def _comparative(policy: Policy) -> str:
     return OBJECTIVES[policy.objective].replace("est", "er", 1)  # fastest at p99: faster at p99
 
 
-def _both(candidate: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
+def _describe_values(candidate: CandidateMetrics, other: CandidateMetrics, name: str) -> str:
     unit = "MB" if name == "size_mb" else "ms"
     return f"{_value(candidate, name):.3g} against {_value(other, name):.3g} {unit}"
 

@@ -25,7 +25,7 @@ def write_production(
         kept = files_of_precision(source, choice.precision)
         for name in kept:
             shutil.copyfile(source.check_file(name), folder / name)
-        if measured not in source.files:  # an engine, which stands beside the manifest and is bound by its own
+        if measured not in source.files:  # an engine: bundle.json does not bind it, its own manifest does
             copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
         for name, text in documents.items():
             write_text(folder / name, text)
@@ -41,8 +41,11 @@ def write_production(
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the files of a bundle that one precision needs: all but the models of the other precisions."""
-    others = {onnx_name(p, unsigned=form) for p in PRECISIONS if p != precision for form in (False, True)}
-    return sorted(set(bundle.files) - others)
+    kept = set(bundle.files)
+    for other in PRECISIONS:
+        if other != precision:
+            kept -= {onnx_name(other), onnx_name(other, unsigned=True)}
+    return sorted(kept)
 
 
 def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:

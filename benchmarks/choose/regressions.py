@@ -23,14 +23,15 @@ class RegressionCheck:
 
 def find_regressions(before: RunResults, now: RunResults) -> list[RegressionCheck]:
     """Return two checks for each candidate of the baseline, accuracy and time; one where it is missing now."""
-    cases = []
+    checks = []
     for old in before.candidates:
         new = now.by_name.get(old.name)
         if new is None:
-            cases.append(RegressionCheck(old.name, failure="the baseline has it, these results do not"))
+            checks.append(RegressionCheck(old.name, failure="the baseline has it, these results do not"))
             continue
-        cases += [compare_accuracy(before, old, now, new), compare_time(before, old, now, new)]
-    return cases
+        checks.append(compare_accuracy(before, old, now, new))
+        checks.append(compare_time(before, old, now, new))
+    return checks
 
 
 def compare_accuracy(

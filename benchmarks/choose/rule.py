@@ -132,11 +132,15 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
     if candidate.why_not:
         return candidate.why_not
     for name, limit in policy.limits(BUDGETS):
-        (what, unit), value = BUDGETS[name], candidate.metric(name)
-        if value is None:  # a limit that nobody checked is not kept
-            return f"{what} was not measured, and the policy limits it to {limit:g} {unit}".rstrip()
+        what, unit = BUDGETS[name]
+        value = candidate.metric(name)
+        budget = f"{limit:g} {unit}".rstrip()  # a calibration error has no unit
+        # without a measurement nobody knows whether the limit is kept, so it counts as broken
+        if value is None:
+            return f"{what} was not measured, and the policy limits it to {budget}"
         if value > limit:
-            return f"{what}, {value:.3g} {unit}, is over the budget of {limit:g} {unit}".replace(" , ", ", ").rstrip()
+            reached = f"{value:.3g} {unit}".rstrip()
+            return f"{what}, {reached}, is over the budget of {budget}"
     floors = [(FLOORS[name], candidate.metric(name), limit) for name, limit in policy.limits(FLOORS)]
     for label, limit in policy.frame_recalls.items():
         floors.append((f"{FLOORS['frame_recall']}, of {label}", candidate.metric(f"frame_recalls.{label}"), limit))
@@ -145,11 +149,10 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
             return f"{what} was not measured, and the policy asks for {100 * limit:g}%"
         if value < limit:
             return f"{what}, {100 * value:.1f}%, is under the floor of {100 * limit:g}%"
-    return (
-        None
-        if candidate.metric(policy.objective) is not None
-        else f"its {policy.objective}, the objective, was not measured"
-    )
+    # the objective has no limit, but without it the candidate cannot be compared
+    if candidate.metric(policy.objective) is None:
+        return f"its {policy.objective}, the objective, was not measured"
+    return None
 
 
 def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, policy: Policy) -> dict[str, str]:

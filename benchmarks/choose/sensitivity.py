@@ -51,7 +51,7 @@ def measure_sensitivity(
     candidates: Sequence[CandidateMetrics], rounds_ms: Sequence[Floats], policy: Policy, noise_floor: float
 ) -> Sensitivity:
     """Choose again with other limits, without the winner, and on resampled data. rounds_ms: see `bootstrap_choice`."""
-    chosen = _choose(candidates, policy, noise_floor)
+    chosen = _chosen_name(candidates, policy, noise_floor)
     parts, optimism = bootstrap_choice(candidates, rounds_ms, policy, noise_floor)
     accuracy = next((c.metric("accuracy") for c in candidates if c.name == chosen), None)
     return Sensitivity(
@@ -70,17 +70,24 @@ def step_over_budgets(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
 ) -> tuple[LimitStep, ...]:
     """Return the choice for every p99 budget; it can change only at the p99 of a candidate."""
-    # so these budgets are all there are: between two of them the same candidates are within the limit
-    budgets = sorted({value for c in candidates if (value := c.metric("p99_ms")) is not None})
-    return _merge([LimitStep(b, _choose(candidates, replace(policy, p99_ms=b), noise_floor)) for b in budgets])
+    # between two of these budgets the same candidates are within the limit, so no other budget needs to be tried
+    times_ms = [candidate.metric("p99_ms") for candidate in candidates]
+    steps = []
+    for budget in sorted({ms for ms in times_ms if ms is not None}):
+        chosen = _chosen_name(candidates, replace(policy, p99_ms=budget), noise_floor)
+        steps.append(LimitStep(budget, chosen))
+    return _merge(steps)
 
 
 def step_over_margins(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float
 ) -> tuple[LimitStep, ...]:
     """Return the choice for margins of practical size."""
-    margins = sorted({*MARGINS, policy.margin})
-    return _merge([LimitStep(m, _choose(candidates, replace(policy, margin=m), noise_floor)) for m in margins])
+    steps = []
+    for margin in sorted({*MARGINS, policy.margin}):
+        chosen = _chosen_name(candidates, replace(policy, margin=margin), noise_floor)
+        steps.append(LimitStep(margin, chosen))
+    return _merge(steps)
 
 
 def bootstrap_choice(
@@ -109,7 +116,7 @@ def bootstrap_choice(
         chosen = apply_rule(drawn, policy, noise_floor).chosen
         wins[chosen.name if chosen else None] += 1
         if chosen:
-            # the winner of a sample profits from its chance: the same chance helped the real choice
+            # a winner was also lucky with the rows that chose it: the mean of that luck is in the real choice, too
             optimism.append(float(chosen.correct_n.mean() - by_name[chosen.name].correct_n.mean()))
     parts = {str(name): count / redraws for name, count in wins.most_common()}
     return parts, float(np.mean(optimism)) if optimism else None
@@ -119,11 +126,14 @@ def describe_changes(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float, chosen: str | None
 ) -> list[str]:
     """Return sentences on the choice with other p99 budgets, and without the winner."""
-    at = {budget: _choose(candidates, replace(policy, p99_ms=budget), noise_floor) for budget in BUDGETS_MS}
-    sentences = [f"With a p99 budget of {ms} ms: {name or 'none'}." for ms, name in at.items() if name != chosen]
+    sentences = []
+    for ms in BUDGETS_MS:
+        name = _chosen_name(candidates, replace(policy, p99_ms=ms), noise_floor)
+        if name != chosen:
+            sentences.append(f"With a p99 budget of {ms} ms: {name or 'none'}.")
     if chosen:
-        left = _choose([c for c in candidates if c.name != chosen], policy, noise_floor)
-        sentences.append(f"Without {chosen}: {left or 'none'}.")
+        others = [c for c in candidates if c.name != chosen]
+        sentences.append(f"Without {chosen}: {_chosen_name(others, policy, noise_floor) or 'none'}.")
     return sentences
 
 
@@ -136,7 +146,7 @@ def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) 
     return replace(candidate, labels_n=labels_n, predicted_n=predicted_n, metrics=metrics)
 
 
-def _choose(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> str | None:
+def _chosen_name(candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float) -> str | None:
     chosen = apply_rule(candidates, policy, noise_floor).chosen
     return chosen.name if chosen else None
 

@@ -48,14 +48,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:
-    there = run.bundles()
+    exported = run.bundles()
     production = run.path / "production"
     if wanted:
         names = [folder_name(name) for name in wanted]
-        if unknown := [name for name in names if name not in there]:
-            raise InputError(f"{run.path} holds no bundle of {unknown[0]}: it has {', '.join(there) or 'none'}")
-        return [there[name] for name in names]
-    folders = list(there.values())
+        # an architecture that was named and is not there is an error; the default takes what there is
+        if unknown := [name for name in names if name not in exported]:
+            raise InputError(f"{run.path} holds no bundle of {unknown[0]}: it has {', '.join(exported) or 'none'}")
+        return [exported[name] for name in names]
+    folders = list(exported.values())
     # production/ is a copy of a bundle: without the detector it would not be what was added here
     if (production / "bundle.json").is_file():
         folders.append(production)
@@ -73,7 +74,7 @@ def _read_config(path: Path) -> DetectorConfig:
 
 
 def _frames_of(uri: str) -> list[Bytes]:
-    """Return frames of a video or a folder, spread over up to ten times as many."""
+    """Read up to ten times MOST_FRAMES frames of a video or folder; return MOST_FRAMES of them, evenly spread."""
     source, frames = open_source(uri), list[Bytes]()
     try:
         while len(frames) < 10 * MOST_FRAMES and (frame := source.read(TIMEOUT_S)) is not None:

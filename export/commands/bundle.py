@@ -61,7 +61,14 @@ def main(arguments: list[str]) -> int:
     precisions = tuple(precision for precision in PRECISIONS if precision in wanted)
     build_options = BuildOptions(tuple(args.batch)) if args.batch else BuildOptions()
     _refuse_unused(args, engines)
-    options = ExportOptions(precisions, engines, tuple(args.sm or [86]), args.size, build_options, _abstain_on(args))
+    options = ExportOptions(
+        precisions=precisions,
+        engines=engines,
+        sms=tuple(args.sm or [86]),
+        size_px=args.size,
+        build=build_options,
+        abstain_on=_threshold_frames(args),
+    )
     run = open_run(args.run)
     checkpoints = _checkpoints(run, args.models, args.unfinished)
     if args.dry_run:
@@ -144,7 +151,7 @@ def _refuse_unused(args: argparse.Namespace, engines: tuple[str, ...]) -> None:
         raise InputError(f"--batch is for engines, and none is built: add --engines with {' or '.join(RUNTIMES)}")
 
 
-def _abstain_on(args: argparse.Namespace) -> FramesRequest | None:
+def _threshold_frames(args: argparse.Namespace) -> FramesRequest | None:
     """Return the frames that the abstain threshold is fitted on, where that is asked for."""
     if args.abstain_on_frames:
         return FramesRequest(args.frames_of, "val", args.camera, args.detector, jitter=args.jitter)
@@ -160,38 +167,41 @@ def _default_engines() -> tuple[str, ...]:
     return ()
 
 
-def _checkpoints(run: Run, wanted: list[str] | None, unfinished: bool) -> dict[str, Path]:
+def _checkpoints(run: Run, wanted: list[str] | None, allow_unfinished: bool) -> dict[str, Path]:
     """Return {architecture: checkpoint} to export. Raises InputError for an unfinished training, unless allowed."""
-    there = run.checkpoints()
-    if not there:
+    trained = run.checkpoints()
+    if not trained:
         raise InputError(f"{run.path} holds no checkpoint (ARCH/best.safetensors): train it first")
-    names = [folder_name(name) for name in wanted] if wanted else list(there)
-    if unknown := [name for name in names if name not in there]:
-        raise InputError(f"{run.path} holds no checkpoint of {unknown[0]}: it has {', '.join(there)}")
-    unfinished_names = [name for name in run.unfinished() if name in names or not wanted]
-    if unfinished_names and not unfinished:
+    names = [folder_name(name) for name in wanted] if wanted else list(trained)
+    if unknown := [name for name in names if name not in trained]:
+        raise InputError(f"{run.path} holds no checkpoint of {unknown[0]}: it has {', '.join(trained)}")
+    unfinished = [name for name in run.unfinished() if name in names or not wanted]
+    if unfinished and not allow_unfinished:
         raise InputError(
-            f"{run.path}: the training of {', '.join(unfinished_names)} is not finished: continue it with "
+            f"{run.path}: the training of {', '.join(unfinished)} is not finished: continue it with "
             f"`python -m training train ... --out {run.path} --resume`, or export the best so far with --unfinished"
         )
-    for name in unfinished_names:
-        log.info(f"{name}: not finished, " + ("the best so far is exported" if name in there else "no checkpoint yet"))
-    return {name: there[name] for name in names}
+    for name in unfinished:
+        effect = "the best so far is exported" if name in trained else "no checkpoint yet"
+        log.info(f"{name}: not finished, {effect}")
+    return {name: trained[name] for name in names}
 
 
 def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     """Return what an export would make from one checkpoint: the bundle, then its engines."""
-    facts = load_checkpoint(path).metadata
-    planned = [(f"bundle with {', '.join(options.precisions)}", str(_target(path, facts, options)))]
+    metadata = load_checkpoint(path).metadata
+    folder = _bundle_folder(path, metadata, options)
+    planned = [(f"bundle with {', '.join(options.precisions)}", str(folder))]
+    buildable = [precision for precision in options.precisions if precision in trt.PRECISIONS]
     for runtime, sm in options.targets:
-        target = f"sm{sm}" if sm else "this machine's device"
-        planned += [(f"engine {p} {runtime}", target) for p in options.precisions if p in trt.PRECISIONS]
-    return [{"arch": facts.arch, "what": what, "target": target} for what, target in planned]
+        device = f"sm{sm}" if sm else "this machine's device"
+        planned += [(f"engine {precision} {runtime}", device) for precision in buildable]
+    return [{"arch": metadata.arch, "what": what, "target": target} for what, target in planned]
 
 
-def _target(path: Path, facts: CheckpointMetadata, options: ExportOptions) -> Path:
+def _bundle_folder(path: Path, metadata: CheckpointMetadata, options: ExportOptions) -> Path:
     """Return the bundle's folder, beside the checkpoint; another input size has a folder of its own."""
-    same = options.size_px in (None, facts.geometry.size_px)
+    same = options.size_px in (None, metadata.geometry.size_px)
     return path.parent / ("bundle" if same else f"bundle_{options.size_px}")
 
 
@@ -200,12 +210,13 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     check_agreement(path, checkpoint.metadata, pack)
     size_px = options.size_px or checkpoint.metadata.geometry.size_px
-    target = _target(path, checkpoint.metadata, options)
+    target = _bundle_folder(path, checkpoint.metadata, options)
     result: dict[str, Any] = {"arch": checkpoint.metadata.arch, "bundle": None, "failed": [], "engines": []}
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
             builder = _assemble(path, checkpoint, pack, folder, size_px, options)
+            # the detector of the bundle that is replaced is taken over, and proved anew
             bundle = keep(target, prove_and_seal(builder))
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gate)})"

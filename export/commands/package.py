@@ -26,15 +26,15 @@ def main(arguments: list[str]) -> int:
     production = run.path / "production"
     if not (production / "bundle.json").is_file():
         raise InputError(f"{production} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
-    top = f"rearguard-{run.path.resolve().name}"
-    out = args.out or run.path / f"{top}.tar.gz"
+    archive_folder = f"rearguard-{run.path.resolve().name}"
+    out = args.out or run.path / f"{archive_folder}.tar.gz"
     # the archive is written inside the block: the test rows lie in `scratch` and are read only then
     with tempfile.TemporaryDirectory() as scratch:
         files = device_files(production)
         if args.with_benchmark:
             files |= benchmark_files(run, run.open_pack(args.pack), Path(scratch))
-        size = write_archive(out, top, files)
-    facts = {"archive": str(out), "folder": top, "files": len(files), "bytes": size}
+        size = write_archive(out, archive_folder, files)
+    facts = {"archive": str(out), "folder": archive_folder, "files": len(files), "bytes": size}
     line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"
     print(json.dumps(facts, indent=1) if args.json else line)
     return 0

@@ -55,6 +55,7 @@ class CameraHealth:
 
     def change(self, state: State, reason: str, now_ns: int) -> bool:
         """Note the state; return whether it changed. UNKNOWN counts as OK: the camera works."""
+        # times of events count from the first state, not from the start of the process
         if self._began_ns is None:
             self._began_ns = now_ns
         if state is State.UNKNOWN:

@@ -63,8 +63,8 @@ class FramesRequest:
     ) -> tuple[str, RegionSource]:
         """Return what the regions are, in a few words, and the regions, opened. backend, threads: those of a detector.
 
-        The first that is there of: labeled boxes, where they are asked for; the detector or the zones that were given;
-        the bundle's detector; the zones that the pack's rows are; labeled boxes.
+        The first of these that exists: labeled boxes, if they were asked for; the detector or the zones of the request;
+        the bundle's detector; the zones that the pack was cut by; labeled boxes.
         """
         camera = CameraConfig()
         if self.camera:
@@ -73,17 +73,17 @@ class FramesRequest:
         given = pick_detector(camera, self.detector)
         if not self.labeled and (detector := given or find_detector(bundle, camera)):
             opened = open_detector_or_on_cpu(detector, backend, threads)
-            what = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
+            description = f"the boxes of {detector.path.name if given else 'the detector in the bundle'}"
             # each frame by itself: labeled frames need not follow each other
-            return what, TrackedRegions(opened, sequence=False)
+            return description, TrackedRegions(opened, sequence=False)
         if self.camera and not camera.zones:
             raise InputError(f"{self.camera} has no zones: name the rectangles that are classified")
         zones = camera.zones or read_pack_zones(pack)
-        what = f"the zones of {self.camera.name if self.camera else 'the pack'}"
+        description = f"the zones of {self.camera.name if self.camera else 'the pack'}"
         if zones and not self.labeled:
-            return what, Zones(zones)
-        what = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
-        return what, labeled_boxes(frames, read_margin(pack), self.jitter)
+            return description, Zones(zones)
+        description = f"the labeled boxes, jittered by {self.jitter:g}" if self.jitter else "the labeled boxes"
+        return description, labeled_boxes(frames, read_margin(pack), self.jitter)
 
 
 def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:

@@ -14,25 +14,25 @@ log = logging.getLogger(__name__)
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
     """Return what to open: what the command names, else the production choice, else ort and what passed its gates.
 
-    Of the precisions that passed it is int8, else fp32, else fp16.
+    Where neither names a precision: int8 if it passed, else fp32, else fp16.
     Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
     choice = bundle.choice
     if backend is None:
         backend = first_available(bundle, choice.backend if choice else "ort", precision)
-    able = backends.find(backend).PRECISIONS
+    supported = backends.find(backend).PRECISIONS
     passed = bundle.precisions
-    if precision is None and choice and choice.precision in able:
+    if precision is None and choice and choice.precision in supported:
         precision = choice.precision
     if precision is None:
-        usable = [name for name in ("int8", "fp32", *PRECISIONS) if name in {*passed} & {*able}]
+        usable = [name for name in ("int8", "fp32", *PRECISIONS) if name in {*passed} & {*supported}]
         precision = usable[0] if usable else "fp32"
     if precision not in PRECISIONS:
         raise InputError(f"there is no precision {precision!r}: choose from {', '.join(passed)}")
     if backend != "null" and precision not in passed:
-        held = ", ".join(passed) or "none"
+        passed_names = ", ".join(passed) or "none"
         hint = f"choose one of these, or export the run with --precisions {precision}"
-        raise InputError(f"{bundle.path} has no {precision} that passed its gates (these did: {held}): {hint}")
+        raise InputError(f"{bundle.path} has no {precision} that passed its gates (these did: {passed_names}): {hint}")
     return backend, precision
 
 
@@ -44,9 +44,9 @@ def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
     loaded = backends.usable()
     precisions = {precision} if precision else set(bundle.precisions)
     for name in dict.fromkeys([wanted, "ort", *loaded]):  # in this order, each once
-        able = set(loaded[name].PRECISIONS) if name in loaded else set()
+        supported = set(loaded[name].PRECISIONS) if name in loaded else set()
         # null has no model, so it is opened only where it is named
-        if name != wanted and (name == "null" or not able & precisions):
+        if name != wanted and (name == "null" or not supported & precisions):
             continue
         found = backends.availability(name)
         if found.available:

@@ -91,7 +91,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
     smoothing = read_smoothing(config.smoothing) if config.smoothing else SmoothingConfig()
     boxes = read_boxes(config.boxes) if config.boxes else None
-    source = opened = open_source(config.source)  # --realtime wraps the one; the other is asked for its report
+    source = inner_source = open_source(config.source)  # --realtime wraps `source`; only the inner one has the report
     backend: Backend | None = None
     regions: RegionSource | None = None
     sinks: list[SinkWorker] = []
@@ -103,7 +103,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         )
         process.heartbeat(OPENING)
         bundled_detector = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
-        tested = run_self_test(bundle, name, backend, precision, bundled_detector)  # no sink is open: no file is left
+        self_test = run_self_test(bundle, name, backend, precision, bundled_detector)  # before a sink makes a file
         facts = backend.describe()
         if config.realtime:
             source = play_in_real_time(source)
@@ -126,13 +126,13 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     summary = {
         "schema": SCHEMA,
         "source": public_uri(config.source),
-        "source_report": opened.report(),
+        "source_report": inner_source.report(),
         "synthetic": "synthetic" in stamps,
         "stamps": list(stamps),
         "bundle": facts_of(bundle),
         "backend": facts,
         "zones": list(regions.names),
-        "self_test": tested,
+        "self_test": self_test,
         "restarts": process.number,
         "habits": None if processor.smoothing is None else vars(processor.smoothing),
         **runner.summary(),

@@ -31,8 +31,8 @@ class SinkWorker:
         self.error: str | None = None
         self._waits = waits and not sink.newest_only
         self._queue: Queue[tuple[Decision, Bytes | None] | None] = Queue(sink.queue_size)
-        # buffers for pictures; None stands for one that is not made yet. Last in, first out: those that were used are
-        # used again, so that no more are made than are in use at once
+        # the pool of picture buffers; None stands for one that is not allocated yet. Last in, first out: a buffer that
+        # was used is taken before a new one is allocated
         self._spare: Queue[Bytes | None] = LifoQueue()
         for _ in range((sink.max_pictures or sink.queue_size) if sink.needs_picture else 0):
             self._spare.put(None)
@@ -51,7 +51,7 @@ class SinkWorker:
                 picture = self._copy(frame_bgr)
             if self.sink.newest_only and self._queue.full():
                 self._drop_oldest()
-            # blocks only where waits; the time-out counts only then
+            # with `waits` it blocks for up to HANGS_S; without it a full queue raises Full at once
             self._queue.put((decision, picture), self._waits, HANGS_S)
         except (Empty, Full):  # no buffer is spare, or the queue has no room
             self.dropped += 1

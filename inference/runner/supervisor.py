@@ -79,6 +79,7 @@ class Supervisor:
     def __init__(
         self, work: Callable[[RunnerProcess], int | None], limits: SupervisorLimits, journal: Path | None = None
     ) -> None:
+        """work: what a worker does, from start to end. journal: decisions.jsonl, which also says why a worker ended."""
         self._work, self.limits, self._journal = work, limits, journal
         self._systemd = Systemd()
         self._pid, self._pipe = 0, -1
@@ -125,13 +126,14 @@ class Supervisor:
 
     def _would_fail_again(self, code: int, number: int) -> bool:
         """Return whether worker `number` ended with an error, not a crash, that a restart would only repeat."""
-        # 2: the input is wrong. A later worker may also end so while its camera is away, which a restart can repair;
-        # after frames it ended so at the end, for example because the disk was full
+        # exit code 2 says that the input is wrong, and the first worker is believed. A later one may say so while its
+        # camera is away, which a restart can repair; after frames the cause is another, such as a full disk at the end
         if code == 2:
             return number == 0 or self._frames_since is not None
         return number == 0 and code in (1, 130) and self._state is None
 
     def _code_when_stopped(self, code: int) -> int:
+        """Return the exit code of a run that a signal ended: 130 after Ctrl-C, as of a shell; else the worker's."""
         if self._stop_signal == signal.SIGINT:
             return 130
         return code if code >= 0 else 1
@@ -241,6 +243,7 @@ class Supervisor:
         raise CheckError(f"process {self._pid} hangs in the kernel and cannot be killed: restart the machine")
 
     def _is_reset(self) -> bool:
+        """Return whether the last worker ran long enough that the failures before it count no more."""
         return self._frames_since is not None and time.monotonic() - self._frames_since >= self.limits.reset_after_s
 
     def _pause(self, pause_s: float) -> None:
@@ -249,11 +252,11 @@ class Supervisor:
             self._feed_watchdog()
             time.sleep(min(left, TICK_S))
 
-    def _stop(self, number: int, frame: Any) -> None:
+    def _stop(self, signal_number: int, frame: Any) -> None:
         """Handle SIGTERM and SIGINT: ask the worker to end; if it does not in time, `_watch` kills it."""
         if self._stop_signal is not None:
             return
-        self._stop_signal = number
+        self._stop_signal = signal_number
         self._systemd.notify("STOPPING=1")
         self._silence_s = self.limits.ending_s
         self._deadline = time.monotonic() + self._silence_s
