@@ -19,7 +19,7 @@ list_confused, worst_classes, mb, true  # benchmarks.report.charts
 time_ratio, time_interval  # benchmarks.report.comparisons
 by_class, by_size, by_place, empty_regions, false_alarms_interval, quiet_n  # benchmarks.results.frames
 not_seen, coverage_interval  # the same
-against_chosen, why, sensitivity, repeats, corrected_accuracy, sentences  # benchmarks.choose
+against_chosen, why, sensitivity, repeats, margins, corrected_accuracy, sentences  # benchmarks.choose
 not_measured, aurc, abstained, measured_on, clean_interval, worst_class, known_abstained  # benchmarks.results
 rank_changes, low_95, high_95, accuracy_loss, memory_gb, architecture, calls_per_turn, warm_ups_per_turn
 p90_bound, p99_bound, p99_9, p99_9_bound  # core.stats.Summary
