@@ -48,6 +48,7 @@ class SeedComparison:
 
 def compare_seeds(results: RunResults, seeds: Seeds, policy: Policy, chosen: str | None) -> SeedComparison:
     """Return the spread of the accuracies, and the choice with the answers of every other seed."""
+    # this run is a seed like the others, and comes first
     own = {}
     for row in results.candidates:
         if accuracy := measured(row.accuracy):

@@ -241,6 +241,7 @@ def add_load(
     selectable = [candidate_of(result, setup.bundles) for result in results if result.selectable]
     sustained: Sustained | NotMeasured = NotMeasured("--sustained was not given")
     frames = setup.timed.frames
+    # all at once: under load the candidates take turns
     with open_side_by_side(selectable, setup.timed.config) as (opened, _):
         processors = {candidate.name: processor for candidate, processor in opened}
         energies_mj = measure_energies(processors, frames)

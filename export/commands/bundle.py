@@ -273,6 +273,7 @@ def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
                 manifest = load_manifest(engine, "")
                 row |= {"file": engine.name, "bytes": manifest.engine_bytes, "seconds": manifest.build_seconds}
                 row |= {"state": manifest.state}
+            # a row all the same: the bundle ships without this engine, and the report says why
             except CheckError as error:
                 row |= {"state": "not built", "reason": str(error)}
                 log.error(f"{bundle.arch}: {error}")

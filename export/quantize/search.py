@@ -61,6 +61,7 @@ class EvalSet:
         """
         results = []
         for name, model in forms.items():
+            # exact: TensorRT, for which the signed form is, computes the file as it is written
             probs = run_onnx(model, self.images_nhwc, self.val_rows, exact=name == "int8")
             results.append(compare_with_torch(name, "val", self.val_rows, probs, self.reference, self.labels))
         gate = make_gate("int8", results)

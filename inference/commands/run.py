@@ -155,6 +155,7 @@ def describe(summary: dict[str, Any]) -> str:
         f"age         {_percentiles(summary['age_ms'])} since {' or '.join(summary['age_basis'])}",
     ]
     lines += [f"{name:11} {_percentiles(series)}" for name, series in summary["stages_ms"].items()]
+    # only a labeled source tells what would have been right
     if accuracy:
         lines.append(
             f"accuracy    {accuracy['raw']:.1%} of {accuracy['regions']} regions; a class was said of "

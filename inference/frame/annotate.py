@@ -68,6 +68,7 @@ def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates:
     """
     x0, y0, x1, y1 = rect
     (width, height), below = cv2.getTextSize(text, FONT, scale, max(1, round(2 * scale)))
+    # inside the region where the text covers at most a third of its height
     if width + 8 <= x1 - x0 and 3 * height <= y1 - y0:
         left = x0 + 4
         bottoms = [y0 + round(34 * scale) + 4]
@@ -75,6 +76,7 @@ def _label_corner(text: str, rect: Rect, frame_width: int, scale: float, plates:
         left = max(min(x0 + 2, frame_width - width - 2), 2)
         line = height + below + 4
         steps = range(0, 4 * line, line)
+        # above the region, further up where another text stands there; then below it
         above = [y0 - below - 3 - step for step in steps]
         bottoms = [y for y in above if y >= height + 2]
         bottoms += [y1 + height + 4 + step for step in steps]

@@ -87,6 +87,7 @@ class Decision:
             "zones": {v.name: _verdict_json(v) for v in self.verdicts},
             "stages_ms": {name: round(value, 3) for name, value in self.stages_ms.items()},
         }
+        # keys that would say nothing are left out: the file has a line for every frame
         if self.reason:
             line["reason"] = self.reason
         if not self.fresh:

@@ -29,6 +29,7 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
         precision = usable[0] if usable else "fp32"
     if precision not in PRECISIONS:
         raise InputError(f"there is no precision {precision!r}: choose from {', '.join(passed)}")
+    # null runs no file, so it needs none that passed
     if backend != "null" and precision not in passed:
         passed_names = ", ".join(passed) or "none"
         hint = f"choose one of these, or export the run with --precisions {precision}"

@@ -146,6 +146,7 @@ def _figures(folder: Path) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json")
     with (folder / "history.csv").open(encoding="utf-8") as stream:
         history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+    # for the largest rise of the loss from one epoch to the next, as after a warm restart
     losses = np.array([row["train_loss"] for row in history])
     return {
         "test_accuracy": metrics["test"]["accuracy"],

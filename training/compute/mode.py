@@ -182,6 +182,7 @@ def choose_mode(
     """
     precision, memory_format = fixed
     if device.startswith("cuda"):
+        # bf16 has the range of float32, so no loss needs to be scaled; older GPUs compute it by detours only
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return ComputeMode(precision or ("bf16" if native else "fp16"), memory_format or "channels_last"), {}
     precisions = (precision,) if precision else native_precisions()
@@ -189,6 +190,7 @@ def choose_mode(
     modes = [ComputeMode(p, f) for p in precisions for f in formats]
     if len(modes) == 1:
         return modes[0], {}
+    # noise serves: the time of a step does not depend on what the pixels show
     frames = torch.randint(0, 256, (batch, size_px, size_px, 3), dtype=torch.uint8)
     labels = torch.arange(batch) % classes
     candidates = _time_in_turn([_candidate(arch, classes, mode, size_px) for mode in modes], frames, labels)

@@ -240,6 +240,7 @@ def _metadata(content: PackContent, options: PackOptions) -> dict[str, Any]:
     """Return pack.json. `source` is the place of the files, which the fingerprint does not depend on."""
     listing, rows = content.listing, content.rows
     labels = [listing.classes.index(row.sample.label) for row in rows]
+    # a calibration row counts in train, too
     counts = Counter((split, row.sample.label) for row in rows for split in _counted_in(row.split))
     rejected = [
         {"source": sample.source, "box": sample.box, "reason": result.reason}

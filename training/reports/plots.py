@@ -59,6 +59,7 @@ def draw_confusion(file: Path, title: str, matrix: list[list[int]], classes: tup
     side = 2.5 + 0.7 * len(classes) if few else 10
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
+    # at least 1, so that a class without a row has shares of 0, not 0 / 0
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="answer", ylabel="truth", title=title)

@@ -128,6 +128,7 @@ def _open_pack(config: RunConfig) -> Pack:
 
 def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> RunRecord:
     """Write run.json, or read that of the run to resume and check that its settings are the same."""
+    # a pack inside the run's folder is named relative to it, so that the folder can be moved
     inside = pack.path.resolve().is_relative_to(config.out.resolve())
     body: dict[str, Any] = {
         "schema": SCHEMA,
@@ -148,6 +149,7 @@ def _write_or_read_record(config: RunConfig, pack: Pack, dist: DistContext) -> R
         check_same_settings(config.out, before, body)
         return _as_begun(config, parse_record(config.out, before))
     _check_sizes(config, pack)
+    # from here on facts of this start, which a run that is resumed keeps
     commit, dirty = current_commit()
     body |= {
         "modes": _modes(config, pack, dist),

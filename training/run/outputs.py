@@ -48,6 +48,7 @@ def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> N
     """Write best.safetensors, with a temperature and an abstain threshold fitted on val."""
     _, logits, labels = evaluated
     temperature = metrics.fit_temperature(logits, labels)
+    # the threshold is chosen on the probabilities that the exported graph will give, after the temperature
     probs = softmax(logits / temperature, 1)
     abstention = choose_threshold(*risk_coverage(probs.max(1), probs.argmax(1) == labels), job.abstain_risk)
     mean, std = models.normalization(job.arch)

@@ -67,6 +67,7 @@ class ProgressReporter:
                 self.events.add_scalar(name, value, int(row["epoch"]))
         if self.as_json:
             self.emit_event("epoch", best=best, **row)
+        # on a terminal the bar shows the same figures
         elif not shows_progress():
             log.info(
                 f"{self.arch} epoch {row['epoch']}/{self.epochs}: loss {row['train_loss']:.3f}, val loss "

@@ -112,6 +112,7 @@ def summarize_robustness(
     probs_nc = classify(backend, rows.images_nhwc)
     clean_n, known_n = probs_nc.argmax(1) == rows.labels_n, probs_nc.max(1)
     cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), -1)
+    # over all corruptions together, since a class has few rows in each of them
     recalls = {}
     for label in np.unique(rows.labels_n):
         recalls[rows.classes[label]] = float(hits_kn[:, rows.labels_n == label].mean())

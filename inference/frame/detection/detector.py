@@ -35,6 +35,7 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
 
     Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there.
     """
+    # what the user states goes before what the network says, and that before the default of its layout
     layout = config.layout or detectors.recognize(network)
     asked = config.input or detectors.find(layout).INPUT
     own_hw = detectors.size_of(network)
@@ -44,6 +45,7 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     if own_hw is not None and tuple(size_hw) != own_hw:
         raise InputError(f"{network.file} takes pictures of {own_hw}, the detector's input.size_hw is {size_hw}")
     names = config.names or detectors.class_names(network, layout)
+    # by default road users count; whatever else a detector knows, such as chairs, does not
     counts = config.counts or tuple(name for name in ROAD_USERS if name in names)
     if unknown := [name for name in counts if not _is_number(name) and name not in names]:
         known = ", ".join(names) or "none: give their numbers, or state names"

@@ -160,6 +160,7 @@ class LiveStatus:
             return self._cache[1]
 
     def _facts(self, now_ns: int) -> dict[str, Any]:
+        # before the first decision the page opens too, and says STARTING
         last, snapshot = self.last, self._snapshots[-1] if self._snapshots else None
         stats = self.stats
         return {

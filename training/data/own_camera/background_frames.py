@@ -49,12 +49,14 @@ def add_background(listing: Listing, options: PackOptions) -> Listing:
     listed = options.false_alarms is not None
     if listed and not is_recording(options.background_from):
         raise InputError(f"{options.background_from} is no recording: --false-alarms is for what --record wrote")
+    # false alarms first; crops of the other frames fill up what is missing of the number wanted
     cut, left_out = false_alarm_rows(frames, counts, label, wanted if listed else wanted // 2, options)
     if not listed:
         cut = cut + _cut(listing, frames, wanted - len(cut), label, options)
         left_out += [] if len(cut) == wanted else [f"there was room for {len(cut)} of {wanted} background crops"]
     if wanted and not cut:
         raise InputError(f"{options.background_from}: no crop without an object could be cut from its frames")
+    # a source without splits gets them later, for these rows too
     if all(sample.split for sample in listing.samples):
         cut = _in_given_splits(cut, listed, options.seed)
     classes = listing.classes if label in listing.classes or not cut else (*listing.classes, label)

@@ -39,6 +39,7 @@ def read_ranges(file: Path) -> list[FrameRange]:
     """Return the lines of a CSV first,last[,region]. Raises InputError naming the file and the line."""
     ranges = []
     try:
+        # utf-8-sig: spreadsheets write a byte order mark in front
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if not {"first", "last"} <= set(reader.fieldnames or ()):
