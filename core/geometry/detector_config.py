@@ -71,8 +71,8 @@ class DetectorConfig:
     """Boxes of different classes suppress each other too: one object, one box."""
     most: int = 16
     """The boxes of one frame with the highest scores, at most this many, are classified."""
-    min_side_px: int = 28
-    """A box whose shorter side is smaller, in pixels of the upright frame, is UNKNOWN: too small to tell its class."""
+    min_side_px: int = 32
+    """A box of less area than a square of this side, in pixels of the upright frame, is UNKNOWN: too small to tell."""
     look_at: Relative = WHOLE_FRAME
     """The part of the frame that the detector sees."""
     every: int = 1

@@ -55,7 +55,7 @@ class TrackedRegions(RegionSource):
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
                 names.append(f"{TRACK}{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))
-                if _shorter_side(rects[-1]) < self.detector.config.min_side_px:
+                if _area(rects[-1]) < self.detector.config.min_side_px**2:
                     too_small.append(names[-1])
         return Regions(names, rects, {}, too_small=too_small, failure=self._failure)
 
@@ -69,6 +69,6 @@ class TrackedRegions(RegionSource):
         self._frames = 0
 
 
-def _shorter_side(rect: Rect) -> int:
+def _area(rect: Rect) -> int:
     x0, y0, x1, y1 = rect
-    return min(x1 - x0, y1 - y0)
+    return (x1 - x0) * (y1 - y0)

@@ -150,7 +150,7 @@ def test_a_frozen_picture_is_stale_with_and_without_boxes(processor, boxes):
     assert results(processor(road), [PICTURE] * 15)[-1].state is State.STALE
 
 
-@pytest.mark.parametrize("box", [(5, 5, 24, 60), (5, 5, 60, 24), (77.6, 5, 120, 60)])
+@pytest.mark.parametrize("box", [(5, 5, 24, 26), (5, 5, 26, 24), (77.6, 5, 120, 27)])
 def test_a_box_with_too_few_pixels_is_unknown_until_it_grows(processor, box):
     road = Road(min_side_px=20)
     made = processor(road)
@@ -169,10 +169,18 @@ def test_a_box_with_too_few_pixels_is_unknown_until_it_grows(processor, box):
     )
 
 
+def test_a_narrow_box_that_is_tall_enough_is_named(processor):
+    """A standing person is narrow."""
+    road = Road(min_side_px=20)
+    road.show((5, 5, 15, 45))
+    (result,) = results(processor(road), [PICTURE])
+    assert result.verdicts[0].state is State.OK
+
+
 def test_what_is_said_of_a_box_that_grows_comes_from_its_large_pictures_alone(processor):
     road, dark = Road(min_side_px=20), PICTURE // 4
     made = processor(road, "ort")  # the null backend says the same of every picture
-    road.show((5, 5, 24, 30))
+    road.show((5, 5, 20, 30))
     results(made, [dark])
     road.show((5, 5, 25, 30))
     grown = made.process(Frame(1, 0, PICTURE, media_ns=33_000_000))
