@@ -19,6 +19,7 @@ from tests.export.runs import write_small_pack
 from tests.training.killed import kill
 from training import state
 from training import step as steps_of
+from training.commands import train as command
 from training.commands.train import main
 from training.run.interrupt import Interrupt
 from training.state import read_state
@@ -238,6 +239,25 @@ def test_a_write_that_breaks_off_is_one_sentence_and_the_run_goes_on(run, pack, 
     assert not list(out.rglob("*.tmp"))
     assert arguments_end(pack, out, "--resume") == 0
     assert_same(run, out)
+
+
+@pytest.mark.parametrize("room", [0, 300])
+def test_events_that_do_not_fit_on_the_disk_are_one_sentence(pack, tmp_path, monkeypatch, capfd, room):
+    """The first file that a training writes is TensorBoard's, by a thread."""
+    real, before = command.make_jobs, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def make_jobs_then_fill(*arguments):
+        jobs = real(*arguments)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        return jobs
+
+    monkeypatch.setattr(command, "make_jobs", make_jobs_then_fill)
+    try:
+        with pytest.raises(InputError, match=rf"{ARCH} cannot be written \(.*File too large.*--resume"):
+            arguments_end(pack, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):

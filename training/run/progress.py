@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -13,9 +15,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from core.log import shows_progress
 from training.run.job import TrainJob
-from training.state import TrainProgress
+from training.state import TrainProgress, full_disk_as_input_error
 
 log = logging.getLogger(__name__)
+
+
+def _report_in_thread(args: threading.ExceptHookArgs) -> None:
+    """Leave out the traceback of an OSError in TensorBoard's thread, whose writer raises the error in ours again."""
+    if not (isinstance(args.exc_value, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+        threading.__excepthook__(args)
 
 
 class ProgressReporter:
@@ -37,8 +45,11 @@ class ProgressReporter:
         done = progress.epoch * steps + progress.step
         self.task = self.bar.add_task(job.arch, total=job.recipe.epochs * steps, completed=done, text="")
         events = str(job.folder / "tensorboard")
-        # the epochs after the saved state are trained again, so their events are purged
-        self.events = SummaryWriter(events, purge_step=progress.epoch + 1) if job.is_main else None
+        threading.excepthook = _report_in_thread
+        self.folder = job.folder
+        with full_disk_as_input_error(job.folder):
+            # the epochs after the saved state are trained again, so their events are purged
+            self.events = SummaryWriter(events, purge_step=progress.epoch + 1) if job.is_main else None
         self.val_text = ""
 
     def __enter__(self) -> ProgressReporter:
@@ -50,7 +61,9 @@ class ProgressReporter:
     ) -> None:
         self.bar.stop()
         if self.events:
-            self.events.close()
+            # the error that ended the training says more than that of the last events
+            with suppress(OSError) if error else full_disk_as_input_error(self.folder):
+                self.events.close()
 
     def step_ended(self, images_per_s: float) -> None:
         """Advance the bar by a step."""
@@ -62,9 +75,10 @@ class ProgressReporter:
             return
         row, best = progress.history[-1], progress.is_improved
         self.val_text = f", val {row['val_accuracy']:.1%}"
-        for name, value in row.items():
-            if name not in {"epoch", "seconds"}:
-                self.events.add_scalar(name, value, int(row["epoch"]))
+        with full_disk_as_input_error(self.folder):
+            for name, value in row.items():
+                if name not in {"epoch", "seconds"}:
+                    self.events.add_scalar(name, value, int(row["epoch"]))
         if self.as_json:
             self.emit_event("epoch", best=best, **row)
         # on a terminal the bar shows the same figures
