@@ -1,11 +1,12 @@
 """Settings and fixtures of every test."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from core.log import set_up
 
-settings.register_profile("rearguard", deadline=None)  # a slow example on a busy machine is no failure
+# an example that is slow, or slow to make, is no failure on a busy machine
+settings.register_profile("rearguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rearguard")
 
 

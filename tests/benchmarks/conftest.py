@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from benchmarks.measure.speed.latency import summarize_latency
 from benchmarks.results.artifacts import Artifacts
@@ -25,9 +24,6 @@ from core.geometry.preprocess import Geometry
 from core.stats import Interval
 from tests.bundles import CLASSES, make_bundle
 from tests.inference.runner.test_region_choice import write_detector
-
-settings.register_profile("shared machine", deadline=None)  # no wall-clock assertions
-settings.load_profile("shared machine")
 
 COLORS = ((190, 80, 80), (80, 190, 80), (80, 80, 190))
 WEIGHTS = {

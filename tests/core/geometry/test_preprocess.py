@@ -67,7 +67,7 @@ def plain_fill(frame_bgr: np.ndarray, rect: tuple[int, int, int, int], geometry:
     size=st.integers(32, 48),
     kernel=st.sampled_from(sorted(KERNELS)),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_fill_equals_the_plain_twin_within_a_grey_level(frame, rect, size, kernel):
     geometry = Geometry(size, kernel)
     out_nhwc = geometry.empty(1)
@@ -141,7 +141,7 @@ def test_a_geometry_of_another_kind_is_refused_by_name(change, named):
 
 
 @given(data=st.binary(max_size=200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_bytes_that_are_no_image_decode_to_none(data):
     assert decode(data) is None or data[:2] in (b"BM", b"P5", b"P6")
 

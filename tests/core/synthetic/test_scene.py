@@ -55,7 +55,7 @@ def test_a_rendered_frame_belongs_to_the_caller():
 
 
 @given(seed=st.integers(0, 2**40), index=st.integers(0, 10**7), fps=st.sampled_from([5.0, 30.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_truth_names_every_zone_and_only_known_classes(seed, index, fps):
     truth = Scene(seed, 64, 64, fps=fps).ground_truth(index)
     assert set(truth) == set(ZONES)
@@ -124,7 +124,7 @@ def test_a_wrong_argument_is_named(wrong):
 
 
 @given(n=st.integers(60, 400), seed=st.integers(0, 65535))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_plan_is_balanced_true_and_without_repeats(n, seed):
     plan = plan_crops(n, seed)
     counts = [sum(crop.label == label for crop in plan) for label in CLASSES]

@@ -51,7 +51,7 @@ def test_the_observed_range_is_the_largest_magnitude(fp32, pack):
 
 
 @given(hnp.arrays(np.int64, BINS, elements=st.integers(0, 1000)), st.floats(1e-3, 1e3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_method_stays_within_the_observed_range(counts, amax):
     counts[-1] += 1
     histogram = Histogram(amax, counts)

@@ -84,7 +84,7 @@ FRAMES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(FRAMES, st.integers(0, 10**15), st.integers(300, 5000))
 def test_what_is_recorded_is_what_is_replayed(frames, start_ns, segment_bytes):
     with tempfile.TemporaryDirectory() as name:
@@ -131,7 +131,7 @@ def test_lossy_pictures_are_near(tmp_path):
     assert np.abs(replayed(tmp_path / "r")[0].image_bgr.astype(int) - smooth).mean() < 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_whatever_a_kill_leaves_the_whole_frames_before_it_are_replayed(data):
     with tempfile.TemporaryDirectory() as name:
@@ -340,7 +340,7 @@ def test_what_cannot_be_recorded_to_is_one_sentence(tmp_path, monkeypatch, capsy
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_line_however_damaged_breaks_a_replay(text):
     with tempfile.TemporaryDirectory() as name:
         folder = record(Path(name), 1)

@@ -269,14 +269,16 @@ def test_a_recorded_source_in_real_time_is_live_and_stamps_its_frames_now(tmp_pa
     assert all(f.captured_ns >= before_ns + f.frame_id * 20_000_000 for f in frames)
 
 
+NOW_NS = 10**14
+
+
 class Stamped:
-    """Stands for cv2.VideoCapture of a V4L2 driver whose stamp is `ago_ns` before the grab."""
+    """Stands for cv2.VideoCapture of a V4L2 driver whose stamp is `ago_ns` before the grab, at NOW_NS."""
 
     def __init__(self, ago_ns):
-        self._ago_ns, self._stamp_ns = ago_ns, 0
+        self._stamp_ns = NOW_NS - ago_ns
 
     def grab(self):
-        self._stamp_ns = time.monotonic_ns() - self._ago_ns
         return True
 
     def retrieve(self, spare):
@@ -295,13 +297,14 @@ class Stamped:
         (cv2.CAP_FFMPEG, 40_000_000, False),  # there it is the place in the film
     ],
 )
-def test_the_drivers_time_is_believed_where_it_can_be_true(api, ago_ns, believed):
+def test_the_drivers_time_is_believed_where_it_can_be_true(api, ago_ns, believed, monkeypatch):
+    monkeypatch.setattr("inference.capture.reader.monotonic_ns", lambda: NOW_NS)
     reader = CaptureReader(0, "cam", api)
     reader._capture = capture = Stamped(ago_ns)
-    before = time.monotonic_ns()
     frame = reader.read(0, None)
     captured_ns = frame.captured_ns
-    assert (captured_ns < before) == believed
+    assert captured_ns <= NOW_NS
+    assert (captured_ns < NOW_NS) == believed
     assert frame.age_basis == ("capture" if believed else "arrival")
     if believed:
         assert abs(captured_ns - capture._stamp_ns) < 2_000  # a double of milliseconds holds it to less

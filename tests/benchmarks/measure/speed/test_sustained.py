@@ -92,8 +92,9 @@ def test_energy_is_the_joules_counted_over_the_frames(meter):
     assert made["a"] > 0
 
 
-def test_energy_is_watts_over_time_where_nothing_counts_joules(meter):
-    frames = synthetic_frames(1, (160, 96))
+def test_energy_is_watts_over_time_where_nothing_counts_joules(meter, monkeypatch):
+    frames, now_ms = synthetic_frames(1, (160, 96)), count()
+    monkeypatch.setattr(energy, "perf_counter", lambda: next(now_ms) / 1000)
 
     def measured(watts):
         meter(lambda: {"power_w": watts})

@@ -59,7 +59,7 @@ def test_a_half_pixel_that_a_format_blurred_snaps_the_same(it, noise):
     wanted=st.integers(0, 12),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_background_is_inside_overlaps_nothing_and_is_drawn_the_same_again(boxes, wanted, seed):
     placed_boxes = tuple(
         AnnotatedBox("car", (x, y, x + w, y + h), skip="crowd" if w % 2 else None) for x, y, w, h in boxes

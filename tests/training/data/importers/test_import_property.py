@@ -78,7 +78,7 @@ def wanted(boxes: dict) -> Counter:
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "kitti"])
 @given(boxes=annotated())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_crops_are_those_of_the_boxes(kind, boxes):
     with tempfile.TemporaryDirectory() as folder:
         listing = read_listing(str(write(Path(folder, "set"), kind, boxes)), OPTIONS)
@@ -120,7 +120,7 @@ def spoil_json(file: Path, data: st.DataObject, odd: str) -> None:
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "kitti"])
 @given(boxes=annotated(), data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_spoilt_number_gives_no_wrong_crop(kind, boxes, data):
     with tempfile.TemporaryDirectory() as folder:
         root = write(Path(folder, "set"), kind, boxes)
