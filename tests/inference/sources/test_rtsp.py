@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(bool(why_no_server()), reason=f"no RTSP server: {why_no_server()}"),
     pytest.mark.usefixtures("patient_streams"),
 ]
-OPENINGS = 5
+OPENINGS = 15
 """A fault of ours spoils the ages of every opening, a machine that is busy those of some."""
 
 
