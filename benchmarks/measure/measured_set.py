@@ -17,8 +17,8 @@ from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
-from inference.backends import Backend, open_backend
-from inference.frame.classifier import RegionClassifier
+from inference.backends import Backend
+from inference.frame.classifier import RegionClassifier, open_classifier
 from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
@@ -135,7 +135,7 @@ def open_side_by_side(
                 # its largest number of regions is the batch of the backend
                 regions = open_regions(c, config.camera)
                 stack.callback(regions.close)
-                backend = open_backend(c.backend, c.bundle, c.precision, batch=regions.max_regions, threads=c.threads)
+                backend = open_classifier(regions, c.backend, c.bundle, c.precision, c.threads)
             except InputError as error:  # one that does not open must not stop the others
                 refused.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
                 continue

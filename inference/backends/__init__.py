@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs
-from core.errors import InputError, check_threads
+from core.errors import InputError
 from core.geometry.frame import Bytes
 from core.plugins import PluginOptions, describe_options, load_plugin, load_usable, names_in, parse_options
 
@@ -35,17 +35,6 @@ class Availability:
     version: str
     reason: str = ""
     hint: str = ""
-
-
-@dataclass(frozen=True)
-class CpuOptions(PluginOptions):
-    """The options of a runtime that shares a frame among the cores of a CPU."""
-
-    threads: int | None = None
-    """Cores that a frame is shared among; all cores of this process unless set."""
-
-    def __post_init__(self) -> None:
-        check_threads(self.threads)
 
 
 class Backend(ABC):
@@ -202,6 +191,13 @@ def _options(name: str, texts: Sequence[str], threads: int | None) -> PluginOpti
     if threads is not None and "threads" in _names(kind) and "threads" not in stated:
         texts = [*texts, f"threads={threads}"]
     return parse_options(kind, texts, f"the backend {name}")
+
+
+def without_spinning(name: str, texts: Sequence[str]) -> list[str]:
+    """Return the options by which threads without work leave the cores to others, where `texts` do not say `spin`."""
+    stated = {text.partition("=")[0] for text in texts}
+    wanted = "spin" in _names(find(name).Options) and "spin" not in stated
+    return [*texts, "spin=false"] if wanted else list(texts)
 
 
 def _names(kind: type[PluginOptions]) -> list[str]:

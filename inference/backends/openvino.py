@@ -10,6 +10,7 @@ docs/results/2026-11-24-speed-224.txt).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs, onnx_name
-from core.errors import InputError, as_device_error
+from core.errors import InputError, as_device_error, check_threads
 from core.machine import cores
+from core.plugins import PluginOptions
 from inference.backends import ONNX_HINT, Availability, Backend, Network, Tensor
-from inference.backends import CpuOptions as Options
 
 PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Options(PluginOptions):
+    """The options of OpenVINO on the CPU."""
+
+    threads: int | None = None
+    """Cores that a frame is shared among; all cores of this process unless set."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 def availability() -> Availability:

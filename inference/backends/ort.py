@@ -10,6 +10,7 @@ docs/results/2026-11-24-speed-224.txt).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
-from core.errors import InputError, as_device_error
+from core.errors import InputError, as_device_error, check_threads
 from core.machine import cores
+from core.plugins import PluginOptions
 from inference.backends import ONNX_HINT, Availability, Backend, Network, Tensor
-from inference.backends import CpuOptions as Options
 
 PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Options(PluginOptions):
+    """The options of ONNX Runtime on the CPU."""
+
+    threads: int | None = None
+    """Cores that a frame is shared among; all cores of this process unless set."""
+    spin: bool = True
+    """Threads without work wait in a loop: faster alone, slower beside a detector, where it is false unless set."""
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
 
 
 def availability() -> Availability:
@@ -37,17 +51,17 @@ def availability() -> Availability:
 
 def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> OrtBackend:
     """Open the hash-checked ONNX file of `precision`. Raises InputError when it is damaged or not loadable."""
-    return OrtBackend(bundle, precision, batch, options.threads or cores())
+    return OrtBackend(bundle, precision, batch, options)
 
 
 class OrtBackend(Backend):
     """A session whose input and output buffers are bound once per batch size: no copy and no allocation a call."""
 
-    def __init__(self, bundle: Bundle, precision: str, batch: int, threads: int) -> None:
+    def __init__(self, bundle: Bundle, precision: str, batch: int, options: Options) -> None:
         import onnxruntime as ort
 
         path = bundle.check_file(onnx_name(precision, unsigned=precision == "int8"))
-        self._session = _open_session(path, threads)
+        self._session = _open_session(path, options.threads or cores(), spin=options.spin)
         self._facts = {
             "precision": precision,
             "file": path.name,
@@ -87,7 +101,8 @@ class OrtBackend(Backend):
 
 def open_network(path: Path, *, threads: int | None = None) -> OrtNetwork:
     """Open any ONNX file. Raises InputError when it does not load."""
-    return OrtNetwork(path, _open_session(path, threads or cores()))
+    # a detector runs beside the classifier, whose threads want the same cores
+    return OrtNetwork(path, _open_session(path, threads or cores(), spin=False))
 
 
 class OrtNetwork(Network):
@@ -118,12 +133,13 @@ def _tensor(value: Any) -> Tensor:
     return Tensor(value.name, dtype, tuple(n if isinstance(n, int) else None for n in value.shape))
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def _open_session(path: Path, threads: int, *, spin: bool) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors alone: its warnings would go to stderr, where our log is
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.inter_op_num_threads = 1  # the networks are chains: two nodes can rarely run at the same time
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

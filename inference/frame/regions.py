@@ -40,6 +40,8 @@ class RegionSource(ABC):
     """The regions are there whether or not an object is in them, so a model needs a background class."""
     persistent: bool
     """A name means the same zone or the same tracked object in every frame, so its probabilities may be smoothed."""
+    shares_cores: bool = False
+    """Finding them takes the cores on which the classifier runs."""
     every: int = 1
     """The regions are found anew in every n-th frame, which takes longer than the frames in between."""
 

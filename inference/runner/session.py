@@ -19,10 +19,11 @@ from core.errors import CheckError, InputError, check_threads
 from core.files import read_object, write_json
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.redact import public_uri
-from inference.backends import Backend, open_backend
+from inference.backends import Backend
 from inference.capture.base import Source
 from inference.capture.live import play_in_real_time
 from inference.frame.boxes import read_boxes
+from inference.frame.classifier import open_classifier
 from inference.frame.decider import UNPROVED
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
@@ -98,9 +99,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
     try:
         process.heartbeat(LOADING)  # the supervisor allows more time while kernels may be compiled
         regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
-        backend = open_backend(
-            name, bundle, precision, batch=regions.max_regions, threads=threads, options=config.backend_option
-        )
+        backend = open_classifier(regions, name, bundle, precision, threads, config.backend_option)
         process.heartbeat(OPENING)
         bundled_detector = regions.detector if detector is None and isinstance(regions, TrackedRegions) else None
         self_test = run_self_test(bundle, name, backend, precision, bundled_detector)  # before a sink makes a file

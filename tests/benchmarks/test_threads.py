@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 
 from benchmarks.commands import measure
 from benchmarks.measure import threads
-from benchmarks.measure.candidates import list_candidates, open_bundles
+from benchmarks.measure.candidates import Candidate, list_candidates, open_bundles
+from benchmarks.measure.measured_set import open_side_by_side
 from benchmarks.measure.speed.latency import summarize_latency
 from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.measure.threads import best_count, candidates_by_threads, thread_counts
 from core.data.run_dir import open_run
 from core.geometry.camera_config import CameraConfig
+from core.geometry.detector_config import DetectorFile
+from inference.frame.processor import FrameConfig
+from tests.bundles import make_bundle
+from tests.inference.runner.test_region_choice import write_detector
 
 SMALL = TimedInput("synthetic://?frames=1&width=160&height=90", None, CameraConfig(), None)
 
@@ -68,3 +73,16 @@ def test_the_smallest_count_about_as_fast_as_the_fastest_is_taken(medians):
 @pytest.mark.parametrize(("most", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
 def test_powers_of_two_and_all_are_tried(most, tried):
     assert thread_counts(most) == tried
+
+
+def test_the_benchmark_opens_a_candidate_beside_a_detector_as_the_car_does(tmp_path):
+    bundle, file = make_bundle(tmp_path / "bundle"), DetectorFile(write_detector(tmp_path / "d.onnx"))
+    spins = []
+    for camera in (CameraConfig(detector=file), CameraConfig()):
+        with open_side_by_side([Candidate("tiny", "fp32", "ort", 2, bundle)], FrameConfig(camera)) as (
+            ((_, opened),),
+            _,
+        ):
+            options = opened.classifier.backend._session.get_session_options()
+            spins.append(options.get_session_config_entry("session.intra_op.allow_spinning"))
+    assert spins == ["0", "1"]

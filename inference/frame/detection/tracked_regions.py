@@ -19,6 +19,7 @@ class TrackedRegions(RegionSource):
     """Runs a detector on every n-th frame; in between the tracks carry its boxes on."""
 
     fixed = False
+    shares_cores = True
 
     def __init__(self, detector: Detector, *, sequence: bool = True) -> None:
         """sequence: whether frames follow each other; unrelated pictures are each detected and never tracked."""

@@ -13,6 +13,7 @@ from core.bundle.contract import DETECTOR
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.geometry.detector_config import DetectorConfig, DetectorFile
+from inference.backends import ort
 from inference.commands.run import read_arguments, run_from_args
 from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
@@ -125,6 +126,35 @@ def test_a_run_with_a_detector_is_stamped_unproved(tmp_path):
     assert "unproved_detector" in summary["stamps"]
     assert summary["stages_ms"]["detect"]["max"] > 0
     assert '"track1"' in (tmp_path / "out" / "decisions.jsonl").read_text()
+
+
+@pytest.fixture
+def spinning(monkeypatch):
+    """What every ONNX Runtime session of the test says of its idle threads, by the file's name."""
+    found, new_session = {}, ort._open_session
+
+    def open_session(path, threads, *, spin):
+        session = new_session(path, threads, spin=spin)
+        entry = session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning")
+        found[path.name] = entry == "1"
+        return session
+
+    monkeypatch.setattr(ort, "_open_session", open_session)
+    return found
+
+
+@pytest.mark.parametrize("option", [[], ["--backend-option", "spin=true"], ["--backend-option", "spin=false"]])
+def test_beside_a_detector_no_idle_thread_spins_unless_asked_to(tmp_path, spinning, option):
+    bundle, file = make_bundle(tmp_path / "bundle", background=None), write_detector(tmp_path / "d.onnx")
+    run(bundle.path, "--detector", str(file), "--precision", "fp32", *option)
+    assert spinning == {"d.onnx": False, "model.fp32.onnx": option[1:] == ["spin=true"]}
+    run(bundle.path, "--precision", "fp32", *option)
+    assert spinning["model.fp32.onnx"] == (option[1:] != ["spin=false"])
+
+
+def test_a_backend_without_the_option_opens_beside_a_detector(tmp_path):
+    bundle, file = make_bundle(tmp_path / "bundle", background=None), write_detector(tmp_path / "d.onnx")
+    assert run(bundle.path, "--detector", str(file), "--backend", "openvino")["backend"]["backend"] == "openvino"
 
 
 def test_boxes_beside_a_detector_are_refused(tmp_path):

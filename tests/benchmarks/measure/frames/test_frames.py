@@ -215,7 +215,7 @@ def test_a_backend_that_does_not_open_for_so_many_regions_is_not_measured(packed
     def refuse(*_, **__):
         raise InputError("there is no engine of batch 2")
 
-    monkeypatch.setattr(measured_set, "open_backend", refuse)
+    monkeypatch.setattr(measured_set, "open_classifier", refuse)
     (bundle,) = open_bundles(run).values()
     refused = candidate(bundle)
     found = measure_frames([refused], open_pack(packed), FramesRequest())
