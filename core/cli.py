@@ -74,7 +74,8 @@ def dispatch(program: str, package: str, default: str | None = None) -> int:
             name = arguments.pop(0)
         elif default is not None and arguments:
             name = default
-            first, others = arguments[0], ", ".join(n for n in names if n != default)
+            first = arguments[0]
+            others = ", ".join(n for n in names if n != default)
             if first in {"-h", "--help"}:
                 print(f"other commands (python -m {program} COMMAND --help): {others}\n")
             elif not first.startswith("-") and "/" not in first and not Path(first).exists():

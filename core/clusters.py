@@ -23,7 +23,8 @@ def design_effect(values_n: NDArray[Any], clusters_n: NDArray[Any]) -> float:
     says nothing of the variance: it counts as one row. Equal values all count as independent.
     Source: Rao and Scott, Biometrics 48 (1992) 577-585.
     """
-    n, centered_n = len(values_n), values_n - values_n.sum() / max(len(values_n), 1)
+    n = len(values_n)
+    centered_n = values_n - values_n.sum() / max(len(values_n), 1)
     sums_c = np.bincount(np.unique(clusters_n, return_inverse=True)[1], weights=centered_n)
     count, plain = len(sums_c), float((centered_n**2).sum())
     if count < 2:

@@ -151,7 +151,8 @@ def read_sealed(path: Path, keys: Iterable[str], schema: int, hint: str) -> dict
 
     Raises InputError naming the file and the key, or that it was changed after it was written.
     """
-    body, expected = read_object(path, hint, schema), {"schema", *keys, "digest"}
+    body = read_object(path, hint, schema)
+    expected = {"schema", *keys, "digest"}
     if missing := sorted(expected - set(body)):
         raise InputError(f"{path} lacks {', '.join(missing)}: {hint}")
     if unknown := sorted(set(body) - expected):

@@ -185,7 +185,8 @@ def calibration_bins(tops_n: TopProbs, correct_n: Bools) -> list[CalibrationBin]
     for number in range(BINS):
         inside_n = index_n == number
         if inside_n.any():
-            confidence, accuracy = float(tops_n[inside_n].mean()), float(correct_n[inside_n].mean())
+            confidence = float(tops_n[inside_n].mean())
+            accuracy = float(correct_n[inside_n].mean())
             bins.append(CalibrationBin(int(inside_n.sum()), confidence, accuracy))
     return bins
 

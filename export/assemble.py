@@ -122,7 +122,8 @@ def add_fp32(builder: BundleBuilder, network: nn.Module) -> onnx.ModelProto:
 def add_or_refuse(builder: BundleBuilder, precision: str, add: Callable[[], None]) -> None:
     """Add a precision by calling `add`; when that fails, record the reason in the gate, so that the others ship."""
     # a failure half-way must leave neither golden answers nor results of a file that is not there
-    golden_before, results_before = builder.golden, list(builder.results)
+    golden_before = builder.golden
+    results_before = list(builder.results)
     try:
         add()
     except (InputError, OSError):  # wrong input or a full disk would stop every other precision too
@@ -152,7 +153,9 @@ def add_fp16(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
 
 def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     """Search for an int8 network that passes its gate, and write both its forms when there is one."""
-    images, rows, val = builder.pack.images_nhwc, calibration.calibration_rows(builder.pack), builder.rows["val"]
+    images = builder.pack.images_nhwc
+    rows = calibration.calibration_rows(builder.pack)
+    val = builder.rows["val"]
     labels = builder.pack.labels_n[val]
     data = EvalSet(images, rows, val, builder.reference["val"], labels, builder.golden.geometry_rhwc)
     # for latency alone no gate is asked, so the search would repair what nobody uses

@@ -110,10 +110,12 @@ class Batches:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Return the pack rows of an epoch in its order: a full shuffle, or equally many rows of each class."""
-        random, rows = random_generator(self.seed, ORDER_STREAM, epoch), self.rows
+        random = random_generator(self.seed, ORDER_STREAM, epoch)
+        rows = self.rows
         if not self.recipe.balanced:
             return random.permutation(rows)
-        labels, classes = self.pack.labels_n[rows], len(self.pack.classes)
+        labels = self.pack.labels_n[rows]
+        classes = len(self.pack.classes)
         per_class = math.ceil(len(rows) / classes)
         sampled = []
         for label in range(classes):

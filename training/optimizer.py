@@ -51,8 +51,10 @@ class AveragedNetwork:
         """The number of steps averaged so far."""
         self.weight: float | Tensor = torch.ones((), device=next(network.parameters()).device) if captured else 1.0
         """The weight of the new values in the next update; it is 1 at the first."""
-        self._averages, self._values = _tensors(self.network, True), _tensors(network, True)
-        self._counters, self._counts = _tensors(self.network, False), _tensors(network, False)
+        self._averages = _tensors(self.network, True)
+        self._values = _tensors(network, True)
+        self._counters = _tensors(self.network, False)
+        self._counts = _tensors(network, False)
 
     def begin_step(self) -> None:
         """Set the weight of the next update; the host counts the steps, so that nothing is read from the device."""

@@ -23,7 +23,8 @@ class Teacher:
                 f"{path} knows {', '.join(checkpoint.metadata.classes)}, the pack {', '.join(classes)}: "
                 "give --teacher a checkpoint that was trained on the same classes"
             )
-        self.size_px, self.mode = checkpoint.metadata.geometry.size_px, compute.mode
+        self.size_px = checkpoint.metadata.geometry.size_px
+        self.mode = compute.mode
         self.deployed = checkpoint.build_network().to(compute.device)
         self.network = compute.mode.prepare(self.deployed.network)
 

@@ -34,7 +34,8 @@ def train(job: TrainJob, interrupt: Interrupt) -> None:
     if job.is_main:
         outputs.remove_leftovers(job.folder)
     state, objective = job.start_or_resume()
-    batches, pack_files = job.batches(), outputs.file_versions(job.pack)
+    batches = job.batches()
+    pack_files = outputs.file_versions(job.pack)
     take_step = build_step_function(state, objective, batches)
     with ProgressReporter(job, batches.steps, state.progress) as reporter:
         while not state.progress.is_finished(job.recipe):
@@ -84,7 +85,8 @@ def train_epoch(
         state.progress = replace(progress, step=step + 1)
         images_done += batch.image_count
         reporter.step_ended(images_done / (perf_counter() - started))
-        late, stopped = perf_counter() - saved > SAVE_EVERY_S, interrupt.signal_number is not None
+        late = perf_counter() - saved > SAVE_EVERY_S
+        stopped = interrupt.signal_number is not None
         # processes notice the time or a signal at different steps, but must save and stop after the same one
         late, stopped = job.compute.dist.any_process(late, stopped)
         if (late or stopped) and state.totals[0].isfinite():  # a state to go back to must be a good one

@@ -70,7 +70,9 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
     """Return the metrics and answers of every measured candidate."""
     found = []
     for row in results.candidates:
-        accuracy, age, robustness = measured(row.accuracy), measured(row.age_ms), measured(row.robustness)
+        accuracy = measured(row.accuracy)
+        age = measured(row.age_ms)
+        robustness = measured(row.robustness)
         frames = measured(row.frames)
         metrics = {
             "p50_ms": row.latency.frame_ms.p50,

@@ -142,7 +142,8 @@ def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) 
     # rounds are drawn whole, for the calls of one round share its disturbances
     p50, p99 = np.quantile(times_ms, (0.5, 0.99)).tolist()
     metrics = {**candidate.metrics, "p50_ms": p50, "p99_ms": p99}
-    labels_n, predicted_n = candidate.labels_n[rows], candidate.predicted_n[rows]
+    labels_n = candidate.labels_n[rows]
+    predicted_n = candidate.predicted_n[rows]
     return replace(candidate, labels_n=labels_n, predicted_n=predicted_n, metrics=metrics)
 
 

@@ -40,13 +40,15 @@ def main(arguments: list[str]) -> int:
     run = open_run(args.run)
     policy.check_classes(run.open_pack(request.pack).classes)
     results, choice = measure_and_choose(run, request, policy)
-    device, report = DeviceReport(results, choice), run.path / "report" / "report.html"
+    device = DeviceReport(results, choice)
+    report = run.path / "report" / "report.html"
     frames_of = open_pack(request.frames_of) if request.frames_of else None
     # the report first: where nothing can be chosen it shows why
     render(report.parent, [device], run.open_pack(request.pack), frames_of)
     if choice.chosen is None or choice.production is None:
         raise CheckError(f"{choice.sentence}; see {report}")
-    row, printed = results.by_name[choice.chosen], json.dumps(to_json(choice), indent=1)
+    row = results.by_name[choice.chosen]
+    printed = json.dumps(to_json(choice), indent=1)
     bundle = open_bundle(run.bundles()[row.arch])
     documents = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
     write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), documents)

@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> None:
 
 def merge(files: Sequence[Path]) -> list[DeviceReport]:
     """Read the results of several devices. Raises InputError when their classes differ."""
-    devices, names, classes = list[DeviceReport](), Counter[str](), None
+    devices = list[DeviceReport]()
+    names = Counter[str]()
+    classes = None
     for file in files:
         for device in read_reports(file):
             pack = device.results.pack

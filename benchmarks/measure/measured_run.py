@@ -150,7 +150,8 @@ def prepare(run: Run, request: Request) -> Setup:
         reason = f"; the first reason: {not_built[0].reason}" if not_built else ""
         raise InputError(f"no precision in the bundles of {run.path} runs on {', '.join(backends)}{reason}")
     with_threads = candidates_by_threads(built, request.threads, timed)
-    own, other_sizes = [c for c in with_threads if c.arch in bundles], [c for c in with_threads if c.arch in sizes]
+    own = [c for c in with_threads if c.arch in bundles]
+    other_sizes = [c for c in with_threads if c.arch in sizes]
     unmeasured = [*list_unmeasured(bundles, backends), *not_built]
     return Setup(describe_machine(), pack, bundles, others, timed, own, other_sizes, unmeasured)
 
@@ -209,7 +210,8 @@ def add_frames(results: Results, setup: Setup, request: Request) -> Results:
         return tuple(replace(result, frames=NotMeasured("this profile leaves it out")) for result in results)
     candidates = [candidate_of(result, setup.bundles) for result in pick_fastest(results, setup.bundles)]
     with_regions = request.camera if camera.zones or camera.detector else None
-    found, otherwise = {}, NotMeasured("it was exported at another size")
+    found = {}
+    otherwise = NotMeasured("it was exported at another size")
     try:
         asked = FramesRequest(request.frames_of, camera=with_regions, most=most)
         found = measure_frames(candidates, setup.pack, asked)
@@ -254,8 +256,10 @@ def add_load(
 
 def measure_frame_ages(run: Run, results: RunResults, names: Collection[str], request: Request) -> RunResults:
     """Return the results with the frame ages of these candidates, each from a run at the camera's rate."""
-    seconds, bundles = dict(results.protocol.seconds), open_bundles(run)
-    chosen, frames = choose_input(request.source, request.camera, bundles), request.profile.paced_frames
+    seconds = dict(results.protocol.seconds)
+    bundles = open_bundles(run)
+    chosen = choose_input(request.source, request.camera, bundles)
+    frames = request.profile.paced_frames
     # a candidate that is slower than the camera drops frames, so the runner needs more than it is to answer
     with _timed(seconds, "paced runs"), chosen.for_runner(2 * frames) as timed:
         candidates = tuple(

@@ -43,7 +43,8 @@ class Profile:
         if not rows:
             cuts.append("no robustness")
         elif rows < full.corrupted_rows[1]:
-            severities, ood = ", ".join(map(str, self.severities)), "out-of-distribution pictures of each kind"
+            severities = ", ".join(map(str, self.severities))
+            ood = "out-of-distribution pictures of each kind"
             cuts.append(f"robustness on {rows} rows at the severities {severities} and {self.ood_images} {ood}")
         if self.labeled_frames < full.labeled_frames:
             few = f"{self.labeled_frames} labeled frames at most instead of {full.labeled_frames}"

@@ -180,7 +180,10 @@ def report(args: argparse.Namespace, rows: Sequence[ToolResult]) -> None:
 
 def as_cells(result: ToolResult) -> list[str]:
     """Return the cells of a row of the table."""
-    row, spent, files, frame = result.row, result.row.training, result.row.files, result.row.frame_ms
+    row = result.row
+    spent = result.row.training
+    files = result.row.files
+    frame = result.row.frame_ms
     low, high = wilson(round(files.accuracy * files.n), files.n)
     rates = spent.seconds, spent.cpu_seconds, row.images / spent.seconds, row.images / spent.cpu_seconds
     return [

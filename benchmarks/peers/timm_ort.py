@@ -72,7 +72,8 @@ def train(data: Path, job: PeerJob) -> torch.nn.Module:
             optimizer.step()
         accuracy = score(network, held)
         if accuracy > best:
-            best, weights = accuracy, {k: v.clone() for k, v in network.state_dict().items()}
+            best = accuracy
+            weights = {k: v.clone() for k, v in network.state_dict().items()}
     network.load_state_dict(weights)
     return network
 

@@ -234,7 +234,9 @@ def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
 
 
 def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> ChartCandidate:
-    frame, accuracy, age = row.latency.frame_ms, measured(row.accuracy), measured(row.age_ms)
+    frame = row.latency.frame_ms
+    accuracy = measured(row.accuracy)
+    age = measured(row.age_ms)
     return ChartCandidate(
         name=f"{row.name} on {device}" if several else row.name,  # unique over all devices
         device=device,

@@ -76,7 +76,8 @@ def _describe_flip(parity: ParityResult, row: int, pack: Pack) -> str:
 
 
 def _show(row: int, pack: Pack, answer: str, probability: float = 0.0) -> Example:
-    label, picture = pack.classes[pack.labels_n[row]], as_data_uri(pack.images_nhwc[row])
+    label = pack.classes[pack.labels_n[row]]
+    picture = as_data_uri(pack.images_nhwc[row])
     return Example(row, str(pack.sources_n[row]), label, answer, picture, probability)
 
 

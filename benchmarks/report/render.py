@@ -39,7 +39,8 @@ def render(
     # where nothing was chosen, the mistakes of the reference are shown
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None
-    frames, frames_of = measured(first.results.by_name[name].frames) if name else None, frames_of or pack
+    frames = measured(first.results.by_name[name].frames) if name else None
+    frames_of = frames_of or pack
     values = {
         "first": first,
         "devices": devices,

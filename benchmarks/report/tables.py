@@ -57,7 +57,9 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     lines.append(f"{'candidate':42} {'accuracy %':>18} {'p50 ms':>8} {'p99 ms':>8} {'cold ms':>8}  verdict")
     # the choice keeps the order of the results
     for row, verdict in zip(results.candidates, choice.candidates, strict=True):
-        frame, accuracy, cold = row.latency.frame_ms, measured(row.accuracy), measured(row.cold_start_ms)
+        frame = row.latency.frame_ms
+        accuracy = measured(row.accuracy)
+        cold = measured(row.cold_start_ms)
         correct = f"{as_percent(accuracy.top1)} ({as_range(accuracy.interval)})" if accuracy else "not measured"
         first = "-" if cold is None else three_digits(cold)
         times = f"{three_digits(frame.p50):>8} {three_digits(frame.p99):>8} {first:>8}"

@@ -78,7 +78,8 @@ class RiskPoint:
         answered_n, wrong_n = mark_answers(objects, threshold)
         frame_n = np.array([scored.frame for scored in objects if scored.shown])
         # a threshold that answers nothing is wrong about nothing
-        coverage, risk = answered_n.sum() / max(len(answered_n), 1), wrong_n.sum() / max(answered_n.sum(), 1)
+        coverage = answered_n.sum() / max(len(answered_n), 1)
+        risk = wrong_n.sum() / max(answered_n.sum(), 1)
         coverage_interval = clustered_wilson(answered_n, frame_n)
         risk_interval = clustered_wilson(wrong_n[answered_n], frame_n[answered_n])
         return cls(threshold, shipped, float(coverage), coverage_interval, float(risk), risk_interval)
@@ -125,7 +126,8 @@ class FrameErrors:
         """Return the number of objects of each outcome, and of false alarms."""
         found = Counter(mark.outcome for mark in self.marks)
         alarms = found.pop(FALSE_ALARM, 0)  # popped: they are no objects, and `total` counts objects
-        wrong, missed = found[Outcome.WRONG.value], sum(found[outcome] for outcome in MISSED)
+        wrong = found[Outcome.WRONG.value]
+        missed = sum(found[outcome] for outcome in MISSED)
         return f"objects: {found.total()}, wrong: {wrong}, missed: {missed}, false alarms: {alarms}"
 
 

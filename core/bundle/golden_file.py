@@ -62,7 +62,8 @@ class Golden:
     def every_nth(self, every: int) -> Golden:
         """Return every `every`-th region with its answers; all frames stay."""
         probs = {name: rows[::every] for name, rows in self.probs.items()}
-        rects_r4, frame_of_r = self.rects_r4[::every], self.frame_of_r[::every]
+        rects_r4 = self.rects_r4[::every]
+        frame_of_r = self.frame_of_r[::every]
         return Golden(self.frames, rects_r4, frame_of_r, self.geometry_rhwc[::every], probs)
 
     def save(self, path: Path) -> None:

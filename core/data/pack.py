@@ -140,7 +140,8 @@ def open_pack(path: Path) -> Pack:
     if not path.is_dir():
         raise InputError(f"{path} is not a pack: there is no such folder; {HINT}")
     metadata = _read_metadata(path / "pack.json")
-    geometry, classes = Geometry.from_json(metadata["geometry"]), tuple(metadata["classes"])
+    geometry = Geometry.from_json(metadata["geometry"])
+    classes = tuple(metadata["classes"])
     rows = _read_rows(path / "rows.csv", classes)
     index = {name: i for i, name in enumerate(classes)}
     return Pack(
@@ -163,7 +164,8 @@ def open_pack(path: Path) -> Pack:
 def _read_metadata(file: Path) -> dict[str, Any]:
     """Read pack.json and check the keys that the reader uses."""
     metadata = read_object(file, HINT, SCHEMA)
-    classes, background = metadata.get("classes"), metadata.get("background")
+    classes = metadata.get("classes")
+    background = metadata.get("background")
     if not isinstance(classes, list) or len(classes) < 2 or len({*map(str, classes)}) < len(classes):
         raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {

@@ -159,7 +159,10 @@ class Body:
     """The front of an actor, drawn in its own units: x -0.5..0.5 across, up 0..1 of its height."""
 
     def __init__(self, frame: Bytes, view: View, actor: Actor, away_m: float) -> None:
-        self.frame, self.view, self.actor, self.away_m = frame, view, actor, away_m
+        self.frame = frame
+        self.view = view
+        self.actor = actor
+        self.away_m = away_m
         self.paint: Color = actor.color_bgr
 
     def at(self, x: float, up: float, back_m: float = 0.0) -> tuple[float, float]:

@@ -53,10 +53,13 @@ def _inner_edge(actor: Actor) -> float:
 def draw_vehicle(body: Body) -> None:
     """Draw a car, truck or bus: a side face where one sees it, and a front of few parts that the classes share."""
     # heights and widths are parts of the actor's; `style` is 16 random bits, from which each detail takes a few
-    actor, style, glass = body.actor, body.actor.style, (88.0, 72.0, 60.0)
+    actor = body.actor
+    style = body.actor.style
+    glass = (88.0, 72.0, 60.0)
     _draw_side(body)
     if actor.label == "car":
-        waist, lean = 0.52 + (style % 5) * 0.03, 0.06 + (style >> 3) % 4 * 0.03
+        waist = 0.52 + (style % 5) * 0.03
+        lean = 0.06 + (style >> 3) % 4 * 0.03
         body.panel(-0.5, 0.5, 0.1, waist, body.paint)
         body.trapezoid(0.48, waist, 0.48 - lean, 1.0, body.paint, 1.08)
         body.trapezoid(0.42, waist, 0.40 - lean, 0.95, glass)

@@ -100,7 +100,11 @@ class Scene:
             raise InputError(f"the scene's size is {width}x{height}: give a width of 64-7680 and a height of 64-4320")
         if not 0.1 <= fps <= 1000:
             raise InputError(f"the scene's fps is {fps}: give 0.1 to 1000")
-        self.seed, self.width, self.height, self.scenario, self.fps = seed, width, height, scenario, fps
+        self.seed = seed
+        self.width = width
+        self.height = height
+        self.scenario = scenario
+        self.fps = fps
 
     def ground_truth(self, index: int) -> dict[str, str]:
         """Return the class of every zone in a frame, without drawing it."""

@@ -142,7 +142,9 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     # one checkpoint must give one file, byte for byte, wherever it is exported
     cleaned = deepcopy(model)
-    cleaned.producer_name, cleaned.producer_version, cleaned.doc_string = PRODUCER, "", ""
+    cleaned.producer_name = PRODUCER
+    cleaned.producer_version = ""
+    cleaned.doc_string = ""
     cleaned.ir_version = IR_VERSION
     graph = cleaned.graph
     graph.name, graph.doc_string = PRODUCER, ""

@@ -142,7 +142,10 @@ class _Quantizer:
     """Quantizes one fp32 graph in different ways and records what was tried."""
 
     def __init__(self, fp32: onnx.ModelProto, data: EvalSet, steps: list[SearchStep], equalized: list[str]) -> None:
-        self.fp32, self.data, self.steps, self.equalized = fp32, data, steps, equalized
+        self.fp32 = fp32
+        self.data = data
+        self.steps = steps
+        self.equalized = equalized
         # observed once: every method and every choice of layers in float takes its ranges from the same histograms
         observer = calibration.Observer(fp32, int8.plan_quantization(fp32).tensors)
         self.histograms = calibration.build_histograms(observer, data.images_nhwc, data.calibration_rows)

@@ -32,7 +32,8 @@ def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
         taken, queue = queue[:count], queue[count:]
         if not taken:
             break
-        width, height = round(geometry.size_px * wider), round(geometry.size_px * higher)
+        width = round(geometry.size_px * wider)
+        height = round(geometry.size_px * higher)
         frame_width = (width + MARGIN_PX) * len(taken) + MARGIN_PX
         frame = np.full((height + 2 * MARGIN_PX, frame_width, 3), 96, np.uint8)
         for i, image in enumerate(taken):
@@ -46,7 +47,8 @@ def draw(images_rhwc: Bytes, geometry: Geometry) -> Golden:
         rects.append((-MARGIN_PX, -MARGIN_PX, MARGIN_PX + width, MARGIN_PX + height))
         frame_of.append(len(frames))
         frames.append(frame)
-    rects_r4, frame_of_r = np.array(rects, np.int32), np.array(frame_of, np.int32)
+    rects_r4 = np.array(rects, np.int32)
+    frame_of_r = np.array(frame_of, np.int32)
     # the expected pixels come from the code that the car runs; other builds of OpenCV may differ by GRAY_LEVELS
     made = expected_bytes(tuple(frames), rects_r4, frame_of_r, geometry)
     return Golden(tuple(frames), rects_r4, frame_of_r, made, {})

@@ -170,7 +170,9 @@ def open_backend(
     options: `name=value` texts. threads: for a backend that has this option, where `options` does not name it.
     Raises UnavailableError when the backend is unavailable or its engine is missing, InputError when it is not able.
     """
-    module, chosen, found = find(name), _options(name, options, threads), availability(name)
+    module = find(name)
+    chosen = _options(name, options, threads)
+    found = availability(name)
     if not found.available:
         raise UnavailableError(f"the backend {name} is not available ({found.reason}): {found.hint}")
     if precision not in module.PRECISIONS:

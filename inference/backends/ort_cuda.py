@@ -90,7 +90,8 @@ class OrtCudaBackend(Backend):
         import onnxruntime as ort
 
         path = bundle.check_file(onnx_name(precision))
-        self._device, self._version = cuda_device.device(), ort.__version__
+        self._device = cuda_device.device()
+        self._version = ort.__version__
         self._facts = {"precision": precision, "file": path.name}
         # sizes 1, 2, 4, ... and batch, all captured at the start: a new size would be captured in the middle of a run
         powers = [2**i for i in range(batch.bit_length())]
@@ -119,7 +120,8 @@ class OrtCudaBackend(Backend):
         binding, options = self._session.io_binding(), ort.RunOptions()
         frames, probs = self._frames, self._probs
         # device addresses: a CUDA graph replays the addresses that it was captured with, so they must never change
-        frames_shape, probs_shape = (size, *frames.array.shape[1:]), (size, *probs.array.shape[1:])
+        frames_shape = (size, *frames.array.shape[1:])
+        probs_shape = (size, *probs.array.shape[1:])
         binding.bind_input(INPUT["name"], "cuda", 0, np.uint8, frames_shape, frames.device)
         binding.bind_output(INPUT["output"], "cuda", 0, np.float32, probs_shape, probs.device)
         options.add_run_config_entry("gpu_graph_id", str(size))
@@ -187,7 +189,8 @@ class OrtCudaNetwork(OrtNetwork):
             opened.callback(cuda_device.call, "cudaStreamDestroy", self._stream)
             opened.callback(self._free)
             super().__init__(path, _open_session(path, self._stream, Options(), DETECTOR_ON_CPU))
-            self._binding, self._run_options = self._session.io_binding(), ort.RunOptions()
+            self._binding = self._session.io_binding()
+            self._run_options = ort.RunOptions()
             self._run_options.add_run_config_entry("gpu_graph_id", "1")
             # the downloads follow on the same stream: one wait at their end is enough
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")

@@ -53,7 +53,10 @@ class LiveSource(Source):
         sequence: bool = True,
         zones: Mapping[str, Relative] | None = None,
     ) -> None:
-        self.fps, self.synthetic, self.sequence, self.zones = fps, synthetic, sequence, zones
+        self.fps = fps
+        self.synthetic = synthetic
+        self.sequence = sequence
+        self.zones = zones
         self._make_reader = make_reader
         self._next_id = 0
         self._start()

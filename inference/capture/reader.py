@@ -34,7 +34,10 @@ class CaptureReader(Reader):
     """Grabs, takes the time, then decodes, so that the time stamp is the earliest that this process can know."""
 
     def __init__(self, target: str | int, name: str, api: int, options: Sequence[int] = ()) -> None:
-        self._target, self._name, self._api, self._options = target, name, api, options
+        self._target = target
+        self._name = name
+        self._api = api
+        self._options = options
         self._capture: cv2.VideoCapture | None = None
         self._queue_empty = api != cv2.CAP_FFMPEG
         """The frames that were queued while the stream was opened have been skipped; only FFmpeg queues any."""

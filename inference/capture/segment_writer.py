@@ -24,7 +24,9 @@ class SegmentWriter:
     """Appends decisions to the segments of `folder`, which never take more than `limit_bytes` together."""
 
     def __init__(self, folder: Path, suffix: str, limit_bytes: int) -> None:
-        self._folder, self._suffix, self._limit = folder, suffix, limit_bytes
+        self._folder = folder
+        self._suffix = suffix
+        self._limit = limit_bytes
         # a worker that was started again goes on with the ring: what is there counts, and numbers go on
         old = segments_of(folder)
         self._sizes = {f: f.stat().st_size + pictures_of(f).stat().st_size for f in old}

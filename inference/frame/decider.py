@@ -34,7 +34,9 @@ class Decider:
         self, classes: Sequence[str], rule: AbstainRule, smoother: TemporalSmoother | None, *, unproved: bool = False
     ) -> None:
         """unproved: no class may be reported for these regions."""
-        self._classes, self._rule, self._unproved = tuple(classes), rule, unproved
+        self._classes = tuple(classes)
+        self._rule = rule
+        self._unproved = unproved
         # no class is reported, so there is nothing that could flicker
         self._smoother = None if unproved else smoother
 

@@ -29,8 +29,10 @@ class FrameOrientation:
             height, width = frame_bgr.shape[:2]
             x0, y0, x1, y1 = camera.crop
             # of a frame that is smaller than planned at least a pixel stays
-            left, top = min(int(x0 * width), width - 1), min(int(y0 * height), height - 1)
-            right, bottom = max(round(x1 * width), left + 1), max(round(y1 * height), top + 1)
+            left = min(int(x0 * width), width - 1)
+            top = min(int(y0 * height), height - 1)
+            right = max(round(x1 * width), left + 1)
+            bottom = max(round(y1 * height), top + 1)
             frame_bgr = frame_bgr[top:bottom, left:right]
         if camera.mirror_for_network:
             self._flipped = np.asarray(cv2.flip(frame_bgr, 1, dst=self._flipped), np.uint8)

@@ -177,12 +177,15 @@ class FrameQuality:
         detail_p.sort()
         variance_p.sort()
         tenth = PATCHES // 10
-        noise, detail, contrast = detail_p[tenth], detail_p[-1 - tenth], variance_p[-1 - tenth]
+        noise = detail_p[tenth]
+        detail = detail_p[-1 - tenth]
+        contrast = variance_p[-1 - tenth]
         # over the contrast: a dim picture has less of both, and is no blurrier for it
         return PatchFindings(bad, math.sqrt(max(detail - noise, 0.0) / max(contrast, 1e-6)))
 
     def _blind_reason(self, rect: Rect, findings: PatchFindings) -> str | None:
-        members, fraction = self._members_of(rect), self._thresholds.fraction
+        members = self._members_of(rect)
+        fraction = self._thresholds.fraction
         for reason, bad in findings.bad.items():
             if len(bad & members) < fraction * len(members):
                 continue
@@ -199,7 +202,8 @@ class FrameQuality:
             xs = (np.arange(COLUMNS) + 0.5) * (width / COLUMNS)
             x0, y0, x1, y1 = rect
             # a patch belongs to the regions that hold its center; a region that holds none gets the nearest
-            rows, columns = (ys >= y0) & (ys < y1), (xs >= x0) & (xs < x1)
+            rows = (ys >= y0) & (ys < y1)
+            columns = (xs >= x0) & (xs < x1)
             inside = rows[:, None] & columns[None, :]
             # weighted by the other side, so that both axes count as fractions of the frame
             distance_y = np.abs(ys - (y0 + y1) / 2) * width

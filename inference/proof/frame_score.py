@@ -174,7 +174,8 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
 
 def mark_answers(objects: Sequence[ScoredObject], threshold: float) -> tuple[Bools, Bools]:
     """Return which of the objects that a region shows are answered at an abstain threshold, and which wrongly."""
-    shown, rule = [scored for scored in objects if scored.shown], AbstainRule(threshold)
+    shown = [scored for scored in objects if scored.shown]
+    rule = AbstainRule(threshold)
     answered_n = rule.accepts_each(np.array([scored.answered_up_to for scored in shown]))
     return answered_n, answered_n & ~rule.accepts_each(np.array([scored.right_up_to for scored in shown]))
 
@@ -191,6 +192,7 @@ def score_frames(
                 of_one.append(pixels)
                 continue
             result = processor.process(Frame(number, 0, pixels, name=frame.source))
-            fixed, took_ms = processor.regions.fixed, result.timings.total_ns / 1e6
+            fixed = processor.regions.fixed
+            took_ms = result.timings.total_ns / 1e6
             of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
     return scores

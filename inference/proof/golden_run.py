@@ -50,7 +50,8 @@ def _drive(bundle: Bundle, backend: Backend, golden: Golden, batch: int | None) 
     """Return the probabilities (r, classes) and the largest gray-level difference, through the car's own code."""
     classifier = RegionClassifier(bundle, backend)
     most = batch or classifier.batch
-    probs_rc, gray = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32), 0
+    probs_rc = np.empty((len(golden.rects_r4), len(bundle.classes)), np.float32)
+    gray = 0
     for f, frame in enumerate(golden.frames):
         regions = np.flatnonzero(golden.frame_of_r == f)
         for start in range(0, len(regions), most):

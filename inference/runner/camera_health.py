@@ -79,7 +79,9 @@ class CameraHealth:
 
     def frame_received(self, now_ns: int, nominal_s: float) -> None:
         """Note a frame and measure its interval. A gap counts as at most four nominal intervals."""
-        self._attempts, self._lost_ns, self.ever_received = 0, None, True
+        self._attempts = 0
+        self._lost_ns = None
+        self.ever_received = True
         if self._received_ns is not None:
             # capped: one long gap in the mean would delay the next STALE
             interval_s = min((now_ns - self._received_ns) / 1e9, 4 * nominal_s)

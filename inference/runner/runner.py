@@ -50,7 +50,9 @@ class Runner:
         sinks: Sequence[SinkWorker] = (),
         config: RunnerConfig | None = None,
     ) -> None:
-        self._processor, self._source, self._sinks = processor, source, sinks
+        self._processor = processor
+        self._source = source
+        self._sinks = sinks
         self._config = config or RunnerConfig()
         self._health = CameraHealth(self._config.timeouts, monotonic_ns(), log_changes=source.sequence)
         self._last_id = -1

@@ -142,7 +142,9 @@ class Supervisor:
         readable, writable = os.pipe()
         for end in (readable, writable):
             os.set_blocking(end, False)  # neither side may ever wait for the other
-        self._state, self._frames_since, self._kill_reason = None, None, ""
+        self._state = None
+        self._frames_since = None
+        self._kill_reason = ""
         self._silence_s = self.limits.opening_s
         self._deadline = time.monotonic() + self._silence_s
         parent = os.getpid()

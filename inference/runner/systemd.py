@@ -16,7 +16,8 @@ class Systemd:
         # a leading @ stands for an address in the abstract name space, which begins with a zero byte
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
-        pid, usec = environment.get("WATCHDOG_PID"), environment.get("WATCHDOG_USEC", "")
+        pid = environment.get("WATCHDOG_PID")
+        usec = environment.get("WATCHDOG_USEC", "")
         watched = usec.isdigit() and pid in (None, str(os.getpid()))
         self.watchdog_interval_s = int(usec) / 2e6 if watched else float("inf")
         """The interval at which WATCHDOG=1 must be sent: half of what systemd allows."""

@@ -55,7 +55,8 @@ class JsonlSink(Sink):
     def write(self, decision: Decision, frame_bgr: Bytes | None) -> None:
         """Write one line, whole or not at all. Raises OSError where it does not fit."""
         line = json.dumps(decision.as_json(), separators=(",", ":")).encode() + b"\n"
-        before, written = os.fstat(self._stream.fileno()).st_size, self._stream.write(line)
+        before = os.fstat(self._stream.fileno()).st_size
+        written = self._stream.write(line)
         if written < len(line):  # the first bytes still fitted on the disk
             self._stream.truncate(before)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -90,7 +90,10 @@ class RecorderSink(Sink):
         limit_bytes: int,
         lossless: bool = False,
     ) -> None:
-        self._folder, self._source, self._zones, self._stamps = folder, source, zones, stamps
+        self._folder = folder
+        self._source = source
+        self._zones = zones
+        self._stamps = stamps
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:

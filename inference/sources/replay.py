@@ -36,7 +36,8 @@ class ReplaySource(Source):
 
     def __init__(self, folder: Path, facts: dict[str, Any], zones: Any) -> None:
         self.fps, self.zones = float(facts["fps"]), zones
-        self.sequence, self.synthetic = bool(facts.get("sequence", True)), bool(facts.get("synthetic", False))
+        self.sequence = bool(facts.get("sequence", True))
+        self.synthetic = bool(facts.get("synthetic", False))
         self._folder = folder
         self._lines = read_decisions(folder)
         self._played = self._skipped = 0

@@ -64,7 +64,9 @@ def augment(images_nhwc: Bytes, params: AugmentParams, erased_rgb: NDArray[np.ui
     saturation_n34 = _saturation_matrices(params.factors_n4[:, SATURATION])
     covered = covered_share(params.angle_n).tolist()
     # lists, because the loop takes single numbers, which NumPy makes slowly
-    orders, factors, grays = params.order_n4.tolist(), params.factors_n4.tolist(), params.gray_n.tolist()
+    orders = params.order_n4.tolist()
+    factors = params.factors_n4.tolist()
+    grays = params.gray_n.tolist()
     ops = ImageOps(size_px)
     outside = np.empty((size_px, size_px), np.uint8)
     out_nhwc = np.empty_like(images_nhwc)

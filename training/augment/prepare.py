@@ -44,7 +44,9 @@ class HostAugment:
     """Augmentation in the thread on the host."""
 
     def __init__(self, pack: Pack, mean: tuple[float, ...], pinned: bool = False) -> None:
-        self.pack, self.pinned, self.streams_frames = pack, pinned, pinned
+        self.pack = pack
+        self.pinned = pinned
+        self.streams_frames = pinned
         self.erased_rgb = np.round(np.array(mean) * 255).astype(np.uint8)
         self.description = "augmented by a thread on the host"
 
@@ -68,7 +70,9 @@ class DeviceAugment:
         resident_nhwc: Tensor | None = None,
         apply: DeviceFunction = gpu.augment,
     ) -> None:
-        self.pack, self.resident_nhwc, self.apply = pack, resident_nhwc, apply
+        self.pack = pack
+        self.resident_nhwc = resident_nhwc
+        self.apply = apply
         self.pinned = device.startswith("cuda")
         self.erased_rgb = (torch.tensor(mean) * 255).round().to(device)
         self.streams_frames = self.pinned and resident_nhwc is None

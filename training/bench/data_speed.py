@@ -80,7 +80,8 @@ def _measure_size(pack: Pack | None, size_px: int, recipe: Recipe, rounds: int, 
     images_nhwc, jpegs = _images_of_pack(pack, size_px, batch) if pack else _synthetic_images(size_px, batch)
     random = np.random.default_rng(0)
     torch.manual_seed(0)
-    augmentation, transform = Augmentation(recipe, size_px, MEAN), baseline_transform(recipe, size_px)
+    augmentation = Augmentation(recipe, size_px, MEAN)
+    transform = baseline_transform(recipe, size_px)
     normalize = DeployedNetwork(nn.Identity(), MEAN, STD).normalize
 
     def ours() -> Tensor:

@@ -90,7 +90,8 @@ def _images_per_s(arch: str, pack: Pack, recipe: Recipe, compute: Compute, steps
 def _rate(
     state: TrainState, objective: Objective, batches: Batches, stream: Iterator[PreparedBatch], steps: int
 ) -> float:
-    take_step, on_gpu = build_step_function(state, objective, batches), objective.compute.on_gpu
+    take_step = build_step_function(state, objective, batches)
+    on_gpu = objective.compute.on_gpu
     for number in range(2 + steps):
         if number == 2:  # the first two allocate, capture and compile
             started = _now(on_gpu)

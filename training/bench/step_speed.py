@@ -128,7 +128,8 @@ def _baseline(arch: str, size_px: int, batch: int, _: bool) -> tuple[ComputeMode
     recipe = load_recipe("after")
     network = models.build(arch, CLASSES, dropout=recipe.dropout_of(arch)).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, weight_decay=recipe.weight_decay)
-    inputs, labels = torch.randn(batch, 3, size_px, size_px), torch.arange(batch) % CLASSES
+    inputs = torch.randn(batch, 3, size_px, size_px)
+    labels = torch.arange(batch) % CLASSES
 
     def step() -> float:
         optimizer.zero_grad()

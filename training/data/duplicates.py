@@ -81,7 +81,8 @@ def find_duplicates(
     copies = {second for first, second in duplicates if split_n[first] == split_n[second]}
     textured = np.flatnonzero(hashes_n2[:, 0])  # a flat picture has hash 0
     for mirrored in (False, True):
-        left_n, right_n = hashes_n2[textured, 0], hashes_n2[textured, int(mirrored)]
+        left_n = hashes_n2[textured, 0]
+        right_n = hashes_n2[textured, int(mirrored)]
         for first, second in textured[near_pairs(left_n, right_n, split_n[textured])].tolist():
             pair = first, second
             if pair in duplicates or copies.intersection(pair):
@@ -109,7 +110,8 @@ def near_pairs(left_n: Hashes, right_n: Hashes, split_n: NDArray[np.int64]) -> N
         # the part of every hash from bit low to bit high
         shift = np.uint64(low)
         mask = np.uint64((1 << (high - low)) - 1)
-        left_parts, right_parts = left_n >> shift & mask, right_n >> shift & mask
+        left_parts = left_n >> shift & mask
+        right_parts = right_n >> shift & mask
         for i_n, j_n in _with_equal_keys(left_parts, right_parts):
             # an outer comparison of all hashes that share this part: the number of differing bits of each pair
             differing = np.bitwise_count(left_n[i_n][:, None] ^ right_n[j_n][None])

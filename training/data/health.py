@@ -34,7 +34,8 @@ class Health:
         """The pairs in two splits, except pairs of two drawn background rows, such as two patches of sky."""
         found = []
         for pair in self.duplicates:
-            first, second = self.rows[pair.first], self.rows[pair.second]
+            first = self.rows[pair.first]
+            second = self.rows[pair.second]
             both_unmarked = first.sample.unmarked and second.sample.unmarked
             if first.eval_split != second.eval_split and not both_unmarked:
                 found.append(pair)
@@ -49,7 +50,8 @@ class Health:
     @property
     def warnings(self) -> list[str]:
         """Warnings for the person who trains on the pack, one sentence each."""
-        found, counts = [], Counter(row.sample.label for row in self.rows)
+        found = []
+        counts = Counter(row.sample.label for row in self.rows)
         (most, large), (least, small) = counts.most_common()[0], counts.most_common()[-1]
         if large >= IMBALANCE * small:
             found.append(f"the class {most} has {large / small:.1f} times the rows of {least}")
@@ -106,7 +108,8 @@ class Health:
         }
 
     def _pair_summary(self, pair: DuplicatePair) -> dict[str, Any]:
-        first, second = self._row_summary(pair.first), self._row_summary(pair.second)
+        first = self._row_summary(pair.first)
+        second = self._row_summary(pair.second)
         return {"first": first, "second": second, "exact": pair.exact, "mirrored": pair.mirrored}
 
     def _row_summary(self, number: int) -> dict[str, Any]:

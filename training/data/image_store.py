@@ -40,7 +40,8 @@ class ImageStore:
     def create(self) -> None:
         """Create the files, empty. Raises InputError when the disk is too small."""
         # asked now: the files are sparse, so a disk that is too small would be full only in the middle of decoding
-        needed, free = self.rows * self.row_bytes, shutil.disk_usage(self.folder).free
+        needed = self.rows * self.row_bytes
+        free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
                 f"{Path(self.folder).parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB"
@@ -90,7 +91,8 @@ class ImageStore:
         A permutation consists of cycles. Along a cycle each place takes the row of the next; the row of the first
         place waits in memory for the last.
         """
-        images, placed_n = self.open(), source_n == np.arange(len(source_n))
+        images = self.open()
+        placed_n = source_n == np.arange(len(source_n))
         with self.writer() as write:
             for start in np.flatnonzero(~placed_n).tolist():
                 if placed_n[start]:  # part of an earlier cycle

@@ -156,7 +156,8 @@ def _leaks_page(out: Path) -> Path:
 
 def _refuse_leaks(source: str, out: Path, content: PackContent, options: PackOptions) -> None:
     """Write a page of the duplicates across splits, beside `out`; raise InputError naming the first pair."""
-    page, leaks = _leaks_page(out), content.health.cross_split_duplicates
+    page = _leaks_page(out)
+    leaks = content.health.cross_split_duplicates
     write_page(page, _metadata(content, options), content.health, content.store.open())
     raise InputError(
         f"{source}: {content.health.describe(leaks[0])}, one of {len(leaks)} such pairs "

@@ -46,7 +46,8 @@ def recorded_frame_source(video: str, number: int) -> str:
 def video_frames(video: Path) -> tuple[int, float]:
     """Return the number of frames of a video and its rate. Raises InputError when it cannot be opened."""
     capture = cv2.VideoCapture(str(video))
-    count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    fps = capture.get(cv2.CAP_PROP_FPS)
     capture.release()
     if count < 1:
         raise InputError(f"{video} cannot be opened as a video: give one that FFmpeg reads, or a folder of pictures")

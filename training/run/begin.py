@@ -70,7 +70,8 @@ def begin_run(config: RunConfig, dist: DistContext) -> RunRecord:
 
 def make_jobs(config: RunConfig, record: RunRecord, dist: DistContext) -> list[TrainJob]:
     """Return the job of each architecture."""
-    pack, device = open_pack(config.pack_path), dist.own_device(config.device)
+    pack = open_pack(config.pack_path)
+    device = dist.own_device(config.device)
     return [
         TrainJob(
             pack=pack,

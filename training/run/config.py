@@ -57,7 +57,8 @@ class RunConfig:
         """{each flag that decides a part of the mode and was given: (the field of ComputeMode, its value)}."""
         values = {"precision": self.precision, "memory_format": self.memory_format, **vars(self.gpu)}
         given = {name: value for name, value in values.items() if value not in (None, "auto", False)}
-        field_of, meaning = {"compile": "compiled", "capture": "captured"}, {"yes": True, "no": False}
+        field_of = {"compile": "compiled", "capture": "captured"}
+        meaning = {"yes": True, "no": False}
         return {
             f"--{name.replace('_', '-')}": (field_of.get(name, name), meaning.get(value, value))
             for name, value in given.items()

@@ -31,7 +31,9 @@ class ProgressReporter:
 
     def __init__(self, job: TrainJob, steps: int, progress: TrainProgress) -> None:
         """Start at `progress` of a job with `steps` steps per epoch. Only the main process reports."""
-        self.arch, self.epochs, self.as_json = job.arch, job.recipe.epochs, job.as_json
+        self.arch = job.arch
+        self.epochs = job.recipe.epochs
+        self.as_json = job.as_json
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -70,7 +70,8 @@ def summarize_frames(
         reason = f": {scores[0]}" if scores else ""
         raise InputError(f"none of the {len(scores)} labeled frames of {split} can be read{reason}")
     objects = [scored for frame in scored_frames for scored in frame.objects]
-    alarms, per_100 = sum(len(frame.false_alarms) for frame in scored_frames), 100 / len(scored_frames)
+    alarms = sum(len(frame.false_alarms) for frame in scored_frames)
+    per_100 = 100 / len(scored_frames)
     # a count without an upper limit: a frame can give several, which are alike
     low, high = poisson_interval(alarms, dispersion(np.array([len(frame.false_alarms) for frame in scored_frames])))
     p50_ms, p99_ms = np.quantile([frame.took_ms for frame in scored_frames], (0.5, 0.99)).tolist()

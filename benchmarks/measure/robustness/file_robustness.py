@@ -110,7 +110,8 @@ def summarize_robustness(
     """
     rule = AbstainRule(candidate.bundle.abstain_threshold)
     probs_nc = classify(backend, rows.images_nhwc)
-    clean_n, known_n = probs_nc.argmax(1) == rows.labels_n, probs_nc.max(1)
+    clean_n = probs_nc.argmax(1) == rows.labels_n
+    known_n = probs_nc.max(1)
     cells = hits_kn.mean(1).reshape(len(CORRUPTIONS), -1)
     # over all corruptions together, since a class has few rows in each of them
     recalls = {}

@@ -32,7 +32,9 @@ def measure_energies(
 
 def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float) -> float:
     processor.process(frame_at(0, frames[0]))  # warms up: the first call allocates
-    watts, done, joules_before = [read_meters().get("power_w", 0.0)], 0, read_joules()
+    watts = [read_meters().get("power_w", 0.0)]
+    done = 0
+    joules_before = read_joules()
     started = read_at = perf_counter()
     while perf_counter() - started < seconds:
         processor.process(frame_at(done + 1, frames[done % len(frames)]))

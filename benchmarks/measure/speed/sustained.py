@@ -84,10 +84,12 @@ def measure_drift(windows: Sequence[Window]) -> dict[str, float]:
 
 def summarize_sustained(minutes: float, windows: tuple[Window, ...], noise_floor: float) -> Sustained:
     """Return the windows with the drift, the rank changes and a summary in words."""
-    drift, changes = measure_drift(windows), find_rank_changes(windows, noise_floor)
+    drift = measure_drift(windows)
+    changes = find_rank_changes(windows, noise_floor)
     most = max(drift, key=lambda name: drift[name])  # the one that a hot device slows most
     if changes:
-        first, pairs = changes[0], "pair" if len(changes) == 1 else "pairs"
+        first = changes[0]
+        pairs = "pair" if len(changes) == 1 else "pairs"
         order = (
             f"{len(changes)} {pairs} of candidates changed order beyond the noise; first, {first.faster} overtook"
             f" {first.slower} at minute {first.minute:.1f}"

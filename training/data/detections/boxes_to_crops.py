@@ -66,7 +66,8 @@ class SkipCounts:
 
 def listing_of(detection_set: DetectionSet, options: PackOptions) -> Listing:
     """Return the listing of a detection set: a row for each box and for background, or a row for each zone."""
-    class_map, skip_counts = read_class_map(options.classes), SkipCounts()
+    class_map = read_class_map(options.classes)
+    skip_counts = SkipCounts()
     for skipped in detection_set.skipped:
         skip_counts.add(skipped.reason, skipped.where)
     frames = label_frames(detection_set, class_map, options, skip_counts)

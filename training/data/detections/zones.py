@@ -44,7 +44,10 @@ def zone_rows(
 
 def _zones_of(frame: LabeledFrame, zones: Mapping[str, Relative], background: str) -> Iterator[Sample]:
     boxes = [labeled.box for labeled in frame.objects]  # with those to be ignored: a place with one is not background
-    source, group, split, size_px = frame.source, frame.group, frame.split, frame.size_px
+    source = frame.source
+    group = frame.group
+    split = frame.split
+    size_px = frame.size_px
     for relative in zones.values():
         rect = rect_of(relative, *size_px)
         index = occupant(rect, boxes, fixed=True)

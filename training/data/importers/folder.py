@@ -30,7 +30,8 @@ def read(source: str, options: PackOptions) -> Listing:
     if not root.is_dir():
         raise InputError(f"{source} is not a folder: give a folder of images, one folder a class")
     found = list(_class_folders(root))
-    class_map, skipped = read_class_map(options.classes), Counter[str]()
+    class_map = read_class_map(options.classes)
+    skipped = Counter[str]()
     group_of = group_finder(root, options)
     samples = []
     scans = [_left_out_beside(folder) for folder in sorted({root, *(folder.parent for _, folder in found)})]

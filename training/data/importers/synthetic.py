@@ -75,7 +75,8 @@ def read(source: str, options: PackOptions) -> Listing:
         return replace(
             listing_of(detection_set, options), root=wanted.uri, synthetic=True, load=draw_frame, warnings=[]
         )
-    rects, plan = zone_rects(WIDTH, HEIGHT), plan_crops(wanted.rows, wanted.seed)
+    rects = zone_rects(WIDTH, HEIGHT)
+    plan = plan_crops(wanted.rows, wanted.seed)
     # a dict in place of a set: each frame once, in the order of the plan
     detection_set = _annotated(wanted, dict.fromkeys((crop.scene_seed, crop.index) for crop in plan))
     samples = []

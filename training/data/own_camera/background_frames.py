@@ -148,8 +148,10 @@ def _object_test(path: Path, background: str) -> IsObject:
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    metadata, network = checkpoint.metadata, checkpoint.build_network().eval()
-    crop_nhwc, rule = metadata.geometry.empty(1), AbstainRule(metadata.abstain_threshold)
+    metadata = checkpoint.metadata
+    network = checkpoint.build_network().eval()
+    crop_nhwc = metadata.geometry.empty(1)
+    rule = AbstainRule(metadata.abstain_threshold)
 
     def is_object(crop_bgr: Bytes) -> bool:
         fill(crop_nhwc, crop_bgr, [whole(crop_bgr)], metadata.geometry)

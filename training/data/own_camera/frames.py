@@ -58,7 +58,10 @@ def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]
 
 def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[str]]:
     """Return the frames of a recording; a decision without a picture, as of a lost camera, is no frame."""
-    facts, name, whole, frames = read_facts(folder), source_of(folder, root), 0, []
+    facts = read_facts(folder)
+    name = source_of(folder, root)
+    whole = 0
+    frames = []
     for whole, line in enumerate(read_decisions(folder), 1):  # noqa: B007 the count is used after the loop
         if line.picture is not None:
             source = recorded_frame_source(source_of(line.index, root), line.number)

@@ -124,7 +124,8 @@ def _categories(entries: list[Json], file: Path) -> dict[Any, str]:
     found: dict[Any, str] = {}
     ids = Claims()
     for entry in filter(lambda entry: isinstance(entry, dict), entries):
-        key, name = _id(entry.get("id")), str(entry.get("name") or "").strip()
+        key = _id(entry.get("id"))
+        name = str(entry.get("name") or "").strip()
         if key is not None and name:
             ids.claim(f"the category id {key!r} in {file}", name)
             found[key] = name

@@ -25,7 +25,8 @@ def matches(source: str) -> bool:
 def read(source: str, options: PackOptions) -> Listing:
     """List the boxes of a YOLO data set."""
     layout = find_layout(Path(source), options.resplit)
-    labels, claims = LabelReader(layout.names, layout.keypoint_values), Claims()
+    labels = LabelReader(layout.names, layout.keypoint_values)
+    claims = Claims()
     pictures = [_picture(image, split, layout.root, labels, claims) for image, split in layout.images]
     warnings = [*layout.warnings, *_without_picture(layout)]
     hint = f": {label_file_of(layout.images[0][0])} is not there"

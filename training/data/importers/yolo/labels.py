@@ -61,7 +61,10 @@ class LabelReader:
         low = min(width, height) < 0 or min(x, y) < -TOLERANCE
         if low or max(x, y, width, height) > 1 + TOLERANCE:
             raise ValueError(f"center {x:g} {y:g} and size {width:g} {height:g} are no parts of a picture, 0 to 1")
-        x0, y0, x1, y1 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        x0 = x - width / 2
+        y0 = y - height / 2
+        x1 = x + width / 2
+        y1 = y + height / 2
         width_px, height_px = size
         return AnnotatedBox(self.names[number], (x0 * width_px, y0 * height_px, x1 * width_px, y1 * height_px))
 
