@@ -26,7 +26,8 @@ def design_effect(values_n: NDArray[Any], clusters_n: NDArray[Any]) -> float:
     n = len(values_n)
     centered_n = values_n - values_n.sum() / max(len(values_n), 1)
     sums_c = np.bincount(np.unique(clusters_n, return_inverse=True)[1], weights=centered_n)
-    count, plain = len(sums_c), float((centered_n**2).sum())
+    count = len(sums_c)
+    plain = float((centered_n**2).sum())
     if count < 2:
         return max(n, 1)
     if plain == 0:

@@ -81,7 +81,8 @@ def _read(kind: Any, body: Any, key: str) -> Any:
     if _is_record(kind):
         return _read_record(kind, _expect(dict, body, key), key)
     if get_origin(kind) is dict:
-        values, items = get_args(kind)[1], _expect(dict, body, key)
+        values = get_args(kind)[1]
+        items = _expect(dict, body, key)
         return {name: _read(values, item, _inside(key, name)) for name, item in items.items()}
     if get_origin(kind) is np.ndarray:
         return _read_array(_dtype(kind), _expect(list, body, key), key)

@@ -55,7 +55,9 @@ class CapturedStep:
 
     def __init__(self, step: Callable[[PreparedBatch], None], written: Callable[[], list[Tensor]], device: str) -> None:
         """written: returns the tensors that a step writes into, at fixed addresses."""
-        self.step, self.written, self.device = step, written, device
+        self.step = step
+        self.written = written
+        self.device = device
         self.record = graph_recorder()
         self.recorded: dict[tuple[int, int], tuple[PreparedBatch, Replay]] = {}
 

@@ -46,7 +46,8 @@ class AveragedNetwork:
 
     def __init__(self, network: nn.Module, decay: float, captured: bool = False) -> None:
         """captured: the updates go into a CUDA graph, so the weight is a tensor, which the graph reads in each step."""
-        self.network, self.decay = copy.deepcopy(network), decay
+        self.network = copy.deepcopy(network)
+        self.decay = decay
         self.updates = 0
         """The number of steps averaged so far."""
         self.weight: float | Tensor = torch.ones((), device=next(network.parameters()).device) if captured else 1.0

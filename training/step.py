@@ -108,7 +108,8 @@ def train_step(state: TrainState, objective: Objective, batch: Batch) -> None:
     comes from that seed, so that no generator's state has to be saved. Nothing is read from the device, and nothing is
     sent there except by mixing, so that the step can be captured as a CUDA graph.
     """
-    recipe, dist = objective.recipe, objective.compute.dist
+    recipe = objective.recipe
+    dist = objective.compute.dist
     frames, labels, images = batch
     inputs, targets = objective.mix(objective.deployed.normalize(frames), labels)
     logits = objective.forward(inputs)

@@ -73,7 +73,8 @@ class ChoiceResult:
 
 def choose(results: RunResults, policy: Policy) -> ChoiceResult:
     """Choose from the results of a run by a policy."""
-    candidates, floor = metrics_of(results), results.noise.floor
+    candidates = metrics_of(results)
+    floor = results.noise.floor
     # one ranking for all sentences, so that the winner, the roles and the reasons cannot disagree
     ranking = apply_rule(candidates, policy, floor)
     chosen, reference = ranking.chosen, ranking.reference

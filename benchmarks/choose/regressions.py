@@ -38,27 +38,31 @@ def compare_accuracy(
     before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult
 ) -> RegressionCheck:
     """Fail when the whole 95% interval of the loss is above 0: paired where both classified the same rows."""
-    name, a, b = f"{old.name} accuracy", old.accuracy, new.accuracy
-    if isinstance(a, NotMeasured) or isinstance(b, NotMeasured):
+    name = f"{old.name} accuracy"
+    old_accuracy = old.accuracy
+    new_accuracy = new.accuracy
+    if isinstance(old_accuracy, NotMeasured) or isinstance(new_accuracy, NotMeasured):
         return RegressionCheck(name, skipped="not measured on both sides")
     same_rows = before.pack.fingerprint == now.pack.fingerprint and np.array_equal(before.labels_n, now.labels_n)
     # paired intervals are narrower: the difficulty of the rows cancels
     if same_rows:
-        interval = paired_interval(count_pairs(before.correct_n(a), now.correct_n(b)))
+        interval = paired_interval(count_pairs(before.correct_n(old_accuracy), now.correct_n(new_accuracy)))
     else:
-        interval = difference_interval(a.hits, a.n, b.hits, b.n)
+        interval = difference_interval(old_accuracy.hits, old_accuracy.n, new_accuracy.hits, new_accuracy.n)
     rows = "on the same rows" if same_rows else "on other rows than the baseline's"
     low, high = (100 * edge for edge in interval)
-    detail = f"loss {100 * (a.top1 - b.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {rows}"
+    detail = f"loss {100 * (old_accuracy.top1 - new_accuracy.top1):+.2f} points ({low:+.2f} to {high:+.2f}) {rows}"
     return RegressionCheck(name, failure=detail if interval.low > 0 else "", detail=detail)
 
 
 def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new: CandidateResult) -> RegressionCheck:
     """Fail when the median frame time rose by more than the noise floors of both runs together."""
-    name, a, b = f"{old.name} time", before.machine, now.machine
+    name = f"{old.name} time"
+    old_machine = before.machine
+    new_machine = now.machine
     # times of another machine differ whatever the code does
-    if (a.name, a.cpu) != (b.name, b.cpu):
-        return RegressionCheck(name, skipped=f"measured on {a.name} and on {b.name}")
+    if (old_machine.name, old_machine.cpu) != (new_machine.name, new_machine.cpu):
+        return RegressionCheck(name, skipped=f"measured on {old_machine.name} and on {new_machine.name}")
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
     limit = (1 + before.noise.floor) * (1 + now.noise.floor)  # either run may have been off by its own noise
     detail = f"{ratio:.3f} times the baseline's median; the noise of both runs reaches {limit:.3f}"

@@ -111,7 +111,8 @@ def measure_run(run: Run, request: Request) -> RunResults:
         sizes = measure_other_sizes(setup.size_candidates, setup.timed, wanted) if setup.size_candidates else ()
     with _timed(seconds, "other seeds"):
         seeds = measure_seeds(run, setup.others, results, setup.pack)
-    timed, cuts = setup.timed, request.profile.describe_cuts()
+    timed = setup.timed
+    cuts = request.profile.describe_cuts()
     protocol = Protocol(timed.source, CALLS_PER_TURN, WARM_UPS_PER_TURN, cuts, seconds, timed.regions)
     pack = setup.pack
     return RunResults(
@@ -134,7 +135,8 @@ def measure_run(run: Run, request: Request) -> RunResults:
 
 def prepare(run: Run, request: Request) -> Setup:
     """Open the run, build the engines and pick the thread counts. Raises InputError when no candidate can run."""
-    pack, bundles = run.open_pack(request.pack), open_bundles(run)
+    pack = run.open_pack(request.pack)
+    bundles = open_bundles(run)
     check_inputs(request)  # before the engines, whose build takes minutes
     timed = choose_input(request.source, request.camera, bundles)
     backends = available_backends(request.backends)
@@ -177,7 +179,8 @@ def check_inputs(request: Request) -> None:
 def add_cold_starts(results: Results, setup: Setup, request: Request) -> Results:
     """Measure the cold start of every selectable candidate."""
     # nothing is open in this process by now: the runner's process has the cores to itself
-    times, bundles = request.profile.cold_starts, setup.bundles
+    times = request.profile.cold_starts
+    bundles = setup.bundles
     with setup.timed.for_runner(1) as timed:
         return tuple(
             with_cold_start(result, candidate_of(result, bundles), timed, times) if result.selectable else result
@@ -203,7 +206,8 @@ def add_robustness(results: Results, setup: Setup, request: Request) -> Results:
 
 def add_frames(results: Results, setup: Setup, request: Request) -> Results:
     """Measure each network and precision on the labeled frames of the request, or else of the run's own pack."""
-    most, camera = request.profile.labeled_frames, setup.timed.camera
+    most = request.profile.labeled_frames
+    camera = setup.timed.camera
     if not request.frames_of and not setup.pack.metadata.get("frames"):
         return results
     if not request.frames_of and not most:

@@ -105,7 +105,9 @@ def compare_files(labels_n: Ints, trained_nc: Probs, exported_nc: Probs) -> File
 
 def time_frames(job: PeerJob, answer: Callable[[Bytes], object]) -> FrameTimes:
     """Time the answers to the job's frames, one by one, after WARM_UPS untimed ones."""
-    frames, times_ms, started_cpu_s = np.load(job.frames), [], 0.0
+    frames = np.load(job.frames)
+    times_ms = []
+    started_cpu_s = 0.0
     for i in range(-WARM_UPS, FRAMES):
         if i == 0:  # the warm-ups are over
             started_cpu_s = process_time()

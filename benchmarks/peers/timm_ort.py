@@ -27,7 +27,8 @@ ARCH, BATCH, RATE = "resnet18", 64, 1e-3
 def main(job: PeerJob) -> PeerRow:
     """Train from scratch, export, and classify the test pictures with torch and with ONNX Runtime."""
     torch.manual_seed(job.seed)
-    data, file = Path(job.data), Path(job.out) / "model.onnx"
+    data = Path(job.data)
+    file = Path(job.out) / "model.onnx"
     network, spent = time_training(lambda: train(data, job))
     network.eval()
     example = torch.zeros(1, 3, job.size, job.size)

@@ -120,7 +120,8 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
 
 def collect_sustained(device: DeviceReport) -> dict[str, Chart]:
     """Return charts of the median times and of each meter over the minutes of sustained load; {} without load."""
-    sustained, rows = device.results.sustained, device.results.by_name
+    sustained = device.results.sustained
+    rows = device.results.by_name
     if not isinstance(sustained, Sustained):
         return {}
     windows = sustained.windows
@@ -226,7 +227,8 @@ def worst_classes(accuracy: Accuracy) -> list[str]:
 
 
 def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
-    shown, name = pick_shown(device), device.results.machine.name
+    shown = pick_shown(device)
+    name = device.results.machine.name
     candidates = []
     for row, verdict in zip(device.results.candidates, device.choice.candidates, strict=True):
         candidates.append(_candidate(row, name, several, row.name in shown, verdict.role))

@@ -35,7 +35,8 @@ def render(
     devices: one at least. pack: the source of the images of test rows; None: none are shown.
     frames_of: the pack of the labeled frames, where it is not `pack`.
     """
-    first, chart_data = devices[0], charts.collect_charts(devices)
+    first = devices[0]
+    chart_data = charts.collect_charts(devices)
     # where nothing was chosen, the mistakes of the reference are shown
     name = first.choice.chosen or first.choice.reference
     accuracy = measured(first.results.by_name[name].accuracy) if name else None

@@ -144,7 +144,8 @@ class Bundle:
 
     def check_file(self, name: str) -> Path:
         """Return the path of a bound file whose bytes are those that were proved. Raises InputError otherwise."""
-        path, entry = self.path / name, self.files.get(name)
+        path = self.path / name
+        entry = self.files.get(name)
         if entry is None:
             raise InputError(f"{path} is not bound by {self.file}; {HINT}")
         if not path.is_file():

@@ -114,7 +114,8 @@ def _read_frame(value: dict[str, Any]) -> LabeledFrame:
         objects.append(LabeledObject(str(labeled["label"]), (x0, y0, x1, y1), reason))
     if value["split"] not in SPLITS or width < 1 or height < 1:
         raise ValueError("its split or its size is wrong")
-    source, group = str(value["source"]), str(value["group"])
+    source = str(value["source"])
+    group = str(value["group"])
     return LabeledFrame(source, group, value["split"], (width, height), tuple(objects))
 
 

@@ -93,7 +93,8 @@ def fill(
     buffers: the caller's buffers for the halved crops, made at the first frame and used again at every other.
     """
     height, width = frame_bgr.shape[:2]
-    size, halving = geometry.size_px, geometry.kernel == "halving"
+    size = geometry.size_px
+    halving = geometry.kernel == "halving"
     kernel = cv2.INTER_AREA if geometry.kernel == "area" else cv2.INTER_LINEAR
     for i, rect in enumerate(rects):
         x0, y0, x1, y1 = clip_rect(rect, width, height)

@@ -95,7 +95,8 @@ def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
     width_m, height_m, length_m = (float(random.uniform(*limits)) for limits in _BODIES[label])
     slow = label in ("person", BACKGROUND)
     side = LANES_M[zone] * (0.85 if slow else 1.0)
-    gray, tint = random.uniform(25, 225), random.normal(0, 38, 3)
+    gray = random.uniform(25, 225)
+    tint = random.normal(0, 38, 3)
     return Actor(
         label=label,
         zone=zone,

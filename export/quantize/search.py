@@ -178,7 +178,9 @@ class _Quantizer:
         """
         ranked = self._rank()
         # a bisection: `failing` layers are known to be too few, `passing` to be enough (or more than is allowed)
-        failing, passing, best = 0, len(ranked) // 2 + 1, None
+        failing = 0
+        passing = len(ranked) // 2 + 1
+        best = None
         while passing - failing > 1:
             count = (failing + passing) // 2
             if best is None:  # nearly always one or two layers are enough: try 1, 2, 4, ... before the middle

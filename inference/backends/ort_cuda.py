@@ -117,7 +117,8 @@ class OrtCudaBackend(Backend):
         """Return the buffers of one batch size, and the run options that keep its graph apart from the others'."""
         import onnxruntime as ort
 
-        binding, options = self._session.io_binding(), ort.RunOptions()
+        binding = self._session.io_binding()
+        options = ort.RunOptions()
         frames, probs = self._frames, self._probs
         # device addresses: a CUDA graph replays the addresses that it was captured with, so they must never change
         frames_shape = (size, *frames.array.shape[1:])

@@ -144,7 +144,8 @@ def run_from_args(args: argparse.Namespace, process: RunnerProcess = SINGLE_PROC
 
 def describe(summary: dict[str, Any]) -> str:
     """Return the summary as a few lines for people."""
-    backend, accuracy = summary["backend"], summary["accuracy"]
+    backend = summary["backend"]
+    accuracy = summary["accuracy"]
     stamps = f"  [{', '.join(summary['stamps'])}]" if summary["stamps"] else ""
     most_first = sorted(summary["said"].items(), key=lambda item: -item[1])
     said = "  ".join(f"{name} {n}" for name, n in most_first)

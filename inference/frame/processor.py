@@ -87,7 +87,8 @@ class FrameProcessor:
         self, bundle: Bundle, backend: Backend, regions: RegionSource, config: FrameConfig | None = None
     ) -> None:
         config = config or FrameConfig()
-        self.classes, self.regions = bundle.classes, regions
+        self.classes = bundle.classes
+        self.regions = regions
         self.classifier = RegionClassifier(bundle, backend)
         # a name must mean the same object in the next frame, or probabilities of different objects would be mixed
         self.smoothing = config.smoothing if config.sequence and regions.persistent else None

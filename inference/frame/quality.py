@@ -110,7 +110,8 @@ class FrameQuality:
 
     def _inspect(self, frame_bgr: Bytes) -> PatchFindings:
         if frame_bgr.shape[:2] != self._size:
-            self._size, self._members = frame_bgr.shape[:2], {}
+            self._size = frame_bgr.shape[:2]
+            self._members = {}
         # the buffers change roles, so that the last picture is kept without a copy
         self._patches, self._previous = self._previous, self._patches
         self._take_patches(frame_bgr)
@@ -123,7 +124,8 @@ class FrameQuality:
         # the first row alone tells most pictures apart, in a third of the time
         same_start = self._patches[0].data == self._previous[0].data
         if not same_start or cv2.norm(self._patches, self._previous, cv2.NORM_INF) > 0:
-            self._repeats, self._repeated_since_ns = 0, media_ns
+            self._repeats = 0
+            self._repeated_since_ns = media_ns
             return False
         # two repeats as well as a time: at a low frame rate one repeated picture already takes longer than frozen_s
         self._repeats += 1
@@ -159,7 +161,8 @@ class FrameQuality:
 
     def _find_bad(self, mean_p: list[float], detail_p: list[float], square_p: list[float]) -> PatchFindings:
         """Return which patches are bad, and the sharpness. Plain floats are faster than arrays for 48 patches."""
-        limits, flat = self._thresholds, self._thresholds.flat**2
+        limits = self._thresholds
+        flat = self._thresholds.flat**2
         black, saturated = limits.black, limits.saturated
         bad: dict[str, set[int]] = {"black": set(), "saturated": set(), "covered": set()}
         variance_p = []

@@ -54,7 +54,8 @@ def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[g
 
     Returns one row a check; where all passed, the engine's manifest says so.
     """
-    sizes, rows = backend.batch_sizes, list[golden_file.GoldenCheck]()
+    sizes = backend.batch_sizes
+    rows = list[golden_file.GoldenCheck]()
     for size in sizes:
         what = f", batch {size}" if len(sizes) > 1 else ""
         checked = golden_run.check_golden(bundle, name, backend, precision, batch=size)

@@ -80,7 +80,9 @@ class Supervisor:
         self, work: Callable[[RunnerProcess], int | None], limits: SupervisorLimits, journal: Path | None = None
     ) -> None:
         """work: what a worker does, from start to end. journal: decisions.jsonl, which also says why a worker ended."""
-        self._work, self.limits, self._journal = work, limits, journal
+        self._work = work
+        self.limits = limits
+        self._journal = journal
         self._systemd = Systemd()
         self._pid, self._pipe = 0, -1
         self._state: State | None = None

@@ -50,7 +50,9 @@ class OverlaySink(Sink):
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f".*.part{path.suffix}"):  # left by a process that was killed
             old.unlink()
-        self._path, self._source, self._mirror = path, source, mirror
+        self._path = path
+        self._source = source
+        self._mirror = mirror
         # OpenCV takes the container from the suffix, so the temporary name keeps it
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None

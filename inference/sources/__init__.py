@@ -48,7 +48,8 @@ def kind_of(uri: str) -> str:
         raise InputError(f"the source is empty: give {GRAMMAR}")
     # a scheme is case-insensitive by RFC 3986
     if "://" in uri:
-        scheme, known = uri.split("://", 1)[0].lower(), schemes()
+        scheme = uri.split("://", 1)[0].lower()
+        known = schemes()
         if scheme not in known:
             near = difflib.get_close_matches(scheme, known, n=1, cutoff=0.6)
             meant = f": did you mean {near[0]}://" if near else f": give {GRAMMAR}"

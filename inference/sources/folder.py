@@ -60,7 +60,8 @@ class FolderSource(Source):
         """Return the next whole image. Raises EndOfStream after the last, InputError when there was none at all."""
         while self._next < len(self._files):
             # counted before it is read: a picture that cannot be read leaves a gap, so ids do not depend on the reader
-            index, file = self._next, self._files[self._next]
+            index = self._next
+            file = self._files[self._next]
             self._next += 1
             image = read_picture(file)
             name = printable(str(file.relative_to(self.root)))

@@ -120,7 +120,8 @@ class MediaClock:
 
     def at(self, position_ms: float) -> int:
         """Return the time of the next frame in nanoseconds, 0 for the first. position_ms: CAP_PROP_POS_MSEC."""
-        before_ms, self._position_ms = self._position_ms, position_ms
+        before_ms = self._position_ms
+        self._position_ms = position_ms
         if before_ms is None:
             return 0
         # by differences: where two recordings were joined, the container's time falls once and then rises again

@@ -108,7 +108,8 @@ def _add_step_options(parser: Parser) -> None:
 def _add_recipe_fields(group: _ActionsContainer) -> None:
     """Add an option for each field of the recipe; the form with underscores works, too, but the help leaves it out."""
     for item in overridable():
-        name, dest = item.name.replace("_", "-"), f"recipe_{item.name}"
+        name = item.name.replace("_", "-")
+        dest = f"recipe_{item.name}"
         choices = item.metadata.get("choices")
         numbers = {"int": "N", "float": "NUMBER", "bool": "{true,false}"}
         metavar = f"{{{','.join(choices)}}}" if choices else numbers.get(str(item.type), "VALUE")

@@ -65,7 +65,8 @@ class DistContext:
             try:
                 message = [work(), None]
             except (InputError, CheckError, SystemExit) as raised:
-                error, message = raised, [None, _exit_code(raised)]
+                error = raised
+                message = [None, _exit_code(raised)]
         # an error is sent as well: processes that wait for a message that never comes would wait for a day
         dist.broadcast_object_list(message, device=torch.device("cpu"))
         if error:

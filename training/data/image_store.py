@@ -97,7 +97,8 @@ class ImageStore:
             for start in np.flatnonzero(~placed_n).tolist():
                 if placed_n[start]:  # part of an earlier cycle
                     continue
-                first, position = images[start].copy(), start
+                first = images[start].copy()
+                position = start
                 while (source := int(source_n[position])) != start:
                     write(position, images[source])
                     placed_n[position] = True

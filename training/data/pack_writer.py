@@ -192,7 +192,8 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
     metadata = read_json(out / "pack.json", "remove the folder and pack again")
     packed = metadata.get("options") if isinstance(metadata, dict) else None
     packed = packed if isinstance(packed, dict) else {}
-    asked, default = options.as_json(), PackOptions().as_json()
+    asked = options.as_json()
+    default = PackOptions().as_json()
     other = []
     for name, value in asked.items():
         before = packed.get(name, default[name])

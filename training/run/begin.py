@@ -189,7 +189,8 @@ def _as_begun(config: RunConfig, record: RunRecord) -> RunRecord:
 def _check_sizes(config: RunConfig, pack: Pack) -> None:
     """Refuse a network that cannot take the images of the first epoch, or those of full size."""
     for arch in config.archs:
-        recipe, size_px = config.recipe_of(arch), pack.geometry.size_px
+        recipe = config.recipe_of(arch)
+        size_px = pack.geometry.size_px
         models.check_size(arch, len(pack.classes), size_px, side_px_at(recipe, 0, size_px))
         if recipe != config.recipe:
             log.info(f"{arch} takes images of one size only: they have full size from the first epoch")

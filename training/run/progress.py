@@ -75,7 +75,8 @@ class ProgressReporter:
         """Report the figures of the last epoch."""
         if self.events is None:
             return
-        row, best = progress.history[-1], progress.is_improved
+        row = progress.history[-1]
+        best = progress.is_improved
         self.val_text = f", val {row['val_accuracy']:.1%}"
         with full_disk_as_input_error(self.folder):
             for name, value in row.items():

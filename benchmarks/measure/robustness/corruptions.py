@@ -133,7 +133,8 @@ def _smooth_noise(shape: tuple[int, ...], random: np.random.Generator, part: flo
 def _line_kernel(length: int, angle_deg: float) -> ImageFloats:
     """Return a line through the middle as a kernel whose sum is 1, float32 (length, length)."""
     kernel = np.zeros((length, length), np.float32)
-    middle, angle = (length - 1) / 2, np.radians(angle_deg)
+    middle = (length - 1) / 2
+    angle = np.radians(angle_deg)
     dx, dy = middle * np.cos(angle), middle * np.sin(angle)
     start = (round(middle - dx), round(middle - dy))
     end = (round(middle + dx), round(middle + dy))

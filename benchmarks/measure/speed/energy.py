@@ -43,7 +43,8 @@ def _measure(processor: FrameProcessor, frames: Sequence[Bytes], seconds: float)
         if joules_before is None and perf_counter() - read_at >= METER_EVERY_S:
             watts.append(read_meters().get("power_w", 0.0))
             read_at = perf_counter()
-    elapsed_s, joules_after = perf_counter() - started, read_joules()
+    elapsed_s = perf_counter() - started
+    joules_after = read_joules()
     if joules_before is not None and joules_after is not None:
         joules = joules_after - joules_before
     else:

@@ -88,7 +88,8 @@ def measure(
     bundle: Bundle, backends: list[str], precision: str | None, threads: list[int], samples: int
 ) -> list[HotPath]:
     """Time the null backend, and each backend with each thread count, all in turns; return a result for each."""
-    opened, processors = list[dict[str, Any]](), list[FrameProcessor]()
+    opened = list[dict[str, Any]]()
+    processors = list[FrameProcessor]()
     with ExitStack() as stack:
         # null shows what a frame costs without a network
         for name, count in [("null", 1), *((name, count) for name in backends for count in threads)]:

@@ -43,7 +43,9 @@ class _CocoFile:
     """One COCO file."""
 
     def __init__(self, file: Path, split: str | None, finder: PictureFinder) -> None:
-        self.file, self.split, self.finder = file, split, finder
+        self.file = file
+        self.split = split
+        self.finder = finder
         self.body = _read(file)
         self.categories = _categories(self.body["categories"], file)
         # by id, which is how other tools number the classes of the file
