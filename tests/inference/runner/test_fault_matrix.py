@@ -32,7 +32,7 @@ def test_a_fault_is_said_and_passes(fault, tmp_path):
 
 
 def test_whatever_befalls_the_program_is_said_and_a_supervisor_brings_it_back(tmp_path):
-    drive = Drive(tmp_path, "restarts=30", "hang_s=3")
+    drive = Drive(tmp_path, "restarts=30")
     try:
         assert drive.wait(lambda line: line["state"] == "OK", 0) is not None, "no first frame"
         for fault in PROCESS_FAULTS:
@@ -45,8 +45,8 @@ def test_whatever_befalls_the_program_is_said_and_a_supervisor_brings_it_back(tm
     summary, starts = drive.summary(), [line for line in drive.lines() if "; restart " in line.get("reason", "")]
     assert (code, summary["restarts"]) == (0, len(starts)), drive.errors
     # a busy machine may be taken for a worker that hangs: that is one restart more
-    assert len([line for line in starts if "it hung for 3 s" in line["reason"]]) >= 3
-    assert len([line for line in starts if "it hung for 3 s" not in line["reason"]]) == 3
+    assert len([line for line in starts if "it hung for" in line["reason"]]) >= 3
+    assert len([line for line in starts if "it hung for" not in line["reason"]]) == 3
     assert summary["bundle"]["arch"] == "tiny"  # what was proved at power-on runs on, whatever lies there now
     assert not [line for line in drive.lines() if line["state"] != "OK" and line["zones"]]
 
