@@ -41,6 +41,7 @@ def write_production(
 
 def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     """Return the files of a bundle that one precision needs: all but the models of the other precisions."""
+    # golden frames, detector and parity serve every precision: only model files are left out
     kept = set(bundle.files)
     for other in PRECISIONS:
         if other != precision:

@@ -23,6 +23,7 @@ class RegressionCheck:
 
 def find_regressions(before: RunResults, now: RunResults) -> list[RegressionCheck]:
     """Return two checks for each candidate of the baseline, accuracy and time; one where it is missing now."""
+    # candidates that only the new results have are no regression: nothing is said of them
     checks = []
     for old in before.candidates:
         new = now.by_name.get(old.name)

@@ -78,6 +78,7 @@ def apply_rule(candidates: Sequence[CandidateMetrics], policy: Policy, noise_flo
     # sizes are exact: a smaller file is smaller by any amount
     noise_margin = noise_floor if policy.objective in TIMES else 0.0
     limit = reference.minimized(policy.objective)
+    # beyond the noise: a difference within it is no reason to give up accuracy
     better = []
     for rival in rivals:
         if rival.name not in infeasible and rival.minimized(policy.objective) * (1 + noise_margin) < limit:

@@ -40,6 +40,7 @@ def main(job: PeerJob) -> PeerRow:
     epochs = len(read_history(network / "history.csv")["epoch"])
     labels_n = pack.labels_n[pack.rows("test")]
     candidate = Candidate(network.name, precision, "ort", 1, bundle)
+    # one candidate, so one processor
     with open_side_by_side([candidate]) as (((_, processor),), _):
         hits = predict(processor.classifier, pack).argmax(1) == labels_n
         ids = count()

@@ -36,6 +36,7 @@ def compare_with_fp32(results: RunResults) -> list[AgainstFp32]:
 
 def _baseline_of(row: CandidateResult, results: RunResults) -> CandidateResult:
     """Return the fp32 candidate of the same network and backend; the row itself where there is none."""
+    # several where thread counts were named on the command line
     baselines = []
     for candidate in results.candidates:
         if (candidate.arch, candidate.backend, candidate.precision) == (row.arch, row.backend, "fp32"):
