@@ -8,11 +8,15 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from core.errors import CheckError, DeviceError, InputError, package_error, path_error
@@ -105,13 +109,17 @@ def run_command(command: Callable[[], int | None]) -> int:
     logging.getLogger().addHandler(HANDLER)  # an error can come before the command line is read
     _open_standard_streams()
     try:
-        code = command() or 0
+        with _terminating_cleanly():
+            code = command() or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk is said here, not by a traceback at the end of the process
         return code
+    except Terminated:
+        log.critical("stopped by SIGTERM")
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         log.critical("stopped by Ctrl-C")
-        return 130
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # `... | head` closed our stdout: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -123,6 +131,31 @@ def run_command(command: Callable[[], int | None]) -> int:
         # the traceback is for faults of this program; for other errors only -v shows it
         log.log(logging.DEBUG if expected else logging.CRITICAL, "traceback:", exc_info=True)
         return 2 if input_error else 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: all that is open is closed and temporary files are removed, as after Ctrl-C."""
+
+
+@contextmanager
+def _terminating_cleanly() -> Iterator[None]:
+    """Raise Terminated at the first SIGTERM; a second one has its usual effect. Only the main thread gets signals."""
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != process:  # a forked worker has nothing to close, and would print a traceback
+            os.kill(os.getpid(), number)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_standard_streams() -> None:

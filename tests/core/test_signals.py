@@ -1,0 +1,72 @@
+"""A command that a signal stops leaves no temporary file, no child and no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = """
+import signal, subprocess, sys
+from pathlib import Path
+from core.cli import run_command
+from core.files import replacing, replacing_folder
+
+def command():
+    with replacing(Path(sys.argv[1]) / "file") as file, replacing_folder(Path(sys.argv[1]) / "folder"):
+        file.write_text("half")
+        child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+        subprocess.run([sys.executable, "-c", child], check=False)
+
+# a shell gives its background jobs a deaf SIGINT
+signal.signal(signal.SIGINT, signal.default_int_handler)
+raise SystemExit(run_command(command))
+"""
+FORKS = """
+import multiprocessing, time
+from core.cli import run_command
+
+def work(ready):
+    ready.set()
+    time.sleep(60)
+
+def command():
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=work, args=(ready,))
+    worker.start()
+    ready.wait()
+    worker.terminate()
+    worker.join()
+    return -worker.exitcode
+
+raise SystemExit(run_command(command))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 143, "stopped by SIGTERM\n"), (signal.SIGINT, 130, "stopped by Ctrl-C\n")],
+)
+def test_a_stopped_command_leaves_nothing(tmp_path, number, code, said):
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child = int(command.stdout.readline())
+    assert len(list(tmp_path.iterdir())) == 2
+    command.send_signal(number)
+    _, stderr = command.communicate(timeout=60)
+    assert (command.returncode, stderr) == (code, said)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_forked_worker_that_is_terminated_ends_by_the_signal_without_a_word():
+    done = subprocess.run([sys.executable, "-c", FORKS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (signal.SIGTERM, "")
