@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 
 from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, Bundle, open_bundle
+from core.bundle.engine_manifest import FOLDER, detector_engines, engines_of, load_manifest
 from core.bundle.golden_detections import GoldenDetections
 from core.bundle.golden_file import GoldenCheck
 from core.errors import CheckError, InputError
@@ -21,6 +23,7 @@ from core.files import replacing_folder
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
 from inference import backends
+from inference.backends.trt import build_detector
 from inference.frame.detection.detector import open_detector
 from inference.proof import detector_run
 
@@ -91,15 +94,41 @@ def _at_most_wide(frame: Bytes) -> Bytes:
 def add(folder: Path, detector: PreparedDetector) -> list[GoldenCheck]:
     """Add a detector to a bundle, or replace the one there; return the checks on every backend that runs it.
 
-    Raises CheckError when one fails; the bundle is then unchanged.
+    Its engines are built for the devices that the bundle has engines for. Raises CheckError when a check fails; the
+    bundle is then unchanged.
     """
     # first, because the new bundle.json hashes the files as they are now: a damaged one would pass as proved
-    open_bundle(folder).check_files()
+    bundle = open_bundle(folder)
+    bundle.check_files()
+    targets = _targets(bundle)
     with replacing_folder(folder) as made:
         shutil.copytree(folder, made, dirs_exist_ok=True)
+        for engine in detector_engines(bundle):  # of the detector that is replaced
+            for file in (made / FOLDER).glob(f"{engine.name}*"):
+                file.unlink()
         shutil.copyfile(detector.path, made / DETECTOR)
         detector.golden.save(made / golden_detections.NAME)
-        return prove(_bind(open_bundle(made), detector.config))
+        checks = prove(_bind(open_bundle(made), detector.config))
+    _build_engines(DetectorFile(folder / DETECTOR, detector.config), targets)
+    return checks
+
+
+def _targets(bundle: Bundle) -> list[tuple[str, int]]:
+    """Return the runtime and compute capability of each engine of a bundle, each pair once."""
+    targets = set()
+    for engine in engines_of(bundle):
+        with suppress(InputError):  # `verify` names a damaged one
+            manifest = load_manifest(engine, "")
+            targets.add((manifest.runtime, int(manifest.target.removeprefix("sm"))))
+    return sorted(targets)
+
+
+def _build_engines(file: DetectorFile, targets: Sequence[tuple[str, int]]) -> None:
+    for runtime, sm in targets:
+        try:
+            build_detector(file, runtime=runtime, sm=sm)
+        except (CheckError, InputError) as error:  # there it runs on the CPU
+            log.warning(f"the detector has no engine of {runtime} for sm{sm}: {error}")
 
 
 def keep(earlier: Path, bundle: Bundle) -> Bundle:
@@ -125,6 +154,13 @@ def keep(earlier: Path, bundle: Bundle) -> Bundle:
     return kept
 
 
+def keeps_detector(earlier: Path) -> bool:
+    """Return whether a new export in place of this bundle keeps a detector of it."""
+    with suppress(InputError):  # there is none, or it is damaged
+        return open_bundle(earlier).detector is not None
+    return False
+
+
 def _bind(bundle: Bundle, config: DetectorConfig) -> Bundle:
     """Write bundle.json anew, with the detector whose files lie beside it."""
     # a set: a detector that is replaced is among the files already
@@ -135,12 +171,13 @@ def _bind(bundle: Bundle, config: DetectorConfig) -> Bundle:
 
 
 def prove(bundle: Bundle) -> list[GoldenCheck]:
-    """Return the checks of a bundle's detector on every backend that runs it here, and say which does not.
+    """Return the checks of a bundle's detector on every backend that opens its file here, and say which does not.
 
-    Raises CheckError naming the first failure.
+    Engines are proved by `verify`, on their own device. Raises CheckError naming the first failure.
     """
-    rows = list[GoldenCheck]()
-    able = [name for name, module in backends.usable().items() if hasattr(module, "open_network")]
+    rows, loaded = list[GoldenCheck](), backends.usable()
+    opening = {name: module for name, module in loaded.items() if hasattr(module, "open_network")}
+    able = [name for name, module in opening.items() if not hasattr(module, "BuildOptions")]
     available = [name for name in able if backends.availability(name).available]
     for name in available:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -135,3 +135,36 @@ class PinnedBuffer:
         """Free both memories; `array` must not be used afterwards."""
         call("cudaFree", self.device)
         call("cudaFreeHost", self._host)
+
+
+class TensorBuffers:
+    """A pinned buffer for each input and output of a network, by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, PinnedBuffer] = {}
+
+    def add(self, name: str, shape: tuple[int, ...], dtype: Any) -> PinnedBuffer:
+        """Allocate the buffer of one tensor."""
+        self.by_name[name] = PinnedBuffer(shape, dtype)
+        return self.by_name[name]
+
+    def upload(self, feeds: Mapping[str, NDArray[Any]], stream: Any) -> None:
+        """Copy an array for each input to the device, in stream order."""
+        for name, array in feeds.items():
+            buffer = self.by_name[name]
+            buffer.array[...] = array
+            buffer.upload(len(array), stream)
+
+    def download(self, names: Iterable[str], stream: Any) -> dict[str, NDArray[Any]]:
+        """Copy outputs to the host and wait for the stream; return them by name, owned by the caller."""
+        outputs = {name: self.by_name[name] for name in names}
+        for buffer in outputs.values():
+            buffer.download(len(buffer.array), stream)
+        call("cudaStreamSynchronize", stream)
+        # copied: the next run overwrites the buffers
+        return {name: buffer.array.copy() for name, buffer in outputs.items()}
+
+    def free(self) -> None:
+        """Free every buffer. A second call does nothing."""
+        while self.by_name:
+            self.by_name.popitem()[1].free()

@@ -6,8 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from core.bundle.contract import PRECISIONS, Bundle, onnx_name, open_bundle
-from core.bundle.engine_manifest import FOLDER, check_engine, manifest_file
+from core.bundle.contract import HINT, PRECISIONS, Bundle, onnx_name, open_bundle
+from core.bundle.engine_manifest import (
+    FOLDER,
+    EngineManifest,
+    check_engine,
+    detector_engines,
+    load_manifest,
+    manifest_file,
+)
 from core.bundle.production_choice import ProductionChoice
 from core.errors import CheckError
 from core.files import replacing_folder, write_text
@@ -26,7 +33,8 @@ def write_production(
         for name in kept:
             shutil.copyfile(source.check_file(name), folder / name)
         if measured not in source.files:  # an engine: bundle.json does not bind it, its own manifest does
-            copy_engine(source, source.path / FOLDER / measured, folder / FOLDER)
+            target = copy_engine(source, source.path / FOLDER / measured, folder / FOLDER).target
+            copy_detector_engines(source, target, folder / FOLDER)
         for name, text in documents.items():
             write_text(folder / name, text)
         # the gates of what is not shipped would say nothing of these files
@@ -49,10 +57,23 @@ def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
     return sorted(kept)
 
 
-def copy_engine(source: Bundle, engine: Path, folder: Path) -> None:
-    """Copy an engine with its manifest. Raises CheckError when it was not proved, InputError when it is damaged."""
-    if check_engine(source, engine).state != "proved":
+def copy_detector_engines(source: Bundle, target: str, folder: Path) -> None:
+    """Copy what the detector in front was proved with on the device; without one it runs on the CPU there too."""
+    for engine in detector_engines(source):
+        manifest = load_manifest(engine, HINT)
+        if (manifest.target, manifest.state) == (target, "proved"):
+            copy_engine(source, engine, folder)
+
+
+def copy_engine(source: Bundle, engine: Path, folder: Path) -> EngineManifest:
+    """Copy an engine with its manifest, and return that.
+
+    Raises CheckError when it was not proved, InputError when it is damaged.
+    """
+    manifest = check_engine(source, engine)
+    if manifest.state != "proved":
         raise CheckError(f"{engine} is not proved: run `python -m inference verify {source.path}` on the device")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for part in (engine, manifest_file(engine)):
         shutil.copyfile(part, folder / part.name)
+    return manifest

@@ -9,7 +9,9 @@ from benchmarks.measure.candidates import Candidate
 from benchmarks.measure.robustness.file_robustness import BATCH
 from benchmarks.results.candidate import Unmeasured
 from core.errors import CheckError, DeviceError, InputError
-from inference.backends import build_missing
+from core.geometry.camera_config import CameraConfig
+from inference.backends import build_missing, build_missing_detector
+from inference.runner.region_choice import find_detector
 
 log = logging.getLogger(__name__)
 
@@ -37,3 +39,18 @@ def build_engines(candidates: Sequence[Candidate], regions: int) -> list[Unmeasu
             log.error(f"not built: {error}")
             not_built.append(Unmeasured(c.arch, c.precision, c.backend, str(error)))
     return not_built
+
+
+def build_detector_engines(candidates: Sequence[Candidate], camera: CameraConfig) -> None:
+    """Build every missing engine of the detectors in front of the candidates: the camera's, and the bundles' own.
+
+    One that cannot be built is a warning, since the CPU runs the detector then.
+    """
+    files = [find_detector(bundle, camera) for bundle in {c.bundle.path: c.bundle for c in candidates}.values()]
+    by_path = {file.path: file for file in [camera.detector, *files] if file}
+    for backend in sorted({c.backend for c in candidates}):
+        for file in by_path.values():
+            try:
+                build_missing_detector(backend, file)
+            except (InputError, CheckError, DeviceError) as error:
+                log.warning(f"no engine of the detector, which runs on the CPU before {backend}: {error}")

@@ -19,7 +19,7 @@ from benchmarks.measure.candidates import (
     list_unmeasured,
     open_bundles,
 )
-from benchmarks.measure.engines import build_engines
+from benchmarks.measure.engines import build_detector_engines, build_engines
 from benchmarks.measure.frames.frame_accuracy import measure_frames
 from benchmarks.measure.machine import describe_machine
 from benchmarks.measure.measured_set import measure_side_by_side, open_side_by_side
@@ -146,6 +146,7 @@ def prepare(run: Run, request: Request) -> Setup:
     candidates = list_candidates(bundles | sizes, backends)
     for_seeds = list_candidates(bundles_of(others), backends)
     not_built = build_engines([*candidates, *for_seeds], count_regions(pack, request, timed))
+    build_detector_engines([*candidates, *for_seeds], timed.camera)
     failed = {(result.arch, result.precision, result.backend) for result in not_built}
     built = [c for c in candidates if (c.arch, c.precision, c.backend) not in failed]
     if not any(c.arch in bundles for c in built):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from filecmp import cmp as same_bytes
 
 from benchmarks.measure.accuracy import check_same_data, predict, score
 from benchmarks.measure.candidates import Candidate
@@ -13,16 +14,18 @@ from benchmarks.measure.speed.latency import frame_at, measure_noise, take_turns
 from benchmarks.measure.speed.timed_frames import EGO, TimedInput
 from benchmarks.results.candidate import Accuracy, CandidateResult, Latency, NotMeasured, Unmeasured
 from benchmarks.results.run import Noise
+from core.bundle.golden_file import GoldenCheck
 from core.data.pack import Pack
 from core.errors import InputError, as_device_error
 from core.geometry.camera_config import CameraConfig
 from core.geometry.frame import Bytes
-from inference.backends import Backend
+from inference.backends import Backend, UnavailableError
 from inference.frame.classifier import RegionClassifier, open_classifier
 from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
+from inference.proof import detector_run
 from inference.proof.verify import prove
 from inference.runner.region_choice import find_detector
 
@@ -85,13 +88,21 @@ def unproved_reason(candidate: Candidate, backend: Backend) -> str:
     """Run the golden frames, which proves an engine; return the reason of a failure, or an empty text."""
     c = candidate
     try:
-        failed = [check for check in prove(c.bundle, c.backend, backend, c.precision) if not check.passed]
+        checks = [*prove(c.bundle, c.backend, backend, c.precision), *check_detector(c)]
+        failed = [check for check in checks if not check.passed]
     except Exception as error:  # each runtime has exceptions of its own, with no common base
         return f"it is not proved on this device: {as_device_error(error, c.name)}"
     if failed:
         first = failed[0]
         return f"its golden frames fail on this device: {first.check} is {first.value:.3g}, not under {first.limit:g}"
     return "" if backend.proved else "it is not proved on this device: the proof cannot be written beside its engine"
+
+
+def check_detector(candidate: Candidate) -> tuple[GoldenCheck, ...]:
+    """Run the golden frames of the bundle's detector, which proves its engine; no row where the backend runs none."""
+    with suppress(UnavailableError):  # it runs on the CPU, where `add-detector` proved it
+        return detector_run.check_file(candidate.bundle, candidate.backend, candidate.threads)
+    return ()
 
 
 def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
@@ -103,7 +114,11 @@ def check_files(candidates: Sequence[Candidate], pack: Pack) -> None:
 
 def open_timed_regions(candidate: Candidate, camera: CameraConfig) -> RegionSource:
     """Return the timed regions: those of the camera, else tracked boxes of the bundle's detector, else one zone."""
-    if detector := camera.detector or find_detector(candidate.bundle, camera):
+    own = find_detector(candidate.bundle, replace(camera, detector=None))
+    given = camera.detector
+    # bundles with the same detector are timed each with its own copy: the engine beside it is the one that ships
+    same = own and given and own.config == given.config and same_bytes(own.path, given.path, shallow=False)
+    if detector := own if same else given or own:
         return TrackedRegions(open_detector_or_on_cpu(detector, candidate.backend, candidate.threads))
     return Zones(camera.zones or EGO)
 

@@ -6,16 +6,52 @@ An engine is native code. It is deserialized only after its manifest was read an
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from core.bundle.contract import Bundle, onnx_name
+from core.bundle.contract import DETECTOR, Bundle, onnx_name
 from core.errors import InputError
 from core.files import read_sealed, sealed, sha256_of_file, write_json
 
 SCHEMA = 1
 FOLDER = "engines"
 STATES = ("built", "proved")
+OF_DETECTOR = "detector"
+"""The precision in the manifest of a detector's engine: its file decides what it computes in."""
+
+
+@dataclass(frozen=True)
+class EngineSource:
+    """The ONNX file that an engine is built from, and what else its manifest must agree with."""
+
+    onnx: Path
+    sha256: str
+    stem: str
+    """The beginning of the engine's file name."""
+    precision: str
+    contract: str
+    build_command: str
+    """`python -m inference build` with what it is given, but for the target and the batch sizes."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its engines, beside the file."""
+        return self.onnx.parent / FOLDER
+
+
+def source_of(bundle: Bundle, precision: str) -> EngineSource:
+    """Return the source of the engines of a bundle's precision."""
+    name = onnx_name(precision)
+    sha256 = bundle.files.get(name, {}).get("sha256", "not bound")
+    command = f"python -m inference build {bundle.path} --backend trt --precision {precision}"
+    return EngineSource(bundle.path / name, sha256, precision, precision, bundle.contract_hash, command)
+
+
+def detector_source(onnx: Path, sha256: str) -> EngineSource:
+    """Return the source of the engines of a detector's file, in a bundle or not: no contract binds it."""
+    command = f"python -m inference build {onnx} --backend trt"
+    return EngineSource(onnx, sha256, onnx.stem, OF_DETECTOR, "", command)
 
 
 @dataclass(frozen=True)
@@ -30,8 +66,9 @@ class EngineManifest:
     """File name of the ONNX file it was built from."""
     onnx_sha256: str
     contract: str
-    """The contract hash of the bundle."""
+    """The contract hash of the bundle; empty for a detector, which has none."""
     precision: str
+    """fp32, fp16 or int8; OF_DETECTOR for a detector."""
     runtime: str
     """tensorrt or tensorrt_rtx."""
     version: str
@@ -84,9 +121,9 @@ def manifest_file(engine: Path) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
-def engine_name(precision: str, runtime: str, target: str, batches: tuple[int, ...]) -> str:
+def engine_name(stem: str, runtime: str, target: str, batches: tuple[int, ...]) -> str:
     """Return the file name of an engine: what decides its bytes is part of it, the batch sizes too."""
-    return f"{precision}.{runtime}.{target}.b{'-'.join(map(str, batches))}.engine"
+    return f"{stem}.{runtime}.{target}.b{'-'.join(map(str, batches))}.engine"
 
 
 def engines_of(bundle: Bundle) -> list[Path]:
@@ -96,18 +133,24 @@ def engines_of(bundle: Bundle) -> list[Path]:
     return sorted({*folder.glob("*.engine"), *described})
 
 
-def find_engine(bundle: Bundle, precision: str, runtime: str, sm: int) -> Path | None:
-    """Return the engine of a precision and runtime for one compute capability; a build leaves one."""
-    found = sorted((bundle.path / FOLDER).glob(f"{precision}.{runtime}.sm{sm}.b*.engine"))
+def detector_engines(bundle: Bundle) -> list[Path]:
+    """Return the engines of a bundle's detector."""
+    return [engine for engine in engines_of(bundle) if engine.name.startswith(f"{Path(DETECTOR).stem}.")]
+
+
+def find_engine(source: EngineSource, runtime: str, sm: int) -> Path | None:
+    """Return the engine of a runtime for one compute capability; a build leaves one."""
+    found = sorted(source.folder.glob(f"{escape(source.stem)}.{runtime}.sm{sm}.b*.engine"))
     # of several the same one each time, whatever order the file system lists them in
     return found[-1] if found else None
 
 
-def build_hint(bundle: Bundle, precision: str, sm: int | str, batches: tuple[int, ...] = ()) -> str:
+def build_hint(source: EngineSource, sm: int | str, batches: tuple[int, ...] = ()) -> str:
     """Return the command that builds an engine, as the hint of an error."""
-    asked = f" --backend-option batches={','.join(map(str, batches))}" if batches else ""
-    command = f"python -m inference build {bundle.path} --backend trt --precision {precision} --sm {sm}{asked}"
-    return f"build it: {command}"
+    # a detector sees one picture at a time
+    several = batches and source.precision != OF_DETECTOR
+    asked = f" --backend-option batches={','.join(map(str, batches))}" if several else ""
+    return f"build it: {source.build_command} --sm {sm}{asked}"
 
 
 def load_manifest(engine: Path, hint: str) -> EngineManifest:
@@ -129,19 +172,26 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
     manifest = load_manifest(engine, f"build it: python -m inference build {bundle.path} --backend trt")
+    if manifest.precision == OF_DETECTOR:
+        sha256 = bundle.files.get(DETECTOR, {}).get("sha256", "not bound")
+        return _check_source(detector_source(bundle.path / DETECTOR, sha256), engine, manifest)
+    return _check_source(source_of(bundle, manifest.precision), engine, manifest)
+
+
+def _check_source(source: EngineSource, engine: Path, manifest: EngineManifest) -> EngineManifest:
     # with its own batch sizes: an engine that is built as the hint says serves what this one served
-    rebuild_hint = build_hint(bundle, manifest.precision, manifest.target.removeprefix("sm"), manifest.batches)
-    name = engine_name(manifest.precision, manifest.runtime, manifest.target, manifest.batches)
-    onnx = onnx_name(manifest.precision)
+    rebuild_hint = build_hint(source, manifest.target.removeprefix("sm"), manifest.batches)
+    name = engine_name(source.stem, manifest.runtime, manifest.target, manifest.batches)
     # the manifest is sealed, but may have been copied from another bundle or beside another engine
     _compare(
         engine,
         rebuild_hint,
         ("file name", manifest.engine, engine.name),
         ("file name", name, engine.name),
-        ("contract", manifest.contract, bundle.contract_hash),
-        ("ONNX file", manifest.onnx, onnx),
-        ("ONNX sha256", manifest.onnx_sha256, bundle.files.get(onnx, {}).get("sha256")),
+        ("precision", manifest.precision, source.precision),
+        ("contract", manifest.contract, source.contract),
+        ("ONNX file", manifest.onnx, source.onnx.name),
+        ("ONNX sha256", manifest.onnx_sha256, source.sha256),
     )
     # the size first, because hashing reads the whole engine
     if not engine.is_file() or engine.stat().st_size != manifest.engine_bytes:
@@ -153,18 +203,15 @@ def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     return manifest
 
 
-def check_engine_fits(
-    bundle: Bundle, engine: Path, *, precision: str, runtime: str, version: str, sm: int
-) -> EngineManifest:
-    """Return the manifest of an engine that belongs to this bundle and fits this runtime and device.
+def check_engine_fits(source: EngineSource, engine: Path, *, runtime: str, version: str, sm: int) -> EngineManifest:
+    """Return the manifest of an engine that belongs to this source and fits this runtime and device.
 
     Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
     """
-    manifest = check_engine(bundle, engine)
+    manifest = _check_source(source, engine, load_manifest(engine, build_hint(source, sm)))
     _compare(
         engine,
-        build_hint(bundle, precision, sm, manifest.batches),
-        ("precision", manifest.precision, precision),
+        build_hint(source, sm, manifest.batches),
         ("runtime", manifest.runtime, runtime),
         ("runtime version", manifest.version, version),
         ("compute capability", manifest.target, f"sm{sm}"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,11 @@ class DetectorFile:
     path: Path
     config: DetectorConfig = field(default_factory=DetectorConfig)
 
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """The height and width that its settings state; None: as the file says."""
+        return self.config.input.size_hw if self.config.input else None
+
     @classmethod
     def from_json(cls, body: Any, folder: Path) -> DetectorFile:
         """Read camera.json's `regions`: `detector`, a file beside it, and any fields of DetectorConfig."""
@@ -128,6 +135,15 @@ class DetectorFile:
         rest = {key: value for key, value in body.items() if key != "detector"}
         file = check_name(body["detector"], "regions.detector")
         return cls(folder / file, DetectorConfig.from_json(rest))
+
+
+def stated_size_hw(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Return the height and width in an ONNX file's metadata, where Ultralytics writes the size of its export."""
+    try:
+        height, width = ast.literal_eval(metadata.get("imgsz", ""))
+        return int(height), int(width)
+    except (ValueError, SyntaxError, TypeError):
+        return None
 
 
 def _known(kind: type, body: Any, what: str) -> dict[str, Any]:

@@ -6,29 +6,33 @@ import argparse
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import models
 from core.bundle.contract import PRECISIONS, Bundle
-from core.bundle.engine_manifest import load_manifest
+from core.bundle.engine_manifest import OF_DETECTOR, load_manifest
 from core.cli import Parser
 from core.codec import to_json
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
+from core.geometry.camera_config import CameraConfig
 from export.abstain_threshold import fit_on_frames
 from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
-from export.bundle_detector import keep
+from export.bundle_detector import keep, keeps_detector
 from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
-from inference.backends.trt import RTX_TARGETS, RUNTIMES, BuildOptions, build, check_target, installed_runtimes
+from inference.backends.trt import BuildOptions, build, build_detector
+from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES, choose_target, installed_runtimes
 from inference.runner.labeled_regions import FramesRequest
+from inference.runner.region_choice import find_detector
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -79,7 +83,7 @@ def main(arguments: list[str]) -> int:
     pack = run.open_pack(args.pack)
     # before the first conversion, which takes minutes: a wrong target is told at once
     for runtime, sm in options.targets:
-        check_target(runtime, sm)
+        choose_target(runtime, sm)
     results = [_export(path, pack, options) for path in checkpoints.values()]
     report = as_markdown(results)
     print(json.dumps(results, indent=1) if args.json else report)
@@ -196,6 +200,8 @@ def _plan(path: Path, options: ExportOptions) -> list[dict[str, str]]:
     for runtime, sm in options.targets:
         device = f"sm{sm}" if sm else "this machine's device"
         planned += [(f"engine {precision} {runtime}", device) for precision in buildable]
+        if keeps_detector(folder):
+            planned.append((f"engine {OF_DETECTOR} {runtime}", device))
     return [{"arch": metadata.arch, "what": what, "target": target} for what, target in planned]
 
 
@@ -263,13 +269,15 @@ def _assemble(
 def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
     """Build the requested engines; return a row for each, with the reason where it cannot be built."""
     rows = []
+    builds = {p: partial(build, bundle, p) for p in bundle.precisions if p in trt.PRECISIONS}
+    if detector := find_detector(bundle, CameraConfig()):
+        builds[OF_DETECTOR] = partial(build_detector, detector)
     for runtime, sm in options.targets:
-        buildable = [precision for precision in bundle.precisions if precision in trt.PRECISIONS]
-        for precision in buildable:
+        for precision, build_one in builds.items():
             target = f"sm{sm}" if sm else "here"
             row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
             try:
-                engine = build(bundle, precision, runtime=runtime, sm=sm, options=options.build)
+                engine = build_one(runtime=runtime, sm=sm, options=options.build)
                 manifest = load_manifest(engine, "")
                 row |= {"file": engine.name, "bytes": manifest.engine_bytes, "seconds": manifest.build_seconds}
                 row |= {"state": manifest.state}

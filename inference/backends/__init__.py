@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs
 from core.errors import InputError
+from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import Bytes
 from core.plugins import PluginOptions, describe_options, load_plugin, load_usable, names_in, parse_options
 
@@ -23,6 +24,7 @@ class UnavailableError(InputError):
 
 ONNX_HINT = "export it again, for an opset that this version knows, or take another backend"
 """The hint where a runtime does not load an ONNX file."""
+DETECTOR_ON_CPU = "python -m inference run BUNDLE --detector-backend ort"
 PARTS = ("PRECISIONS", "Options", "availability", "open_backend")
 """The parts that the module of each backend has."""
 
@@ -88,6 +90,13 @@ class Tensor:
     """numpy's name of it, such as float32."""
     shape: tuple[int | None, ...]
 
+    def fixed_shape(self, file: Path) -> tuple[int, ...]:
+        """Return the shape of its buffer on a GPU. Raises UnavailableError where a side is not fixed, or none is."""
+        sides = tuple(side for side in self.shape if side)
+        if not sides or len(sides) < len(self.shape):
+            raise UnavailableError(f"{file}: {self} has no fixed shape for a GPU's buffer: {DETECTOR_ON_CPU}")
+        return sides
+
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} ({', '.join('?' if n is None else str(n) for n in self.shape)})"
 
@@ -106,6 +115,10 @@ class Network(ABC):
     @abstractmethod
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name, owned by the caller. feeds: an array for each input."""
+
+    def mark_proved(self) -> None:
+        """Record that the golden frames passed here; only an engine has a manifest to record it in."""
+        return
 
     @abstractmethod
     def close(self) -> None:
@@ -127,8 +140,9 @@ def find(name: str) -> ModuleType:
     """Import the backend `name`.
 
     Each module has `PRECISIONS: tuple[str, ...]`, `Options` (a dataclass), `availability() -> Availability` and
-    `open_backend(bundle, precision, batch, options) -> Backend`; where engines are built, `BuildOptions` and
-    `build_missing(bundle, precision, batches)` too; where it runs detectors, `open_network(path, threads) -> Network`.
+    `open_backend(bundle, precision, batch, options) -> Backend`; where it runs detectors,
+    `open_network(path, threads) -> Network` too; where engines are built, `BuildOptions`,
+    `build_missing(bundle, precision, batches)` and `build_missing_detector(file)`.
     Raises InputError naming the backends there are, or what is wrong with the file of this one.
     """
     if name not in names():
@@ -247,6 +261,13 @@ def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[i
     module = find(name)
     if hasattr(module, "build_missing"):
         module.build_missing(bundle, precision, batches)
+
+
+def build_missing_detector(name: str, file: DetectorFile) -> None:
+    """Build what the backend `name` needs to run a detector and is not there yet; else as `build_missing`."""
+    module = find(name)
+    if hasattr(module, "build_missing_detector"):
+        module.build_missing_detector(file)
 
 
 def open_network(name: str, path: Path, *, threads: int | None = None) -> Network:

@@ -26,7 +26,7 @@ from core import plugins
 from core.bundle.contract import INPUT, Bundle, Probs, onnx_name
 from core.errors import InputError, as_device_error
 from inference import cuda_device
-from inference.backends import ONNX_HINT, Availability, Backend, Tensor, UnavailableError
+from inference.backends import DETECTOR_ON_CPU, ONNX_HINT, Availability, Backend, Tensor, UnavailableError
 from inference.backends.ort import OrtNetwork
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ PRECISIONS = ("fp32", "fp16")
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]' cuda-python"
 CPU = "python -m inference run BUNDLE --backend ort"
-DETECTOR_ON_CPU = "python -m inference run BUNDLE --detector-backend ort"
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class OrtCudaNetwork(OrtNetwork):
     def __init__(self, path: Path) -> None:
         import onnxruntime as ort
 
-        self._buffers: dict[str, cuda_device.PinnedBuffer] = {}
+        self._buffers = cuda_device.TensorBuffers()
         self._binding: Any = None
         with ExitStack() as opened:
             self._stream = cuda_device.open_stream()
@@ -199,32 +198,22 @@ class OrtCudaNetwork(OrtNetwork):
                 self._bind(self._binding.bind_input, tensor)
             for tensor in self.outputs:
                 self._bind(self._binding.bind_output, tensor)
-            self.run({tensor.name: self._buffers[tensor.name].array for tensor in self.inputs})  # captures the graph
+            # captures the graph
+            self.run({tensor.name: self._buffers.by_name[tensor.name].array for tensor in self.inputs})
             self._opened = opened.pop_all()
 
     def _bind(self, bind: Any, tensor: Tensor) -> None:
-        shape = tuple(side for side in tensor.shape if side)
-        if not shape or len(shape) < len(tensor.shape):
-            raise UnavailableError(f"{self.file}: {tensor} has no fixed shape for a GPU's buffer: {DETECTOR_ON_CPU}")
-        buffer = self._buffers[tensor.name] = cuda_device.PinnedBuffer(shape, np.dtype(tensor.dtype))
-        bind(tensor.name, "cuda", 0, np.dtype(tensor.dtype), shape, buffer.device)
+        shape, dtype = tensor.fixed_shape(self.file), np.dtype(tensor.dtype)
+        bind(tensor.name, "cuda", 0, dtype, shape, self._buffers.add(tensor.name, shape, dtype).device)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name."""
-        for name, array in feeds.items():
-            buffer = self._buffers[name]
-            buffer.array[...] = array
-            buffer.upload(len(array), self._stream)
+        self._buffers.upload(feeds, self._stream)
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise as_device_error(error, "onnxruntime on the GPU") from None
-        outputs = {tensor.name: self._buffers[tensor.name] for tensor in self.outputs}
-        for buffer in outputs.values():
-            buffer.download(len(buffer.array), self._stream)
-        cuda_device.call("cudaStreamSynchronize", self._stream)
-        # copied: the next run overwrites the buffers, and the caller owns what it is given
-        return {name: buffer.array.copy() for name, buffer in outputs.items()}
+        return self._buffers.download([tensor.name for tensor in self.outputs], self._stream)
 
     def close(self) -> None:
         """Free session, buffers and stream, in that order."""
@@ -232,8 +221,7 @@ class OrtCudaNetwork(OrtNetwork):
 
     def _free(self) -> None:
         self._binding = self._session = None
-        while self._buffers:
-            self._buffers.popitem()[1].free()
+        self._buffers.free()
 
 
 def _open_session(path: Path, stream: Any, options: Options, hint: str = CPU) -> Any:

@@ -1,32 +1,96 @@
-"""Build an engine and its manifest from a bundle's ONNX file, for this device or ahead of time."""
+"""Build engines and their manifests from a bundle, or from a detector's ONNX file: for this device or ahead of time."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
-from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from core.bundle.contract import open_bundle
+from core.bundle.contract import DETECTOR, open_bundle
 from core.bundle.engine_manifest import load_manifest
 from core.cli import Parser
 from core.errors import CheckError, InputError
+from core.geometry.camera_config import CameraConfig
+from core.geometry.detector_config import DetectorFile
 from core.plugins import parse_options
 from inference.backends import option_help
-from inference.backends.trt import PRECISIONS, RTX_TARGETS, RUNTIMES, BuildOptions, build
+from inference.backends.trt import PRECISIONS, BuildOptions, build, build_detector
+from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES
+from inference.runner.region_choice import find_detector
 
 log = logging.getLogger(__name__)
+Build = Callable[..., Path]
+"""Builds one engine for `runtime`, `sm` and `options`."""
 
 
 def main(arguments: list[str]) -> int:
     """Build engines; return 1 when none could be built."""
+    args = _read_arguments(arguments)
+    options = parse_options(BuildOptions, args.backend_option, f"a build for {args.backend}")
+    rows: list[dict[str, object]] = []
+    lines: list[str] = []
+    for build_one in list(_builds(args.what, args.precision)):
+        for sm in args.sm or [None]:
+            try:
+                engine = build_one(runtime=args.runtime, sm=sm, options=options)
+            except CheckError as error:  # the other targets and precisions may still be built
+                log.error(f"not built: {error}")
+                continue
+            except OSError as error:
+                reason = f"{error.filename} cannot be written ({error.strerror})"
+                raise InputError(f"{reason}: give access to it, or copy {args.what} to another folder") from None
+            manifest = load_manifest(engine, "build it again")
+            size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
+            lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
+            facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
+            facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
+            rows.append({"engine": str(engine), **facts})
+    print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
+    return 0 if rows else 1
+
+
+def _builds(what: Path, precisions: list[str] | None) -> Iterator[Build]:
+    """Yield what builds each engine: of the precisions and the detector of a bundle, or of a detector's file alone."""
+    if what.is_file():
+        if precisions:
+            raise InputError(f"{what} is a detector's file, which has no other precisions: leave out --precision")
+        yield partial(build_detector, _detector_of(what))
+        return
+    bundle = open_bundle(what)
+    for precision in precisions or ():
+        if precision not in bundle.precisions:
+            held = ", ".join(bundle.precisions) or "none"
+            raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
+    for precision in precisions or [p for p in bundle.precisions if p in PRECISIONS]:
+        yield partial(build, bundle, precision)
+    # with every precision: it runs in front of each
+    if detector := find_detector(bundle, CameraConfig()):
+        yield partial(build_detector, detector)
+
+
+def _detector_of(file: Path) -> DetectorFile:
+    """Return a detector's file, with its settings where it is that of a bundle."""
+    if file.name == DETECTOR and (file.parent / "bundle.json").is_file():
+        return find_detector(open_bundle(file.parent), CameraConfig()) or DetectorFile(file)
+    return DetectorFile(file)
+
+
+def _read_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="python -m inference build",
         description=__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"options of the backends, with their defaults:\n{option_help('BuildOptions')}",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
+    parser.add_argument(
+        "what",
+        type=Path,
+        metavar="BUNDLE",
+        help="a bundle's folder, such as runs/NAME/production, or a detector's ONNX file",
+    )
     parser.add_argument("--backend", choices=["trt"], default="trt", help="the only backend with engines")
     parser.add_argument(
         "--runtime", choices=RUNTIMES, help="runtime that builds (default: the first installed one for the target)"
@@ -41,27 +105,4 @@ def main(arguments: list[str]) -> int:
         "--backend-option", action="append", default=[], metavar="NAME=VALUE", help="such as batches=1,4; see below"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    args = parser.parse_args(arguments)
-    bundle = open_bundle(args.bundle)
-    options = parse_options(BuildOptions, args.backend_option, f"a build for {args.backend}")
-    for precision in args.precision or ():
-        if precision not in bundle.precisions:
-            held = ", ".join(bundle.precisions) or "none"
-            raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
-    rows: list[dict[str, object]] = []
-    lines: list[str] = []
-    for precision in args.precision or [p for p in bundle.precisions if p in PRECISIONS]:
-        for sm in args.sm or [None]:
-            try:
-                engine = build(bundle, precision, runtime=args.runtime, sm=sm, options=options)
-            except CheckError as error:  # the other targets and precisions may still be built
-                log.error(f"not built: {error}")
-                continue
-            manifest = load_manifest(engine, "build it again")
-            size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
-            lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
-            facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
-            facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
-            rows.append({"engine": str(engine), **facts})
-    print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
-    return 0 if rows else 1
+    return parser.parse_args(arguments)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
+from core.geometry.detector_config import stated_size_hw
 from core.plugins import load_plugin, load_usable, names_in
 from inference.backends import Network, Tensor
 
@@ -99,12 +100,7 @@ def size_of(network: Network) -> tuple[int, int] | None:
     height, width = tensor.shape[-3:-1] if channels_last(tensor) else tensor.shape[-2:]
     if height and width:
         return height, width
-    # Ultralytics writes the size of the export there, also where the shape is dynamic
-    try:
-        height, width = ast.literal_eval(network.metadata.get("imgsz", ""))
-        return int(height), int(width)
-    except (ValueError, SyntaxError, TypeError):
-        return None
+    return stated_size_hw(network.metadata)  # also where the shape is dynamic
 
 
 def _fits(layout: ModuleType, network: Network) -> bool:

@@ -30,11 +30,17 @@ def detect_rows(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
 
 
 def check_file(bundle: Bundle, backend: str, threads: int | None) -> tuple[GoldenCheck, ...]:
-    """Open the bundle's detector on a backend and check it; no row for a bundle without one."""
+    """Open the bundle's detector on a backend and check it; where all passed, an engine's manifest says so.
+
+    Returns no row for a bundle without a detector.
+    """
     if bundle.detector is None:
         return ()
     detector = open_detector(DetectorFile(bundle.check_file(DETECTOR), bundle.detector), backend, threads)
     try:
-        return check(bundle, detector)
+        rows = check(bundle, detector)
+        if all(row.passed for row in rows):
+            detector.mark_proved()
+        return rows
     finally:
         detector.close()

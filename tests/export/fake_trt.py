@@ -1,16 +1,18 @@
-"""A TensorRT whose engines are the ONNX file and the profiles, run by ONNX Runtime: for tests where there is no device.
+"""A TensorRT whose engines are the ONNX file, its shapes and the profiles, run by ONNX Runtime without a device.
 
 `put_here` puts it here with a device. `builds` counts what was built.
 """
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import onnxruntime
 
-from inference.backends import trt
-from inference.backends.trt import build_progress, engine_build
+from inference.backends.trt import build_progress, runtimes
 from tests.inference.fake_cuda import STREAM, Buffer, put_device
 
 HEADER = b"engine "
@@ -24,9 +26,8 @@ def put_here(monkeypatch, *modules, sm=87):
     cuda = put_device(monkeypatch, sm)
     for module in modules:
         module.cuda = cuda
-    for place in (engine_build, trt):
-        monkeypatch.setattr(place, "import_runtime", there.__getitem__)
-        monkeypatch.setattr(place, "installed_runtimes", lambda: list(there))
+    monkeypatch.setattr(runtimes, "import_runtime", there.__getitem__)
+    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: list(there))
     return modules[0] if modules else None
 
 
@@ -91,14 +92,17 @@ class Context:
     """Runs the rows of a whole profile, as a static shape does."""
 
     def __init__(self, engine, config):
-        self.engine, self.buffers, self.warm = engine, {}, False
+        self.engine, self.buffers, self.shapes, self.warm = engine, {}, {}, False
         self.replays_itself = config is not None and config.cuda_graph_strategy == WHOLE
 
     def set_optimization_profile_async(self, profile, stream):
         self.batch = self.engine.batches[profile]
 
     def set_input_shape(self, name, shape):
-        assert shape[0] == self.batch
+        fixed = self.engine.shapes[name]
+        assert all(side in (wanted, -1) for side, wanted in zip(fixed, shape, strict=True))
+        assert -1 not in fixed or shape[0] == self.batch
+        self.shapes[name] = shape
 
     def set_tensor_address(self, name, address):
         self.buffers[name] = Buffer.at[address].memory
@@ -115,8 +119,9 @@ class Context:
 
     def compute(self):
         self.engine.module.ran.append(self.batch)
-        rows = {"frames": self.buffers["frames"][: self.batch]}
-        self.buffers["probs"][: self.batch] = self.engine.session.run(None, rows)[0] + self.engine.module.drift
+        feeds = {name: self.buffers[name][: shape[0]] for name, shape in self.shapes.items()}
+        for name, answer in zip(self.engine.outputs, self.engine.session.run(None, feeds), strict=True):
+            self.buffers[name][: len(answer)] = answer + self.engine.module.drift
 
 
 class Engine:
@@ -124,9 +129,25 @@ class Engine:
         if module.compiles_late:
             self.create_runtime_config = RuntimeConfig
         self.module, self.contexts = module, module.contexts
-        batches, onnx = data.removeprefix(HEADER).split(b"\n", 1)
-        self.batches = [int(n) for n in batches.split(b",")]
+        facts, onnx = data.removeprefix(HEADER).split(b"\n", 1)
+        self.shapes, self.batches = json.loads(facts)["shapes"], json.loads(facts)["batches"] or [1]
         self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        values = [*self.session.get_inputs(), *self.session.get_outputs()]
+        self.outputs = [value.name for value in self.session.get_outputs()]
+        self.kinds = {value.name: value.type[7:-1] for value in values}
+        self.num_io_tensors = len(self.shapes)
+
+    def get_tensor_name(self, i):
+        return list(self.shapes)[i]
+
+    def get_tensor_shape(self, name):
+        return self.shapes[name]
+
+    def get_tensor_dtype(self, name):
+        return self.kinds[name]
+
+    def get_tensor_mode(self, name):
+        return "output" if name in self.outputs else "input"
 
     def create_engine_inspector(self):
         return SimpleNamespace(get_engine_information=lambda layout: "Conv_0 int8")
@@ -136,13 +157,56 @@ class Engine:
         return Context(self, *config or (None,))
 
 
+class Value:
+    """An input or output of a parsed network. The shapes of the outputs follow from those of the inputs."""
+
+    def __init__(self, network, info):
+        self.network, self.info, self.name = network, info, info.name
+
+    @property
+    def shape(self):
+        made = onnx.shape_inference.infer_shapes(self.network.model, data_prop=True).graph
+        (info,) = [one for one in (*made.input, *made.output) if one.name == self.name]
+        return [side.dim_value if side.HasField("dim_value") else -1 for side in info.type.tensor_type.shape.dim]
+
+    @shape.setter
+    def shape(self, sides):
+        for dim, side in zip(self.info.type.tensor_type.shape.dim, sides, strict=True):
+            if side != -1:
+                dim.dim_value = side
+
+
+class Network:
+    num_layers = 0
+
+    def parse(self, path):
+        self.model = onnx.load(path)
+        graph = self.model.graph
+        self.inputs = [Value(self, info) for info in graph.input]
+        self.outputs = [Value(self, info) for info in graph.output]
+        self.num_inputs, self.num_outputs = len(self.inputs), len(self.outputs)
+        for info in graph.output:  # they are inferred anew from the inputs
+            for side in info.type.tensor_type.shape.dim:
+                if not side.HasField("dim_value"):
+                    side.Clear()
+
+    def get_input(self, i):
+        return self.inputs[i]
+
+    def get_output(self, i):
+        return self.outputs[i]
+
+    def shapes(self):
+        return {value.name: list(value.shape) for value in (*self.inputs, *self.outputs)}
+
+
 class Builder:
     def __init__(self, module, log):
         self.module = module
 
     def create_network(self, flags):
         self.module.network_flags = flags
-        return SimpleNamespace(num_layers=0)
+        return Network()
 
     def create_builder_config(self):
         self.module.config = Config()
@@ -156,9 +220,10 @@ class Builder:
         monitor.phase_start("timing", None, 2)
         self.module.went_on = [monitor.step_complete("timing", 0)]
         monitor.phase_finish("timing")
-        batches = ",".join(str(shape[0]) for shape in config.profiles)
-        self.module.builds.append(batches)
-        return HEADER + batches.encode() + b"\n" + self.module.onnx
+        batches = [shape[0] for shape in config.profiles]
+        self.module.builds.append(",".join(map(str, batches)))
+        facts = {"batches": batches, "shapes": network.shapes()}
+        return HEADER + json.dumps(facts).encode() + b"\n" + self.module.onnx
 
 
 def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compiles_late: bool = False):
@@ -172,6 +237,8 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
         ran=[],
         fails=False,
         uncapturable=(),
+        TensorIOMode=SimpleNamespace(INPUT="input"),
+        nptype=lambda kind: np.dtype({"float": "float32"}.get(kind, kind)).type,
         CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE=WHOLE),
         drift=0.0,
         ILogger=type("ILogger", (), {"Severity": SimpleNamespace(ERROR=1, INTERNAL_ERROR=0)}),
@@ -186,12 +253,13 @@ def make(version: str, name: str = "tensorrt", *, typed_flag: bool = True, compi
         ComputeCapability=SimpleNamespace(__members__={f"SM{sm}": sm for sm in (75, 86, 87)}, SM87=87),
     )  # fmt: skip
 
-    def parse_from_file(path):
+    def parse(network, path):
         with open(path, "rb") as stream:
             module.onnx = stream.read()
+        network.parse(path)
         return True
 
-    module.OnnxParser = lambda network, log: SimpleNamespace(parse_from_file=parse_from_file)
+    module.OnnxParser = lambda network, log: SimpleNamespace(parse_from_file=lambda path: parse(network, path))
     module.Builder = lambda log: Builder(module, log)
     module.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda data: Engine(module, data))
     return module

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.bundle.engine_manifest import load_manifest
+from core.bundle.engine_manifest import FOLDER, load_manifest
 from core.errors import InputError
 from inference.backends import open_backend, trt
-from inference.backends.trt import build_progress, engine_build
+from inference.backends.trt import build_progress
 from inference.backends.trt.kernel_cache import read_cache, runtime_file, timing_file, write_cache
+from inference.backends.trt.layers import layers_file
 from tests.bundles import make_bundle
 from tests.export import fake_trt
 
@@ -27,7 +28,7 @@ def put(monkeypatch):
 def test_the_timing_cache_is_kept_and_reused_by_the_same_version_alone(bundle, put):
     module = put(fake_trt.make("10.3.0"))
     trt.build(bundle, "fp32")
-    kept = timing_file(bundle, 87)
+    kept = timing_file(bundle.path / FOLDER, 87)
     assert read_cache(kept, "tensorrt 10.3.0") == b"+timed"
     trt.build(bundle, "int8")
     assert module.config.cache.kept == b"+timed"
@@ -81,7 +82,7 @@ def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put, monkeypatch):
 def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle, put):
     put(fake_trt.make("10.3.0"))
     engine = trt.build(bundle, "fp32")
-    assert engine_build.layers_file(engine).read_text() == "Conv_0 int8"
+    assert layers_file(engine).read_text() == "Conv_0 int8"
 
 
 def test_compiled_kernels_are_kept_with_the_proof_and_found_again(bundle, put, capsys):

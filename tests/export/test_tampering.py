@@ -31,9 +31,10 @@ def flip_bit(path, place=0.5):
 
 
 def check_engine(bundle, **changes):
-    made = engine_manifest.load_manifest(bundle.path / "engines" / ENGINE, "")
-    facts = {"precision": "fp32", "runtime": "tensorrt_rtx", "version": made.version, "sm": 86, **changes}
-    return engine_manifest.check_engine_fits(bundle, bundle.path / "engines" / ENGINE, **facts)
+    source, engine = engine_manifest.source_of(bundle, "fp32"), bundle.path / "engines" / ENGINE
+    made = engine_manifest.load_manifest(engine, "")
+    facts = {"runtime": "tensorrt_rtx", "version": made.version, "sm": 86, **changes}
+    return engine_manifest.check_engine_fits(source, engine, **facts)
 
 
 @pytest.mark.parametrize("name", [onnx_name("fp32"), onnx_name("int8"), golden_file.NAME, "parity.json"])

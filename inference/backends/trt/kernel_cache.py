@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from core.bundle.contract import Bundle
-from core.bundle.engine_manifest import FOLDER
 from core.files import replacing
 
 LIMIT_BYTES = 256 << 20
 DIGEST_BYTES = 32
 
 
-def timing_file(bundle: Bundle, sm: int) -> Path:
-    """Return the file of tactic timings, which all precisions of a bundle share on one kind of device."""
-    return bundle.path / FOLDER / f"timing.tensorrt.sm{sm}.cache"
+def timing_file(folder: Path, sm: int) -> Path:
+    """Return the file of tactic timings, which all engines of a folder share on one kind of device."""
+    return folder / f"timing.tensorrt.sm{sm}.cache"
 
 
 def runtime_file(engine: Path) -> Path:

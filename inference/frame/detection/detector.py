@@ -33,7 +33,8 @@ ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """Return `config` with everything filled in that the network's outputs and metadata say.
 
-    Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there.
+    Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there;
+    UnavailableError for another size than the open network's.
     """
     # what the user states goes before what the network says, and that before the default of its layout
     layout = config.layout or detectors.recognize(network)
@@ -43,7 +44,8 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     if size_hw is None:
         raise InputError(f"{network.file} takes pictures of any size: state one as the detector's input.size_hw")
     if own_hw is not None and tuple(size_hw) != own_hw:
-        raise InputError(f"{network.file} takes pictures of {own_hw}, the detector's input.size_hw is {size_hw}")
+        # unavailable: an engine has one size, also where the file leaves it free
+        raise UnavailableError(f"{network.file} takes pictures of {own_hw}, the detector's input.size_hw is {size_hw}")
     names = config.names or detectors.class_names(network, layout)
     # by default road users count; whatever else a detector knows, such as chairs, does not
     counts = config.counts or tuple(name for name in ROAD_USERS if name in names)
@@ -122,6 +124,10 @@ class Detector:
             found = found.select(suppress_overlaps(found, self.config.overlap, agnostic=self.config.agnostic))
         return found.select(slice(self.config.most))
 
+    def mark_proved(self) -> None:
+        """Record that its golden frames passed on this device."""
+        self._network.mark_proved()
+
     def close(self) -> None:
         """Free the network."""
         self._network.close()
@@ -153,6 +159,8 @@ def open_detector_or_on_cpu(file: DetectorFile, backend: str, threads: int | Non
     try:
         return open_detector(file, backend, threads)
     except UnavailableError as error:
+        if backend == ON_CPU:
+            raise
         log.warning(f"the detector runs on the CPU, on {ON_CPU} ({error})")
         return open_detector(file, ON_CPU, threads)
 

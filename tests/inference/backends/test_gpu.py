@@ -125,18 +125,18 @@ def brightness(path, height=4):
     return path
 
 
-@pytest.mark.parametrize("problem", ["a node on the host", "no fixed shape", "no detectors"])
+@pytest.mark.parametrize("problem", ["a node on the host", "no fixed shape", "no engine"])
 def test_a_detector_that_a_gpu_does_not_run_is_on_the_cpu_and_it_is_said(
     tmp_path, monkeypatch, provider, cuda, capsys, problem
 ):
-    file, backend = write_detector(tmp_path / "d.onnx"), "trt" if problem == "no detectors" else "ort_cuda"
+    file, backend = write_detector(tmp_path / "d.onnx"), "trt" if problem == "no engine" else "ort_cuda"
     if problem == "a node on the host":
         provider.on_host = {"Mul"}
     if problem == "no fixed shape":
         model = onnx.load(file)
         model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
         onnx.save(model, file)
-    if problem == "no detectors":
+    if problem == "no engine":
         fake_trt.put_here(monkeypatch, fake_trt.make("11.4.1"))
     detector = open_detector_or_on_cpu(DetectorFile(file), backend, 1)
     assert detector.backend == "ort"
@@ -144,7 +144,7 @@ def test_a_detector_that_a_gpu_does_not_run_is_on_the_cpu_and_it_is_said(
     said = capsys.readouterr().err
     assert said.count("the detector runs on the CPU, on ort (") == 1
     reason = {"a node on the host": "(Mul); 1 in all", "no fixed shape": "images float32 (?, 3, 64, 96)"}
-    assert reason.get(problem, "the backend trt runs no detector: choose from openvino, ort, ort_cuda") in said
+    assert reason.get(problem, f"build it: python -m inference build {file} --backend trt --sm 87") in said
     assert (cuda.open, fake_cuda.Buffer.at) == (0, {})
 
 
@@ -180,7 +180,7 @@ def test_an_engine_is_replayed_as_a_graph_of_its_batch_size(bundle, runtime):
         for n in (1, 3, 4):
             backend.infer(n)
         assert runtime.ran == [1, 4, 4]
-        whole = {context.replays_itself for context in backend._contexts.values()}
+        whole = {context.replays_itself for context in backend._engine._contexts.values()}
         assert (runtime.cuda.launched - launched, whole) == ((3, {False}) if runtime.__name__ == FULL else (0, {True}))
 
 
@@ -188,7 +188,7 @@ def test_without_graphs_every_frame_is_enqueued(bundle, runtime):
     with open_backend("trt", bundle, "fp32", options=["cuda_graph=false"]) as backend:
         backend.infer(1)
         assert runtime.cuda.launched == 0
-        assert not any(context.replays_itself for context in backend._contexts.values())
+        assert not any(context.replays_itself for context in backend._engine._contexts.values())
 
 
 def test_a_batch_that_cannot_be_captured_is_enqueued_with_a_warning(bundle, runtime, capsys):
