@@ -116,7 +116,10 @@ def test_what_was_measured_is_in_the_file_before_the_next_part_begins(fakes, tmp
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (["--only", "tests,sped"], "there is no part 'sped': choose from tests, speed, prototype, train, backends"),
+        (
+            ["--only", "tests,sped"],
+            "there is no part 'sped': choose from tests, speed, prototype, train, backends, detector",
+        ),
         (["--data", "/nowhere/photos"], "/nowhere/photos does not exist"),
         (["--epochs", "0"], "epochs is 0"),
         (["--prototype", "p.py"], "--prototype and --project belong together"),
@@ -179,6 +182,12 @@ def test_without_a_prototype_its_part_says_not_measured_and_passes(tmp_path):
     assert (part["passed"], list(part["figures"])) == (True, ["not measured"])
 
 
+def test_without_a_detector_its_part_says_not_measured_and_passes(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "DETECTOR", tmp_path / "none.onnx")
+    part = check.run_part("detector", Work("cpu", tmp_path, DRY))
+    assert (part["passed"], list(part["figures"])) == (True, ["not measured"])
+
+
 @pytest.mark.parametrize(("sleep_s", "reason"), [(0.1, ""), (0.0, "of the prototype's images/s: 85% are wanted")])
 def test_the_loop_is_compared_with_a_prototype_in_turns(tmp_path, monkeypatch, sleep_s, reason):
     file = tmp_path / "prototype.py"
@@ -210,3 +219,5 @@ def test_all_parts_run_dry_on_the_cpu(tmp_path):
     assert figures["train"][DRY.archs[0]]["images_per_s"] > 0
     assert any(name.endswith("fp32 ort x1") for name in figures["backends"]["latency"])
     assert {line["result"] for line in figures["backends"]["verify"]} <= {"passed", "unavailable"}
+    if parts.DETECTOR.is_file():
+        assert figures["detector"]["detect_ms, median of a frame, in turns"]["ort"][0] > 0

@@ -1,4 +1,4 @@
-"""Check on a GPU what needs one: tests, training speed, a short training, every backend.
+"""Check on a GPU what needs one: tests, training speed, a short training, every backend, a detector.
 
 One dated JSON file holds the machine and the figures of each part. It is written again after each part, so that the
 figures stay when the next part is cut short. Exit code 0: every part passed; 1: a part failed, and the file holds the

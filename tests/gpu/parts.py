@@ -22,8 +22,12 @@ from typing import Any
 from benchmarks.report.results_file import read_reports
 from core.codec import to_json
 from core.errors import CheckError
+from core.files import write_json
+from inference.backends import availability
 
 ROOT = Path(__file__).parents[2]
+DETECTOR = ROOT.parent / "shared" / "data" / "detector" / "yolox_nano.onnx"
+VIDEO = ROOT.parent / "shared" / "data" / "video" / "road_960x540.mp4"
 TESTS = "tests/gpu"
 Figures = Iterator[tuple[str, Any]]
 PROTOTYPE_SHARE = 0.85
@@ -159,12 +163,44 @@ def try_backends(work: Work) -> Figures:
         raise CheckError(f"{len(failed)} checks of the bundle failed, first {failed[0]['what']}: {failed[0]['detail']}")
 
 
+def try_detector(work: Work) -> Figures:
+    """Put a detector in front: build its engine, run its golden frames on every backend, and time it there in turns."""
+    if not DETECTOR.is_file():
+        yield "not measured", f"there is no {DETECTOR}"
+        return
+    from tests.bundles import make_bundle  # here, since it needs onnx and the other parts do not
+
+    run = work.folder / "detector"
+    bundle = make_bundle(run / "tiny" / "bundle", background=None).path
+    write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})
+    run_module("export", "add-detector", run, DETECTOR, "--frames", VIDEO)
+    on_trt = availability("trt").available
+    if on_trt:
+        yield "built", json.loads(run_module("inference", "build", bundle / "detector.onnx", "--json"))
+    checks = json.loads(run_module("inference", "verify", bundle, "--json", codes=(0, 1)))
+    lines = [line for line in checks if "detector" in line["what"]]
+    yield "verify", lines
+    # each line says at first which backend it is about
+    passed = sorted({line["what"].split()[0] for line in lines if ": " in line["what"] and line["result"] == "passed"})
+    times: dict[str, list[float]] = {name: [] for name in passed}
+    for name in passed * work.extent.rounds:
+        arguments = ["--source", VIDEO, "--backend", "ort", "--detector-backend", name, "--frames", work.extent.steps]
+        summary = json.loads(run_module("inference", "run", bundle, *arguments, "--json"))
+        times[name].append(summary["stages_ms"]["detect"]["p50"])
+    yield "detect_ms, median of a frame, in turns", times
+    if failed := [line for line in lines if line["result"] == "failed"]:
+        raise CheckError(f"{failed[0]['what']}: {failed[0]['detail']}")
+    if on_trt and "trt" not in passed:
+        raise CheckError(f"no golden frame of the detector ran on trt: {lines}")
+
+
 PARTS: dict[str, Callable[[Work], Figures]] = {
     "tests": run_tests,
     "speed": measure_speed,
     "prototype": compare_with_prototype,
     "train": train,
     "backends": try_backends,
+    "detector": try_detector,
 }
 
 
