@@ -5,7 +5,7 @@ of a classifier, and the one picture of a detector, is replayed as one CUDA grap
 TensorRT's stream is captured here.
 
 Speed not measured: no GPU was at hand; `make gpu-check` measures it. Built only, with TensorRT-RTX 1.7.1: 36 of 36
-engines of the three own networks (docs/results/2026-11-24-engines.md) and those of nine families of detectors
+engines of the three own networks (docs/results/2026-11-24-engines.md) and those of eight families of detectors
 (docs/results/2026-11-26-detector-engines.md).
 """
 
