@@ -273,11 +273,11 @@ def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
     if detector := find_detector(bundle, CameraConfig()):
         builds[OF_DETECTOR] = partial(build_detector, detector)
     for runtime, sm in options.targets:
-        for precision, build_one in builds.items():
+        for precision, build_engine in builds.items():
             target = f"sm{sm}" if sm else "here"
             row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
             try:
-                engine = build_one(runtime=runtime, sm=sm, options=options.build)
+                engine = build_engine(runtime=runtime, sm=sm, options=options.build)
                 manifest = load_manifest(engine, "")
                 row |= {"file": engine.name, "bytes": manifest.engine_bytes, "seconds": manifest.build_seconds}
                 row |= {"state": manifest.state}

@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
     options = parse_options(BuildOptions, args.backend_option, f"a build for {args.backend}")
     rows: list[dict[str, object]] = []
     lines: list[str] = []
-    for build_one in list(_builds(args.what, args.precision)):
+    for build_engine in list(_builds(args.what, args.precision)):
         for sm in args.sm or [None]:
             try:
-                engine = build_one(runtime=args.runtime, sm=sm, options=options)
+                engine = build_engine(runtime=args.runtime, sm=sm, options=options)
             except CheckError as error:  # the other targets and precisions may still be built
                 log.error(f"not built: {error}")
                 continue

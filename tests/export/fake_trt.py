@@ -166,7 +166,7 @@ class Value:
     @property
     def shape(self):
         made = onnx.shape_inference.infer_shapes(self.network.model, data_prop=True).graph
-        (info,) = [one for one in (*made.input, *made.output) if one.name == self.name]
+        (info,) = [value for value in (*made.input, *made.output) if value.name == self.name]
         return [side.dim_value if side.HasField("dim_value") else -1 for side in info.type.tensor_type.shape.dim]
 
     @shape.setter

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.bundle.contract import DETECTOR, open_bundle
+from core.bundle.engine_manifest import detector_engines
 from core.bundle.golden_detections import NAME
 from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
@@ -82,6 +83,21 @@ def test_a_new_export_keeps_the_detector(run, run_path):
     assert {name: after.files[name] for name in (DETECTOR, NAME)} == {
         name: before.files[name] for name in (DETECTOR, NAME)
     }
+
+
+def test_a_new_export_builds_the_engine_of_the_detector_that_it_keeps_and_says_so_before(run, run_path, capsys):
+    pytest.importorskip("tensorrt_rtx")
+    arguments = [str(run_path), "--precisions", "fp32", "--engines", "tensorrt_rtx"]
+    export(arguments)
+    main([str(run_path), str(run.parent / "d.onnx"), "--frames", str(run.parent / "frames")])
+    (folder,) = open_run(run_path).bundles().values()
+    (added,) = detector_engines(open_bundle(folder))
+    capsys.readouterr()
+    assert export([*arguments, "--dry-run"]) == 0
+    assert re.search("engine detector tensorrt_rtx +-> sm86", capsys.readouterr().out)
+    assert export(arguments) == 0
+    assert detector_engines(open_bundle(folder)) == [added]
+    assert not [line for line in verify(open_bundle(folder)) if line.result == "failed"]
 
 
 def test_a_damaged_detector_is_not_kept_in_a_new_export_and_is_named(run, tmp_path, caplog):

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import InputError
 from export.commands import bundle
-from inference.backends.trt import RUNTIMES
+from inference.backends.trt.runtimes import RUNTIMES
 
 
 def dry_run(run, *flags):

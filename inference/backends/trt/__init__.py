@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import plugins
-from core.bundle.contract_hash import INPUT, Bundle, Probs
+from core.bundle.contract import INPUT, Bundle, Probs
 from core.bundle.engine_manifest import (
     EngineManifest,
     EngineSource,
@@ -121,7 +121,7 @@ def build_missing_detector(file: DetectorFile) -> None:
     if path is not None:
         with suppress(InputError):
             built_hw = tuple(_check_fits(source, path, runtime, device).flags["size_hw"])
-            # the manifest has none where the file fixes it; where nobody states another, the one that was built is taken
+            # the manifest has none where the file fixes it; where nobody states one, any that was built will do
             if not built_hw or file.size_hw in (None, built_hw):
                 return
     build_detector(file, runtime=runtime, sm=device.sm)

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from core import plugins
-from core.bundle.contract_hash import INPUT, Bundle, onnx_name
+from core.bundle.contract import INPUT, Bundle, onnx_name
 from core.bundle.engine_manifest import EngineManifest, EngineSource, detector_source, engine_name, source_of
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.bundle.contract import DETECTOR, open_bundle
-from core.bundle.engine_manifest import OF_DETECTOR, engines_of, load_manifest
+from core.bundle.engine_manifest import OF_DETECTOR, detector_engines, load_manifest
 from core.errors import InputError
 from core.geometry.detector_config import DetectorConfig, DetectorFile, DetectorInput
 from export.bundle_detector import add, prepare
@@ -55,7 +55,7 @@ def bundle(tmp_path, runtime):
 
 
 def engine_of(bundle):
-    (engine,) = [one for one in engines_of(bundle) if one.name.startswith("detector.")]
+    (engine,) = detector_engines(bundle)
     return engine
 
 
@@ -64,7 +64,7 @@ def test_it_gives_the_boxes_of_the_onnx_file_and_is_replayed_as_one_graph(file, 
     detector = open_detector(file, "trt", None)
     launched = runtime.cuda.launched
     found = [detector.detect(np.full((64, 96, 3), level, np.uint8)) for level in (0, 200)]
-    assert [one.boxes_n4.tolist() for one in found] == [BOX, BOX]
+    assert [boxes.boxes_n4.tolist() for boxes in found] == [BOX, BOX]
     assert (detector.backend, detector.config.names) == ("trt", ("car", "tree"))
     (context,) = detector._network._engine._contexts.values()
     assert (runtime.cuda.launched - launched, context.replays_itself) == (
@@ -177,7 +177,7 @@ def free(file, *sides, **metadata):
     for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, ("n", "c", "h", "w"), strict=True):
         if name in sides:
             dim.dim_param = name
-    onnx.helper.set_model_props(model, {**{one.key: one.value for one in model.metadata_props}, **metadata})
+    onnx.helper.set_model_props(model, {**{prop.key: prop.value for prop in model.metadata_props}, **metadata})
     onnx.save(model, file)
     return file
 
@@ -297,7 +297,7 @@ def test_verify_names_an_engine_of_another_detector(bundle):
     write_detector(bundle.path / DETECTOR, (20, 20, 50, 50, 0.9, 0))
     changed = bundle.with_files(list(bundle.files))
     changed.save()
-    (line,) = [one for one in verify(changed, ["null"]) if one.what == engine_of(bundle).name]
+    (line,) = [line for line in verify(changed, ["null"]) if line.what == engine_of(bundle).name]
     assert line.result == "failed"
     assert f"ONNX sha256 is {bundle.files[DETECTOR]['sha256']}, here it is {changed.files[DETECTOR]['sha256']}" in (
         line.detail
@@ -321,7 +321,7 @@ def test_a_detector_that_has_no_engine_is_added_all_the_same(bundle, monkeypatch
     file = DetectorFile(shutil.copy(bundle.path / DETECTOR, bundle.path.parent / "same.onnx"))
     add(bundle.path, prepare(file, frames))
     assert "the detector has no engine of" in capsys.readouterr().err
-    assert [one for one in engines_of(bundle) if one.name.startswith("detector.")] == []
+    assert detector_engines(bundle) == []
 
 
 names = st.dictionaries(st.text(max_size=20), st.text(max_size=300), max_size=5)
