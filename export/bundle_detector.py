@@ -175,7 +175,8 @@ def prove(bundle: Bundle) -> list[GoldenCheck]:
 
     Engines are proved by `verify`, on their own device. Raises CheckError naming the first failure.
     """
-    rows, loaded = list[GoldenCheck](), backends.usable()
+    rows = list[GoldenCheck]()
+    loaded = backends.usable()
     opening = {name: module for name, module in loaded.items() if hasattr(module, "open_network")}
     able = [name for name, module in opening.items() if not hasattr(module, "BuildOptions")]
     available = [name for name in able if backends.availability(name).available]

@@ -203,7 +203,8 @@ class OrtCudaNetwork(OrtNetwork):
             self._opened = opened.pop_all()
 
     def _bind(self, bind: Any, tensor: Tensor) -> None:
-        shape, dtype = tensor.fixed_shape(self.file), np.dtype(tensor.dtype)
+        shape = tensor.fixed_shape(self.file)
+        dtype = np.dtype(tensor.dtype)
         bind(tensor.name, "cuda", 0, dtype, shape, self._buffers.add(tensor.name, shape, dtype).device)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -102,7 +102,8 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
 
     Raises InputError or CheckError as `build` does.
     """
-    source, device = source_of(bundle, precision), cuda_device.device()
+    source = source_of(bundle, precision)
+    device = cuda_device.device()
     runtime, path = _find(source, device)
     wanted = {*batches, *BuildOptions.batches}
     if path is not None:
@@ -116,7 +117,8 @@ def build_missing(bundle: Bundle, precision: str, batches: Sequence[int]) -> Non
 
 def build_missing_detector(file: DetectorFile) -> None:
     """Build the engine of a detector for the device that is here, where none fits. Raises as `build_detector` does."""
-    source, device = detector_source(file.path, sha256_of_file(file.path)), cuda_device.device()
+    source = detector_source(file.path, sha256_of_file(file.path))
+    device = cuda_device.device()
     runtime, path = _find(source, device)
     if path is not None:
         with suppress(InputError):
@@ -171,8 +173,10 @@ class TrtBackend(Backend):
     """A classifier's engine between pinned buffers."""
 
     def __init__(self, bundle: Bundle, engine: OpenEngine) -> None:
-        self._engine, self._buffers = engine, cuda_device.TensorBuffers()
-        batches, size = engine.manifest.batches, bundle.geometry.size_px
+        self._engine = engine
+        self._buffers = cuda_device.TensorBuffers()
+        batches = engine.manifest.batches
+        size = bundle.geometry.size_px
         rows = max(batches)
         try:
             self._frames = self._buffers.add(INPUT["name"], (rows, size, size, 3), np.uint8)
@@ -233,7 +237,9 @@ class TrtNetwork(Network):
     backend = "trt"
 
     def __init__(self, onnx: Path, engine: OpenEngine) -> None:
-        self.file, self.metadata, self._engine = onnx, read_metadata(onnx), engine
+        self.file = onnx
+        self.metadata = read_metadata(onnx)
+        self._engine = engine
         self._buffers = cuda_device.TensorBuffers()
         try:
             self.inputs, self.outputs = engine.tensors()

@@ -96,7 +96,8 @@ def build_detector(
     options = options or BuildOptions()
     if not file.path.is_file():
         raise InputError(f"{file.path} is no file: give the ONNX file of a detector")
-    source, target = detector_source(file.path, sha256_of_file(file.path)), choose_target(runtime, sm)
+    source = detector_source(file.path, sha256_of_file(file.path))
+    target = choose_target(runtime, sm)
     source.folder.mkdir(exist_ok=True)  # before the build, which takes seconds: the folder may be read-only
     building = _Build(source, target, options)
     size_hw = file.size_hw or stated_size_hw(read_metadata(file.path)) or options.size_hw
@@ -109,7 +110,9 @@ class _Build:
 
     def __init__(self, source: EngineSource, target: Target, options: BuildOptions) -> None:
         self._started = perf_counter()
-        self.source, self.target, self._trt = source, target, target.trt
+        self.source = source
+        self.target = target
+        self._trt = target.trt
         self._messages = logger(self._trt)
         self._builder = self._trt.Builder(self._messages)
         self.network = self._parse()
@@ -131,7 +134,8 @@ class _Build:
         return network
 
     def _configure(self, options: BuildOptions) -> Any:
-        trt, config = self._trt, self._builder.create_builder_config()
+        trt = self._trt
+        config = self._builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector knows layers by name alone
         if options.level is not None:
@@ -159,7 +163,8 @@ class _Build:
         Raises InputError where a size is missing, CheckError where the network cannot take it or an output stays free.
         """
         fixed_hw: tuple[int, ...] = ()
-        onnx, network = self.source.onnx, self.network
+        onnx = self.source.onnx
+        network = self.network
         for tensor in [network.get_input(i) for i in range(network.num_inputs)]:
             shape = list(tensor.shape)
             if shape and shape[0] == -1:
@@ -195,7 +200,9 @@ class _Build:
 
         Raises CheckError with the runtime's own reason.
         """
-        source, target, trt = self.source, self.target, self._trt
+        source = self.source
+        target = self.target
+        trt = self._trt
         name = engine_name(source.stem, target.runtime, f"sm{target.sm}", options.batches)
         path = source.folder / name
         data = self._serialize(name)
@@ -225,10 +232,12 @@ class _Build:
         return path
 
     def _serialize(self, name: str) -> Any:
-        trt, config = self._trt, self._config
+        trt = self._trt
+        config = self._config
         # tactics that were timed are kept between builds; TensorRT-RTX times nothing when it builds
         timed = trt.__name__ == "tensorrt" and hasattr(config, "create_timing_cache")
-        timing, bound_to = timing_file(self.source.folder, self.target.sm), f"{trt.__name__} {trt.__version__}"
+        timing = timing_file(self.source.folder, self.target.sm)
+        bound_to = f"{trt.__name__} {trt.__version__}"
         if timed:
             cache = config.create_timing_cache(read_cache(timing, bound_to))
             config.set_timing_cache(cache, False)  # False: a cache of another device is refused, not used

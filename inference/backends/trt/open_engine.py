@@ -30,8 +30,11 @@ class OpenEngine:
 
     def __init__(self, path: Path, manifest: EngineManifest, trt: Any, *, cuda_graph: bool) -> None:
         """Raises InputError when it does not load."""
-        self.manifest, self.device = manifest, cuda_device.device()
-        self._path, self._trt, self._cuda_graph = path, trt, cuda_graph
+        self.manifest = manifest
+        self.device = cuda_device.device()
+        self._path = path
+        self._trt = trt
+        self._cuda_graph = cuda_graph
         self._contexts: dict[int, Any] = {}
         self._graphs: dict[int, Any] = {}
         self._config: Any = None
@@ -47,7 +50,8 @@ class OpenEngine:
         """Return the inputs and the outputs of the network. Raises InputError for a type that numpy does not have."""
         inputs, outputs = list[Tensor](), list[Tensor]()
         for name in [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]:
-            kind, sides = self._engine.get_tensor_dtype(name), tuple(self._engine.get_tensor_shape(name))
+            kind = self._engine.get_tensor_dtype(name)
+            sides = tuple(self._engine.get_tensor_shape(name))
             try:
                 dtype = np.dtype(self._trt.nptype(kind)).name
             except TypeError:
@@ -81,7 +85,8 @@ class OpenEngine:
         """Fill the runtime configuration. TensorRT's own has no kernel cache and no graphs: it is left unused."""
         if not hasattr(config, "create_runtime_cache"):
             return
-        self._config, self._kernels = config, config.create_runtime_cache()
+        self._config = config
+        self._kernels = config.create_runtime_cache()
         if self._kept:
             self._kernels.deserialize(self._kept)
         config.set_runtime_cache(self._kernels)
