@@ -38,6 +38,11 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """
     # what the user states goes before what the network says, and that before the default of its layout
     layout = config.layout or detectors.recognize(network)
+    if not detectors.find(layout).matches(network):
+        told = detectors.describe(network)
+        raise InputError(
+            f"the outputs of {network.file} do not fit the detector's layout {layout!r} ({told}): leave it out"
+        )
     asked = config.input or detectors.find(layout).INPUT
     own_hw = detectors.size_of(network)
     size_hw = asked.size_hw or own_hw

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from core.errors import InputError
 from core.geometry.detector_config import DetectorConfig
+from inference import detectors
 from inference.frame.detection.detector import Detector, resolve_config
 from tests.inference.detectors.networks import Export, export_names
 
@@ -58,3 +60,15 @@ def test_the_network_is_fed_what_its_own_library_feeds(name):
     fed = next(iter(export.network.fed.values()))
     grey = fed * (1 if LAYOUTS[name] == "yolox" else 255)
     assert np.abs(grey[..., :: export.step, :: export.step] - export.fed).max() <= 1
+
+
+@pytest.mark.parametrize("name", export_names())
+def test_a_layout_that_is_stated_decodes_or_is_refused_in_a_sentence(name):
+    export = Export(name)
+    for layout in detectors.names():
+        try:
+            resolved = resolve_config(export.network, DetectorConfig(layout=layout))
+        except InputError as error:
+            assert f"do not fit the detector's layout {layout!r}" in str(error)
+        else:
+            Detector(export.network, resolved).detect(np.zeros((64, 96, 3), np.uint8))
