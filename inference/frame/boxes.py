@@ -137,11 +137,11 @@ def _read_box(box: Any, name: str) -> FrameBox:
     four = isinstance(rect, list) and len(rect) == 4
     numbers = four and all(type(x) in (int, float) for x in rect)
     if not numbers or not all(abs(x) < 1e6 for x in rect):
-        raise InputError(f"rect of {name} is {rect!r}, not four numbers")
-    if not (rect[0] < rect[2] and rect[1] < rect[3]):
-        raise InputError(f"rect of {name} is {rect!r}, which is empty")
+        raise InputError(f"rect of {name} is {rect!r:.80}, not four numbers")
+    x0, y0, x1, y1 = (round(x) for x in rect)
+    if not (x0 < x1 and y0 < y1):
+        raise InputError(f"rect of {name} is {rect!r}, which is empty in whole pixels")
     if not isinstance(box.get("name", name), str) or not isinstance(truth, (str, type(None))):
         raise InputError(f"name or truth of {name} is not a text")
     check_name(box.get("name", name), f"the name of {name}")
-    x0, y0, x1, y1 = (round(x) for x in rect)
     return FrameBox((x0, y0, x1, y1), box.get("name", name), truth)

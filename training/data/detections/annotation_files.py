@@ -98,18 +98,24 @@ def read_named_text(file: Path) -> str:
         raise InputError(f"{file} cannot be read as text ({error}): save it as UTF-8") from None
 
 
+LARGEST = 1e15
+"""The largest number in an annotation: the sum of a corner and a side has to be a whole number that numpy holds."""
+
+
 def number_of(value: Any) -> float:
     """Return a finite number, given as a number or as a string. Raises ValueError."""
     # float() would read 1_0 as 10, and digits of any script
     plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not plain:
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r:.40} is no number")
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is no number") from None
+        raise ValueError(f"{value!r:.40} is no number") from None
     if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not finite")
+        raise ValueError(f"{value!r:.40} is not finite")
+    if abs(number) > LARGEST:
+        raise ValueError(f"{value!r:.40} is too large")
     return number
 
 

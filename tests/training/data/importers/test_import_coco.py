@@ -43,6 +43,8 @@ ODD = {
     "negative box": {"bbox": [1, 2, -3, 4]},
     "infinite box": {"bbox": [1, 2, 3, float("inf")]},
     "box that is not a number": {"bbox": [1, 2, float("nan"), 4]},
+    "box beyond the floats": {"bbox": [1e308, 1e308, 1e308, 1e308]},
+    "box of a very large number": {"bbox": [1, 2, 10**400, 4]},
     "unlisted category": {"category_id": 99},
     "category of half": {"category_id": 1.5},
     "huge category": {"category_id": 10**30},
