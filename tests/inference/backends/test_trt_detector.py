@@ -21,6 +21,7 @@ from inference.backends import UnavailableError, build_missing_detector, open_ne
 from inference.backends.trt.kernel_cache import read_cache, runtime_file
 from inference.backends.trt.onnx_metadata import read_metadata
 from inference.commands import build
+from inference.commands.run import read_arguments, run_from_args
 from inference.frame.detection.detector import open_detector, open_detector_or_on_cpu
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
@@ -283,6 +284,17 @@ def test_verify_proves_it_on_this_device_and_keeps_its_kernels(bundle, runtime):
     assert lines[engine.name].detail == f"proved on Fake Orin, {runtime.__name__} 11.4.1 for sm87"
     kept = read_cache(runtime_file(engine), load_manifest(engine, "").engine_sha256)
     assert bool(kept) == (runtime.__name__ == RTX)
+
+
+def test_a_run_takes_both_engines_and_tests_both_at_power_on(bundle, runtime, capsys):
+    source = "synthetic://?frames=4&width=320&height=180"
+    summary = run_from_args(
+        read_arguments([str(bundle.path), "--source", source, "--backend", "trt", "--precision", "fp32"])
+    )
+    assert "regions: tracks by a detector on trt" in capsys.readouterr().err
+    checks = {row["check"]: row["value"] for row in summary["self_test"]["checks"]}
+    assert checks["boxes without a match"] == 0
+    assert (runtime.cuda.open, fake_cuda.Buffer.at) == (0, {})
 
 
 def test_an_engine_that_finds_other_boxes_stays_unproved(bundle, runtime):
