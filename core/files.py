@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -53,12 +54,25 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of writing to the same name: each put its number into the temporary one."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        process = leftover.name.rsplit(".", 2)[1]
+        if not process.isdigit() or Path("/proc", process).exists():
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; on a clean exit it is synced and renamed to `path`."""
     if path.exists() and not (path.is_file() or path.is_dir()):  # the rename would replace a device, as /dev/full
         raise InputError(f"{path} is a device or a pipe: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     # in the same folder, because a rename is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -76,6 +90,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; on a clean exit it takes the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)  # before the disk is asked for room: each may be as large as what is written
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have had the same number
     try:

@@ -70,7 +70,11 @@ class OverlaySink(Sink):
             fps = self._source.fps if self._source.sequence else FOLDER_FPS  # known once a camera has given a frame
             self._writer = cv2.VideoWriter(opencv_path(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
             if not self._writer.isOpened():
-                raise InputError(f"{self._path} cannot be written: give --out a folder with room, or --no-overlay")
+                width, height = self._size
+                raise InputError(
+                    f"{self._path} of {width}x{height} px cannot be written: give --out a folder with room, frames of "
+                    "a size that a video can have, or --no-overlay"
+                )
         if (rendered.shape[1], rendered.shape[0]) != self._size:
             rendered = cv2.resize(rendered, self._size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         self._writer.write(rendered)

@@ -44,6 +44,23 @@ def test_a_failed_folder_write_leaves_the_old_folder_and_no_rubbish(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["pack", "runs [1]*", "rearguard-a.tar.gz"])
+def test_what_killed_processes_left_is_removed_and_what_others_write_stays(tmp_path, name):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    stays = [f".{name}.{os.getppid()}.tmp", f".other.{dead.pid}.tmp", f".{name}.mine.tmp", f"{name}.{dead.pid}.tmp"]
+    for file in stays:
+        (tmp_path / file).touch()
+    (tmp_path / f".{name}.{dead.pid}.tmp").touch()
+    write_json(tmp_path / name, {})
+    assert {path.name for path in tmp_path.iterdir()} == {name, *stays}
+    (tmp_path / name).unlink()
+    (tmp_path / f".{name}.{dead.pid}.tmp" / "inside").mkdir(parents=True)
+    with replacing_folder(tmp_path / name):
+        assert not (tmp_path / f".{name}.{dead.pid}.tmp").exists(), "it may take the room that is needed now"
+    assert {path.name for path in tmp_path.iterdir()} == {name, *stays}
+
+
 def test_a_replaced_folder_holds_nothing_of_the_old_one(tmp_path):
     path = tmp_path / "bundle"
     for name in ("old", "new"):

@@ -44,7 +44,8 @@ class ImageStore:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise InputError(
-                f"{Path(self.folder).parent} has {free / 1e9:.1f} GB free, the pack needs {needed / 1e9:.1f} GB"
+                f"{Path(self.folder).parent} has {free / 1e6:,.1f} MB free, the pack needs {needed / 1e6:,.1f} MB: "
+                "make room there, or name another --out"
             )
         for file, n in self._files():
             self._set_rows(file, n)

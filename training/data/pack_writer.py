@@ -7,7 +7,6 @@ a picture lies in two splits that were drawn here, its groups are joined and the
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -61,7 +60,6 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
     request = _request_digest(listing, options.as_json())
     if out.exists():
         return _reuse(out, listing, options)
-    _remove_leftovers(out)  # each may be as large as the pack, and the disk is asked for room next
     with replacing_folder(out) as folder:
         samples = split_samples(listing, options.seed)
         store, results = _decode(folder, listing, samples, options)
@@ -205,14 +203,6 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
         what = f"made with {', '.join(other)}" if other else "of other files, or of another version of OpenCV"
         raise InputError(f"{out} is a pack {what}: name another --out, or remove it yourself")
     return open_pack(out)
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove the temporary folders of killed processes that packed to the same name."""
-    for folder in out.parent.glob(f".{out.name}.*.tmp"):
-        pid = folder.name.rsplit(".", 2)[1]  # replacing_folder puts its process into the name
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:
