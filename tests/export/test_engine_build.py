@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from core.bundle.engine_manifest import FOLDER, load_manifest
@@ -63,19 +65,36 @@ def test_what_was_asked_for_reaches_the_builder_and_the_passport(bundle, put, ty
     assert (manifest.built_on, manifest.target) == ("Fake Orin", "sm87")
 
 
-def test_progress_is_said_and_ctrl_c_ends_the_build(bundle, put, monkeypatch):
+def test_progress_is_said(bundle, put, monkeypatch):
     module, said = put(fake_trt.make("10.3.0")), []
     monkeypatch.setattr(build_progress, "show", said.append)
     trt.build(bundle, "fp32")
     assert said[0] == "fp32.tensorrt.sm87.b1-4-16.engine: timing, 1 of 2"
     assert module.went_on == [True]
 
-    def interrupted(sentence):
-        if sentence:
-            raise KeyboardInterrupt
 
-    monkeypatch.setattr(build_progress, "show", interrupted)
-    trt.build(bundle, "fp32")
+class StoppedError(Exception):
+    """What the handler of a command raises."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_inside_a_callback_ends_the_build_and_reaches_the_command(bundle, put, monkeypatch, number):
+    module = put(fake_trt.make("10.3.0"))
+
+    def stop(number, frame):
+        raise StoppedError
+
+    before = signal.signal(number, stop)
+    monkeypatch.setattr(build_progress, "show", lambda sentence: signal.raise_signal(number) if sentence else None)
+    try:
+        with pytest.raises(StoppedError):
+            trt.build(bundle, "fp32")
+        assert signal.getsignal(number) is stop
+        monkeypatch.undo()
+        put(fake_trt.make("10.3.0"))
+        trt.build(bundle, "fp32")
+    finally:
+        signal.signal(number, before)
     assert module.went_on == [False]
 
 

@@ -38,6 +38,7 @@ from core.geometry.detector_config import DetectorFile
 from inference import cuda_device
 from inference.backends import Availability, Backend, Network, UnavailableError
 from inference.backends.trt import runtimes
+from inference.backends.trt.build_progress import holding_signals
 from inference.backends.trt.engine_build import BuildOptions, build, build_detector
 from inference.backends.trt.onnx_metadata import read_metadata
 from inference.backends.trt.open_engine import OpenEngine
@@ -75,6 +76,7 @@ def _versions(names: Sequence[str]) -> str:
     return ", ".join(f"{name} {runtimes.import_runtime(name).__version__}" for name in names)
 
 
+@holding_signals()
 def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -> TrtBackend:
     """Open the engine of `precision` for this device. Nothing is built and nothing is written.
 
@@ -85,6 +87,7 @@ def open_backend(bundle: Bundle, precision: str, batch: int, options: Options) -
     return TrtBackend(bundle, OpenEngine(path, manifest, trt, cuda_graph=options.cuda_graph))
 
 
+@holding_signals()
 def open_network(path: Path, *, threads: int | None = None) -> TrtNetwork:
     """Open the engine of a detector's ONNX file for this device; threads: of no meaning on a GPU. Nothing is built.
 

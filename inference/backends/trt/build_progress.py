@@ -1,14 +1,44 @@
-"""Collects TensorRT's error messages, and shows the progress of a build."""
+"""Collects TensorRT's error messages, shows the progress of a build, and ends it when a signal comes."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from types import ModuleType
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 from typing import Any
 
 from core.log import shows_progress
 
 _loggers: dict[str, Any] = {}
+_came: list[int] = []
+"""The signals that are held back."""
+
+
+@contextmanager
+def holding_signals() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the end of the block; a build stops at its next step. A second one kills."""
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        _came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # what a handler raises inside a callback of TensorRT's is printed and lost, and the command would go on
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        came = _came.copy()
+        _came.clear()
+        for held in came:
+            signal.raise_signal(held)
 
 
 def logger(trt: ModuleType) -> Any:
@@ -34,7 +64,7 @@ def logger(trt: ModuleType) -> Any:
 def monitor(trt: ModuleType, what: str) -> Any:
     """Return a progress monitor that shows the innermost phase and its share; it must outlive the build.
 
-    TensorRT calls it from threads of its own: it holds no state but the phases, and Ctrl-C in it ends the build.
+    TensorRT calls it from threads of its own: it holds no state but the phases. A signal that came ends the build.
     """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
@@ -49,12 +79,9 @@ def monitor(trt: ModuleType, what: str) -> Any:
             self.steps.pop(phase_name, None)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            try:
-                # another thread may have ended the phase meanwhile
-                show(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
-            except KeyboardInterrupt:
-                return False
-            return True
+            # another thread may have ended the phase meanwhile
+            show(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+            return not _came
 
     return Monitor()
 

@@ -20,7 +20,7 @@ from core.bundle.engine_manifest import EngineManifest, EngineSource, detector_s
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file
 from core.geometry.detector_config import DetectorFile, stated_size_hw
-from inference.backends.trt.build_progress import logger, monitor, show
+from inference.backends.trt.build_progress import holding_signals, logger, monitor, show
 from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
 from inference.backends.trt.layers import float_layers, write_layers
 from inference.backends.trt.onnx_metadata import read_metadata
@@ -60,6 +60,7 @@ class BuildOptions(plugins.PluginOptions):
             raise InputError(f"size_hw is {self.size_hw}: give a height and a width")
 
 
+@holding_signals()
 def build(
     bundle: Bundle,
     precision: str,
@@ -85,6 +86,7 @@ def build(
     return engine
 
 
+@holding_signals()
 def build_detector(
     file: DetectorFile, *, runtime: str | None = None, sm: int | None = None, options: BuildOptions | None = None
 ) -> Path:
