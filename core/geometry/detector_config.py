@@ -139,10 +139,11 @@ class DetectorFile:
 
 def stated_size_hw(metadata: Mapping[str, str]) -> tuple[int, int] | None:
     """Return the height and width in an ONNX file's metadata, where Ultralytics writes the size of its export."""
+    # from a file of unknown origin: deep nesting ends in MemoryError or RecursionError
     try:
         height, width = ast.literal_eval(metadata.get("imgsz", ""))
         return int(height), int(width)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
         return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError, as_device_error
-from core.geometry.detector_config import DetectorConfig, DetectorFile
+from core.geometry.detector_config import DetectorConfig, DetectorFile, DetectorInput
 from core.geometry.frame import Bytes
 from core.geometry.preprocess import rect_of
 from inference import backends, detectors
@@ -27,14 +27,16 @@ ORIGINAL_SIZE = "orig_target_sizes"
 """A second input of RT-DETR's own export: the width and height that its boxes are scaled to."""
 ON_CPU = "ort"
 """The backend that runs a detector which the classifier's backend cannot run."""
+FLOATS = ("float16", "float32", "float64")
 ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 
 
 def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """Return `config` with everything filled in that the network's outputs and metadata say.
 
-    Raises InputError for an unknown layout, an unknown size of the input, or a class that counts and is not there;
-    UnavailableError for another size than the open network's.
+    Raises InputError for an unknown layout, an input that no picture fits, an unknown size of it, names that are not as
+    many as the classes, or a class that counts and is not there; UnavailableError for another size than the open
+    network's.
     """
     # what the user states goes before what the network says, and that before the default of its layout
     layout = config.layout or detectors.recognize(network)
@@ -44,6 +46,7 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
             f"the outputs of {network.file} do not fit the detector's layout {layout!r} ({told}): leave it out"
         )
     asked = config.input or detectors.find(layout).INPUT
+    _check_input(network, asked)
     own_hw = detectors.size_of(network)
     size_hw = asked.size_hw or own_hw
     if size_hw is None:
@@ -54,14 +57,39 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     names = config.names or detectors.class_names(network, layout)
     # by default road users count; whatever else a detector knows, such as chairs, does not
     counts = config.counts or tuple(name for name in ROAD_USERS if name in names)
-    if unknown := [name for name in counts if not _is_number(name) and name not in names]:
+    classes = detectors.find(layout).classes(network) or 0
+    if classes > 0 and config.names not in ((), detectors.NAMES_OF.get(classes)) and len(config.names) != classes:
+        raise InputError(
+            f"{network.file} has {classes} classes, the detector's names are {len(config.names)}: give one for each"
+        )
+    most = classes if classes > 0 else len(names)
+    if unknown := [name for name in counts if name not in names and not _is_number(name, most)]:
         known = ", ".join(names) or "none: give their numbers, or state names"
         raise InputError(f"{network.file} has no class {unknown[0]!r} that could count: it has {known}")
     return replace(config, layout=layout, input=replace(asked, size_hw=size_hw), names=names, counts=counts)
 
 
-def _is_number(name: str) -> bool:
-    return name.isdecimal() and len(name) < 10
+def _is_number(name: str, most: int) -> bool:
+    """Return whether it is the number of a class. most: how many classes there are; 0: nothing says it."""
+    return name.isdecimal() and len(name) < 10 and (not most or int(name) < most)
+
+
+def _check_input(network: Network, asked: DetectorInput) -> None:
+    """Raise InputError where a picture, prepared as asked, does not fit the network's inputs."""
+    picture = detectors.image_input(network)
+    pictures = picture.shape[0] if len(picture.shape) == 4 else 1
+    channels = picture.shape[-1 if detectors.channels_last(picture) else -3]
+    others = [tensor.name for tensor in network.inputs if tensor is not picture and tensor.name != ORIGINAL_SIZE]
+    if pictures not in (None, 1) or channels not in (None, 3) or others:
+        told = detectors.describe(network)
+        raise InputError(f"{network.file} does not take one picture of three colors alone ({told}): export it so")
+    # whole numbers would cut 0 to 1 off to black, and no box would be found
+    untouched = picture.dtype == "uint8" and not np.any(asked.mean) and np.all(np.equal(asked.std, 1))
+    if picture.dtype not in FLOATS and not untouched:
+        raise InputError(
+            f"{network.file} takes {picture.dtype}, the detector's input is (pixel - {asked.mean}) / {asked.std}: "
+            "state mean 0 and std 1 for uint8, or export it for float32"
+        )
 
 
 class Detector:
@@ -82,7 +110,7 @@ class Detector:
         for other in network.inputs:
             if other.name == ORIGINAL_SIZE:
                 self._feeds[other.name] = np.array([self._size_hw[::-1]], other.dtype)
-        numbers = [int(name) if _is_number(name) else config.names.index(name) for name in config.counts]
+        numbers = [config.names.index(name) if name in config.names else int(name) for name in config.counts]
         self._counted = np.array(numbers, np.int64)
 
     @property
@@ -107,9 +135,9 @@ class Detector:
             raise as_device_error(error, "the detector") from error
         if any(_has_nan(array) for array in outputs.values()):
             return None
-        with np.errstate(over="ignore"):  # an infinite box is left out
+        with np.errstate(over="ignore", invalid="ignore"):  # an infinite box is left out
             found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
-        boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
+            boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
         # what lay in the padding alone was clipped to nothing
         inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
         corner = np.array([x0, y0, x0, y0], np.float32)

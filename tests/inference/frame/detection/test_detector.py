@@ -195,3 +195,55 @@ def test_a_size_that_the_network_does_not_take_is_refused():
 def test_a_number_that_no_class_has_is_refused(name):
     with pytest.raises(InputError, match="that could count"):
         resolve_config(network_of(rows(), end2end="True"), DetectorConfig(counts=(name,)))
+
+
+def test_a_number_beyond_the_classes_or_a_list_of_names_of_another_length_is_refused():
+    cells = np.zeros((1, 84, 126), np.float32)
+    for config in (DetectorConfig(counts=("80",)), DetectorConfig(names=("person", "car"), counts=("car",))):
+        with pytest.raises(InputError, match=r"80 classes|no class '80'"):
+            resolve_config(network_of(cells), config)
+    with pytest.raises(InputError, match="no class '3'"):
+        resolve_config(network_of(rows(), names=NAMES, end2end="True"), DetectorConfig(counts=("3",)))
+    resolved = resolve_config(network_of(cells), DetectorConfig(counts=("79",)))
+    # a bundle holds what was resolved: of COCO's names the first
+    assert resolve_config(network_of(cells), resolved) == resolved
+
+
+def test_a_name_that_is_a_number_is_a_name():
+    network = network_of(rows((0, 0, 9, 9, 0.9, 1)), names="{0: '5', 1: '0'}", end2end="True")
+    found = Detector(network, resolve_config(network, DetectorConfig(counts=("0",)))).detect(FRAME)
+    assert found.classes_n.tolist() == [1]
+
+
+PICTURES = {
+    "two at a time": [Tensor("images", "float32", (2, 3, 64, 96))],
+    "gray": [Tensor("images", "float32", (1, 1, 64, 96))],
+    "something else besides": [image(), Tensor("scale", "float32", (1, 2))],
+    "bytes of 0 to 1": [image(dtype="uint8")],
+    "signed bytes": [image(dtype="int8")],
+    "a type that numpy lacks": [image(dtype="bfloat16")],
+}
+
+
+@pytest.mark.parametrize("inputs", PICTURES.values(), ids=PICTURES)
+def test_an_input_that_the_picture_does_not_fit_is_refused(inputs):
+    network = FakeNetwork(inputs, {"output0": rows()}, {"end2end": "True"})
+    with pytest.raises(InputError, match=r"fake.onnx (takes|does not take)"):
+        resolve_config(network, DetectorConfig())
+
+
+def test_bytes_take_the_picture_untouched():
+    network = FakeNetwork([image(dtype="uint8")], {"output0": rows()}, {"end2end": "True"})
+    Detector(network, resolve_config(network, DetectorConfig(input=DetectorInput(std=1.0)))).detect(FRAME + 7)
+    assert np.unique(network.fed["images"]).tolist() == [7]
+
+
+@pytest.mark.parametrize("told", ["[1e999, 64]", "-" * 100_000 + "1"])
+def test_a_broken_size_in_the_metadata_is_no_size(told):
+    with pytest.raises(InputError, match="pictures of any size"):
+        resolve_config(network_of(rows(), size_hw=(None, None), end2end="True", imgsz=told), DetectorConfig())
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_any_type_are_no_warning():
+    detect((1e30, 0, 2e38, 50, 0.9, 1), (0, 0, 9, 9, 0.9, 1e30), (0, 0, 9, 9, 0.9, np.inf))
