@@ -15,7 +15,10 @@ from core.bundle.contract import Probs
 from core.stats import Bools, Floats, TopProbs
 
 LEAST_COVERAGE = 0.5
-"""The chosen threshold answers at least about this part, whatever the risk: a network that is silent helps nobody."""
+"""The chosen threshold answers about this part at least, whatever the risk: a network that is silent helps nobody.
+
+Rows of equal probability are answered together, so it may be less where many are equal.
+"""
 
 
 class Estimate(NamedTuple):
@@ -56,8 +59,11 @@ def choose_threshold(
 
     Where that answers less than LEAST_COVERAGE, it is the lowest that answers no more than that, whatever the risk.
     confidence_n: thresholds in falling order; coverage_n, risk_n: the part that is answered at each, and the part of
-    the answered that is wrong.
+    the answered that is wrong. Of equal thresholds the last has the coverage and the risk of them all.
     """
+    # rows of one confidence are all accepted or none: only the last point of each is reached
+    reached_n = np.append(confidence_n[1:] < confidence_n[:-1], True)
+    confidence_n, coverage_n, risk_n = confidence_n[reached_n], coverage_n[reached_n], risk_n[reached_n]
     acceptable = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
     # where none is acceptable, the highest threshold, which answers least
     last = int(acceptable[-1]) if acceptable.size else 0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.bundle.abstain import AbstainRule, choose_threshold
+from core.bundle.abstain import LEAST_COVERAGE, AbstainRule, choose_threshold
 from core.stats import risk_coverage
 
 PROBS = st.floats(0, 1, width=32)
@@ -35,6 +35,30 @@ def test_the_threshold_keeps_the_risk_or_half_of_the_rows(seed, risk):
     assert accepted_n.mean() == pytest.approx(chosen["coverage"], abs=1e-6)
     assert wrong == pytest.approx(chosen["risk"])
     assert wrong <= risk + 1e-6 or accepted_n.mean() <= 0.51
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.3, 0.5, 0.8, 0.9, 1.0]), st.booleans()), min_size=1, max_size=20),
+    st.sampled_from([0.0, 0.05, 0.25, 0.5]),
+)
+def test_with_ties_the_threshold_is_the_best_of_all_that_the_rule_can_reach(rows, risk_wanted):
+    """Twin: the rule itself at each probability that occurs."""
+    tops_n = np.array([top for top, _ in rows], np.float32)
+    correct_n = np.array([correct for _, correct in rows])
+
+    def reach(threshold):
+        accepted_n = AbstainRule(threshold).accepts_each(tops_n)
+        return (~correct_n)[accepted_n].mean(), accepted_n.mean()
+
+    chosen = choose_threshold(*risk_coverage(tops_n, correct_n), risk_wanted)
+    assert reach(chosen["threshold"]) == pytest.approx((chosen["risk"], chosen["coverage"]))
+    acceptable = []
+    for threshold in np.unique(tops_n).tolist():
+        risk, coverage = reach(threshold)
+        if risk <= risk_wanted or coverage <= LEAST_COVERAGE:
+            acceptable.append(threshold)
+    lowest = min(acceptable, default=tops_n.max())
+    assert reach(chosen["threshold"]) == reach(lowest)
 
 
 def test_a_perfect_network_never_abstains():
