@@ -24,6 +24,7 @@ from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
 from inference import backends
 from inference.backends.trt import build_detector
+from inference.backends.trt.onnx_metadata import check_one_file
 from inference.frame.detection.detector import open_detector
 from inference.proof import detector_run
 
@@ -51,6 +52,8 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
 
     Raises InputError when it cannot be decoded, or finds nothing in any frame.
     """
+    if file.path.is_file():  # `open_detector` says it where it is none
+        check_one_file(file.path)
     detector = open_detector(file, REFERENCE, None)
     try:
         smaller = [_at_most_wide(frame) for frame in frames]

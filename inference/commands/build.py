@@ -72,9 +72,13 @@ def _builds(what: Path, precisions: list[str] | None) -> Iterator[Build]:
 
 
 def _detector_of(file: Path) -> DetectorFile:
-    """Return a detector's file, with its settings where it is that of a bundle."""
-    if file.name == DETECTOR and (file.parent / "bundle.json").is_file():
-        return find_detector(open_bundle(file.parent), CameraConfig()) or DetectorFile(file)
+    """Return a detector's file, with its settings where it is that of a bundle. Raises InputError for another there."""
+    if (file.parent / "bundle.json").is_file():
+        detector = find_detector(open_bundle(file.parent), CameraConfig())
+        if detector is None or file.name != DETECTOR:
+            # its engine would lie among those of the bundle, and `verify` would name it as a foreign one
+            raise InputError(f"{file} is not the detector of its bundle: give {file.parent}, or copy it elsewhere")
+        return detector
     return DetectorFile(file)
 
 

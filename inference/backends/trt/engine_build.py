@@ -23,7 +23,7 @@ from core.geometry.detector_config import DetectorFile, stated_size_hw
 from inference.backends.trt.build_progress import holding_signals, logger, monitor, show
 from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
 from inference.backends.trt.layers import float_layers, write_layers
-from inference.backends.trt.onnx_metadata import read_metadata
+from inference.backends.trt.onnx_metadata import check_one_file, read_metadata
 from inference.backends.trt.runtimes import Target, choose_target
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ def build_detector(
     options = options or BuildOptions()
     if not file.path.is_file():
         raise InputError(f"{file.path} is no file: give the ONNX file of a detector")
+    check_one_file(file.path)
     source = detector_source(file.path, sha256_of_file(file.path))
     target = choose_target(runtime, sm)
     source.folder.mkdir(exist_ok=True)  # before the build, which takes seconds: the folder may be read-only

@@ -1,4 +1,4 @@
-"""Reads what an exporter wrote into an ONNX file, without the onnx package, which a device does not have.
+"""Reads an ONNX file without the onnx package, which a device does not have: metadata, and where its weights lie.
 
 TensorRT's parser does not tell it, and an engine does not hold it.
 """
@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from core.errors import InputError
+
 METADATA = 14
 """The field `metadata_props` of a ModelProto, entries of a key, 1, and a value, 2. Source: onnx/onnx.proto."""
+GRAPH, WEIGHTS, EXTERNAL = 7, 5, 13
+"""The fields `graph` of a ModelProto, `initializer` of a GraphProto and `external_data` of a TensorProto."""
 VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 """How a field is written. Source: the encoding of protocol buffers, "Message Structure"."""
 
@@ -24,6 +28,18 @@ def read_metadata(path: Path) -> dict[str, str]:
                 texts = {key: bytes(text).decode(errors="replace") for key, text in _fields(entry)}
                 found[texts.get(1, "")] = texts.get(2, "")
     return found
+
+
+def check_one_file(path: Path) -> None:
+    """Raise InputError where weights lie in another file: no hash of ours would see that they change."""
+    with suppress(IndexError):  # damaged: what opens it says so
+        graphs = [entry for number, entry in _fields(memoryview(path.read_bytes())) if number == GRAPH]
+        tensors = [entry for graph in graphs for number, entry in _fields(graph) if number == WEIGHTS]
+        if any(number == EXTERNAL for tensor in tensors for number, _ in _fields(tensor)):
+            raise InputError(
+                f"{path} keeps its weights in another file, which no hash of ours holds: save it as one, by"
+                " onnx.save(onnx.load(FILE), FILE)"
+            )
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -232,6 +232,27 @@ def test_only_a_missing_engine_or_one_of_another_size_is_built(file, runtime):
     assert len(runtime.builds) == 2
 
 
+def test_weights_in_another_file_which_could_change_unseen_are_refused(file, bundle):
+    stored = {"save_as_external_data": True, "location": "weights", "size_threshold": 0}
+    onnx.save(onnx.load(file.path), file.path, **stored)
+    with pytest.raises(InputError, match="keeps its weights in another file"):
+        build.main([str(file.path)])
+    with pytest.raises(InputError, match="keeps its weights in another file"):
+        prepare(file, [FRAME])
+    onnx.save(onnx.load(file.path), file.path)
+    assert build.main([str(file.path)]) == 0
+
+
+def test_another_file_beside_a_bundle_gets_no_engine_among_those_of_the_bundle(bundle):
+    before = {path: path.read_bytes() for path in (bundle.path / "engines").iterdir()}
+    for name in ("fp32.onnx", "model.fp32.onnx"):
+        if not (bundle.path / name).exists():
+            shutil.copy(bundle.path / DETECTOR, bundle.path / name)
+        with pytest.raises(InputError, match="is not the detector of its bundle"):
+            build.main([str(bundle.path / name)])
+    assert {path: path.read_bytes() for path in (bundle.path / "engines").iterdir()} == before
+
+
 def test_an_output_whose_shape_the_picture_decides_is_refused_by_name(tmp_path, runtime, caplog):
     assert build.main([str(suppressing(tmp_path / "nms.onnx"))]) == 1
     assert "the shape of its output picked depends on what the picture shows" in caplog.text
