@@ -15,7 +15,7 @@ built_on  # core.bundle.engine_manifest: a field of the manifest's JSON
 top1_agreement  # export.verify.parity: a column of parity.json
 
 # read by the templates of the report, by report.js or by whoever reads results.json and choice.json
-list_confused, worst_classes, mb, true  # benchmarks.report.charts
+list_confused, worst_classes, mb, true, DASHES, percentiles, percentiles_ms  # benchmarks.report.charts
 time_ratio, time_interval  # benchmarks.report.comparisons
 by_class, by_size, by_place, empty_regions, false_alarms_interval, quiet_n  # benchmarks.results.frames
 not_seen, coverage_interval  # the same

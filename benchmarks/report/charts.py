@@ -21,6 +21,8 @@ METERS = {"clock_mhz": "Clock, MHz", "temperature_c": "Temperature, °C", "power
 MINUTES, ANSWERED = "minutes of load", "answered, % of the objects with a region"
 LEARNING = ("accuracy", "loss", "learning rate")
 """The charts of a training: the ends of the names of their columns in history.csv."""
+DASHES = "solid fp32, dashed fp16, dash-dotted int8"
+"""The dashes of a line by its precision, in words; report.js draws them."""
 PERCENTILES = (*range(0, 100, 2), 99.0, 99.5, 99.9, 100.0)
 """The percentiles of a latency curve."""
 
@@ -46,7 +48,7 @@ class ChartCandidate:
     engine: float
     age: float | None
     mb: float
-    curve: Floats
+    percentiles_ms: Floats
     """Milliseconds at each of PERCENTILES."""
     top1: float | None
     """Accuracy in per cent; low and high are its interval."""
@@ -65,6 +67,7 @@ class ChartLine:
     points: tuple[tuple[float, float], ...]
     precision: str = "fp32"
     dash: str = ""
+    """An SVG dash pattern; empty: the one of the precision, DASH in report.js."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class ChartData:
     devices: tuple[str, ...]
     budget: float | None
     """The p99 budget, where all devices have the same."""
-    curve: tuple[float, ...]
+    percentiles: tuple[float, ...]
     learning: dict[str, list[ChartLine]]
     lines: dict[str, Chart]
     """{NUMBER OF THE DEVICE/NAME: a chart of lines}."""
@@ -112,7 +115,7 @@ def collect_charts(devices: Sequence[DeviceReport]) -> ChartData:
         backends=_in_order(candidate.backend for candidate in candidates),
         devices=_in_order(candidate.device for candidate in candidates),
         budget=budgets.pop() if len(budgets) == 1 else None,
-        curve=PERCENTILES,
+        percentiles=PERCENTILES,
         learning=collect_learning(devices[0].results.artifacts.learning),
         lines=charts,
     )
@@ -256,7 +259,7 @@ def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, ro
         age=age.p50 if age else None,
         mb=row.bytes / 1e6,
         # a few percentiles draw the same curve as thousands of times, and keep the page small
-        curve=np.percentile(row.latency.rounds_ms, PERCENTILES).round(5),
+        percentiles_ms=np.percentile(row.latency.rounds_ms, PERCENTILES).round(5),
         top1=100 * accuracy.top1 if accuracy else None,
         low=100 * accuracy.interval.low if accuracy else None,
         high=100 * accuracy.interval.high if accuracy else None,

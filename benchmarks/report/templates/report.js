@@ -227,19 +227,19 @@ function drawPareto(redraw) {
 function drawTails() {
   const host = document.getElementById("tails"), rows = shown();
   const place = percentile => -Math.log10(1 - Math.min(percentile, 99.97) / 100);
-  const low = Math.min(...data.candidates.map(row => row.curve[0])) / 1.2, high = Math.max(...data.candidates.map(row => row.curve.at(-1))) * 1.2;
+  const low = Math.min(...data.candidates.map(row => row.percentiles_ms[0])) / 1.2, high = Math.max(...data.candidates.map(row => row.percentiles_ms.at(-1))) * 1.2;
   const at = [50, 90, 99, 99.9], ticks = at.map(place);
   const {svg, px, py} = plot(host,
     {low: 0, high: place(99.97), ticks, label: "percentile of frames", format: tick => `${at[ticks.indexOf(tick)]}%`},
     {low, high, log: true, ticks: logTicks(low, high), label: "ms per frame (log)"}, 400);
   for (const row of rows) {
-    const points = data.curve.map((percentile, i) => `${px(place(percentile))},${py(row.curve[i])}`).join(" ");
+    const points = data.percentiles.map((percentile, i) => `${px(place(percentile))},${py(row.percentiles_ms[i])}`).join(" ");
     const group = make("g", {}, svg);
     make("polyline", {points, fill: "none", stroke: "transparent", "stroke-width": 12}, group);
     make("polyline", {points, class: "mark", fill: "none", stroke: color(row.arch), "stroke-dasharray": DASH[row.precision],
       "stroke-width": row.role === "chosen" ? 3.2 : 1.6, opacity: row.backend === data.backends[0] ? 1 : .6}, group);
     tip(host, group, [row.name, `p50 ${round(row.p50)} ms`, `p90 ${said(row.p90)}`, `p99 ${said(row.p99)}`,
-      `max ${round(row.curve.at(-1))} ms of ${row.n} frames`]);
+      `max ${round(row.percentiles_ms.at(-1))} ms of ${row.n} frames`]);
   }
 }
 
@@ -263,8 +263,8 @@ function drawLines(host, lines, x, y, height = 260, log = false) {
     {low: yLow, high: yHigh, log, ticks: log ? logTicks(yLow, yHigh) : linearTicks(yLow, yHigh, 5), label: y}, height);
   for (const line of lines) {
     const corners = line.points.map(([x, y]) => `${px(x)},${py(y)}`).join(" ");
-    const stroke = make("polyline", {class: "mark", points: corners, fill: "none", stroke: line.color, "stroke-width": 2,
-      "stroke-dasharray": line.dash || ""}, svg);
+    const stroke = make("polyline", {class: "mark", points: corners, fill: "none", stroke: line.arch ? color(line.arch) : "var(--ink)",
+      "stroke-width": 2, "stroke-dasharray": line.dash || DASH[line.precision]}, svg);
     tip(host, stroke, [line.name, `last ${round(line.points.at(-1)[1])}`]);
   }
 }
@@ -275,17 +275,15 @@ function drawAll() {
   document.querySelectorAll("[data-reliability]").forEach(host =>
     drawReliability(host, data.candidates.find(row => row.name === host.dataset.reliability)));
   const risk = document.getElementById("risk");
-  if (risk) drawLines(risk, data.candidates.filter(row => row.shown).map(row => ({name: row.name, color: color(row.arch),
-    dash: row.precision === "fp32" ? "" : "5 3", points: row.risk.map(([coverage, error]) => [100 * coverage, 100 * error])})), "coverage, % of rows answered", "error among them, %", 300);
+  if (risk) drawLines(risk, data.candidates.filter(row => row.shown).map(row =>
+    ({...row, points: row.risk.map(([coverage, error]) => [100 * coverage, 100 * error])})),
+    "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {
     const {lines, x, y, log} = data.lines[host.dataset.lines];
-    drawLines(host, lines.map(line => ({...line, color: line.arch ? color(line.arch) : "var(--ink)", dash: DASH[line.precision]})),
-      x, y, log ? 340 : 200, log);
+    drawLines(host, lines, x, y, log ? 340 : 200, log);
   });
-  document.querySelectorAll("[data-curve]").forEach(host => {
-    const lines = data.learning[host.dataset.curve];
-    drawLines(host, lines.map(line => ({...line, color: color(line.arch)})), "epoch", host.dataset.label);
-  });
+  document.querySelectorAll("[data-learning]").forEach(host =>
+    drawLines(host, data.learning[host.dataset.learning], "epoch", host.dataset.label));
 }
 
 drawAll();

@@ -222,6 +222,33 @@ def test_every_chart_is_drawn_offline_without_a_complaint(rich_report):
     assert "p50" in charts["said"], "a mark says its figures to a screen reader"
 
 
+DASHES = """(() => {
+  const line = (name, dash) => ({name, arch: data.archs[0], points: [[1, 1], [2, 2]], precision: name, dash});
+  const lines = data.precisions.map(name => line(name, ''));
+  drawLines(document.getElementById('risk'), [...lines, line('fp32', '4 3')], '', '');
+  const risk = [...document.querySelectorAll('#risk .mark')].map(mark => mark.getAttribute('stroke-dasharray'));
+  const learning = document.querySelectorAll('[data-learning] .mark');
+  return {risk, learning: [...learning].map(mark => mark.getAttribute('stroke-dasharray'))};
+})()"""
+
+
+@needs_chromium
+def test_each_precision_has_its_own_dash_and_a_line_may_have_another(rich, tmp_path):
+    rows = list(rich.results.candidates)
+    rows += [replace(rows[0], precision="fp16")]
+    wide = replace(rich, results=replace(rich.results, candidates=tuple(rows)))
+    render(tmp_path, [replace(wide, choice=choose(wide.results, rich.choice.policy))])
+
+    async def visit(tab):
+        await tab.show(tmp_path / "report.html")
+        return await tab.value(DASHES)
+
+    dashes = browse(visit)
+    assert len(set(dashes["risk"])) == len(dashes["risk"]) == 4
+    assert dashes["risk"][-1] == "4 3"
+    assert "4 3" in dashes["learning"], "the training is dashed, the validation solid"
+
+
 def slow_but_one(device):
     """The report of another machine, on which only one candidate is within the budget."""
     rows = []
