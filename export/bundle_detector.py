@@ -111,7 +111,7 @@ def add(folder: Path, detector: PreparedDetector) -> list[GoldenCheck]:
                 file.unlink()
         shutil.copyfile(detector.path, made / DETECTOR)
         detector.golden.save(made / golden_detections.NAME)
-        checks = prove(_bind(open_bundle(made), detector.config))
+        checks = prove_detector(_bind(open_bundle(made), detector.config))
     _build_engines(DetectorFile(folder / DETECTOR, detector.config), targets)
     return checks
 
@@ -134,7 +134,7 @@ def _build_engines(file: DetectorFile, targets: Sequence[tuple[str, int]]) -> No
             log.warning(f"the detector has no engine of {runtime} for sm{sm}: {error}")
 
 
-def keep(earlier: Path, bundle: Bundle) -> Bundle:
+def keep_detector(earlier: Path, bundle: Bundle) -> Bundle:
     """Return a new bundle with the detector of the earlier one that it replaces, proved; without one, the new bundle.
 
     An earlier bundle or detector that is damaged is not kept, with a warning. Raises CheckError when a proof fails.
@@ -153,7 +153,7 @@ def keep(earlier: Path, bundle: Bundle) -> Bundle:
         log.warning(f"a detector in {earlier} is not kept, add it again with `python -m export add-detector`: {error}")
         return bundle
     kept = _bind(bundle, old.detector)
-    prove(kept)
+    prove_detector(kept)
     return kept
 
 
@@ -173,7 +173,7 @@ def _bind(bundle: Bundle, config: DetectorConfig) -> Bundle:
     return bound
 
 
-def prove(bundle: Bundle) -> list[GoldenCheck]:
+def prove_detector(bundle: Bundle) -> list[GoldenCheck]:
     """Return the checks of a bundle's detector on every backend that opens its file here, and say which does not.
 
     Engines are proved by `verify`, on their own device. Raises CheckError naming the first failure.

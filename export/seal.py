@@ -38,7 +38,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
         # a list, since a precision that fails leaves the bundle meanwhile
         for precision in [p for p in builder.bundle.precisions if p in module.PRECISIONS]:
             with backends.open_backend(name, builder.bundle, precision) as opened:
-                _prove(builder, name, opened, precision)
+                _prove_precision(builder, name, opened, precision)
             if not builder.bundle.gates[precision]["passed"]:
                 _drop(builder, precision)
     # parity.json is bound too, and the gates now hold the checks of each backend
@@ -47,7 +47,7 @@ def prove_and_seal(builder: BundleBuilder) -> Bundle:
     return builder.bundle
 
 
-def _prove(builder: BundleBuilder, name: str, opened: Backend, precision: str) -> None:
+def _prove_precision(builder: BundleBuilder, name: str, opened: Backend, precision: str) -> None:
     """Check one precision on one backend, and add the checks to its gate."""
     checks = []
     if name in OTHER_ARITHMETIC and not builder.latency_only:

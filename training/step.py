@@ -43,7 +43,7 @@ class Objective:
     compute: Compute
     deployed: DeployedNetwork
     """Normalizes the frames, and holds the trained network."""
-    network: NetworkCall
+    network_call: NetworkCall
     """The trained network as a step calls it: compiled, or parallel over processes, or as it is."""
     classes: int
     teacher: Teacher | None = None
@@ -63,7 +63,7 @@ class Objective:
 
     def forward(self, inputs_nchw: Tensor) -> Tensor:
         """Return float32 (n, classes) logits of normalized inputs, computed in the chosen precision."""
-        return self.compute.mode.logits(self.network, inputs_nchw)
+        return self.compute.mode.logits(self.network_call, inputs_nchw)
 
     def loss(self, logits_nc: Tensor, targets: Tensor, frames_nhwc: Tensor) -> Tensor:
         """Return the mean loss: cross entropy, and with a teacher the recipe's share of the distillation loss."""

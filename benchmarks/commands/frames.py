@@ -79,7 +79,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--precision",
         metavar="NAME",
-        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+        help="precision of the model file (default: the production choice, else int8, fp32 or fp16, the first to pass)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="thread count (default: all cores)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the results as JSON")

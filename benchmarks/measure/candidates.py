@@ -26,7 +26,7 @@ class Candidate(CandidateKey):
     bundle: Bundle
 
     @property
-    def proved(self) -> bool:
+    def passed_gates(self) -> bool:
         """Whether the gates of its precision passed; else it may not be chosen."""
         return self.precision in self.bundle.precisions
 
@@ -66,7 +66,7 @@ def available_backends(names: Sequence[str] | None) -> list[str]:
 
 
 def list_candidates(bundles: Mapping[str, Bundle], names: Sequence[str]) -> list[Candidate]:
-    """Return each proved precision of each bundle on each backend that has it, with one thread."""
+    """Return each precision that passed its gates, of each bundle, on each backend that has it, with one thread."""
     found = []
     # grouped by network and precision, the order of the report's tables
     for arch, bundle in bundles.items():

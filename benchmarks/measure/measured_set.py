@@ -26,7 +26,7 @@ from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import RegionSource, Zones
 from inference.proof import detector_run
-from inference.proof.verify import prove
+from inference.proof.verify import prove_backend
 from inference.runner.region_choice import find_detector
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def measure_side_by_side(candidates: Sequence[Candidate], pack: Pack, timed: Tim
             raise InputError(f"no candidate opens; the first reason: {refused[0].reason}")
         check_detections(opened, timed.frames)
         # before the timing: it runs the golden frames, which an engine must pass to be chosen
-        reasons = [not_selectable_reason(c, p.classifier.backend) for c, p in opened]
+        reasons = [prove_selectable(c, p.classifier.backend) for c, p in opened]
         answers = [measure_accuracy(c, p.classifier, pack) for c, p in opened]
         # the control is timed among the others: alone it would meet warmer caches, and its noise would not be theirs
         with open_side_by_side([opened[0][0]], timed.config) as (control, _):
@@ -75,20 +75,20 @@ def result_of(
     return CandidateResult(c.arch, c.precision, c.backend, c.threads, *size, opened, latency, why_not, accuracy)
 
 
-def not_selectable_reason(candidate: Candidate, backend: Backend) -> str:
-    """Return the reason why a candidate may never be chosen; an empty text where it may."""
+def prove_selectable(candidate: Candidate, backend: Backend) -> str:
+    """Prove that a candidate may be chosen; return the reason why it never may, or an empty text."""
     if not candidate.bundle.selectable:
         return OTHER_SIZE
-    if not candidate.proved:
-        return f"{candidate.precision} is not among the precisions that its bundle proved"
-    return unproved_reason(candidate, backend)
+    if not candidate.passed_gates:
+        return f"{candidate.precision} is not among the precisions that passed the gates of its bundle"
+    return prove_on_device(candidate, backend)
 
 
-def unproved_reason(candidate: Candidate, backend: Backend) -> str:
-    """Run the golden frames, which proves an engine; return the reason of a failure, or an empty text."""
+def prove_on_device(candidate: Candidate, backend: Backend) -> str:
+    """Run the golden frames, and write the proof of an engine; return the reason of a failure, or an empty text."""
     c = candidate
     try:
-        checks = [*prove(c.bundle, c.backend, backend, c.precision), *check_detector(c)]
+        checks = [*prove_backend(c.bundle, c.backend, backend, c.precision), *check_detector(c)]
         failed = [check for check in checks if not check.passed]
     except Exception as error:  # each runtime has exceptions of its own, with no common base
         return f"it is not proved on this device: {as_device_error(error, c.name)}"

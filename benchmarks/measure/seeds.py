@@ -86,8 +86,8 @@ def _measure_seed(other: Run, results: Sequence[CandidateResult], pack: Pack) ->
     bundles = {arch: open_bundle(path) for arch, path in other.bundles().items()}
     # on the backends and threads of this run, so that only the weights differ
     candidates = [candidate_of(result, bundles) for result in results if result.arch in bundles]
-    proved = [candidate for candidate in candidates if candidate.proved]
-    fitting = [candidate for candidate in proved if candidate.bundle.geometry == pack.geometry]
+    passed = [candidate for candidate in candidates if candidate.passed_gates]
+    fitting = [candidate for candidate in passed if candidate.bundle.geometry == pack.geometry]
     with open_side_by_side(fitting) as (opened, refused):
         for row in refused:
             log.info(f"seed {seed}: {row.reason}")

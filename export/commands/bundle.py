@@ -24,7 +24,7 @@ from core.geometry.camera_config import CameraConfig
 from export.abstain_threshold import fit_on_frames
 from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
-from export.bundle_detector import keep, keeps_detector
+from export.bundle_detector import keep_detector, keeps_detector
 from export.precision_report import as_markdown
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
@@ -223,7 +223,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
         with replacing_folder(target) as folder:
             builder = _assemble(path, checkpoint, pack, folder, size_px, options)
             # the detector of the bundle that is replaced is taken over, and proved anew
-            bundle = keep(target, prove_and_seal(builder))
+            bundle = keep_detector(target, prove_and_seal(builder))
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gate)})"
                 for precision, gate in bundle.gates.items()

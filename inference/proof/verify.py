@@ -49,7 +49,7 @@ def check_files_and_engines(bundle: Bundle) -> None:
         check_engine(bundle, engine)
 
 
-def prove(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.GoldenCheck]:
+def prove_backend(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.GoldenCheck]:
     """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
 
     Returns one row a check; where all passed, the engine's manifest says so.
@@ -113,7 +113,7 @@ def _golden_lines(
     what = f"{name} {precision}"
     try:
         with open_backend(name, bundle, precision, threads=threads, options=options) as backend:
-            rows = prove(bundle, name, backend, precision)
+            rows = prove_backend(bundle, name, backend, precision)
     except UnavailableError as error:
         return [CheckResult(what, "unavailable", str(error))]
     except Exception as error:  # a runtime may raise anything

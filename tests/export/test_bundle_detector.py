@@ -15,7 +15,7 @@ from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from core.files import sealed, write_json
 from core.geometry.detector_config import DetectorConfig
-from export.bundle_detector import keep
+from export.bundle_detector import keep_detector
 from export.commands.add_detector import main
 from export.commands.bundle import main as export
 from export.package import device_files
@@ -104,7 +104,7 @@ def test_a_damaged_detector_is_not_kept_in_a_new_export_and_is_named(run, tmp_pa
     add(run)
     (bundle_of(run).path / DETECTOR).write_bytes(b"other")
     new = make_bundle(tmp_path / "new", background=None)
-    assert keep(bundle_of(run).path, new) == new
+    assert keep_detector(bundle_of(run).path, new) == new
     assert "detector.onnx is not the file that was proved" in caplog.text
     assert not (new.path / NAME).exists()
 

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument(
         "--precision",
-        help="precision of the model file (default: the production choice, else int8 if its gates hold, else fp32)",
+        help="precision of the model file (default: the production choice, else int8, fp32 or fp16, the first to pass)",
     )
     parser.add_argument("--kernel", choices=KERNELS, help="the resize kernel, in place of the bundle's")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (default: 1)")
