@@ -173,6 +173,9 @@ def add_int8(builder: BundleBuilder, fp32: onnx.ModelProto) -> None:
     # engine manifests carry this hash: an engine tells by it which ranges its int8 file was made with
     facts["calibration"] = sha256_of_json([builder.pack.fingerprint, rows.tolist(), facts])
     facts["float_layers"] = int8.float_layers(signed, found.kept_float)
+    # The search also asks that fusing moves the golden answers by at most half the tolerance, to leave room for other
+    # runtimes. That is its target, not a gate: seal.py here, and the self-test in the car, run the unsigned file on the
+    # golden frames as their runtime fuses it, and hold it to the whole tolerance.
     if builder.add_gate("int8", results, facts)["passed"]:
         builder.add_golden("int8", signed)
         builder.add_golden(f"int8{UNSIGNED}", unsigned)

@@ -110,7 +110,7 @@ class SearchResult:
         return {
             "method": self.method,
             "kept_float": self.kept_float,
-            "equalised": self.equalized,
+            "equalised": self.equalized,  # spelled as in the bundles that there are
             "search": [asdict(step) for step in self.steps],
         }
 

@@ -22,6 +22,7 @@ from core.geometry.frame import Bytes
 from core.stats import count_pairs, paired_interval
 
 BATCH = 64
+# fp32 has a bound of its own; every other precision has a row in each of the two tables
 FP32_MAX_DPROB = 1e-4
 ACCURACY_LOSS = {"fp16": 0.003, "int8": 0.01}
 """Largest loss of val accuracy against torch, as a fraction, or one row where val is so small that one is more."""
