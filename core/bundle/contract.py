@@ -142,6 +142,18 @@ class Bundle:
         for name in self.files:
             self.check_file(name)
 
+    def check_precision(self, precision: str) -> None:
+        """Raise InputError where the bundle does not hold a precision, or where its gates failed."""
+        if precision in self.precisions:
+            return
+        held = ", ".join(self.precisions) or "none"
+        failed = precision in self.gates and not self.gates[precision].get("passed")
+        what = f"{precision} that passed its gates" if failed else precision
+        hint = f"name one that it holds, or export the run with --precisions {precision}"
+        if self.choice:  # production holds the chosen precision alone
+            hint = "name one that it holds, or give the run's bundle of the architecture"
+        raise InputError(f"{self.path} holds no {what} (it holds {held}): {hint}")
+
     def check_file(self, name: str) -> Path:
         """Return the path of a bound file whose bytes are those that were proved. Raises InputError otherwise."""
         path = self.path / name
@@ -167,6 +179,8 @@ def open_bundle(path: Path) -> Bundle:
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
     names = [item.name for item in fields(Bundle)[1:]]
+    if not file.exists() and (path / "run.json").is_file():
+        raise InputError(f"{path} is a run, not a bundle: {_hint_of_run(path)}")
     # exactly the keys of its schema are expected below, and only this one differs
     has_detector = read_object(file, HINT).get("schema") != SCHEMA_WITHOUT_DETECTOR
     names = [name for name in names if has_detector or name != "detector"]
@@ -186,6 +200,14 @@ def open_bundle(path: Path) -> Bundle:
     if bundle.contract_hash != body["contract"]:
         raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle
+
+
+def _hint_of_run(run: Path) -> str:
+    """Return which bundles of a run to give in its place: production where there is one."""
+    if (run / "production" / "bundle.json").is_file():
+        return f"give {run / 'production'}"
+    bundles = [str(file.parent) for file in sorted(run.glob("*/bundle/bundle.json"))]
+    return f"give {' or '.join(bundles)}" if bundles else f"export it first with `python -m export {run}`"
 
 
 def _read_parts(file: Path, body: dict[str, Any]) -> dict[str, Any]:

@@ -130,8 +130,13 @@ class DetectorFile:
     @classmethod
     def from_json(cls, body: Any, folder: Path) -> DetectorFile:
         """Read camera.json's `regions`: `detector`, a file beside it, and any fields of DetectorConfig."""
-        if not isinstance(body, dict) or not isinstance(body.get("detector"), str):
-            raise InputError(f'regions is {body!r:.40}: give {{"detector": "FILE.onnx"}}')
+        example = 'give {"detector": "FILE.onnx"}, a file beside it'
+        if not isinstance(body, dict):
+            raise InputError(f"regions is {body!r:.40}: {example}")
+        if "detector" not in body:
+            raise InputError(f"regions has no key `detector`: {example}, with the other keys")
+        if not isinstance(body["detector"], str):
+            raise InputError(f"regions.detector is {body['detector']!r:.40}: {example}")
         rest = {key: value for key, value in body.items() if key != "detector"}
         file = check_name(body["detector"], "regions.detector")
         return cls(folder / file, DetectorConfig.from_json(rest))

@@ -61,9 +61,7 @@ def _builds(what: Path, precisions: list[str] | None) -> Iterator[Build]:
         return
     bundle = open_bundle(what)
     for precision in precisions or ():
-        if precision not in bundle.precisions:
-            held = ", ".join(bundle.precisions) or "none"
-            raise InputError(f"{bundle.file}: {precision} is not a precision that passed its gates (these did: {held})")
+        bundle.check_precision(precision)
     for precision in precisions or [p for p in bundle.precisions if p in PRECISIONS]:
         yield partial(build, bundle, precision)
     # with every precision: it runs in front of each

@@ -87,8 +87,8 @@ class FramesRequest:
 
 
 def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:
-    """Warn of the classes that the bundle or the pack alone knows."""
-    if other := sorted({*bundle.classes} ^ {*pack.classes}):
+    """Warn of the classes that the bundle or the pack alone knows; of background no object is labeled."""
+    if other := sorted(({*bundle.classes} ^ {*pack.classes}) - {bundle.background, pack.background}):
         names = ", ".join(other)
         log.warning(f"{bundle.arch} and {pack.path} differ in the classes {names}: none of these can be right")
 

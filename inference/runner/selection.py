@@ -30,10 +30,8 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
     if precision not in PRECISIONS:
         raise InputError(f"there is no precision {precision!r}: choose from {', '.join(passed)}")
     # null runs no file, so it needs none that passed
-    if backend != "null" and precision not in passed:
-        passed_names = ", ".join(passed) or "none"
-        hint = f"choose one of these, or export the run with --precisions {precision}"
-        raise InputError(f"{bundle.path} has no {precision} that passed its gates (these did: {passed_names}): {hint}")
+    if backend != "null":
+        bundle.check_precision(precision)
     return backend, precision
 
 

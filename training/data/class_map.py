@@ -47,13 +47,24 @@ class ClassMap:
     file: Path | None
     table: dict[str, str]
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise InputError naming all the classes that have no line."""
+        if self.file is None or WILDCARD in self.table:
+            return
+        missing = [name for name in dict.fromkeys(names) if normalize_name(name) not in self.table]
+        if missing:
+            told = ", ".join(map(repr, missing))
+            kind = "class" if len(missing) == 1 else "classes"
+            hint = f"add one for each, `{missing[0]},` to drop it"
+            raise InputError(f"{self.file} has no line for the {kind} {told}: {hint}")
+
     def becomes(self, name: str) -> str | None:
         """Return the class that `name` becomes, or None when it is dropped. Raises InputError when it has no line."""
         if self.file is None:
             return name
         target = self.table.get(normalize_name(name), self.table.get(WILDCARD))
         if target is None:
-            raise InputError(f"{self.file} has no line for the class {name!r}: add one, `{name},` to drop it")
+            self.check_names([name])
         return target or None
 
 

@@ -11,7 +11,7 @@ from core.errors import InputError
 from inference import cuda_device
 
 RUNTIMES = ("tensorrt", "tensorrt_rtx")
-RTX_TARGETS = "compute capabilities, 86 for 8.6, of SM75 to SM121 without SM87 (Orin) and SM90 (Hopper)"
+RTX_TARGETS = "compute capabilities, 86 for 8.6, one of 75, 80, 86, 89, 120, 121"
 """What TensorRT-RTX builds for. Source: its support matrices; a version names its own when it refuses one."""
 INSTALL = "pip install tensorrt-rtx-cu13, or tensorrt from NVIDIA's index"
 

@@ -168,6 +168,23 @@ def test_a_precision_whose_gates_failed_does_not_run(bundle):
     failed = replace(bundle, gates={"fp32": {"passed": True}, "int8": {"passed": False}})
     with pytest.raises(InputError, match="no int8 that passed its gates"):
         pick_backend_and_precision(failed, "ort", "int8")
+    with pytest.raises(InputError, match=r"holds no fp16 \(it holds fp32\)"):  # nothing says that its gates failed
+        pick_backend_and_precision(failed, "ort", "fp16")
+
+
+def test_a_run_in_place_of_a_bundle_names_the_bundles_of_it(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="is a run, not a bundle: export it first"):
+        open_bundle(tmp_path)
+    for name in ("a/bundle", "b/bundle"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "bundle.json").touch()
+    with pytest.raises(InputError, match=f"give {tmp_path}/a/bundle or {tmp_path}/b/bundle$"):
+        open_bundle(tmp_path)
+    (tmp_path / "production").mkdir()
+    (tmp_path / "production" / "bundle.json").touch()
+    with pytest.raises(InputError, match=f"give {tmp_path}/production$"):
+        open_bundle(tmp_path)
 
 
 def test_a_bundle_that_answers_otherwise_than_it_was_proved_does_not_start(tmp_path, video):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from inference.runner.labeled_regions import FramesRequest, jittered
+from inference.runner.labeled_regions import FramesRequest, jittered, warn_of_other_classes
 from tests.inference.proof.test_frame_score import corners
 
 
@@ -37,3 +38,13 @@ def test_the_edges_of_many_jittered_boxes_deviate_as_asked():
     assert moved.std(0) == pytest.approx([100, 200, 100, 200], rel=0.05)
     with pytest.raises(InputError, match="jitter is -1"):
         FramesRequest(jitter=-1)
+
+
+def test_a_background_that_one_side_lacks_is_no_other_class(caplog):
+    bundle = SimpleNamespace(arch="tiny", classes=("car", "van"), background=None)
+    pack = SimpleNamespace(path="pack", classes=("car", "van", "clear"), background="clear")
+    warn_of_other_classes(bundle, pack)
+    assert not caplog.records
+    pack.classes = ("car", "bus", "clear")
+    warn_of_other_classes(bundle, pack)
+    assert "differ in the classes bus, van:" in caplog.text

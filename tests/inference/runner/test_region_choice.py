@@ -70,6 +70,12 @@ def test_zones_and_a_detector_are_refused():
         replace(ZONES, detector=DetectorFile(Path("a.onnx")))
 
 
+def test_regions_without_a_detector_are_refused_in_a_whole_sentence(tmp_path):
+    (tmp_path / "camera.json").write_text('{"regions": {"every": 3}}')
+    with pytest.raises(InputError, match=r'no key `detector`: give {"detector": "FILE\.onnx"}'):
+        read_camera_config(tmp_path / "camera.json")
+
+
 def test_camera_json_names_a_detector_beside_it(tmp_path):
     (tmp_path / "camera.json").write_text('{"regions": {"detector": "d.onnx", "every": 3}}')
     assert read_camera_config(tmp_path / "camera.json").detector == DetectorFile(

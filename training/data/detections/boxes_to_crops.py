@@ -67,6 +67,7 @@ class SkipCounts:
 def listing_of(detection_set: DetectionSet, options: PackOptions) -> Listing:
     """Return the listing of a detection set: a row for each box and for background, or a row for each zone."""
     class_map = read_class_map(options.classes)
+    class_map.check_names(detection_set.names)
     skip_counts = SkipCounts()
     for skipped in detection_set.skipped:
         skip_counts.add(skipped.reason, skipped.where)

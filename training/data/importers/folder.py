@@ -31,6 +31,7 @@ def read(source: str, options: PackOptions) -> Listing:
         raise InputError(f"{source} is not a folder: give a folder of images, one folder a class")
     found = list(_class_folders(root))
     class_map = read_class_map(options.classes)
+    class_map.check_names(folder.name for _, folder in found)
     skipped = Counter[str]()
     group_of = group_finder(root, options)
     samples = []

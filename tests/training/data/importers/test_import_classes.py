@@ -45,6 +45,11 @@ def test_a_class_that_the_map_does_not_name_is_an_error(tmp_path):
         read_class_map(write_map(tmp_path, "class,becomes\ncar,car\n")).becomes("tram")
 
 
+def test_all_classes_that_the_map_does_not_name_are_told_at_once(tmp_path):
+    with pytest.raises(InputError, match="the classes 'tram', 'bus': add one for each, `tram,` to drop it"):
+        read_class_map(write_map(tmp_path, "class,becomes\ncar,car\n")).check_names(["tram", "Car", "bus", "tram"])
+
+
 @pytest.mark.parametrize(
     "text",
     [
