@@ -18,7 +18,7 @@ from core.synthetic import Scene
 from inference.backends import open_backend
 from inference.capture.base import SourceLost
 from inference.capture.live import LiveSource, Reader
-from inference.frame.processor import FrameProcessor
+from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.runner.camera_health import HealthTimeouts
 from inference.runner.region_choice import pick_zones
 from inference.runner.runner import Runner, RunnerConfig
@@ -97,7 +97,9 @@ def main():
     workers = [SinkWorker(s, waits=not source.live) for s in open_sinks(context, given)]
     sampler = Sampler(max(options.frames // SAMPLES, 1))
     workers.append(SinkWorker(sampler, waits=True))
-    runner = Runner(FrameProcessor(bundle, backend, zones), source, workers, RunnerConfig(timeouts=TIMEOUTS))
+    # zones without a background class: what is said of them is no matter here, what is held on to is
+    processor = FrameProcessor(bundle, backend, zones, FrameConfig(allow_unproved=True))
+    runner = Runner(processor, source, workers, RunnerConfig(timeouts=TIMEOUTS))
     started = time.monotonic()
     runner.run(options.frames)
     seconds = time.monotonic() - started
