@@ -15,6 +15,7 @@ from core.files import read_object
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
 from export.bundle_detector import add, prepare, spread
+from export.production import warn_of_earlier_choice
 from inference.capture.base import EndOfStream
 from inference.sources import open_source
 
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     file = DetectorFile(args.detector, _read_config(args.config) if args.config else DetectorConfig())
     detector = prepare(file, _frames_of(args.frames) if args.frames else _frames_of_pack(run))
     checks = {str(folder): add(folder, detector) for folder in folders}
+    warn_of_earlier_choice(run, "was chosen without this detector")
     lines = [{"bundle": folder, **asdict(row)} for folder, rows in checks.items() for row in rows]
     if args.json:
         print(json.dumps({"detector": detector.config.as_json(), "checks": lines}, indent=1))

@@ -26,6 +26,7 @@ from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_b
 from export.builder import BundleBuilder
 from export.bundle_detector import keep_detector, keeps_detector
 from export.precision_report import as_markdown
+from export.production import warn_of_earlier_choice
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
@@ -92,6 +93,8 @@ def main(arguments: list[str]) -> int:
     for result in results:
         for sentence in result["failed"]:
             log.error(f"failed: {sentence}")
+    if any(result["bundle"] for result in results):
+        warn_of_earlier_choice(run, "holds the earlier choice")
     return 1 if any(result["failed"] for result in results) else 0
 
 

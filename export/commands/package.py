@@ -8,8 +8,8 @@ from pathlib import Path
 
 from core.cli import Parser
 from core.data.run_dir import open_run
-from core.errors import InputError
 from export.package import benchmark_files, device_files, write_archive
+from export.production import open_production
 
 
 def main(arguments: list[str]) -> int:
@@ -23,14 +23,12 @@ def main(arguments: list[str]) -> int:
     add("--json", action="store_true", help="print what was written as JSON")
     args = parser.parse_args(arguments)
     run = open_run(args.run)
-    production = run.path / "production"
-    if not (production / "bundle.json").is_file():
-        raise InputError(f"{production} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
+    production = open_production(run)
     archive_folder = f"rearguard-{run.path.resolve().name}"
     out = args.out or run.path / f"{archive_folder}.tar.gz"
     # the archive is written inside the block: the test rows lie in `scratch` and are read only then
     with tempfile.TemporaryDirectory() as scratch:
-        files = device_files(production)
+        files = device_files(production.path)
         if args.with_benchmark:
             files |= benchmark_files(run, run.open_pack(args.pack), Path(scratch))
         size = write_archive(out, archive_folder, files)

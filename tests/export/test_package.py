@@ -17,7 +17,9 @@ from core.bundle.contract import onnx_name, open_bundle
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.run_dir import open_run
 from core.errors import InputError
+from core.geometry.detector_config import DetectorConfig
 from export.commands import package as command
+from export.commands.bundle import main as export
 from export.package import write_archive
 from tests.export import runs
 
@@ -107,6 +109,37 @@ def test_a_damaged_production_is_not_packed(produced, tmp_path):
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(InputError, match="not the file that was proved"):
         command.main([str(path)])
+
+
+@pytest.mark.parametrize("change", [{"abstain_threshold": 0.7}, {"detector": DetectorConfig()}])
+def test_a_production_older_than_its_bundle_is_not_packed(produced, tmp_path, change):
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    replace(open_bundle(path / runs.ARCH / "bundle"), **change).save()
+    with pytest.raises(InputError, match="make benchmark RUN=colours"):
+        command.main([str(path)])
+
+
+def test_a_model_that_was_exported_anew_is_not_packed_as_the_earlier_one(produced, tmp_path):
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    bundle = open_bundle(path / runs.ARCH / "bundle")
+    for precision, refused in (("fp32", False), ("int8", True)):
+        name = onnx_name(precision)
+        (bundle.path / name).write_bytes((bundle.path / name).read_bytes() + b"\0")
+        bundle.with_files(list(bundle.files)).save()
+        if refused:
+            with pytest.raises(InputError, match=name):
+                command.main([str(path)])
+        else:
+            assert command.main([str(path)]) == 0
+
+
+def test_an_export_says_that_production_is_older(produced, tmp_path, caplog):
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    assert export([str(path), "--precisions", "fp32", "--engines"]) == 0
+    assert "holds the earlier choice: run the benchmark again: make benchmark RUN=colours" in caplog.text
 
 
 def test_a_run_without_a_choice_says_what_to_do(exported):
