@@ -40,7 +40,7 @@ class StderrCapture:
         with self._lock:
             if self._memory is None:
                 self._memory = _memory()
-                atexit.register(self._drain)
+                atexit.register(self._drain, at_exit=True)
             try:
                 stderr = os.dup(2)
             except OSError:  # a daemon may have closed it
@@ -54,15 +54,18 @@ class StderrCapture:
                 os.close(stderr)
                 lines += self._drain()
 
-    def _drain(self) -> list[str]:
+    def _drain(self, *, at_exit: bool = False) -> list[str]:
         """Return the wanted lines that came since the last time, and write the others to stderr."""
         assert self._memory is not None
         size = os.fstat(self._memory).st_size
-        if size == self._read:
+        written = os.pread(self._memory, size - self._read, self._read)
+        # another thread's line that crosses a page is seen half written: it stays until it ends
+        whole = written if at_exit else written[: written.rfind(b"\n") + 1]
+        if not whole:
             return []
-        lines = os.pread(self._memory, size - self._read, self._read).splitlines(keepends=True)
-        self._read = size
-        if size > RENEW_BYTES:  # it only grows, since every write appends
+        lines = whole.splitlines(keepends=True)
+        self._read += len(whole)
+        if self._read == size > RENEW_BYTES:  # it only grows, since every write appends
             os.close(self._memory)
             self._memory, self._read = _memory(), 0
         wanted = [self._wanted.match(line.decode("utf-8", "replace")) is not None for line in lines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 
 from core.data.picture_files import describe_left_out, scan
 from core.data.picture_reader import read_picture
+from core.data.stderr_capture import StderrCapture
 from core.errors import InputError
 from inference.sources import kind_of, open_source
 from tests.inference.sources.test_sources import read_all
@@ -137,6 +139,16 @@ def test_what_other_threads_write_to_stderr_meanwhile_is_not_lost(tmp_path, capf
     print("after", file=sys.stderr)
     assert reasons == {"damaged JPEG: premature end of data segment"}
     assert sorted(capfd.readouterr().err.splitlines()) == sorted([*written, "after"])
+
+
+def test_a_line_that_is_half_written_is_passed_on_whole(capfd):
+    capture = StderrCapture(re.compile("wanted"))
+    with capture():
+        os.write(2, b"one\nha")
+    assert capfd.readouterr().err == "one\n"
+    with capture():
+        os.write(2, b"lf\n")
+    assert capfd.readouterr().err == "half\n"
 
 
 def test_each_suffix_that_opencv_decodes_is_a_picture_and_the_rest_is_counted(tmp_path):
