@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -27,3 +28,11 @@ def wait_until(happened: Callable[[], Found], awaited: str, details: Callable[[]
 def has_grown_to(path, size: int) -> bool:
     """Return whether a file is there and has at least `size` bytes."""
     return path.exists() and path.stat().st_size >= size
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs: one that has ended and waits to be reaped (state Z or X) does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

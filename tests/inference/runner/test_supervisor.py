@@ -20,7 +20,7 @@ from inference.frame.states import State
 from inference.runner.heartbeats import HEARTBEATS
 from inference.runner.supervisor import TICK_S, Supervisor, SupervisorLimits, is_camera
 from inference.runner.systemd import Systemd
-from tests.waiting import LONGEST_S, wait_until
+from tests.waiting import LONGEST_S, is_alive, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,13 +50,6 @@ def journal(folder):
 
 def wait_for(path):
     return wait_until(lambda: path.exists() and path.read_text(), path.name)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_worker_that_ends_well_is_the_end(tmp_path):
