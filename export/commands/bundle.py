@@ -6,34 +6,32 @@ import argparse
 import json
 import logging
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import models
-from core.bundle.contract import PRECISIONS, Bundle
-from core.bundle.engine_manifest import OF_DETECTOR, load_manifest
+from core.bundle.contract import PRECISIONS
+from core.bundle.engine_manifest import OF_DETECTOR
 from core.cli import Parser
 from core.codec import to_json
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
-from core.geometry.camera_config import CameraConfig
 from export.abstain_threshold import fit_on_frames
 from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
 from export.bundle_detector import keep_detector, keeps_detector
+from export.engines import RTX, Target, build_engines, choose_targets
 from export.precision_report import as_markdown
 from export.production import warn_of_earlier_choice
 from export.seal import prove_and_seal
 from export.verify.parity import first_failure
 from inference.backends import trt
-from inference.backends.trt import BuildOptions, build, build_detector
-from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES, choose_target, installed_runtimes
+from inference.backends.trt import BuildOptions
+from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES, choose_target
 from inference.runner.labeled_regions import FramesRequest
-from inference.runner.region_choice import find_detector
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -44,32 +42,26 @@ class ExportOptions:
     """The options of an export, from the command line."""
 
     precisions: tuple[str, ...]
-    engines: tuple[str, ...]
-    sms: tuple[int, ...]
+    targets: tuple[Target, ...]
+    """What engines are built for."""
     size_px: int | None
     build: BuildOptions = field(default_factory=BuildOptions)
     abstain_on: FramesRequest | None = None
     """The labeled frames on which the abstain threshold is fitted; None: it stays as training chose it, on crops."""
 
-    @property
-    def targets(self) -> list[tuple[str, int | None]]:
-        """The (runtime, compute capability) of each engine; None: that of this machine's device."""
-        return [(name, sm) for name in self.engines for sm in (self.sms if name == "tensorrt_rtx" else (None,))]
-
 
 def main(arguments: list[str]) -> int:
     """Export a run; return 1 when a check failed."""
     args = _parser().parse_args(arguments)
-    engines = tuple(args.engines) if args.engines is not None else _default_engines()
     # fp32 is always among them: the other precisions are made from its graph
     wanted = {"fp32", *(args.precisions or PRECISIONS)}
     precisions = tuple(precision for precision in PRECISIONS if precision in wanted)
     build_options = BuildOptions(tuple(args.batch)) if args.batch else BuildOptions()
-    _refuse_unused(args, engines)
+    targets = tuple(choose_targets(args.engines, args.sm or ()))
+    _refuse_unused(args, targets)
     options = ExportOptions(
         precisions=precisions,
-        engines=engines,
-        sms=tuple(args.sm or [86]),
+        targets=targets,
         size_px=args.size,
         build=build_options,
         abstain_on=_threshold_frames(args),
@@ -105,9 +97,9 @@ def _parser() -> Parser:
     add("--precisions", nargs="+", choices=PRECISIONS, help="precisions to export besides fp32 (default: all)")
     add(
         "--engines", nargs="*", choices=RUNTIMES,
-        help="runtimes to build engines for, none without a name (default: tensorrt_rtx where it is installed)",
+        help="runtimes to build engines for, none without a name (default: for this machine's device, or --sm)",
     )  # fmt: skip
-    add("--sm", nargs="+", type=int, help=f"targets of tensorrt_rtx engines (default: 86): {RTX_TARGETS}")
+    add("--sm", nargs="+", type=int, help=f"targets of tensorrt_rtx engines, built without the device: {RTX_TARGETS}")
     add("--size", type=int, metavar="N", help="export another input size into bundle_N, for latency measurements only")
     add("--pack", type=Path, help="the pack that the run was trained on, if it was moved")
     add("--models", nargs="+", metavar="ARCH", help="export only these architectures")
@@ -150,12 +142,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _refuse_unused(args: argparse.Namespace, engines: tuple[str, ...]) -> None:
+def _refuse_unused(args: argparse.Namespace, targets: tuple[Target, ...]) -> None:
     """Refuse options of engines where none is built that they could change."""
-    if args.sm and "tensorrt_rtx" not in engines:
+    if args.sm and RTX not in [runtime for runtime, _ in targets]:
         raise InputError("--sm names targets of tensorrt_rtx engines, and none is built: add --engines tensorrt_rtx")
-    if args.batch and not engines:
-        raise InputError(f"--batch is for engines, and none is built: add --engines with {' or '.join(RUNTIMES)}")
+    if args.batch and not targets:
+        raise InputError(
+            f"--batch is for engines, and none is built: add --sm, or --engines with {' or '.join(RUNTIMES)}"
+        )
 
 
 def _threshold_frames(args: argparse.Namespace) -> FramesRequest | None:
@@ -165,13 +159,6 @@ def _threshold_frames(args: argparse.Namespace) -> FramesRequest | None:
     if args.frames_of or args.camera or args.detector or args.jitter:
         raise InputError("--frames-of, --camera, --detector and --jitter fit the threshold: add --abstain-on-frames")
     return None
-
-
-def _default_engines() -> tuple[str, ...]:
-    if "tensorrt_rtx" in installed_runtimes():
-        return ("tensorrt_rtx",)
-    log.info("no engines: tensorrt_rtx is not installed (pip install tensorrt-rtx-cu13)")
-    return ()
 
 
 def _checkpoints(run: Run, wanted: list[str] | None, allow_unfinished: bool) -> dict[str, Path]:
@@ -232,7 +219,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
                 for precision, gate in bundle.gates.items()
                 if not gate["passed"]
             ]
-            result["engines"] = _engines(bundle, options)
+            result["engines"] = build_engines(bundle, options.targets, options.build)
     except CheckError as error:  # one architecture without a bundle must not cost the others theirs
         result["failed"].append(str(error))
         return result
@@ -267,26 +254,3 @@ def _assemble(
         log.info(f"{facts.arch}: int8")
         add_or_refuse(builder, "int8", lambda: add_int8(builder, fp32))
     return builder
-
-
-def _engines(bundle: Bundle, options: ExportOptions) -> list[dict[str, Any]]:
-    """Build the requested engines; return a row for each, with the reason where it cannot be built."""
-    rows = []
-    builds = {p: partial(build, bundle, p) for p in bundle.precisions if p in trt.PRECISIONS}
-    if detector := find_detector(bundle, CameraConfig()):
-        builds[OF_DETECTOR] = partial(build_detector, detector)
-    for runtime, sm in options.targets:
-        for precision, build_engine in builds.items():
-            target = f"sm{sm}" if sm else "here"
-            row: dict[str, Any] = {"runtime": runtime, "precision": precision, "target": target}
-            try:
-                engine = build_engine(runtime=runtime, sm=sm, options=options.build)
-                manifest = load_manifest(engine, "")
-                row |= {"file": engine.name, "bytes": manifest.engine_bytes, "seconds": manifest.build_seconds}
-                row |= {"state": manifest.state}
-            # a row all the same: the bundle ships without this engine, and the report says why
-            except CheckError as error:
-                row |= {"state": "not built", "reason": str(error)}
-                log.error(f"{bundle.arch}: {error}")
-            rows.append(row)
-    return rows

@@ -48,7 +48,7 @@ def exported(checkpoint, pack_path, tmp_path_factory):
     """A run that was exported by the command, with TensorRT-RTX engines for SM86. Not to be changed."""
     path = tmp_path_factory.mktemp("runs") / "colours"
     runs.write_run(path, pack_path, [checkpoint])
-    assert command.main([str(path), "--engines", "tensorrt_rtx"]) == 0
+    assert command.main([str(path), "--sm", "86"]) == 0
     return path
 
 

@@ -87,7 +87,7 @@ def test_a_new_export_keeps_the_detector(run, run_path):
 
 def test_a_new_export_builds_the_engine_of_the_detector_that_it_keeps_and_says_so_before(run, run_path, capsys):
     pytest.importorskip("tensorrt_rtx")
-    arguments = [str(run_path), "--precisions", "fp32", "--engines", "tensorrt_rtx"]
+    arguments = [str(run_path), "--precisions", "fp32", "--sm", "86"]
     export(arguments)
     main([str(run_path), str(run.parent / "d.onnx"), "--frames", str(run.parent / "frames")])
     (folder,) = open_run(run_path).bundles().values()

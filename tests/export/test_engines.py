@@ -13,7 +13,7 @@ from torch import nn
 from core.bundle.contract import onnx_name
 from core.bundle.engine_manifest import load_manifest
 from core.errors import CheckError, InputError
-from export.commands import bundle as command
+from export import engines
 from export.graph.nodes import Graph
 from export.precision import int8 as to_int8
 from export.precision.fp16 import to_fp16
@@ -77,15 +77,15 @@ def test_a_target_that_does_not_exist_is_refused(bundle):
 
 
 def test_a_target_that_a_precision_cannot_serve_is_named_and_not_fatal(bundle, monkeypatch):
-    real = command.build
+    real = engines.build
 
     def build_but_one(bundle, precision, *, runtime, sm, options):
         if (precision, sm) == ("fp32", 75):
             raise CheckError("cannot build model.fp32.onnx for sm75 (FP32 GEMM is not supported)")
         return real(bundle, precision, runtime=runtime, sm=sm, options=options)
 
-    monkeypatch.setattr(command, "build", build_but_one)
-    rows = command._engines(bundle, command.ExportOptions(("fp32",), ("tensorrt_rtx",), (75, 86), None))
+    monkeypatch.setattr(engines, "build", build_but_one)
+    rows = engines.build_engines(bundle, [("tensorrt_rtx", 75), ("tensorrt_rtx", 86)], BuildOptions())
     states = {(row["precision"], row["target"]): row["state"] for row in rows}
     assert states.pop(("fp32", "sm75")) == "not built"
     assert set(states.values()) == {"built"}

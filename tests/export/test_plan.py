@@ -8,7 +8,9 @@ import pytest
 
 from core.errors import InputError
 from export.commands import bundle
+from inference import cuda_device
 from inference.backends.trt.runtimes import RUNTIMES
+from tests.export import fake_trt
 
 
 def dry_run(run, *flags):
@@ -42,6 +44,24 @@ def test_every_target_and_another_size_are_named(run_path, capsys):
 def test_each_runtime_that_is_offered_has_engines(run_path, capsys, runtime):
     assert dry_run(run_path, "--engines", runtime, "--json") == 0
     assert [item["what"] for item in json.loads(capsys.readouterr().out) if runtime in item["what"]]
+
+
+def test_without_a_device_no_engine_is_made_that_nobody_asked_for(run_path, capsys, caplog, monkeypatch):
+    fake_trt.put_here(monkeypatch, fake_trt.make("1.7.1", "tensorrt_rtx"))
+    monkeypatch.setattr(cuda_device, "unavailable_reason", lambda: "there is no CUDA device or no driver for it")
+    assert dry_run(run_path) == 0
+    assert "engine" not in capsys.readouterr().out
+    assert "no engines: there is no CUDA device or no driver for it; --sm builds them" in caplog.text
+    assert dry_run(run_path, "--sm", "86") == 0
+    assert "engine fp32 tensorrt_rtx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("runtime", "sm"), [("tensorrt", 87), ("tensorrt_rtx", 86)])
+def test_with_a_device_the_engines_are_for_it(run_path, capsys, monkeypatch, runtime, sm):
+    fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0", runtime), sm=sm)
+    assert dry_run(run_path, "--precisions", "fp32", "--json") == 0
+    planned = [(item["what"], item["target"]) for item in json.loads(capsys.readouterr().out)]
+    assert planned[1:] == [(f"engine fp32 {runtime}", "this machine's device")]
 
 
 @pytest.mark.parametrize(

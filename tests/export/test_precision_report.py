@@ -79,7 +79,7 @@ def test_every_precision_passes_or_is_refused_with_a_reason(arch, tmp_path, caps
         runs.write_small_pack(path, rows=480)
     run = tmp_path / "runs" / "ladder"
     runs.write_run(run, path, [runs.train(path, arch, NETWORKS[arch])])
-    code = command.main([str(run), "--engines", "tensorrt_rtx", "--table", str(tmp_path / "table.md"), "--json"])
+    code = command.main([str(run), "--sm", "86", "--table", str(tmp_path / "table.md"), "--json"])
     (result,) = json.loads(capsys.readouterr().out)
     assert code == (1 if result["failed"] else 0)
     assert result["bundle"], result["failed"]
