@@ -66,24 +66,29 @@ def wilson(hits: int, n: int, deff: float = 1.0) -> Interval:
 
 
 def poisson_interval(count: int, deff: float = 1.0) -> Interval:
-    """Return the exact 95% interval of the mean of a Poisson count, wider for a deff (core.clusters.dispersion).
+    """Return the exact 95% interval of the mean of a Poisson count; deff: core.clusters.dispersion.
 
+    A deff makes it that of a count smaller by this factor, scaled up again.
     Source: Garwood, Biometrika 28 (1936) 437-442.
     """
-    tail = NORMAL.cdf(NORMAL.inv_cdf((1 - CONFIDENCE) / 2) * math.sqrt(deff))
-    low = _poisson_mean(count - 1, 1 - tail) if count else 0.0
-    return Interval(low, _poisson_mean(count, tail))
+    tail = (1 - CONFIDENCE) / 2
+    smaller = count / deff
+    low = _gamma_quantile(smaller, tail) if count else 0.0
+    return Interval(low * deff, _gamma_quantile(smaller + 1, 1 - tail) * deff)
 
 
-def _poisson_mean(most: int, probability: float) -> float:
-    """Return the mean at which a count of at most `most` has this probability, by bisection: it falls with the mean."""
-    k = np.arange(most + 1)
-    log_factorials = np.append(0.0, np.log(k[1:]).cumsum())
-    low, high = 0.0, most + 20 + 10 * math.sqrt(most + 1)
+def _gamma_quantile(shape: float, probability: float) -> float:
+    """Return the quantile of the gamma distribution of scale 1, by bisection.
+
+    For a whole shape its distribution function is the probability that a Poisson count of this mean reaches the shape.
+    """
+    low, high = 0.0, shape + 20 + 10 * math.sqrt(shape + 1)
+    steps = np.arange(math.ceil(2 * high) + 50)
+    log_factorials = math.lgamma(shape + 1) + np.append(0.0, np.log(shape + steps[1:]).cumsum())
     while high - low > ROOT_TOLERANCE * max(high, 1.0):
         mean = (low + high) / 2
-        reached = float(np.exp(k * math.log(mean) - mean - log_factorials).sum())
-        low, high = (mean, high) if reached > probability else (low, mean)
+        reached = float(np.exp((shape + steps) * math.log(mean) - mean - log_factorials).sum())
+        low, high = (mean, high) if reached < probability else (low, mean)
     return (low + high) / 2
 
 

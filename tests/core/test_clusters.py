@@ -59,6 +59,14 @@ def test_the_interval_of_a_count_covers_where_frames_give_several_at_once():
     assert covered[1] / ROUNDS < 0.8
 
 
+@pytest.mark.parametrize("together", [2, 20, 32])
+@pytest.mark.parametrize("count", [0, 1, 2, 60])
+def test_events_that_come_several_at_a_time_count_as_one(count, together):
+    alone = poisson_interval(count)
+    interval = poisson_interval(together * count, together)
+    assert interval == pytest.approx((together * alone.low, together * alone.high))
+
+
 @given(st.lists(st.booleans(), min_size=2, max_size=60), st.integers(1, 9))
 def test_rows_of_their_own_clusters_are_independent_and_copies_of_a_row_are_no_rows(hits, copies):
     hits_n = np.array(hits)
