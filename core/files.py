@@ -92,33 +92,34 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)  # before the disk is asked for room: each may be as large as what is written
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # a killed process may have had the same number
+    old = path.with_name(f".{path.name}.old.{os.getpid()}.tmp")
+    for folder in (temporary, old):  # a killed process may have had the same number
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         with _naming(path, temporary):
             if path.exists() and not path.is_dir():  # it is someone's file: never moved away
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             temporary.mkdir()
             yield temporary
-            _put_in_place(temporary, path)
+            _sync(temporary)
+            if path.exists():  # a folder that is not empty cannot be replaced by a rename
+                os.replace(path, old)
+            os.replace(temporary, path)
+            fsync_path(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():  # it was stopped between the two renames
+            os.replace(old, path)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Sync a folder and rename it to `path`."""
+def _sync(folder: Path) -> None:
+    """Flush a folder and its files to the disk."""
     # before the rename: after a power cut the new name must not lead to files without their content
-    for file in sorted(temporary.rglob("*")):
+    for file in sorted(folder.rglob("*")):
         if file.is_file():
             fsync_path(file)
-    fsync_path(temporary)
-    if path.exists():  # a folder that is not empty cannot be replaced by a rename
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        os.replace(path, old)
-        os.replace(temporary, path)
-        shutil.rmtree(old)
-    else:
-        os.replace(temporary, path)
-    fsync_path(path.parent)
+    fsync_path(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import files
 from core.errors import InputError
 from core.files import canonical_json, read_json, replacing, replacing_folder, sha256_of_json, write_json
 
@@ -67,6 +69,45 @@ def test_a_replaced_folder_holds_nothing_of_the_old_one(tmp_path):
         with replacing_folder(path) as temporary:
             (temporary / name).write_text(name)
     assert [p.name for p in path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("stopped_at", range(1, 6))
+def test_a_folder_that_is_stopped_while_it_takes_its_place_is_the_old_or_the_new_one(tmp_path, monkeypatch, stopped_at):
+    """At the sync of the file, of the folder, at the first rename, at the second, or at the sync after them."""
+    path, steps = tmp_path / "bundle", itertools.count(1)
+    with replacing_folder(path) as temporary:
+        (temporary / "a").write_text("old")
+
+    def stop_at(step):
+        def wrapped(*arguments):
+            if next(steps) == stopped_at:
+                raise KeyboardInterrupt
+            return step(*arguments)
+
+        return wrapped
+
+    with pytest.raises(KeyboardInterrupt), replacing_folder(path) as temporary:
+        (temporary / "a").write_text("new")
+        monkeypatch.setattr(files.os, "replace", stop_at(os.replace))
+        monkeypatch.setattr(files, "fsync_path", stop_at(files.fsync_path))
+    assert [(file.name, file.read_text()) for file in path.iterdir()] == [("a", "new" if stopped_at == 5 else "old")]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_process_left_that_was_killed_while_it_removed_the_old_folder_is_removed(tmp_path):
+    path = tmp_path / "bundle"
+    (path / "inside").mkdir(parents=True)
+    code = (
+        "import os, shutil, signal, sys; from pathlib import Path; from core.files import replacing_folder\n"
+        "with replacing_folder(Path(sys.argv[1])):\n"
+        " shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacing_folder(path):
+        pass
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_where_a_folder_belongs_stays_and_is_named(tmp_path):
