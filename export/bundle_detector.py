@@ -135,9 +135,10 @@ def _build_engines(file: DetectorFile, targets: Sequence[tuple[str, int]]) -> No
 
 
 def keep_detector(earlier: Path, bundle: Bundle) -> Bundle:
-    """Return a new bundle with the detector of the earlier one that it replaces, proved; without one, the new bundle.
+    """Return a new bundle with the detector of the earlier one that it replaces; without one, the new bundle.
 
-    An earlier bundle or detector that is damaged is not kept, with a warning. Raises CheckError when a proof fails.
+    Its files are copied, but neither bound nor proved yet. An earlier bundle or detector that is damaged is not kept,
+    with a warning.
     """
     if not (earlier / "bundle.json").is_file():
         return bundle
@@ -152,9 +153,7 @@ def keep_detector(earlier: Path, bundle: Bundle) -> Bundle:
             (bundle.path / name).unlink(missing_ok=True)
         log.warning(f"a detector in {earlier} is not kept, add it again with `python -m export add-detector`: {error}")
         return bundle
-    kept = _bind(bundle, old.detector)
-    prove_detector(kept)
-    return kept
+    return replace(bundle, detector=old.detector)
 
 
 def keeps_detector(earlier: Path) -> bool:

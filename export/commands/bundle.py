@@ -22,7 +22,7 @@ from core.files import replacing_folder, write_text
 from export.abstain_threshold import fit_on_frames
 from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
-from export.bundle_detector import keep_detector, keeps_detector
+from export.bundle_detector import keep_detector, keeps_detector, prove_detector
 from export.engines import RTX, Target, build_engines, choose_targets
 from export.precision_report import as_markdown
 from export.production import warn_of_earlier_choice
@@ -126,7 +126,7 @@ def _parser() -> Parser:
         "--detector",
         type=Path,
         metavar="FILE",
-        help="with --abstain-on-frames: an ONNX detector (default: the zones of the pack, else labeled boxes)",
+        help="with --abstain-on-frames: an ONNX detector (default: the bundle's, else the pack's zones, else labeled boxes)",
     )
     add(
         "--jitter",
@@ -155,7 +155,12 @@ def _refuse_unused(args: argparse.Namespace, targets: tuple[Target, ...]) -> Non
 def _threshold_frames(args: argparse.Namespace) -> FramesRequest | None:
     """Return the frames that the abstain threshold is fitted on, where that is asked for."""
     if args.abstain_on_frames:
-        return FramesRequest(args.frames_of, "val", args.camera, args.detector, jitter=args.jitter)
+        if args.jitter and (args.camera or args.detector):
+            given = "--camera" if args.camera else "--detector"
+            raise InputError(f"--jitter moves labeled boxes, and {given} gives other regions: leave out one of the two")
+        return FramesRequest(
+            args.frames_of, "val", args.camera, args.detector, labeled=args.jitter > 0, jitter=args.jitter
+        )
     if args.frames_of or args.camera or args.detector or args.jitter:
         raise InputError("--frames-of, --camera, --detector and --jitter fit the threshold: add --abstain-on-frames")
     return None
@@ -212,8 +217,9 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     try:
         with replacing_folder(target) as folder:
             builder = _assemble(path, checkpoint, pack, folder, size_px, options)
-            # the detector of the bundle that is replaced is taken over, and proved anew
-            bundle = keep_detector(target, prove_and_seal(builder))
+            bundle = prove_and_seal(builder)
+            if bundle.detector:
+                prove_detector(bundle)
             result["failed"] += [
                 f"{bundle.arch}: the bundle goes without {precision} ({first_failure(gate)})"
                 for precision, gate in bundle.gates.items()
@@ -243,6 +249,8 @@ def _assemble(
     network = checkpoint.build_network()
     log.info(f"{facts.arch}: fp32 at {size_px} px")
     builder = begin_bundle(path, checkpoint, network, pack, folder, size_px)
+    # the detector of the bundle that is replaced is taken over; a threshold on frames is fitted behind it
+    builder.bundle = keep_detector(_bundle_folder(path, facts, options), builder.bundle)
     fp32 = add_fp32(builder, network)
     # before the other precisions: each is stamped with the contract, and the threshold is part of that
     if request := options.abstain_on:

@@ -21,11 +21,13 @@ from export.abstain_threshold import fit_on_frames
 from export.assemble import begin_bundle
 from export.builder import BundleBuilder
 from export.commands import bundle as command
+from export.commands.add_detector import main as add_detector
 from inference.backends import open_backend
 from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.proof.frame_score import Outcome, ScoredFrame, score_frames
 from inference.runner.labeled_regions import FramesRequest
 from tests.export import runs
+from tests.inference.runner.test_region_choice import write_detector
 
 SIZE = (96, 64)
 BOXES = ((4, 4, 44, 60), (52, 4, 92, 60))
@@ -121,6 +123,26 @@ def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_
     assert (fitted["fitted_on"], fitted["regions"]) == ("frames", "the labeled boxes, jittered by 0.1")
     props = {prop.key: prop.value for prop in onnx.load(bundle.path / "model.fp32.onnx").metadata_props}
     assert props["rearguard.contract"] == bundle.contract_hash
+
+
+def test_behind_the_detector_of_the_bundle_unless_labeled_boxes_are_asked_for(run_path, frames_pack, tmp_path):
+    export = [str(run_path), "--precisions", "fp32", "--engines"]
+    assert command.main(export) == 0
+    detector = write_detector(tmp_path / "d.onnx", *((*box, 0.9, 0) for box in BOXES))
+    assert add_detector([str(run_path), str(detector), "--frames", str(tmp_path / "pictures")]) == 0
+    fitted = {}
+    for flags in ([], ["--jitter", "0.1"]):
+        assert command.main([*export, "--abstain-on-frames", "--frames-of", str(frames_pack), *flags]) == 0
+        bundle = open_bundle(run_path / runs.ARCH / "bundle")
+        assert bundle.detector is not None
+        fitted[bool(flags)] = bundle.provenance["abstention"]["regions"]
+    assert fitted == {False: "the boxes of the detector in the bundle", True: "the labeled boxes, jittered by 0.1"}
+
+
+@pytest.mark.parametrize("given", ["--camera", "--detector"])
+def test_jitter_beside_other_regions_is_refused(run_path, given):
+    with pytest.raises(InputError, match=f"{given} gives other regions"):
+        command.main([str(run_path), "--abstain-on-frames", "--jitter", "0.1", given, "x"])
 
 
 def test_without_it_the_threshold_is_that_of_the_crops(builder):
