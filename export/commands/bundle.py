@@ -126,7 +126,7 @@ def _parser() -> Parser:
         "--detector",
         type=Path,
         metavar="FILE",
-        help="with --abstain-on-frames: an ONNX detector (default: the bundle's, else the pack's zones, else labeled boxes)",
+        help="with --abstain-on-frames: a detector (default: the bundle's, else the pack's zones, else labeled boxes)",
     )
     add(
         "--jitter",
