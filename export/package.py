@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.bundle.contract import open_bundle
-from core.bundle.engine_manifest import FOLDER, engines_of
+from core.bundle.contract import HINT, Bundle, open_bundle
+from core.bundle.engine_manifest import FOLDER, engines_of, load_manifest
 from core.data.pack import Pack
 from core.data.run_dir import Run
 from core.errors import InputError
@@ -35,6 +35,19 @@ def device_files(bundle: Path) -> Files:
     files = _bundle_files(bundle, "bundle") | _code_of("core") | _code_of("inference")
     files |= {name: DEVICE / name for name in ("run.sh", "rearguard.service", "Dockerfile", "README.md")}
     return files | {f"requirements/{name}": DEVICE / name for name in LOCKS} | {"LICENSE": ROOT / "LICENSE"}
+
+
+def describe(bundle: Bundle) -> list[str]:
+    """Return what the archive of a bundle runs: precision and backend, detector, and engines with their devices."""
+    runs = f"{bundle.arch} in {', '.join(bundle.precisions)}"
+    if chosen := bundle.choice:
+        runs += f", chosen for {chosen.backend}"
+    if bundle.detector:
+        runs += f", behind a detector ({bundle.detector.layout})"
+    engines = [load_manifest(engine, HINT) for engine in engines_of(bundle)]
+    said = [f"{m.precision} for {m.target} ({m.runtime} {m.version}, {m.state})" for m in engines]
+    lacking = "no engines: for TensorRT build them on the device, with `python -m inference build bundle`"
+    return [f"it runs {runs}", f"engines: {'; '.join(said)}; another device builds its own" if said else lacking]
 
 
 def benchmark_files(run: Run, pack: Pack, scratch: Path) -> Files:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.cli import Parser
 from core.data.run_dir import open_run
-from export.package import benchmark_files, device_files, write_archive
+from export.package import benchmark_files, describe, device_files, write_archive
 from export.production import open_production
 
 
@@ -32,7 +32,10 @@ def main(arguments: list[str]) -> int:
         if args.with_benchmark:
             files |= benchmark_files(run, run.open_pack(args.pack), Path(scratch))
         size = write_archive(out, archive_folder, files)
-    facts = {"archive": str(out), "folder": archive_folder, "files": len(files), "bytes": size}
+    holds = describe(production)
+    if args.with_benchmark:
+        holds.append(f"candidates for benchmark.sh: {', '.join(run.bundles())}")
+    facts = {"archive": str(out), "folder": archive_folder, "files": len(files), "bytes": size, "holds": holds}
     line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"
-    print(json.dumps(facts, indent=1) if args.json else line)
+    print(json.dumps(facts, indent=1) if args.json else "\n".join([line, *holds]))
     return 0

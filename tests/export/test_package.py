@@ -81,6 +81,19 @@ def test_it_holds_what_a_device_needs_and_nothing_that_trains(archive):
     assert not [name for name in code if any(word in name for word in ("bench", "hotpath", "loadgen", "peers"))]
 
 
+def test_it_says_what_the_archive_runs_and_for_which_devices_it_has_engines(produced, tmp_path, capsys):
+    out = str(tmp_path / "a.tar.gz")
+    assert command.main([str(produced), "--out", out]) == 0
+    _, runs_what, engines = capsys.readouterr().out.splitlines()
+    assert runs_what == f"it runs {runs.ARCH} in fp32, fp16, int8, chosen for ort"
+    assert "int8 for sm86 (tensorrt_rtx " in engines
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    shutil.rmtree(path / "production" / "engines")
+    assert command.main([str(path), "--out", out]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("no engines: ")
+
+
 def test_the_same_run_gives_the_same_archive(archive, produced, tmp_path):
     assert command.main([str(produced), "--out", str(tmp_path / "again.tar.gz")]) == 0
     assert (tmp_path / "again.tar.gz").read_bytes() == archive.read_bytes()
