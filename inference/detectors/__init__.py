@@ -96,11 +96,14 @@ def channels_last(tensor: Tensor) -> bool:
 
 def size_of(network: Network) -> tuple[int, int] | None:
     """Return the height and width of the image input; None where neither its shape nor the metadata says them."""
+    return fixed_size_of(network) or stated_size_hw(network.metadata)
+
+
+def fixed_size_of(network: Network) -> tuple[int, int] | None:
+    """Return the height and width that the image input has; None where it takes pictures of any size."""
     tensor = image_input(network)
     height, width = tensor.shape[-3:-1] if channels_last(tensor) else tensor.shape[-2:]
-    if height and width:
-        return height, width
-    return stated_size_hw(network.metadata)  # also where the shape is dynamic
+    return (height, width) if height and width else None
 
 
 def _fits(layout: ModuleType, network: Network) -> bool:

@@ -47,10 +47,10 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
         )
     asked = config.input or detectors.find(layout).INPUT
     _check_input(network, asked)
-    own_hw = detectors.size_of(network)
-    size_hw = asked.size_hw or own_hw
+    size_hw = asked.size_hw or detectors.size_of(network)
     if size_hw is None:
         raise InputError(f"{network.file} takes pictures of any size: state one as the detector's input.size_hw")
+    own_hw = detectors.fixed_size_of(network)
     if own_hw is not None and tuple(size_hw) != own_hw:
         # unavailable: an engine has one size, also where the file leaves it free
         raise UnavailableError(f"{network.file} takes pictures of {own_hw}, the detector's input.size_hw is {size_hw}")

@@ -191,6 +191,14 @@ def test_a_size_that_the_network_does_not_take_is_refused():
         resolve_config(network_of(rows(), end2end="True"), stated)
 
 
+def test_a_size_goes_before_that_of_the_metadata_where_the_network_takes_any():
+    network = network_of(rows(), size_hw=(None, None), end2end="True", imgsz="[64, 96]")
+    for size_hw, fed in (((128, 192), (1, 3, 128, 192)), (None, (1, 3, 64, 96))):
+        config = DetectorConfig(input=replace(DetectorInput(), size_hw=size_hw))
+        Detector(network, resolve_config(network, config)).detect(FRAME)
+        assert network.fed["images"].shape == fed
+
+
 @pytest.mark.parametrize("name", ["\u00b2", "9" * 20])
 def test_a_number_that_no_class_has_is_refused(name):
     with pytest.raises(InputError, match="that could count"):
