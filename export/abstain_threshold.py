@@ -74,7 +74,7 @@ def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[s
     """Return the threshold with what it reaches: coverage, and risk with its 95% interval."""
     objects = []
     for frame in frames:
-        objects += [scored for scored in frame.objects if scored.shown]
+        objects += [scored for scored in frame.objects if scored.has_region]
     # only at these the number of answers changes; at each at least one object is answered, so no risk is 0 / 0
     thresholds = sorted({scored.answered_up_to for scored in objects if scored.answered_up_to > 0}, reverse=True)
     if not thresholds:

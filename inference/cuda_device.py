@@ -59,10 +59,10 @@ def device() -> Device:
         raise InputError(f"no CUDA device can be used here: {reason}")
     properties = call("cudaGetDeviceProperties", 0)
     # CUDA writes 12.8 as 12080
-    versions = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
-    shown = [f"{v // 1000}.{v % 1000 // 10}" for v in versions]
+    numbers = [call(f"cuda{what}GetVersion") for what in ("Runtime", "Driver")]
+    runtime_version, driver_version = [f"{number // 1000}.{number % 1000 // 10}" for number in numbers]
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
-    cuda = f"runtime {shown[0]}, driver {shown[1]}{_driver_release()}"
+    cuda = f"runtime {runtime_version}, driver {driver_version}{_driver_release()}"
     return Device(name, properties.major * 10 + properties.minor, cuda)
 
 

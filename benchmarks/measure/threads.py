@@ -45,8 +45,8 @@ def measure_threads(candidate: Candidate, timed: TimedInput) -> Candidate:
             latencies = take_turns([processor for _, processor in opened], timed.frames, samples=SAMPLES)
     counts = [timed_candidate.threads for timed_candidate, _ in opened]
     medians_ms = dict(zip(counts, [latency.frame_ms.p50 for latency in latencies], strict=True))
-    shown = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
-    log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {shown}")
+    times = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in medians_ms.items())
+    log.info(f"threads: {candidate.arch} {candidate.precision} {candidate.backend}: {times}")
     return replace(candidate, threads=best_count(medians_ms))
 
 

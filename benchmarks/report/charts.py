@@ -37,7 +37,7 @@ class ChartCandidate:
     precision: str
     backend: str
     role: str
-    shown: bool
+    has_charts: bool
     """Whether it has a calibration chart and a risk curve."""
     p50: float
     p90: float | None
@@ -177,7 +177,7 @@ def collect_learning(learning: Mapping[str, Mapping[str, Sequence[float | None]]
     return charts
 
 
-def pick_shown(device: DeviceReport) -> tuple[str, ...]:
+def pick_charted(device: DeviceReport) -> tuple[str, ...]:
     """Return the candidates with charts of their own: the chosen one and the most accurate of each network."""
     best: dict[str, tuple[float, str]] = {}
     for row in device.results.candidates:
@@ -230,15 +230,15 @@ def worst_classes(accuracy: Accuracy) -> list[str]:
 
 
 def _candidates(device: DeviceReport, several: bool) -> list[ChartCandidate]:
-    shown = pick_shown(device)
+    charted = pick_charted(device)
     name = device.results.machine.name
     candidates = []
     for row, verdict in zip(device.results.candidates, device.choice.candidates, strict=True):
-        candidates.append(_candidate(row, name, several, row.name in shown, verdict.role))
+        candidates.append(_candidate(row, name, several, row.name in charted, verdict.role))
     return candidates
 
 
-def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, role: str) -> ChartCandidate:
+def _candidate(row: CandidateResult, device: str, several: bool, has_charts: bool, role: str) -> ChartCandidate:
     frame = row.latency.frame_ms
     accuracy = measured(row.accuracy)
     age = measured(row.age_ms)
@@ -249,7 +249,7 @@ def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, ro
         precision=row.precision,
         backend=row.backend,
         role=role,
-        shown=shown,
+        has_charts=has_charts,
         p50=frame.p50,
         p90=frame.p90,
         p99=frame.p99,
@@ -263,8 +263,8 @@ def _candidate(row: CandidateResult, device: str, several: bool, shown: bool, ro
         top1=100 * accuracy.top1 if accuracy else None,
         low=100 * accuracy.interval.low if accuracy else None,
         high=100 * accuracy.interval.high if accuracy else None,
-        bins=accuracy.bins if accuracy and shown else (),
-        risk=accuracy.risk_coverage if accuracy and shown else (),
+        bins=accuracy.bins if accuracy and has_charts else (),
+        risk=accuracy.risk_coverage if accuracy and has_charts else (),
     )
 
 

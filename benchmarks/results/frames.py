@@ -76,7 +76,7 @@ class RiskPoint:
     def of(cls, threshold: float, objects: Sequence[ScoredObject], *, shipped: bool) -> RiskPoint:
         """Return the point of these objects; both parts are 0 where there is nothing to count."""
         answered_n, wrong_n = mark_answers(objects, threshold)
-        frame_n = np.array([scored.frame for scored in objects if scored.shown])
+        frame_n = np.array([scored.frame for scored in objects if scored.has_region])
         # a threshold that answers nothing is wrong about nothing
         coverage = answered_n.sum() / max(len(answered_n), 1)
         risk = wrong_n.sum() / max(answered_n.sum(), 1)

@@ -206,6 +206,6 @@ class _Quantizer:
             forms = self.quantize("minmax", [other for other in everything if other != name])
             harm[name] = self.data.distance(forms[UNSIGNED_INT8], SENSITIVITY_ROWS)
         ranked = sorted(everything, key=lambda name: -harm[name])
-        shown = ", ".join(f"{name} {harm[name]:.1e}" for name in ranked[:3])
-        log.info(f"most sensitive of {len(ranked)} layers, alone in int8: {shown}")
+        top = ", ".join(f"{name} {harm[name]:.1e}" for name in ranked[:3])
+        log.info(f"most sensitive of {len(ranked)} layers, alone in int8: {top}")
         return ranked

@@ -52,7 +52,7 @@ class ScoredObject:
     said: str | None
     silence: str | None = None
     """What keeps its region silent where the outcome is SILENT: its reason, or the state, such as UNKNOWN."""
-    shown: bool = True
+    has_region: bool = True
     """Whether a region of its own shows it."""
     answered_up_to: float = 0.0
     """The highest abstain threshold at which it is answered, rightly or not; 0 where it is at none."""
@@ -96,12 +96,12 @@ def score_frame(
 ) -> ScoredFrame:
     """Hold the verdicts of a frame against its objects, by the rule of core/geometry/occupancy.py."""
     boxes = [labeled.box for labeled in frame.objects]
-    shown = [occupant(verdict.rect, boxes, fixed=fixed) for verdict in verdicts]
+    occupants = [occupant(verdict.rect, boxes, fixed=fixed) for verdict in verdicts]
     objects = []
     for at, labeled in enumerate(frame.objects):
         if labeled.ignored is None:
-            objects.append(_score_object(frame, at, verdicts, shown, background))
-    others = [verdict for verdict, at in zip(verdicts, shown, strict=True) if at is None]
+            objects.append(_score_object(frame, at, verdicts, occupants, background))
+    others = [verdict for verdict, at in zip(verdicts, occupants, strict=True) if at is None]
     # a region that shows no object may still touch one, ignored ones too: what is said there is neither right nor wrong
     empty = [verdict for verdict in others if is_empty(verdict.rect, boxes)]
     alarms = tuple(verdict for verdict in empty if verdict.label not in (None, background))
@@ -109,7 +109,7 @@ def score_frame(
 
 
 def _score_object(
-    frame: LabeledFrame, at: int, verdicts: Sequence[Verdict], shown: Sequence[int | None], background: str | None
+    frame: LabeledFrame, at: int, verdicts: Sequence[Verdict], occupants: Sequence[int | None], background: str | None
 ) -> ScoredObject:
     """Take the best that was said: by a region that shows the object, or rightly by one in which it stands too.
 
@@ -117,7 +117,7 @@ def _score_object(
     one class, and has no region of its own otherwise.
     """
     labeled = frame.objects[at]
-    own = [verdict for verdict, of in zip(verdicts, shown, strict=True) if of == at]
+    own = [verdict for verdict, of in zip(verdicts, occupants, strict=True) if of == at]
     # a second region that also shows a part of it may name it, but counts for nothing when it names another class
     near = own + [verdict for verdict in verdicts if stands_in(verdict.rect, labeled.box)]
     said = next((verdict.label for verdict in own if verdict.label not in (None, background)), None)
@@ -164,9 +164,9 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
 
     An object that is said to be absent is answered wrongly.
     """
-    shown = [scored for scored in objects if scored.shown]
-    answered_n = np.array([scored.answered_up_to for scored in shown])
-    right_n = np.array([scored.right_up_to for scored in shown])
+    with_region = [scored for scored in objects if scored.has_region]
+    answered_n = np.array([scored.answered_up_to for scored in with_region])
+    right_n = np.array([scored.right_up_to for scored in with_region])
     rules = [AbstainRule(threshold) for threshold in thresholds]
     answered_t = np.array([rule.accepts_each(answered_n).sum() for rule in rules], np.int64)
     return answered_t, answered_t - [rule.accepts_each(right_n).sum() for rule in rules]
@@ -174,10 +174,10 @@ def count_answers(objects: Sequence[ScoredObject], thresholds: Sequence[float]) 
 
 def mark_answers(objects: Sequence[ScoredObject], threshold: float) -> tuple[Bools, Bools]:
     """Return which of the objects that a region shows are answered at an abstain threshold, and which wrongly."""
-    shown = [scored for scored in objects if scored.shown]
+    with_region = [scored for scored in objects if scored.has_region]
     rule = AbstainRule(threshold)
-    answered_n = rule.accepts_each(np.array([scored.answered_up_to for scored in shown]))
-    return answered_n, answered_n & ~rule.accepts_each(np.array([scored.right_up_to for scored in shown]))
+    answered_n = rule.accepts_each(np.array([scored.answered_up_to for scored in with_region]))
+    return answered_n, answered_n & ~rule.accepts_each(np.array([scored.right_up_to for scored in with_region]))
 
 
 def score_frames(

@@ -88,10 +88,10 @@ class Health:
             "mirrored": sum(t.mirrored for t in self.duplicates),
             "across_splits": len(self.cross_split_duplicates),
             "across_classes": len(self.contradictions),
-            "examples": [self._pair_summary(t) for t in self.shown()],
+            "examples": [self._pair_summary(t) for t in self.example_pairs()],
         }
 
-    def shown(self) -> list[DuplicatePair]:
+    def example_pairs(self) -> list[DuplicatePair]:
         """Return the pairs to show: first those across splits, then those across classes, then others."""
         # a dict keeps the order and drops what is repeated
         return list(dict.fromkeys([*self.cross_split_duplicates, *self.contradictions, *self.duplicates]))[:EXAMPLES]

@@ -35,7 +35,7 @@ def write_page(file: Path, metadata: dict[str, Any], health: Health, images_nhwc
         health=metadata["health"],
         sizes=_size_names(),
         sheets={name: _sheet(images_nhwc, rows) for name, rows in _choose_rows(health).items()},
-        pairs=_pairs(metadata["health"]["examples"], health.shown(), images_nhwc),
+        pairs=_pairs(metadata["health"]["examples"], health.example_pairs(), images_nhwc),
         rejected=metadata["rejected"][:LISTED],
     )
     write_text(file, page)
@@ -43,11 +43,11 @@ def write_page(file: Path, metadata: dict[str, Any], health: Health, images_nhwc
 
 def _pairs(examples: list[dict[str, Any]], pairs: list[DuplicatePair], images_nhwc: Bytes) -> list[dict[str, Any]]:
     """Return the examples of pack.json, each with a picture of both rows side by side."""
-    shown = []
+    rows = []
     for example, pair in zip(examples, pairs, strict=True):
         both = np.hstack([_tile(images_nhwc[pair.first]), _tile(images_nhwc[pair.second])])
-        shown.append(example | {"picture": _picture(both)})
-    return shown
+        rows.append(example | {"picture": _picture(both)})
+    return rows
 
 
 def _size_names() -> list[str]:
@@ -63,8 +63,8 @@ def _choose_rows(health: Health) -> dict[str, list[int]]:
     most = min(SHEET[0] * SHEET[1], max(2, TILES // len(rows_of)))
     chosen = {}
     for name, rows in rows_of.items():
-        shown = min(len(rows), most)
-        places = np.linspace(0, len(rows) - 1, shown).round().astype(int)
+        count = min(len(rows), most)
+        places = np.linspace(0, len(rows) - 1, count).round().astype(int)
         chosen[name] = [rows[index] for index in places]
     return chosen
 

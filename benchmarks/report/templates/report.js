@@ -105,7 +105,7 @@ const DASH = {fp32: "", fp16: "8 3", int8: "6 3 1 3"};
 const AXES = {p50: "median of a frame, ms", p99: "p99 of a frame, ms", engine: "median of the engine's call, ms",
   age: "median age at camera rate, ms", mb: "size of the file, MB"};
 let across = "p50", view = null;
-const shown = () => data.candidates.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
+const visible = () => data.candidates.filter(row => ![row.arch, row.precision, row.backend, row.device].some(part => hidden.has(part)));
 
 function drawLegend(host, redraw) {
   const legend = host.querySelector(".legend");
@@ -189,7 +189,7 @@ function drawPareto(redraw) {
   let bottom = Math.min(...all.map(row => row.low)) - 1, top = Math.min(100, Math.max(...all.map(row => row.high)) + 1);
   if (view) [[low, high], [bottom, top]] = [view.x, view.y];
   const inside = row => row[across] >= low && row[across] <= high && row.top1 >= bottom && row.top1 <= top;
-  const rows = shown().filter(row => able(row) && inside(row)), ticks = logTicks(low, high);
+  const rows = visible().filter(row => able(row) && inside(row)), ticks = logTicks(low, high);
   const frame = plot(host,
     {low, high, log: true, ticks: ticks.length < 3 ? linearTicks(low, high) : ticks, label},
     {low: bottom, high: top, ticks: linearTicks(bottom, top), label: "test accuracy, %"}, 420);
@@ -225,7 +225,7 @@ function drawPareto(redraw) {
 }
 
 function drawTails() {
-  const host = document.getElementById("tails"), rows = shown();
+  const host = document.getElementById("tails"), rows = visible();
   const place = percentile => -Math.log10(1 - Math.min(percentile, 99.97) / 100);
   const low = Math.min(...data.candidates.map(row => row.percentiles_ms[0])) / 1.2, high = Math.max(...data.candidates.map(row => row.percentiles_ms.at(-1))) * 1.2;
   const at = [50, 90, 99, 99.9], ticks = at.map(place);
@@ -275,7 +275,7 @@ function drawAll() {
   document.querySelectorAll("[data-reliability]").forEach(host =>
     drawReliability(host, data.candidates.find(row => row.name === host.dataset.reliability)));
   const risk = document.getElementById("risk");
-  if (risk) drawLines(risk, data.candidates.filter(row => row.shown).map(row =>
+  if (risk) drawLines(risk, data.candidates.filter(row => row.has_charts).map(row =>
     ({...row, points: row.risk.map(([coverage, error]) => [100 * coverage, 100 * error])})),
     "coverage, % of rows answered", "error among them, %", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {

@@ -390,9 +390,9 @@ def test_a_column_finds_its_chart(column, found):
 
 
 def test_the_chosen_one_and_the_best_of_each_network_get_charts(device):
-    shown = charts.pick_shown(device)
-    assert device.choice.chosen in shown
-    assert {name.split()[0] for name in shown} == {"tiny_a", "tiny_b"}
+    charted = charts.pick_charted(device)
+    assert device.choice.chosen in charted
+    assert {name.split()[0] for name in charted} == {"tiny_a", "tiny_b"}
 
 
 def test_the_model_card_says_what_ships(measured_run):

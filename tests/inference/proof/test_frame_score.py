@@ -118,11 +118,11 @@ def test_the_limits_of_an_object_tell_its_outcome_at_every_threshold(labeled, sa
     ]
     rule = AbstainRule(threshold)
     for found in here:
-        assert found.shown or found.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
+        assert found.has_region or found.outcome in (Outcome.NO_REGION, Outcome.RIGHT)
         assert rule.accepts(found.right_up_to) == (found.outcome == Outcome.RIGHT)
         assert rule.accepts(found.answered_up_to) == (found.outcome not in (Outcome.SILENT, Outcome.NO_REGION))
         assert (found.silence is not None) == (found.outcome == Outcome.SILENT)
-    answered = [found for found in here if found.shown and rule.accepts(found.answered_up_to)]
+    answered = [found for found in here if found.has_region and rule.accepts(found.answered_up_to)]
     wrong = sum(found.outcome != Outcome.RIGHT for found in answered)
     assert [counts.tolist() for counts in count_answers(here, [threshold])] == [[len(answered)], [wrong]]
 
