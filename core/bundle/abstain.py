@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.bundle.contract import Probs
 from core.stats import Bools, Floats, TopProbs
 
 LEAST_COVERAGE = 0.5
@@ -42,9 +41,9 @@ class AbstainRule:
         # a probability of 0 is never accepted, even where the threshold is 0
         return prob >= self.threshold and prob > 0.0
 
-    def accepts_each(self, probs_n: Probs) -> Bools:
-        """Return the same for each of n probabilities."""
-        return (probs_n >= self.threshold) & (probs_n > 0.0)
+    def accepts_each(self, tops_n: TopProbs) -> Bools:
+        """Return, for each of n top probabilities, whether its class may be reported."""
+        return (tops_n >= self.threshold) & (tops_n > 0.0)
 
     def estimate(self, probs_c: Sequence[float], leader: int) -> Estimate:
         """Return the class `leader` with its probability and whether it may be reported."""

@@ -84,21 +84,21 @@ class FrameProcessor:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, regions: RegionSource, config: FrameConfig | None = None
+        self, bundle: Bundle, backend: Backend, region_source: RegionSource, config: FrameConfig | None = None
     ) -> None:
         config = config or FrameConfig()
         self.classes = bundle.classes
-        self.regions = regions
+        self.region_source = region_source
         self.classifier = RegionClassifier(bundle, backend)
         # a name must mean the same object in the next frame, or probabilities of different objects would be mixed
-        self.smoothing = config.smoothing if config.sequence and regions.persistent else None
+        self.smoothing = config.smoothing if config.sequence and region_source.persistent else None
         """The smoothing that is in effect; None where each frame is taken by itself."""
         self._orientation = FrameOrientation(config.camera)
         # two pictures of a folder may well be the same
         self._quality = FrameQuality(frozen_s=config.frozen_s if config.sequence else None)
         rule = AbstainRule(bundle.abstain_threshold)
         smoother = TemporalSmoother(self.smoothing, rule) if self.smoothing else None
-        unproved = is_unproved(bundle, regions) and not config.allow_unproved
+        unproved = is_unproved(bundle, region_source) and not config.allow_unproved
         self._decider = Decider(bundle.classes, rule, smoother, unproved=unproved)
 
     def process(self, frame: Frame) -> FrameResult:
@@ -106,9 +106,9 @@ class FrameProcessor:
         started = perf_counter_ns()
         picture_bgr = self._orientation.upright(frame.image_bgr)
         upright = perf_counter_ns()
-        regions = self.regions.regions_of(frame, picture_bgr)
+        regions = self.region_source.regions_of(frame, picture_bgr)
         # fixed zones are looked up, not found: their nanoseconds would show as a stage of their own
-        detect_ns = 0 if self.regions.fixed else perf_counter_ns() - upright
+        detect_ns = 0 if self.region_source.fixed else perf_counter_ns() - upright
         quality = self._quality.analyze(picture_bgr, regions, frame.media_ns)
         probs_nc, pre_ns, infer_ns = self._classify(picture_bgr, regions.rects)
         verdicts, state, reason = self._decider.decide(regions, probs_nc, quality, frame.media_ns / 1e6)
@@ -118,7 +118,7 @@ class FrameProcessor:
     def reset(self) -> None:
         """Forget what was smoothed so far: the frames before a gap say nothing about those after it."""
         self._decider.reset()
-        self.regions.reset()
+        self.region_source.reset()
 
     def _classify(self, picture_bgr: Bytes, rects: Sequence[Rect]) -> tuple[Probs, int, int]:
         """Return the probabilities, and how many nanoseconds the geometry and the network took."""
@@ -131,6 +131,6 @@ class FrameProcessor:
         return probs_nc, filled - started, perf_counter_ns() - filled
 
 
-def is_unproved(bundle: Bundle, regions: RegionSource) -> bool:
+def is_unproved(bundle: Bundle, region_source: RegionSource) -> bool:
     """Return whether nothing shows that a region holds an object: fixed zones and a model without background class."""
-    return bundle.background is None and regions.fixed
+    return bundle.background is None and region_source.fixed

@@ -192,7 +192,7 @@ def score_frames(
                 of_one.append(pixels)
                 continue
             result = processor.process(Frame(number, 0, pixels, name=frame.source))
-            fixed = processor.regions.fixed
+            fixed = processor.region_source.fixed
             took_ms = result.timings.total_ns / 1e6
             of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
     return scores

@@ -37,7 +37,7 @@ class RunnerProcess:
             with suppress(BlockingIOError):
                 os.write(self.pipe, kind)
 
-    def emit_status(self, state: State) -> None:
+    def report_state(self, state: State) -> None:
         """Send a heartbeat that carries the current state."""
         self.heartbeat(HEARTBEATS[state])
 

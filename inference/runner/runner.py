@@ -77,7 +77,7 @@ class Runner:
     def _run(self, frames: int | None) -> None:
         while not self.stop.is_set() and (frames is None or self.stats.frames < frames):
             # before the read, the longest wait of the loop: the supervisor then knows that the loop runs
-            self._config.process.emit_status(self._health.state)
+            self._config.process.report_state(self._health.state)
             started = perf_counter_ns()
             try:
                 frame = self._source.read(self._timeout_s())
@@ -163,7 +163,7 @@ class Runner:
         """Wait, with heartbeats; return whether the run was stopped meanwhile."""
         until = monotonic_ns() + round(pause_s * 1e9)
         while (left_s := (until - monotonic_ns()) / 1e9) > 0 and not self.stop.is_set():
-            self._config.process.emit_status(self._health.state)
+            self._config.process.report_state(self._health.state)
             self.stop.wait(min(left_s, HEARTBEAT_S))
         return self.stop.is_set()
 
@@ -171,7 +171,7 @@ class Runner:
         """Report FAILED to the sinks and to the supervisor, then raise DeviceError."""
         failure = as_device_error(error, "the runner")
         self._post_state(State.FAILED, str(failure))
-        self._config.process.emit_status(State.FAILED)
+        self._config.process.report_state(State.FAILED)
         raise failure from error
 
     def _post_state(self, state: State, reason: str) -> None:

@@ -57,7 +57,7 @@ class SinkContext:
     bundle: Bundle
     source: Source
     camera: CameraConfig
-    regions: RegionSource
+    region_source: RegionSource
     stamps: tuple[str, ...]
     restarts: int = 0
     """The number of restarts so far; above 0, files of this run exist and are continued."""

@@ -58,7 +58,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     if context.restarts == 0 and (segments_of(folder) or (folder / FACTS).exists()):
         raise InputError(f"{folder} holds a recording already: give --record another folder")
     # a detector's boxes change from frame to frame: they stand in each decision, not in camera.json
-    zones = dict(context.camera.zones or context.source.zones or {}) if context.regions.fixed else {}
+    zones = dict(context.camera.zones or context.source.zones or {}) if context.region_source.fixed else {}
     camera: dict[str, Any] = {"mirror_for_people": context.camera.mirror_for_people}
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}

@@ -47,7 +47,7 @@ def test_production_holds_the_detectors_engine_that_was_timed(run, runtime, monk
 
     def watch(processors, *arguments, **options):
         for processor in processors:
-            engine = processor.regions.detector._network._engine._path
+            engine = processor.region_source.detector._network._engine._path
             timed[engine] = sha256_of_file(engine)
         return take_turns(processors, *arguments, **options)
 

@@ -85,7 +85,7 @@ def count_warm_ups(every: int) -> int:
 def _take_turn(processor: FrameProcessor, stream: Iterator[Frame]) -> Floats:
     """Return milliseconds of frame and engine, float64 (2, CALLS_PER_TURN)."""
     times_ms = np.zeros((2, CALLS_PER_TURN))
-    for call in range(-count_warm_ups(processor.regions.every), CALLS_PER_TURN):
+    for call in range(-count_warm_ups(processor.region_source.every), CALLS_PER_TURN):
         frame = next(stream)
         started = perf_counter_ns()
         result = processor.process(frame)

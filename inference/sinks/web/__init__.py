@@ -60,8 +60,8 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     status = LiveStatus(
         context.bundle.classes,
         about,
-        fixed_zones=context.regions.fixed,
-        detector=isinstance(context.regions, TrackedRegions),
+        fixed_zones=context.region_source.fixed,
+        detector=isinstance(context.region_source, TrackedRegions),
         mirror=context.camera.mirror_for_people,
         restarts=context.restarts,
     )

@@ -76,7 +76,7 @@ class LiveStatus:
         self._last_ns = self._started_ns = monotonic_ns()
         self._buckets: deque[TimeBucket] = deque(maxlen=BUCKETS)
         self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
-        self._shown = 0
+        self._snapshot_count = 0
         self._asked_ns = -WATCHED_NS
         self._cache: tuple[int, bytes] | None = None
         self._percentiles_cache: tuple[int, dict[str, Any]] | None = None
@@ -139,8 +139,8 @@ class LiveStatus:
     def add_snapshot(self, decision: Decision, jpeg: bytes, size: tuple[int, int]) -> None:
         """Take the picture of a decision."""
         with self.lock:
-            self._shown += 1
-            self._snapshots.append(Snapshot(self._shown, decision, jpeg, size))
+            self._snapshot_count += 1
+            self._snapshots.append(Snapshot(self._snapshot_count, decision, jpeg, size))
 
     def picture(self, number: int) -> bytes | None:
         """Return the JPEG of that number, the newest where it is gone, None where there is none yet."""

@@ -103,7 +103,7 @@ def _process(status: LiveStatus) -> Iterable[list[str]]:
         ("process_resident_memory_bytes", "Resident memory size in bytes.", resident_mb() * 1e6),
         ("process_open_fds", "Number of open file descriptors.", descriptors()),
         ("process_threads", "Number of threads.", threads()),
-        ("process_start_time_seconds", "Start of the drive since the Unix epoch in seconds.", status.started_s),
+        ("process_start_time_seconds", "Start of the session since the Unix epoch in seconds.", status.started_s),
     ):
         yield _metric(name, "gauge", text, [("", {}, value)], prefix="")
 

@@ -161,7 +161,7 @@ def test_size_and_place_of_an_object(box, size, place):
 def test_boxes_and_zones_are_each_held_against_their_own_rule(monkeypatch, fixed, outcome):
     monkeypatch.setattr(frame_score, "load_frame", lambda pack, frame: np.zeros((100, 200, 3), np.uint8))
     result = SimpleNamespace(verdicts=(verdict(CAR, None),), timings=SimpleNamespace(total_ns=2_000_000))
-    processor = SimpleNamespace(regions=SimpleNamespace(fixed=fixed), process=lambda frame: result)
+    processor = SimpleNamespace(region_source=SimpleNamespace(fixed=fixed), process=lambda frame: result)
     objects = LabeledObject("bus", (0, 0, 100, 100)), LabeledObject("car", CAR)
     bundle, frame = SimpleNamespace(background="clear"), LabeledFrame("a.png", "a", "test", SIZE, objects)
     ((scored,),) = score_frames([(bundle, processor)], None, [frame])

@@ -26,9 +26,9 @@ LIMITS = {
 def turn(worker, seconds=0.0, state=State.OK):
     """Beat as the runner does, for a time."""
     until = time.monotonic() + seconds
-    worker.emit_status(state)
+    worker.report_state(state)
     while time.monotonic() < until:
-        worker.emit_status(state)
+        worker.report_state(state)
         time.sleep(0.01)
 
 

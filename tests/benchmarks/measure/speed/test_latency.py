@@ -78,7 +78,7 @@ class Recorder:
 
     def __init__(self, name, log):
         self.name, self.log, self.seen = name, log, []
-        self.regions = Zones(EGO)
+        self.region_source = Zones(EGO)
 
     def process(self, frame):
         self.log.append(self.name)
@@ -195,8 +195,8 @@ def test_frames_in_which_a_detector_finds_nothing_are_not_timed(tmp_path):
         frames = choose_input(None, None, {"tiny": candidate.bundle}).frames
         check_detections(opened, frames)
         processor = opened[0][1]
-        assert processor.regions.detector.detect(frames[0]).boxes_n4.shape == (1, 4)
-        processor.regions.detector.detect = lambda frame_bgr: Detections(
+        assert processor.region_source.detector.detect(frames[0]).boxes_n4.shape == (1, 4)
+        processor.region_source.detector.detect = lambda frame_bgr: Detections(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         )
         with pytest.raises(InputError, match="finds something in only 0 of the 1 frames"):
@@ -227,7 +227,7 @@ def test_bundles_with_a_detector_only_in_part_are_refused_before_anything_is_mea
     timed = choose_input(None, None, {"a": front, "b": front})
     assert timed.regions == "the boxes of the detector, tracked"
     with open_side_by_side([Candidate("a@48", "fp32", "null", 1, plain)], timed.config) as (((_, processor),), _):
-        assert not processor.regions.fixed, "a bundle of another size gets it too"
+        assert not processor.region_source.fixed, "a bundle of another size gets it too"
 
 
 THREE = {"left": [0, 0.3, 0.3, 1], "ego": [0.3, 0.3, 0.7, 1], "right": [0.7, 0.3, 1, 1]}
