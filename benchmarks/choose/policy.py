@@ -79,7 +79,8 @@ class Policy:
     def __post_init__(self) -> None:
         # a part of 1 cannot be over 1: such a floor would reject every candidate
         for name, value in self.limits((*BUDGETS, *FLOORS)):
-            _check_limit(name, value, most=1.0 if name in FLOORS or name == "ece" else None)
+            most = 1.0 if name in FLOORS or name == "ece" else None
+            _check_limit(name, value, most=most, zero=name == "false_alarms_per_100")
         for name, limit in self.frame_recalls.items():
             _check_limit(f"frame_recalls.{name}", limit, most=1.0)
         if self.frame_loss is not None and not 0 <= self.frame_loss < 1:
@@ -120,8 +121,10 @@ def read_policy(path: Path) -> Policy:
     return from_json(Policy, read_json(path, "write one, or leave --policy out"), str(path))
 
 
-def _check_limit(name: str, value: float, most: float | None = None) -> None:
+def _check_limit(name: str, value: float, most: float | None = None, *, zero: bool = False) -> None:
+    """Raise InputError for a limit that no candidate can keep, or that is none. zero: a candidate can keep 0."""
     # JSON has no infinity and no NaN, but Python reads and writes both
-    if not 0 < value < math.inf or (most is not None and value > most):
+    above = value >= 0 if zero else value > 0
+    if not above or value >= math.inf or (most is not None and value > most):
         limit = "" if most is None else f" and at most {most:g}"
-        raise InputError(f"policy.{name} is {value!r:.40}: give a number above 0{limit}")
+        raise InputError(f"policy.{name} is {value!r:.40}: give a number {'from' if zero else 'above'} 0{limit}")

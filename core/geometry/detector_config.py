@@ -84,6 +84,8 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, 0, 1)
+        if self.threshold == 1:
+            raise InputError("threshold is 1: no score is over it; give a number under 1, such as 0.3")
         check_number("overlap", self.overlap, 0, 1)
         check_number("most", self.most, 1, MAX_REGIONS, whole=True)
         check_number("min_side_px", self.min_side_px, 0, 4096, whole=True)

@@ -18,7 +18,7 @@ from core.geometry.detector_config import DetectorFile
 from core.plugins import parse_options
 from inference.backends import option_help
 from inference.backends.trt import PRECISIONS, BuildOptions, build, build_detector
-from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES
+from inference.backends.trt.runtimes import RTX_TARGETS, RUNTIMES, choose_target
 from inference.runner.region_choice import find_detector
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,14 @@ def main(arguments: list[str]) -> int:
     """Build engines; return 1 when none could be built."""
     args = _read_arguments(arguments)
     options = parse_options(BuildOptions, args.backend_option, f"a build for {args.backend}")
+    _refuse_unused(args.what, {text.partition("=")[0] for text in args.backend_option})
+    builds = list(_builds(args.what, args.precision))
+    # before the first build: a wrong target among several is told at once
+    for sm in args.sm or [None]:
+        choose_target(args.runtime, sm)
     rows: list[dict[str, object]] = []
     lines: list[str] = []
-    for build_engine in list(_builds(args.what, args.precision)):
+    for build_engine in builds:
         for sm in args.sm or [None]:
             try:
                 engine = build_engine(runtime=args.runtime, sm=sm, options=options)
@@ -50,6 +55,14 @@ def main(arguments: list[str]) -> int:
             rows.append({"engine": str(engine), **facts})
     print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
     return 0 if rows else 1
+
+
+def _refuse_unused(what: Path, stated: set[str]) -> None:
+    """Refuse the options that would change no engine of this bundle or file."""
+    if what.is_file() and "batches" in stated:
+        raise InputError(f"{what} is a detector's file, which sees one picture at a time: leave out batches")
+    if what.is_dir() and "size_hw" in stated:
+        raise InputError(f"{what} is a bundle, which states the size of every input: leave out size_hw")
 
 
 def _builds(what: Path, precisions: list[str] | None) -> Iterator[Build]:

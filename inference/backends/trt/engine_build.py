@@ -105,6 +105,9 @@ def build_detector(
     building = _Build(source, target, options)
     size_hw = file.size_hw or stated_size_hw(read_metadata(file.path)) or options.size_hw
     fixed_hw = building.fix_shapes(size_hw)
+    if options.size_hw not in ((), fixed_hw):
+        stated = "x".join(map(str, fixed_hw)) or "fixed in the file"
+        raise InputError(f"{file.path}: the size of its input is {stated}: leave out --backend-option size_hw")
     return building.write(replace(options, batches=(1,), size_hw=fixed_hw))
 
 

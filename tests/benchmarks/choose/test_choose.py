@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
-from benchmarks.choose.rule import apply_rule, measure_loss, pareto
+from benchmarks.choose.rule import apply_rule, measure_loss, pareto, reason_infeasible
 from benchmarks.commands import measure
 from core.codec import from_json, to_json
 from core.errors import InputError
@@ -313,11 +313,19 @@ def test_the_rule_in_words_names_every_limit():
         ("frame_recalls", {"person": 2}),
         ("frame_loss", 1),
         ("frame_loss", -0.1),
+        ("false_alarms_per_100", -1),
     ],
 )
 def test_a_policy_that_means_nothing_is_refused_by_name(field, value):
     with pytest.raises(InputError, match=f"policy.{field}"):
         Policy(**{field: value})
+
+
+def test_a_policy_may_ask_for_no_false_alarm_at_all():
+    policy, alone = Policy(false_alarms_per_100=0), make("alone", [0], [0], 1.0, 2.0, 1.0)
+    quiet, loud = (replace(alone, metrics={**alone.metrics, "false_alarms_per_100": alarms}) for alarms in (0.0, 0.1))
+    assert reason_infeasible(quiet, policy) is None
+    assert "0.1 alarms, is over the budget of 0 alarms" in reason_infeasible(loud, policy)
 
 
 def test_a_policy_survives_its_file(tmp_path):

@@ -22,6 +22,7 @@ def test_read_back_as_written():
     [
         ({"threshold": 1.5}, "threshold"),
         ({"threshold": True}, "threshold"),
+        ({"threshold": 1}, "threshold is 1: no score is over it"),
         ({"overlap": "0.5"}, "overlap"),
         ({"most": 0}, "most"),
         ({"most": 33}, "most"),

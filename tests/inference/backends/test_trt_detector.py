@@ -200,11 +200,32 @@ def test_a_free_size_is_that_of_the_settings_else_of_the_metadata_else_of_the_op
     assert detector.detect(FRAME).boxes_n4.tolist() == [[5, 5, 20, 20]]
     detector.close()
     free(file.path, imgsz="[64, 96]")
-    assert built_for(file.path, *option) == [64, 96]
+    assert built_for(file.path) == [64, 96]
 
 
 def test_a_fixed_size_stays_what_the_file_says(file):
     assert built_for(file.path) == []
+
+
+def test_an_option_that_would_change_no_engine_is_refused(file, bundle, runtime):
+    size = ["--backend-option", "size_hw=32,32"]
+    before = list(runtime.builds)
+    with pytest.raises(InputError, match=r"the size of its input is fixed in the file: leave out .* size_hw"):
+        build.main([str(file.path), *size])
+    free(file.path, "h", "w", imgsz="[64, 96]")
+    with pytest.raises(InputError, match="the size of its input is 64x96: leave out"):
+        build.main([str(file.path), *size])
+    with pytest.raises(InputError, match="leave out size_hw"):
+        build.main([str(bundle.path), *size])
+    with pytest.raises(InputError, match="leave out batches"):
+        build.main([str(file.path), "--backend-option", "batches=1,2"])
+    assert runtime.builds == before
+
+
+def test_a_wrong_target_is_told_before_the_first_build(file, runtime):
+    with pytest.raises(InputError, match="sm100"):
+        build.main([str(file.path), "--sm", "87", "100"])
+    assert not runtime.builds
 
 
 def test_a_free_size_that_nobody_states_is_refused_with_the_way_out(file):
