@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
-from export.bundle_detector import add, prepare, spread
+from export.bundle_detector import PreparedDetector, add, prepare, spread
 from export.production import warn_of_earlier_choice
 from inference.capture.base import EndOfStream
 from inference.sources import open_source
@@ -25,7 +25,7 @@ TIMEOUT_S = 5.0
 
 
 def main(arguments: list[str]) -> int:
-    """Add the detector to every bundle; print its checks."""
+    """Add the detector to every bundle; print what was added, and its checks."""
     parser = Parser(prog="python -m export add-detector", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run, runs/NAME")
     parser.add_argument("detector", type=Path, metavar="FILE.onnx", help="the detector to add")
@@ -44,9 +44,25 @@ def main(arguments: list[str]) -> int:
     if args.json:
         print(json.dumps({"detector": detector.config.as_json(), "checks": lines}, indent=1))
     else:
+        print(_describe(detector))
         for line in lines:
             print("{bundle}  {backend:10} {check}: {value:.3g}, limit {limit:g}".format(**line))
     return 0
+
+
+def _describe(detector: PreparedDetector) -> str:
+    """Return what was added: how its outputs are read, which boxes are classified, and the golden frames."""
+    config = detector.config
+    height, width = config.input.size_hw if config.input and config.input.size_hw else (0, 0)
+    counts = ", ".join(config.counts[:8]) + (", ..." if len(config.counts) > 8 else "")
+    of = f" of its {len(config.names)} classes" if config.names else ""
+    rate = "every frame" if config.every == 1 else f"every {config.every} frames"
+    golden = detector.golden
+    return (
+        f"{detector.path.name}: layout {config.layout}, {width}x{height} px; classified are boxes of "
+        f"{counts or 'every class'}{of}\nthreshold {config.threshold:g}, overlap {config.overlap:g}, {rate}; "
+        f"{len(golden.frames)} golden frames with {len(golden.frame_of_n)} boxes"
+    )
 
 
 def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:

@@ -63,6 +63,13 @@ def test_file_decoding_and_golden_frames_are_bound(run, capsys):
     assert {line["backend"] for line in json.loads(capsys.readouterr().out)["checks"]} == {"ort", "openvino"}
 
 
+def test_it_says_what_it_added(run, capsys):
+    assert add(run) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "d.onnx: layout yolo_end2end, 96x64 px; classified are boxes of car of its 2 classes"
+    assert said[1] == "threshold 0.4, overlap 0.5, every 3 frames; 3 golden frames with 3 boxes"
+
+
 def test_a_second_one_takes_the_place_of_the_first(run):
     add(run)
     write_detector(run.parent / "d.onnx", (20, 20, 50, 50, 0.9, 0))
