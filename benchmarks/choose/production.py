@@ -16,7 +16,7 @@ from core.bundle.engine_manifest import (
     manifest_file,
 )
 from core.bundle.production_choice import ProductionChoice
-from core.errors import CheckError
+from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
 
 
@@ -60,7 +60,10 @@ def files_of_precision(bundle: Bundle, precision: str) -> list[str]:
 def copy_detector_engines(source: Bundle, target: str, folder: Path) -> None:
     """Copy what the detector in front was proved with on the device; without one it runs on the CPU there too."""
     for engine in detector_engines(source):
-        manifest = load_manifest(engine, HINT)
+        try:
+            manifest = load_manifest(engine, HINT)
+        except InputError:  # it cannot have run; `verify` names it
+            continue
         if (manifest.target, manifest.state) == (target, "proved"):
             copy_engine(source, engine, folder)
 

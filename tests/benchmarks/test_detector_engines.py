@@ -94,3 +94,14 @@ def test_the_detector_of_a_camera_is_built_beside_its_own_file(run, runtime, tmp
     source = ["--source", "synthetic://?frames=4&width=320&height=180"]
     assert measure.main([str(run), *CHEAP, "--camera", str(tmp_path / "camera.json"), *source]) == 0
     assert list(engines_in(tmp_path)) == ["d.tensorrt.sm87.b1.engine"]
+
+
+def test_a_detectors_engine_of_another_device_that_lacks_its_manifest_costs_no_production(run, runtime):
+    """A build that is killed between the two files leaves such an engine."""
+    for arch in ("tiny_a", "tiny_b"):
+        engine = run / arch / "bundle" / "engines" / "detector.tensorrt.sm75.b1.engine"
+        engine.parent.mkdir(exist_ok=True)
+        engine.write_bytes(b"native code")
+    assert measure.main([str(run), *CHEAP]) == 0
+    assert engine.name not in engines_in(run / "production")
+    assert NAME in engines_in(run / "production")
