@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,11 @@ class SessionConfig:
 
 def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]:
     """Open everything, run, close everything; return the summary and write it to --out."""
+    with ExitStack() as until_end:
+        return _run_session(config, process, until_end)
+
+
+def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitStack) -> dict[str, Any]:
     bundle = open_bundle(config.bundle)
     camera = read_camera_config(config.camera) if config.camera else CameraConfig()
     if config.boxes and (camera.zones or camera.detector or config.detector):
@@ -114,8 +119,9 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
         runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))
         runs_on = f"{facts['backend']} {facts['precision']}, regions: {describe_regions(regions)}"
         log.info(f"running {public_uri(config.source)} on {runs_on}")
-        with stopping(runner.stop.set):
-            runner.run(config.frames)
+        # until the summary is written: systemd tells the worker to end, too, and the supervisor tells it again
+        until_end.enter_context(stopping(runner.stop.set))
+        runner.run(config.frames)
     finally:
         process.heartbeat(ENDING)  # a sink may write what waits for longer than a worker may be silent
         close_all(source, *sinks, *(part for part in (backend, regions) if part))

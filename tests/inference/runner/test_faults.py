@@ -26,14 +26,16 @@ from inference.backends.null import NullBackend
 from inference.capture import reader as capture
 from inference.capture.base import SourceLost
 from inference.capture.reader import CaptureReader
-from inference.commands.run import read_arguments, run_worker
+from inference.commands.run import main, read_arguments, run_worker
 from inference.frame.states import State
 from inference.proof.self_test import run_self_test
+from inference.runner import session
 from inference.runner.heartbeats import RunnerProcess
 from inference.runner.sink_worker import SinkWorker
 from inference.runner.supervisor import Supervisor, SupervisorLimits
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
+from inference.sinks.overlay import OverlaySink
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import (
     FPS,
@@ -412,6 +414,23 @@ def test_nothing_but_truncated_jpegs_is_a_lost_camera():
     reader._capture = TornCapture(set(range(capture.BROKEN_FRAMES)))
     with pytest.raises(SourceLost, match="cannot be decoded"):
         reader.read(0, None)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(OverlaySink, "close"), (session, "write_json")])
+def test_a_sigterm_while_the_outputs_end_lets_them_end(tmp_path, monkeypatch, owner, name):
+    """systemd tells every process of a service to end, and the supervisor tells its worker again."""
+    finish, out = getattr(owner, name), tmp_path / "out"
+
+    def told_again(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return finish(*arguments)
+
+    monkeypatch.setattr(owner, name, told_again)
+    source = "synthetic://?frames=3&width=160&height=90"
+    arguments = [str(make_bundle(tmp_path / "b").path), "--source", source, "--out", str(out), "--no-supervise"]
+    assert run_command(lambda: main(arguments)) == 0
+    assert json.loads((out / "summary.json").read_text())["frames"] == 3
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_sigterm_finishes_the_files_and_exits_0(tmp_path):
