@@ -98,6 +98,18 @@ def test_a_signal_inside_a_callback_ends_the_build_and_reaches_the_command(bundl
     assert module.went_on == [False]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_the_process_ignores_stops_no_build(bundle, put, monkeypatch, number):
+    module = put(fake_trt.make("10.3.0"))
+    monkeypatch.setattr(build_progress, "show", lambda sentence: signal.raise_signal(number) if sentence else None)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        trt.build(bundle, "fp32")
+    finally:
+        signal.signal(number, before)
+    assert module.went_on == [True]
+
+
 def test_the_layers_of_an_engine_stand_beside_it_where_there_is_a_device(bundle, put):
     put(fake_trt.make("10.3.0"))
     engine = trt.build(bundle, "fp32")

@@ -28,8 +28,10 @@ def holding_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # a shell makes its background jobs ignore SIGINT: that stays so
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     # what a handler raises inside a callback of TensorRT's is printed and lost, and the command would go on
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hold) for number in heeded}
     try:
         yield
     finally:
