@@ -100,6 +100,7 @@ def _add_outputs(parser: Parser) -> None:
     """Add the options that say what a run leaves."""
     add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help="receives decisions.jsonl, overlay.mp4, summary.json")
+    add("--overwrite", action="store_true", help="replace an earlier run in DIR (default: keep it in DIR/earlier-N)")
     add("--no-overlay", action="store_true", help="write no overlay.mp4")
     add(
         "--web",

@@ -30,6 +30,7 @@ from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import run_self_test
+from inference.runner.earlier_run import make_room
 from inference.runner.heartbeats import ENDING, LOADING, OPENING, RunnerProcess
 from inference.runner.region_choice import open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
@@ -72,6 +73,8 @@ class SessionConfig:
     """A recorded source is played at its own rate, with drops."""
     out: Path | None = None
     """The folder of summary.json."""
+    overwrite: bool = False
+    """An earlier run in `out` is replaced; else it is kept in a folder there."""
     sinks: Mapping[str, object] = field(default_factory=dict)
     """The options of the command, by name; each sink takes its own of them."""
 
@@ -113,6 +116,8 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
             source = play_in_real_time(source)
         stamps = stamps_of(bundle, source, regions, config.allow_unproved, unproved_detector=detector is not None)
         context = SinkContext(bundle, source, camera, regions, stamps, process.number)
+        if config.out and not process.number:  # a later worker continues the files of the first
+            make_room(config.out, overwrite=config.overwrite)
         sinks = [SinkWorker(sink, waits=not source.live) for sink in open_sinks(context, config.sinks)]
         settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, settings)

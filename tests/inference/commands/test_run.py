@@ -16,6 +16,7 @@ from core.bundle.production_choice import ProductionChoice, this_machine
 from core.errors import CheckError, InputError
 from inference.commands.run import read_arguments, run_from_args
 from inference.runner.selection import pick_backend_and_precision
+from inference.sinks.jsonl import JsonlSink
 from tests.bundles import make_bundle
 from tests.inference.sources.videos import write_images, write_video
 
@@ -69,6 +70,30 @@ def test_a_video_gives_one_decision_a_frame_an_overlay_and_a_summary(bundle, vid
 def test_frames_stops_the_drive(bundle, video, tmp_path):
     assert run(bundle, "--source", video, "--frames", 5, "--out", tmp_path / "out")["frames"] == 5
     assert len(lines_of(tmp_path / "out")) == 5
+
+
+def test_an_earlier_run_is_kept_under_a_number_unless_it_is_to_be_replaced(bundle, video, tmp_path, caplog):
+    out = tmp_path / "out"
+    for frames in (1, 2, 3):
+        run(bundle, "--source", video, "--out", out, "--frames", frames)
+        assert len(lines_of(out)) == frames
+    for frames, kept in ((1, out / "earlier-1"), (2, out / "earlier-2")):
+        assert len(lines_of(kept)) == json.loads((kept / "summary.json").read_text())["frames"] == frames
+        assert (kept / "overlay.mp4").is_file()
+        assert f"the earlier run in it is kept in {kept}" in caplog.text
+    run(bundle, "--source", video, "--out", out, "--frames", 4, "--no-overlay", "--overwrite")
+    assert len(lines_of(out)) == 4
+    assert "the earlier run in it is replaced" in caplog.text
+    assert {path.name for path in out.iterdir()} == {"decisions.jsonl", "summary.json", "earlier-1", "earlier-2"}
+
+
+def test_the_files_of_a_run_that_still_writes_stay_where_they_are(bundle, video, tmp_path):
+    sink = JsonlSink(tmp_path / "decisions.jsonl")
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="another runner writes"):
+        run(bundle, "--source", video, "--out", tmp_path)
+    sink.close()
+    assert not list(tmp_path.glob("earlier-*"))
 
 
 def test_every_zone_of_camera_json_gets_a_verdict_in_its_own_rectangle(bundle, video, tmp_path):
