@@ -347,6 +347,14 @@ def test_an_abstain_risk_that_no_threshold_reached_is_a_warning(pack, tmp_path, 
     assert (f"more than the {float(risk):.1%} asked for" in capsys.readouterr().err) is warned
 
 
+def test_the_end_of_a_training_says_how_much_of_val_the_network_answers(pack, tmp_path, capsys):
+    assert not main(arguments(pack, tmp_path / "run", "--epochs", "1", "--abstain-risk", "0.999"))
+    (file,) = (tmp_path / "run").glob("*/metrics.json")
+    abstention = json.loads(file.read_text())["abstention"]
+    said = f"answers {abstention['coverage']:.0%} of val, {abstention['risk']:.1%} of these wrongly"
+    assert said in capsys.readouterr().err
+
+
 def test_a_network_that_cannot_take_the_size_is_refused_before_the_run_is_there(pack, tmp_path):
     wanted = r"timm/inception_next_atto cannot take images of 16 px \(.*\): give --start-size 1"
     with pytest.raises(InputError, match=wanted):

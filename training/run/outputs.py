@@ -125,16 +125,20 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
     write_json(job.folder / "metrics.json", body)  # last: it marks the job as finished
     if not job.as_json:
         log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
-    _warn_of_missed_risk(job.arch, best.metadata.metrics["abstention"])
+    _report_answers(job, best.metadata.metrics["abstention"])
 
 
-def _warn_of_missed_risk(arch: str, abstention: dict[str, float]) -> None:
-    if abstention["risk"] > abstention["risk_wanted"]:
+def _report_answers(job: TrainJob, abstention: dict[str, float]) -> None:
+    """Say how silent the network is, which its accuracy does not show."""
+    answered, wrong, wanted = abstention["coverage"], abstention["risk"], abstention["risk_wanted"]
+    answers = f"{job.arch}: its abstain threshold answers {answered:.0%} of val, {wrong:.1%} of these wrongly"
+    if wrong > wanted:
         log.warning(
-            f"{arch}: its abstain threshold answers {abstention['coverage']:.0%} of val and {abstention['risk']:.1%} of"
-            f" these answers are wrong, more than the {abstention['risk_wanted']:.1%} asked for: train for more epochs,"
-            " or on more data"
+            f"{answers}, more than the {wanted:.1%} asked for:"
+            " train for more epochs, on more data, or from pretrained weights (docs/recipes.md)"
         )
+    elif not job.as_json:
+        log.info(answers)
 
 
 def remove_leftovers(folder: Path) -> None:
