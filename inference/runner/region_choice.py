@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from core.bundle.contract import DETECTOR, Bundle
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig
 from core.geometry.detector_config import DetectorFile
+from inference import backends
 from inference.capture.base import Source
 from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource, Zones, whole_frame
+
+log = logging.getLogger(__name__)
 
 
 def pick_detector(camera: CameraConfig, file: Path | None) -> DetectorFile | None:
@@ -22,6 +26,17 @@ def pick_detector(camera: CameraConfig, file: Path | None) -> DetectorFile | Non
     if camera.zones:
         raise InputError("there are zones in camera.json and there is --detector: give one of the two")
     return replace(camera.detector, path=file) if camera.detector else DetectorFile(file)
+
+
+def check_detector_flags(bundle: Bundle, camera: CameraConfig, file: Path | None, backend: str | None) -> None:
+    """Say which detector wins where two are given. Raises InputError for --detector-backend where none runs on it."""
+    if file and camera.detector and camera.detector.path != file:
+        log.info(f"the detector is {file}, by --detector, with the settings of camera.json, not {camera.detector.path}")
+    if backend is None:
+        return
+    backends.find(backend)
+    if not (file or camera.detector or find_detector(bundle, camera)):
+        raise InputError("there is --detector-backend and no detector: add --detector FILE.onnx, or leave it out")
 
 
 def open_regions(

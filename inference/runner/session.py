@@ -32,7 +32,7 @@ from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import run_self_test
 from inference.runner.earlier_run import make_room
 from inference.runner.heartbeats import ENDING, LOADING, OPENING, RunnerProcess
-from inference.runner.region_choice import open_regions, pick_detector
+from inference.runner.region_choice import check_detector_flags, open_regions, pick_detector
 from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.selection import pick_backend_and_precision
 from inference.runner.sink_worker import SinkWorker
@@ -93,8 +93,9 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
 def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitStack) -> dict[str, Any]:
     bundle = open_bundle(config.bundle)
     camera = read_camera_config(config.camera) if config.camera else CameraConfig()
-    if config.boxes and (camera.zones or camera.detector or config.detector):
+    if config.boxes and (camera.zones or camera.detector or config.detector or config.detector_backend):
         raise InputError("there is --boxes and there are zones or a detector: give one of them")
+    check_detector_flags(bundle, camera, config.detector, config.detector_backend)
     detector = pick_detector(camera, config.detector)
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)

@@ -17,7 +17,7 @@ from inference.backends import ort
 from inference.commands.run import read_arguments, run_from_args
 from inference.frame.detection.detector import open_detector_or_on_cpu
 from inference.frame.detection.tracked_regions import TrackedRegions
-from inference.runner.region_choice import open_regions, pick_detector
+from inference.runner.region_choice import check_detector_flags, open_regions, pick_detector
 from tests.bundles import make_bundle
 
 SOURCE = SimpleNamespace(zones={}, sequence=True)
@@ -68,6 +68,28 @@ def test_zones_and_a_detector_are_refused():
         pick_detector(ZONES, Path("b.onnx"))
     with pytest.raises(InputError, match="give one of the two"):
         replace(ZONES, detector=DetectorFile(Path("a.onnx")))
+
+
+@pytest.mark.parametrize(
+    ("backend", "file", "named"),
+    [
+        ("ort", None, "no detector: add --detector"),
+        ("tpu", None, "there is no backend 'tpu': choose from"),
+        ("tpu", Path("d.onnx"), "there is no backend 'tpu': choose from"),
+    ],
+)
+def test_a_backend_for_no_detector_and_one_that_does_not_exist_are_refused(tmp_path, backend, file, named):
+    flags = ["--detector-backend", backend, *(("--detector", str(file)) if file else ())]
+    with pytest.raises(InputError, match=named):
+        run_from_args(read_arguments([str(make_bundle(tmp_path / "b").path), "--source", "synthetic://", *flags]))
+
+
+def test_of_two_detectors_the_one_that_wins_is_named(tmp_path, caplog):
+    camera, bundle = CameraConfig(detector=DetectorFile(Path("a.onnx"))), make_bundle(tmp_path / "b")
+    check_detector_flags(bundle, camera, Path("a.onnx"), None)
+    assert not caplog.text
+    check_detector_flags(bundle, camera, Path("b.onnx"), "ort")
+    assert "the detector is b.onnx, by --detector, with the settings of camera.json, not a.onnx" in caplog.text
 
 
 def test_regions_without_a_detector_are_refused_in_a_whole_sentence(tmp_path):
