@@ -192,13 +192,14 @@ class Supervisor:
         while True:
             # returns at a heartbeat, at the end of the worker, and every tick, so that silence is noticed too
             poll.poll(TICK_S * 1000)
+            looked = time.monotonic()  # before the pipe: this process may be stopped after it has found nothing there
             with suppress(BlockingIOError):  # a tick without a heartbeat
                 heartbeats = os.read(self._pipe, 65536)
                 if not heartbeats:  # end of file: the worker, which held the only other end, is dead
                     break
                 self._receive(heartbeats)
             self._feed_watchdog()
-            if time.monotonic() > self._deadline:
+            if looked > self._deadline:
                 self._kill_reason = f"it hung for {self._silence_s:g} s"
                 break
         os.close(self._pipe)

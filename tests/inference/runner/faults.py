@@ -26,7 +26,7 @@ from inference.frame.processor import FrameConfig, FrameProcessor
 from inference.frame.regions import Zones
 from inference.frame.states import State
 from inference.runner.camera_health import HealthTimeouts
-from inference.runner.runner import Runner
+from inference.runner.runner import Runner, RunnerConfig
 from inference.runner.sink_worker import SinkWorker
 from inference.sinks import Sink
 from inference.sinks.jsonl import JsonlSink
@@ -288,7 +288,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def drive(fault, folder, *, before_s=0.2, after_s=0.35):
+def drive(fault, folder, *, before_s=0.2, after_s=0.35, timeouts=None):
     """Run the real runner over a fault; return the stage, the summary, and how it ended."""
     bundle = make_bundle(folder / "bundle")
     stage = Stage(fault, before_s, after_s)
@@ -296,7 +296,8 @@ def drive(fault, folder, *, before_s=0.2, after_s=0.35):
     source = LiveSource(lambda: make(stage), fps=FPS)
     workers = [SinkWorker(sink, waits=False) for sink in (Kept(stage), *fault.sinks(folder))]
     zones, config = Zones({"z": (0.0, 0.0, 1.0, 1.0)}), FrameConfig(smoothing=None)
-    runner = Runner(FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config), source, workers)
+    processor = FrameProcessor(bundle, open_backend("null", bundle, "fp32"), zones, config)
+    runner = Runner(processor, source, workers, RunnerConfig(timeouts=timeouts or HealthTimeouts()))
     error = None
     try:
         runner.run()

@@ -2,8 +2,8 @@
 
 Usage: `python -m tests.inference.runner.faulty_run FOLDER [NAME=VALUE ...] -- ...`.
 
-A file in FOLDER is obeyed by the worker that finds it: `raise` and `hang` by the network, `detector-raise` and
-`detector-hang` by the detector. It is taken away, but for one whose name ends in `-always`.
+A file in FOLDER is obeyed by the worker that finds it while it runs: `raise` and `hang` by the network,
+`detector-raise` and `detector-hang` by the detector. It is taken away, but for one whose name ends in `-always`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from core.cli import run_command
 from inference.commands import run
 from inference.runner.supervisor import SupervisorLimits
 
 FOLDER = Path(sys.argv[1])
+RUNS = Event()
 GIVEN = sys.argv[2 : sys.argv.index("--")]
 honest = run.run_worker
 
@@ -26,7 +28,7 @@ honest = run.run_worker
 def obey(who=""):
     for word in ("raise", "hang"):
         once, always = FOLDER / f"{who}{word}", FOLDER / f"{who}{word}-always"
-        if once.exists() or always.exists():
+        if RUNS.is_set() and (once.exists() or always.exists()):
             once.unlink(missing_ok=True)
             if word == "raise":
                 raise RuntimeError("CUDA error 700")
@@ -36,8 +38,10 @@ def obey(who=""):
 def work(options, worker):
     from inference.backends.null import NullBackend
     from inference.backends.ort import OrtNetwork
+    from inference.runner.runner import Runner
 
-    infer, detect = NullBackend.infer, OrtNetwork.run
+    infer, detect, drive = NullBackend.infer, OrtNetwork.run, Runner.run
+    Runner.run = lambda self, frames: (RUNS.set(), drive(self, frames))[1]
     NullBackend.infer = lambda self, n: (obey(), infer(self, n))[1]
     OrtNetwork.run = lambda self, feeds: (obey("detector-"), detect(self, feeds))[1]
     (FOLDER / "pid").write_text(str(os.getpid()))

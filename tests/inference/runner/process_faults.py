@@ -17,7 +17,7 @@ from core.bundle.contract import open_bundle
 from inference.runner.supervisor import SupervisorLimits
 from tests.bundles import make_bundle
 from tests.inference.runner.test_region_choice import write_detector
-from tests.waiting import LONGEST_S
+from tests.waiting import LONGEST_S, wait_until
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "synthetic://?frames=0&width=320&height=180"
@@ -57,7 +57,8 @@ class Drive:
     def lines(self) -> list[dict]:
         path = self.out / "decisions.jsonl"
         text = path.read_text() if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [json.loads(line) for line in whole if line.endswith("}")]  # a killed worker leaves half a line
 
     def wait(self, what: Callable[[dict], bool], since_ns: int) -> int | None:
         """Return when a line that fits was said, after `since_ns` on the monotonic clock; None where it never is."""
@@ -70,8 +71,13 @@ class Drive:
             time.sleep(0.02)
         return None
 
-    def worker(self) -> int:
-        return int((self.folder / "pid").read_text())
+    def signal_worker(self, number: int) -> bool:
+        """Return whether there was a worker to signal: a busy machine may start another just then."""
+        try:
+            os.kill(int((self.folder / "pid").read_text()), number)
+        except (ValueError, ProcessLookupError):
+            return False
+        return True
 
     def suffer(self, fault: ProcessFault) -> tuple[float | None, float | None]:
         """Return the milliseconds to the state and from there to the first OK."""
@@ -97,7 +103,7 @@ class Drive:
 
 
 def signalled(number: int) -> Callable:
-    return lambda drive: os.kill(drive.worker(), number)
+    return lambda drive: wait_until(lambda: drive.signal_worker(number), "worker")
 
 
 def asked_to(word: str) -> Callable:

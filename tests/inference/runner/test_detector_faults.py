@@ -149,7 +149,7 @@ def test_a_detector_that_hangs_stops_the_heartbeats_whatever_the_camera_gives(tm
     [("detector-hang", 2, "it hung for 2 s"), ("detector-raise", 60, "it ended with exit code 1")],
 )
 def test_a_detector_that_fails_again_after_every_restart_is_failed_and_the_command_ends(tmp_path, word, hang_s, why):
-    started = Drive(tmp_path, f"hang_s={hang_s}", "restarts=1", "backoff_s=0.01")
+    started = Drive(tmp_path, f"hang_s={hang_s}", "opening_s=60", "restarts=1", "backoff_s=0.01")
     try:
         assert started.wait(lambda line: bool(line["zones"]), 0) is not None, "no first frame with a region"
         (tmp_path / f"{word}-always").write_text("")

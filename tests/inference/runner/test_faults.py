@@ -104,9 +104,8 @@ def test_a_driver_that_hangs_is_lost_and_opened_again(tmp_path):
     done = drive(tmp_path, [*good(4), lost.picture, *good(8, 10)], timeouts=replace(TIGHT, hung_s=0.5), sinks=[lost])
     at = done.states.index("LOST")
     assert (done.error, done.camera.opened) == (None, 1 + done.states.count("LOST"))
-    assert done.states[at - 1] == "STALE"
     assert "OK" in done.states[at:]
-    assert re.search(r"no frame for \d\.\d s", next(e["reason"] for e in done.events if e["to"] == "LOST"))
+    assert re.search(r"no frame for \d+\.\d s", next(e["reason"] for e in done.events if e["to"] == "LOST"))
 
 
 @pytest.mark.parametrize("every", [2, 3])
@@ -294,15 +293,20 @@ def test_what_the_camera_has_is_said_before_that_the_model_is_unproved(tmp_path)
 
 
 def test_a_blocked_sink_delays_no_decision(tmp_path):
-    release = threading.Event()
+    took, release = threading.Event(), threading.Event()
 
     class Blocked(Kept):
         name, queue_size = "blocked", 2
 
         def write(self, decision, frame_bgr):
+            took.set()
             release.wait(LONGEST_S)
 
-    done = drive(tmp_path, good(10), sinks=[Blocked()], close_s=0.5)
+    def once_it_blocks():
+        assert took.wait(LONGEST_S)
+        return picture(1)
+
+    done = drive(tmp_path, [picture(0), once_it_blocks, *good(8, 2)], sinks=[Blocked()], close_s=0.5)
     release.set()
     assert len(done.decisions) == done.summary["frames"] == 10
     assert done.summary["sinks"]["blocked"] == {"written": 0, "dropped": 7, "error": "it hangs"}

@@ -5,9 +5,11 @@ Usage: `python -m tests.inference.runner.workers NAME FOLDER`.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from core.errors import CheckError, InputError
 from inference.frame.states import State
 from inference.runner.heartbeats import ENDING
 from inference.runner.supervisor import Supervisor, SupervisorLimits
+from tests.waiting import wait_until
 
 LIMITS = {
     "hang_s": 60.0, "opening_s": 60.0, "ending_s": 60.0, "restarts": 2, "reset_after_s": 60.0, "backoff_s": 0.01,
@@ -30,6 +33,13 @@ def turn(worker, seconds=0.0, state=State.OK):
     while time.monotonic() < until:
         worker.report_state(state)
         time.sleep(0.01)
+
+
+def be_heard(worker):
+    """Return once the supervisor has taken in a heartbeat: it has, once it reads the next one."""
+    for _ in range(2):
+        turn(worker)
+        wait_until(lambda: fcntl.ioctl(worker.pipe, termios.FIONREAD, bytes(4)) == bytes(4), "look of the supervisor")
 
 
 def well(worker, folder):
@@ -58,7 +68,8 @@ def always_raises(worker, folder):
 def fails_each_time_after_a_while(worker, folder):
     if worker.number == 6:
         return
-    turn(worker, 0.15)
+    be_heard(worker)
+    time.sleep(0.02)
     raise CheckError("the camera stays lost")
 
 
