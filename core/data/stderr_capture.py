@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import mmap
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-RENEW_BYTES = 1 << 20
+FREE_BYTES = 1 << 20
+"""What was read is given back to the system in pieces of this size."""
 
 
 def _memory() -> int:
@@ -31,7 +33,7 @@ class StderrCapture:
         self._wanted = wanted
         self._lock = Lock()
         self._memory: int | None = None
-        self._read = 0
+        self._read = self._freed = 0
 
     @contextmanager
     def __call__(self) -> Iterator[list[str]]:
@@ -65,9 +67,11 @@ class StderrCapture:
             return []
         lines = whole.splitlines(keepends=True)
         self._read += len(whole)
-        if self._read == size > RENEW_BYTES:  # it only grows, since every write appends
-            os.close(self._memory)
-            self._memory, self._read = _memory(), 0
+        # it only grows, since every write appends; a new file would lose the line of a thread that is just writing
+        while self._read - self._freed >= FREE_BYTES:
+            with mmap.mmap(self._memory, FREE_BYTES, offset=self._freed) as read:
+                read.madvise(mmap.MADV_REMOVE)
+            self._freed += FREE_BYTES
         wanted = [self._wanted.match(line.decode("utf-8", "replace")) is not None for line in lines]
         if others := b"".join(line for line, ours in zip(lines, wanted, strict=True) if not ours):
             os.write(2, others)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.data.picture_files import describe_left_out, scan
 from core.data.picture_reader import read_picture
-from core.data.stderr_capture import StderrCapture
+from core.data.stderr_capture import FREE_BYTES, StderrCapture
 from core.errors import InputError
 from inference.sources import kind_of, open_source
 from tests.inference.sources.test_sources import read_all
@@ -149,6 +149,21 @@ def test_a_line_that_is_half_written_is_passed_on_whole(capfd):
     with capture():
         os.write(2, b"lf\n")
     assert capfd.readouterr().err == "half\n"
+
+
+def test_the_memory_of_what_was_read_is_given_back_and_a_late_line_is_not_lost(capfd):
+    """A thread may have begun to write within the `with` and be stopped by a busy machine until after it."""
+    capture = StderrCapture(re.compile("wanted"))
+    with capture():
+        late = os.dup(2)
+        os.write(2, b"wanted\n" * (3 * FREE_BYTES // 7))
+    held_bytes = os.fstat(late).st_blocks * 512
+    os.write(late, b"late\n")
+    os.close(late)
+    with capture():
+        pass
+    assert capfd.readouterr().err == "late\n"
+    assert held_bytes <= FREE_BYTES
 
 
 def test_each_suffix_that_opencv_decodes_is_a_picture_and_the_rest_is_counted(tmp_path):
