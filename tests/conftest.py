@@ -27,15 +27,7 @@ def _log():
 @pytest.fixture
 def patient_streams(monkeypatch):
     """Give streams as much time as a busy machine needs: a test that uses it is not about their time-outs."""
-    import cv2
+    from tests.inference.patient_run import stream_patience
 
-    from inference.capture import ffmpeg, reader
-    from inference.sources import stream
-    from tests.waiting import LONGEST_S
-
-    timeouts = dict(zip(stream.OPTIONS[::2], stream.OPTIONS[1::2], strict=True))
-    for timeout in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
-        timeouts[timeout] = round(LONGEST_S * 1000)
-    monkeypatch.setattr(stream, "OPTIONS", tuple(value for pair in timeouts.items() for value in pair))
-    monkeypatch.setattr(reader, "ANSWERS_S", LONGEST_S)
-    monkeypatch.setattr(ffmpeg, "OPENED_AGAIN_S", LONGEST_S)
+    for module, name, value in stream_patience():
+        monkeypatch.setattr(module, name, value)

@@ -21,8 +21,9 @@ from core.files import replacing, replacing_folder
 def command():
     with replacing(Path(sys.argv[1]) / "file") as file, replacing_folder(Path(sys.argv[1]) / "folder"):
         file.write_text("half")
-        child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-        subprocess.run([sys.executable, "-c", child], check=False)
+        # the child waits for a line: it speaks only once subprocess.run has started it, and so ends it at a signal
+        child = "import os, time; input(); print(os.getpid(), flush=True); time.sleep(600)"
+        subprocess.run([sys.executable, "-c", child], input=b"\\n", check=False)
 
 # a shell gives its background jobs a deaf SIGINT
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
+from urllib.request import urlopen
 
 from tornado.websocket import websocket_connect
+
+from tests.waiting import wait_until
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -88,18 +91,16 @@ def browse(visit: Any) -> Any:
 
 
 def _port_of(file: Path) -> int:
-    end = monotonic() + LIMIT_S
-    while monotonic() < end:
-        if file.is_file() and (lines := file.read_text().splitlines()):
-            return int(lines[0])
-        sleep(0.05)
-    raise TimeoutError("chromium did not start")
+    return int(wait_until(lambda: file.is_file() and file.read_text().splitlines(), "port of chromium")[0])
 
 
 async def _visit(port: int, visit: Any) -> Any:
-    from urllib.request import urlopen
-
-    with urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-        target = next(t for t in json.load(answer) if t["type"] == "page")
+    # the browser answers before it has opened its first page
+    target = wait_until(lambda: next((t for t in _targets(port) if t["type"] == "page"), None), "page")
     socket = await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 28)
     return await visit(Page(socket))
+
+
+def _targets(port: int) -> Any:
+    with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=LIMIT_S) as answer:
+        return json.load(answer)

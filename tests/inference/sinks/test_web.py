@@ -8,6 +8,7 @@ import socket
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from inference.commands.run import read_arguments
 from inference.commands.run import run_from_args as command
 from inference.frame.states import State
 from inference.sinks import web
-from inference.sinks.web import WebSink, read_address
+from inference.sinks.web import WebSink, live_status, read_address
 from inference.sinks.web.live_status import LiveStatus
 from tests.bundles import make_bundle
 from tests.inference.sinks.pages import CLASSES, TOKEN, ask, decision, opened
@@ -27,7 +28,16 @@ from tests.waiting import LONGEST_S, wait_until
 
 
 @pytest.fixture
-def sink():
+def clock(monkeypatch):
+    """The clock of the page, in nanoseconds: it stands still, however long a busy machine takes."""
+    clock = SimpleNamespace(now_ns=10**12)
+    for module in (web, live_status):
+        monkeypatch.setattr(module, "monotonic_ns", lambda: clock.now_ns)
+    return clock
+
+
+@pytest.fixture
+def sink(clock):
     sink = opened()
     yield sink
     sink.close()
@@ -65,13 +75,17 @@ def test_where_no_frame_was_looked_at_the_latency_has_a_gap_and_the_age_grows(si
     assert (spark["work_ms"][-1], spark["age_ms"][-1]) == (None, 12.5)
 
 
-def test_a_picture_is_wanted_only_while_somebody_watches(sink):
+def test_a_picture_is_wanted_only_while_somebody_watches(sink, clock):
     assert not sink.wants_picture()
     ask(sink, "/state.json")
     assert not sink.wants_picture()
     ask(sink, "/state.json?watch=1")
     assert sink.wants_picture()
     assert not sink.wants_picture()  # and not more often than people see
+    clock.now_ns += web.PICTURE_NS
+    assert sink.wants_picture()
+    clock.now_ns += live_status.WATCHED_NS
+    assert not sink.wants_picture()
 
 
 def test_the_picture_is_the_one_the_json_speaks_of(sink):

@@ -32,10 +32,10 @@ class Camera(BaseHTTPRequestHandler):
         self.end_headers()
         for n in range(3200):
             jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 40 + n // 20, np.uint8))[1].tobytes()
-            if n == self.pictures:
-                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg[: len(jpeg) * 3 // 4])
-                return
             try:
+                if n == self.pictures:
+                    self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg[: len(jpeg) * 3 // 4])
+                    return
                 self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg))
                 self.wfile.write(jpeg + b"\r\n")
             except OSError:
