@@ -97,8 +97,9 @@ def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None
     A trial that takes its mode from another run waits for that run.json, so that all recipes compute alike. SIGTERM
     ends the trials too. Raises CheckError naming the log of a trial that failed.
     """
-    # SystemExit unwinds to `finally`, which ends the trials; the default would leave them running
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # noted, and raised where every trial that was started is known: the default would leave them running
+    stops: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     waiting = [trial for trial in trials if not trial.is_finished(archs)]
     running: list[tuple[Trial, subprocess.Popen[bytes]]] = []
     try:
@@ -108,6 +109,8 @@ def run_trials(trials: Sequence[Trial], archs: Sequence[str], jobs: int) -> None
                 waiting.remove(trial)
                 running.append((trial, _start(trial)))
             time.sleep(POLL_S)
+            if stops:
+                sys.exit(128 + stops[0])
             for trial, process in [item for item in running if item[1].poll() is not None]:
                 running.remove((trial, process))
                 if process.returncode:

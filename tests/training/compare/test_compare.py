@@ -1,7 +1,9 @@
 import contextlib
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import fields, replace
 
@@ -148,6 +150,20 @@ def test_what_is_told_to_end_ends_its_trials_too(tmp_path):
         run_trials([Trial(Variant("edge", "edge"), 0, tmp_path / "run", command)], ["a"], 1)
     assert ended.value.code == 128 + signal.SIGTERM
     assert (tmp_path / "told").exists()
+
+
+def test_a_trial_that_was_being_started_at_the_signal_ends_too(tmp_path, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def start_and_stop(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_stop)
+    with pytest.raises(SystemExit):
+        run_trials([trial(tmp_path, "p", "import time; time.sleep(600)")], ["a"], 1)
+    assert started[0].poll() == -signal.SIGTERM
 
 
 @pytest.fixture(scope="module")
