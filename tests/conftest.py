@@ -1,5 +1,7 @@
 """Settings and fixtures of every test."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,6 +18,27 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+def seed_all():
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    """Let each fixture draw the same numbers, whatever ran before it in the same process."""
+    seed_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    """Let each test draw the same numbers, whatever ran before it in the same process."""
+    seed_all()
 
 
 @pytest.fixture(autouse=True)

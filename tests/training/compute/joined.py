@@ -1,8 +1,6 @@
 """Steps of two processes that gloo joins, without torchrun: what a test compares with the steps of one."""
 
 import multiprocessing
-import os
-import socket
 from dataclasses import replace
 
 import numpy as np
@@ -44,24 +42,20 @@ def take_steps(dist):
     return totals, {name: value.numpy() for name, value in learner.state.tensors().items()}
 
 
-def _one_of_two(rank, port, send):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _one_of_two(rank, meeting, send):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     result = take_steps(DistContext(rank, 2))
     if rank == 0:
         send.send(result)
     torch.distributed.destroy_process_group()
 
 
-def steps_of_two():
-    """Return what `take_steps` gives in the first of two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def steps_of_two(meeting):
+    """Return what `take_steps` gives in the first of two processes, which meet through a new file."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__, "tests.training.killed"])
     receive, send = server.Pipe(duplex=False)
-    processes = [server.Process(target=_one_of_two, args=(rank, port, send)) for rank in range(2)]
+    processes = [server.Process(target=_one_of_two, args=(rank, meeting, send)) for rank in range(2)]
     for process in processes:
         process.start()
     send.close()  # so that the end of both is the end of the pipe

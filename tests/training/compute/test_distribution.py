@@ -45,7 +45,9 @@ def pack(tmp_path_factory):
 
 
 def torchrun(module, *arguments, env=None):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", module]
+    # --standalone takes a port that is free; the default is one port for every training of a machine
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += ["--nproc-per-node", "2", "-m", module]
     return subprocess.run(
         [*command, *map(str, arguments)], cwd=REPOSITORY, env=os.environ | (env or {}), capture_output=True, text=True,
         check=False,
@@ -74,9 +76,9 @@ def test_two_processes_train_as_one_does(pack, tmp_path):
     assert ours.keys() == theirs.keys()
 
 
-def test_in_float64_the_steps_of_two_processes_are_those_of_one():
+def test_in_float64_the_steps_of_two_processes_are_those_of_one(tmp_path):
     """What differs in float32 is rounding, which ReLU and Adam make more of: here nothing is left of it."""
-    (ours, weights), (theirs, same) = steps_of_two(), take_steps(DistContext())
+    (ours, weights), (theirs, same) = steps_of_two(tmp_path / "meeting"), take_steps(DistContext())
     assert np.allclose(ours, theirs, rtol=1e-9)
     assert all(np.allclose(weights[name], same[name], rtol=1e-6, atol=1e-9) for name in same)
 

@@ -325,7 +325,7 @@ def test_what_a_killed_pack_left_behind_is_removed(source, tmp_path):
 
 def test_a_pack_killed_while_it_decodes_leaves_nothing_that_the_next_one_minds(tmp_path):
     out = tmp_path / "p"
-    command = [sys.executable, "-m", "training", "pack", "synthetic://?rows=900", "--size", "32", "--out", str(out)]
+    command = [sys.executable, "-m", "training", "pack", "synthetic://?rows=3000", "--size", "32", "--out", str(out)]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: list(tmp_path.glob(".p.*.tmp/images.npy")), "images of a pack that is being made")
     started.kill()
