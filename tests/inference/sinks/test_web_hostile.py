@@ -109,8 +109,8 @@ def test_no_crowd_takes_more_of_the_process_than_it_may(pauses):
     assert application._pause_s(now + 60) == 0.0  # and who asks seldom never waits
 
 
-def test_twenty_clients_and_hostile_ones_delay_no_decision(tmp_path):
-    alone_ms = np.median([d.age_ms for d in drive(tmp_path / "alone", good(20)).decisions])
+def drive_amid_clients(folder):
+    """Drive while 20 clients watch and one does harm; return the drive, and the status of each answer."""
     sink, stop, answers = opened(), threading.Event(), []
 
     def last_picture():
@@ -138,13 +138,22 @@ def test_twenty_clients_and_hostile_ones_delay_no_decision(tmp_path):
     clients = [threading.Thread(target=watch) for _ in range(20)] + [threading.Thread(target=harm)]
     for client in clients:
         client.start()
-    done = drive(tmp_path, [*good(60), last_picture], sinks=[sink])
+    done = drive(folder, [*good(60), last_picture], sinks=[sink])
     stop.set()
     for client in clients:
         client.join()
+    return done, answers
+
+
+def test_twenty_clients_and_hostile_ones_cost_no_decision(tmp_path):
+    done, answers = drive_amid_clients(tmp_path)
     assert (done.error, done.states) == (None, ["OK"])
     assert done.summary["frames"] == len(done.decisions)
     assert done.summary["sinks"]["web"]["error"] is None
-    # 100 of 200 ms that a mirror's camera may take, or what a busy machine takes without clients
-    assert np.median([d.age_ms for d in done.decisions]) < max(100, 10 * alone_ms)
     assert set(answers) <= {200, 503}
+
+
+@pytest.mark.prove
+def test_twenty_clients_and_hostile_ones_delay_no_decision(tmp_path):
+    """Needs a quiet machine: 100 of the 200 ms that a mirror's camera may take."""
+    assert np.median([d.age_ms for d in drive_amid_clients(tmp_path)[0].decisions]) < 100
