@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, settings
 
 from core.log import set_up
 
-# an example that is slow, or slow to make, is no failure on a busy machine
-settings.register_profile("rearguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# an example that is slow, or slow to make, is no failure on a busy machine; every run tries the same examples.
+# --hypothesis-profile=search tries new ones
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("rearguard", settings.get_profile("search"), derandomize=True)
 settings.load_profile("rearguard")
 
 
