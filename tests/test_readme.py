@@ -77,8 +77,10 @@ def test_the_readme_shows_the_commands_of_the_design():
     assert set(LINES) >= BY_CI
 
 
-def test_every_command_runs_as_written(workplace):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+@pytest.fixture(scope="session")
+def failures(workplace):
+    """Run every command; return what those said that failed."""
+    environment, failures = os.environ | {"PYTHONPATH": str(ROOT)}, []
     for line in [line for line in LINES if line not in BY_CI]:
         command = line
         for written, ours in SUBSTITUTES.items():
@@ -88,10 +90,16 @@ def test_every_command_runs_as_written(workplace):
         done = subprocess.run(
             ["bash", "-c", command], cwd=workplace, env=environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{line}\n{command}\n{done.stdout}\n{done.stderr}"
+        if done.returncode:
+            failures.append(f"{line}\n{command}\n{done.stdout}\n{done.stderr}")
+    return failures
 
 
-def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workplace):
+def test_every_command_runs_as_written(failures):
+    assert not failures, failures[0]
+
+
+def test_the_lines_for_plain_onnx_runtime_answer_what_the_runner_answers(workplace, failures):
     """The picture is halved three times, once with an odd side; the probabilities must be equal."""
     code = re.search(r"```python\n(.*?)```", TEXT, re.S)[1].replace("frame.jpg", "frame.png")
     done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False)
