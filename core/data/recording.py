@@ -1,6 +1,6 @@
 """Read a recording of the runner: `--record DIR` writes one, `replay://DIR` plays it, packing cuts background from it.
 
-    recording.json     schema, fps, sequence, synthetic, stamps, zones: what the source was
+    recording.json     schema, fps, sequence, synthetic, stamps, zones: what the source was; configuration: what ran
     camera.json        the zones and the mirror, for --camera; the pictures are upright and cropped already
     000000.mjpeg       whole pictures, one after the other (.png with --record-lossless); any player shows a .mjpeg
     000000.jsonl       a line a decision, as in decisions.jsonl, with media_ns and where its picture lies
@@ -20,16 +20,36 @@ from pathlib import Path
 from typing import IO, Any
 from zlib import crc32
 
+from core.codec import from_json
 from core.errors import InputError
 from core.files import read_object
 from core.geometry.frame import Rect
 
 log = logging.getLogger(__name__)
-SCHEMA = 1
+SCHEMA, SCHEMA_WITHOUT_CONFIGURATION = 2, 1
 FACTS = "recording.json"
 LONGEST_BYTES = 1 << 28
 """A line that names a longer picture is damaged."""
 HINT = "give the folder that --record wrote"
+
+
+@dataclass(frozen=True)
+class RecordedDetector:
+    """The detector of a recorded run: the name and the hash of its file, and its complete settings."""
+
+    file: str
+    sha256: str
+    settings: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What decided the answers of a recorded run, besides the pictures."""
+
+    arch: str
+    bundle: str
+    """The digest of bundle.json."""
+    detector: RecordedDetector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +97,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is not a folder: {HINT}")
     if not is_recording(folder):
         raise InputError(f"{folder} is not a recording (it has no {FACTS}): {HINT}")
-    facts = read_object(folder / FACTS, HINT, SCHEMA)
+    facts = read_object(folder / FACTS, HINT)
+    if facts.get("schema") not in (SCHEMA, SCHEMA_WITHOUT_CONFIGURATION):
+        raise InputError(f"{folder / FACTS} has schema {facts.get('schema')!r}, this version reads {SCHEMA}: {HINT}")
     fps, zones = facts.get("fps"), facts.get("zones")
     if not isinstance(fps, (int, float)) or not 0 < fps < 1e4 or not isinstance(zones, dict):
         raise InputError(f"{folder / FACTS} has no valid fps or zones: {HINT}")
     return facts
+
+
+def configuration_in(folder: Path, facts: dict[str, Any]) -> Configuration | None:
+    """Return the configuration in recording.json; None in one of an earlier version. Raises InputError as above."""
+    body = facts.get("configuration")
+    return None if body is None else from_json(Configuration, body, str(folder / FACTS))
 
 
 def read_decisions(folder: Path) -> Iterator[RecordedDecision]:

@@ -44,10 +44,15 @@ class CameraConfig:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r:.40}: give true or false")
 
+    @property
+    def turns_picture(self) -> bool:
+        """Whether it turns, crops or mirrors what is classified."""
+        # whatever else a camera.json may come to hold changes the picture, too
+        return replace(self, zones={}, detector=None, mirror_for_people=False) != CameraConfig()
+
     def check_upright(self, path: Path) -> None:
         """Raise InputError when it turns the picture: labeled frames are used as they are stored."""
-        # whatever else a camera.json may come to hold changes the picture, too
-        if replace(self, zones={}, detector=None, mirror_for_people=False) != CameraConfig():
+        if self.turns_picture:
             raise InputError(
                 f"{path} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
                 "and give the camera.json that stands beside them"

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from core.data.recording import Configuration
 from core.geometry.frame import Frame, Relative
 
 
@@ -37,6 +38,9 @@ class Source(ABC):
     """The nominal frame rate, which time-outs are derived from."""
     zones: Mapping[str, Relative] | None = None
     """The source's own zones, to which its ground truth belongs; None where it has none."""
+
+    recorded: Configuration | None = None
+    """What decided the answers when a recording was made; None where the source is none, or an early one."""
 
     @abstractmethod
     def read(self, timeout_s: float) -> Frame | None:

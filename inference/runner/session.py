@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.bundle.contract import HINT, Bundle, open_bundle
+from core.bundle.contract import Bundle, open_bundle
 from core.errors import CheckError, InputError, check_threads
-from core.files import read_object, write_json
+from core.files import write_json
 from core.geometry.camera_config import CameraConfig, read_camera_config
 from core.redact import public_uri
 from inference.backends import Backend
@@ -28,6 +28,7 @@ from inference.frame.decider import UNPROVED
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.processor import FrameConfig, FrameProcessor, is_unproved
 from inference.frame.regions import RegionSource
+from inference.frame.run_configuration import configuration_of, differences, facts_of
 from inference.frame.smoothing import SmoothingConfig, read_smoothing
 from inference.proof.self_test import run_self_test
 from inference.runner.earlier_run import make_room
@@ -123,6 +124,7 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
         settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, settings)
         runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))
+        warn_of_other_configuration(inner_source, bundle, camera, regions)
         runs_on = f"{facts['backend']} {facts['precision']}, regions: {describe_regions(regions)}"
         log.info(f"running {public_uri(config.source)} on {runs_on}")
         # until the summary is written: systemd tells the worker to end, too, and the supervisor tells it again
@@ -170,6 +172,15 @@ def stamps_of(
     return tuple(stamps)
 
 
+def warn_of_other_configuration(source: Source, bundle: Bundle, camera: CameraConfig, regions: RegionSource) -> None:
+    """Warn where a recording is replayed with something else than it was made with."""
+    if source.recorded is None:
+        return
+    now = configuration_of(bundle, regions)
+    if found := differences(source.recorded, now, camera, source.zones or {}):
+        log.warning(f"this replay differs from the recorded run: {'; '.join(found)}")
+
+
 def describe_regions(regions: RegionSource) -> str:
     """Return the names of the regions, and what finds them."""
     by = f" by a detector on {regions.detector.backend}" if isinstance(regions, TrackedRegions) else ""
@@ -207,10 +218,3 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, old)
-
-
-def facts_of(bundle: Bundle) -> dict[str, str]:
-    """Return the facts that identify a bundle; the digest is that of bundle.json."""
-    # not computed: a bundle of an earlier version lacks keys that `as_json` writes
-    digest = read_object(bundle.file, HINT)["digest"]
-    return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract_hash}

@@ -14,13 +14,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from core.data.recording import FACTS, SCHEMA, segments_of
+from core.codec import to_json
+from core.data.recording import FACTS, SCHEMA, Configuration, segments_of
 from core.errors import InputError
 from core.files import write_json
 from core.geometry.frame import Bytes, Relative
 from inference.capture.base import Source
 from inference.capture.segment_writer import SegmentWriter
 from inference.frame.decision import Decision
+from inference.frame.run_configuration import configuration_of
 from inference.sinks import Sink, SinkContext
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,10 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
     limit_bytes = options.record_mb * 1_000_000
-    sink = RecorderSink(folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless)
+    configuration = configuration_of(context.bundle, context.region_source)
+    sink = RecorderSink(
+        folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless, configuration
+    )
     # no rotation and no crop: the recorded pictures are upright and cropped already
     write_json(folder / "camera.json", camera)
     if options.boxes is not None and options.boxes.is_file():  # a pack is a folder, and its boxes go by file name
@@ -89,11 +94,13 @@ class RecorderSink(Sink):
         stamps: tuple[str, ...],
         limit_bytes: int,
         lossless: bool = False,
+        configuration: Configuration | None = None,
     ) -> None:
         self._folder = folder
         self._source = source
         self._zones = zones
         self._stamps = stamps
+        self._configuration = configuration
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:
@@ -129,6 +136,7 @@ class RecorderSink(Sink):
             "synthetic": source.synthetic,
             "stamps": list(self._stamps),
             "zones": {name: list(rect) for name, rect in self._zones.items()},
+            "configuration": to_json(self._configuration),
         }
         write_json(self._folder / FACTS, facts)
         self._described = True

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from core.data.recording import FACTS, RecordedDecision, read_decisions, read_facts
+from core.data.recording import FACTS, RecordedDecision, configuration_in, read_decisions, read_facts
 from core.errors import InputError
 from core.geometry.frame import Frame, parse_zones
 from core.geometry.preprocess import decode
@@ -38,6 +38,7 @@ class ReplaySource(Source):
         self.fps, self.zones = float(facts["fps"]), zones
         self.sequence = bool(facts.get("sequence", True))
         self.synthetic = bool(facts.get("synthetic", False))
+        self.recorded = configuration_in(folder, facts)
         self._folder = folder
         self._lines = read_decisions(folder)
         self._played = self._skipped = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -117,6 +118,11 @@ class Detector:
     def backend(self) -> str:
         """The backend that runs it."""
         return self._network.backend
+
+    @property
+    def file(self) -> Path:
+        """Its ONNX file."""
+        return self._network.file
 
     def detect(self, frame_bgr: Bytes) -> Detections | None:
         """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.

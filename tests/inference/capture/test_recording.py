@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from core.cli import run_command
 from core.data.recording import pictures_of, segments_of
 from core.errors import InputError
+from core.files import write_json
 from inference.capture import segment_writer
 from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
@@ -32,6 +33,7 @@ from inference.sinks.recorder import RecorderSink
 from inference.sources import open_source
 from tests.bundles import make_bundle
 from tests.inference.fake_camera import drive, good
+from tests.inference.runner.test_region_choice import write_detector
 from tests.inference.sources.videos import noise, write_images, write_video
 from tests.waiting import LONGEST_S, wait_until
 
@@ -260,6 +262,36 @@ def test_a_replayed_drive_says_what_the_drive_said(tmp_path):
     assert said(tmp_path / "third") == said(tmp_path / "first")
 
 
+def test_a_replay_says_in_what_it_differs_from_the_recorded_run(tmp_path, caplog):
+    bundle, other = make_bundle(tmp_path / "b"), make_bundle(tmp_path / "other", precisions=("fp32",))
+    detector, file = write_detector(tmp_path / "d.onnx"), tmp_path / "r" / "recording.json"
+    behind = ("--detector", detector)
+    run(bundle, "--source", "synthetic://?frames=3&width=160&height=90", "--record", tmp_path / "r", *behind)
+
+    def told(bundle, *flags):
+        caplog.clear()
+        run(bundle, "--source", f"replay://{tmp_path / 'r'}", *flags)
+        (line,) = [text for text in caplog.messages if "differs from the recorded run" in text] or [""]
+        return line
+
+    assert not told(bundle, *behind)
+    assert "the detector was d.onnx, there is none: give it with --detector" in told(bundle)
+    assert "the bundle was " in told(other, *behind)
+    write_json(tmp_path / "camera.json", {"rotation": 90, "regions": {"detector": "d.onnx", "threshold": 0.5}})
+    said = told(bundle, "--camera", tmp_path / "camera.json")
+    assert "camera.json turns, crops or mirrors" in said
+    assert "the detector's threshold was 0.3, it is 0.5" in said
+    write_detector(detector, (20, 20, 50, 50, 0.9, 0))
+    assert "the detector was d.onnx " in told(bundle, *behind)
+    facts = json.loads(file.read_text())
+    write_json(file, {**facts, "configuration": {"bundle": 1}})
+    with pytest.raises(InputError, match=r"recording\.json: .*arch"):
+        told(bundle)
+    # one of an earlier version does not know what ran
+    write_json(file, {name: value for name, value in facts.items() if name != "configuration"} | {"schema": 1})
+    assert not told(bundle)
+
+
 def test_boxes_are_recorded_with_the_frames_they_belong_to(tmp_path):
     bundle, video = make_bundle(tmp_path / "b"), write_video(tmp_path / "v.mp4", frames=3)
     (tmp_path / "boxes.jsonl").write_text('{"frame": 1, "boxes": [{"rect": [5, 5, 40, 40], "truth": "car"}]}\n')
@@ -303,6 +335,7 @@ def test_in_real_time_the_pauses_are_those_of_the_recording(tmp_path, monkeypatc
         ("r", '{"schema": 1, "fps": 25, "zones": {"a": [0, 0, 1%s, 1]}}' % ("0" * 400), "zones.a"),
         ("r", '{"schema": 1, "fps": 25, "zones": {"\\ud800": [0, 0, 1, 1]}}', "name"),
         ("r", '{"schema": 1, "fps": 25, "zones": {}}', "no whole frame"),
+        ("r", '{"schema": 3, "fps": 25, "zones": {}}', "has schema 3, this version reads 2"),
     ],
 )
 def test_what_is_no_recording_is_one_sentence(tmp_path, name, text, named):
