@@ -23,7 +23,11 @@ def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[Candidate
     learning = {arch: read_history(bundle.path.parent / "history.csv") for arch, bundle in bundles.items()}
     reports = {arch: read_parity(bundle.path) for arch, bundle in bundles.items()}
     # what a backend opened is the truth: an engine may lie there that no measured candidate runs
-    files = {(result.arch, result.opened["file"]) for result in measured}
+    files = set[tuple[str, object]]()
+    for result in measured:
+        files.add((result.arch, result.opened["file"]))
+        if isinstance(detector := result.opened.get("detector"), dict):
+            files.add((result.arch, detector["file"]))
     engines = [
         replace(engine, measured=(arch, engine.engine) in files)
         for arch, bundle in bundles.items()

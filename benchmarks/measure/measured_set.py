@@ -61,9 +61,16 @@ def measure_side_by_side(candidates: Sequence[Candidate], pack: Pack, timed: Tim
             *latencies, again = take_turns(processors, timed.frames, samples=samples, what="latency")
         results = []
         for (candidate, processor), latency, accuracy, reason in zip(opened, latencies, answers, reasons, strict=True):
-            facts = processor.classifier.backend.describe()
-            results.append(result_of(candidate, facts, latency, accuracy, reason))
+            results.append(result_of(candidate, describe_opened(processor), latency, accuracy, reason))
     return SideBySide(tuple(results), measure_noise(results[0].name, latencies, again), tuple(refused))
+
+
+def describe_opened(processor: FrameProcessor) -> dict[str, object]:
+    """Return the description of an open backend, and of the detector in front of it."""
+    facts = processor.classifier.backend.describe()
+    if isinstance(source := processor.region_source, TrackedRegions):
+        facts |= {"detector": {"backend": source.detector.backend, "file": source.detector.opened}}
+    return facts
 
 
 def result_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure.candidates import Candidate
-from benchmarks.measure.measured_set import OTHER_SIZE, open_side_by_side, result_of
+from benchmarks.measure.measured_set import OTHER_SIZE, describe_opened, open_side_by_side, result_of
 from benchmarks.measure.speed.latency import take_turns
 from benchmarks.measure.speed.timed_frames import TimedInput
 from benchmarks.results.candidate import CandidateResult, NotMeasured
@@ -33,6 +33,6 @@ def measure_other_sizes(
         taken = take_turns(processors, timed.frames, samples=samples, what="other sizes")
         results = []
         for (candidate, processor), latency in zip(opened, taken, strict=True):
-            facts = processor.classifier.backend.describe()
+            facts = describe_opened(processor)
             results.append(result_of(candidate, facts, latency, NotMeasured(OTHER_SIZE), OTHER_SIZE))
         return tuple(results)

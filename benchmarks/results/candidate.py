@@ -144,7 +144,10 @@ class CandidateResult(CandidateKey):
     size_px: int
     bytes: int
     opened: dict[str, object]
-    """The description that the open backend gives of itself; `file` names the file that it runs."""
+    """The description that the open backend gives of itself; `file` names the file that it runs.
+
+    `detector` is there where one runs in front: its backend, and the file that this runs.
+    """
     latency: Latency
     why_not: str
     """The reason why it may never be chosen, whatever the policy; empty where it may."""

@@ -112,6 +112,11 @@ class Network(ABC):
     metadata: Mapping[str, str]
     """What the exporter wrote into the file."""
 
+    @property
+    def opened(self) -> str:
+        """The name of what runs: of the file, or of an engine that was built from it."""
+        return self.file.name
+
     @abstractmethod
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name, owned by the caller. feeds: an array for each input."""

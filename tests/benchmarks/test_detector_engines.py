@@ -11,7 +11,7 @@ from benchmarks.measure.profiles import PROFILES
 from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
-from core.bundle.engine_manifest import detector_engines, load_manifest
+from core.bundle.engine_manifest import OF_DETECTOR, detector_engines, load_manifest
 from core.errors import CheckError
 from core.files import sha256_of_file
 from inference.proof.verify import check_files_and_engines
@@ -59,6 +59,11 @@ def test_production_holds_the_detectors_engine_that_was_timed(run, runtime, monk
     shipped = load_manifest(run / "production" / "engines" / NAME, "")
     assert (shipped.state, shipped.proved_on["name"]) == ("proved", "Fake Orin")
     check_files_and_engines(production)
+    results = read_reports(run / "report" / "results.json")[0].results
+    assert [(engine.precision, engine.measured) for engine in results.artifacts.engines] == [
+        (OF_DETECTOR, True),
+        ("fp32", True),
+    ] * 2
     assert runtime.builds.count("") == 2, "each was built once, before anything was measured"
 
 
@@ -84,7 +89,9 @@ def test_a_detector_without_an_engine_is_timed_on_the_cpu_and_it_is_said(run, ru
     assert measure.main([str(run), *CHEAP]) == 0
     said = capsys.readouterr().err
     assert "no engine of the detector, which runs on the CPU before trt: tensorrt 10.3.0 cannot build" in said
-    assert {row.backend for row in read_reports(run / "report" / "results.json")[0].results.candidates} == {"trt"}
+    rows = read_reports(run / "report" / "results.json")[0].results.candidates
+    assert {row.backend for row in rows} == {"trt"}
+    assert [row.opened["detector"] for row in rows] == [{"backend": "ort", "file": "detector.onnx"}] * 2
     assert NAME not in engines_in(run / "production")
 
 

@@ -253,6 +253,11 @@ class TrtNetwork(Network):
             self.close()
             raise
 
+    @property
+    def opened(self) -> str:
+        """The name of the engine."""
+        return self._engine.manifest.engine
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by name."""
         self._buffers.upload(feeds, self._engine.stream)

@@ -124,6 +124,11 @@ class Detector:
         """Its ONNX file."""
         return self._network.file
 
+    @property
+    def opened(self) -> str:
+        """The name of what runs: of its file, or of an engine that was built from it."""
+        return self._network.opened
+
     def detect(self, frame_bgr: Bytes) -> Detections | None:
         """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.
 
