@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.results.candidate import CandidateResult, NotMeasured
 from benchmarks.results.run import RunResults
+from core.errors import InputError
 from core.stats import count_pairs, difference_interval, paired_interval
 
 
@@ -22,17 +23,39 @@ class RegressionCheck:
 
 
 def find_regressions(before: RunResults, now: RunResults) -> list[RegressionCheck]:
-    """Return two checks for each candidate of the baseline, accuracy and time; one where it is missing now."""
+    """Return two checks for each candidate of the baseline, accuracy and time; one where it is missing now.
+
+    Raises InputError where the frames of the two were not classified in the same kind of regions.
+    """
+    regions = before.protocol.regions, now.protocol.regions
+    if regions[0] != regions[1]:
+        raise InputError(
+            f"the baseline timed {regions[0]}, these results {regions[1]}: measure both alike, with the same --camera "
+            "and with or without a detector in the bundles"
+        )
     # candidates that only the new results have are no regression: nothing is said of them
     checks = []
     for old in before.candidates:
-        new = now.by_name.get(old.name)
+        new = _counterpart(before, old, now)
         if new is None:
             checks.append(RegressionCheck(old.name, failure="the baseline has it, these results do not"))
             continue
         checks.append(compare_accuracy(before, old, now, new))
         checks.append(compare_time(before, old, now, new))
     return checks
+
+
+def _counterpart(before: RunResults, old: CandidateResult, now: RunResults) -> CandidateResult | None:
+    """Return the same candidate in the new results, with the best thread count of now where each measured its own."""
+    if same := now.by_name.get(old.name):
+        return same
+    # several where thread counts were named on the command line: each of them is a candidate of its own
+    alike = [[row for row in results.candidates if _file_of(row) == _file_of(old)] for results in (before, now)]
+    return alike[1][0] if len(alike[0]) == len(alike[1]) == 1 else None
+
+
+def _file_of(row: CandidateResult) -> tuple[str, str, str]:
+    return row.arch, row.precision, row.backend
 
 
 def compare_accuracy(
@@ -67,4 +90,6 @@ def compare_time(before: RunResults, old: CandidateResult, now: RunResults, new:
     ratio = new.latency.frame_ms.p50 / old.latency.frame_ms.p50
     limit = (1 + before.noise.floor) * (1 + now.noise.floor)  # either run may have been off by its own noise
     detail = f"{ratio:.3f} times the baseline's median; the noise of both runs reaches {limit:.3f}"
+    if new.threads != old.threads:
+        detail += f" (x{old.threads} was the best thread count then, x{new.threads} is now)"
     return RegressionCheck(name, failure=detail if ratio > limit else "", detail=detail)

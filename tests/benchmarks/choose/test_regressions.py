@@ -15,7 +15,7 @@ from benchmarks.choose.policy import Policy
 from benchmarks.choose.regressions import find_regressions
 from benchmarks.commands import gate
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
-from core.errors import CheckError
+from core.errors import CheckError, InputError
 from core.stats import Interval, difference_interval
 
 
@@ -88,6 +88,24 @@ def test_another_machine_is_not_compared_in_time(results):
 def test_a_candidate_that_is_gone_fails(results):
     now = replace(results, candidates=results.candidates[1:])
     assert failures(results, now) == [results.candidates[0].name]
+
+
+def test_another_best_thread_count_is_the_same_candidate(results):
+    first = results.candidates[0]
+    now = with_row(slowed(results, 1.0), 0, threads=first.threads + 1)
+    checks = {check.name: check for check in find_regressions(results, now)}
+    assert not [check for check in checks.values() if check.failure]
+    assert "(x1 was the best thread count then, x2 is now)" in checks[f"{first.name} time"].detail
+    assert failures(results, with_row(slowed(results, 9), 0, threads=2)) == [f"{first.name} time"]
+    # where counts were named, each is a candidate of its own
+    both = replace(results, candidates=(*results.candidates, replace(first, threads=4)))
+    assert failures(both, now) == [first.name, f"{first.arch} {first.precision} {first.backend} x4"]
+
+
+def test_times_with_a_detector_are_not_compared_with_those_of_zones(results):
+    now = replace(results, protocol=replace(results.protocol, regions="the boxes of the detector, tracked"))
+    with pytest.raises(InputError, match="the baseline timed one zone, these results the boxes of the detector"):
+        find_regressions(results, now)
 
 
 def test_a_loss_is_exit_1_and_said(results, measured_run, tmp_path, capsys):
