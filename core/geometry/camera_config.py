@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from core.files import read_object
 from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import WHOLE_FRAME, Relative, parse_zones, read_relative
 
+PICTURE_KEYS = ("rotation", "crop", "mirror_for_network")
+"""The keys that change the picture for the network: `FrameOrientation` applies them, and `check_upright` refuses them."""
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -20,7 +22,7 @@ ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_9
 class CameraConfig:
     """The mounting. Zones and crop are relative to the upright picture: rotation first, then crop, then mirror.
 
-    A new field that changes the picture needs its place in `FrameOrientation`; recorded pictures have it applied.
+    A new field that changes the picture for the network goes into PICTURE_KEYS and `FrameOrientation`, too.
     """
 
     zones: dict[str, Relative] = field(default_factory=dict)
@@ -47,8 +49,8 @@ class CameraConfig:
     @property
     def turns_picture(self) -> bool:
         """Whether it turns, crops or mirrors what is classified."""
-        # whatever else a camera.json may come to hold changes the picture, too
-        return replace(self, zones={}, detector=None, mirror_for_people=False) != CameraConfig()
+        default = CameraConfig()
+        return any(getattr(self, key) != getattr(default, key) for key in PICTURE_KEYS)
 
     def check_upright(self, path: Path) -> None:
         """Raise InputError when it turns the picture: labeled frames are used as they are stored."""

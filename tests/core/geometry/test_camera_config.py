@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,21 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.geometry.camera_config import CameraConfig, read_camera_config
+from core.geometry.detector_config import DetectorFile
 from inference.frame.orientation import FrameOrientation
 from inference.frame.regions import Zones
 from tests.inference.sources.videos import noise
 
 FRAME = noise(0, 40, 60)
+VALUES = {
+    "zones": {"ego": (0.25, 0, 0.75, 1)},
+    "rotation": 90,
+    "crop": (0, 0, 0.5, 1),
+    "mirror_for_people": True,
+    "mirror_for_network": True,
+    "detector": DetectorFile(Path("d.onnx")),
+}
+"""A value of each field of CameraConfig that is not its default."""
 
 
 def written(tmp_path, body):
@@ -41,6 +53,18 @@ def test_crop_is_of_the_upright_picture_and_the_mirror_comes_last():
 
 def test_the_mirror_for_people_leaves_the_network_alone():
     assert FrameOrientation(CameraConfig(mirror_for_people=True)).upright(FRAME) is FRAME
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(CameraConfig)])
+def test_exactly_the_keys_that_change_the_picture_are_refused_for_labeled_frames(name):
+    camera = CameraConfig(**{name: VALUES[name]})
+    changes = not np.array_equal(FrameOrientation(camera).upright(FRAME), FRAME)
+    try:
+        camera.check_upright(Path("camera.json"))
+    except InputError:
+        assert changes
+    else:
+        assert not changes
 
 
 def test_a_camera_json_is_read_back_as_written(tmp_path):
