@@ -14,7 +14,7 @@ from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import WHOLE_FRAME, Relative, parse_zones, read_relative
 
 PICTURE_KEYS = ("rotation", "crop", "mirror_for_network")
-"""The keys that change the picture for the network: `FrameOrientation` applies them, and `check_upright` refuses them."""
+"""The keys that change the picture for the network: `FrameOrientation` applies them, `check_upright` refuses them."""
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.measure.profiles import PROFILES, Profile
+from benchmarks.measure.speed import runner_subprocess
 from benchmarks.measure.speed.latency import summarize_latency
+from benchmarks.report.results_file import read_reports
 from benchmarks.results.artifacts import Artifacts
 from benchmarks.results.candidate import CandidateResult, NotMeasured
 from benchmarks.results.run import MachineFacts, Noise, PackFacts, Protocol, RunResults
@@ -18,11 +21,12 @@ from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, Bundle, open_bundle
 from core.bundle.golden_detections import GoldenDetections
 from core.data.pack import COLUMNS
-from core.files import write_json
+from core.files import sha256_of_file, write_json
 from core.geometry.detector_config import DetectorConfig, DetectorInput
 from core.geometry.preprocess import Geometry
 from core.stats import Interval
 from tests.bundles import CLASSES, make_bundle
+from tests.export import fake_trt
 from tests.inference.runner.test_region_choice import write_detector
 
 COLORS = ((190, 80, 80), (80, 190, 80), (80, 80, 190))
@@ -35,6 +39,27 @@ WEIGHTS = {
 
 BUSY = ("--budget-ms", "10000", "--threads", "1")
 """On a shared machine even a tiny network misses 33 ms at times, and any thread count may be the best."""
+SMALL = Profile(corrupted_rows=(3, 3), severities=(1,), ood_images=2)
+CHEAP = [*BUSY, "--backends", "trt", "--demo"]
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
+    monkeypatch.setitem(PROFILES, "demo", SMALL)
+    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
+    monkeypatch.setattr(runner_subprocess, "measure_ages", lambda *_: np.ones(662))
+    return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
+
+
+def engines_in(folder):
+    """Return {name: sha256} of the engines of a bundle."""
+    return {file.name: sha256_of_file(file) for file in (folder / "engines").glob("*.engine")}
+
+
+def why_not(run):
+    """Return the reason for which the first candidate of a benchmarked run cannot be chosen."""
+    return read_reports(run / "report" / "results.json")[0].results.candidates[0].why_not
 
 
 def make_pack(path: Path, *, size_px: int = 32, rows_per_class: int = 20, noise: int = 90, seed: int = 0) -> Path:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from benchmarks.commands import measure
 from benchmarks.measure import measured_set
-from benchmarks.measure.profiles import PROFILES
-from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import OF_DETECTOR, detector_engines, load_manifest
 from core.errors import CheckError
 from core.files import sha256_of_file
 from inference.proof.verify import check_files_and_engines
-from tests.benchmarks.conftest import add_detector, make_run
-from tests.benchmarks.test_engines import CHEAP, SMALL, engines_in, why_not
+from tests.benchmarks.conftest import CHEAP, add_detector, engines_in, make_run, why_not
 from tests.export import fake_trt
 from tests.inference.runner.test_region_choice import write_detector
 
 CAR = (10, 10, 40, 40, 0.9, 0)
 NAME = "detector.tensorrt.sm87.b1.engine"
-
-
-@pytest.fixture
-def runtime(monkeypatch):
-    """A fake TensorRT and device, without the car's own command, which runs in another process."""
-    monkeypatch.setitem(PROFILES, "demo", SMALL)
-    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(runner_subprocess, "measure_ages", lambda *_: np.ones(662))
-    return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
 
 
 @pytest.fixture

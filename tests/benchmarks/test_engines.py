@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 
-import numpy as np
 import pytest
 
 from benchmarks.choose.production import write_production
@@ -12,40 +11,18 @@ from benchmarks.commands import measure
 from benchmarks.measure import engines, measured_set
 from benchmarks.measure.candidates import list_candidates, open_bundles
 from benchmarks.measure.engines import build_engines
-from benchmarks.measure.profiles import PROFILES, Profile
 from benchmarks.measure.robustness.file_robustness import BATCH
-from benchmarks.measure.speed import runner_subprocess
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import load_manifest
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.run_dir import open_run
 from core.errors import CheckError
-from core.files import read_json, sha256_of_file, write_json
+from core.files import read_json, write_json
 from inference.backends import open_backend, trt
 from inference.proof import golden_run
-from tests.benchmarks.conftest import BUSY
+from tests.benchmarks.conftest import BUSY, CHEAP, engines_in, why_not
 from tests.export import fake_trt
-
-SMALL = Profile(corrupted_rows=(3, 3), severities=(1,), ood_images=2)
-CHEAP = [*BUSY, "--backends", "trt", "--demo"]
-
-
-@pytest.fixture
-def runtime(monkeypatch):
-    """A fake TensorRT and device; the car's own command runs in a process that has neither, and is left out."""
-    monkeypatch.setitem(PROFILES, "demo", SMALL)
-    monkeypatch.setattr(runner_subprocess, "measure_cold_start", lambda *_: 1.0)
-    monkeypatch.setattr(runner_subprocess, "measure_ages", lambda *_: np.ones(662))
-    return fake_trt.put_here(monkeypatch, fake_trt.make("10.3.0"))
-
-
-def engines_in(folder):
-    return {file.name: sha256_of_file(file) for file in (folder / "engines").glob("*.engine")}
-
-
-def why_not(run):
-    return read_reports(run / "report" / "results.json")[0].results.candidates[0].why_not
 
 
 def test_after_a_whole_benchmark_production_holds_what_was_timed(small_run, runtime, monkeypatch):

@@ -17,8 +17,7 @@ from inference import backends
 from inference.backends import ort_cuda
 from inference.commands import doctor
 from inference.commands import verify as command
-from tests.benchmarks.conftest import BUSY
-from tests.benchmarks.test_engines import SMALL
+from tests.benchmarks.conftest import BUSY, SMALL
 from tests.export import fake_trt
 from tests.inference import fake_cuda, fake_ort_cuda
 
