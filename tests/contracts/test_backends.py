@@ -183,7 +183,7 @@ def test_opening_and_running_write_nothing(name, bundle):
     assert files() == before
 
 
-@pytest.mark.parametrize("precision", ["int4", "", "FP32"])
+@pytest.mark.parametrize("precision", ["int3", "", "FP32"])
 def test_a_precision_that_there_is_not_is_wrong_input(name, bundle, precision):
     with pytest.raises(InputError, match=r"has no precision .*choose from") as refused:
         open_backend(name, bundle, precision)

@@ -81,7 +81,7 @@ def test_it_names_the_keys_and_constants_of_the_reader(schema):
         ("temperature", 0),
         ("abstain_threshold", 2),
         ("files", {"../x": {"sha256": "0" * 64, "bytes": 1}}),
-        ("gates", {"int4": {"passed": True, "checks": []}}),
+        ("gates", {"int3": {"passed": True, "checks": []}}),
         ("digest", "short"),
     ],
 )

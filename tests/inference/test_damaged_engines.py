@@ -140,7 +140,7 @@ def test_a_damaged_engine_is_not_packed(bundle, damage):
     assert not list(run.glob("*.tar.gz"))
 
 
-@pytest.mark.parametrize("name", ["engines/net.plan", "engines/older/fp16.engine", "model.int4.onnx"])
+@pytest.mark.parametrize("name", ["engines/net.plan", "engines/older/fp16.engine", "model.int3.onnx"])
 def test_what_nothing_binds_is_not_packed(bundle, name):
     run, stray = bundle.path.parent, bundle.path / name
     write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})

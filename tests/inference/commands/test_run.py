@@ -243,7 +243,7 @@ def test_one_flipped_byte_in_a_model_file_is_refused(tmp_path, video):
         ("{bundle}", "--source", "missing.mp4"),
         ("{bundle}", "--source", "99"),
         ("{bundle}", "--source", "synthetic://", "--backend", "tensorflow"),
-        ("{bundle}", "--source", "synthetic://", "--precision", "int4"),
+        ("{bundle}", "--source", "synthetic://", "--precision", "int3"),
         ("{bundle}", "--source", "synthetic://", "--frames", "0"),
         ("{bundle}", "--source", "synthetic://", "--camera", "missing.json"),
         ("{bundle}", "--source", "synthetic://", "--out", "/proc/nowhere"),
