@@ -13,9 +13,10 @@ log = logging.getLogger(__name__)
 
 def open_production(run: Run) -> Bundle:
     """Open the production bundle. Raises InputError when there is none, or its source was exported anew since."""
-    path = run.path / "production"
-    if not (path / "bundle.json").is_file():
-        raise InputError(f"{path} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
+    path = run.production()
+    if path is None:
+        missing = run.path / "production"
+        raise InputError(f"{missing} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
     production = open_bundle(path)
     source = run.bundles().get(folder_name(production.arch))
     if source and (what := _difference(production, open_bundle(source))):
@@ -25,8 +26,7 @@ def open_production(run: Run) -> Bundle:
 
 def warn_of_earlier_choice(run: Run, reason: str) -> None:
     """Warn that production/, where there is one, was chosen before this command changed the bundles."""
-    path = run.path / "production"
-    if (path / "bundle.json").is_file():
+    if path := run.production():
         log.warning(f"{path} {reason}: {_hint(run)}")
 
 

@@ -50,6 +50,11 @@ class Run:
         """Return {folder name: bundle folder} of the exported architectures."""
         return {file.parent.parent.name: file.parent for file in sorted(self.path.glob("*/bundle/bundle.json"))}
 
+    def production(self) -> Path | None:
+        """Return the folder of the production bundle; None before the benchmark chose one."""
+        folder = self.path / "production"
+        return folder if (folder / "bundle.json").is_file() else None
+
 
 def folder_name(arch: str) -> str:
     """Return the folder of an architecture inside a run: its name with `/` as `_`."""

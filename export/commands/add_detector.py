@@ -67,7 +67,6 @@ def _describe(detector: PreparedDetector) -> str:
 
 def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:
     exported = run.bundles()
-    production = run.path / "production"
     if wanted:
         names = [folder_name(name) for name in wanted]
         # an architecture that was named and is not there is an error; the default takes what there is
@@ -76,7 +75,7 @@ def _bundles(run: Run, wanted: list[str] | None) -> list[Path]:
         return [exported[name] for name in names]
     folders = list(exported.values())
     # production/ is a copy of a bundle: without the detector it would not be what was added here
-    if (production / "bundle.json").is_file():
+    if production := run.production():
         folders.append(production)
     if not folders:
         raise InputError(f"{run.path} holds no bundle: export it first with `python -m export {run.path}`")
