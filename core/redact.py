@@ -1,7 +1,8 @@
 """Keep secrets out of every output: the address of a camera may hold a user, a password or a token.
 
 `public_uri` makes the name of a source. `public_text` cleans a sentence that others wrote: FFmpeg, a plug-in, argparse.
-Only what is known to be harmless is shown: of an address on the network, its scheme, host and port.
+Only what is known to be harmless is shown: of an address on the network, its scheme, host and port. User and password
+are left out, a path there becomes "/...", anything else that may be secret becomes HIDDEN.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 
 LOCAL = ("synthetic", "replay", "csi")
-"""Schemes that name no machine on the network: a path or a number follows."""
+"""Schemes that a local path or a number follows, which is shown."""
 HARMLESS = re.compile(r"(?:(?:scenario|fps|seed|width|height|frames)=[\w.-]*&?)*")
 """Parameters of the synthetic camera; no other parameter is shown."""
 HIDDEN = "***"

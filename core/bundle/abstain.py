@@ -1,6 +1,7 @@
 """The abstain rule: whether a class is probable enough to be reported, and the choice of its threshold.
 
-Every stage asks it here. What follows from it for the objects of a frame is in inference/proof/frame_score.py.
+Training, export, benchmark and runner all use it from here; inference/proof/frame_score.py applies it to the objects of
+labeled frames.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from core.stats import Bools, Floats, TopProbs
 LEAST_COVERAGE = 0.5
 """The chosen threshold answers about this part at least, whatever the risk: a network that is silent helps nobody.
 
-Rows of equal probability are answered together, so it may be less where many are equal.
+Rows of equal probability are answered together, so the part can be smaller where many are equal.
 """
 
 
@@ -56,7 +57,8 @@ def choose_threshold(
 ) -> dict[str, float]:
     """Return the lowest threshold at which at most `risk_wanted` of the answers are wrong, with what it reaches.
 
-    Where that answers less than LEAST_COVERAGE, it is the lowest that answers no more than that, whatever the risk.
+    Where that threshold answers less than LEAST_COVERAGE, the lowest one that answers no more than LEAST_COVERAGE is
+    returned, whatever its risk.
     confidence_n: thresholds in falling order; coverage_n, risk_n: the part that is answered at each, and the part of
     the answered that is wrong. Of equal thresholds the last has the coverage and the risk of them all.
     """
@@ -66,7 +68,7 @@ def choose_threshold(
     acceptable = np.flatnonzero((risk_n <= risk_wanted) | (coverage_n <= LEAST_COVERAGE))
     # where none is acceptable, the highest threshold, which answers least
     last = int(acceptable[-1]) if acceptable.size else 0
-    # where even the least sure answer may be given, nothing needs a threshold
+    # where all rows may be answered, no threshold is needed
     threshold = 0.0 if last == len(risk_n) - 1 else float(confidence_n[last])
     reached = {"risk": float(risk_n[last]), "coverage": float(coverage_n[last])}
     return {"risk_wanted": risk_wanted, "threshold": threshold, **reached}

@@ -31,7 +31,7 @@ COLUMNS = ("row", "label", "split", "group", "source", "box")
 class Pack:
     """An open pack. `images_nhwc` is a read-only memory map, or `Shards` of them: uint8 (N, S, S, 3) RGB.
 
-    Calibration rows are a slice of train: they are trained on, and `rows("train")` holds them too.
+    Calibration rows are a slice of train, and are trained on too.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Pack:
     metadata: dict[str, Any]
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return the row numbers of a split, ascending."""
+        """Return the row numbers of a split, ascending. "train" includes the calibration rows."""
         wanted = ("train", "calibration") if split == "train" else (split,)
         return np.flatnonzero(np.isin(self.splits_n, wanted))
 

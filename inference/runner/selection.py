@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: str | None) -> tuple[str, str]:
-    """Return what to open: what the command names, else the production choice, else ort and what passed its gates.
+    """Return the backend and the precision to open: those that the command names, else those of the production choice.
 
-    Where neither names a precision: int8 if it passed, else fp32, else fp16.
-    Raises InputError for a precision that the bundle lacks or whose gates failed.
+    Without either, the backend is ort, or the next available one, and the precision the first of int8, fp32 and fp16
+    that passed its gates. Raises InputError for a precision that the bundle lacks or whose gates failed.
     """
     choice = bundle.choice
     if backend is None:
@@ -36,9 +36,9 @@ def pick_backend_and_precision(bundle: Bundle, backend: str | None, precision: s
 
 
 def first_available(bundle: Bundle, wanted: str, precision: str | None) -> str:
-    """Return the backend `wanted`, or the next available one that runs something of the bundle.
+    """Return `wanted`, or, where it is not available, the first backend that is and has a precision to run.
 
-    Logs why one is passed over. Where none is available, `wanted` is returned; opening it then raises the error.
+    Warns of each unavailable one. Where none is available, `wanted` is returned, and opening it raises the error.
     """
     loaded = backends.usable()
     precisions = {precision} if precision else set(bundle.precisions)

@@ -1,8 +1,9 @@
 """Camera sources: one file each, found by the scheme of the URI. A live source yields only the newest frame.
 
 The module of a source has `open_source(uri) -> Source` and, where it is chosen by scheme, `SCHEMES`, those it reads. A
-live source is a `LiveSource` over a `Reader` (inference/capture/live.py). A scheme that is not a camera also goes into
-`REREADABLE` of inference/runner/supervisor.py, and one that names no host into `LOCAL` of core/redact.py.
+live source is a `LiveSource` over a `Reader` (inference/capture/live.py). The scheme of a recorded source also goes
+into `REREADABLE` of inference/runner/supervisor.py. A scheme that a local path or a number follows goes into `LOCAL` of
+core/redact.py, or the log would hide what follows as it hides the path of a network address.
 """
 
 from __future__ import annotations
