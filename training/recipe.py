@@ -62,7 +62,11 @@ class Recipe:
     label_smoothing: float = _number(0, 0.999999, "share of the target spread over all classes")
     clip_norm: float = _number(0, 1e9, "largest norm of the gradient; 0: not clipped")
     dropout: dict[str, float] = field(
-        metadata={"low": 0, "high": 0.99, "help": "dropout of every network, or resnet_inspired=0.5+default=0.2"}
+        metadata={
+            "low": 0,
+            "high": 0.99,
+            "help": "dropout of every network, or NAME=0.5+default=0.2, default for the others",
+        }
     )
     flip_p: float = _number(0, 1, "chance of a horizontal flip")
     rotation_deg: float = _number(0, 180, "rotation by up to this, either way")
@@ -174,7 +178,7 @@ def _parse(item: dataclasses.Field[Any], text: str) -> Any:
 
 
 def _parse_mapping(text: str) -> dict[str, float]:
-    """Parse `0.3`, a value for every network, or `resnet_inspired=0.5+default=0.2`."""
+    """Parse `0.3`, for every network, or `resnet_inspired=0.5+default=0.2`, where `default` is for all others."""
     if "=" not in text:
         return {DEFAULT: float(text)}
     pairs = [part.partition("=") for part in text.split("+")]  # commas already part the fields of a variant

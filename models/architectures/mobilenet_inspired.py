@@ -33,7 +33,7 @@ class Separable(nn.Module):
 
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
-    """Build the network. Dropout before the last layer (default 0.4)."""
+    """Build the network. dropout: before the last layer; None, where no recipe gives it, stands for 0.4."""
     layers = conv_bn(3, 32, 3, 2, activation=nn.ReLU6(inplace=True))
     inputs = 32
     for outputs, stride in LAYOUT:

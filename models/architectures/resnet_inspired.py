@@ -33,7 +33,7 @@ class Residual(nn.Module):
 
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
-    """Build the network. Dropout before the last layer (default 0.5)."""
+    """Build the network. dropout: before the last layer; None, where no recipe gives it, stands for 0.5."""
     stem = nn.Sequential(*conv_bn(3, 64, 7, 2))
     layers: list[nn.Module] = [stem, nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     inputs = 64

@@ -41,7 +41,7 @@ class Fire(nn.Module):
 
 
 def build(classes: int, dropout: float | None = None) -> nn.Module:
-    """Build the network. Dropout before the last layer (default 0.5)."""
+    """Build the network. dropout: before the last layer; None, where no recipe gives it, stands for 0.5."""
     layers: list[nn.Module] = [conv_bn_relu(3, 64, 3, 2), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for item in LAYOUT:
