@@ -1,4 +1,4 @@
-"""The interface of a camera source, and the errors by which it ends."""
+"""The interface of every source of frames, and the errors that its methods raise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EndOfStream(Exception):
 
 
 class SourceLost(Exception):
-    """The camera is gone, for the reason in one sentence; it may be opened again."""
+    """The camera is gone and may be opened again. The message is the reason, in one sentence."""
 
 
 class SourceRefused(SourceLost):
@@ -27,13 +27,18 @@ class NotReopenable(Exception):
 
 
 class Source(ABC):
-    """An open source. One thread reads it and closes it."""
+    """An open source of frames. One thread reads it and closes it.
+
+    The source of a camera is a `LiveSource` over a `Reader`, the camera's driver (both in live.py). A recorded source
+    implements `read` itself.
+    """
 
     live: bool = False
     """Frames come whether they are read or not, so those that nobody read in time are dropped."""
     sequence: bool = True
     """Neighboring frames show the same scene; False for a folder of unrelated pictures."""
     synthetic: bool = False
+    """The frames are drawn; every output says so."""
     fps: float = 30.0
     """The nominal frame rate, which time-outs are derived from."""
     zones: Mapping[str, Relative] | None = None

@@ -6,7 +6,11 @@ from enum import Enum
 
 
 class State(str, Enum):
-    """The state of a region, a frame or the whole camera, in order from best to worst."""
+    """The state of a region, a frame or the whole camera.
+
+    The order is a rank, from best to worst: `worst` compares by it, and a worker sends it to its supervisor as one byte
+    (inference/runner/heartbeats.py).
+    """
 
     OK = "OK"
     """A class is reported; of a frame, also that a detector finds nothing in it."""
@@ -31,6 +35,7 @@ class State(str, Enum):
 
 
 RANK = {state: rank for rank, state in enumerate(State)}
+"""The place of each state in the order, 0 for the best."""
 
 
 def worst(states: list[State]) -> State:

@@ -9,15 +9,17 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from inference.frame.states import State
+from inference.frame.states import RANK, State
 
 STATES = tuple(State)
+"""The states by their rank."""
 FRAME_STATES = frozenset({State.OK, State.UNKNOWN, State.UNPROVED, State.BLIND})
 """The states that need a frame, in contrast to those of a camera that gives none."""
-HEARTBEATS = {state: bytes([rank]) for rank, state in enumerate(STATES)}
+HEARTBEATS = {state: bytes([rank]) for state, rank in RANK.items()}
+"""The heartbeat of each state, the byte of its rank. Both ends of the pipe are of one version: ranks may change."""
 # far above the ranks of the states, which are bytes of the same pipe
 OPENING, LOADING, ENDING = b"\xf0", b"\xf1", b"\xf2"
-"""The heartbeats of a worker that is about to do something slow; every other heartbeat is the rank of a state."""
+"""The heartbeats of a worker that is about to do something slow."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class RunnerProcess:
     start_pid: int = 0
     """The process from whose start the cold start counts: the supervisor for the first worker, 0 for this process."""
     pipe: int = -1
+    """The end of the pipe that heartbeats are written to; -1 without a supervisor."""
 
     def heartbeat(self, kind: bytes) -> None:
         """Tell the supervisor that this process is alive, by one byte; a full pipe is not waited for."""
