@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int | None:
     if not (camera if args.supervise is None else args.supervise):
         run_worker(args, SINGLE_PROCESS)
         return None
-    # a recorded source may wait for a slow sink as long as that takes to end, which is not a hang
+    # a recorded source waits for a slow sink, without a heartbeat: that is not a hang
     limits = SupervisorLimits() if camera or args.realtime else SupervisorLimits(hang_s=SupervisorLimits.ending_s)
     journal = args.out / "decisions.jsonl" if args.out else None
     return Supervisor(lambda process: run_worker(args, process), limits, journal).run()
@@ -139,7 +139,7 @@ def run_from_args(args: argparse.Namespace, process: RunnerProcess = SINGLE_PROC
     """Run a session; return its summary. Heavy packages are imported here, so that a supervisor does without them."""
     from inference.runner import session
 
-    config = session.SessionConfig(**options_for(session.SessionConfig, args), sinks=vars(args))
+    config = session.SessionConfig(**options_for(session.SessionConfig, args), sink_options=vars(args))
     return session.run_session(config, process)
 
 

@@ -1,4 +1,4 @@
-"""Tracks the health of a camera by the time between its frames: STARTING, OK, STALE, LOST, each with its reason."""
+"""Decides by the time between frames whether a camera is STALE or LOST; keeps the runner's state and its changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from inference.frame.states import State
 log = logging.getLogger(__name__)
 
 EVENTS_KEPT = 1000
+"""The most changes in summary.json: a camera with a loose cable changes all day."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class HealthTimeouts:
 
 
 class CameraHealth:
-    """The state of the camera and its changes. Times are monotonic nanoseconds."""
+    """The state of the runner, its changes, and the times of the camera's frames. Times are monotonic nanoseconds."""
 
     def __init__(self, timeouts: HealthTimeouts, now_ns: int, *, log_changes: bool) -> None:
         """log_changes: whether changes are logged and kept; for unrelated pictures they mean nothing."""
@@ -45,17 +46,19 @@ class CameraHealth:
         self.events: list[dict[str, Any]] = []
         self._log_changes = log_changes
         self._began_ns: int | None = None
+        """The time of the first state, from which the times of events count."""
         self._opened_ns = now_ns
         self._received_ns: int | None = None
         """The time of the last frame since opening."""
         self._interval_s = 0.0
+        """The mean interval of the last frames; 0 before the second."""
         self._lost_ns: int | None = None
+        """The time of the first attempt to open the camera again since its last frame."""
         self._attempts = 0
         """The number of attempts to open the camera again since its last frame."""
 
     def change(self, state: State, reason: str, now_ns: int) -> bool:
-        """Note the state; return whether it changed. UNKNOWN counts as OK: the camera works."""
-        # times of events count from the first state, not from the start of the process
+        """Set the state; return whether it changed. UNKNOWN counts as OK: the camera works, and classes come and go."""
         if self._began_ns is None:
             self._began_ns = now_ns
         if state is State.UNKNOWN:
@@ -64,7 +67,6 @@ class CameraHealth:
             return False
         at_s = (now_ns - self._began_ns) / 1e9
         if self._log_changes:
-            # a camera with a loose cable changes all day, and summary.json must stay small
             if len(self.events) < EVENTS_KEPT:
                 event = {"at_s": round(at_s, 3), "from": self.state.value, "to": state.value, "reason": reason}
                 self.events.append(event)
@@ -98,7 +100,7 @@ class CameraHealth:
         return 0.0 if self._received_ns is None else (now_ns - self._received_ns) / 1e6
 
     def frame_missed(self, now_ns: int) -> tuple[State, str] | None:
-        """Return the state of a camera whose frame did not come in time, with the reason; None while it starts."""
+        """Return the state of a camera whose frame did not come in time, and the reason; None while it starts."""
         if self._received_ns is None:
             if now_ns - self._opened_ns > self.timeouts.start_s * 1e9:
                 return State.LOST, f"no frame within {self.timeouts.start_s:g} s of opening"
@@ -109,7 +111,7 @@ class CameraHealth:
         return State.STALE, f"no frame for {silent_ms:.0f} ms"
 
     def next_pause_s(self, now_ns: int) -> float | None:
-        """Return how long to wait before the camera is opened again, or None when it was lost for too long."""
+        """Count an attempt to open the camera again; return the pause before it, or None when it is given up."""
         if self._lost_ns is None:
             self._lost_ns = now_ns
         if now_ns - self._lost_ns >= self.timeouts.failed_s * 1e9:

@@ -1,4 +1,4 @@
-"""Which labeled frames of a pack are measured, and the regions that are classified in them."""
+"""Chooses the labeled frames of a pack to measure, and the regions that are classified in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FramesRequest:
-    """Which labeled frames are measured, and with which regions."""
+    """A request to measure labeled frames: which of them, and with which regions."""
 
     pack: Path | None = None
     """None: the run's own pack."""
@@ -37,11 +37,11 @@ class FramesRequest:
     detector: Path | None = None
     """An ONNX file whose boxes are the regions, with the settings of camera.json where there are some."""
     labeled: bool = False
-    """Take the labeled boxes as regions, as of a detector that finds every object."""
+    """Take the labeled boxes as regions, as a detector would give that finds every object."""
     jitter: float = 0.0
     """Standard deviation by which each edge of a labeled box is moved, as a part of the box's side."""
     most: int | None = None
-    """The most frames; None for all."""
+    """The largest number of frames; None for all."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter <= 1:
@@ -50,7 +50,7 @@ class FramesRequest:
             raise InputError("there is --detector and there is --labeled-boxes: give one of the two")
 
     def frames(self, pack: Pack) -> list[LabeledFrame]:
-        """Return the frames, a random part of the split where it has too many. Raises InputError where it has none."""
+        """Return the frames of the split, a random `most` of them. Raises InputError where it has none."""
         frames = read_frames(pack, self.split)
         if not frames:
             raise InputError(f"{pack.path} has no labeled frame in {self.split}: choose another split")
@@ -61,10 +61,10 @@ class FramesRequest:
     def regions(
         self, pack: Pack, frames: Sequence[LabeledFrame], bundle: Bundle, backend: str, threads: int | None
     ) -> tuple[str, RegionSource]:
-        """Return what the regions are, in a few words, and the regions, opened. backend, threads: those of a detector.
+        """Return a few words on the regions, and their source, opened. backend, threads: those of a detector.
 
-        The first of these that exists: labeled boxes, if they were asked for; the detector or the zones of the request;
-        the bundle's detector; the zones that the pack was cut by; labeled boxes.
+        The regions are the first of these that exists: labeled boxes, if they were asked for; the detector or the zones
+        of the request; the bundle's detector; the zones that the pack was cut by; labeled boxes.
         """
         camera = CameraConfig()
         if self.camera:
@@ -87,7 +87,7 @@ class FramesRequest:
 
 
 def warn_of_other_classes(bundle: Bundle, pack: Pack) -> None:
-    """Warn of the classes that the bundle or the pack alone knows; of background no object is labeled."""
+    """Warn of the classes that only the bundle or only the pack has. Of background no object is labeled."""
     if other := sorted(({*bundle.classes} ^ {*pack.classes}) - {bundle.background, pack.background}):
         names = ", ".join(other)
         log.warning(f"{bundle.arch} and {pack.path} differ in the classes {names}: none of these can be right")

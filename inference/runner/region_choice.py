@@ -49,7 +49,7 @@ def open_regions(
 ) -> RegionSource:
     """Open the regions: `detector`, else camera.json's zones, else the bundle's detector, else the source's own zones.
 
-    Without any of them it is the whole frame. backend, threads: those that a detector runs on where they can run it.
+    Without any of them the whole frame is the one region. backend, threads: what a detector runs on where it can.
     """
     detector = detector or find_detector(bundle, camera)
     if detector is None:

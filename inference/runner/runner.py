@@ -41,7 +41,7 @@ class RunnerConfig:
 
 
 class Runner:
-    """Runs an open source through a frame processor. One thread; `stop` may be set by any."""
+    """Runs an open source through a frame processor. One thread runs it; any thread may set `stop`."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Runner:
     def run(self, frames: int | None = None) -> None:
         """Process frames until the source ends, `frames` are done, or `stop` is set.
 
-        Raises DeviceError for every error, after FAILED was posted; InputError before the first frame stays one.
+        Raises DeviceError for every error, after FAILED was posted; but an InputError before the first frame as it is.
         """
         try:
             self._run(frames)
@@ -89,12 +89,12 @@ class Runner:
             if frame is None:
                 self._handle_missing()
             else:
-                self._decide(frame, perf_counter_ns() - started)
+                self._handle_frame(frame, perf_counter_ns() - started)
 
     def _timeout_s(self) -> float:
         return self._health.stale_after_s(1 / self._source.fps) if self._source.live else RECORDED_TIMEOUT_S
 
-    def _decide(self, frame: Frame, read_ns: int) -> None:
+    def _handle_frame(self, frame: Frame, read_ns: int) -> None:
         self._health.frame_received(monotonic_ns(), 1 / self._source.fps)
         result = self._processor.process(frame)
         decision = self._decision_of(result, read_ns)
@@ -134,7 +134,7 @@ class Runner:
         """Post STALE when no frame came in time; open a camera again that hangs for too long."""
         if not self._source.live:
             return
-        # what was smoothed is older than STALE allows: it says nothing about the next frame
+        # the smoothed probabilities are older than STALE allows: they say nothing about the next frame
         self._processor.reset()
         if (missed := self._health.frame_missed(monotonic_ns())) is None:
             return

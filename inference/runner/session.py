@@ -52,9 +52,10 @@ class SessionConfig:
     bundle: Path
     source: str
     backend: str | None = None
-    """None: the production choice, else ort; for `precision` and `threads` likewise."""
+    """None: see `pick_backend_and_precision`; so for `precision`."""
     precision: str | None = None
     threads: int | None = None
+    """None: as the benchmark chose on this machine, else as the backend does."""
     backend_option: Sequence[str] = ()
     """Options of the backend, as `name=value` texts."""
     camera: Path | None = None
@@ -76,8 +77,8 @@ class SessionConfig:
     """The folder of summary.json."""
     overwrite: bool = False
     """An earlier run in `out` is replaced; else it is kept in a folder there."""
-    sinks: Mapping[str, object] = field(default_factory=dict)
-    """The options of the command, by name; each sink takes its own of them."""
+    sink_options: Mapping[str, object] = field(default_factory=dict)
+    """All options of the command, by name; each sink takes its own of them."""
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
@@ -120,7 +121,7 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
         context = SinkContext(bundle, source, camera, regions, stamps, process.number)
         if config.out and not process.number:  # a later worker continues the files of the first
             make_room(config.out, overwrite=config.overwrite)
-        sinks = [SinkWorker(sink, waits=not source.live) for sink in open_sinks(context, config.sinks)]
+        sinks = [SinkWorker(sink, waits=not source.live) for sink in open_sinks(context, config.sink_options)]
         settings = FrameConfig(camera, smoothing, sequence=source.sequence, allow_unproved=config.allow_unproved)
         processor = FrameProcessor(bundle, backend, regions, settings)
         runner = Runner(processor, source, sinks, RunnerConfig(stamps, process=process))
@@ -131,7 +132,7 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
         until_end.enter_context(stopping(runner.stop.set))
         runner.run(config.frames)
     finally:
-        process.heartbeat(ENDING)  # a sink may write what waits for longer than a worker may be silent
+        process.heartbeat(ENDING)  # a sink may take longer to write its queue than a worker may be silent
         close_all(source, *sinks, *(part for part in (backend, regions) if part))
     check_frames(runner, config.source)
     if boxes and (unmatched := boxes.unmatched()):

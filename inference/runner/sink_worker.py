@@ -24,7 +24,7 @@ class SinkWorker:
     """Runs a sink behind a queue. Pictures are copied into a pool of buffers, which are used again."""
 
     def __init__(self, sink: Sink, *, waits: bool) -> None:
-        """waits: wait for the sink, as a recorded source does; a live one does not."""
+        """waits: `submit` waits for a slow sink, as a recorded source can; a live one cannot."""
         self.sink = sink
         self.written = 0
         self.dropped = 0
@@ -41,7 +41,7 @@ class SinkWorker:
 
     # called from the runner's thread; everything that can be slow happens in `_drain`
     def submit(self, decision: Decision, frame_bgr: Bytes | None) -> None:
-        """Hand over one decision. A full queue drops one and counts it; with `waits` it waits."""
+        """Put one decision into the queue. A full queue drops one and counts it; with `waits`, this waits for room."""
         if self.error is not None:
             self.dropped += 1
             return
@@ -88,7 +88,7 @@ class SinkWorker:
             self._spare.put(picture)
 
     def _drain(self) -> None:
-        """Write what comes until `close` sends None. Once the sink is off, drop it, so that `submit` never waits."""
+        """Write each decision until `close` sends None. Once the sink is off, drop them: `submit` must not wait."""
         while (item := self._queue.get()) is not None:
             decision, picture = item
             if self.error is None:

@@ -35,8 +35,9 @@ from inference.runner.systemd import Systemd
 log = logging.getLogger(__name__)
 
 REREADABLE = ("replay", "synthetic")
-"""The schemes of recorded sources, which can be read again from their start; all others are cameras."""
+"""The schemes of recorded sources, which can be read again from their start; any other scheme is a camera's."""
 TICK_S = 0.1
+"""The longest wait between two looks at the worker's deadline and at systemd's watchdog."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
 """Source: prctl(2)."""
@@ -57,7 +58,7 @@ class SupervisorLimits:
     restarts: int = 5
     """Restarts allowed before the state becomes FAILED."""
     reset_after_s: float = 60.0
-    """A worker that has had frames for this long has the whole budget of restarts again."""
+    """After a worker has had frames for this long, the failures before it no longer count."""
     backoff_s: float = 0.05
     """The pause before the first restart; each further one is twice as long."""
     longest_backoff_s: float = 5.0
@@ -67,7 +68,7 @@ class SupervisorLimits:
 
 
 def is_camera(uri: str) -> bool:
-    """Return whether a source is a camera, which cannot be read again from its start."""
+    """Return whether a source is a camera: its scheme is not in REREADABLE, or it names a V4L2 device."""
     if "://" in uri:
         return uri.split("://", 1)[0].lower() not in REREADABLE
     return device_of(uri) is not None
@@ -88,8 +89,11 @@ class Supervisor:
         self._state: State | None = None
         """The worker's last state; None before its first."""
         self._frames_since: float | None = None
-        self._silence_s = self._deadline = self._watchdog_at = 0.0
-        """The silence that is allowed now; when it is over; when systemd's watchdog is next told."""
+        """The time of the worker's first frame; None before it."""
+        self._silence_s = self._deadline = 0.0
+        """The longest silence that is allowed now, and the time at which it is over."""
+        self._watchdog_at = 0.0
+        """The time at which systemd's watchdog is next fed."""
         self._kill_reason = ""
         """The reason for which the supervisor killed the worker; empty where it did not."""
         self._stop_signal: int | None = None
@@ -97,7 +101,7 @@ class Supervisor:
         self._ready = False
 
     def run(self) -> int:
-        """Fork workers until one is not to be replaced; return its exit code. Raises CheckError after too many."""
+        """Run workers until one needs no restart; return its exit code. Raises CheckError when no restart is left."""
         for stop_signal in STOP_SIGNALS:
             signal.signal(stop_signal, self._stop)
         failures, number = 0, 0
@@ -127,15 +131,16 @@ class Supervisor:
                 return self._code_when_stopped(0)
 
     def _would_fail_again(self, code: int, number: int) -> bool:
-        """Return whether worker `number` ended with an error, not a crash, that a restart would only repeat."""
-        # exit code 2 says that the input is wrong, and the first worker is believed. A later one may say so while its
-        # camera is away, which a restart can repair; after frames the cause is another, such as a full disk at the end
+        """Return whether a restart would only repeat the error of worker `number`; False for a crash."""
+        # exit code 2, wrong input, is final from the first worker. A later one may find its camera unplugged, which a
+        # restart can repair; but if it has had frames, the camera is not the cause (the disk may be full)
         if code == 2:
             return number == 0 or self._frames_since is not None
+        # a failed check or Ctrl-C, before the first worker reported any state
         return number == 0 and code in (1, 130) and self._state is None
 
     def _code_when_stopped(self, code: int) -> int:
-        """Return the exit code of a run that a signal ended: 130 after Ctrl-C, as of a shell; else the worker's."""
+        """Return the exit code of a run that a signal ended: 130 after Ctrl-C, as in a shell; else the worker's."""
         if self._stop_signal == signal.SIGINT:
             return 130
         return code if code >= 0 else 1
@@ -159,17 +164,19 @@ class Supervisor:
         self._pipe = readable
         # the writable end is closed below: only the worker holds it then, so its death ends the stream
         log.debug(f"supervisor  process {self._pid} is worker {number}")
-        if self._stop_signal is not None:  # it came before the signals were blocked, when there was no child to tell
+        if self._stop_signal is not None:  # it came before the signals were blocked, when no child could be told
             os.kill(self._pid, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.close(writable)
 
     def _child_main(self, parent: int, worker: RunnerProcess) -> NoReturn:
+        """Do the work in the child, and end the process with its exit code."""
         code = 1
         try:
-            # on the death of the supervisor: SIGKILL, as a worker that hangs survives SIGTERM; all lines are flushed
+            # the kernel kills the worker when the supervisor dies. SIGKILL, since a worker that hangs survives SIGTERM;
+            # no line is lost, since sinks flush each
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-            if os.getppid() != parent:  # it died before the line above
+            if os.getppid() != parent:  # the supervisor died before the line above
                 os._exit(1)
             os.setpgid(0, 0)  # Ctrl-C reaches the supervisor alone, which passes it on once
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -233,10 +240,12 @@ class Supervisor:
             self._watchdog_at = now + self._systemd.watchdog_interval_s
 
     def _reap(self) -> int:
-        """Kill the worker if it hangs; wait for it and return its exit code."""
+        """Wait for the end of the worker, killing it if it hangs; return its exit code, negative for a signal.
+
+        Raises CheckError when it stays: SIGKILL does not end a process before its call into a driver returns.
+        """
         if self._kill_reason:
             os.kill(self._pid, signal.SIGKILL)
-        # a killed process stays until its call into a driver returns
         until = time.monotonic() + self.limits.opening_s
         while time.monotonic() < until:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
@@ -248,7 +257,7 @@ class Supervisor:
         raise CheckError(f"process {self._pid} hangs in the kernel and cannot be killed: restart the machine")
 
     def _is_reset(self) -> bool:
-        """Return whether the last worker ran long enough that the failures before it count no more."""
+        """Return whether the last worker had frames for so long that the failures before it no longer count."""
         return self._frames_since is not None and time.monotonic() - self._frames_since >= self.limits.reset_after_s
 
     def _pause(self, pause_s: float) -> None:
@@ -282,7 +291,7 @@ class Supervisor:
         # a full disk must not end the supervisor; a+ opens for reading too, to look at the last byte
         with suppress(OSError), self._journal.open("a+b") as stream:
             if stream.seek(0, os.SEEK_END) and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":
-                stream.write(b"\n")  # it died in the middle of a line
+                stream.write(b"\n")  # the worker died in the middle of a line
             stream.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
 
