@@ -1,4 +1,4 @@
-"""Tells what OpenCV was built with, and finds the reason that its FFmpeg does not open something."""
+"""Tells what OpenCV was built with, and finds the reason why its FFmpeg does not open a source."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 
 import cv2
 
-OPENED_AGAIN_S = 6.0
+REASON_TIMEOUT_S = 6.0
 """The longest wait for the reason."""
-# its time-out of 4 s is shorter than OPENED_AGAIN_S, so that the child can tell the reason before it is ended
-OPEN = """
+# its time-out of 4 s is shorter than REASON_TIMEOUT_S, so that the child can tell the reason before it is ended
+OPEN_SCRIPT = """
 import sys, cv2
 limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 4000]
 cv2.VideoCapture(sys.stdin.buffer.read(), cv2.CAP_FFMPEG, limits)
 """
-WARNING = "24"
+LOG_LEVEL = "24"
 """FFmpeg's log level that includes HTTP statuses. Source: libavutil/log.h"""
 FAILURE = re.compile(r"error|fail|not found|cannot|unable|invalid|no such", re.IGNORECASE)
 FFMPEG_LINE = re.compile(r"\[(?!.*(?:WARN|ERROR|INFO):)[^\]]*\] *(.+)")
@@ -31,24 +31,24 @@ def built_with(key: str) -> str:
 
 
 def open_failure(uri: str) -> str:
-    """Return FFmpeg's reason for not opening `uri`, or an empty string where it gives none, as when it opens now.
+    """Return FFmpeg's reason for not opening `uri`; an empty string where it gives none, or opens it now.
 
     OpenCV reports no reason, so a child process opens it again with FFmpeg's log on and its output is read.
     The URI goes by stdin, since a password in an argument is seen by everyone on the machine.
     """
-    environment = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": WARNING}
+    environment = {**os.environ, "OPENCV_FFMPEG_LOGLEVEL": LOG_LEVEL}
     try:
         child = subprocess.run(
-            [sys.executable, "-c", OPEN],
+            [sys.executable, "-c", OPEN_SCRIPT],
             input=os.fsencode(uri),
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,  # OpenCV 5 writes FFmpeg's log to the one, OpenCV 4 to the other
+            stderr=subprocess.STDOUT,  # OpenCV's version decides which of the two gets FFmpeg's log
             env=environment,
-            timeout=OPENED_AGAIN_S,
+            timeout=REASON_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {OPENED_AGAIN_S:g} s"
+        return f"no answer within {REASON_TIMEOUT_S:g} s"
     except OSError:
         return ""
     lines = child.stdout.decode("utf-8", "replace").splitlines()

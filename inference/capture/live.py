@@ -28,7 +28,10 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:
-        """Wait for the next picture, into `spare` where it fits. Raises SourceLost or EndOfStream."""
+        """Wait for the next picture and return it, in `spare` where it fits. Raises SourceLost or EndOfStream.
+
+        frame_id: the number of the next frame; a reader that loses frames adds their count.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -36,8 +39,9 @@ class Reader(ABC):
 
 
 class LiveSource(Source):
-    """The newest frame of a reader. CAP_PROP_BUFFERSIZE is not trusted: the thread itself empties the driver's queue.
+    """Gives the newest frame of a reader, which a thread of its own reads as fast as it delivers.
 
+    The thread keeps the driver's queue empty, since not every driver obeys CAP_PROP_BUFFERSIZE.
     Three buffers are in use: one is being filled, one lies in the mailbox, one is being processed. A thread that hangs
     inside its driver cannot be stopped: `close` leaves it behind as a daemon, which closes the camera when it wakes.
     """
@@ -109,6 +113,7 @@ class LiveSource(Source):
         stop: Event,
         frame_id: int,
     ) -> None:
+        """Read frames into the mailbox until `stop` is set: the body of the thread."""
         error: Exception = SourceLost("closed")
         reader: Reader | None = None
         try:
@@ -131,7 +136,7 @@ class LiveSource(Source):
 
 
 class PacedReader(Reader):
-    """A recorded source played at its own rate, as a camera would: `--realtime`."""
+    """Plays a recorded source at its own rate, as a camera would deliver it: `--realtime`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -31,7 +31,7 @@ JPEG_END, PADDING = b"\xff\xd9", 64
 
 
 class CaptureReader(Reader):
-    """Grabs, takes the time, then decodes, so that the time stamp is the earliest that this process can know."""
+    """Reads frames through OpenCV. The time is taken between grabbing and decoding, the earliest that can be known."""
 
     def __init__(self, target: str | int, name: str, api: int, options: Sequence[int] = ()) -> None:
         self._target = target
@@ -40,16 +40,16 @@ class CaptureReader(Reader):
         self._options = options
         self._capture: cv2.VideoCapture | None = None
         self._queue_empty = api != cv2.CAP_FFMPEG
-        """The frames that were queued while the stream was opened have been skipped; only FFmpeg queues any."""
+        """Whether the frames that were queued while the stream opened have been skipped; only FFmpeg queues any."""
         self._packets = False
-        """The stream consists of JPEGs, which are received undecoded and decoded here."""
+        """Whether the stream consists of JPEGs; they are received undecoded and decoded here."""
 
     def open(self) -> None:
         """Open the device or stream. Raises SourceLost when it does not answer."""
         started = monotonic()
         self._capture = cv2.VideoCapture(self._target, self._api, list(self._options))
         if not self._capture.isOpened():
-            raise self._not_open(monotonic() - started)
+            raise self._open_error(monotonic() - started)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         if math.isfinite(fps) and 1 <= fps <= 1000:
             self.fps = fps
@@ -57,8 +57,8 @@ class CaptureReader(Reader):
         motion_jpeg = self._api == cv2.CAP_FFMPEG and int(self._capture.get(cv2.CAP_PROP_FOURCC)) == MJPG
         self._packets = motion_jpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
 
-    def _not_open(self, tried_s: float) -> SourceLost:
-        """Return the reason that it does not open, in FFmpeg's words where FFmpeg opens it."""
+    def _open_error(self, tried_s: float) -> SourceLost:
+        """Return the error of a device or stream that does not open, with FFmpeg's reason where it gives one."""
         if tried_s > ANSWERS_S:
             return SourceLost(f"{self._name} does not answer within {tried_s:.0f} s")
         if self._api != cv2.CAP_FFMPEG:
@@ -67,7 +67,7 @@ class CaptureReader(Reader):
         if refused := REFUSED.search(reason):
             hint = "write the right user and password before the host, with a colon between them and an @ after them"
             return SourceRefused(f"{self._name} refuses access ({refused.group(1)}, unauthorized): {hint}")
-        silent = "FFmpeg gives no reason: it answers by now, or this FFmpeg was built without that protocol"
+        silent = "FFmpeg gives no reason: the stream answers by now, or this FFmpeg was built without its protocol"
         return SourceLost(f"{self._name} does not open: {public_text(reason) or silent}")
 
     def read(self, frame_id: int, spare: Bytes | None) -> Frame:

@@ -27,7 +27,7 @@ class SegmentWriter:
         self._folder = folder
         self._suffix = suffix
         self._limit = limit_bytes
-        # a worker that was started again goes on with the ring: what is there counts, and numbers go on
+        # a restarted worker continues the ring: its segments count toward the limit, and their numbers go on
         old = segments_of(folder)
         self._sizes = {f: f.stat().st_size + pictures_of(f).stat().st_size for f in old}
         self._next = int(old[-1].stem) + 1 if old else 0
@@ -67,7 +67,7 @@ class SegmentWriter:
         while sum(self._sizes.values()) + more_bytes > self._limit:
             oldest = next(iter(self._sizes))  # a dict keeps the order in which segments were begun
             if oldest == self._path:
-                raise InputError(f"a picture of {more_bytes / 1e6:.1f} MB does not fit: give --record-mb more")
+                raise InputError(f"a picture of {more_bytes / 1e6:.1f} MB does not fit: give a larger --record-mb")
             pictures_of(oldest).unlink()
             oldest.unlink(missing_ok=True)
             del self._sizes[oldest]

@@ -47,8 +47,8 @@ def query_node(device: Path) -> VideoNode:
         answer = fcntl.ioctl(descriptor, QUERYCAP, bytes(CAPABILITY.size))
         driver, card, _, _, of_device, of_node = CAPABILITY.unpack(answer)
         # one device may have several nodes, of which only some give pictures; an old driver tells of the device alone
-        able = of_node if of_device & DEVICE_CAPS else of_device
-        buffer_type = next((TYPES[bit] for bit in TYPES if able & bit), None)
+        capabilities = of_node if of_device & DEVICE_CAPS else of_device
+        buffer_type = next((TYPES[bit] for bit in TYPES if capabilities & bit), None)
         formats = () if buffer_type is None else tuple(_formats(descriptor, buffer_type))
         return VideoNode(_text(card), _text(driver), formats)
     finally:

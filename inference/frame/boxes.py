@@ -41,14 +41,14 @@ class FrameBoxes(RegionSource):
         self.names = ("boxes",)
         self.max_regions = max((len(b) for b in boxes.values()), default=0) or 1
         """The most boxes of one frame."""
-        self._met: set[int | str] = set()
+        self._seen: set[int | str] = set()
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the regions of one frame, clipped to it."""
         height, width = picture_bgr.shape[:2]
-        # a file of boxes names pictures of a folder by their name, frames of a video by their number
+        # boxes.jsonl names pictures of a folder by their file, frames of a video by their number
         key = frame.name if frame.name in self._boxes else frame.frame_id
-        self._met.add(key)
+        self._seen.add(key)
         boxes = self._boxes.get(key, ())
         rects = [clip_rect(b.rect, width, height) for b in boxes]
         # clipping leaves a pixel of every box, so those outside must be named: their pixel shows nothing of them
@@ -56,10 +56,10 @@ class FrameBoxes(RegionSource):
         return Regions([b.name for b in boxes], rects, {b.name: b.truth for b in boxes}, outside)
 
     def unmatched(self) -> list[int | str]:
-        """Return the frame ids and file names that have boxes and did not come."""
+        """Return the frame ids and file names that have boxes and whose frames did not come."""
         keys = []
         for key, boxes in self._boxes.items():
-            if boxes and key not in self._met:
+            if boxes and key not in self._seen:
                 keys.append(key)
         return keys
 

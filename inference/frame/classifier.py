@@ -20,9 +20,9 @@ def open_classifier(
     threads: int | None = None,
     options: Sequence[str] = (),
 ) -> Backend:
-    """Open the backend `name` for the most regions of a frame, beside what finds them. Raises what `open_backend` does.
+    """Open the backend `name` with a batch for the most regions of a frame. Raises what `open_backend` raises.
 
-    Beside a detector no idle thread spins: on two busy cores a frame then takes 0.33 of the time (two threads,
+    Beside a detector its idle threads do not spin: on two busy cores a frame then takes 0.33 of the time (two threads,
     YOLOX-Nano, median of 11 rounds in turns; docs/results/2026-11-26-frames.md).
     """
     if regions.shares_cores:

@@ -50,10 +50,10 @@ class Decider:
         rows = probs_nc.tolist()  # a handful of classes: plain floats are faster than arrays, and allocate none
         for name, rect, row_c, blind in zip(regions.names, regions.rects, rows, quality.blind_n, strict=True):
             unsmoothed = row_c.index(max(row_c))  # of equal probabilities the first class, as numpy's argmax
-            tellable = name not in regions.too_small
-            leader, prob, accepted = self._estimate(name, row_c, unsmoothed, tellable and blind is None, now_ms)
-            state = self._state(accepted and tellable, blind, frozen)
-            reason = TOO_SMALL if state is State.UNKNOWN and not tellable else blind
+            large_enough = name not in regions.too_small
+            leader, prob, accepted = self._estimate(name, row_c, unsmoothed, large_enough and blind is None, now_ms)
+            state = self._state(accepted and large_enough, blind, frozen)
+            reason = TOO_SMALL if state is State.UNKNOWN and not large_enough else blind
             top = self._classes[leader]
             label = top if state is State.OK else None
             truth = regions.truth.get(name)
@@ -85,7 +85,7 @@ class Decider:
         return State.OK if accepted else State.UNKNOWN
 
     def _estimate(self, name: str, row_c: list[float], unsmoothed: int, usable: bool, now_ms: float) -> Estimate:
-        """Return the leading class of a region, over time where that is smoothed."""
+        """Return the leading class of a region, smoothed over time where that is on. usable: it can be smoothed."""
         finite = math.isfinite(sum(row_c))
         if self._smoother is not None:
             if usable and finite:

@@ -27,7 +27,7 @@ class Verdict:
     """The class with the highest probability in this frame alone."""
     truth: str | None = None
     reason: str | None = None
-    """The reason that nothing can be seen, where the state is BLIND; `too small` where that makes it UNKNOWN."""
+    """Why nothing can be seen, where the state is BLIND; `too small` where the box's size makes it UNKNOWN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Decision:
     stamps: tuple[str, ...] = ()
     """Marks of the whole run: synthetic, unproved_regions, unproved_detector."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+    """Durations: read, detect where there is a detector, pre (crops), infer, rest."""
     reason: str = ""
     """The reason of the state, where it lies in the camera or in this program."""
     age_basis: AgeBasis = AgeBasis.ARRIVAL

@@ -28,7 +28,7 @@ class FrameOrientation:
         if camera.crop != WHOLE_FRAME:
             height, width = frame_bgr.shape[:2]
             x0, y0, x1, y1 = camera.crop
-            # of a frame that is smaller than planned at least a pixel stays
+            # at least a pixel stays, however small the frame is
             left = min(int(x0 * width), width - 1)
             top = min(int(y0 * height), height - 1)
             right = max(round(x1 * width), left + 1)

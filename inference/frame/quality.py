@@ -19,7 +19,7 @@ from inference.frame.regions import Regions
 ROWS, COLUMNS, PATCH_PX = 6, 8, 24
 PATCHES = ROWS * COLUMNS
 COARSE_PX = 4
-"""Contrast and sharpness are measured on means of 4x4 pixels, in which sensor noise is a quarter."""
+"""Contrast and sharpness are measured on means of 4x4 pixels, which have a quarter of the sensor's noise."""
 BGR = 3
 
 
@@ -58,7 +58,7 @@ class PatchFindings:
     bad: dict[str, set[int]]
     """The bad patches, by what is wrong with them."""
     sharpness: float
-    """The square root of (squared second derivative of the richest patches, less the noise) / (their variance)."""
+    """The square root of (squared second derivative, less noise) / variance, both at the ninth decile of patches."""
 
 
 class FrameQuality:
@@ -162,8 +162,7 @@ class FrameQuality:
     def _find_bad(self, mean_p: list[float], detail_p: list[float], square_p: list[float]) -> PatchFindings:
         """Return which patches are bad, and the sharpness. Plain floats are faster than arrays for 48 patches."""
         limits = self._thresholds
-        flat = self._thresholds.flat**2
-        black, saturated = limits.black, limits.saturated
+        flat, black, saturated = limits.flat**2, limits.black, limits.saturated
         bad: dict[str, set[int]] = {"black": set(), "saturated": set(), "covered": set()}
         variance_p = []
         for i, mean in enumerate(mean_p):

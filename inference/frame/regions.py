@@ -11,7 +11,7 @@ from core.geometry.frame import MAX_REGIONS, Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import rect_of
 
 WHOLE_ZONE = "frame"
-"""The name of the one zone there is when none is given: the whole frame."""
+"""The name of the zone that covers the whole frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Regions:
     too_small: Collection[str] = ()
     """The names of the boxes that have too few pixels for their class to be told."""
     failure: str = ""
-    """The reason that the regions of this frame could not be found; empty where they were looked for."""
+    """The reason why the regions of this frame could not be found; empty where they could."""
 
 
 class RegionSource(ABC):
-    """Gives the regions of each frame. A detector is one, too."""
+    """Gives the regions of each frame: fixed zones, boxes from a file, or tracked boxes of a detector."""
 
     names: Sequence[str]
-    """Its regions, for the log and the summary."""
+    """The names of its zones, or one word for its boxes; for the log and the summary."""
     max_regions: int
     """The most regions of one frame: the batch size that the backend is opened with."""
     fixed: bool
@@ -54,7 +54,7 @@ class RegionSource(ABC):
         return
 
     def reset(self) -> None:
-        """Forget earlier frames: there was a gap. Nothing to do where no frame depends on another."""
+        """Forget earlier frames, because of a gap. Does nothing where no frame depends on another."""
         return
 
 

@@ -14,7 +14,7 @@ WINDOW = 65_536
 
 
 class LatencySeries:
-    """Durations in milliseconds in a ring; percentiles of the window, the maximum of all."""
+    """Durations in milliseconds in a ring; the percentiles are of the last WINDOW of them, the maximum is of all."""
 
     def __init__(self) -> None:
         # filled now, so that the kernel allocates its pages at the start and memory does not grow during a run
@@ -55,6 +55,7 @@ class RunStats:
         self.age_bases: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
+        """Regions by the class that was reported, or by the reason or the state where none was."""
         self._scored: Counter[str] = Counter()
         self.unknown_labels: set[str] = set()
 

@@ -24,7 +24,7 @@ def open_source(uri: str) -> LiveSource:
     number = uri.removeprefix("csi://")
     if not number.isdigit():
         raise InputError(f"{public_uri(uri)} names no sensor: give csi://0")
-    # OpenCV from PyPI is built without it, and says only that the camera does not open
+    # OpenCV from PyPI is built without GStreamer, and says only that the camera does not open
     if not built_with("GStreamer:").startswith("YES"):
         raise InputError(f"{public_uri(uri)} needs an OpenCV with GStreamer: on a Jetson, JetPack's own")
     return LiveSource(lambda: CaptureReader(PIPELINE.format(number=number), uri, cv2.CAP_GSTREAMER))

@@ -47,7 +47,7 @@ class FolderSource(Source):
         self.root = root
         self.skipped: dict[str, str] = {}
         """{name: why it cannot be read}"""
-        self._several: list[Path] = []
+        self._multi_picture: list[Path] = []
         self.left_out = describe_left_out([found], root)
         # train/ and test/ are no classes: the class is the folder below them
         self._splits = {folder.name for folder in split_folders(root)}
@@ -68,7 +68,7 @@ class FolderSource(Source):
             if isinstance(image, str):
                 self.skipped[name] = image
                 continue
-            self._several += [file] if holds_several_pictures(file) else []
+            self._multi_picture += [file] if holds_several_pictures(file) else []
             label = self._class_of(file)
             truth = {WHOLE_ZONE: label} if label else {}
             # a second apart, as `fps` says; its age counts from here, when it was read
@@ -84,7 +84,7 @@ class FolderSource(Source):
         return printable(folders[0]) if folders else None
 
     def _end(self) -> None:
-        """Say which pictures cannot be read. Raises InputError when that is all of them."""
+        """Log which pictures cannot be read. Raises InputError when that is all of them."""
         few = [f"{name} ({reason})" for name, reason in list(self.skipped.items())[:3]]
         if few and len(self.skipped) == len(self._files):
             raise InputError(f"{self.root}: none of {len(self._files)} images can be read, {few[0]}: copy them again")
@@ -96,7 +96,7 @@ class FolderSource(Source):
             log.warning(f"{self.root}: {line}")
 
     def _in_part(self) -> list[str]:
-        return describe_partly_read(self._several, self.root)
+        return describe_partly_read(self._multi_picture, self.root)
 
     def report(self) -> dict[str, Any]:
         """Return the number of pictures, what was left out, skipped, or read in part."""

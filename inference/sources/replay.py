@@ -59,14 +59,14 @@ class ReplaySource(Source):
         raise EndOfStream
 
     def _skip(self, where: str) -> None:
-        """Count a frame that cannot be played; warn of the first."""
+        """Count a frame that cannot be played; warn only of the first one."""
         self._skipped += 1
         if self._first_skipped is None:
             self._first_skipped = where
             log.warning(f"{where}: its frame cannot be read and is skipped; summary.json counts all of these")
 
     def report(self) -> dict[str, Any]:
-        """Return how many frames were played and how many skipped, and the line of the first of these."""
+        """Return how many frames were played and how many skipped, and the line of the first skipped one."""
         return {"frames": self._played, "skipped": self._skipped, "first_skipped": self._first_skipped}
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from inference.sources import GRAMMAR
 log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
+"""The frame rate of a file that states none."""
 INDEXED = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 """The kinds of box that an MP4 or MOV file begins with, at byte 4; its index counts its frames."""
 SLACK_S = 1.0
@@ -80,7 +81,7 @@ class VideoSource(Source):
         return Frame(index, monotonic_ns(), self._image, self._media_ns)
 
     def close(self) -> None:
-        """Close the file, and say what was wrong with it."""
+        """Close the file, and log what was wrong with it."""
         if not self._capture.isOpened():
             return
         self._capture.release()

@@ -28,7 +28,7 @@ def stream_patience():
     return [
         (stream, "OPTIONS", tuple(value for pair in timeouts.items() for value in pair)),
         (reader, "ANSWERS_S", LONGEST_S),
-        (ffmpeg, "OPENED_AGAIN_S", LONGEST_S),
+        (ffmpeg, "REASON_TIMEOUT_S", LONGEST_S),
     ]
 
 

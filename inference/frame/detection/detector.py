@@ -1,4 +1,4 @@
-"""A detector, open: a frame in, the boxes of what counts out."""
+"""An open detector: it takes a frame and gives the boxes of the classes that count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inference.frame.detection.letterbox import Letterbox, to_picture
 log = logging.getLogger(__name__)
 
 CANDIDATES = 1000
-"""Before overlapping boxes are removed only this many stay: a detector that finds everything must not take seconds."""
+"""At most this many boxes are compared for overlaps, or a detector that finds boxes everywhere would take seconds."""
 ORIGINAL_SIZE = "orig_target_sizes"
 """A second input of RT-DETR's own export: the width and height that its boxes are scaled to."""
 ON_CPU = "ort"
@@ -35,16 +35,16 @@ ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """Return `config` with everything filled in that the network's outputs and metadata say.
 
-    Raises InputError for an unknown layout, an input that no picture fits, an unknown size of it, names that are not as
-    many as the classes, or a class that counts and is not there; UnavailableError for another size than the open
-    network's.
+    Raises InputError for an unknown layout, an input that no picture fits or whose size nothing states, a number of
+    names that is not the number of classes, or a counted class that does not exist; UnavailableError for a size that is
+    not the open network's.
     """
-    # what the user states goes before what the network says, and that before the default of its layout
+    # first what the user states, then what the network says, then the default of its layout
     layout = config.layout or detectors.recognize(network)
     if not detectors.find(layout).matches(network):
         told = detectors.describe(network)
         raise InputError(
-            f"the outputs of {network.file} do not fit the detector's layout {layout!r} ({told}): leave it out"
+            f"the outputs of {network.file} do not fit the detector's layout {layout!r} ({told}): leave the layout out"
         )
     asked = config.input or detectors.find(layout).INPUT
     _check_input(network, asked)
@@ -63,16 +63,16 @@ def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
         raise InputError(
             f"{network.file} has {classes} classes, the detector's names are {len(config.names)}: give one for each"
         )
-    most = classes if classes > 0 else len(names)
-    if unknown := [name for name in counts if name not in names and not _is_number(name, most)]:
+    known_classes = classes if classes > 0 else len(names)
+    if unknown := [name for name in counts if name not in names and not _is_number(name, known_classes)]:
         known = ", ".join(names) or "none: give their numbers, or state names"
         raise InputError(f"{network.file} has no class {unknown[0]!r} that could count: it has {known}")
     return replace(config, layout=layout, input=replace(asked, size_hw=size_hw), names=names, counts=counts)
 
 
-def _is_number(name: str, most: int) -> bool:
-    """Return whether it is the number of a class. most: how many classes there are; 0: nothing says it."""
-    return name.isdecimal() and len(name) < 10 and (not most or int(name) < most)
+def _is_number(name: str, classes: int) -> bool:
+    """Return whether a name is the number of a class. classes: how many there are; 0 where nothing says it."""
+    return name.isdecimal() and len(name) < 10 and (not classes or int(name) < classes)
 
 
 def _check_input(network: Network, asked: DetectorInput) -> None:
@@ -83,7 +83,7 @@ def _check_input(network: Network, asked: DetectorInput) -> None:
     others = [tensor.name for tensor in network.inputs if tensor is not picture and tensor.name != ORIGINAL_SIZE]
     if pictures not in (None, 1) or channels not in (None, 3) or others:
         told = detectors.describe(network)
-        raise InputError(f"{network.file} does not take one picture of three colors alone ({told}): export it so")
+        raise InputError(f"{network.file} does not take one picture of three colors alone ({told}): export it to do so")
     # whole numbers would cut 0 to 1 off to black, and no box would be found
     untouched = picture.dtype == "uint8" and not np.any(asked.mean) and np.all(np.equal(asked.std, 1))
     if picture.dtype not in FLOATS and not untouched:
@@ -130,9 +130,9 @@ class Detector:
         return self._network.opened
 
     def detect(self, frame_bgr: Bytes) -> Detections | None:
-        """Return the boxes of what counts, those with the highest scores first, in pixels of the frame.
+        """Return the boxes of the classes that count, the highest scores first, in pixels of the frame.
 
-        Return None where an output holds NaN: that there is no box would then mean nothing.
+        Return None where an output holds NaN: to find no box would then mean nothing.
         frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises.
         """
         x0, y0, x1, y1 = rect_of(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
@@ -147,15 +147,15 @@ class Detector:
         if any(_has_nan(array) for array in outputs.values()):
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # an infinite box is left out
-            found = self._chosen(self._layout.decode(outputs, self._size_hw, self.config.threshold))
+            found = self._select(self._layout.decode(outputs, self._size_hw, self.config.threshold))
             boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
         # what lay in the padding alone was clipped to nothing
         inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
         corner = np.array([x0, y0, x0, y0], np.float32)
         return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).select(inside)
 
-    def _chosen(self, found: Detections) -> Detections:
-        """Return what counts, without boxes that overlap a better one, the best first, at most `most`."""
+    def _select(self, found: Detections) -> Detections:
+        """Return the boxes that count and overlap no better one, the best first, at most `most` of them."""
         # before sorting and suppressing, whose order and overlaps mean nothing for infinite or empty boxes
         usable = np.isfinite(found.boxes_n4).all(1) & np.isfinite(found.scores_n)
         usable &= (found.boxes_n4[:, 2:] > found.boxes_n4[:, :2]).all(1)
@@ -182,7 +182,7 @@ def _has_nan(array: NDArray[Any]) -> bool:
 
 
 def suppress_overlaps(found: Detections, overlap: float, *, agnostic: bool) -> list[int]:
-    """Return the rows, best first, that no better one overlaps by more. found: the best first."""
+    """Return the rows that no better row overlaps by more than `overlap`, best first. found: the best first."""
     if not len(found):
         return []
     xywh = found.boxes_n4.copy()  # OpenCV wants corner, width and height

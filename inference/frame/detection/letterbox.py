@@ -36,7 +36,7 @@ def place_picture(fit: str, size_hw: tuple[int, int], picture_hw: tuple[int, int
         height, width = (max(int(side * gain), 1) for side in picture_hw)
         return Placement(width, height, 0, 0)
     height, width = (max(round(side * gain), 1) for side in picture_hw)
-    # the 0.1 is theirs: of an odd padding the smaller half goes left and above
+    # the 0.1 is Ultralytics': of an odd padding the smaller half goes left and above
     left = round((size_hw[1] - width) / 2 - 0.1)
     top = round((size_hw[0] - height) / 2 - 0.1)
     return Placement(width, height, left, top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.geometry.frame import Bytes, Frame, Rect
+from core.geometry.occupancy import area
 from core.geometry.preprocess import clip_rect
 from inference.frame.detection.detector import Detector
 from inference.frame.detection.tracking import Tracker
@@ -12,7 +13,7 @@ from inference.frame.regions import Regions, RegionSource
 
 NOT_A_NUMBER = "the detector gives NaN"
 TRACK = "track"
-"""The name of a region is this and the number of its track."""
+"""The beginning of a region's name; the number of its track follows."""
 
 
 class TrackedRegions(RegionSource):
@@ -31,7 +32,7 @@ class TrackedRegions(RegionSource):
         self._tracker = Tracker()
         self._frames = 0
         self._failure = ""
-        """The reason that the last detection says nothing of its frame and of those after it."""
+        """The reason why the last detection failed: it holds for its frame and those until the next detection."""
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return a region for each track, named by its number. Raises DeviceError when the detector fails."""
@@ -43,7 +44,7 @@ class TrackedRegions(RegionSource):
             self._failure = NOT_A_NUMBER if found is None else ""
             tracks = [] if found is None else self._tracker.update(found, now_ms)
         else:
-            # a track that the last detection missed may be gone: it is shown again when it is detected again
+            # without the tracks that the last detection missed: their objects may be gone
             tracks = [] if self._failure else self._tracker.detected_last()
         self._frames += 1
         height, width = picture_bgr.shape[:2]
@@ -56,7 +57,7 @@ class TrackedRegions(RegionSource):
             if x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0:
                 names.append(f"{TRACK}{track.number}")
                 rects.append(clip_rect((x0, y0, x1, y1), width, height))
-                if _area(rects[-1]) < self.detector.config.min_side_px**2:
+                if area(rects[-1]) < self.detector.config.min_side_px**2:
                     too_small.append(names[-1])
         return Regions(names, rects, {}, too_small=too_small, failure=self._failure)
 
@@ -68,8 +69,3 @@ class TrackedRegions(RegionSource):
         """Forget all tracks, and detect on the next frame."""
         self._tracker.reset()
         self._frames = 0
-
-
-def _area(rect: Rect) -> int:
-    x0, y0, x1, y1 = rect
-    return (x1 - x0) * (y1 - y0)
