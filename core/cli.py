@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         """times: True when the lines of the log carry the time."""
         super().__init__(*args, **kwargs)
         self._times = times
-        self.register("type", Path, _path)  # every option with type=Path is read by it
+        self.register("type", Path, _path)  # for every option with type=Path
         level = self.add_mutually_exclusive_group()
         add = partial(level.add_argument, dest="log_level", action="store_const")
         add("-v", "--verbose", const=logging.DEBUG, default=logging.INFO, help="log details, too")
@@ -63,7 +63,7 @@ def _path(text: str) -> Path:
 
 
 def options_for(kind: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a command line that are fields of the dataclass `kind`, and have their names as `dest`."""
+    """Return the options of a command line whose `dest` is the name of a field of the dataclass `kind`."""
     return {item.name: getattr(args, item.name) for item in fields(kind) if item.name in args}
 
 
@@ -112,7 +112,7 @@ def run_command(command: Callable[[], int | None]) -> int:
         with _terminating_cleanly():
             code = command() or 0
         if sys.stdout is not None:
-            sys.stdout.flush()  # a full disk is said here, not by a traceback at the end of the process
+            sys.stdout.flush()  # a full disk is an error here, not a traceback at the end of the process
         return code
     except Terminated:
         log.critical("stopped by SIGTERM")

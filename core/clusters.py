@@ -1,8 +1,8 @@
-"""The design effect of rows that come in clusters of alike ones, as the objects of one frame do.
+"""The design effect of rows that come in clusters, such as the objects of one frame, which resemble each other.
 
-A score interval whose normal quantile is multiplied by the root of it is the interval of so many fewer rows. In
-simulation (tests/core/test_clusters.py: 40 frames of up to 8 objects, correlation 0.3) such a 95% interval covers 93%,
-and that of independent rows 78%.
+Multiply the normal quantile of a score interval by its square root: the interval is then that of as many independent
+rows as the clustered ones are worth. In simulation (tests/core/test_clusters.py: 40 frames of up to 8 objects,
+correlation 0.3) such a 95% interval covers 93%, and that of independent rows 78%.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from core.stats import CONFIDENCE, NORMAL, Bools, Interval, wilson
 def design_effect(values_n: NDArray[Any], clusters_n: NDArray[Any]) -> float:
     """Return the variance of the mean over that of as many independent rows, at least 1: the cluster-robust estimate.
 
-    It holds Student's quantile over the normal one, too, since few clusters leave the variance uncertain. One cluster
-    says nothing of the variance: it counts as one row. Equal values all count as independent.
+    It includes Student's quantile over the normal one, since few clusters leave the variance uncertain. One cluster
+    says nothing of the variance, and counts as one row. Rows that all have the same value count as independent.
     Source: Rao and Scott, Biometrics 48 (1992) 577-585.
     """
     n = len(values_n)
@@ -48,5 +48,5 @@ def dispersion(counts_c: NDArray[Any]) -> float:
 
 
 def clustered_wilson(hits_n: Bools, clusters: Sequence[Hashable] | NDArray[Any]) -> Interval:
-    """Return Wilson's 95% interval of a proportion over rows of which those of one cluster are alike."""
+    """Return Wilson's 95% interval of a proportion over rows that come in clusters."""
     return wilson(int(hits_n.sum()), len(hits_n), design_effect(hits_n, np.asarray(clusters)))

@@ -119,7 +119,7 @@ def _read_union(members: tuple[Any, ...], body: Any, key: str) -> Any:
     if isinstance(body, dict) and objects:
         likeliest = max(objects, key=lambda member: len(set(_hints(member)) & set(body)))
         return _read(likeliest, body, key)
-    errors = []  # the first is shown: it is of the type that is written first, the usual one
+    errors = []  # the first is raised: the usual type stands first in a union
     for member in members:
         try:
             return _read(member, body, key)

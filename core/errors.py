@@ -48,7 +48,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, whole: bool 
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise InputError for a number of threads that is not None and that no machine has."""
+    """Raise InputError unless the number of threads is None or from 1 to 1024."""
     if threads is not None:
         check_number("threads", threads, 1, 1024, whole=True)
 
@@ -56,7 +56,7 @@ def check_threads(threads: int | None) -> None:
 def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other.
 
-    One without a path is of stdout: writers of files name theirs.
+    An error without a path comes from stdout: those who write files add their path.
     """
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     if error.filename is None:
@@ -75,7 +75,7 @@ def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
 
 
 def package_error(error: ModuleNotFoundError) -> InputError | None:
-    """Return the sentence for a package that is not installed; None where one is, but has no such module."""
+    """Return the error for a package that is not installed; None where it is, and lacks the module."""
     package = (error.name or "").split(".")[0]
     if not package or find_spec(package):
         return None

@@ -55,7 +55,7 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of writing to the same name: each put its number into the temporary one."""
+    """Remove temporary files that killed processes left here for `path`; the name of each holds its process number."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = leftover.name.rsplit(".", 2)[1]
         if not process.isdigit() or Path("/proc", process).exists():
@@ -144,7 +144,7 @@ def read_json(path: Path, hint: str = "write it again") -> Any:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object. Raises ValueError where a key stands twice: json would drop the first value unsaid."""
+    """Return an object. Raises ValueError where a key stands twice: json would drop the first value silently."""
     body = dict(pairs)
     if len(body) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,7 +1,7 @@
 """A server of one read-only page: waitress, pure Python without a dependency.
 
-One thread of it reads and writes all sockets and two answer, so that a client which sends or takes a byte at a time
-holds nobody up; the standard library's server has a thread for each client or none to spare.
+One thread reads and writes all sockets and two answer, so that a client which sends or takes a byte at a time holds
+nobody up. The standard library's servers have one thread for each client, or one for all.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Application:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _pause_s(self, now_s: float) -> float:
-        """Return how long the answer to a request waits."""
+        """Take the next free time for an answer, and return how long to wait for it."""
         with self._lock:
             # a token bucket: unused time is saved up to BURST_S, and each answer uses 1 / REQUESTS_PER_S
             self._free_s = max(self._free_s, now_s - BURST_S) + 1 / REQUESTS_PER_S
@@ -160,6 +160,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local_name(header: str) -> bool:
-    """Return whether a Host header names this machine: another one is a page elsewhere that plays this one's name."""
+    """Return whether a Host header names this machine. Any other is a foreign page's name that resolves to it."""
     host: str = header.rsplit(":", 1)[0] if header.rpartition(":")[2].isdigit() else header
     return is_loopback(host.removeprefix("[").removesuffix("]"))

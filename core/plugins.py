@@ -31,7 +31,7 @@ def load_plugin(package: str, name: str, parts: Iterable[str] = ()) -> ModuleTyp
     """
     try:
         module = importlib.import_module(f"{package}.{name}")
-    except (Exception, SystemExit) as error:  # it runs whatever code it likes
+    except (Exception, SystemExit) as error:  # its code may raise anything, or exit
         if isinstance(error, ModuleNotFoundError) and package_error(error):  # nothing is wrong with its file
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())

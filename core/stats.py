@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 TopProbs = NDArray[np.floating[Any]]
-"""Top probabilities."""
+"""The highest class probability of each row, in any float type."""
 
 
 class Interval(NamedTuple):
@@ -149,7 +149,7 @@ def loss_bound(pairs: PairCounts, confidence: float = CONFIDENCE) -> float:
 def combine_bounds(strata: Sequence[tuple[float, float, float]]) -> float:
     """Return the upper bound of a weighted sum of independent losses, from (weight, loss, upper bound) of each.
 
-    Source: MOVER, Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. For one stratum it is that bound.
+    Source: MOVER, Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. One stratum keeps its bound.
     """
     loss = sum(weight * observed for weight, observed, _ in strata)
     return loss + math.sqrt(sum((weight * (bound - observed)) ** 2 for weight, observed, bound in strata))

@@ -1,8 +1,8 @@
 """Interleaved timing: what is compared takes turns, so that heat and other processes slow all of it alike.
 
-Timed one after the other, the later task would meet a warmer processor and whatever else runs by then, and the
-difference between two tasks would be that between two times. In rounds each task has a time in every round, and two
-tasks are compared round by round, so that what changes between rounds cancels.
+Timed one after the other, the later task would meet a warmer processor and other load, which would look like a
+difference between the tasks. Here each task runs once in every round, and two tasks are compared round by round, so
+that what changes between rounds cancels.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Bundle:
     geometry: Geometry
     temperature: float
     abstain_threshold: float
-    """A top probability under it is UNKNOWN. Chosen on val, on rows or on frames."""
+    """A region whose top probability is under it is UNKNOWN. Chosen on rows or on frames of val."""
     provenance: dict[str, Any]
     """Pack path and fingerprint, checkpoint sha256, commit, tool versions, metrics of the checkpoint, and `abstention`.
 
@@ -83,7 +83,7 @@ class Bundle:
         if not (math.isfinite(self.abstain_threshold) and 0 <= self.abstain_threshold <= 1):
             raise InputError(f"{self.file}: abstain_threshold is {self.abstain_threshold!r}, give 0 to 1; {HINT}")
         for name in self.files:
-            if Path(name).name != name or name in {".", ".."}:  # a manifest from elsewhere must not name our files
+            if Path(name).name != name or name in {".", ".."}:  # a file from elsewhere must not lead out of its folder
                 raise InputError(f"{self.file}: the file name {name!r} leaves the bundle; {HINT}")
 
     @property
@@ -94,7 +94,7 @@ class Bundle:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions whose ONNX file is here and whose gates passed, in PRECISIONS' order."""
-        # both: `bind` before the proof already lists files whose gate may still fail
+        # both conditions: files are bound before the proof, and their gates may still fail
         exported = [p for p in PRECISIONS if onnx_name(p) in self.files]
         return tuple(p for p in exported if self.gates.get(p, {}).get("passed"))
 

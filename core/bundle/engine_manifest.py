@@ -18,7 +18,7 @@ SCHEMA = 1
 FOLDER = "engines"
 STATES = ("built", "proved")
 OF_DETECTOR = "detector"
-"""The precision in the manifest of a detector's engine: its file decides what it computes in."""
+"""Stands for the precision in the manifest of a detector's engine: its ONNX file alone decides that."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EngineSource:
     precision: str
     contract: str
     build_command: str
-    """`python -m inference build` with what it is given, but for the target and the batch sizes."""
+    """The command that builds its engines, without the target and the batch sizes."""
 
     @property
     def folder(self) -> Path:
@@ -85,7 +85,7 @@ class EngineManifest:
     build_seconds: float
     state: str = "built"
     proved_on: dict[str, Any] | None = None
-    """Device, driver, runtime version and date of the golden check that passed: it can be chosen for that device alone.
+    """Device, driver, runtime version and date of the passed golden check; it can be chosen for that device alone.
 
     `verify` and the benchmark write it; see `Backend.mark_proved`.
     """
@@ -139,9 +139,9 @@ def detector_engines(bundle: Bundle) -> list[Path]:
 
 
 def find_engine(source: EngineSource, runtime: str, sm: int) -> Path | None:
-    """Return the engine of a runtime for one compute capability; a build leaves one."""
+    """Return the engine of a runtime for one compute capability, None without one. A build leaves only one."""
     found = sorted(source.folder.glob(f"{escape(source.stem)}.{runtime}.sm{sm}.b*.engine"))
-    # of several the same one each time, whatever order the file system lists them in
+    # sorted, so that of several the same one is taken each time
     return found[-1] if found else None
 
 
@@ -169,7 +169,7 @@ def load_manifest(engine: Path, hint: str) -> EngineManifest:
 def check_engine(bundle: Bundle, engine: Path) -> EngineManifest:
     """Return the manifest of an engine that belongs to this bundle, its bytes hashed, whether or not it can run here.
 
-    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    Raises InputError that names both sides of what does not agree, and the build command. Nothing is executed.
     """
     manifest = load_manifest(engine, f"build it: python -m inference build {bundle.path} --backend trt")
     if manifest.precision == OF_DETECTOR:
@@ -206,7 +206,7 @@ def _check_source(source: EngineSource, engine: Path, manifest: EngineManifest) 
 def check_engine_fits(source: EngineSource, engine: Path, *, runtime: str, version: str, sm: int) -> EngineManifest:
     """Return the manifest of an engine that belongs to this source and fits this runtime and device.
 
-    Raises InputError that names both sides and the command, whatever does not agree. Nothing is executed.
+    Raises InputError that names both sides of what does not agree, and the build command. Nothing is executed.
     """
     manifest = _check_source(source, engine, load_manifest(engine, build_hint(source, sm)))
     _compare(

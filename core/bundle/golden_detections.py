@@ -44,10 +44,9 @@ class GoldenDetections:
 
 
 def load_golden_detections(path: Path) -> GoldenDetections:
-    """Read the file. Raises InputError when it is missing or damaged, or claims too much."""
+    """Read the file. Raises InputError when it is missing or damaged, or claims more than LIMIT_BYTES."""
     with reading(path):
         arrays = read_arrays(path)
-        # all arrays but boxes_n6 and frame_of_n
         # all arrays but boxes_n6 and frame_of_n are frames
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(len(arrays) - 2))
         return GoldenDetections(frames=frames, **arrays)

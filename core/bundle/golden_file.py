@@ -98,7 +98,7 @@ def load_golden(path: Path) -> Golden:
     """Read golden.npz. Raises InputError when it is missing, damaged, or claims more than LIMIT_BYTES."""
     with reading(path):
         arrays = read_arrays(path)
-        # all but one of the names that begin so: frame_of_r is none of the frames
+        # frame_of_r begins like the names of the frames, and is none
         count = sum(name.startswith("frame_") for name in arrays) - 1
         frames = tuple(arrays.pop(f"frame_{i}") for i in range(count))
         probs = {name.removeprefix("probs_"): arrays.pop(name) for name in list(arrays) if name.startswith("probs_")}

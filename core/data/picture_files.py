@@ -132,7 +132,7 @@ def describe_partly_read(files: Iterable[Path], root: Path) -> list[str]:
 
 
 def describe_paths(reason: str, paths: list[Path], root: Path) -> str:
-    """Return a line with the number of paths, the first three of them, and `why`."""
+    """Return a line with the number of paths, the first three of them, and the reason."""
     names = [printable(os.path.relpath(path, root)) for path in paths[:3]]
     return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {reason}"
 

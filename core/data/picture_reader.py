@@ -101,8 +101,8 @@ def _depth_unused(data: bytes, frame: Bytes) -> str | None:
     # decoded again, which only a nearly black picture costs
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     top = 0 if deep is None or deep.dtype != np.uint16 else int(deep.max())
-    few = f"nearly black: its brightest value is {top} of 65535 (12 bits in a file of 16), save it with 8 bits"
-    return few if 0 < top < 4096 else None
+    reason = f"nearly black: its brightest value is {top} of 65535 (12 bits in a file of 16), save it with 8 bits"
+    return reason if 0 < top < 4096 else None
 
 
 def reported_damage(data: bytes, said: str) -> str | None:

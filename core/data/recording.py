@@ -5,8 +5,8 @@
     000000.mjpeg       whole pictures, one after the other (.png with --record-lossless); any player shows a .mjpeg
     000000.jsonl       a line a decision, as in decisions.jsonl, with media_ns and where its picture lies
 
-A picture is on its way to the disk before its line is, and the line carries its length and checksum: what was killed
-in the midst of writing is whole up to its last whole line. Segments make a ring: the oldest goes when room is needed.
+A picture is written before its line, which carries the picture's length and checksum: a recording whose writer was
+killed is whole up to its last whole line. Segments make a ring: the oldest is removed when room is needed.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class DetectorInput:
     """center and top_left keep the aspect ratio and pad; stretch does not."""
     color: str = "rgb"
     pad: int = 114
-    """Grey level of the padding."""
+    """Gray level of the padding."""
     mean: float | list[float] = 0.0
     """The mean in gray levels, one number for all channels or one for each."""
     std: float | list[float] = 255.0
@@ -55,7 +55,7 @@ class DetectorInput:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """The settings of a detector."""
+    """The settings of a detector. Empty values and None are filled in from its file, in `resolve_config`."""
 
     layout: str = ""
     """The layout of its outputs, a module of inference/detectors; empty: recognized by the outputs."""

@@ -25,7 +25,7 @@ def area(rect: Rect) -> int:
     return max(rect[2] - rect[0], 0) * max(rect[3] - rect[1], 0)
 
 
-def shared(a: Rect, b: Rect) -> int:
+def intersection(a: Rect, b: Rect) -> int:
     """Return the number of pixels that two rectangles share."""
     left, top = max(a[0], b[0]), max(a[1], b[1])
     right, bottom = min(a[2], b[2]), min(a[3], b[3])
@@ -34,14 +34,14 @@ def shared(a: Rect, b: Rect) -> int:
 
 def stands_in(region: Rect, box: Rect) -> bool:
     """Say whether the object in `box` stands in the region."""
-    common = shared(region, box)
+    common = intersection(region, box)
     fills = common / area(region)
     return fills >= LARGE_FILL or (fills >= SMALL_FILL and common >= INSIDE * area(box))
 
 
 def overlap_ratio(a: Rect, b: Rect) -> float:
     """Return the intersection over the union of two rectangles."""
-    common = shared(a, b)
+    common = intersection(a, b)
     return common / (area(a) + area(b) - common)
 
 
@@ -52,11 +52,11 @@ def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
     """
     standing = [index for index, box in enumerate(boxes) if stands_in(region, box)]
     # a zone is large beside its objects, so a ratio would favor small ones that lie inside; a box fits one object
-    measure = shared if fixed else overlap_ratio
+    measure = intersection if fixed else overlap_ratio
     # max takes the first of equals, so the order of the annotations decides, the same on every machine
     return max(standing, key=lambda index: measure(region, boxes[index]), default=None)
 
 
 def is_empty(region: Rect, boxes: Sequence[Rect]) -> bool:
     """Say whether every object fills less than TRACE of the region."""
-    return all(shared(region, box) < TRACE * area(region) for box in boxes)
+    return all(intersection(region, box) < TRACE * area(region) for box in boxes)

@@ -137,9 +137,8 @@ class Scene:
         draw_dashes(frame, view, time_s)
         for actor in actors_at(self.seed, time_s):
             draw_actor(frame, view, actor, actor.distance_m(time_s))
-        random = seeded(
-            self.seed, FRAME_NOISE, index
-        )  # by frame: rain and noise do not depend on which frames came before
+        # by frame: rain and noise do not depend on which frames came before
+        random = seeded(self.seed, FRAME_NOISE, index)
         if conditions.condition == "rain":
             self._rain(frame, random)
         if conditions.dirt:
