@@ -90,7 +90,7 @@ def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
     """Return what `enqueue` puts on the stream as a graph for `cudaGraphLaunch`, without running it.
 
     enqueue: returns whether it worked. It must have run once before: a first run allocates, which no capture allows.
-    Raises DeviceError when this cannot be captured; the stream can then be used as before.
+    Raises DeviceError when its work cannot be captured; the stream can then be used as before.
     """
     # thread-local: another thread's CUDA calls, such as torch's in a benchmark, neither break nor join this capture
     call("cudaStreamBeginCapture", stream, runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
@@ -101,7 +101,7 @@ def capture(stream: Any, enqueue: Callable[[], bool]) -> Any:
         graph = call("cudaStreamEndCapture", stream)
     try:
         if not worked:
-            raise DeviceError("it refuses to be captured")
+            raise DeviceError("the network refuses to be captured")
         return call("cudaGraphInstantiate", graph, 0)
     finally:
         call("cudaGraphDestroy", graph)  # the instance that was made from it does not need it any more
@@ -121,14 +121,14 @@ class PinnedBuffer:
     def upload(self, rows: int, stream: Any) -> None:
         """Copy the first rows to the device, in stream order."""
         kind = runtime().cudaMemcpyKind.cudaMemcpyHostToDevice
-        call("cudaMemcpyAsync", self.device, int(self._host), self._share(rows), kind, stream)
+        call("cudaMemcpyAsync", self.device, int(self._host), self._bytes_of(rows), kind, stream)
 
     def download(self, rows: int, stream: Any) -> None:
         """Copy the first rows to the host, in stream order."""
         kind = runtime().cudaMemcpyKind.cudaMemcpyDeviceToHost
-        call("cudaMemcpyAsync", int(self._host), self.device, self._share(rows), kind, stream)
+        call("cudaMemcpyAsync", int(self._host), self.device, self._bytes_of(rows), kind, stream)
 
-    def _share(self, rows: int) -> int:
+    def _bytes_of(self, rows: int) -> int:
         return self.bytes // len(self.array) * rows
 
     def free(self) -> None:

@@ -156,7 +156,7 @@ def find(name: str) -> ModuleType:
 
 
 def usable() -> dict[str, ModuleType]:
-    """Return the backends whose file loads; a warning names another, and `availability` says why it does not."""
+    """Return the backends whose files load; a warning names each that does not, and why."""
     return load_usable(__name__, names(), PARTS)
 
 
@@ -187,7 +187,7 @@ def open_backend(
     """Open `precision` of `bundle` on the backend `name`. Nothing is built and nothing is written.
 
     options: `name=value` texts. threads: for a backend that has this option, where `options` does not name it.
-    Raises UnavailableError when the backend is unavailable or its engine is missing, InputError when it is not able.
+    Raises UnavailableError when backend or engine is not there, InputError when backend or bundle lacks the precision.
     """
     module = find(name)
     chosen = _options(name, options, threads)
@@ -259,7 +259,7 @@ def option_help(attribute: str = "Options") -> str:
 
 
 def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[int]) -> None:
-    """Build what the backend `name` needs to open `precision` for these batch sizes and is not there yet.
+    """Build what is missing for the backend `name` to open `precision` for these batch sizes.
 
     Does nothing for a backend that opens ONNX files. Raises InputError or CheckError when it cannot be built.
     """
@@ -269,7 +269,7 @@ def build_missing(name: str, bundle: Bundle, precision: str, batches: Sequence[i
 
 
 def build_missing_detector(name: str, file: DetectorFile) -> None:
-    """Build what the backend `name` needs to run a detector and is not there yet; else as `build_missing`."""
+    """Build what is missing for the backend `name` to run a detector; otherwise as `build_missing`."""
     module = find(name)
     if hasattr(module, "build_missing_detector"):
         module.build_missing_detector(file)

@@ -94,7 +94,7 @@ class ScoredFrame:
 def score_frame(
     frame: LabeledFrame, verdicts: Sequence[Verdict], background: str | None, *, fixed: bool, took_ms: float = 0.0
 ) -> ScoredFrame:
-    """Hold the verdicts of a frame against its objects, by the rule of core/geometry/occupancy.py."""
+    """Compare the verdicts of a frame with its objects, by the rule of core/geometry/occupancy.py."""
     boxes = [labeled.box for labeled in frame.objects]
     occupants = [occupant(verdict.rect, boxes, fixed=fixed) for verdict in verdicts]
     objects = []
@@ -111,10 +111,10 @@ def score_frame(
 def _score_object(
     frame: LabeledFrame, at: int, verdicts: Sequence[Verdict], occupants: Sequence[int | None], background: str | None
 ) -> ScoredObject:
-    """Take the best that was said: by a region that shows the object, or rightly by one in which it stands too.
+    """Return the best answer about an object: that of a region that shows it, or the right one of any it stands in.
 
-    A region says one class. So an object that is hidden behind what fills the region more is right when the two are of
-    one class, and has no region of its own otherwise.
+    A region names one class. An object behind another one that fills more of the region is therefore right when the two
+    are of one class, and has no region of its own otherwise.
     """
     labeled = frame.objects[at]
     own = [verdict for verdict, of in zip(verdicts, occupants, strict=True) if of == at]
@@ -140,7 +140,7 @@ def _score_object(
 
 
 def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str | None) -> tuple[float, float]:
-    """Return the highest thresholds at which an object is answered, and answered rightly, as `_score_object` says."""
+    """Return the highest thresholds at which an object is answered, and answered rightly; own, near: its regions."""
     right = wrong = absent = 0.0
     for verdict in near:
         if verdict.top == label:
@@ -155,7 +155,7 @@ def _limits(label: str, own: list[Verdict], near: list[Verdict], background: str
 
 
 def _sureness(verdict: Verdict) -> float:
-    """Return the probability that the threshold is held against; 0 where something else keeps the region silent."""
+    """Return the probability that is compared with the threshold; 0 where something else keeps the region silent."""
     return verdict.prob if verdict.state in (State.OK, State.UNKNOWN) and not verdict.reason else 0.0
 
 

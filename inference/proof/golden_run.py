@@ -21,9 +21,9 @@ from inference.frame.classifier import RegionClassifier
 def check_golden(
     bundle: Bundle, backend_name: str, backend: Backend, precision: str, *, every: int = 1, batch: int | None = None
 ) -> list[GoldenCheck]:
-    """Drive the golden frames through geometry and an open backend; return one row a check.
+    """Run the golden frames through geometry and an open backend; return one row a check.
 
-    every: take each n-th region only; a region takes a few milliseconds. batch: run exactly this many regions at a
+    every: take each n-th region only, to save time. batch: run exactly this many regions at a
     time, some of them twice, so that the kernels of this batch size are checked; None: those of a frame together. The
     null backend has no model, so only geometry is checked.
     Raises InputError when golden.npz is missing or not the file that was proved.
@@ -32,7 +32,7 @@ def check_golden(
     golden = load_golden(bundle.check_file(NAME)).every_nth(every)
     if backend_name != "null" and precision not in golden.probs:
         raise InputError(f"{bundle.path / NAME} holds nothing of {precision}: {HINT}")
-    probs, gray = _drive(bundle, backend, golden, batch)
+    probs, gray = _run_frames(bundle, backend, golden, batch)
     rows = [GoldenCheck(backend_name, precision, "geometry, gray levels", gray, GRAY_LEVELS)]
     if backend_name != "null":
         rows += compare_probs(backend_name, precision, probs, _expected(golden, backend, precision))
@@ -46,7 +46,7 @@ def _expected(golden: Golden, backend: Backend, precision: str) -> Probs:
     return golden.probs.get(f"{precision}{UNSIGNED}" if unsigned else precision, golden.probs[precision])
 
 
-def _drive(bundle: Bundle, backend: Backend, golden: Golden, batch: int | None) -> tuple[Probs, float]:
+def _run_frames(bundle: Bundle, backend: Backend, golden: Golden, batch: int | None) -> tuple[Probs, float]:
     """Return the probabilities (r, classes) and the largest gray-level difference, through the car's own code."""
     classifier = RegionClassifier(bundle, backend)
     most = batch or classifier.batch

@@ -32,11 +32,11 @@ def verify(
     Raises InputError naming the first file whose bytes are not those that were proved, before any file is run.
     """
     check_threads(threads)
-    shared = options_by_backend(backends or names(), options)
+    options_of = options_by_backend(backends or names(), options)
     # before anything is opened: a runtime that reads a damaged file may crash or answer wrongly
     bundle.check_files()
     lines = [CheckResult(f"{len(bundle.files)} files", "passed", "sha256 as in bundle.json")]
-    lines += [line for name, of_one in shared.items() for line in _backend_lines(bundle, name, threads, of_one)]
+    lines += [line for name, own in options_of.items() for line in _backend_lines(bundle, name, threads, own)]
     # last, since a proof that was just written changes what a manifest says
     lines[1:1] = [_engine_line(bundle, engine) for engine in engines_of(bundle)]
     return lines
@@ -50,7 +50,7 @@ def check_files_and_engines(bundle: Bundle) -> None:
 
 
 def prove_backend(bundle: Bundle, name: str, backend: Backend, precision: str) -> list[golden_file.GoldenCheck]:
-    """Drive all golden frames through an open backend, at every batch size that it has kernels of its own for.
+    """Run all golden frames through an open backend, at every batch size that it has kernels of its own for.
 
     Returns one row a check; where all passed, the engine's manifest says so.
     """

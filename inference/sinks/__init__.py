@@ -85,7 +85,7 @@ def open_sinks(context: SinkContext, options: Mapping[str, object]) -> list[Sink
 
 
 def _may_be_requested(name: str, options: Mapping[str, object]) -> bool:
-    """Return whether a sink that does not load has an option, as its text says, that is given as a path or a text."""
+    """Return whether a path or a text is given for an option of a sink that does not load; its source names them."""
     spec = find_spec(f"{__name__}.{name}")
     text = Path(str(spec and spec.origin)).read_text(encoding="utf-8", errors="replace")
     declared = text.partition("\nclass Options")[2].partition("\n\n\n")[0]

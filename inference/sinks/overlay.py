@@ -40,7 +40,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
 
 
 class OverlaySink(Sink):
-    """Writes a temporary file, which is renamed once it is whole. Frames are scaled to the size of the first."""
+    """Writes the video to a temporary file, renamed once it is whole. Frames are scaled to the size of the first."""
 
     name = "overlay.mp4"
     needs_picture = True

@@ -77,7 +77,7 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
 
 
 class RecorderSink(Sink):
-    """Encodes and appends. A full disk turns it off, as any error does a sink; the run goes on.
+    """Encodes pictures and appends them with their decisions. A full disk turns the sink off; the run goes on.
 
     Only one process may write a folder.
     """

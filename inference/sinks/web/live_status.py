@@ -29,7 +29,7 @@ SNAPSHOTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One picture for people. jpeg: upright, mirrored where the camera says so."""
+    """One picture for the page. jpeg: upright, mirrored where camera.json says `mirror_for_people`."""
 
     number: int
     decision: Decision
@@ -43,6 +43,7 @@ class TimeBucket:
     """The worst values within half a second."""
 
     at: int
+    """The number of half seconds since the start."""
     age_ms: float = 0.0
     work_ms: float | None = None
     """None without a new frame."""

@@ -200,7 +200,7 @@ def test_a_batch_that_cannot_be_captured_is_enqueued_with_a_warning(bundle, runt
         backend.infer(1)
         backend.infer(4)
         assert (runtime.cuda.launched, runtime.ran) == (1, [1, 4])
-    assert "no CUDA graph at batch 4 (it refuses to be captured)" in capsys.readouterr().err
+    assert "no CUDA graph at batch 4 (the network refuses to be captured)" in capsys.readouterr().err
 
 
 def test_an_engine_that_fails_as_it_is_enqueued_is_a_device_error(bundle, runtime):
