@@ -175,6 +175,8 @@ def open_bundle(path: Path) -> Bundle:
     """
     # nothing of the bundle is opened before bundle.json has proved to be as it was written
     file = path / "bundle.json"
+    if path.is_file():
+        raise InputError(f"{path} is a file, a bundle is a folder: {_hint_of_file(path)}")
     if not path.is_dir():
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
@@ -200,6 +202,15 @@ def open_bundle(path: Path) -> Bundle:
     if bundle.contract_hash != body["contract"]:
         raise InputError(f"{file}: the contract hash is not that of its classes, geometry and thresholds; {HINT}")
     return bundle
+
+
+def _hint_of_file(path: Path) -> str:
+    """Return which folder to give in place of a file."""
+    if (path.parent / "bundle.json").is_file():
+        return f"give {path.parent}"
+    if path.name.endswith(".tar.gz"):
+        return f"unpack it with `tar -xzf {path}`, and give the folder bundle/ in it"
+    return "give the folder that holds bundle.json, such as runs/NAME/production"
 
 
 def _hint_of_run(run: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from core.bundle.contract import Bundle, Probs
+from core.bundle.foreign_model import check_not_foreign
 from core.errors import InputError
 from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import Bytes
@@ -289,5 +290,6 @@ def open_network(name: str, path: Path, *, threads: int | None = None) -> Networ
         raise UnavailableError(f"the backend {name} runs no detector: choose from {able}")
     if not path.is_file():
         raise InputError(f"{path} is no file: give the ONNX file of a detector")
+    check_not_foreign(path)
     opened: Network = module.open_network(path, threads=threads)
     return opened

@@ -61,7 +61,7 @@ def test_an_operator_that_the_runtime_lacks_is_named(tmp_path):
 
 
 def test_a_file_that_is_no_network_is_one_sentence(tmp_path):
-    (tmp_path / "d.onnx").write_bytes(b"no graph")
+    (tmp_path / "d.onnx").write_bytes(b"no\0graph")
     with pytest.raises(CheckError, match=r"d\.onnx does not parse in tensorrt_rtx") as refused:
         build_detector(DetectorFile(tmp_path / "d.onnx"), runtime="tensorrt_rtx", sm=86)
     assert "\n" not in str(refused.value)

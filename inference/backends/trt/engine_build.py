@@ -17,6 +17,7 @@ from typing import Any
 from core import plugins
 from core.bundle.contract import INPUT, Bundle, onnx_name
 from core.bundle.engine_manifest import EngineManifest, EngineSource, detector_source, engine_name, source_of
+from core.bundle.foreign_model import check_not_foreign
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file
 from core.geometry.detector_config import DetectorFile, stated_size_hw
@@ -98,6 +99,7 @@ def build_detector(
     options = options or BuildOptions()
     if not file.path.is_file():
         raise InputError(f"{file.path} is no file: give the ONNX file of a detector")
+    check_not_foreign(file.path)
     check_one_file(file.path)
     source = detector_source(file.path, sha256_of_file(file.path))
     target = choose_target(runtime, sm)

@@ -136,7 +136,7 @@ def test_a_detector_that_is_not_the_bundles_bytes_is_refused(bundle):
 
 @pytest.mark.parametrize(("backend", "runtime"), [("ort", "onnxruntime"), ("openvino", "openvino")])
 def test_a_detector_that_does_not_load_is_one_sentence_with_a_hint(tmp_path, backend, runtime):
-    (tmp_path / "d.onnx").write_bytes(b"no graph")
+    (tmp_path / "d.onnx").write_bytes(b"no\0graph")
     with pytest.raises(InputError, match=rf"d\.onnx does not load in {runtime} .*: export it again"):
         open_detector_or_on_cpu(DetectorFile(tmp_path / "d.onnx"), backend, 1)
 
