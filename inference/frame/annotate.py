@@ -52,12 +52,7 @@ def _draw_region(frame_bgr: Bytes, rect: Rect, verdict: Verdict, scale: float, p
     x0, y0, x1, y1 = rect
     # x1, y1 are the first pixels outside; OpenCV's second corner is the last one inside
     cv2.rectangle(frame_bgr, (x0, y0), (x1 - 1, y1 - 1), color, max(1, round(3 * scale)))
-    said = (
-        f"{verdict.label} {verdict.prob:.0%}"
-        if verdict.label is not None
-        else verdict.reason or str(verdict.state).lower()
-    )
-    text = f"{verdict.name}: {said}"
+    text = f"{verdict.name}: {verdict.said}" + ("" if verdict.label is None else f" {verdict.prob:.0%}")
     _draw_text(frame_bgr, text, _label_corner(text, rect, frame_bgr.shape[1], scale, plates), color, scale)
 
 

@@ -29,6 +29,11 @@ class Verdict:
     reason: str | None = None
     """Why nothing can be seen, where the state is BLIND; `too small` where the box's size makes it UNKNOWN."""
 
+    @property
+    def said(self) -> str:
+        """The text of the region on the overlay and the page: the class, else the reason, else the state."""
+        return self.label or self.reason or self.state.value.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:

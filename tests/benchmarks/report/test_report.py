@@ -28,7 +28,7 @@ from core.data.pack import open_pack
 from core.errors import InputError
 from core.files import read_json, write_json
 from core.stats import Interval
-from tests.benchmarks.report.browser import CHROMIUM, browse
+from tests.browser import CHROMIUM, browse
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 

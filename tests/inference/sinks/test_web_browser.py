@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.synthetic import Scene
-from tests.benchmarks.report.browser import CHROMIUM, browse
+from inference.frame.states import State
+from tests.browser import CHROMIUM, browse
 from tests.inference.fake_camera import TIMEOUTS, drive, picture
 from tests.inference.sinks.pages import TOKEN, decision, opened, verdict
 from tests.waiting import LONGEST_S
@@ -153,6 +154,30 @@ def test_in_a_browser_the_label_of_a_small_region_lies_outside_it_and_of_a_large
     assert large[0] <= inside[0] < inside[1] < large[1]
     assert above[1] <= small[0] + 2
     assert below[0] >= high[1] - 2
+
+
+SILENT = ((State.UNKNOWN, "too small"), (State.BLIND, "black"), (State.UNPROVED, None))
+REGIONS = """[...document.querySelectorAll('.zone')].map(zone =>
+['strong', 'em', '.bar'].map(part => zone.querySelector(part)?.textContent ?? null))"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_in_a_browser_a_probability_stands_beside_a_class_alone_and_the_words_are_the_overlays(sink):
+    unknown = verdict(state=State.UNKNOWN, label=None)
+    silent = [replace(unknown, state=state, reason=reason) for state, reason in SILENT]
+    verdicts = [verdict(), unknown, *silent]
+    seen = []
+
+    async def visit(page):
+        await open_page(page, f"http://127.0.0.1:{sink.port}/")
+        sink.write(decision(verdicts=verdicts), None)
+        await until(page, "document.querySelectorAll('.zone').length", len(verdicts))
+        seen.extend(await page.value(REGIONS))
+
+    browse(visit)
+    assert [said for said, _, _ in seen] == [one.said for one in verdicts]
+    assert [chance for _, chance, _ in seen] == ["90 %", "car 90 %", None, None, None]
+    assert [bar is not None for _, _, bar in seen] == [True, True, False, False, False]
 
 
 def test_the_page_asks_for_nothing_from_elsewhere():
