@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames.frame_accuracy import measure_frames
-from benchmarks.report.render import render_frames
+from benchmarks.report.frames_tables import format_frames
 from benchmarks.results.candidate import NotMeasured
 from core.bundle.contract import open_bundle
 from core.cli import Parser, options_for
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         results[" ".join(key)] = accuracy
     if args.out:
         write_json(args.out, to_json(results))  # before it is printed: a closed pipe must not cost the file
-    print(json.dumps(to_json(results), indent=1) if args.json else render_frames(results))
+    print(json.dumps(to_json(results), indent=1) if args.json else format_frames(results))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -17,7 +17,6 @@ from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
 from benchmarks.report.tables import as_mb, as_p, as_percent, as_points, as_range, describe_noise, three_digits
 from benchmarks.results.candidate import NotMeasured, measured
-from benchmarks.results.frames import FramesAccuracy
 from core.bundle.contract import Bundle
 from core.codec import to_json
 from core.data.pack import Pack
@@ -74,11 +73,6 @@ def render_card(device: DeviceReport, bundle: Bundle) -> str:
     sha256 = file.get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
     return template.render(results=device.results, choice=device.choice, row=row, bundle=bundle, sha256=sha256)
-
-
-def render_frames(results: Mapping[str, FramesAccuracy]) -> str:
-    """Return the accuracy on frames as Markdown: objects by class, size and place; false alarms; times."""
-    return environment().get_template("frames.md.j2").render(results=results).rstrip()
 
 
 def environment() -> jinja2.Environment:

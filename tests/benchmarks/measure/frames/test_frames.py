@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from benchmarks.commands import frames as command
 from benchmarks.measure import measured_set
 from benchmarks.measure.candidates import Candidate, open_bundles
 from benchmarks.measure.frames.frame_accuracy import measure_frames, summarize_frames
+from benchmarks.report.frames_tables import format_frames
 from benchmarks.results.candidate import NotMeasured
 from benchmarks.results.frames import Counts
 from core.bundle.contract import Bundle, open_bundle
@@ -93,7 +96,7 @@ def test_frames_are_measured_through_the_cars_own_processor(packed, tmp_path, ca
     assert by_zone["objects"]["n"] == by_box["objects"]["n"] == sum(by_zone["objects"]["outcomes"].values()) > 0
     assert by_zone["empty_regions"] == 2 * by_zone["frames"] - by_zone["objects"]["n"]
     assert by_box["empty_regions"] == 0
-    assert f"| all | {by_box['objects']['n']} |" in capsys.readouterr().out
+    assert re.search(rf"^\| all +\| +{by_box['objects']['n']} \|", capsys.readouterr().out, re.MULTILINE)
     for found in (by_zone, by_box):
         assert found["objects"]["outcomes"]["right"] == found["objects"]["n"]
         assert found["false_alarms"] == 0
@@ -111,7 +114,20 @@ def test_the_curve_holds_the_shipped_threshold_as_the_counts_have_it(packed, tin
     outcomes, silences = some["objects"]["outcomes"], some["objects"]["silences"]
     assert silences == {"UNKNOWN": outcomes["silent"]}
     assert 0 < outcomes["silent"] == round((1 - shipped["coverage"]) * some["objects"]["n"])
-    assert f"| {middle:.3f} (shipped) | {100 * shipped['coverage']:.1f}" in capsys.readouterr().out
+    assert re.search(rf"\| {middle:.3f} \(shipped\) +\| +{100 * shipped['coverage']:.1f} ", capsys.readouterr().out)
+
+
+def test_a_terminal_of_80_columns_holds_the_table_and_a_file_holds_markdown(monkeypatch):
+    found = {
+        "tiny": summarize_frames("ort", "test", "zones", 0.5, [score([LabeledObject("car", CAR)], [(LEFT, "car")])])
+    }
+    assert "| car           |" in format_frames(found)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # no escape codes, which have no width
+    monkeypatch.setenv("COLUMNS", "80")
+    text = format_frames(found)
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"^ all +1 +100.0 \(20.7-100.0\) ", text, re.MULTILINE), "a number is never broken"
 
 
 ON_EVERY_OBJECT, NOWHERE = (6, 14, 42, 50, 0.9, 0), (60, 14, 90, 50, 0.9, 0)
