@@ -55,7 +55,7 @@ class Page:
         return (await self.call("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")
 
     async def show(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file at a size and in a color scheme, without a network, and wait until it is drawn."""
+        """Open a file at a size and in a color scheme, without a network, and wait until it is loaded."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.call(f"{domain}.enable")
@@ -64,9 +64,11 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
-        await self.call("Page.navigate", url=file.resolve().as_uri())
+        url = file.resolve().as_uri()
+        await self.call("Page.navigate", url=url)
         end = monotonic() + LIMIT_S
-        while await self.value("document.documentElement.dataset.drawn") != "yes" and monotonic() < end:
+        # complete: what its script draws while it loads is drawn
+        while await self.value("[location.href, document.readyState]") != [url, "complete"] and monotonic() < end:
             await asyncio.sleep(0.05)
 
     async def picture(self, file: Path) -> None:

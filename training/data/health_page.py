@@ -52,7 +52,7 @@ def _pairs(examples: list[dict[str, Any]], pairs: list[DuplicatePair], images_nh
 
 def _size_names() -> list[str]:
     ends = [f"{low}-{high - 1}" for low, high in pairwise(SIZE_EDGES_PX)]
-    return [*ends, f"{SIZE_EDGES_PX[-1]}-"]
+    return [*ends, f"{SIZE_EDGES_PX[-1]}+"]
 
 
 def _choose_rows(health: Health) -> dict[str, list[int]]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
+from tests.browser import CHROMIUM, browse
 from tests.training.data.detection_sets import write_kitti
 from training.data import health_page
 from training.data.duplicates import MAX_BITS, DuplicatePair, find_duplicates, hash_picture, near_pairs
@@ -207,6 +208,20 @@ def test_sizes_and_rejects_are_told(source, tmp_path):
     assert "train/car/broken.jpg" in page
     assert page.count("data:image/jpeg") == 2
     assert "http" not in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install it to look at the page")
+def test_long_names_do_not_widen_the_page(source, tmp_path):
+    for split in ("train", "val", "test"):
+        (source / split / "bus").rename(source / split / ("articulated_" * 8 + "bus"))
+    (source / "train/car" / ("broken_" * 20 + ".jpg")).write_bytes(b"no")
+    write_pack(str(source), tmp_path / ("pack" * 20), OPTIONS)
+
+    async def visit(tab):
+        await tab.show(tmp_path / ("pack" * 20) / "health.html", 390)
+        return await tab.value("document.documentElement.scrollWidth")
+
+    assert browse(visit) == 390
 
 
 def test_an_unbalanced_pack_is_warned_of(source, tmp_path):
