@@ -33,7 +33,7 @@ class CandidateVerdict:
 
     name: str
     role: str
-    """chosen, reference or rejected."""
+    """chosen; reference; not chosen, within all limits; or rejected: a limit is broken, or it cannot be selected."""
     why: str
     """The reason for the role."""
     accuracy: float | None

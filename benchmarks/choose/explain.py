@@ -39,9 +39,9 @@ def _explain_frames(policy: Policy) -> str:
     if policy.frame_loss is None:
         return ""
     return (
-        "Where labeled frames were measured, a candidate is rejected if it names fewer of their objects rightly than"
-        " the best one, or gives false alarms in more of them; such a loss counts if its whole paired 95% interval,"
-        f" in which the objects of one frame are alike, is above {_points(policy.frame_loss)}. "
+        "Where labeled frames were measured, a candidate is rejected if it is shown to name fewer of their objects"
+        " rightly than the best one, or to give false alarms in more of them: the whole 95% interval of the difference"
+        f" must be above {_points(policy.frame_loss)}. "
     )
 
 
@@ -50,16 +50,18 @@ def describe_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], po
     if ranking.chosen is None:
         return _describe_failure(ranking, candidates, policy)
     won = ranking.chosen
-    times = f"p50 {_value(won, 'p50_ms'):.2f} ms, p99 {_value(won, 'p99_ms'):.2f} ms"
+    times = f"{_value(won, 'p50_ms'):.2f} ms a frame, p99 {_value(won, 'p99_ms'):.2f} ms"
     reason = explain(won, ranking, policy, short=True)
     return f"{won.name} goes to production ({100 * _accuracy(won):.1f}% test accuracy, {times}): {reason}."
 
 
 def role(candidate: CandidateMetrics, ranking: Ranking) -> str:
-    """Return chosen, reference or rejected."""
+    """Return the role of a candidate: one of those of CandidateVerdict."""
     if candidate is ranking.chosen:
         return "chosen"
-    return "reference" if candidate is ranking.reference else "rejected"
+    if candidate is ranking.reference:
+        return "reference"
+    return "rejected" if candidate.name in ranking.infeasible else "not chosen"
 
 
 def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, short: bool = False) -> str:
@@ -97,7 +99,7 @@ def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, 
     if reference is None or chosen is reference:
         return (
             f"it is {_describe_best(ranking, policy, short)}, and no candidate that is {_comparative(policy)} is shown"
-            " to lose less than the margin"
+            f" to lose less than the margin of {_points(policy.margin)}"
         )
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)  # less is better in all objectives
     return (

@@ -126,15 +126,19 @@ def describe_changes(
     candidates: Sequence[CandidateMetrics], policy: Policy, noise_floor: float, chosen: str | None
 ) -> list[str]:
     """Return sentences on the choice with other p99 budgets, and without the winner."""
-    sentences = []
+    budgets: dict[str | None, list[str]] = {}
     for ms in BUDGETS_MS:
         name = _chosen_name(candidates, replace(policy, p99_ms=ms), noise_floor)
         if name != chosen:
-            sentences.append(f"With a p99 budget of {ms} ms: {name or 'none'}.")
+            budgets.setdefault(name, []).append(str(ms))
+    found = []
+    for name, (*others_ms, last_ms) in budgets.items():
+        limits = f"{', '.join(others_ms)} or {last_ms}" if others_ms else last_ms
+        found.append((f"With a p99 budget of {limits} ms", name))
     if chosen:
         others = [c for c in candidates if c.name != chosen]
-        sentences.append(f"Without {chosen}: {_chosen_name(others, policy, noise_floor) or 'none'}.")
-    return sentences
+        found.append((f"Without {chosen}", _chosen_name(others, policy, noise_floor)))
+    return [f"{what}, {name or 'no candidate'} would go to production." for what, name in found]
 
 
 def _resampled(candidate: CandidateMetrics, times_ms: Floats, rows: np.ndarray) -> CandidateMetrics:

@@ -129,6 +129,7 @@ def test_every_candidate_is_told_why_and_no_infeasible_one_wins(field, policy):
     assert all(said)
     chosen = [e for e in field if role(e, ranking) == "chosen"]
     assert chosen == ([ranking.chosen] if ranking.chosen else [])
+    assert {e.name for e in field if role(e, ranking) == "rejected"} == set(ranking.infeasible)
     for e in chosen:
         assert not e.why_not
         assert e.metrics["p99_ms"] <= policy.p99_ms

@@ -92,7 +92,7 @@ def test_the_sensitivity_is_what_the_rule_says_at_each_budget():
     steps = step_over_budgets(candidates, Policy(), 0.0)
     assert steps == (LimitStep(0.6, "c"), LimitStep(2.4, "b"))
     said = describe_changes(candidates, Policy(), 0.0, "b")
-    assert said == ["With a p99 budget of 1 ms: c.", "With a p99 budget of 2 ms: c.", "Without b: a."]
+    assert said == [f"{what} would go to production." for what in ("With a p99 budget of 1 or 2 ms, c", "Without b, a")]
 
 
 def test_a_clear_choice_is_repeated_and_a_tie_is_not():
