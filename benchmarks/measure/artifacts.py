@@ -37,6 +37,23 @@ def gather_artifacts(bundles: Mapping[str, Bundle], measured: Sequence[Candidate
         {arch: curves for arch, curves in learning.items() if curves},
         {arch: results for arch, results in reports.items() if results},
         tuple(engines),
+        {arch: describe_abstention(bundle) for arch, bundle in bundles.items()},
+    )
+
+
+def describe_abstention(bundle: Bundle) -> str:
+    """Return a sentence on the abstain threshold: on what it was fitted, and the coverage and risk it reached there."""
+    threshold, fit = bundle.abstain_threshold, bundle.provenance.get("abstention", {})
+    if fit.get("threshold") != threshold:
+        return f"What the abstain threshold of {threshold:.3f} reaches is not known: the bundle was not fitted with it."
+    if fit["fitted_on"] == "frames":
+        on = f"the {fit['objects']} objects with a region in {fit['frames']} frames of val, in {fit['regions']}"
+        interval = f" (95% interval {100 * fit['risk_low_95']:.1f}-{100 * fit['risk_high_95']:.1f}%)"
+    else:
+        on, interval = f"{fit['rows']} rows of val", ""
+    return (
+        f"The abstain threshold of {threshold:.3f} was fitted on {on}: it answers {fit['coverage']:.1%} of them, and"
+        f" {fit['risk']:.1%}{interval} of these answers are wrong; at most {fit['risk_wanted']:.1%} were wanted."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.bundle.parity_file import ParityResult
 
@@ -39,3 +39,5 @@ class Artifacts:
     """{architecture: {column of history.csv: its numbers}}."""
     precision_reports: dict[str, tuple[ParityResult, ...]]
     engines: tuple[EngineFacts, ...]
+    abstention: dict[str, str] = field(default_factory=dict)
+    """{architecture: what its abstain threshold was fitted on and reached there}; empty in older results."""

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.measure.artifacts import describe_abstention
 from core.bundle.contract import Bundle, onnx_name, open_bundle
 from core.data.labeled_frames import LabeledFrame, LabeledObject, describe_frames, write_frames
 from core.data.pack import open_pack
@@ -89,6 +90,8 @@ def test_the_bundle_reaches_on_the_frames_what_it_says(builder, fp32, frames_pac
     bundle, fitted = builder.bundle, builder.bundle.provenance["abstention"]
     assert (fitted["fitted_on"], fitted["regions"], fitted["frames"]) == ("frames", "the labeled boxes", 40)
     assert bundle.abstain_threshold == fitted["threshold"] != 0.4
+    on = f"{fitted['objects']} objects with a region in 40 frames of val, in the labeled boxes"
+    assert f"fitted on the {on}: it answers {fitted['coverage']:.1%} of them" in describe_abstention(bundle)
     builder.bind()
     found = outcomes(builder.bundle, frames_pack)
     answered = len(found) - found.count(Outcome.SILENT)
@@ -149,6 +152,12 @@ def test_without_it_the_threshold_is_that_of_the_crops(builder):
     fitted = builder.bundle.provenance["abstention"]
     assert (fitted["fitted_on"], fitted["rows"]) == ("rows", 60)
     assert builder.bundle.abstain_threshold == fitted["threshold"] == 0.4
+    said = describe_abstention(builder.bundle)
+    assert (
+        "of 0.400 was fitted on 60 rows of val: it answers 100.0% of them, and 0.0% of these answers are wrong" in said
+    )
+    by_hand = replace(builder.bundle, abstain_threshold=0.5)
+    assert describe_abstention(by_hand).startswith("What the abstain threshold of 0.500 reaches is not known")
 
 
 @pytest.mark.parametrize("given", [("--camera", "camera.json"), ("--jitter", "0.1")])
