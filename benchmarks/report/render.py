@@ -49,7 +49,6 @@ def render(
         "worst_frames": encode_frames(frames.worst, frames_of) if frames and frames_of else [],
         "flipped": list_flipped(first.results.artifacts.precision_reports, pack) if pack else [],
         "against_fp32": compare_with_fp32(first.results),
-        "archs": chart_data.archs,
         "learning": chart_data.learning,
         "line_charts": chart_data.lines,
         # NaN is no JSON: a browser would refuse the whole page

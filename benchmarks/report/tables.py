@@ -44,11 +44,12 @@ def as_range(interval: Interval) -> str:
 def describe_noise(noise: Noise) -> str:
     """Return a sentence on the noise of the run."""
     verdict = "no difference" if noise.same else "a difference, though it is one candidate"
-    control = f"{noise.control} timed twice shows {verdict} (ratio {noise.ratio.low:.3f} to {noise.ratio.high:.3f})"
+    ratio = f"ratio of the two times {noise.ratio.low:.3f} to {noise.ratio.high:.3f}"
+    control = f"{noise.control}, timed twice as a control, shows {verdict} ({ratio})"
     spread = f"the medians of a candidate's rounds vary by up to {as_percent(noise.spread)}%"
     floor = f"differences of times under {as_percent(noise.floor)}% are within the noise"
     warning = " The timing was disturbed: read all times with care." if noise.noisy else ""
-    return f"A/A control: {control}; {spread}; {floor}.{warning}"
+    return f"Noise of the timing: {control}; {spread}; {floor}.{warning}"
 
 
 def results_table(results: RunResults, choice: ChoiceResult) -> str:
@@ -71,7 +72,7 @@ def results_table(results: RunResults, choice: ChoiceResult) -> str:
     for skipped in results.unmeasured:
         name = skipped.backend if skipped.arch == "all" else f"{skipped.arch} {skipped.precision} {skipped.backend}"
         lines.append(f"{name}: not measured ({skipped.reason})")
-    lines.append(describe_noise(results.noise))
+    lines.append(f"Times are of a frame, in {results.protocol.regions}. {describe_noise(results.noise)}")
     lines += [
         part.sentence for part in (choice.seeds, results.sustained) if isinstance(part, SeedComparison | Sustained)
     ]

@@ -67,7 +67,7 @@ class TimedInput:
     def regions(self) -> str:
         """A description of the regions of a frame."""
         if self.camera.detector:
-            return "the boxes of the detector, tracked"
+            return "the tracked boxes of the detector, whose time is included"
         return f"the zones of {self.camera_file.name}" if self.camera_file and self.camera.zones else "one zone"
 
     @cached_property

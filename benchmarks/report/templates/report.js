@@ -254,6 +254,25 @@ function drawReliability(host, row) {
   }
 }
 
+// The names of the lines, each with its color and dash. A vertical bar belongs to the line of its color.
+function drawKey(host, lines) {
+  const named = lines.filter(line => line.points.some(([x]) => x !== line.points[0][0]));
+  host.querySelector(".key")?.remove();
+  if (named.length < 2) return;
+  const key = document.createElement("div");
+  key.className = "key";
+  for (const line of named) {
+    const item = document.createElement("span"), sample = make("svg", {viewBox: "0 0 28 4"});
+    make("line", {x1: 0, x2: 28, y1: 2, y2: 2, ...strokeOf(line)}, sample);
+    item.append(sample, line.name);
+    key.append(item);
+  }
+  host.prepend(key);
+}
+
+const strokeOf = line => ({stroke: line.arch ? color(line.arch) : "var(--ink)", "stroke-width": 2,
+  "stroke-dasharray": line.dash || DASH[line.precision]});
+
 function drawLines(host, lines, x, y, height = 260, log = false) {
   const points = lines.flatMap(line => line.points), xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
   const pad = (Math.max(...ys) - Math.min(...ys)) * .06 || .01;
@@ -263,10 +282,10 @@ function drawLines(host, lines, x, y, height = 260, log = false) {
     {low: yLow, high: yHigh, log, ticks: log ? logTicks(yLow, yHigh) : linearTicks(yLow, yHigh, 5), label: y}, height);
   for (const line of lines) {
     const corners = line.points.map(([x, y]) => `${px(x)},${py(y)}`).join(" ");
-    const stroke = make("polyline", {class: "mark", points: corners, fill: "none", stroke: line.arch ? color(line.arch) : "var(--ink)",
-      "stroke-width": 2, "stroke-dasharray": line.dash || DASH[line.precision]}, svg);
+    const stroke = make("polyline", {class: "mark", points: corners, fill: "none", ...strokeOf(line)}, svg);
     tip(host, stroke, [line.name, `last ${round(line.points.at(-1)[1])}`]);
   }
+  drawKey(host, lines);
 }
 
 function drawAll() {
@@ -277,7 +296,7 @@ function drawAll() {
   const risk = document.getElementById("risk");
   if (risk) drawLines(risk, data.candidates.filter(row => row.has_charts).map(row =>
     ({...row, points: row.risk.map(([coverage, error]) => [100 * coverage, 100 * error])})),
-    "coverage, % of rows answered", "error among them, %", 300);
+    "coverage, % of rows answered", "wrong, % of the answered", 300);
   document.querySelectorAll("[data-lines]").forEach(host => {
     const {lines, x, y, log} = data.lines[host.dataset.lines];
     drawLines(host, lines, x, y, log ? 340 : 200, log);
@@ -289,4 +308,3 @@ function drawAll() {
 drawAll();
 let waiting;
 addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(drawAll, 150); });
-document.documentElement.dataset.drawn = "yes";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import jsonschema
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from benchmarks.choose.choice import choose
 from benchmarks.commands import merge
@@ -17,6 +19,7 @@ from benchmarks.measure.artifacts import read_history
 from benchmarks.measure.speed.sustained import summarize_sustained
 from benchmarks.report import charts
 from benchmarks.report.examples import list_flipped, list_worst_rows
+from benchmarks.report.plots import plot_pareto
 from benchmarks.report.render import render
 from benchmarks.report.results_file import DeviceReport, read_reports, write_reports
 from benchmarks.results.artifacts import Artifacts, EngineFacts
@@ -138,9 +141,9 @@ def renamed(accuracy, classes):
     return replace(accuracy, recalls=dict(zip(classes, accuracy.recalls.values(), strict=True)))
 
 
-def with_classes(device, n):
-    """The same report as if it were of n classes with two test rows each, of which the second is wrong."""
-    names, labels = tuple(f"class {i:04d}" for i in range(n)), np.arange(n).repeat(2)
+def with_classes(device, names):
+    """The same report as if it were of these classes with two test rows each, of which the second is wrong."""
+    n, labels = len(names), np.arange(len(names)).repeat(2)
     answers = labels.copy()
     answers[1::2] = (answers[1::2] + 1) % n
     accuracy = score(labels, np.eye(n, dtype=np.float32)[answers], names)
@@ -149,15 +152,19 @@ def with_classes(device, n):
     return DeviceReport(body, replace(device.choice, seeds=NotMeasured("no")))
 
 
+def numbered(n):
+    return tuple(f"class {i:04d}" for i in range(n))
+
+
 def test_sixteen_classes_stand_in_every_matrix(device, tmp_path):
-    render(tmp_path / "report", [with_classes(device, 16)])
+    render(tmp_path / "report", [with_classes(device, numbered(16))])
     text = (tmp_path / "report" / "report.html").read_text()
     assert text.count('<div class="small-multiples matrices">') == 1  # one below the other, as wide as the page
     assert text.count("<td>class 0015</td>") == 1 + text.count('class="confusion"') > 1
 
 
 def test_of_a_thousand_classes_the_commonest_mistakes_are_listed(device, tmp_path):
-    render(tmp_path / "report", [with_classes(device, 1000)])
+    render(tmp_path / "report", [with_classes(device, numbered(1000))])
     html, text = ((tmp_path / "report" / name).read_text() for name in ("report.html", "report.md"))
     assert 'class="confusion"' not in html
     assert html.count("<td>class 0999</td>") == 1
@@ -180,6 +187,17 @@ def test_what_was_not_measured_says_so(rich_report, device, tmp_path):
     assert "not measured" in (rich_report / "report.html").read_text()
     render(tmp_path / "report", [device])
     assert "Robustness: not measured" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_time_says_in_what_regions_and_the_threshold_what_it_reaches(rich, tmp_path):
+    chosen = rich.results.by_name[rich.choice.chosen]
+    artifacts = replace(rich.results.artifacts, abstention={chosen.arch: "It answers half of them."})
+    protocol = replace(rich.results.protocol, regions="the boxes of a detector, in the time")
+    device = replace(rich, results=replace(rich.results, protocol=protocol, artifacts=artifacts))
+    render(tmp_path / "report", [device])
+    assert "of a frame, in the boxes of a detector, in the time; p99" in (tmp_path / "report/report.html").read_text()
+    for name in ("report.html", "report.md"):
+        assert "It answers half of them." in (tmp_path / "report" / name).read_text()
 
 
 def test_what_was_cut_is_said_on_both_pages(device, measured_run):
@@ -247,6 +265,60 @@ def test_each_precision_has_its_own_dash_and_a_line_may_have_another(rich, tmp_p
     assert len(set(dashes["risk"])) == len(dashes["risk"]) == 4
     assert dashes["risk"][-1] == "4 3"
     assert "4 3" in dashes["learning"], "the training is dashed, the validation solid"
+
+
+KEYS = """[...document.querySelectorAll('figure')].filter(figure => figure.querySelector('.key')).map(figure =>
+  [figure.querySelectorAll(':scope > svg .mark').length, figure.querySelectorAll('.key span').length])"""
+
+
+@needs_chromium
+def test_a_chart_of_several_lines_names_each_of_them(rich, rich_report):
+    async def visit(tab):
+        await tab.show(rich_report / "report.html")
+        return await tab.value(KEYS), await tab.value("document.querySelectorAll('#risk .key span').length")
+
+    keys, risk = browse(visit)
+    assert risk == len(charts.pick_charted(rich))
+    assert all(lines == names for lines, names in keys)
+
+
+WIDE = """[...document.querySelectorAll('table')].filter(table => {
+  const box = table.parentElement, scrolls = getComputedStyle(box).overflowX === 'auto';
+  return box.getBoundingClientRect().right > document.documentElement.clientWidth
+    || table.scrollWidth > box.clientWidth && !scrolls
+}).length"""
+
+
+@needs_chromium
+def test_tables_of_14_long_classes_scroll_within_the_page(device, tmp_path):
+    classes = tuple(f"{i}_articulated_vehicle_with_a_long_name" for i in range(14))
+    render(tmp_path / "report", [with_classes(device, classes)])
+
+    async def visit(tab):
+        seen = {}
+        for width in (1200, 390):
+            await tab.show(tmp_path / "report" / "report.html", width)
+            page = await tab.value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            seen[width] = page, await tab.value(WIDE)
+        return seen
+
+    assert browse(visit) == {1200: (0, 0), 390: (0, 0)}
+
+
+def test_the_names_in_the_plot_lie_apart_and_in_the_picture(rich):
+    rows = []
+    for i in range(30):  # all at one place
+        rows.append(replace(rich.results.candidates[0], arch=f"network_{i}"))
+    crowd = replace(rich, results=replace(rich.results, candidates=tuple(rows)))
+    for device in (rich, crowd):
+        figure = plot_pareto(device)
+        figure.draw_without_rendering()
+        names = figure.axes[0].texts
+        boxes = [Text.get_window_extent(name) for name in names]
+        assert sorted(name.get_text() for name in names) == sorted(row.name for row in device.results.candidates)
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        assert all(figure.bbox.containsx(edge) for box in boxes for edge in (box.x0, box.x1))
+        assert all(figure.bbox.containsy(edge) for box in boxes for edge in (box.y0, box.y1))
 
 
 def slow_but_one(device):
@@ -400,6 +472,8 @@ def test_the_model_card_says_what_ships(measured_run):
     choice = read_json(measured_run / "production" / "choice.json")
     assert choice["sentence"] in text
     assert "synthetic data" in text
+    assert "ms at p99, in one zone" in text
+    assert "What the abstain threshold of 0.000 reaches is not known" in text
     bundle = read_json(measured_run / "production" / "bundle.json")
     assert "MODEL_CARD.md" in bundle["files"]
     file = re.search(r"file `([^`]+)`.*sha256 `([0-9a-f]{64})`", text)

@@ -225,7 +225,7 @@ def test_bundles_with_a_detector_only_in_part_are_refused_before_anything_is_mea
             choose_input(None, None, {"a": front, "b": rival})
         assert choose_input(None, zones, {"a": front, "b": rival}).regions == "the zones of camera.json"
     timed = choose_input(None, None, {"a": front, "b": front})
-    assert timed.regions == "the boxes of the detector, tracked"
+    assert timed.regions == "the tracked boxes of the detector, whose time is included"
     with open_side_by_side([Candidate("a@48", "fp32", "null", 1, plain)], timed.config) as (((_, processor),), _):
         assert not processor.region_source.fixed, "a bundle of another size gets it too"
 
