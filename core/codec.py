@@ -171,7 +171,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 
 def _is_record(kind: Any) -> bool:
-    """Say whether a value or its type is a dataclass or a NamedTuple."""
+    """Return whether a value or its type is a dataclass or a NamedTuple."""
     return is_dataclass(kind) or hasattr(kind, "_fields")
 
 

@@ -56,7 +56,7 @@ def check_threads(threads: int | None) -> None:
 def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     """Return the sentence for an OSError at, inside or above a path that stands in `arguments`; None for any other.
 
-    An error without a path comes from stdout: those who write files add their path.
+    An error without a path comes from stdout: code that writes files adds their path.
     """
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     if error.filename is None:

@@ -47,7 +47,7 @@ HANDLER.setFormatter(FORMATTER)
 
 
 def shows_progress() -> bool:
-    """Tell whether to show a progress bar: stderr is a terminal, and the log is not quiet."""
+    """Return whether to show a progress bar: stderr is a terminal, and the log is not quiet."""
     return sys.stderr.isatty() and logging.getLogger("core").isEnabledFor(logging.INFO)
 
 

@@ -123,7 +123,7 @@ class Application:
         return route(query) if route else refusal("404 Not Found", f"there are {' '.join(self._routes)}")
 
     def _is_known(self, environ: dict[str, Any], query: dict[str, list[str]]) -> bool:
-        """Tell whether a request carries the token."""
+        """Return whether a request carries the token."""
         assert self._token is not None
         header = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")  # WSGI hands headers on as Latin-1
         in_address = query.get("token", [""])[0].encode("utf-8", "replace")

@@ -85,7 +85,7 @@ OPTION_TYPES: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def parse_options(kind: type[OptionsType], texts: Iterable[str], owner: str) -> OptionsType:
-    """Return the options that `name=value` texts ask for, the others at their defaults. owner: who has them, in words.
+    """Return the options that `name=value` texts ask for, the others at their defaults. owner: what has them, in words.
 
     Raises InputError that lists the options there are, or says what a value must be.
     """

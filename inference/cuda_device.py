@@ -41,7 +41,7 @@ def runtime() -> Any:
 
 
 def unavailable_reason() -> str | None:
-    """Say why no CUDA device can be used here, in words; None when one can."""
+    """Return why no CUDA device can be used here, in words; None when one can."""
     if find_spec("cuda") is None or find_spec("cuda.bindings") is None:
         return "cuda-python is not installed"
     try:

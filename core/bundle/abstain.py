@@ -15,7 +15,7 @@ import numpy as np
 from core.stats import Bools, Floats, TopProbs
 
 LEAST_COVERAGE = 0.5
-"""The chosen threshold answers about this part at least, whatever the risk: a network that is silent helps nobody.
+"""The least part that the chosen threshold answers, whatever the risk: a network that is always silent is no use.
 
 Rows of equal probability are answered together, so the part can be smaller where many are equal.
 """

@@ -80,7 +80,7 @@ def scan(folder: Path, *, deep: bool = True) -> Scan:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or one of SYSTEM_FOLDERS."""
+    """Return whether a file or folder is hidden, or one of SYSTEM_FOLDERS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
 

@@ -36,7 +36,7 @@ def opencv_path(path: str | Path) -> str:
 
 
 def is_still(path: str) -> bool:
-    """Say whether a file is one picture by its content. A GIF may be a film, which FFmpeg reads too."""
+    """Return whether a file is one picture by its content. A GIF may be a film, which FFmpeg reads too."""
     if not Path(path).is_file() or not cv2.haveImageReader(opencv_path(path)):
         return False
     with Path(path).open("rb") as stream:
@@ -44,7 +44,7 @@ def is_still(path: str) -> bool:
 
 
 def holds_several_pictures(file: Path) -> bool:
-    """Tell whether a file holds more than one picture (an animation, TIFF pages); it takes 0.1 ms."""
+    """Return whether a file holds more than one picture (an animation, TIFF pages); it takes 0.1 ms."""
     return file.suffix.lower() not in ONE_PICTURE_SUFFIXES and cv2.imcount(opencv_path(file)) > 1
 
 
@@ -118,7 +118,7 @@ def reported_damage(data: bytes, said: str) -> str | None:
 
 
 def _is_padding(data: bytes, n: int) -> bool:
-    """Tell whether the n bytes before the end marker all have one value, as the padding of some cameras has."""
+    """Return whether the n bytes before the end marker all have one value, as the padding of some cameras has."""
     end = data.rfind(JPEG_END)
     return len(set(data[max(end - n, 0) : end])) <= 1
 
@@ -142,7 +142,7 @@ def damage_of(data: bytes) -> str | None:
 
 
 def _is_turned_avif(data: bytes) -> bool:
-    """Say whether the metadata of an AVIF asks for a rotation or a mirror image; `irot` of 0 asks for none."""
+    """Return whether the metadata of an AVIF asks for a rotation or a mirror image; `irot` of 0 asks for none."""
     head = data[: data.find(b"mdat")]  # the boxes before the pixels
     turn = head.find(b"irot")
     return b"imir" in head or (turn >= 0 and head[turn + 4 : turn + 5] not in (b"", b"\0"))
@@ -179,7 +179,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Tell whether an end marker follows the first scan; an EXIF thumbnail before it has an end marker of its own."""
+    """Return whether an end marker follows the first scan; an EXIF thumbnail before it has an end marker of its own."""
     # in what follows the start of a scan, 0xFF of the image is always escaped
     return any(marker == 0xDA and data.rfind(JPEG_END, offset) >= 0 for marker, offset in _jpeg_segments(data))
 

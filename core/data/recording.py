@@ -74,7 +74,7 @@ class ClassifiedRegion:
 
 
 def is_recording(folder: Path) -> bool:
-    """Tell whether `--record` wrote a folder."""
+    """Return whether `--record` wrote a folder."""
     return (folder / FACTS).is_file()
 
 

@@ -33,7 +33,7 @@ def intersection(a: Rect, b: Rect) -> int:
 
 
 def stands_in(region: Rect, box: Rect) -> bool:
-    """Say whether the object in `box` stands in the region."""
+    """Return whether the object in `box` stands in the region."""
     common = intersection(region, box)
     fills = common / area(region)
     return fills >= LARGE_FILL or (fills >= SMALL_FILL and common >= INSIDE * area(box))
@@ -58,5 +58,5 @@ def occupant(region: Rect, boxes: Sequence[Rect], *, fixed: bool) -> int | None:
 
 
 def is_empty(region: Rect, boxes: Sequence[Rect]) -> bool:
-    """Say whether every object fills less than TRACE of the region."""
+    """Return whether every object fills less than TRACE of the region."""
     return all(intersection(region, box) < TRACE * area(region) for box in boxes)

@@ -41,7 +41,7 @@ def box_of(view: View, actor: Actor, away_m: float) -> Rect:
 
 
 def _shows_side(actor: Actor) -> bool:
-    """Say whether the camera sees the side: it does not, while it stands in front of the actor."""
+    """Return whether the camera sees the side: it does not, while it stands in front of the actor."""
     return abs(actor.lateral_m) >= actor.width_m / 2 + 0.2
 
 

@@ -68,7 +68,7 @@ class Actor:
         return float(self.farthest_m * (self.nearest_m / self.farthest_m) ** near)
 
     def present(self, time_s: float) -> bool:
-        """Tell whether the actor counts: it is near enough, and no distractor."""
+        """Return whether the actor counts: it is near enough, and no distractor."""
         return self.label != BACKGROUND and self.distance_m(time_s) <= FAR_M
 
 
@@ -84,7 +84,7 @@ def seeded(*key: int) -> np.random.Generator:
 
 @lru_cache(maxsize=4096)
 def actor_of(seed: int, zone: str, slot: int) -> Actor | None:
-    """Return who holds the zone's lane in a slot; None for an empty lane. Equal arguments give equal actors."""
+    """Return the actor in the zone's lane in a slot; None for an empty lane. Equal arguments give equal actors."""
     # the order of the draws below decides what every seed shows: a new one goes to the end
     lane = list(ZONES).index(zone)
     random = seeded(seed, ACTORS, lane, slot)

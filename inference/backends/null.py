@@ -18,7 +18,7 @@ from inference.backends import Availability, Backend
 
 
 def availability() -> Availability:
-    """Return that it is available, always."""
+    """Return that it is available: it needs nothing."""
     return Availability(available=True, version=np.__version__)
 
 
@@ -42,7 +42,7 @@ class NullBackend(Backend):
         return self._probs_nc[:n]
 
     def describe(self) -> dict[str, Any]:
-        """Say that nothing runs."""
+        """Return what runs: nothing."""
         return {
             "backend": "null",
             "runtime": "none",

@@ -39,7 +39,7 @@ class Options(PluginOptions):
 
 
 def availability() -> Availability:
-    """Say whether openvino can be imported."""
+    """Return whether openvino can be imported."""
     if find_spec("openvino") is None:
         return Availability(False, "", "openvino is not installed", "pip install openvino")
     import openvino
@@ -102,7 +102,7 @@ class OpenvinoBackend(Backend):
         return self._probs_nc[:n]
 
     def describe(self) -> dict[str, Any]:
-        """Say which file runs on how many threads."""
+        """Return which file runs on how many threads."""
         common = {"backend": "openvino", "runtime": "openvino", "version": self._version, "device": "cpu"}
         return {**common, **self._facts, "threads": self._threads}
 

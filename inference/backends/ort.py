@@ -41,7 +41,7 @@ class Options(PluginOptions):
 
 
 def availability() -> Availability:
-    """Say whether onnxruntime can be imported."""
+    """Return whether onnxruntime can be imported."""
     if find_spec("onnxruntime") is None:
         return Availability(False, "", "onnxruntime is not installed", "pip install onnxruntime")
     import onnxruntime
@@ -90,7 +90,7 @@ class OrtBackend(Backend):
         return self._probs_nc[:n]
 
     def describe(self) -> dict[str, Any]:
-        """Say which file runs on how many threads."""
+        """Return which file runs on how many threads."""
         return {"backend": "ort", "runtime": "onnxruntime", "version": self._version, "device": "cpu", **self._facts}
 
     def close(self) -> None:

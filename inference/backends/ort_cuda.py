@@ -48,7 +48,7 @@ class Options(plugins.PluginOptions):
 
 
 def availability() -> Availability:
-    """Say whether there is a CUDA device and an ONNX Runtime whose CUDA libraries load."""
+    """Return whether there is a CUDA device and an ONNX Runtime whose CUDA libraries load."""
     if find_spec("onnxruntime") is None:
         return Availability(False, "", "onnxruntime is not installed", INSTALL)
     import onnxruntime as ort
@@ -153,7 +153,7 @@ class OrtCudaBackend(Backend):
         return self._sizes
 
     def describe(self) -> dict[str, Any]:
-        """Say which file runs on which device."""
+        """Return which file runs on which device."""
         runtime = {"backend": "ort_cuda", "runtime": "onnxruntime", "version": self._version}
         return {**runtime, "device": self._device.name, **self._facts, "threads": 1}
 

@@ -104,7 +104,7 @@ def _broken_plug_ins() -> list[Row]:
 
 
 def _cuda_device() -> Row:
-    """Say which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
+    """Return which CUDA device there is, else whether what is missing is the card, its driver or the binding."""
     from core.errors import DeviceError
     from inference import cuda_device
 
@@ -169,6 +169,6 @@ def _opencv() -> list[Row]:
 
 
 def _page() -> Row:
-    """Say whether the web page's server is installed."""
+    """Return whether the web page's server is installed."""
     page = find_spec("waitress") is not None
     return _row("web page", page, "waitress" if page else "its server is not installed", "pip install waitress")

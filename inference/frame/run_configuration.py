@@ -1,4 +1,4 @@
-"""What decides the answers of a run, as a recording keeps it, and in what a replay differs from that."""
+"""The configuration that decides a run's answers, as a recording keeps it, and the differences of a replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.geometry.frame import Relative
 from inference.frame.detection.tracked_regions import TrackedRegions
 from inference.frame.regions import RegionSource
 
-SHOWN = 12
+DIGITS = 12
 """Digits of a hash in a sentence."""
 
 
@@ -28,7 +28,7 @@ def configuration_of(bundle: Bundle, regions: RegionSource) -> Configuration:
     detector = None
     if isinstance(regions, TrackedRegions):
         file, settings = regions.detector.file, regions.detector.config.as_json()
-        del settings["threads"]  # they decide no answer
+        del settings["threads"]  # the thread count decides no answer
         detector = RecordedDetector(file.name, sha256_of_file(file), settings)
     return Configuration(bundle.arch, str(facts_of(bundle)["digest"]), detector)
 
@@ -36,10 +36,12 @@ def configuration_of(bundle: Bundle, regions: RegionSource) -> Configuration:
 def differences(
     recorded: Configuration, now: Configuration, camera: CameraConfig, zones: Mapping[str, Relative]
 ) -> list[str]:
-    """Return in what a replay differs from its recording. camera: that of the replay. zones: those recorded."""
+    """Return each difference of a replay from its recording. camera: that of the replay. zones: as recorded."""
     found = []
     if recorded.bundle != now.bundle:
-        found.append(f"the bundle was {recorded.arch} {recorded.bundle[:SHOWN]}, it is {now.arch} {now.bundle[:SHOWN]}")
+        found.append(
+            f"the bundle was {recorded.arch} {recorded.bundle[:DIGITS]}, it is {now.arch} {now.bundle[:DIGITS]}"
+        )
     if camera.turns_picture:
         found.append("camera.json turns, crops or mirrors pictures that are upright in a recording")
     if not recorded.detector and camera.zones not in ({}, zones):
@@ -53,6 +55,6 @@ def _of_detectors(then: RecordedDetector | None, now: RecordedDetector | None) -
     if now is None:
         return [f"the detector was {then.file}, there is none: give it with --detector"]
     if then.sha256 != now.sha256:
-        return [f"the detector was {then.file} {then.sha256[:SHOWN]}, it is {now.file} {now.sha256[:SHOWN]}"]
+        return [f"the detector was {then.file} {then.sha256[:DIGITS]}, it is {now.file} {now.sha256[:DIGITS]}"]
     changed = [(name, then.settings.get(name), value) for name, value in now.settings.items()]
     return [f"the detector's {name} was {old}, it is {new}" for name, old, new in changed if old != new]

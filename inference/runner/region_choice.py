@@ -29,7 +29,7 @@ def pick_detector(camera: CameraConfig, file: Path | None) -> DetectorFile | Non
 
 
 def check_detector_flags(bundle: Bundle, camera: CameraConfig, file: Path | None, backend: str | None) -> None:
-    """Say which detector wins where two are given. Raises InputError for --detector-backend where none runs on it."""
+    """Log which detector is taken of two. Raises InputError for --detector-backend where none runs on it."""
     if file and camera.detector and camera.detector.path != file:
         log.info(f"the detector is {file}, by --detector, with the settings of camera.json, not {camera.detector.path}")
     if backend is None:

@@ -58,7 +58,7 @@ class Options(plugins.PluginOptions):
 
 
 def availability() -> Availability:
-    """Say whether a CUDA device is here and a TensorRT that has kernels for it."""
+    """Return whether a CUDA device is here and a TensorRT that has kernels for it."""
     if not runtimes.installed_runtimes():
         reason = "neither tensorrt nor tensorrt_rtx is installed"
         return Availability(False, "", reason, "pip install tensorrt-rtx-cu13 cuda-python")
@@ -216,7 +216,7 @@ class TrtBackend(Backend):
         return probs
 
     def describe(self) -> dict[str, Any]:
-        """Say which engine runs on which device."""
+        """Return which engine runs on which device."""
         manifest = self._engine.manifest
         return {
             "backend": "trt",

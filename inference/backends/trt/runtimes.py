@@ -36,7 +36,7 @@ def installed_runtimes() -> list[str]:
 
 
 def supports(runtime: str, trt: Any, sm: int) -> bool:
-    """Say whether a runtime has kernels for a compute capability, as far as can be known without a build."""
+    """Return whether a runtime has kernels for a compute capability, as far as can be known without a build."""
     if runtime == "tensorrt_rtx":
         return f"SM{sm}" in trt.ComputeCapability.__members__
     # Source: TensorRT's support matrices: Volta until 10.4, Turing and later since
