@@ -9,7 +9,7 @@ override RUN := $(or $(value RUN),$(if $(DATA),$(shell basename -- $(call quote,
 override GROUP := $(value GROUP)
 override ONLY := $(value ONLY)
 override SOURCE := $(or $(value SOURCE),synthetic://)
-SIZE ?= $(if $(DATA),224,64)
+SIZE ?= $(if $(DATA),,64)
 EPOCHS ?=
 RECIPE ?= edge
 MODELS ?= mobilenet_inspired squeezenet_inspired resnet_inspired
@@ -67,7 +67,7 @@ gpu-check: $(if $(filter file,$(origin PY)),setup) ## [PY=python3 DATA= ONLY= EP
 
 compare: setup ## DATA= [MODELS= SIZE= EPOCHS= GROUP=]: the recipes side by side over 5 seeds, and what each change does: hours
 	@test -f $(call run_path,/pack/pack.json) || $(PY) -m training pack $(SOURCE_DATA) --out $(call run_path,/pack) \
-		--size $(SIZE) $(BY_GROUP)
+		--size $(or $(SIZE),224) $(BY_GROUP)
 	$(COMPARE) before after edge --models $(MODELS) --seeds 5 --name recipes
 	$(COMPARE) after:schedule=one_cycle after --models squeezenet_inspired --seeds 3 --name restarts
 	$(COMPARE) after:epochs=100 after:epochs=100,stop_patience=0 after:epochs=100,stop_patience=0,schedule=one_cycle \
@@ -87,7 +87,7 @@ benchmark-compare: setup ## RUN=name: time its hot paths by pytest-benchmark and
 		--benchmark-compare --benchmark-columns=min,median,iqr,rounds $(ARGS)
 
 peers: setup ## DATA=split/class folder [SIZE= EPOCHS= GROUP=]: the same data through Ultralytics, timm and ours
-	@$(PY) -m benchmarks.peers $(call quote,$(DATA)) --size $(SIZE) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(ARGS)
+	@$(PY) -m benchmarks.peers $(call quote,$(DATA)) --size $(or $(SIZE),224) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(ARGS)
 
 lint: setup ## ruff, the import rules, dead code, dependencies
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --check --quiet .
@@ -98,8 +98,9 @@ types: setup ## mypy
 	@.venv/bin/mypy --no-error-summary
 
 train: setup ## DATA=folder [RUN= SIZE= EPOCHS= RECIPE= MODELS= GROUP= SEED=]: pack, train, leaderboard
+	$(if $(DATA),,@echo "no DATA: the embedded synthetic data are trained on; DATA=folder takes yours" >&2)
 	@exec $(PY) -m training train $(SOURCE_DATA) --out $(call run_path) --recipe $(RECIPE) --models $(MODELS) \
-		--size $(SIZE) --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(if $(RESUME),--resume) $(ARGS)
+		$(if $(SIZE),--size $(SIZE)) --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) $(BY_GROUP) $(if $(RESUME),--resume) $(ARGS)
 
 export: setup ## RUN=name: the best checkpoint of each architecture -> verified bundle
 	@exec $(PY) -m export $(call run_path) $(ARGS)

@@ -38,6 +38,25 @@ def test_data_without_run_names_the_run_after_its_folder(name):
     assert value_of(words, "--group") == name
 
 
+def test_a_size_is_stated_only_where_it_was_given_and_for_the_synthetic_data():
+    sizes = []
+    for given in ((), ("SIZE=96",), ("DATA=photos",), ("DATA=photos", "SIZE=96")):
+        (words,) = make("train", *given)
+        sizes.append(value_of(words, "--size") if "--size" in words else None)
+    assert sizes == ["64", "96", None, "96"]
+
+
+def test_training_without_data_begins_by_saying_that_the_data_are_synthetic():
+    def first_line(*arguments):
+        command = ["make", "--no-print-directory", "-n", "-o", "setup", "train", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, check=True).stdout.split(
+            "\n"
+        )[0]
+
+    assert "no DATA: the embedded synthetic data are trained on" in first_line()
+    assert "synthetic" not in first_line("DATA=photos")
+
+
 @pytest.mark.parametrize("name", AWKWARD)
 def test_a_run_is_named_as_written_by_every_target(name):
     targets = ("train", "export", "benchmark", "run", "compare", "benchmark-compare")

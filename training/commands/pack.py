@@ -56,7 +56,10 @@ def parser() -> argparse.ArgumentParser:
 def add_pack_options(parser: argparse._ActionsContainer) -> None:
     """Add the flags of PackOptions."""
     add = parser.add_argument
-    add("--size", dest="size_px", type=int, default=224, help="side of the network's input in px (default: 224)")
+    add(
+        "--size", dest="size_px", type=int, default=argparse.SUPPRESS,
+        help=f"side of the network's input in px (default: {PackOptions.size_px})",
+    )  # fmt: skip
     add("--kernel", choices=tuple(KERNELS), default=DEFAULT_KERNEL, help=f"resizing (default: {DEFAULT_KERNEL})")
     add("--group", metavar="REGEX", help="pattern in file names: its group 1, or the whole match, is the group")
     add("--group-csv", type=Path, metavar="FILE", help="a CSV with the columns file,group")

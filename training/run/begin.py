@@ -121,7 +121,13 @@ def _check_out(out: Path, resume: bool) -> None:
 
 def _open_pack(config: RunConfig) -> Pack:
     if config.pack_path == Path(config.source):
-        return open_pack(config.pack_path)
+        pack = open_pack(config.pack_path)
+        if config.size_px not in (None, pack.geometry.size_px):
+            raise InputError(
+                f"{pack.path} is a pack of {pack.geometry.size_px} px, and --size is {config.size_px}: leave it out, or"
+                " give the data set, to pack it at that size"
+            )
+        return pack
     pack = write_pack(config.source, config.pack_path, config.pack_options)
     log.info(pack_summary(pack))
     return pack

@@ -24,6 +24,8 @@ class RunConfig:
     recipe: Recipe
     archs: tuple[str, ...]
     pack_options: PackOptions
+    size_px: int | None = None
+    """The side of the network's input where it was stated: that of a source that is a pack must be the same."""
     seed: int = 0
     resume: bool = False
     pretrained: bool | str = False

@@ -205,3 +205,11 @@ def test_a_run_of_an_older_version_is_resumed_without_its_abstain_risk(begun, tm
     pack, facts = begun
     out = write(tmp_path / "run", {name: value for name, value in facts.items() if name != "abstain_risk"})
     assert begin(pack, out, "--resume", "--abstain-risk", "0.1").threads == 1
+
+
+def test_a_stated_size_that_is_not_that_of_the_pack_is_refused(begun, tmp_path):
+    pack, _ = begun
+    with pytest.raises(InputError, match="is a pack of 32 px, and --size is 224: leave it out"):
+        begin(pack, tmp_path / "run", "--size", "224")
+    assert not (tmp_path / "run").exists()
+    begin(pack, tmp_path / "run", "--size", "32")
