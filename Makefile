@@ -46,11 +46,12 @@ setup: .venv/.ready ## make the environment (.venv), once
 	@touch $@
 
 demo: ROAD = @$(MAKE) --no-print-directory RUN=demo DATA= RESUME=1
+# the budget: on a busy machine every candidate may miss the 33 ms of a camera, and none would be chosen
 demo: setup ## the whole road on embedded synthetic data: train, export, benchmark, choose, run
 	$(ROAD) train SIZE=48 RECIPE=edge EPOCHS=7 GROUP= SEED=0 ARGS='--scale-schedule --batch 64 --learning-rate 3e-3'
 	@$(PY) -m export runs/demo --precisions fp32 int8 || \
 		{ [ $$? = 1 -a $$(ls runs/demo/*/bundle/bundle.json | wc -l) = 3 ] && echo "a precision failed its gate (see above): the demo goes on without it" >&2; }
-	$(ROAD) benchmark ARGS=--demo
+	$(ROAD) benchmark ARGS='--demo --budget-ms 1000'
 	$(ROAD) run SOURCE=synthetic:// ARGS='--frames 300'
 
 test: setup lint types ## lint, types and the test suite
