@@ -15,12 +15,11 @@ from urllib.request import urlopen
 
 from tornado.websocket import websocket_connect
 
-from tests.waiting import wait_until
+from tests.waiting import LONGEST_S, wait_until
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-LIMIT_S = 60.0
 
 
 class Page:
@@ -35,7 +34,7 @@ class Page:
         self._id += 1
         await self._socket.write_message(json.dumps({"id": self._id, "method": method, "params": parameters}))
         while True:
-            message = json.loads(await asyncio.wait_for(self._socket.read_message(), LIMIT_S))
+            message = json.loads(await asyncio.wait_for(self._socket.read_message(), LONGEST_S))
             if message.get("id") == self._id:
                 return message.get("result", {"error": message.get("error")})
             self._note(message.get("method"), message.get("params", {}))
@@ -66,7 +65,7 @@ class Page:
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         url = file.resolve().as_uri()
         await self.call("Page.navigate", url=url)
-        end = monotonic() + LIMIT_S
+        end = monotonic() + LONGEST_S
         # complete: what its script draws while it loads is drawn
         while await self.value("[location.href, document.readyState]") != [url, "complete"] and monotonic() < end:
             await asyncio.sleep(0.05)
@@ -89,7 +88,7 @@ def browse(visit: Any) -> Any:
             return asyncio.run(_visit(port, visit))
         finally:
             process.terminate()
-            process.wait(LIMIT_S)
+            process.wait(LONGEST_S)
 
 
 def _port_of(file: Path) -> int:
@@ -104,5 +103,5 @@ async def _visit(port: int, visit: Any) -> Any:
 
 
 def _targets(port: int) -> Any:
-    with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=LIMIT_S) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=LONGEST_S) as answer:
         return json.load(answer)

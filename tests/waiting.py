@@ -11,7 +11,7 @@ import pytest
 
 Found = TypeVar("Found")
 
-LONGEST_S = 60.0
+LONGEST_S = 120.0
 """The longest wait for one event. Only a fault, or a machine that hardly moves, takes as long."""
 
 

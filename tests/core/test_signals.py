@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import is_alive, wait_until
+from tests.waiting import LONGEST_S, is_alive, wait_until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = """
@@ -62,7 +62,7 @@ def test_a_stopped_command_leaves_nothing(tmp_path, number, code, said):
     child = int(command.stdout.readline())
     assert len(list(tmp_path.iterdir())) == 2
     command.send_signal(number)
-    _, stderr = command.communicate(timeout=60)
+    _, stderr = command.communicate(timeout=LONGEST_S)
     assert (command.returncode, stderr) == (code, said)
     assert list(tmp_path.iterdir()) == []
     # subprocess.run kills its child at Ctrl-C and goes on: the child ends at its own pace, and who reaps it is not ours

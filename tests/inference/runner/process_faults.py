@@ -95,7 +95,7 @@ class Drive:
         """Send SIGTERM; return the exit code and the milliseconds it took."""
         began = time.monotonic()
         self.process.terminate()
-        self.errors = self.process.communicate(timeout=60)[1]
+        self.errors = self.process.communicate(timeout=2 * LONGEST_S)[1]
         return self.process.returncode, (time.monotonic() - began) * 1000
 
     def summary(self) -> dict:

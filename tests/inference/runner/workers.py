@@ -57,7 +57,7 @@ def hangs_once(worker, folder):
     turn(worker)
     if worker.number == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(60)
+        time.sleep(600)
 
 
 def always_raises(worker, folder):
@@ -114,14 +114,14 @@ def until_told(worker, folder):
 def deaf(worker, folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (folder / "pid").write_text(str(os.getpid()))
-    turn(worker, 60)
+    turn(worker, 600)
 
 
 def stuck(worker, folder):
     """Hangs and hears nothing: it cannot find out by itself that it is alone."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (folder / "pid").write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(600)
 
 
 if __name__ == "__main__":

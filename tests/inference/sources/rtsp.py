@@ -18,7 +18,7 @@ def why_no_server() -> str:
     """Return why there can be no server on this machine, an empty string where there can."""
     try:
         done = subprocess.run([PYTHON, SERVER, "0", "--check"], capture_output=True, text=True, timeout=60, check=False)
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no GStreamer"])[-1]
 
