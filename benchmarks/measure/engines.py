@@ -52,5 +52,9 @@ def build_detector_engines(candidates: Sequence[Candidate], camera: CameraConfig
         for file in by_path.values():
             try:
                 build_missing_detector(backend, file)
+                continue
+            except OSError as error:  # its folder may be read-only
+                reason = f"{error.filename} cannot be written ({error.strerror})"
             except (InputError, CheckError, DeviceError) as error:
-                log.warning(f"no engine of the detector, which runs on the CPU before {backend}: {error}")
+                reason = str(error)
+            log.warning(f"no engine of the detector, which runs on the CPU before {backend}: {reason}")

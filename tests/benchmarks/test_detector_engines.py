@@ -6,11 +6,16 @@ import pytest
 
 from benchmarks.commands import measure
 from benchmarks.measure import measured_set
+from benchmarks.measure.candidates import list_candidates, open_bundles
+from benchmarks.measure.engines import build_detector_engines
 from benchmarks.report.results_file import read_reports
 from core.bundle.contract import open_bundle
 from core.bundle.engine_manifest import OF_DETECTOR, detector_engines, load_manifest
+from core.data.run_dir import open_run
 from core.errors import CheckError
 from core.files import sha256_of_file
+from core.geometry.camera_config import CameraConfig
+from core.geometry.detector_config import DetectorFile
 from inference.proof.verify import check_files_and_engines
 from tests.benchmarks.conftest import CHEAP, add_detector, engines_in, make_run, why_not
 from tests.export import fake_trt
@@ -99,3 +104,11 @@ def test_a_detectors_engine_of_another_device_that_lacks_its_manifest_costs_no_p
     assert measure.main([str(run), *CHEAP]) == 0
     assert engine.name not in engines_in(run / "production")
     assert NAME in engines_in(run / "production")
+
+
+def test_a_folder_where_no_engine_can_be_written_leaves_the_detector_on_the_cpu(run, runtime, tmp_path, caplog):
+    detector = DetectorFile(write_detector(tmp_path / "d.onnx", CAR))
+    (tmp_path / "engines").touch()  # in place of a disk that is read-only, which root does not see
+    build_detector_engines(list_candidates(open_bundles(open_run(run)), ["trt"]), CameraConfig(detector=detector))
+    assert "no engine of the detector, which runs on the CPU before trt: " in caplog.text
+    assert str(tmp_path / "engines") in caplog.text

@@ -155,6 +155,13 @@ def test_an_export_says_that_production_is_older(produced, tmp_path, caplog):
     assert "holds the earlier choice: run the benchmark again: make benchmark RUN=colours" in caplog.text
 
 
+def test_an_export_of_another_size_says_nothing_of_production_which_cannot_hold_it(produced, tmp_path, caplog):
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    assert export([str(path), "--precisions", "fp32", "--engines", "--size", "48"]) == 0
+    assert "production" not in caplog.text
+
+
 def test_a_run_without_a_choice_says_what_to_do(exported):
     with pytest.raises(InputError, match="python -m benchmarks"):
         command.main([str(exported)])
