@@ -147,26 +147,30 @@ class Detector:
         if any(_has_nan(array) for array in outputs.values()):
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # an infinite box is left out
-            found = self._select(self._layout.decode(outputs, self._size_hw, self.config.threshold))
+            found = self._counting(self._layout.decode(outputs, self._size_hw, self.config.threshold))
             boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
-        # what lay in the padding alone was clipped to nothing
-        inside = (boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1)
+        # what lies in the padding alone was clipped to nothing; it must not take the place of what is in the picture
+        inside = np.flatnonzero((boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1))
+        rows = inside[self._best(found.select(inside))]
         corner = np.array([x0, y0, x0, y0], np.float32)
-        return Detections(boxes_n4 + corner, found.scores_n, found.classes_n).select(inside)
+        return Detections(boxes_n4[rows] + corner, found.scores_n[rows], found.classes_n[rows])
 
-    def _select(self, found: Detections) -> Detections:
-        """Return the boxes that count and overlap no better one, the best first, at most `most` of them."""
-        # before sorting and suppressing, whose order and overlaps mean nothing for infinite or empty boxes
+    def _counting(self, found: Detections) -> Detections:
+        """Return the boxes of the classes that count, without infinite and empty ones, whose overlaps mean nothing."""
         usable = np.isfinite(found.boxes_n4).all(1) & np.isfinite(found.scores_n)
         usable &= (found.boxes_n4[:, 2:] > found.boxes_n4[:, :2]).all(1)
         if len(self._counted):
             usable &= np.isin(found.classes_n, self._counted)
-        found = found.select(usable)
+        return found.select(usable)
+
+    def _best(self, found: Detections) -> NDArray[np.int64]:
+        """Return the rows of the boxes that overlap no better one, the best first, at most `most` of them."""
         # stable: boxes of equal score keep their order, so that every machine keeps the same ones
-        found = found.select(np.argsort(-found.scores_n, kind="stable")[:CANDIDATES])
+        rows = np.argsort(-found.scores_n, kind="stable")[:CANDIDATES]
         if self.config.agnostic or not self._layout.SUPPRESSED:
-            found = found.select(suppress_overlaps(found, self.config.overlap, agnostic=self.config.agnostic))
-        return found.select(slice(self.config.most))
+            kept = suppress_overlaps(found.select(rows), self.config.overlap, agnostic=self.config.agnostic)
+            rows = rows[np.array(kept, np.int64)]
+        return rows[: self.config.most]
 
     def mark_proved(self) -> None:
         """Record that its golden frames passed on this device."""

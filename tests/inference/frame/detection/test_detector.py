@@ -75,6 +75,15 @@ def test_boxes_outside_the_picture_are_left_out():
     assert len(detect(outside_in_the_padding, (0, 0, 9, 9, 0.9, 1), config=config, frame=frame)) == 1
 
 
+def test_boxes_in_the_padding_take_the_place_of_none_in_the_picture():
+    """Neither among the best few, nor by overlapping one that reaches into the picture."""
+    config = DetectorConfig(input=DetectorInput(fit="top_left"), most=1)
+    frame = np.zeros((32, 96, 3), np.uint8)
+    in_the_padding, at_the_edge = (0, 33, 40, 60, 0.9, 1), (0, 25, 40, 60, 0.8, 1)
+    found = detect(in_the_padding, at_the_edge, config=config, frame=frame)
+    assert found.boxes_n4.tolist() == [[0, 25, 40, 32]]
+
+
 def test_one_object_is_one_box_whatever_its_classes():
     boxes = (0, 0, 20, 20, 0.9, 1), (1, 0, 20, 20, 0.8, 0)
     assert detect(*boxes).classes_n.tolist() == [1]
