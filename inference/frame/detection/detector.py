@@ -75,6 +75,11 @@ def _is_number(name: str, classes: int) -> bool:
     return name.isdecimal() and len(name) < 10 and (not classes or int(name) < classes)
 
 
+def _numbers_of(name: str, names: tuple[str, ...]) -> list[int]:
+    """Return the numbers of all classes of a name; of a number that is no name, the number."""
+    return [at for at, other in enumerate(names) if other == name] or [int(name)]
+
+
 def _check_input(network: Network, asked: DetectorInput) -> None:
     """Raise InputError where a picture, prepared as asked, does not fit the network's inputs."""
     picture = detectors.image_input(network)
@@ -111,8 +116,7 @@ class Detector:
         for other in network.inputs:
             if other.name == ORIGINAL_SIZE:
                 self._feeds[other.name] = np.array([self._size_hw[::-1]], other.dtype)
-        numbers = [config.names.index(name) if name in config.names else int(name) for name in config.counts]
-        self._counted = np.array(numbers, np.int64)
+        self._counted = np.array([at for name in config.counts for at in _numbers_of(name, config.names)], np.int64)
 
     @property
     def backend(self) -> str:

@@ -40,6 +40,12 @@ def test_classes_that_count_are_given_by_name_or_number():
     assert detect(*boxes, config=DetectorConfig(counts=("1", "2"))).classes_n.tolist() == [1, 2]
 
 
+def test_every_class_of_a_name_counts():
+    boxes = (0, 0, 9, 9, 0.9, 0), (20, 20, 40, 40, 0.8, 1), (50, 20, 60, 40, 0.7, 2)
+    config = DetectorConfig(names=("car", "tree", "car"))
+    assert detect(*boxes, config=config).classes_n.tolist() == [0, 2]
+
+
 def test_a_class_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(InputError, match=r"no class 'tank'.*person, car, tree"):
         detect(config=DetectorConfig(counts=("tank",)))
