@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, TIE_BREAKERS, Policy
-from benchmarks.choose.rule import Ranking
+from benchmarks.choose.rule import Ranking, excess
 
 
 def explain_rule(policy: Policy) -> str:
@@ -131,7 +131,7 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
     if not with_objective:
         reason = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{reason}"
-    nearest = min(with_objective, key=lambda c: _value(c, policy.objective))
+    nearest = min(with_objective, key=lambda c: (excess(c, policy), c.minimized(policy.objective), c.name))
     return f"no candidate can go to production; the nearest is {nearest.name}: {ranking.infeasible[nearest.name]}"
 
 

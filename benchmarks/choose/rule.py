@@ -11,6 +11,7 @@ candidate equal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,6 +155,22 @@ def reason_infeasible(candidate: CandidateMetrics, policy: Policy) -> str | None
     if candidate.metric(policy.objective) is None:
         return f"its {policy.objective}, the objective, was not measured"
     return None
+
+
+def excess(candidate: CandidateMetrics, policy: Policy) -> float:
+    """Return how far a candidate is beyond the limit that it breaks most, as a part of this limit; 0 within all.
+
+    Infinity where a limited metric was not measured, or where the limit is 0.
+    """
+    parts = [0.0]
+    for name, limit in policy.limits((*BUDGETS, *FLOORS)):
+        value = candidate.metric(name)
+        over = math.inf if value is None else (limit - value if name in FLOORS else value - limit)
+        parts.append(over / limit if limit else math.copysign(math.inf, over))
+    for label, limit in policy.frame_recalls.items():
+        recall = candidate.metric(f"frame_recalls.{label}")
+        parts.append(math.inf if recall is None else (limit - recall) / limit)
+    return max(parts)
 
 
 def reasons_worse_on_frames(rivals: Sequence[CandidateMetrics], name: str, policy: Policy) -> dict[str, str]:

@@ -16,6 +16,7 @@ from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
 from benchmarks.choose.rule import apply_rule, measure_loss, pareto, reason_infeasible
+from benchmarks.choose.sensitivity import step_over_budgets
 from benchmarks.commands import measure
 from core.codec import from_json, to_json
 from core.errors import InputError
@@ -205,6 +206,24 @@ def test_nothing_fits_is_said_with_the_nearest():
     assert ranking.chosen is None
     sentence = describe_choice(ranking, field, Policy())
     assert "the nearest is b: the p99 of a frame, 48 ms, is over the budget of 33 ms" in sentence
+
+
+def test_the_nearest_is_the_one_that_a_raised_budget_would_choose_first():
+    """A median that is the fastest does not make a candidate near: its p99 may be the farthest from the budget."""
+    field = [metrics("fast", [], 1, p99=93), metrics("slow", [], 11, p99=78), metrics("middle", [], 5, p99=83)]
+    ranking, _ = choose(field)
+    assert "the nearest is slow: the p99 of a frame, 78 ms" in describe_choice(ranking, field, Policy())
+    first = next(step for step in step_over_budgets(field, Policy(), 0.0) if step.chosen)
+    assert (first.start, first.chosen) == (78, "slow")
+
+
+def test_the_nearest_is_by_the_limit_that_is_broken_most():
+    worse = metrics("over in p99 a little, in accuracy much", range(400), 1, p99=34)
+    field = [worse, metrics("over in p99 more", [], 5, p99=40)]
+    policy = Policy(accuracy=0.9)
+    assert "the nearest is over in p99 more:" in describe_choice(choose(field, policy)[0], field, policy)
+    unknown = replace(field[1], name="unknown", metrics={"p50_ms": 1.0, "p99_ms": None})
+    assert "the nearest is over" in describe_choice(choose([unknown, worse], policy)[0], [unknown, worse], policy)
 
 
 def test_a_limit_on_what_was_not_measured_is_not_met():
