@@ -50,6 +50,8 @@ class Configuration:
     bundle: str
     """The digest of bundle.json."""
     detector: RecordedDetector | None
+    picture: dict[str, object] | None = None
+    """The keys of camera.json that were applied to the recorded pictures; None: not known, in an early recording."""
 
 
 @dataclass(frozen=True, slots=True)

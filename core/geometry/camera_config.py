@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+from core.codec import to_json
 from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorFile
@@ -46,15 +47,20 @@ class CameraConfig:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r:.40}: give true or false")
 
-    @property
-    def turns_picture(self) -> bool:
-        """Whether it turns, crops or mirrors what is classified."""
+    def picture_keys(self) -> dict[str, object]:
+        """Return the keys that change the picture, as they stand in camera.json; without those of a default value."""
         default = CameraConfig()
-        return any(getattr(self, key) != getattr(default, key) for key in PICTURE_KEYS)
+        values = {key: getattr(self, key) for key in PICTURE_KEYS if getattr(self, key) != getattr(default, key)}
+        return {key: to_json(value) for key, value in values.items()}
+
+    def without_picture_keys(self) -> CameraConfig:
+        """Return it for pictures to which these keys are applied already."""
+        default = CameraConfig()
+        return replace(self, **{key: getattr(default, key) for key in PICTURE_KEYS})
 
     def check_upright(self, path: Path) -> None:
         """Raise InputError when it turns the picture: labeled frames are used as they are stored."""
-        if self.turns_picture:
+        if self.picture_keys():
             raise InputError(
                 f"{path} turns, crops or mirrors the picture: label upright frames, as `run --record` stores them, "
                 "and give the camera.json that stands beside them"

@@ -44,6 +44,9 @@ class Source(ABC):
     zones: Mapping[str, Relative] | None = None
     """The source's own zones, to which its ground truth belongs; None where it has none."""
 
+    upright: bool = False
+    """Its pictures were turned, cropped and mirrored before: those of a recording."""
+
     recorded: Configuration | None = None
     """What decided the answers when a recording was made; None where the source is none, or an early one."""
 

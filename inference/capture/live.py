@@ -180,10 +180,12 @@ def play_in_real_time(source: Source) -> Source:
     """Return `source` at its own rate, with drops where the runner is slower; a live source as it is."""
     if source.live:
         return source
-    return LiveSource(
+    live = LiveSource(
         lambda: PacedReader(source),
         fps=source.fps,
         synthetic=source.synthetic,
         sequence=source.sequence,
         zones=source.zones,
     )
+    live.upright, live.recorded = source.upright, source.recorded
+    return live

@@ -23,14 +23,17 @@ def facts_of(bundle: Bundle) -> dict[str, str]:
     return {"path": str(bundle.path), "arch": bundle.arch, "digest": digest, "contract": bundle.contract_hash}
 
 
-def configuration_of(bundle: Bundle, regions: RegionSource) -> Configuration:
-    """Return what decides the answers to the same pictures; a detector's file is hashed."""
+def configuration_of(bundle: Bundle, regions: RegionSource, picture: dict[str, object] | None = None) -> Configuration:
+    """Return what decides the answers to the same pictures; a detector's file is hashed.
+
+    picture: the keys of camera.json that were applied to the pictures.
+    """
     detector = None
     if isinstance(regions, TrackedRegions):
         file, settings = regions.detector.file, regions.detector.config.as_json()
         del settings["threads"]  # the thread count decides no answer
         detector = RecordedDetector(file.name, sha256_of_file(file), settings)
-    return Configuration(bundle.arch, str(facts_of(bundle)["digest"]), detector)
+    return Configuration(bundle.arch, str(facts_of(bundle)["digest"]), detector, picture)
 
 
 def differences(
@@ -42,8 +45,6 @@ def differences(
         found.append(
             f"the bundle was {recorded.arch} {recorded.bundle[:DIGITS]}, it is {now.arch} {now.bundle[:DIGITS]}"
         )
-    if camera.turns_picture:
-        found.append("camera.json turns, crops or mirrors pictures that are upright in a recording")
     if not recorded.detector and camera.zones not in ({}, zones):
         found.append("the zones are those of camera.json")
     return found + _of_detectors(recorded.detector, now.detector)

@@ -5,6 +5,7 @@ Where a supervisor is used, each of its workers runs one session: a restart is a
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import threading
@@ -108,6 +109,7 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
     regions: RegionSource | None = None
     sinks: list[SinkWorker] = []
     try:
+        camera = camera_for(source, camera, config.camera)
         process.heartbeat(LOADING)  # the supervisor allows more time while kernels may be compiled
         regions = boxes or open_regions(bundle, camera, detector, source, config.detector_backend or name, threads)
         backend = open_classifier(regions, name, bundle, precision, threads, config.backend_option)
@@ -171,6 +173,24 @@ def stamps_of(
     if bundle.synthetic or source.synthetic:
         stamps.append("synthetic")
     return tuple(stamps)
+
+
+def camera_for(source: Source, camera: CameraConfig, file: Path | None) -> CameraConfig:
+    """Return camera.json as it holds for a source: the keys that were applied to recorded pictures are left out.
+
+    Raises InputError where `file` would turn, crop or mirror recorded pictures in another way.
+    """
+    keys = camera.picture_keys()
+    if not (source.upright and keys):
+        return camera
+    applied = source.recorded.picture if source.recorded else None
+    if applied == keys:
+        return camera.without_picture_keys()
+    known = "" if applied is None else f", and were recorded with {json.dumps(applied) if applied else 'none of these'}"
+    raise InputError(
+        f"{file} has {json.dumps(keys)}, but the pictures of a recording are upright and cropped "
+        f"already{known}: leave these keys out, or give the camera.json in the recording's folder"
+    )
 
 
 def warn_of_other_configuration(source: Source, bundle: Bundle, camera: CameraConfig, regions: RegionSource) -> None:

@@ -65,7 +65,9 @@ def open_sink(context: SinkContext, options: Options) -> Sink | None:
     if zones:
         camera["zones"] = {name: list(rect) for name, rect in zones.items()}
     limit_bytes = options.record_mb * 1_000_000
-    configuration = configuration_of(context.bundle, context.region_source)
+    recorded = context.source.recorded  # a recording of a replay: its pictures were turned before that
+    picture = recorded.picture if recorded else context.camera.picture_keys()
+    configuration = configuration_of(context.bundle, context.region_source, picture)
     sink = RecorderSink(
         folder, context.source, zones, context.stamps, limit_bytes, options.record_lossless, configuration
     )

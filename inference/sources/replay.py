@@ -34,6 +34,8 @@ def open_source(uri: str) -> ReplaySource:
 class ReplaySource(Source):
     """The frames of a recording that are whole, as fast as they are read."""
 
+    upright = True
+
     def __init__(self, folder: Path, facts: dict[str, Any], zones: Any) -> None:
         self.fps, self.zones = float(facts["fps"]), zones
         self.sequence = bool(facts.get("sequence", True))
