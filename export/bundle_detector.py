@@ -54,21 +54,30 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
     """
     if file.path.is_file():  # `open_detector` says it where it is none
         check_one_file(file.path)
+    if not frames:
+        raise InputError(
+            "there is no frame to prove the detector on: give --frames, a video or folder that shows its classes"
+        )
     detector = open_detector(file, REFERENCE, None)
     try:
         smaller = [_at_most_wide(frame) for frame in frames]
         found = [(frame, detector_run.detect_rows(detector, frame)) for frame in smaller]
         config = detector.config
+        # the comparison leaves out what is within one margin of the threshold: with two, a box is still compared when
+        # another runtime scores it one margin lower
+        sure = config.threshold + 2 * golden_detections.score_margin(config.threshold)
+        with_sure_box = [(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()]
+        chosen = spread(with_sure_box, GOLDEN_FRAMES)
+        looked_at = [frame for frame, _ in chosen] or spread(smaller, GOLDEN_FRAMES)
+        faults = [fault for frame in looked_at if (fault := detector.find_fault(frame))]
     finally:
         detector.close()
-    # the comparison leaves out what is within one margin of the threshold: with two, a box is still compared when
-    # another runtime scores it one margin lower
-    sure = config.threshold + 2 * golden_detections.SCORE_MARGIN
-    with_sure_box = [(frame, rows) for frame, rows in found if (rows[:, 4] > sure).any()]
-    chosen = spread(with_sure_box, GOLDEN_FRAMES)
+    # boxes from 0 to 1 are found, but they are a pixel each
+    if faults and (not chosen or len(faults) == len(looked_at)):
+        raise InputError(f"{file.path} {faults[0]}")
     if not chosen:
         raise InputError(
-            f"{file.path} finds nothing with a score above {sure:.2f} in {len(frames)} frames:"
+            f"{file.path} finds nothing with a score above {sure:.3g} in {len(frames)} frames:"
             " give --frames that show its classes"
         )
     counts = [len(rows) for _, rows in chosen]

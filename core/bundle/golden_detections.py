@@ -20,6 +20,11 @@ SCORE_MARGIN = 0.05
 """A box whose score is nearer to the threshold than this may be missing elsewhere: runtimes round differently."""
 
 
+def score_margin(threshold: float) -> float:
+    """Return SCORE_MARGIN, or less where the threshold leaves less room: twice the margin over it is under 1."""
+    return min(SCORE_MARGIN, (1 - threshold) / 3)
+
+
 @dataclass(frozen=True)
 class GoldenDetections:
     """The stored frames and boxes. Row n of boxes_n6, float32, is x0, y0, x1, y1, score, class, in frame_of_n[n]."""
@@ -64,7 +69,7 @@ def compare_detections(
         expected_n6 = golden.boxes_n6[golden.frame_of_n == number]
         # in both directions: a box that is missing, and a box that should not be there
         for ours_n6, others_n6 in ((expected_n6, found_n6), (found_n6, expected_n6)):
-            for row in ours_n6[ours_n6[:, 4] >= threshold + SCORE_MARGIN]:
+            for row in ours_n6[ours_n6[:, 4] >= threshold + score_margin(threshold)]:
                 same = others_n6[others_n6[:, 5] == row[5]]
                 # the nearest box of the class, by its worst side
                 distances_px = np.abs(same[:, :4] - row[:4]).max(1)

@@ -41,6 +41,12 @@ class Detections:
     scores_n: Floats
     classes_n: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        n = len(self.scores_n)
+        if self.boxes_n4.shape != (n, 4) or self.scores_n.shape != (n,) or self.classes_n.shape != (n,):
+            shapes = self.boxes_n4.shape, self.scores_n.shape, self.classes_n.shape
+            raise InputError(f"boxes_n4, scores_n and classes_n are {shapes}")
+
     def __len__(self) -> int:
         return len(self.scores_n)
 
@@ -72,6 +78,22 @@ def recognize(network: Network) -> str:
         f"the outputs of {network.file} {problem} ({describe(network)}): "
         f"state one as the detector's layout: {', '.join(names())}"
     )
+
+
+def read_outputs(
+    network: Network, layout: ModuleType, outputs: Outputs, size_hw: tuple[int, int], threshold: float
+) -> Detections:
+    """Return what a layout decodes. Raises InputError with the outputs' shapes where the layout cannot read them."""
+    try:
+        found: Detections = layout.decode(outputs, size_hw, threshold)
+        return found
+    except Exception as error:  # whatever numpy raises where shapes do not fit each other
+        shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in outputs.items())
+        name = layout.__name__.rpartition(".")[2]
+        raise InputError(
+            f"the outputs of {network.file} cannot be read in the layout {name!r} ({shapes}): "
+            "export it with outputs that fit each other, or state another layout"
+        ) from error
 
 
 def describe(network: Network) -> str:

@@ -19,7 +19,7 @@ DETR_LOGITS = 92
 def matches(network: Network) -> bool:
     """Return whether there are queries: `logits` with `pred_boxes`, or one output (1, queries, 4 + classes)."""
     if {tensor.name for tensor in network.outputs} == {"logits", "pred_boxes"}:
-        return classes(network) != DETR_LOGITS
+        return all(len(tensor.shape) == 3 for tensor in network.outputs) and classes(network) != DETR_LOGITS
     shape = network.outputs[0].shape
     if len(network.outputs) != 1 or len(shape) != 3:
         return False

@@ -36,10 +36,10 @@ def decode(outputs: Outputs, size_hw: tuple[int, int], threshold: float) -> Dete
     n = int(count.ravel()[0])
     height, width = size_hw
     # from ymin, xmin, ymax, xmax
-    parts_n4 = boxes.reshape(-1, 4)[:n, [1, 0, 3, 2]]
+    parts_n4 = boxes.reshape(-1, 4)[:, [1, 0, 3, 2]]
     boxes_n4 = parts_n4 * np.array([width, height, width, height], np.float32)
-    scores_n = scores.ravel()[:n]
-    return Detections(boxes_n4, scores_n, labels.ravel()[:n].astype(np.int64)).select(scores_n > threshold)
+    found = Detections(boxes_n4, scores.ravel(), labels.ravel().astype(np.int64)).select(slice(n))
+    return found.select(found.scores_n > threshold)
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from core.bundle import golden_detections
 from core.bundle.contract import DETECTOR, open_bundle
 from core.bundle.engine_manifest import detector_engines
 from core.bundle.golden_detections import NAME
@@ -138,8 +139,12 @@ def test_a_backend_that_cannot_run_the_detector_is_told_and_stops_no_other(run, 
 def swap_detector(run):
     """Put another detector into the bundle, with its hash: as if a runtime answered something else."""
     add(run)
+    return swapped(run, (20, 20, 50, 50, 0.9, 0))
+
+
+def swapped(run, box):
     bundle = bundle_of(run)
-    write_detector(bundle.path / DETECTOR, (20, 20, 50, 50, 0.9, 0))
+    write_detector(bundle.path / DETECTOR, box)
     bundle.with_files(list(bundle.files)).save()
     return bundle_of(run)
 
@@ -178,6 +183,36 @@ def test_a_detector_that_finds_nothing_is_refused_and_the_bundle_stays(run):
     with pytest.raises(InputError, match="finds nothing with a score above"):
         add(run)
     assert bundle_of(run) == before
+
+
+UNUSABLE = {
+    "nan": ((np.nan, 10, 40, 40, 0.9, 0), r"gives NaN \(16\.7% of output0\)"),
+    "infinite": ((10, 10, np.inf, 40, 0.9, 0), r"gives infinite boxes alone \(1 over the threshold\)"),
+    "0 to 1": ((0.1, 0.1, 0.9, 1.1, 0.9, 0), "gives boxes as parts of the picture, from 0 to 1"),
+    "another class": ((10, 10, 40, 40, 0.9, 1), r"gives no box of a class that counts \(car\), but 1 of tree"),
+    "no class": (
+        (10, 10, 40, 40, 0.9, 7),
+        r"gives no box of a class that counts \(car\), but 1 of number 7, which has no name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("box", "said"), UNUSABLE.values(), ids=UNUSABLE)
+def test_why_no_box_can_be_used_is_said_and_the_bundle_stays(run, box, said):
+    before = bundle_of(run)
+    write_detector(run.parent / "d.onnx", box)
+    with pytest.raises(InputError, match=rf"d\.onnx {said}"):
+        add(run)
+    assert bundle_of(run) == before
+
+
+def test_a_threshold_near_1_is_proved_as_any_other(run):
+    write_json(run.parent / "detector.json", {"threshold": 0.95})
+    write_detector(run.parent / "d.onnx", (10, 10, 40, 40, 0.99, 0))
+    assert add(run) == 0
+    assert len(golden_detections.load_golden_detections(bundle_of(run).path / NAME).boxes_n6) == 3
+    with pytest.raises(CheckError, match="boxes without a match"):
+        session(swapped(run, (20, 20, 50, 50, 0.99, 0)))
 
 
 def test_a_run_without_frames_names_the_way_out(run):

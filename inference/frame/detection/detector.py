@@ -18,7 +18,8 @@ from core.geometry.preprocess import rect_of
 from inference import backends, detectors
 from inference.backends import Network, UnavailableError
 from inference.detectors import Detections
-from inference.frame.detection.letterbox import Letterbox, to_picture
+from inference.frame.detection.faults import find_fault, find_nan
+from inference.frame.detection.letterbox import Letterbox, Placement, to_picture
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,12 @@ ROAD_USERS = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 def resolve_config(network: Network, config: DetectorConfig) -> DetectorConfig:
     """Return `config` with everything filled in that the network's outputs and metadata say.
 
-    Raises InputError for an unknown layout, an input that no picture fits or whose size nothing states, a number of
-    names that is not the number of classes, or a counted class that does not exist; UnavailableError for a size that is
-    not the open network's.
+    Raises InputError for a network without outputs, an unknown layout, an input that no picture fits or whose size
+    nothing states, a number of names that is not the number of classes, or a counted class that does not exist;
+    UnavailableError for a size that is not the open network's.
     """
+    if not network.outputs:
+        raise InputError(f"{network.file} has no outputs: export it again, with its boxes, scores and classes")
     # first what the user states, then what the network says, then the default of its layout
     layout = config.layout or detectors.recognize(network)
     if not detectors.find(layout).matches(network):
@@ -137,27 +140,40 @@ class Detector:
         """Return the boxes of the classes that count, the highest scores first, in pixels of the frame.
 
         Return None where an output holds NaN: to find no box would then mean nothing.
-        frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises.
+        frame_bgr: uint8 (H, W, 3). Raises DeviceError for whatever the runtime raises, InputError for outputs that the
+        layout cannot read.
         """
         x0, y0, x1, y1 = rect_of(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
-        picture = frame_bgr[y0:y1, x0:x1]
-        placed = self._letterbox.fill(picture)
-        try:
-            outputs = self._network.run(self._feeds)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
-            raise as_device_error(error, "the detector") from error
+        outputs, placed = self._run(frame_bgr[y0:y1, x0:x1])
         if any(_has_nan(array) for array in outputs.values()):
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # an infinite box is left out
-            found = self._counting(self._layout.decode(outputs, self._size_hw, self.config.threshold))
+            found = self._counting(self._read(outputs))
             boxes_n4 = to_picture(found.boxes_n4, placed, (y1 - y0, x1 - x0))
         # what lies in the padding alone was clipped to nothing; it must not take the place of what is in the picture
         inside = np.flatnonzero((boxes_n4[:, 2:] > boxes_n4[:, :2]).all(1))
         rows = inside[self._best(found.select(inside))]
         corner = np.array([x0, y0, x0, y0], np.float32)
         return Detections(boxes_n4[rows] + corner, found.scores_n[rows], found.classes_n[rows])
+
+    def find_fault(self, frame_bgr: Bytes) -> str:
+        """Return why no box of a frame can be used, as the end of a sentence; empty where the picture may be why."""
+        x0, y0, x1, y1 = rect_of(self.config.look_at, frame_bgr.shape[1], frame_bgr.shape[0])
+        outputs, _ = self._run(frame_bgr[y0:y1, x0:x1])
+        return find_nan(outputs) or find_fault(self._read(outputs), self._counted, self.config)
+
+    def _run(self, picture_bgr: Bytes) -> tuple[detectors.Outputs, Placement]:
+        """Return the network's answer to a picture, and where the picture lay in its input."""
+        placed = self._letterbox.fill(picture_bgr)
+        try:
+            return self._network.run(self._feeds), placed
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the runtimes' exceptions share no base; a panic of Rust is no Exception
+            raise as_device_error(error, "the detector") from error
+
+    def _read(self, outputs: detectors.Outputs) -> Detections:
+        return detectors.read_outputs(self._network, self._layout, outputs, self._size_hw, self.config.threshold)
 
     def _counting(self, found: Detections) -> Detections:
         """Return the boxes of the classes that count, without infinite and empty ones, whose overlaps mean nothing."""
