@@ -78,8 +78,9 @@ def _choose(frames: list[ScoredFrame], risk_wanted: float, where: str) -> dict[s
     # only at these the number of answers changes; at each at least one object is answered, so no risk is 0 / 0
     thresholds = sorted({scored.answered_up_to for scored in objects if scored.answered_up_to > 0}, reverse=True)
     if not thresholds:
-        silences = sorted({scored.silence for scored in objects if scored.silence})
-        reason = ", ".join(silences) or "none has a region"
+        silences = {scored.silence for scored in objects if scored.silence}
+        failures = {frame.failure for frame in frames if frame.failure}
+        reason = ", ".join(sorted(silences | failures)) or "none has a region"
         raise InputError(f"no threshold can be fitted: no object is answered in {where} ({reason})")
     answered_t, wrong_t = count_answers(objects, thresholds)
     chosen = choose_threshold(np.array(thresholds), answered_t / len(objects), wrong_t / answered_t, risk_wanted)

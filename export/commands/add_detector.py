@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,10 +16,13 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
+from core.redact import public_text, public_uri
 from export.bundle_detector import PreparedDetector, add, prepare, spread
 from export.production import warn_of_earlier_choice
-from inference.capture.base import EndOfStream
+from inference.capture.base import EndOfStream, SourceLost
 from inference.sources import open_source
+
+log = logging.getLogger(__name__)
 
 MOST_FRAMES = 60
 """Golden frames are chosen among this many."""
@@ -91,15 +96,24 @@ def _read_config(path: Path) -> DetectorConfig:
 
 
 def _frames_of(uri: str) -> list[Bytes]:
-    """Read up to ten times MOST_FRAMES frames of a video or folder; return MOST_FRAMES of them, evenly spread."""
-    source, frames = open_source(uri), list[Bytes]()
+    """Read up to ten times MOST_FRAMES frames of a video, folder or stream; return MOST_FRAMES of them, evenly spread.
+
+    Raises InputError where there is none. A source that is lost after its first frames is a warning.
+    """
+    frames = list[Bytes]()
     try:
-        while len(frames) < 10 * MOST_FRAMES and (frame := source.read(TIMEOUT_S)) is not None:
-            frames.append(frame.image_bgr.copy())
+        with closing(open_source(uri)) as source:
+            while len(frames) < 10 * MOST_FRAMES and (frame := source.read(TIMEOUT_S)) is not None:
+                frames.append(frame.image_bgr.copy())
     except EndOfStream:  # a short video or folder is no error
         pass
-    finally:
-        source.close()
+    except SourceLost as error:
+        reason = public_text(str(error))
+        if not frames:
+            raise InputError(f"--frames {public_uri(uri)} gives no frame ({reason}): give one that does") from None
+        log.warning(f"--frames {public_uri(uri)} ended after {len(frames)} frames ({reason}): these are used")
+    if not frames:
+        raise InputError(f"--frames {public_uri(uri)} gives no frame: give a video, a folder or a stream that does")
     return spread(frames, MOST_FRAMES)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -89,6 +89,8 @@ class ScoredFrame:
     quiet: int
     """The number of regions without an object that were given no class."""
     took_ms: float
+    failure: str = ""
+    """Why the regions could not be found; empty where they could."""
 
 
 def score_frame(
@@ -194,5 +196,7 @@ def score_frames(
             result = processor.process(Frame(number, 0, pixels, name=frame.source))
             fixed = processor.region_source.fixed
             took_ms = result.timings.total_ns / 1e6
-            of_one.append(score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms))
+            score = score_frame(frame, result.verdicts, bundle.background, fixed=fixed, took_ms=took_ms)
+            # with verdicts, their own reasons say it
+            of_one.append(score if result.verdicts else replace(score, failure=result.reason))
     return scores

@@ -118,6 +118,12 @@ def test_zones_in_which_no_class_may_be_named_fit_nothing(builder, fp32, frames_
         fit_on_frames(builder, deepcopy(fp32), open_pack(frames_pack), FramesRequest(split="val", camera=camera))
 
 
+def test_behind_a_detector_that_gives_nan_nothing_is_fitted_and_the_nan_is_named(builder, fp32, frames_pack, tmp_path):
+    detector = write_detector(tmp_path / "d.onnx", (np.nan, 4, 44, 60, 0.9, 0))
+    with pytest.raises(InputError, match=r"the boxes of d.onnx \(the detector gives NaN\)"):
+        fit_on_frames(builder, deepcopy(fp32), open_pack(frames_pack), FramesRequest(split="val", detector=detector))
+
+
 def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_contract(run_path, frames_pack):
     where = ["--abstain-on-frames", "--frames-of", str(frames_pack), "--jitter", "0.1"]
     assert command.main([str(run_path), "--precisions", "fp32", "--engines", *where]) == 0
