@@ -101,7 +101,7 @@ def choose(results: RunResults, policy: Policy) -> ChoiceResult:
         device=results.machine.name,
         policy=policy,
         rule=explain_rule(policy),
-        sentence=describe_choice(ranking, candidates, policy),
+        sentence=describe_choice(ranking, candidates, policy, noisy=results.noise.noisy),
         chosen=name,
         reference=reference.name if reference else None,
         production=production_of(results, name) if name else None,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, TIE_BREAKERS, Policy
 from benchmarks.choose.rule import Ranking, excess
+
+TIMED = ("p99_ms", "age_ms", "cold_start_ms")
+"""Limits of times, which other processes on the machine lengthen."""
 
 
 def explain_rule(policy: Policy) -> str:
@@ -45,10 +49,15 @@ def _explain_frames(policy: Policy) -> str:
     )
 
 
-def describe_choice(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
-    """Return the choice in one sentence; where there is none, the nearest candidate and its reason."""
+def describe_choice(
+    ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy, *, noisy: bool = False
+) -> str:
+    """Return the choice in one sentence; where there is none, the nearest candidate, its reason, and what to do.
+
+    noisy: the timing was disturbed.
+    """
     if ranking.chosen is None:
-        return _describe_failure(ranking, candidates, policy)
+        return _describe_failure(ranking, candidates, policy, noisy)
     won = ranking.chosen
     times = f"{_value(won, 'p50_ms'):.2f} ms a frame, p99 {_value(won, 'p99_ms'):.2f} ms"
     reason = explain(won, ranking, policy, short=True)
@@ -124,7 +133,7 @@ def _describe_best(ranking: Ranking, policy: Policy, short: bool) -> str:
     return f"the {best} of those that may be chosen ({better.name}, {100 * _accuracy(better):.1f}%, may not: {reason})"
 
 
-def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy) -> str:
+def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], policy: Policy, noisy: bool) -> str:
     selectable = [c for c in candidates if not c.why_not]
     # without the objective a candidate has no place among the others, so it cannot be the nearest
     with_objective = [c for c in selectable if c.metric(policy.objective) is not None]
@@ -132,7 +141,17 @@ def _describe_failure(ranking: Ranking, candidates: Sequence[CandidateMetrics], 
         reason = f" ({candidates[0].name}: {candidates[0].why_not})" if candidates and candidates[0].why_not else ""
         return f"no candidate can go to production: none is selectable{reason}"
     nearest = min(with_objective, key=lambda c: (excess(c, policy), c.minimized(policy.objective), c.name))
-    return f"no candidate can go to production; the nearest is {nearest.name}: {ranking.infeasible[nearest.name]}"
+    reason = f"the nearest is {nearest.name}: {ranking.infeasible[nearest.name]}"
+    return f"no candidate can go to production; {reason}; {_describe_remedy(candidates, policy, noisy)}"
+
+
+def _describe_remedy(candidates: Sequence[CandidateMetrics], policy: Policy, noisy: bool) -> str:
+    """Return what to do where no candidate is within all limits."""
+    timed = [name for name, _ in policy.limits(TIMED)]
+    without = replace(policy, p99_ms=None, age_ms=None, cold_start_ms=None)
+    if not (noisy and any(excess(c, without) == 0 for c in candidates if not c.why_not)):
+        return "change the limits with --policy, or train another network"
+    return f"the timing was disturbed: measure again on a quiet machine, or raise {' or '.join(timed)} with --policy"
 
 
 def _describe_advantage(winner: CandidateMetrics, loser: CandidateMetrics, policy: Policy) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.choose.candidate_metrics import CandidateMetrics
+from benchmarks.choose.choice import choose as choose_from
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
 from benchmarks.choose.rule import apply_rule, measure_loss, pareto, reason_infeasible
@@ -22,7 +23,7 @@ from core.codec import from_json, to_json
 from core.errors import InputError
 from core.files import write_json
 from core.stats import PairCounts, loss_bound
-from tests.benchmarks.conftest import make_run
+from tests.benchmarks.conftest import make_run, result_of, results_of
 
 CLASSES = ("car", "person")
 
@@ -215,6 +216,18 @@ def test_the_nearest_is_the_one_that_a_raised_budget_would_choose_first():
     assert "the nearest is slow: the p99 of a frame, 78 ms" in describe_choice(ranking, field, Policy())
     first = next(step for step in step_over_budgets(field, Policy(), 0.0) if step.chosen)
     assert (first.start, first.chosen) == (78, "slow")
+
+
+def test_where_nothing_fits_because_the_timing_was_disturbed_it_says_so_and_what_to_do():
+    results = results_of(result_of(times_ms=np.full((4, 200), 50.0)))
+    noisy = replace(results, noise=replace(results.noise, spread=0.5))
+    remedy = "the timing was disturbed: measure again on a quiet machine, or raise p99_ms with --policy"
+    assert choose_from(noisy, Policy()).sentence.endswith(remedy)
+    assert choose_from(results, Policy()).sentence.endswith(
+        "; change the limits with --policy, or train another network"
+    )
+    # the file is too large on a quiet machine, too
+    assert "disturbed" not in choose_from(noisy, Policy(size_mb=0.0001)).sentence
 
 
 def test_the_nearest_is_by_the_limit_that_is_broken_most():
