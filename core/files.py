@@ -7,6 +7,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -136,11 +137,20 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, hint: str = "write it again") -> Any:
     """Read a JSON file. Raises InputError naming the file when it is missing or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_float=_finite_float, parse_constant=_finite_float)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {hint}") from None
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not readable JSON ({error}): {hint}") from None
+
+
+def _finite_float(text: str) -> float:
+    """Return a number. Raises ValueError for NaN and what overflows: JSON has no such numbers, and none is written."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.20} is not a finite number")
+    return number
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

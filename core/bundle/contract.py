@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.production_choice import ProductionChoice
-from core.codec import from_json, to_json
+from core.codec import from_json, known_keys, to_json
 from core.errors import InputError
 from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.detector_config import DetectorConfig
@@ -42,6 +42,28 @@ UNSIGNED_INT8 = "int8 ort"
 def onnx_name(precision: str, *, unsigned: bool = False) -> str:
     """Return the file name of a precision. unsigned: of the unsigned form, which int8 alone has."""
     return f"model.{precision}{UNSIGNED if unsigned else ''}.onnx"
+
+
+@dataclass(frozen=True)
+class BoundFile:
+    """The entry of a bound file in `files`."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _PlainKeys:
+    """The keys of bundle.json that are read as they stand, with their types."""
+
+    arch: str
+    synthetic: bool
+    selectable: bool
+    temperature: float
+    abstain_threshold: float
+    provenance: dict[str, object]
+    files: dict[str, BoundFile]
+    gates: dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -190,6 +212,7 @@ def open_bundle(path: Path) -> Bundle:
     body = read_sealed(file, [*names, "input", "contract"], schema, HINT)
     if body["input"] != INPUT:
         raise InputError(f"{file}: input is {body['input']}, this version knows only {INPUT}; {HINT}")
+    _check_plain_keys(file, body)
     try:
         values = {name: body[name] for name in names}
         values |= {"classes": tuple(body["classes"]), **_read_parts(file, body)}
@@ -219,6 +242,15 @@ def _hint_of_run(run: Path) -> str:
         return f"give {run / 'production'}"
     bundles = [str(file.parent) for file in sorted(run.glob("*/bundle/bundle.json"))]
     return f"give {' or '.join(bundles)}" if bundles else f"export it first with `python -m export {run}`"
+
+
+def _check_plain_keys(file: Path, body: dict[str, Any]) -> None:
+    """Raise InputError naming a key whose value is of another type than `Bundle` has it."""
+    where = f"{file} is damaged, {HINT}"
+    plain = from_json(_PlainKeys, known_keys(_PlainKeys, body), where)
+    for precision, gate in plain.gates.items():
+        if not isinstance(gate.get("passed"), bool):  # a text would count as passed
+            raise InputError(f"{where}: gates.{precision}.passed is {gate.get('passed')!r}, expected: boolean")
 
 
 def _read_parts(file: Path, body: dict[str, Any]) -> dict[str, Any]:

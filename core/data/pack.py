@@ -170,7 +170,7 @@ def _read_metadata(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: classes must be a list of at least two different names; {HINT}")
     checks = {
         "classes": all(isinstance(name, str) for name in classes),
-        "background": background is None or background in classes,
+        "background": "background" in metadata and (background is None or background in classes),
         "synthetic": isinstance(metadata.get("synthetic"), bool),
         "fingerprint": isinstance(metadata.get("fingerprint"), str),
         "shard_rows": _is_shard_rows(metadata.get("shard_rows")),

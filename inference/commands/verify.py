@@ -10,11 +10,11 @@ from core.bundle.contract import open_bundle
 from core.cli import Parser
 from core.errors import CheckError
 from inference.backends import names
-from inference.proof.verify import verify
+from inference.proof.verify import verify, without_proof
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line a check. Raises CheckError naming the first that failed."""
+    """Print one line a check. Raises CheckError naming the first that failed, or a backend that proved nothing."""
     parser = Parser(prog="python -m inference verify", description=__doc__)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder, such as runs/NAME/production")
     parser.add_argument("--backends", nargs="+", choices=names(), help="the backends to check with (default: all)")
@@ -33,4 +33,6 @@ def main(arguments: list[str]) -> int:
             print(f"{line.what:{width}}  {line.result:8}  {line.detail}")
     if failed := [line for line in lines if line.result == "failed"]:
         raise CheckError(f"{args.bundle}: {len(failed)} checks failed, first {failed[0].what} ({failed[0].detail})")
+    if unproved := without_proof(lines, args.backends):
+        raise CheckError(f"{args.bundle}: no golden frame ran on {unproved}, so nothing is proved there: see the list")
     return 0

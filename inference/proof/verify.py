@@ -22,6 +22,20 @@ class CheckResult:
     result: str
     """passed, failed, or unavailable."""
     detail: str = ""
+    backend: str = ""
+    """The backend that was asked for golden frames; empty for a check that runs no network."""
+
+
+def without_proof(lines: Sequence[CheckResult], backends: Sequence[str] | None) -> str:
+    """Return what has passed no golden frame: the first such backend of those named, or "any backend".
+
+    backends: those that were named; None for all. Empty where each of them, or of all at least one, has passed some.
+    """
+    passed = {line.backend for line in lines if line.result == "passed"}
+    if backends:
+        return next((name for name in backends if name not in passed), "")
+    # the null backend has no network
+    return "" if passed - {"", "null"} else "any backend of this machine"
 
 
 def verify(
@@ -79,9 +93,10 @@ def _engine_line(bundle: Bundle, engine: Path) -> CheckResult:
 def _backend_lines(bundle: Bundle, name: str, threads: int | None, options: list[str]) -> list[CheckResult]:
     found = availability(name)
     if not found.available:
-        return [CheckResult(name, "unavailable", f"{found.reason}: {found.hint}")]
+        return [CheckResult(name, "unavailable", f"{found.reason}: {found.hint}", name)]
     able = [precision for precision in bundle.precisions if precision in find(name).PRECISIONS]
     lines = [line for precision in able for line in _golden_lines(bundle, name, precision, threads, options)]
+    lines = [replace(line, backend=name) for line in lines]
     return lines + _detector_lines(bundle, name, threads)
 
 

@@ -142,7 +142,10 @@ def test_canonical_json_loses_nothing(value):
     assert json.loads(canonical_json(value)) == value
 
 
-@pytest.mark.parametrize("text", ["", "{", "nul", "[" * 100_000, '{"a": 1, "b": {"c": 1, "c": 2}}'])
+NOT_FINITE = ['{"a": NaN}', '{"a": -Infinity}', "[1e999]", "9" * 5000 + ".0"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "nul", "[" * 100_000, '{"a": 1, "b": {"c": 1, "c": 2}}', *NOT_FINITE])
 def test_broken_json_names_the_file(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)

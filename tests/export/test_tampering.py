@@ -15,7 +15,7 @@ import pytest
 from core.bundle import engine_manifest, golden_file
 from core.bundle.contract import onnx_name, open_bundle
 from core.errors import InputError
-from core.files import sha256_of_json
+from core.files import sealed, sha256_of_json
 from inference.backends import open_backend
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
@@ -85,6 +85,27 @@ def test_an_older_schema_and_keys_that_are_missing_or_unknown_are_named(bundle_p
         file.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=said):
             open_bundle(bundle_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("arch", None, "arch is None, expected: string"),
+        ("synthetic", "no", "synthetic is 'no', expected: boolean"),
+        ("temperature", 10**4000, "temperature is 10+, expected: number"),
+        ("provenance", [], "provenance is .*, expected: object"),
+        ("files", {"a": "b"}, "files.a is 'b', expected: object"),
+        ("gates", [], "gates is .*, expected: object"),
+        ("gates", {"fp32": "yes"}, "gates.fp32 is 'yes', expected: object"),
+        ("gates", {"fp32": {"passed": "no"}}, "gates.fp32.passed is 'no', expected: boolean"),
+    ],
+)
+def test_a_value_of_another_type_whose_digest_was_made_anew(bundle_path, key, value, said):
+    body = json.loads((bundle_path / "bundle.json").read_text())
+    body[key] = value
+    (bundle_path / "bundle.json").write_text(json.dumps(sealed({k: v for k, v in body.items() if k != "digest"})))
+    with pytest.raises(InputError, match=f"bundle.json is damaged, export the run again .*: {said}"):
+        open_bundle(bundle_path)
 
 
 def test_a_bound_name_that_leaves_the_folder(bundle_path):

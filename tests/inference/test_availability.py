@@ -12,7 +12,7 @@ from benchmarks.measure.candidates import available_backends, list_unmeasured
 from core.bundle.engine_manifest import load_manifest
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.cli import run_command
-from core.errors import DeviceError, InputError
+from core.errors import CheckError, DeviceError, InputError
 from inference import backends
 from inference.backends import UnavailableError, open_backend, ort, trt
 from inference.commands import doctor
@@ -144,6 +144,15 @@ def test_verify_says_of_an_engine_that_is_missing_how_it_is_built_and_passes(bun
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("trt fp32"))
     assert "unavailable" in line
     assert "python -m inference build" in line
+
+
+def test_verify_fails_where_a_named_backend_or_no_backend_at_all_proves_anything(bundle, monkeypatch):
+    with pytest.raises(CheckError, match="no golden frame ran on trt, so nothing is proved there"):
+        command.main([str(bundle.path), "--backends", "ort", "trt"])
+    assert command.main([str(bundle.path), "--backends", "ort"]) == 0
+    monkeypatch.setattr(verify, "names", lambda: ["null", "trt"])
+    with pytest.raises(CheckError, match="no golden frame ran on any backend of this machine"):
+        command.main([str(bundle.path)])
 
 
 def test_verify_proves_the_engine_on_this_device_and_each_other_device_anew(bundle, put):

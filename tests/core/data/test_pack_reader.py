@@ -106,6 +106,7 @@ BROKEN = {
     "no classes": (lambda p: edit_facts(p, classes="GONE"), "classes"),
     "classes a number": (lambda p: edit_facts(p, classes=3), "classes"),
     "a class twice": (lambda p: edit_facts(p, classes=["bus", "car", "car"]), "classes"),
+    "no background": (lambda p: edit_facts(p, background="GONE"), "background"),
     "other background": (lambda p: edit_facts(p, background="sky"), "background"),
     "other geometry": (lambda p: edit_facts(p, geometry={"size_px": SIZE}), "geometry"),
     "no folder": (lambda p: p.rename(p.with_name("other")), "no such folder"),

@@ -69,6 +69,6 @@ def test_anything_in_any_key_of_regions_is_read_or_one_short_sentence(tmp_path, 
     for value in GARBAGE:
         file.write_text(json.dumps({"regions": {"detector": "d.onnx", key: value}}))
         problem = problem_of(file)
-        assert problem.startswith(f"{file}: ")
+        assert problem.startswith((f"{file}: ", f"{file} is not readable JSON ("))
         assert len(problem.splitlines()) == 1
         assert len(problem) < len(str(file)) + 300
