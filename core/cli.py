@@ -158,6 +158,39 @@ def _terminating_cleanly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def ending_native_calls(grace_s: float = 5.0) -> Iterator[None]:
+    """End the process a while after a signal where a native call keeps Python from handling it.
+
+    For a block that writes no files: nothing is closed or removed then.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    ended = threading.Event()
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+
+    def watch() -> None:
+        # the interpreter writes the number of a signal at once; its handler has to wait for the native call
+        came = os.read(readable, 1)
+        if came and not ended.wait(grace_s):
+            log.critical(f"stopped by {signal.Signals(came[0]).name}, within a call that did not end")
+            os._exit(128 + came[0])
+
+    before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(before)
+        os.close(writable)
+        watcher.join()
+        os.close(readable)
+
+
 def _open_standard_streams() -> None:
     """Open those of stdin, stdout and stderr that are closed: else the next opened file would get what is printed."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-from core.cli import Parser
+from core.cli import Parser, ending_native_calls
 from core.data.labeled_frames import load_frame, read_frames
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import InputError
@@ -42,7 +42,9 @@ def main(arguments: list[str]) -> int:
     run = open_run(args.run)
     folders = _bundles(run, args.models)
     file = DetectorFile(args.detector, _read_config(args.config) if args.config else DetectorConfig())
-    detector = prepare(file, _frames_of(args.frames) if args.frames else _frames_of_pack(run))
+    frames = _frames_of(args.frames) if args.frames else _frames_of_pack(run)
+    with ending_native_calls():  # a detector that hangs
+        detector = prepare(file, frames)
     checks = {str(folder): add(folder, detector) for folder in folders}
     warn_of_earlier_choice(run, "was chosen without this detector")
     lines = [{"bundle": folder, **asdict(row)} for folder, rows in checks.items() for row in rows]

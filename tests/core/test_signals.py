@@ -50,6 +50,38 @@ def command():
 raise SystemExit(run_command(command))
 """
 
+HANGS = """
+import ctypes, signal, time
+from core.cli import ending_native_calls, run_command
+
+def command():
+    with ending_native_calls(grace_s=0.1):
+        libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+        libc.pthread_mutex_lock(mutex)
+        print("locked", flush=True)
+        libc.pthread_mutex_lock(mutex)  # a mutex that this thread holds: no signal ends the wait
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+raise SystemExit(run_command(command))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_native_call_that_hangs(number, code):
+    command = subprocess.Popen(
+        [sys.executable, "-c", HANGS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert command.stdout.readline() == "locked\n"
+        command.send_signal(number)
+        _, stderr = command.communicate(timeout=LONGEST_S)
+    finally:
+        command.kill()
+        command.wait()
+    assert command.returncode == code
+    # between the line and the lock Python itself still takes the signal
+    assert stderr.startswith("stopped by ")
+
 
 @pytest.mark.parametrize(
     ("number", "code", "said"),
