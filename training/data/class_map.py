@@ -13,7 +13,7 @@ from core.errors import InputError
 
 SHIPPED = Path(__file__).parent / "classes"
 WILDCARD = "*"
-"""Stands in the first column for every class without a line of its own."""
+"""In the first column every class without a line of its own; in the second one the name that the class has."""
 
 
 def normalize_name(name: str) -> str:
@@ -65,7 +65,7 @@ class ClassMap:
         target = self.table.get(normalize_name(name), self.table.get(WILDCARD))
         if target is None:
             self.check_names([name])
-        return target or None
+        return name if target == WILDCARD else target or None
 
 
 def read_class_map(given: str | None) -> ClassMap:

@@ -24,10 +24,16 @@ def group_finder(root: Path, options: PackOptions) -> Callable[[str], str]:
 def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
     match = pattern.search(name.rsplit("/", 1)[-1])  # not in the folders: those are the split and the class
     if match is None:
-        raise InputError(f"{root / name} does not match the group pattern {pattern.pattern!r}: change either")
+        raise InputError(
+            f"{root / name}: its file name does not match the group pattern '{pattern.pattern}': give a pattern that "
+            "matches every file name, or name the groups with --group-csv"
+        )
     group = match.group(1) if pattern.groups else match.group(0)
     if group is None:
-        raise InputError(f"{root / name} matches the group pattern {pattern.pattern!r}, but not its first group")
+        raise InputError(
+            f"{root / name}: its file name matches the group pattern '{pattern.pattern}', but not the first group in it: "
+            "give a pattern whose first group every file name has"
+        )
     return str(group)
 
 

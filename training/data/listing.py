@@ -83,7 +83,7 @@ class PackOptions:
         try:
             re.compile(self.group or "")
         except re.error as error:
-            raise InputError(f"the group pattern {self.group!r} is not a regular expression ({error})") from None
+            raise InputError(f"the group pattern '{self.group}' is not a regular expression ({error})") from None
 
     @property
     def geometry(self) -> Geometry:

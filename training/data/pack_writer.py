@@ -200,9 +200,20 @@ def _reuse(out: Path, listing: Listing, options: PackOptions) -> Pack:
     # the digest of an older pack was made without the options that came later
     same_names = {name: asked[name] for name in packed if name in asked}
     if other or metadata.get("request") != _request_digest(listing, same_names):
-        what = f"made with {', '.join(other)}" if other else "of other files, or of another version of OpenCV"
+        what = f"made with {', '.join(other)}" if other else _other_content(metadata, listing, asked)
         raise InputError(f"{out} is a pack {what}: name another --out, or remove it yourself")
     return open_pack(out)
+
+
+def _other_content(metadata: dict[str, Any], listing: Listing, asked: dict[str, Any]) -> str:
+    """Return in what a pack of the same options differs, as far as pack.json tells."""
+    classes = metadata.get("classes", [])
+    if classes != [*listing.classes]:
+        return f"made with the classes {', '.join(classes)}, not {', '.join(listing.classes)}"
+    # of these files pack.json holds the names alone
+    files = [asked[name] for name in ("classes", "group_csv", "false_alarms", "as_zones")]
+    named = [f"of another {file}" for file in files if file]
+    return ", ".join(["of other files", *named, "or of another version of OpenCV"])
 
 
 def _with_calibration(samples: list[Sample], results: list[DecodeResult], seed: int) -> list[PackRow]:

@@ -114,7 +114,10 @@ def _check_out(out: Path, resume: bool) -> None:
     """Refuse a folder that holds a run, unless it is to be resumed, or other files."""
     if (out / "run.json").is_file():
         if not resume:
-            raise InputError(f"{out} is a run already: continue it with --resume, or name another --out")
+            raise InputError(
+                f"{out} is a run already: continue it with --resume (make train: ARGS=--resume), "
+                "or name another with --out (make train: RUN=NAME)"
+            )
     elif out.exists() and (not out.is_dir() or any(not f.name.startswith((".", "pack")) for f in out.iterdir())):
         raise InputError(f"{out} exists and is not a run: name another --out")
 

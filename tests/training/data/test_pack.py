@@ -269,8 +269,9 @@ def test_a_group_that_spans_given_splits_is_named(source, tmp_path):
 
 def test_a_file_without_a_group_is_named(source, tmp_path):
     write_image(source / "train" / "bus" / "odd.png", 9)
-    with pytest.raises(InputError, match=r"odd\.png does not match"):
+    with pytest.raises(InputError, match=r"odd\.png: its file name does not match the group pattern") as caught:
         write_pack(str(source), tmp_path / "p", GROUPED)
+    assert f"'{GROUPED.group}': give a pattern" in str(caught.value)  # as it was typed, its backslash once
 
 
 def test_groups_come_from_a_csv(flat, tmp_path):
@@ -314,6 +315,20 @@ def test_an_existing_out_of_another_request_or_kind_is_left_alone(source, tmp_pa
     with pytest.raises(InputError, match="is not a pack"):
         write_pack(str(source), tmp_path / "mine", OPTIONS)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_class_map_that_was_edited_is_told_from_other_files(source, tmp_path):
+    class_map = tmp_path / "map.csv"
+    options = replace(OPTIONS, classes=str(class_map))
+    class_map.write_text("class,becomes\n*,*\n")
+    write_pack(str(source), tmp_path / "p", options)
+    class_map.write_text("class,becomes\nbus,coach\n*,*\n")
+    with pytest.raises(InputError, match=r"a pack made with the classes .*bus.*, not .*coach.*: name another"):
+        write_pack(str(source), tmp_path / "p", options)
+    class_map.write_text("class,becomes\n*,*\n")
+    write_image(source / "train" / "bus" / "new.png", 77)
+    with pytest.raises(InputError, match=rf"a pack of other files, of another {class_map}, or of another version"):
+        write_pack(str(source), tmp_path / "p", options)
 
 
 def test_what_a_killed_pack_left_behind_is_removed(source, tmp_path):

@@ -40,6 +40,11 @@ def test_names_are_matched_without_case_and_hyphens(tmp_path):
     assert [class_map.becomes(n) for n in ("two_wheeler", "TWO WHEELER", "twowheeler", "car")] == ["two"] * 3 + [None]
 
 
+def test_a_star_in_the_second_column_leaves_a_class_as_it_is(tmp_path):
+    class_map = read_class_map(write_map(tmp_path, "class,becomes\nsedan,car\nTwo-Wheeler,*\n*,*\n"))
+    assert [class_map.becomes(n) for n in ("sedan", "two-wheeler", "Bus")] == ["car", "two-wheeler", "Bus"]
+
+
 def test_a_class_that_the_map_does_not_name_is_an_error(tmp_path):
     with pytest.raises(InputError, match="has no line for the class 'tram'"):
         read_class_map(write_map(tmp_path, "class,becomes\ncar,car\n")).becomes("tram")
