@@ -302,7 +302,9 @@ def test_a_wrong_command_is_one_sentence_and_leaves_nothing(pack, tmp_path, more
 
 
 def test_an_existing_run_is_not_overwritten(run, pack):
-    with pytest.raises(InputError, match=r"is a run already: .*--resume \(make train: ARGS=--resume\), or name another"):
+    with pytest.raises(
+        InputError, match=r"is a run already: .*--resume \(make train: ARGS=--resume\), or name another"
+    ):
         arguments_end(pack, run)
 
 

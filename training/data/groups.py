@@ -31,7 +31,7 @@ def _group_by_pattern(pattern: re.Pattern[str], root: Path, name: str) -> str:
     group = match.group(1) if pattern.groups else match.group(0)
     if group is None:
         raise InputError(
-            f"{root / name}: its file name matches the group pattern '{pattern.pattern}', but not the first group in it: "
+            f"{root / name}: its file name matches the group pattern '{pattern.pattern}', but not its first group: "
             "give a pattern whose first group every file name has"
         )
     return str(group)

@@ -52,6 +52,7 @@ def add_background(listing: Listing, options: PackOptions) -> Listing:
     # false alarms first; crops of the other frames fill up what is missing of the number wanted
     cut, left_out = false_alarm_rows(frames, counts, label, wanted if listed else wanted // 2, options)
     if not listed:
+        warnings += _assumption(options.background_from, len(cut), sum(frame.detected for frame in frames))
         cut = cut + _cut(listing, frames, wanted - len(cut), label, options)
         left_out += [] if len(cut) == wanted else [f"there was room for {len(cut)} of {wanted} background crops"]
     if wanted and not cut:
@@ -67,6 +68,19 @@ def add_background(listing: Listing, options: PackOptions) -> Listing:
         background=label if label in classes else None,
         warnings=listing.warnings + warnings + left_out,
     )
+
+
+def _assumption(source: Path, named: int, detected: int) -> list[str]:
+    """Return a warning where a recording that is taken for an empty road seems to show objects.
+
+    named: the rows that the runner gave a class. detected: the boxes of a detector in front.
+    """
+    found = [f"{named} regions that were given a class become background"] if named else []
+    found += [f"its detector found {detected} boxes"] if detected else []
+    if not found:
+        return []
+    hint = "film a road without objects, or list what is false with --false-alarms FILE"
+    return [f"{source} is taken as empty road ({', and '.join(found)}): if objects were there, {hint}"]
 
 
 def _in_given_splits(cut: list[Sample], listed: bool, seed: int) -> list[Sample]:

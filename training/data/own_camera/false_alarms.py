@@ -73,7 +73,9 @@ def false_alarm_rows(
     # shuffled, since neighboring frames repeat one false alarm: the first `most` are then spread over the drive
     alarms.sort(key=lambda pair: shuffle_key(options.seed, "false alarm", pair[0].source, pair[1].name))
     if len(alarms) > most:
-        warnings.append(f"left out: {len(alarms) - most} of {len(alarms)} false alarms; --background N takes more")
+        # only of listed ones a person has said that they are false
+        kind = "false alarms; --background N takes more" if options.false_alarms else "regions that were given a class"
+        warnings.append(f"left out: {len(alarms) - most} of {len(alarms)} {kind}")
     rows = []
     for frame, region in alarms[:most]:
         rows.append(Sample(frame.source, label, frame.group, None, region.rect, unmarked=True))

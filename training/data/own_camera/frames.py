@@ -9,6 +9,7 @@ from core.data.picture_files import scan
 from core.data.recording import (
     ClassifiedRegion,
     classified_regions,
+    configuration_in,
     is_recording,
     read_decisions,
     read_facts,
@@ -32,6 +33,8 @@ class CameraFrame:
     """The number that the runner gave a recorded frame."""
     regions: tuple[ClassifiedRegion, ...] = ()
     """The regions of a recorded frame that were given a class."""
+    detected: int = 0
+    """The boxes of the detector in a recorded frame, with a class or without."""
 
 
 def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]:
@@ -48,7 +51,8 @@ def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]
     elif place.is_file():
         count, fps = video_frames(place)
         name = source_of(place, root)
-        frames = _in_groups([CameraFrame(recorded_frame_source(name, i), name) for i in range(count)], fps)
+        frames = [CameraFrame(recorded_frame_source(name, i), name) for i in range(count)]
+        frames, warnings = _in_groups(frames, fps)
     else:
         raise InputError(f"{source} does not exist: give a folder of pictures, a video or a recording of your camera")
     if not frames:
@@ -59,22 +63,35 @@ def list_frames(source: Path, root: Path) -> tuple[list[CameraFrame], list[str]]
 def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[str]]:
     """Return the frames of a recording; a decision without a picture, as of a lost camera, is no frame."""
     facts = read_facts(folder)
+    configuration = configuration_in(folder, facts)
+    has_detector = configuration is not None and configuration.detector is not None
     name = source_of(folder, root)
     whole = 0
     frames = []
     for whole, line in enumerate(read_decisions(folder), 1):  # noqa: B007 the count is used after the loop
         if line.picture is not None:
             source = recorded_frame_source(source_of(line.index, root), line.number)
-            frames.append(CameraFrame(source, name, *classified_regions(line)))
+            number, regions = classified_regions(line)
+            detected = len(line.body["zones"]) if has_detector else 0
+            frames.append(CameraFrame(source, name, number, regions, detected))
     torn = sum(len(index.read_bytes().splitlines()) for index in segments_of(folder)) - whole
     warnings = [f"left out: {torn} lines of {folder} from a damaged one to the end of its segment"] if torn else []
     if facts.get("synthetic"):
         warnings.append(f"{folder} was recorded from the synthetic camera")
-    return _in_groups(frames, facts["fps"]), warnings
+    frames, short = _in_groups(frames, facts["fps"])
+    return frames, warnings + short
 
 
-def _in_groups(frames: list[CameraFrame], fps: float) -> list[CameraFrame]:
-    """Return the frames of one film in groups that follow each other."""
+def _in_groups(frames: list[CameraFrame], fps: float) -> tuple[list[CameraFrame], list[str]]:
+    """Return the frames of one film in groups that follow each other, and a warning where it is too short for them."""
     # parts and not frames: neighboring frames are nearly one picture, and a group never spans two splits
     length = max(1, min(round(GROUP_S * fps), len(frames) // MIN_GROUPS))
-    return [replace(frame, group=f"{frame.group}, part {index // length}") for index, frame in enumerate(frames)]
+    warnings = list[str]()
+    if frames and length < round(GROUP_S * fps):
+        warnings.append(
+            f"{frames[0].group} is {len(frames) / fps:.1f} s of film: background is drawn in groups of "
+            f"{length / fps:.1f} s, so nearly the same road lies in train, val and test; "
+            f"film {GROUP_S * MIN_GROUPS:.0f} s or more"
+        )
+    grouped = [replace(frame, group=f"{frame.group}, part {index // length}") for index, frame in enumerate(frames)]
+    return grouped, warnings

@@ -37,8 +37,8 @@ def frames(tmp_path) -> Path:
     return tmp_path / "frames"
 
 
-def video(file: Path, frames: int = 60) -> Path:
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), 10, (160, 120))
+def video(file: Path, frames: int = 60, fps: float = 10) -> Path:
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), fps, (160, 120))
     for i in range(frames):
         noise = np.random.default_rng(i).integers(0, 256, (12, 16, 3), np.uint8)
         writer.write(cv2.resize(noise, (160, 120), interpolation=cv2.INTER_CUBIC))
@@ -82,6 +82,14 @@ def test_a_source_that_is_split_gets_background_in_every_split(tmp_path, frames)
             write_images(tmp_path / "set" / split / name, {f"{split}{name}{i}.png": (60, 50 + i) for i in range(6)})
     listing = read_listing(str(tmp_path / "set"), PackOptions(background_from=frames, background=18))
     assert {sample.split for sample in listing.samples if sample.unmarked} == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize(("fps", "seconds", "warned"), [(0.1, 600, False), (10, 6, True)])
+def test_a_film_too_short_for_groups_of_ten_seconds_is_said_to_be(source, tmp_path, fps, seconds, warned):
+    listing = read_listing(str(source), PackOptions(background_from=video(tmp_path / "drive.mp4", fps=fps)))
+    said = [warning for warning in listing.warnings if f"is {seconds:.1f} s of film" in warning]
+    assert len(said) == warned
+    assert all("in groups of 0.3 s" in warning for warning in said)
 
 
 def test_a_frame_of_a_video_is_found_by_its_number(tmp_path):

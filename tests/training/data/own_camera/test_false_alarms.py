@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data.recording import segments_of
+from core.data.recording import read_decisions, segments_of
 from core.errors import InputError
 from core.geometry.preprocess import fill
 from inference.capture.base import EndOfStream
 from inference.commands.run import read_arguments, run_from_args
 from inference.sources import open_source
 from tests.bundles import make_bundle
+from tests.inference.runner.test_region_choice import write_detector
 from tests.training.data.detection_sets import write_images, write_kitti
 from training.data.importers import read_listing
 from training.data.listing import PackOptions
@@ -93,7 +94,26 @@ def test_of_a_drive_without_objects_half_the_background_is_false_alarms(drive, s
     assert len(rects(listing)) == 12
     assert sum(rect in said for rect in rects(listing)) >= 6
     assert any(rect not in said for rect in rects(listing))
-    assert f"left out: {2 * FRAMES - 6} of {2 * FRAMES} false alarms; --background N takes more" in listing.warnings
+    assert f"left out: {2 * FRAMES - 6} of {2 * FRAMES} regions that were given a class" in listing.warnings
+
+
+def test_a_recording_with_named_regions_is_said_to_be_taken_as_empty_road(drive, source, tmp_path):
+    listing = read_listing(str(source), options(drive, tmp_path))
+    (warning,) = [warning for warning in listing.warnings if "taken as empty road" in warning]
+    assert "(6 regions that were given a class become background): if objects were there" in warning
+    listed = read_listing(str(source), options(drive, tmp_path, "first,last\n0,1\n"))
+    assert not [warning for warning in listed.warnings if "taken as empty road" in warning]
+
+
+def test_a_recording_behind_a_detector_tells_how_many_boxes_it_found(drive, source, tmp_path):
+    bundle, detector = drive / "bundle", write_detector(tmp_path / "d.onnx")
+    film = f"synthetic://?frames={FRAMES}&width=160&height=120&scenario=day"
+    behind = ("--detector", detector, "--record", tmp_path / "boxes")
+    run_from_args(read_arguments([*map(str, (bundle, "--source", film, *behind))]))
+    listing = read_listing(str(source), PackOptions(size_px=32, background_from=tmp_path / "boxes"))
+    boxes = sum(len(line.body["zones"]) for line in read_decisions(tmp_path / "boxes"))
+    assert boxes >= FRAMES
+    assert any(f"its detector found {boxes} boxes): if objects were there" in text for text in listing.warnings)
 
 
 def test_what_is_left_out_is_counted(drive, source, tmp_path):
