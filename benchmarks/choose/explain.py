@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.policy import BUDGETS, FLOORS, OBJECTIVES, TIE_BREAKERS, Policy
-from benchmarks.choose.rule import Ranking, excess
+from benchmarks.choose.rule import Ranking, excess, rows_needed
 
 TIMED = ("p99_ms", "age_ms", "cold_start_ms")
 """Limits of times, which other processes on the machine lengthen."""
@@ -97,7 +97,7 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
         return (
             f"it is {_comparative(policy)}, but its accuracy may be up to {100 * loss.bound:.2f} points below that of"
             f" {reference.name} (upper 95% bound; {100 * loss.observed:.2f} observed): the margin is"
-            f" {_points(policy.margin)}"
+            f" {_points(policy.margin)}{_describe_rows(reference, policy)}"
         )
     advantage = _describe_advantage(chosen, candidate, policy)
     return f"it could also replace {reference.name}, but {chosen.name} is {advantage}"
@@ -106,9 +106,10 @@ def explain(candidate: CandidateMetrics, ranking: Ranking, policy: Policy, *, sh
 def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, short: bool) -> str:
     reference = ranking.reference
     if reference is None or chosen is reference:
+        rows = _describe_rows(chosen, policy) if ranking.better else ""
         return (
             f"it is {_describe_best(ranking, policy, short)}, and no candidate that is {_comparative(policy)} is shown"
-            f" to lose less than the margin of {_points(policy.margin)}"
+            f" to lose less than the margin of {_points(policy.margin)}{rows}"
         )
     ratio = _value(reference, policy.objective) / _value(chosen, policy.objective)  # less is better in all objectives
     return (
@@ -116,6 +117,14 @@ def _explain_winner(chosen: CandidateMetrics, ranking: Ranking, policy: Policy, 
         f" loses at most {100 * ranking.losses[chosen.name].bound:.2f} points of accuracy, less than the margin of"
         f" {_points(policy.margin)}"
     )
+
+
+def _describe_rows(reference: CandidateMetrics, policy: Policy) -> str:
+    """Return how many test rows are needed, where these are too few to show any loss to be under the margin."""
+    weights = reference.weights(policy)
+    if (needed := rows_needed(weights, policy.margin)) <= len(weights):
+        return ""
+    return f"; {len(weights)} test rows cannot show a loss under {_points(policy.margin)}: at least {needed} can"
 
 
 def _points(part: float) -> str:

@@ -12,6 +12,7 @@ candidate equal.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from benchmarks.choose.candidate_metrics import FRAMES, CandidateMetrics
 from benchmarks.choose.policy import BUDGETS, FLOORS, Policy
 from core.clusters import design_effect
 from core.stats import (
+    MOST_SAMPLES,
+    Floats,
     Interval,
     PairCounts,
     combine_bounds,
@@ -216,6 +219,27 @@ def weighted_bound(reference: CandidateMetrics, rival: CandidateMetrics, policy:
         share = float(weights[rows].sum() / weights.sum())
         strata.append((share, pairs.loss, loss_bound(pairs)))
     return combine_bounds(strata)
+
+
+def rows_needed(weights_n: Floats, margin: float) -> int:
+    """Return the fewest test rows that can show the loss of a faster rival to be under `margin`.
+
+    Its loss is a row at least, since of equals the fastest is the reference; the bound is lowest where all other
+    answers agree. weights_n: the cost of missing each row; more rows are taken to have the same costs, in proportion.
+    """
+    costs, counts = np.unique(weights_n, return_counts=True)
+    shares = (costs * counts / weights_n.sum()).tolist()
+
+    def enough(n: int) -> bool:
+        rows = [max(1, n * count // len(weights_n)) for count in counts.tolist()]
+        bounds = []
+        for missed in range(len(rows)):  # the cost of the one row that is missed
+            pairs = [PairCounts(int(i == missed), 0, of_cost) for i, of_cost in enumerate(rows)]
+            strata = [(share, pair.loss, loss_bound(pair)) for share, pair in zip(shares, pairs, strict=True)]
+            bounds.append(combine_bounds(strata))
+        return min(bounds) < margin
+
+    return bisect_left(range(MOST_SAMPLES), True, key=enough)
 
 
 def pick_best(candidates: Sequence[CandidateMetrics], policy: Policy, noise_margin: float) -> CandidateMetrics:

@@ -16,7 +16,7 @@ from benchmarks.choose.candidate_metrics import CandidateMetrics
 from benchmarks.choose.choice import choose as choose_from
 from benchmarks.choose.explain import describe_choice, explain, explain_rule, role
 from benchmarks.choose.policy import TIE_BREAKERS, Policy, read_policy
-from benchmarks.choose.rule import apply_rule, measure_loss, pareto, reason_infeasible
+from benchmarks.choose.rule import apply_rule, measure_loss, pareto, reason_infeasible, rows_needed
 from benchmarks.choose.sensitivity import step_over_budgets
 from benchmarks.commands import measure
 from core.codec import from_json, to_json
@@ -182,9 +182,30 @@ def test_a_faster_one_that_is_shown_to_be_as_good_wins():
 
 def test_a_faster_one_that_is_one_row_behind_on_few_rows_does_not_win():
     """Missing evidence is not equality: 40 rows cannot show that a loss is under one point."""
-    ranking, why = choose([metrics("slow", [0], 10, n=40), metrics("fast", [0, 1], 2, n=40)])
+    field = [metrics("slow", [0], 10, n=40), metrics("fast", [0, 1], 2, n=40)]
+    ranking, why = choose(field)
     assert ranking.chosen.name == "slow"
     assert "its accuracy may be up to" in why["fast"]
+    too_few = f"40 test rows cannot show a loss under 1 point: at least {rows_needed(np.ones(40), 0.01)} can"
+    assert why["fast"].endswith(too_few)
+    assert too_few in describe_choice(ranking, field, Policy())
+    # no faster one lost: more rows would change nothing
+    assert "test rows cannot" not in describe_choice(choose(field[:1])[0], field[:1], Policy())
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(margin=0.005), Policy(miss_costs={"person": 5})])
+def test_so_many_rows_as_are_needed_can_show_a_loss_under_the_margin_and_fewer_cannot(policy):
+    """With a row missed more, of either class: of candidates that are equal the faster one is the reference."""
+    needed = rows_needed(metrics("slow", [], 10, n=40).weights(policy), policy.margin)
+    even = needed + needed % 2  # as many rows of each class
+    for n, can in ((even, True), (even - 2, False)):
+        pairs = [[metrics("slow", [], 10, n=n), metrics("fast", [row], 2, n=n)] for row in (0, 1)]
+        assert ("fast" in {choose(pair, policy)[0].chosen.name for pair in pairs}) == can
+
+
+def test_no_pattern_of_answers_shows_a_loss_with_fewer_rows_than_needed():
+    fewer = rows_needed(np.ones(45), 0.01) - 1
+    assert all(loss_bound(PairCounts(both + 1, both, fewer)) >= 0.01 for both in range(fewer // 2))
 
 
 def test_a_missed_person_can_cost_the_victory():

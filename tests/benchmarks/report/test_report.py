@@ -125,6 +125,16 @@ def test_the_page_holds_no_address_and_is_small(rich_report):
     assert len(text) < 5_000_000
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_how_often_resamples_agree_stands_with_a_warning_where_the_timing_was_disturbed(device, spread, tmp_path):
+    noise = replace(device.results.noise, ratio=Interval(1.0, 1.0), spread=spread)
+    render(tmp_path / "report", [replace(device, results=replace(device.results, noise=noise))])
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text()
+        after = text.split("give the same choice", 1)[1][:80]
+        assert after.startswith("; the timing was disturbed, so another run may choose otherwise") == (spread > 0)
+
+
 def test_no_name_of_a_file_or_class_can_become_a_tag(rich, pack, tmp_path):
     classes = (EVIL, *rich.results.pack.classes[1:])
     rows = tuple(
