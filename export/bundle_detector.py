@@ -61,7 +61,8 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
     detector = open_detector(file, REFERENCE, None)
     try:
         smaller = [_at_most_wide(frame) for frame in frames]
-        found = [(frame, detector_run.detect_rows(detector, frame)) for frame in smaller]
+        answers = [detector.detect(frame) for frame in smaller]
+        found = [(frame, detector_run.as_rows(answer)) for frame, answer in zip(smaller, answers, strict=True)]
         config = detector.config
         # the comparison leaves out what is within one margin of the threshold: with two, a box is still compared when
         # another runtime scores it one margin lower
@@ -80,6 +81,8 @@ def prepare(file: DetectorFile, frames: Sequence[Bytes]) -> PreparedDetector:
             f"{file.path} finds nothing with a score above {sure:.3g} in {len(frames)} frames:"
             " give --frames that show its classes"
         )
+    if nan := sum(answer is None for answer in answers):
+        log.warning(f"{file.path} gives NaN in {nan} of {len(frames)} frames: such a frame is BLIND in the car")
     counts = [len(rows) for _, rows in chosen]
     numbers = np.repeat(np.arange(len(chosen)), counts).astype(np.int32)
     boxes_n6 = np.concatenate([rows for _, rows in chosen])

@@ -10,6 +10,7 @@ from core.bundle.contract import DETECTOR, Bundle
 from core.bundle.golden_file import GoldenCheck
 from core.geometry.detector_config import DetectorFile
 from core.geometry.frame import Bytes
+from inference.detectors import Detections
 from inference.frame.detection.detector import Detector, open_detector
 
 
@@ -22,10 +23,14 @@ def check(bundle: Bundle, detector: Detector) -> tuple[GoldenCheck, ...]:
 
 def detect_rows(detector: Detector, frame_bgr: Bytes) -> NDArray[np.float32]:
     """Return the detections in a frame, float32 (n, 6): x0, y0, x1, y1, score, class; none where it gives NaN."""
-    found = detector.detect(frame_bgr)
+    return as_rows(detector.detect(frame_bgr))
+
+
+def as_rows(found: Detections | None) -> NDArray[np.float32]:
+    """Return detections in the form of the golden file, float32 (n, 6); none for None."""
     if found is None:
         return np.empty((0, 6), np.float32)
-    # the file's form; the number of a class is exact in float32
+    # the number of a class is exact in float32
     return np.column_stack([found.boxes_n4, found.scores_n, found.classes_n]).astype(np.float32)
 
 

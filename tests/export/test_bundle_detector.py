@@ -25,6 +25,7 @@ from export.package import device_files
 from inference.backends import UnavailableError, openvino
 from inference.capture.base import Source, SourceLost
 from inference.commands.run import read_arguments, run_from_args
+from inference.frame.detection.detector import Detector
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
 from tests.inference.runner.test_region_choice import write_detector
@@ -207,6 +208,17 @@ def test_why_no_box_can_be_used_is_said_and_the_bundle_stays(run, box, said):
     with pytest.raises(InputError, match=rf"d\.onnx {said}"):
         add(run)
     assert bundle_of(run) == before
+
+
+def test_nan_in_some_frames_is_a_warning_that_counts_them(run, monkeypatch, caplog):
+    answers, detect = iter([True, False, True, True]), Detector.detect
+
+    def sometimes(self, frame_bgr):
+        return detect(self, frame_bgr) if next(answers, True) else None
+
+    monkeypatch.setattr(Detector, "detect", sometimes)
+    assert add(run) == 0
+    assert "d.onnx gives NaN in 1 of 5 frames" in caplog.text
 
 
 def test_a_threshold_near_1_is_proved_as_any_other(run):
