@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import fcntl
 import glob
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -17,28 +18,18 @@ from typing import Any
 
 from core.errors import InputError
 
+log = logging.getLogger(__name__)
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+"""Constants of Linux's renameat2; with the first, a relative path is relative to the current folder."""
+
 
 def fsync_path(path: Path) -> None:
     """Flush one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process until the end of the block. Raises InputError while another process keeps it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems on a network have no locks
-            try:
-                # the kernel releases the lock when the process ends, however it ends
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{folder} is in use by another process: wait until it ends, or stop it") from None
-        yield
     finally:
         os.close(descriptor)
 
@@ -57,14 +48,43 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files that killed processes left here for `path`; the name of each holds its process number."""
+    put_back(path)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = leftover.name.rsplit(".", 2)[1]
         if not process.isdigit() or Path("/proc", process).exists():
             continue
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def put_back(path: Path) -> None:
+    """Put a folder back that a process moved aside to replace it, and was killed before the new one took its place."""
+    path = Path(os.path.realpath(path))
+    for old in path.parent.glob(f".{glob.escape(path.name)}.old.*.tmp"):
+        process = old.name.rsplit(".", 2)[1]
+        # after a restart our own number may be that of the killed process
+        is_ours = process == str(os.getpid())
+        if path.exists() or not (is_ours or (process.isdigit() and not Path("/proc", process).exists())):
+            continue
+        try:
+            old.rename(path)
+        except FileNotFoundError:  # another command was faster
+            continue
+        except OSError as error:
+            raise InputError(
+                f"{path} is missing, and its content, in {old}, cannot be moved back ({error.strerror}): move it"
+            ) from None
+        log.warning(f"{path} was missing, because a process was killed while it replaced it: the earlier one is back")
+
+
+def put_back_inside(folder: Path) -> None:
+    """Put back every folder that is missing in this one or in one of its folders, as `put_back` does."""
+    for pattern in (".*.old.*.tmp", "*/.*.old.*.tmp"):
+        for old in sorted(folder.glob(pattern)):
+            put_back(old.with_name(old.name[1:].rsplit(".old.", 1)[0]))
 
 
 @contextmanager
@@ -83,35 +103,66 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             fsync_path(path.parent)  # the rename itself reaches the disk with the folder
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # absent; or on a read-only disk, where this error would hide the first one
             temporary.unlink()
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on a clean exit it takes the place of `path`."""
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that is removed at the end, or by the next command that writes `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)  # before the disk is asked for room: each may be as large as what is written
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.old.{os.getpid()}.tmp")
+    _remove_leftovers(path)
+    scratch = path.with_name(f".{path.name}.scratch.{os.getpid()}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed process may have had the same number
+    try:
+        with _naming(path, scratch):
+            scratch.mkdir()
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; on a clean exit it takes the place of `path`, or of the folder that it links to.
+
+    At every moment `path` is the old folder or the new one. Where the disk cannot exchange two names, it is missing
+    for a moment, and a process that is killed then leaves the old folder to `put_back`.
+    """
+    target = Path(os.path.realpath(path))
+    if path.is_symlink() and not target.exists():
+        raise InputError(f"{path} is a link to {target}, which does not exist: make that folder, or remove the link")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)  # before the disk is asked for room: each may be as large as what is written
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    old = target.with_name(f".{target.name}.old.{os.getpid()}.tmp")
     for folder in (temporary, old):  # a killed process may have had the same number
         shutil.rmtree(folder, ignore_errors=True)
     try:
         with _naming(path, temporary):
-            if path.exists() and not path.is_dir():  # it is someone's file: never moved away
+            if target.exists() and not target.is_dir():  # it is someone's file: never moved away
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
             temporary.mkdir()
             yield temporary
             _sync(temporary)
-            if path.exists():  # a folder that is not empty cannot be replaced by a rename
-                os.replace(path, old)
-            os.replace(temporary, path)
-            fsync_path(path.parent)
+            if target.exists() and not _exchange(temporary, target):
+                os.replace(target, old)  # a folder that is not empty cannot be replaced by a rename
+            if not target.exists():
+                os.replace(temporary, target)
+            fsync_path(target.parent)
     finally:
-        if old.exists() and not path.exists():  # it was stopped between the two renames
-            os.replace(old, path)
+        if old.exists() and not target.exists():  # it was stopped between the two renames
+            os.replace(old, target)
         for folder in (temporary, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step. Return False where the C library, the kernel or the file system cannot."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "renameat2"):
+        return False
+    return bool(library.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0)
 
 
 def _sync(folder: Path) -> None:

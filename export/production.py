@@ -12,14 +12,20 @@ log = logging.getLogger(__name__)
 
 
 def open_production(run: Run) -> Bundle:
-    """Open the production bundle. Raises InputError when there is none, or its source was exported anew since."""
+    """Open the production bundle. Raises InputError when there is none, or when its source is missing or is newer."""
     path = run.production()
     if path is None:
         missing = run.path / "production"
         raise InputError(f"{missing} holds no bundle: choose one first with `python -m benchmarks {run.path}`")
     production = open_bundle(path)
-    source = run.bundles().get(folder_name(production.arch))
-    if source and (what := _difference(production, open_bundle(source))):
+    name = folder_name(production.arch)
+    source = run.bundles().get(name)
+    if source is None:  # whether production is up to date cannot be told
+        missing = run.path / name / "bundle"
+        raise InputError(
+            f"{missing}, from which {path} was chosen, is missing: export the run again, then {_hint(run)}"
+        )
+    if what := _difference(production, open_bundle(source)):
         raise InputError(f"{path} is not what {source} holds now ({what}): {_hint(run)}")
     return production
 

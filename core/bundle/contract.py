@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.bundle.production_choice import ProductionChoice
 from core.codec import from_json, known_keys, to_json
 from core.errors import InputError
-from core.files import read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
+from core.files import put_back, read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.preprocess import Geometry
 
@@ -199,6 +199,8 @@ def open_bundle(path: Path) -> Bundle:
     file = path / "bundle.json"
     if path.is_file():
         raise InputError(f"{path} is a file, a bundle is a folder: {_hint_of_file(path)}")
+    if not path.exists():
+        put_back(path)
     if not path.is_dir():
         hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
         raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.data.pack import Pack, open_pack
 from core.errors import InputError
-from core.files import read_object
+from core.files import put_back_inside, read_object
 
 SCHEMA = 2
 READABLE = (1, SCHEMA)
@@ -69,6 +69,7 @@ def open_run(path: Path) -> Run:
         near = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.0)
         runs = f"the runs in {path.parent} are {', '.join(near)}" if near else f"{path.parent} holds no run yet"
         raise InputError(f"{path} is not a run (it has no run.json): {runs}")
+    put_back_inside(path)
     file = path / "run.json"
     metadata = read_object(file, "train the run again")
     if metadata.get("schema") not in READABLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 
 from core import files
 from core.errors import InputError
-from core.files import canonical_json, read_json, replacing, replacing_folder, sha256_of_json, write_json
+from core.files import (
+    canonical_json,
+    put_back,
+    put_back_inside,
+    read_json,
+    replacing,
+    replacing_folder,
+    sha256_of_json,
+    write_json,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -75,6 +85,7 @@ def test_a_replaced_folder_holds_nothing_of_the_old_one(tmp_path):
 def test_a_folder_that_is_stopped_while_it_takes_its_place_is_the_old_or_the_new_one(tmp_path, monkeypatch, stopped_at):
     """At the sync of the file, of the folder, at the first rename, at the second, or at the sync after them."""
     path, steps = tmp_path / "bundle", itertools.count(1)
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
     with replacing_folder(path) as temporary:
         (temporary / "a").write_text("old")
 
@@ -92,6 +103,101 @@ def test_a_folder_that_is_stopped_while_it_takes_its_place_is_the_old_or_the_new
         monkeypatch.setattr(files, "fsync_path", stop_at(files.fsync_path))
     assert [(file.name, file.read_text()) for file in path.iterdir()] == [("a", "new" if stopped_at == 5 else "old")]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_there_at_every_moment_where_the_disk_exchanges_names(tmp_path, monkeypatch):
+    for name in ("probe", "other"):
+        (tmp_path / name).mkdir()
+    if not files._exchange(tmp_path / "probe", tmp_path / "other"):
+        pytest.skip("this disk cannot exchange two names")
+    path, missing, replace = tmp_path / "bundle", [], os.replace
+    path.mkdir()
+
+    def replace_and_look(source, target):
+        replace(source, target)
+        missing.append(not path.exists())
+
+    monkeypatch.setattr(files.os, "replace", replace_and_look)
+    with replacing_folder(path) as temporary:
+        (temporary / "a").write_text("new")
+    assert ([file.name for file in path.iterdir()], any(missing)) == (["a"], False)
+
+
+BETWEEN = """
+import os, signal, sys; from pathlib import Path; from core import files
+files._exchange, replace = lambda *_: False, os.replace
+def replace_and_die(source, target):
+    replace(source, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.replace = replace_and_die
+with files.replacing_folder(Path(sys.argv[1])) as folder:
+    (folder / "a").write_text("new")
+"""
+
+
+@pytest.fixture
+def killed_between(tmp_path):
+    """A folder whose process was killed between the two renames, on a disk that cannot exchange names."""
+    path = tmp_path / "run" / "bundle"
+    path.mkdir(parents=True)
+    (path / "a").write_text("old")
+    done = subprocess.run([sys.executable, "-c", BETWEEN, str(path)], cwd=Path(__file__).parents[2], check=False)
+    assert (done.returncode, path.exists()) == (-signal.SIGKILL, False)
+    return path
+
+
+@pytest.mark.parametrize("folder", ["run/bundle", "run", ""])
+def test_a_folder_whose_replacement_was_killed_is_put_back_with_a_warning(tmp_path, killed_between, folder, caplog):
+    put_back_inside(tmp_path / folder) if folder != "run/bundle" else put_back(killed_between)
+    assert (killed_between / "a").read_text() == "old"
+    assert f"{killed_between} was missing" in caplog.text
+
+
+def test_the_next_replacement_reads_what_the_killed_one_moved_aside(killed_between, tmp_path):
+    with replacing_folder(killed_between) as new:
+        (new / "a").write_text((killed_between / "a").read_text() + " and new")
+    assert (killed_between / "a").read_text() == "old and new"
+    assert list(killed_between.parent.iterdir()) == [killed_between]
+
+
+def test_what_a_living_process_moved_aside_is_left_to_it(tmp_path):
+    aside = tmp_path / f".bundle.old.{os.getppid()}.tmp"
+    aside.mkdir()
+    put_back(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == [aside]
+
+
+def test_a_link_to_a_folder_stays_and_the_folder_is_replaced(tmp_path):
+    (tmp_path / "disk" / "bundle").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    link = tmp_path / "run" / "bundle"
+    link.symlink_to(tmp_path / "disk" / "bundle")
+    with replacing_folder(link) as new:
+        (new / "a").write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "bundle" / "a").read_text() == "new"
+    assert [len(list((tmp_path / name).iterdir())) for name in ("run", "disk")] == [1, 1]
+
+
+def test_a_link_to_nothing_is_not_replaced(tmp_path):
+    link = tmp_path / "bundle"
+    link.symlink_to(tmp_path / "disk" / "bundle")
+    with pytest.raises(InputError, match=r"bundle is a link to .*which does not exist"), replacing_folder(link):
+        pass
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_a_read_only_disk_is_said_of_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    """There the removal of the temporary file fails too, whether it is there or not."""
+
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for step in ("write_text", "unlink"):
+        monkeypatch.setattr(Path, step, refuse)
+    with pytest.raises(OSError, match="Read-only") as caught:
+        write_json(tmp_path / "x.json", {})
+    assert caught.value.filename == str(tmp_path / "x.json")
 
 
 def test_what_a_process_left_that_was_killed_while_it_removed_the_old_folder_is_removed(tmp_path):

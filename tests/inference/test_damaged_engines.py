@@ -37,6 +37,13 @@ def bundle(built, tmp_path, monkeypatch):
     return replace(built, path=shutil.copytree(built.path, tmp_path / "runs" / "tiny" / "production"))
 
 
+def make_run(production):
+    """Write the run that a production bundle was chosen in, with the bundle it is a copy of."""
+    run = production.path.parent
+    write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})
+    shutil.copytree(production.path, run / production.arch / "bundle")
+
+
 def flip_bit(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -133,7 +140,7 @@ def test_a_damaged_engine_is_a_failed_check_that_names_it(bundle, capsys, damage
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_engine_is_not_packed(bundle, damage):
     run = bundle.path.parent
-    write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})
+    make_run(bundle)
     damage(engines_of(bundle)[0])
     with pytest.raises(InputError, match=engines_of(bundle)[0].name):
         package.main([str(run)])
@@ -143,7 +150,7 @@ def test_a_damaged_engine_is_not_packed(bundle, damage):
 @pytest.mark.parametrize("name", ["engines/net.plan", "engines/older/fp16.engine", "model.int3.onnx"])
 def test_what_nothing_binds_is_not_packed(bundle, name):
     run, stray = bundle.path.parent, bundle.path / name
-    write_json(run / "run.json", {"schema": 1, "pack": {"path": "pack", "fingerprint": ""}})
+    make_run(bundle)
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"not proved")
     with pytest.raises(InputError, match=f"{stray} is neither bound by"):
