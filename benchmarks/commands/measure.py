@@ -29,6 +29,7 @@ from core.codec import to_json
 from core.data.pack import open_pack
 from core.data.run_dir import Run, open_run
 from core.errors import CheckError, InputError
+from core.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +40,35 @@ def main(arguments: list[str]) -> int:
     policy, request = policy_of(args), request_of(args)
     run = open_run(args.run)
     policy.check_classes(run.open_pack(request.pack).classes)
+    # the bundles too: one that is replaced meanwhile is not the one that was measured
+    with locked(run.path / "production", run.path / "report", *run.bundles().values()):
+        results, choice = _measure_and_write(run, request, policy)
+    print(json.dumps(to_json(choice), indent=1) if args.json else results_table(results, choice))
+    log.info(f"report: {_report(run)}")
+    return 0
+
+
+def _measure_and_write(run: Run, request: Request, policy: Policy) -> tuple[RunResults, ChoiceResult]:
+    """Measure, write the report, choose, and write production/. Raises CheckError when nothing can be chosen."""
     results, choice = measure_and_choose(run, request, policy)
     device = DeviceReport(results, choice)
-    report = run.path / "report" / "report.html"
     frames_of = open_pack(request.frames_of) if request.frames_of else None
     # the report first: where nothing can be chosen it shows why
-    render(report.parent, [device], run.open_pack(request.pack), frames_of)
+    render(_report(run).parent, [device], run.open_pack(request.pack), frames_of)
     if choice.chosen is None or choice.production is None:
-        raise CheckError(f"{choice.sentence}; see {report}")
+        raise CheckError(f"{choice.sentence}; see {_report(run)}")
     row = results.by_name[choice.chosen]
-    printed = json.dumps(to_json(choice), indent=1)
     bundle = open_bundle(run.bundles()[row.arch])
-    documents = {"choice.json": f"{printed}\n", "MODEL_CARD.md": render_card(device, bundle)}
+    documents = {
+        "choice.json": json.dumps(to_json(choice), indent=1) + "\n",
+        "MODEL_CARD.md": render_card(device, bundle),
+    }
     write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), documents)
-    print(printed if args.json else results_table(results, choice))
-    log.info(f"report: {report}")
-    return 0
+    return results, choice
+
+
+def _report(run: Run) -> Path:
+    return run.path / "report" / "report.html"
 
 
 def measure_and_choose(run: Run, request: Request, policy: Policy) -> tuple[RunResults, ChoiceResult]:

@@ -16,6 +16,7 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.detector_config import DetectorConfig, DetectorFile
 from core.geometry.frame import Bytes
+from core.locks import locked
 from core.redact import public_text, public_uri
 from export.bundle_detector import PreparedDetector, add, prepare, spread
 from export.production import warn_of_earlier_choice
@@ -45,7 +46,8 @@ def main(arguments: list[str]) -> int:
     frames = _frames_of(args.frames) if args.frames else _frames_of_pack(run)
     with ending_native_calls():  # a detector that hangs
         detector = prepare(file, frames)
-    checks = {str(folder): add(folder, detector) for folder in folders}
+    with locked(*folders):
+        checks = {str(folder): add(folder, detector) for folder in folders}
     warn_of_earlier_choice(run, "was chosen without this detector")
     lines = [{"bundle": folder, **asdict(row)} for folder, rows in checks.items() for row in rows]
     if args.json:

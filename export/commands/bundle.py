@@ -19,6 +19,7 @@ from core.data.pack import Pack, open_pack
 from core.data.run_dir import Run, folder_name, open_run
 from core.errors import CheckError, InputError
 from core.files import replacing_folder, write_text
+from core.locks import locked
 from export.abstain_threshold import fit_on_frames
 from export.assemble import add_fp16, add_fp32, add_int8, add_or_refuse, begin_bundle, check_agreement
 from export.builder import BundleBuilder
@@ -77,7 +78,8 @@ def main(arguments: list[str]) -> int:
     # before the first conversion, which takes minutes: a wrong target is told at once
     for runtime, sm in options.targets:
         choose_target(runtime, sm)
-    results = [_export(path, pack, options) for path in checkpoints.values()]
+    with locked(*(_bundle_folder(path, load_checkpoint(path).metadata, options) for path in checkpoints.values())):
+        results = [_export(path, pack, options) for path in checkpoints.values()]
     report = as_markdown(results)
     print(json.dumps(results, indent=1) if args.json else report)
     if args.table:

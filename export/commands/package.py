@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from core.cli import Parser
 from core.data.run_dir import open_run
+from core.errors import InputError
+from core.files import scratch_folder
+from core.locks import locked
 from export.package import benchmark_files, describe, device_files, write_archive
 from export.production import open_production
 
@@ -26,11 +29,14 @@ def main(arguments: list[str]) -> int:
     production = open_production(run)
     archive_folder = f"rearguard-{run.path.resolve().name}"
     out = args.out or run.path / f"{archive_folder}.tar.gz"
-    # the archive is written inside the block: the test rows lie in `scratch` and are read only then
-    with tempfile.TemporaryDirectory() as scratch:
+    _refuse_inside_bundle(out)
+    bundles = run.bundles().values() if args.with_benchmark else ()
+    with locked(production.path, *bundles), ExitStack() as stack:
         files = device_files(production.path)
         if args.with_benchmark:
-            files |= benchmark_files(run, run.open_pack(args.pack), Path(scratch))
+            # the test rows lie there until the archive is written
+            scratch = stack.enter_context(scratch_folder(out))
+            files |= benchmark_files(run, run.open_pack(args.pack), scratch)
         size = write_archive(out, archive_folder, files)
     holds = describe(production)
     if args.with_benchmark:
@@ -39,3 +45,10 @@ def main(arguments: list[str]) -> int:
     line = f"{out}: {len(files)} files, {size / 2**20:.1f} MiB; on the device: tar -xzf, then sha256sum -c SHA256SUMS"
     print(json.dumps(facts, indent=1) if args.json else "\n".join([line, *holds]))
     return 0
+
+
+def _refuse_inside_bundle(out: Path) -> None:
+    """Refuse an archive inside a bundle: the next one would be refused for a file that nothing binds."""
+    for folder in out.resolve().parents:
+        if (folder / "bundle.json").is_file():
+            raise InputError(f"{out} lies in the bundle {folder}, which holds proved files alone: name another --out")

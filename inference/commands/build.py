@@ -6,15 +6,17 @@ import argparse
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from core.bundle.contract import DETECTOR, open_bundle
-from core.bundle.engine_manifest import load_manifest
+from core.bundle.engine_manifest import EngineManifest, load_manifest
 from core.cli import Parser
 from core.errors import CheckError, InputError
 from core.geometry.camera_config import CameraConfig
 from core.geometry.detector_config import DetectorFile
+from core.locks import locked
 from core.plugins import parse_options
 from inference.backends import option_help
 from inference.backends.trt import PRECISIONS, BuildOptions, build, build_detector
@@ -35,8 +37,26 @@ def main(arguments: list[str]) -> int:
     # before the first build: a wrong target among several is told at once
     for sm in args.sm or [None]:
         choose_target(args.runtime, sm)
+    bundle = args.what if args.what.is_dir() else args.what.parent
+    with locked(bundle) if (bundle / "bundle.json").is_file() else nullcontext():
+        manifests = _build_all(builds, args, options)
     rows: list[dict[str, object]] = []
     lines: list[str] = []
+    for engine, manifest in manifests:
+        size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
+        lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
+        facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
+        facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
+        rows.append({"engine": str(engine), **facts})
+    print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
+    return 0 if rows else 1
+
+
+def _build_all(
+    builds: list[Build], args: argparse.Namespace, options: BuildOptions
+) -> list[tuple[Path, EngineManifest]]:
+    """Build every engine for every target; return those that could be built, with their manifests."""
+    built = []
     for build_engine in builds:
         for sm in args.sm or [None]:
             try:
@@ -47,14 +67,8 @@ def main(arguments: list[str]) -> int:
             except OSError as error:
                 reason = f"{error.filename} cannot be written ({error.strerror})"
                 raise InputError(f"{reason}: give access to it, or copy {args.what} to another folder") from None
-            manifest = load_manifest(engine, "build it again")
-            size = f"{manifest.engine_bytes / 2**20:.1f} MiB in {manifest.build_seconds:.1f} s"
-            lines.append(f"{manifest.state:6} {engine}  {size}, {manifest.runtime} {manifest.version}")
-            facts = {name: getattr(manifest, name) for name in ("precision", "runtime", "version", "target")}
-            facts |= {"bytes": manifest.engine_bytes, "build_seconds": manifest.build_seconds, "state": manifest.state}
-            rows.append({"engine": str(engine), **facts})
-    print(json.dumps(rows, indent=1) if args.json else "\n".join(lines))
-    return 0 if rows else 1
+            built.append((engine, load_manifest(engine, "build it again")))
+    return built
 
 
 def _refuse_unused(what: Path, stated: set[str]) -> None:

@@ -17,6 +17,7 @@ from core.errors import CheckError, InputError
 from core.files import sealed, write_json
 from core.geometry.detector_config import DetectorConfig
 from core.geometry.frame import Frame
+from core.locks import locked
 from export.bundle_detector import keep_detector
 from export.commands import add_detector
 from export.commands.add_detector import main
@@ -80,6 +81,22 @@ def test_a_second_one_takes_the_place_of_the_first(run):
     write_detector(run.parent / "d.onnx", (20, 20, 50, 50, 0.9, 0))
     add(run)
     assert not [line for line in verify(bundle_of(run)) if line.result == "failed"]
+
+
+def test_a_bundle_that_another_process_writes_gets_no_detector(run):
+    with locked(run / "tiny" / "bundle"), pytest.raises(InputError, match="bundle is in use by another process"):
+        add(run)
+    assert bundle_of(run).detector is None
+
+
+def test_a_bundle_that_is_a_link_gets_its_detector_where_it_lies(run, tmp_path):
+    link = run / "tiny" / "bundle"
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    add(run)
+    assert open_bundle(tmp_path / "elsewhere").detector
+    assert list(link.parent.iterdir()) == [link]
+    assert link.is_symlink()
 
 
 def test_a_new_export_keeps_the_detector(run, run_path):

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import venv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks.commands.measure import main as measure
 from core.bundle.contract import onnx_name, open_bundle
 from core.bundle.production_choice import ProductionChoice, this_machine
 from core.data.run_dir import open_run
 from core.errors import InputError
 from core.geometry.detector_config import DetectorConfig
+from core.locks import locked
 from export.commands import package as command
 from export.commands.bundle import main as export
 from export.package import write_archive
+from inference.commands.build import main as build
 from tests.export import runs
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +181,58 @@ def test_a_file_that_changed_on_the_way_is_named_by_sha256sum(tmp_path):
     done = check_sums(tmp_path / "device")
     assert done.returncode == 1
     assert "a.txt: FAILED" in done.stdout
+
+
+def test_a_production_whose_source_is_missing_is_not_packed(produced, tmp_path):
+    path = tmp_path / "colours"
+    shutil.copytree(produced, path)
+    shutil.rmtree(path / runs.ARCH / "bundle")
+    with pytest.raises(InputError, match=r"bundle, from which .*production was chosen, is missing: export the run"):
+        command.main([str(path)])
+
+
+@pytest.mark.parametrize("folder", ["production", f"{runs.ARCH}/bundle", "production/deeper"])
+def test_an_archive_inside_a_bundle_is_refused(produced, folder):
+    out = produced / folder / "a.tar.gz"
+    with pytest.raises(InputError, match=r"a\.tar\.gz lies in the bundle .*: name another --out"):
+        command.main([str(produced), "--out", str(out)])
+    assert not out.exists()
+
+
+def test_test_rows_that_a_killed_process_left_beside_the_archive_are_removed_by_the_next(produced, tmp_path):
+    out = tmp_path / "out" / "a.tar.gz"
+    code = (
+        "import os, signal, sys; from export.commands import package\n"
+        "package.write_archive = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "package.main(sys.argv[1:])"
+    )
+    arguments = [str(produced), "--with-benchmark", "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in out.parent.glob(".a.tar.gz.*.tmp/pack/images.npy")]
+    assert command.main(arguments[:1] + arguments[2:]) == 0
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_bundles_and_production_that_another_process_writes_are_left_to_it(produced):
+    """A lock belongs to an open file, so a second one in this process stands for another process."""
+    bundle, production = produced / runs.ARCH / "bundle", produced / "production"
+    before = {path: path.stat().st_ino for path in (bundle, production)}
+    writing_a_bundle = (
+        lambda: export([str(produced), "--precisions", "fp32", "--engines"]),
+        lambda: command.main([str(produced), "--with-benchmark"]),
+        lambda: build([str(bundle), "--sm", "86"]),
+        lambda: measure([str(produced)]),
+    )
+    with locked(bundle):
+        for main in writing_a_bundle:
+            with pytest.raises(InputError, match="bundle is in use by another process: wait until it ends"):
+                main()
+    with locked(production):
+        for main in (lambda: command.main([str(produced)]), lambda: measure([str(produced)])):
+            with pytest.raises(InputError, match="production is in use by another process"):
+                main()
+    assert {path: path.stat().st_ino for path in (bundle, production)} == before
 
 
 @pytest.mark.prove

@@ -21,6 +21,7 @@ from core.data.picture_files import describe_partly_read
 from core.data.picture_reader import holds_several_pictures
 from core.errors import InputError
 from core.files import read_json, replacing_folder, sha256_of_json, write_json
+from core.locks import locked
 from training.data.decode import DecodeResult, PackRow, decode_samples
 from training.data.health import Health, examine
 from training.data.health_page import write_page
@@ -60,6 +61,16 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
     request = _request_digest(listing, options.as_json())
     if out.exists():
         return _reuse(out, listing, options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        if out.exists():  # another process made it in between
+            return _reuse(out, listing, options)
+        _write(source, listing, out, options, request)
+    _leaks_page(out).unlink(missing_ok=True)
+    return open_pack(out)
+
+
+def _write(source: str, listing: Listing, out: Path, options: PackOptions, request: str) -> None:
     with replacing_folder(out) as folder:
         samples = split_samples(listing, options.seed)
         store, results = _decode(folder, listing, samples, options)
@@ -77,8 +88,6 @@ def write_pack(source: str, out: Path, options: PackOptions | None = None) -> Pa
         write_page(folder / "health.html", metadata, content.health, content.store.open())
         write_json(folder / "pack.json", metadata)
         open_pack(folder)  # what cannot be opened never takes its name
-    _leaks_page(out).unlink(missing_ok=True)
-    return open_pack(out)
 
 
 def _decode(

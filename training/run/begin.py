@@ -15,7 +15,8 @@ import models
 from core.data.pack import Pack, open_pack
 from core.data.run_dir import SCHEMA, folder_name, open_run
 from core.errors import InputError
-from core.files import locked_folder, sha256_of_file, write_json
+from core.files import sha256_of_file, write_json
+from core.locks import locked_folder
 from training.augment.prepare import choose_place
 from training.compute.distribution import DistContext
 from training.compute.mode import Compute, ComputeMode, choose_mode

@@ -17,6 +17,7 @@ from core.data.pack import Pack, fingerprint, open_pack
 from core.errors import InputError
 from core.files import canonical_json
 from core.geometry.preprocess import Geometry, decode, fill, whole
+from core.locks import locked
 from tests.waiting import wait_until
 from training.commands import pack as command
 from training.data.listing import PackOptions
@@ -402,3 +403,14 @@ def test_the_command_prints_the_table_or_the_facts(divided, tmp_path, capsys):
 def test_paths_and_times_are_not_in_the_fingerprint_but_the_source_is_in_the_facts(packed, flat):
     assert packed.metadata["source"] == {"importer": "folder", "root": str(flat.resolve())}
     assert not any(Path(name).is_absolute() for name in packed.sources_n)
+
+
+def test_a_pack_that_another_process_writes_is_left_to_it(tmp_path):
+    out = tmp_path / "pack"
+    with locked(out), pytest.raises(InputError, match="pack is in use by another process"):
+        write_pack("synthetic://?rows=60", out, OPTIONS)
+    assert not list(tmp_path.iterdir())
+    write_pack("synthetic://?rows=60", out, OPTIONS)
+    with locked(out):
+        write_pack("synthetic://?rows=60", out, OPTIONS)  # it is only read
+    assert list(tmp_path.iterdir()) == [out]

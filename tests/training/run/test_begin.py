@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import InputError
-from core.files import locked_folder
+from core.locks import locked_folder
 from tests.export.runs import write_small_pack
 from training.commands.train import main, parse
 from training.compute.distribution import NOT_DISTRIBUTED
