@@ -83,7 +83,7 @@ def metrics_of(results: RunResults) -> list[CandidateMetrics]:
             "cold_start_ms": measured(row.cold_start_ms),
             "ece": accuracy.ece if accuracy else None,
             "corruption_accuracy": robustness.mean if robustness else None,
-            "false_alarms_per_100": frames.false_alarms_per_100 if frames else None,
+            "false_alarms_per_100": frames.false_alarms_per_100 if frames and frames.empty_regions else None,
             "frame_recall": frames.objects.recall if frames and frames.objects.n else None,
         }
         if frames:

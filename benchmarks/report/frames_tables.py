@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report.tables import as_percent, as_range, three_digits
+from benchmarks.report.tables import as_percent, as_range, false_alarms, three_digits
 from benchmarks.results.frames import FramesAccuracy, RiskPoint
 
 OBJECTS = (
@@ -32,10 +32,9 @@ def format_frames(results: Mapping[str, FramesAccuracy]) -> str:
             console.print(_table(OBJECTS, _object_rows(frames), terminal))
             if frames.risk_curve:
                 console.print(_table(RISK, map(_risk_row, frames.risk_curve), terminal))
-            low, high = frames.false_alarms_interval
+            counted = f" in 100 frames, {frames.false_alarms} of {frames.empty_regions} regions without an object"
             console.print(
-                f"False alarms: {frames.false_alarms_per_100:.1f} ({low:.1f}-{high:.1f}) in 100 frames,"
-                f" {frames.false_alarms} of {frames.empty_regions} regions without an object.\n"
+                f"False alarms: {false_alarms(frames)}{counted if frames.empty_regions else ''}.\n"
                 f"Time of a frame: p50 {three_digits(frames.p50_ms)} ms, p99 {three_digits(frames.p99_ms)} ms."
                 " In brackets: the 95% interval.\n"
             )

@@ -15,7 +15,16 @@ from benchmarks.report.examples import list_flipped, list_worst_rows
 from benchmarks.report.frame_pictures import encode_frames
 from benchmarks.report.plots import draw_pareto
 from benchmarks.report.results_file import DeviceReport, write_reports
-from benchmarks.report.tables import as_mb, as_p, as_percent, as_points, as_range, describe_noise, three_digits
+from benchmarks.report.tables import (
+    as_mb,
+    as_p,
+    as_percent,
+    as_points,
+    as_range,
+    describe_noise,
+    false_alarms,
+    three_digits,
+)
 from benchmarks.results.candidate import NotMeasured, measured
 from core.bundle.contract import Bundle
 from core.codec import to_json
@@ -92,6 +101,7 @@ def environment() -> jinja2.Environment:
         "p": as_p,
         "range": as_range,
         "noise": describe_noise,
+        "false_alarms": false_alarms,
         "json": to_json,
         "paired_interval": paired_interval,
         "mcnemar_p": mcnemar_p,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.choose.choice import ChoiceResult
 from benchmarks.choose.seed_comparison import SeedComparison
 from benchmarks.results.candidate import NotMeasured, measured
+from benchmarks.results.frames import FramesAccuracy
 from benchmarks.results.run import Noise, RunResults, Sustained
 from core.stats import Interval
 
@@ -39,6 +40,14 @@ def as_mb(value: int) -> str:
 def as_range(interval: Interval) -> str:
     """Write an interval of fractions as per cent."""
     return f"{as_percent(interval.low)}-{as_percent(interval.high)}"
+
+
+def false_alarms(frames: FramesAccuracy) -> str:
+    """Write the false alarms in 100 frames with their interval, or why they were not measured."""
+    if not frames.empty_regions:
+        return "not measured: no region was empty"
+    low, high = frames.false_alarms_interval
+    return f"{frames.false_alarms_per_100:.1f} ({low:.1f}-{high:.1f})"
 
 
 def describe_noise(noise: Noise) -> str:

@@ -76,6 +76,18 @@ def test_the_summary_counts_all_frames_and_those_that_cannot_be_read():
         summarize_frames("ort", "test", "zones", 0.5, ["empty file"])
 
 
+@pytest.mark.parametrize(
+    ("said", "alarms"),
+    [
+        ([(LEFT, "car")], "False alarms: not measured: no region was empty."),
+        ([(LEFT, "car"), (RIGHT, None)], "False alarms: 0.0 (0.0-368.9) in 100 frames, 0 of 1 regions without"),
+    ],
+)
+def test_false_alarms_were_not_measured_where_no_region_was_empty(said, alarms):
+    frames = [score([LabeledObject("car", CAR)], said)]
+    assert alarms in format_frames({"tiny": summarize_frames("ort", "test", "zones", 0.5, frames)})
+
+
 def candidate(bundle: Bundle) -> Candidate:
     return Candidate("tiny", "fp32", "ort", 1, bundle)
 
