@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import InputError
-from core.files import replacing, write_json
+from core.files import read_object, replacing, write_json
 from training.optimizer import AveragedNetwork
 from training.recipe import Recipe
 from training.schedule import Plateau
@@ -213,9 +213,13 @@ def read_state(folder: Path) -> tuple[TrainProgress, dict[str, Tensor]] | None:
     """Read what `write_state` wrote; None when there is nothing. Raises InputError when it is damaged."""
     from safetensors import SafetensorError, safe_open
 
-    file = folder / "state.safetensors"
+    file, readable = folder / "state.safetensors", folder / "state.json"
     if not file.is_file():
+        if readable.exists():  # it is written after the other one
+            raise InputError(f"{file} is missing beside {readable.name}: put it back, or remove {folder} to begin anew")
         return None
+    if readable.exists():
+        read_object(readable, f"remove it, and go on with --resume: {file.name} holds the whole state")
     try:
         with safe_open(str(file), framework="pt") as stream:
             body = json.loads(stream.metadata()[METADATA_KEY])

@@ -34,6 +34,7 @@ def train(job: TrainJob, interrupt: Interrupt) -> None:
     if job.is_main:
         outputs.remove_leftovers(job.folder)
     state, objective = job.start_or_resume()
+    outputs.restore_history(job, state.progress)
     batches = job.batches()
     pack_files = outputs.file_versions(job.pack)
     take_step = build_step_function(state, objective, batches)

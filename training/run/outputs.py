@@ -12,6 +12,7 @@ from scipy.special import softmax
 import models
 from core.bundle.abstain import choose_threshold
 from core.data.pack import Pack
+from core.errors import InputError
 from core.files import write_json, write_text
 from core.stats import risk_coverage
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
@@ -80,11 +81,35 @@ def save_best(job: TrainJob, evaluated: ValResult, progress: TrainProgress) -> N
 
 def write_history(folder: Path, progress: TrainProgress) -> None:
     """Write history.csv, a line for each epoch."""
+    with full_disk_as_input_error(folder):
+        write_text(folder / "history.csv", "".join(_history_lines(progress)))
+
+
+def restore_history(job: TrainJob, progress: TrainProgress) -> None:
+    """Write history.csv from the state to resume, which may be an epoch ahead. Raises InputError when it is damaged."""
+    file, expected = job.folder / "history.csv", _history_lines(progress)
+    if not expected:
+        return
+    if file.exists():
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) or [""]
+        for number, (line, right) in enumerate(zip(lines, expected, strict=False), 1):
+            if line != right:
+                raise InputError(
+                    f"{file} is damaged (line {number} is not that of the state in {job.state_folder}): "
+                    "remove it, and go on with --resume, which writes it again"
+                )
+    if job.is_main:
+        write_history(job.folder, progress)
+
+
+def _history_lines(progress: TrainProgress) -> list[str]:
+    """Return the lines of history.csv; none before the end of the first epoch."""
+    if not progress.history:
+        return []
     names = list(progress.history[0])
     # repr keeps every bit of a float, so that a resumed run writes the same file
-    lines = [",".join(names), *(",".join(repr(row[name]) for name in names) for row in progress.history)]
-    with full_disk_as_input_error(folder):
-        write_text(folder / "history.csv", "\n".join(lines) + "\n")
+    rows = (",".join(repr(row[name]) for name in names) for row in progress.history)
+    return [f"{line}\n" for line in (",".join(names), *rows)]
 
 
 def finalize(job: TrainJob, progress: TrainProgress) -> None:
@@ -142,9 +167,10 @@ def _report_answers(job: TrainJob, abstention: dict[str, float]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while it wrote; the lock of the run keeps others away."""
-    for file in folder.rglob(".*.tmp"):
-        file.unlink()
+    """Remove the files that a killed training was writing; an export may be writing its folder beside them."""
+    for file in (*folder.glob(".*.tmp"), *folder.glob("last/.*.tmp")):
+        if file.is_file():
+            file.unlink()
 
 
 def file_versions(pack: Pack) -> list[tuple[int, int, int]]:
