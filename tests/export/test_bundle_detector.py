@@ -16,15 +16,12 @@ from core.data.run_dir import open_run
 from core.errors import CheckError, InputError
 from core.files import sealed, write_json
 from core.geometry.detector_config import DetectorConfig
-from core.geometry.frame import Frame
 from core.locks import locked
 from export.bundle_detector import keep_detector
-from export.commands import add_detector
 from export.commands.add_detector import main
 from export.commands.bundle import main as export
 from export.package import device_files
 from inference.backends import UnavailableError, openvino
-from inference.capture.base import Source, SourceLost
 from inference.commands.run import read_arguments, run_from_args
 from inference.frame.detection.detector import Detector
 from inference.proof.verify import verify
@@ -245,31 +242,6 @@ def test_a_threshold_near_1_is_proved_as_any_other(run):
     assert len(golden_detections.load_golden_detections(bundle_of(run).path / NAME).boxes_n6) == 3
     with pytest.raises(CheckError, match="boxes without a match"):
         session(swapped(run, (20, 20, 50, 50, 0.99, 0)))
-
-
-class LostAfter(Source):
-    """A source that is lost after some frames."""
-
-    def __init__(self, frames: int) -> None:
-        self._left = frames
-
-    def read(self, timeout_s):
-        if not self._left:
-            raise SourceLost("rtsp://user:secret@camera/1 gives no more frames")
-        self._left -= 1
-        return Frame(self._left, 0, np.random.default_rng(self._left).integers(60, 200, (128, 192, 3), np.uint8))
-
-
-def test_a_stream_that_is_lost_gives_its_frames_or_is_one_sentence(run, monkeypatch, caplog):
-    uri = ["--frames", "rtsp://user:secret@camera/1"]
-    monkeypatch.setattr(add_detector, "open_source", lambda uri: LostAfter(2))
-    assert add(run, *uri) == 0
-    assert "rtsp://camera/... ended after 2 frames (rtsp://camera/... gives no more frames)" in caplog.text
-    monkeypatch.setattr(add_detector, "open_source", lambda uri: LostAfter(0))
-    with pytest.raises(
-        InputError, match=r"^--frames rtsp://camera/\.\.\. gives no frame \(rtsp://camera/\.\.\. gives no"
-    ):
-        add(run, *uri)
 
 
 def test_a_run_without_frames_names_the_way_out(run):
