@@ -6,6 +6,7 @@ import shutil
 import signal
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from training import state
 from training import step as steps_of
 from training.commands import train as command
 from training.commands.train import main
+from training.run import job, outputs
 from training.run.interrupt import Interrupt
 from training.state import read_state
 
@@ -355,6 +357,21 @@ def test_the_end_of_a_training_says_how_much_of_val_the_network_answers(pack, tm
     abstention = json.loads(file.read_text())["abstention"]
     said = f"answers {abstention['coverage']:.0%} of val, {abstention['risk']:.1%} of these wrongly"
     assert said in capsys.readouterr().err
+
+
+def test_a_training_of_few_steps_is_told_to_take_more(pack, tmp_path, capsys, monkeypatch):
+    assert not main(arguments(pack, tmp_path / "few", "--epochs", "1"))
+    assert "steps (1 epochs of 4): take a smaller --batch or more epochs" in capsys.readouterr().err
+    monkeypatch.setattr(job, "FEW_STEPS", 4)
+    assert not main(arguments(pack, tmp_path / "enough", "--epochs", "1"))
+    assert "take a smaller --batch" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("right", "warned"), [(50, True), (59, True), (61, False), (90, False)])
+def test_an_accuracy_that_the_largest_class_alone_would_give_is_a_warning(caplog, right, warned):
+    test = {"rows": 100, "accuracy": right / 100, "per_class": {"car": {"rows": 50}, "bus": {"rows": 50}}}
+    outputs._warn_of_chance(SimpleNamespace(arch=ARCH), test)
+    assert ("is not shown to be above the 50.0% of always answering car" in caplog.text) is warned
 
 
 def test_a_network_that_cannot_take_the_size_is_refused_before_the_run_is_there(pack, tmp_path):

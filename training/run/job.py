@@ -19,6 +19,9 @@ from training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
+FEW_STEPS = 200
+"""With fewer a network hardly learns: 300 crops, batch 64, gave 28.9% after 40 steps and 57.8% after 120."""
+
 
 @dataclass(frozen=True)
 class TrainJob:
@@ -65,6 +68,13 @@ class TrainJob:
         mean, _ = models.normalization(self.arch)
         apply = self.compute.mode.compile_or_eager(gpu.augment)
         preparer = open_preparer(self.pack, mean, self.compute.device, self.augment_on, apply)
+        batches = Batches(self.pack, self.recipe, self.seed, preparer, self.compute.dist)
         if self.is_main:
             log.info(f"{self.arch}: images are {preparer.description}")
-        return Batches(self.pack, self.recipe, self.seed, preparer, self.compute.dist)
+            steps = self.recipe.epochs * batches.steps
+            if steps < FEW_STEPS:
+                log.warning(
+                    f"{self.arch}: only {steps} steps ({self.recipe.epochs} epochs of {batches.steps}): "
+                    "take a smaller --batch or more epochs"
+                )
+        return batches

@@ -14,7 +14,7 @@ from core.bundle.abstain import choose_threshold
 from core.data.pack import Pack
 from core.errors import InputError
 from core.files import write_json, write_text
-from core.stats import risk_coverage
+from core.stats import risk_coverage, wilson
 from models.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from models.deployed import DeployedNetwork
 from training import metrics
@@ -23,6 +23,7 @@ from training.run.job import TrainJob
 from training.state import HistoryRow, TrainProgress, TrainState, full_disk_as_input_error
 
 log = logging.getLogger(__name__)
+HINT = "train for more epochs, on more data, or from pretrained weights (docs/recipes.md)"
 
 
 class ValResult(NamedTuple):
@@ -150,7 +151,22 @@ def finalize(job: TrainJob, progress: TrainProgress) -> None:
     write_json(job.folder / "metrics.json", body)  # last: it marks the job as finished
     if not job.as_json:
         log.info(f"{job.arch}: val {figures['val']['accuracy']:.1%}, test {figures['test']['accuracy']:.1%}")
+    _warn_of_chance(job, figures["test"])
     _report_answers(job, best.metadata.metrics["abstention"])
+
+
+def _warn_of_chance(job: TrainJob, test: dict[str, Any]) -> None:
+    """Warn where a network is not shown to be better than one that always answers the most frequent class."""
+    rows, accuracy = test["rows"], test["accuracy"]
+    largest, share = max(
+        ((name, row["rows"] / rows) for name, row in test["per_class"].items()), key=lambda one: one[1]
+    )
+    low, high = wilson(round(accuracy * rows), rows)
+    if low <= share:
+        log.warning(
+            f"{job.arch}: {accuracy:.1%} of test [{low:.1%}, {high:.1%}] is not shown to be above the {share:.1%} of "
+            f"always answering {largest}: {HINT}"
+        )
 
 
 def _report_answers(job: TrainJob, abstention: dict[str, float]) -> None:
@@ -158,10 +174,7 @@ def _report_answers(job: TrainJob, abstention: dict[str, float]) -> None:
     answered, wrong, wanted = abstention["coverage"], abstention["risk"], abstention["risk_wanted"]
     answers = f"{job.arch}: its abstain threshold answers {answered:.0%} of val, {wrong:.1%} of these wrongly"
     if wrong > wanted:
-        log.warning(
-            f"{answers}, more than the {wanted:.1%} asked for:"
-            " train for more epochs, on more data, or from pretrained weights (docs/recipes.md)"
-        )
+        log.warning(f"{answers}, more than the {wanted:.1%} asked for: {HINT}")
     elif not job.as_json:
         log.info(answers)
 
