@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.bundle.production_choice import ProductionChoice
 from core.codec import from_json, known_keys, to_json
+from core.data.picture_files import check_utf8
 from core.errors import InputError
 from core.files import put_back, read_object, read_sealed, sealed, sha256_of_file, sha256_of_json, write_json
 from core.geometry.detector_config import DetectorConfig
@@ -197,16 +198,18 @@ def open_bundle(path: Path) -> Bundle:
     """
     # nothing of the bundle is opened before bundle.json has proved to be as it was written
     file = path / "bundle.json"
+    check_utf8(path)
     if path.is_file():
         raise InputError(f"{path} is a file, a bundle is a folder: {_hint_of_file(path)}")
     if not path.exists():
         put_back(path)
     if not path.is_dir():
-        hint = f"`python -m benchmarks {path.parent}` makes it" if path.name == "production" else HINT
-        raise InputError(f"{path} is not a bundle: there is no such folder; {hint}")
+        raise InputError(f"{path} is not a bundle: there is no such folder; {_hint_of_missing(path)}")
     names = [item.name for item in fields(Bundle)[1:]]
     if not file.exists() and (path / "run.json").is_file():
         raise InputError(f"{path} is a run, not a bundle: {_hint_of_run(path)}")
+    if not file.exists():
+        raise InputError(f"{path} is not a bundle: it holds no bundle.json; {_hint_of_missing(path)}")
     # exactly the keys of its schema are expected below, and only this one differs
     has_detector = read_object(file, HINT).get("schema") != SCHEMA_WITHOUT_DETECTOR
     names = [name for name in names if has_detector or name != "detector"]
@@ -236,6 +239,17 @@ def _hint_of_file(path: Path) -> str:
     if path.name.endswith(".tar.gz"):
         return f"unpack it with `tar -xzf {path}`, and give the folder bundle/ in it"
     return "give the folder that holds bundle.json, such as runs/NAME/production"
+
+
+def _hint_of_missing(path: Path) -> str:
+    """Return what makes the bundle that is not here: nothing says that it was ever exported."""
+    if (path / "bundle" / "bundle.json").is_file():
+        return f"give {path / 'bundle'}"
+    if path.name == "production":
+        return f"`python -m benchmarks {path.parent}` makes it"
+    # a bundle lies in runs/NAME/ARCH
+    run = next((folder for folder in path.parents[:2] if (folder / "run.json").is_file()), None)
+    return f"`python -m export {run}` makes it" if run else "check the path, or make it with `python -m export RUN`"
 
 
 def _hint_of_run(run: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.data.picture_files import check_utf8
 from core.errors import InputError
 
 EXPORT = "export it to ONNX with the tool that trained it, as Ultralytics' `yolo export format=onnx` does"
@@ -29,6 +30,7 @@ HEAD_BYTES = 256
 
 def check_not_foreign(path: Path) -> None:
     """Raise InputError for a file that is recognized as none of ONNX: it says what the file is, and what to give."""
+    check_utf8(path)
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     kind = _kind_of(path, head)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import InputError
+
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff",
@@ -135,6 +137,14 @@ def describe_paths(reason: str, paths: list[Path], root: Path) -> str:
     """Return a line with the number of paths, the first three of them, and the reason."""
     names = [printable(os.path.relpath(path, root)) for path in paths[:3]]
     return f"{len(paths)} ({', '.join(names)}{', ..' if len(paths) > 3 else ''}): {reason}"
+
+
+def check_utf8(path: str | Path) -> None:
+    """Raise InputError for a path that is not UTF-8: most libraries that open files by name take text alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{printable(str(path))} is not named in UTF-8: rename it") from None
 
 
 def printable(name: str) -> str:

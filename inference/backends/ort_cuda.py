@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "fp16")
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]' cuda-python"
+REPLACE = f"pip uninstall -y onnxruntime && {INSTALL}"
+"""The two packages hold the same files: where both are installed, the CPU's may be the one that is imported."""
 CPU = "python -m inference run BUNDLE --backend ort"
 
 
@@ -55,7 +57,7 @@ def availability() -> Availability:
 
     version = ort.__version__
     if PROVIDER not in ort.get_available_providers():
-        return Availability(False, version, "this onnxruntime is built without CUDA", INSTALL)
+        return Availability(False, version, "this onnxruntime is built without CUDA", REPLACE)
     if not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"):
         reason = "this onnxruntime does not tell which nodes run on the CPU"
         return Availability(False, version, reason, "pip install --upgrade onnxruntime-gpu")

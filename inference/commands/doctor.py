@@ -20,6 +20,8 @@ PCI = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
 ORT = "python -m inference run BUNDLE --backend ort"
 """The command that runs without a GPU."""
+DRIVER = "sudo ubuntu-drivers install"
+GPU_BACKENDS = ("trt", "ort_cuda")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,8 +41,9 @@ def main(arguments: list[str]) -> None:
 
 def examine() -> list[Row]:
     """Return one row a part: {"part", "available", "found", "hint"}."""
-    devices = [_cuda_device(), *_cameras()]
-    return [_python(), *_machine(), *_libraries(), *_backends(), *_broken_plug_ins(), *devices, *_opencv(), _page()]
+    gpu = _cuda_device()
+    software = [_python(), *_machine(), *_libraries(), *_backends(gpu), *_broken_plug_ins()]
+    return [*software, gpu, *_cameras(), *_opencv(), _page()]
 
 
 def _row(part: str, available: bool, found: str, hint: str = "") -> Row:
@@ -72,7 +75,7 @@ def _libraries() -> list[Row]:
     return [_row("numpy", True, np.__version__), _row("opencv", True, cv2.__version__)]
 
 
-def _backends() -> list[Row]:
+def _backends(gpu: Row) -> list[Row]:
     from inference import backends
 
     # the packages that the backends name are not made for a Jetson
@@ -84,6 +87,9 @@ def _backends() -> list[Row]:
         if not availability.available and availability.version:
             found = f"{availability.version}, but {availability.reason}"
         hint = on_jetson.get(name, availability.hint)
+        # without a card or its driver no package helps
+        if name in GPU_BACKENDS and gpu["hint"] in (ORT, DRIVER):
+            found, hint = f"{gpu['found']}; {found}", gpu["hint"]
         rows.append(_row(f"backend {name}", availability.available, found, hint))
     return rows
 
@@ -118,7 +124,7 @@ def _cuda_device() -> Row:
         return _row("CUDA device", False, "no NVIDIA card in this machine", ORT)
     # a Jetson's GPU is no PCI device, and its driver comes with the system
     if not Path("/dev/nvidiactl").exists() and not JETSON.exists():
-        return _row("CUDA device", False, "a card, but no driver for it", "sudo ubuntu-drivers install")
+        return _row("CUDA device", False, "a card, but no driver for it", DRIVER)
     hint = "pip install cuda-python" if "not installed" in reason else "nvidia-smi"
     return _row("CUDA device", False, reason, hint)
 

@@ -1,6 +1,9 @@
 """A file of another kind in place of an ONNX file or a bundle is named, with what to give instead."""
 
 import io
+import os
+import re
+from pathlib import Path
 
 import onnx
 import pytest
@@ -62,3 +65,35 @@ def test_a_file_in_place_of_a_bundle_is_answered_with_its_folder(tmp_path):
         (tmp_path / name).write_bytes(b"\0")
         with pytest.raises(InputError, match=hint):
             open_bundle(tmp_path / name)
+
+
+def test_a_bundle_or_a_model_that_is_not_named_in_utf8_is_to_be_renamed(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    bundle = make_bundle(tmp_path / "bundle")
+    bundle.path.rename(folder)
+    for opened in (open_bundle, lambda path: check_not_foreign(path / "model.fp32.onnx")):
+        with pytest.raises(InputError, match=r"M\\xfcller.* is not named in UTF-8: rename it") as refused:
+            opened(folder)
+        str(refused.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("net/bundle", "`python -m export {run}` makes it"),
+        ("net", "`python -m export {run}` makes it"),
+        ("done", "give {run}/done/bundle"),
+        ("production", "`python -m benchmarks {run}` makes it"),
+        ("../other", "check the path, or make it with `python -m export RUN`"),
+    ],
+)
+def test_a_bundle_that_was_never_made_comes_with_the_command_that_makes_it(tmp_path, asked, hint):
+    run = tmp_path / "run"
+    for folder in ("net", "done/bundle"):
+        (run / folder).mkdir(parents=True)
+    for file in ("run.json", "done/bundle/bundle.json"):
+        (run / file).write_text("{}")
+    path = run.parent / "other" if asked == "../other" else run / asked
+    with pytest.raises(InputError, match=re.escape(f"; {hint.format(run=run)}")) as refused:
+        open_bundle(path)
+    assert "again" not in str(refused.value)

@@ -26,6 +26,17 @@ def test_each_thing_missing_has_one_command(rows):
         assert not row["hint"] or row["hint"].split()[0] in {"pip", "sudo", "python", "nvidia-smi"}, row
 
 
+@pytest.mark.parametrize(
+    ("found", "hint"), [("no NVIDIA card in this machine", doctor.ORT), ("a card, but no driver for it", doctor.DRIVER)]
+)
+def test_without_a_card_or_a_driver_no_gpu_package_is_advised(monkeypatch, found, hint):
+    monkeypatch.setattr(doctor, "_cuda_device", lambda: doctor._row("CUDA device", False, found, hint))
+    rows = {row["part"]: row for row in doctor.examine()}
+    for name in doctor.GPU_BACKENDS:
+        assert rows[f"backend {name}"]["found"].startswith(f"{found}; ")
+        assert rows[f"backend {name}"]["hint"] == hint
+
+
 def test_backends_come_with_their_versions(rows):
     import onnxruntime
 

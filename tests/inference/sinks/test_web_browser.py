@@ -156,6 +156,29 @@ def test_in_a_browser_the_label_of_a_small_region_lies_outside_it_and_of_a_large
     assert below[0] >= high[1] - 2
 
 
+LABELS = """[...document.querySelectorAll('.box b')].map(b => [b.textContent, b.offsetWidth > 0])"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+@pytest.mark.parametrize(("width", "shown"), [(390, [False, True]), (1200, [True, True])])
+def test_in_a_browser_a_named_box_lies_over_silent_ones_whose_labels_a_phone_leaves_out(sink, width, shown):
+    named = verdict("near", rect=(100, 100, 120, 115))
+    silent = verdict("far", state=State.UNKNOWN, label=None, rect=(112, 104, 130, 118))
+    seen = []
+
+    async def visit(page):
+        size = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": width < 600}
+        await page.call("Emulation.setDeviceMetricsOverride", **size)
+        await open_page(page, f"http://127.0.0.1:{sink.port}/")
+        sink.write(decision(verdicts=[named, silent]), picture(0))
+        await until(page, "document.querySelectorAll('.box').length", 2)
+        seen.extend(await page.value(LABELS))
+
+    browse(visit)
+    assert [text.split(":")[0] for text, _ in seen] == ["far", "near"]
+    assert [is_shown for _, is_shown in seen] == shown
+
+
 SILENT = ((State.UNKNOWN, "too small"), (State.BLIND, "black"), (State.UNPROVED, None))
 REGIONS = """[...document.querySelectorAll('.zone')].map(zone =>
 ['strong', 'em', '.bar'].map(part => zone.querySelector(part)?.textContent ?? null))"""

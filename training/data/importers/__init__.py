@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from core.data.picture_files import describe_paths, printable
+from core.data.picture_files import check_utf8, describe_paths, printable
 from core.errors import InputError
 from core.plugins import load_plugin, load_usable, names_in
 from training.data.class_map import similar_name_warnings
@@ -57,8 +57,7 @@ def _without_unprintable_names(listing: Listing) -> Listing:
 
     Raises InputError for a class whose name is not one line of valid text: every later stage prints it.
     """
-    if not _is_text(listing.root):
-        raise InputError(f"{printable(listing.root)} is not named in UTF-8: rename it")
+    check_utf8(listing.root)
     if unprintable := [name for name in listing.classes if printable(name) != name]:
         raise InputError(
             f"{listing.root}: the class {printable(unprintable[0])} is not named in one line of UTF-8: rename it"
