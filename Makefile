@@ -112,6 +112,12 @@ benchmark: setup ## RUN=name: latency x accuracy of every bundle, report, produc
 run: setup ## RUN=name SOURCE=uri: the camera runner on the production bundle
 	@exec $(PY) -m inference run $(call run_path,/production) --source $(call quote,$(SOURCE)) --out $(call run_path,/drive) $(ARGS)
 
-lock: setup ## resolve the dependencies again and write requirements/dev.txt
-	@.venv/bin/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --no-emit-index-url -o requirements/dev.txt
+# the device gets the versions of the machine that proved the files; ONNX Runtime has another name with CUDA
+AS_PROVED = -c <(sed -nE 's/^([a-z0-9._-]+)==([^ ]+).*/\1==\2/; s/^onnxruntime-gpu/onnxruntime/; /==/p' requirements/dev.txt)
+COMPILE = .venv/bin/uv pip compile --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url
+DEVICE_LOCK = $(COMPILE) --quiet --no-header --no-annotate $(AS_PROVED) pyproject.toml --extra edge
+
+lock: setup ## resolve the dependencies again: write requirements/dev.txt, and the device's locks with the same versions
+	@$(COMPILE) pyproject.toml --extra train --extra dev -o requirements/dev.txt
+	@$(DEVICE_LOCK) --extra web -o export/device/x86-64.txt
+	@$(DEVICE_LOCK) <(printf '%s\n' jinja2 markupsafe matplotlib pillow psutil scipy) -o export/device/benchmark.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from core.geometry.detector_config import DetectorConfig
 from core.locks import locked
 from export.commands import package as command
 from export.commands.bundle import main as export
-from export.package import write_archive
+from export.package import DEVICE, write_archive
 from inference.commands.build import main as build
 from tests.export import runs
 
@@ -86,6 +87,19 @@ def test_it_holds_what_a_device_needs_and_nothing_that_trains(archive):
     code = {name for name in names if name.endswith(".py")}
     assert {name.split("/")[0] for name in code} == {"core", "inference"}
     assert not [name for name in code if any(word in name for word in ("bench", "hotpath", "loadgen", "peers"))]
+
+
+def pinned(file):
+    """Return {package: version} of a lock; ONNX Runtime with CUDA has another name, and the same code for a CPU."""
+    pins = re.findall(r"^([a-z0-9._-]+)==(\S+)", file.read_text(), re.MULTILINE)
+    return {name.removesuffix("-gpu"): version for name, version in pins}
+
+
+@pytest.mark.parametrize("name", ["x86-64.txt", "benchmark.txt"])
+def test_the_device_gets_the_versions_that_the_files_were_proved_with(name):
+    here, there = pinned(ROOT / "requirements" / "dev.txt"), pinned(DEVICE / name)
+    assert "onnxruntime" in there
+    assert {name: here.get(name) for name in there} == there
 
 
 def test_it_says_what_the_archive_runs_and_for_which_devices_it_has_engines(produced, tmp_path, capsys):
