@@ -27,6 +27,7 @@ from core.files import (
     sha256_of_json,
     write_json,
 )
+from tests.killed_replacement import kill_between_renames
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -123,26 +124,13 @@ def test_a_folder_is_there_at_every_moment_where_the_disk_exchanges_names(tmp_pa
     assert ([file.name for file in path.iterdir()], any(missing)) == (["a"], False)
 
 
-BETWEEN = """
-import os, signal, sys; from pathlib import Path; from core import files
-files._exchange, replace = lambda *_: False, os.replace
-def replace_and_die(source, target):
-    replace(source, target)
-    os.kill(os.getpid(), signal.SIGKILL)
-os.replace = replace_and_die
-with files.replacing_folder(Path(sys.argv[1])) as folder:
-    (folder / "a").write_text("new")
-"""
-
-
 @pytest.fixture
 def killed_between(tmp_path):
     """A folder whose process was killed between the two renames, on a disk that cannot exchange names."""
     path = tmp_path / "run" / "bundle"
     path.mkdir(parents=True)
     (path / "a").write_text("old")
-    done = subprocess.run([sys.executable, "-c", BETWEEN, str(path)], cwd=Path(__file__).parents[2], check=False)
-    assert (done.returncode, path.exists()) == (-signal.SIGKILL, False)
+    kill_between_renames(path)
     return path
 
 

@@ -27,6 +27,7 @@ from inference.frame.detection.detector import Detector
 from inference.proof.verify import verify
 from tests.bundles import make_bundle
 from tests.inference.runner.test_region_choice import write_detector
+from tests.killed_replacement import kill_between_renames
 
 CONFIG = {"every": 3, "threshold": 0.4}
 
@@ -84,6 +85,14 @@ def test_a_bundle_that_another_process_writes_gets_no_detector(run):
     with locked(run / "tiny" / "bundle"), pytest.raises(InputError, match="bundle is in use by another process"):
         add(run)
     assert bundle_of(run).detector is None
+
+
+@pytest.mark.parametrize("read", [lambda run: open_bundle(open_run(run).bundles()["tiny"]), bundle_of])
+def test_a_bundle_that_a_killed_process_moved_aside_is_back_before_it_is_read(run, read, caplog):
+    add(run)
+    kill_between_renames(run / "tiny" / "bundle")
+    assert read(run).detector
+    assert "bundle was missing, because a process was killed while it replaced it" in caplog.text
 
 
 def test_a_bundle_that_is_a_link_gets_its_detector_where_it_lies(run, tmp_path):
