@@ -18,6 +18,7 @@ from torch import nn
 
 from core.bundle.contract import INPUT, Bundle
 from core.errors import CheckError
+from core.signals import holding_signals
 from export.graph.nodes import Graph, attribute, drop_unread, replace_nodes
 
 OPSET = 18
@@ -37,7 +38,7 @@ def to_onnx(network: nn.Module, size_px: int) -> onnx.ModelProto:
     example = torch.zeros((2, size_px, size_px, 3), dtype=torch.uint8)
     dynamic = {"frames_nhwc": {0: torch.export.Dim("n")}}
     try:
-        with _quiet(), torch.inference_mode():
+        with holding_signals(), _quiet(), torch.inference_mode():
             program = torch.onnx.export(
                 network,
                 (example,),

@@ -35,10 +35,10 @@ from core.bundle.engine_manifest import (
 from core.errors import InputError
 from core.files import sha256_of_file
 from core.geometry.detector_config import DetectorFile
+from core.signals import holding_signals
 from inference import cuda_device
 from inference.backends import Availability, Backend, Network, UnavailableError
 from inference.backends.trt import runtimes
-from inference.backends.trt.build_progress import holding_signals
 from inference.backends.trt.engine_build import BuildOptions, build, build_detector
 from inference.backends.trt.onnx_metadata import read_metadata
 from inference.backends.trt.open_engine import OpenEngine

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from core.log import shows_progress
+from core.signals import is_signal_held
 
 _loggers: dict[str, Any] = {}
-_came: list[int] = []
-"""The signals that are held back."""
-
-
-@contextmanager
-def holding_signals() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the end of the block; a build stops at its next step. A second one kills."""
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        _came.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # a shell makes its background jobs ignore SIGINT: that stays so
-    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
-    # what a handler raises inside a callback of TensorRT's is printed and lost, and the command would go on
-    before = {number: signal.signal(number, hold) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        came = _came.copy()
-        _came.clear()
-        for held in came:
-            signal.raise_signal(held)
 
 
 def logger(trt: ModuleType) -> Any:
@@ -83,7 +52,7 @@ def monitor(trt: ModuleType, what: str) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             # another thread may have ended the phase meanwhile
             show(f"{what}: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
-            return not _came
+            return not is_signal_held()
 
     return Monitor()
 

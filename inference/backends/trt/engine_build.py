@@ -21,7 +21,8 @@ from core.bundle.foreign_model import check_not_foreign
 from core.errors import CheckError, InputError
 from core.files import replacing, sha256_of_file
 from core.geometry.detector_config import DetectorFile, stated_size_hw
-from inference.backends.trt.build_progress import holding_signals, logger, monitor, show
+from core.signals import holding_signals
+from inference.backends.trt.build_progress import logger, monitor, show
 from inference.backends.trt.kernel_cache import read_cache, timing_file, write_cache
 from inference.backends.trt.layers import float_layers, write_layers
 from inference.backends.trt.onnx_metadata import check_one_file, read_metadata

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
 
+from core.cli import run_command
 from core.errors import CheckError
 from export.graph.nodes import Graph
 from export.precision.fp32 import OPSET, to_onnx
@@ -121,3 +124,19 @@ def test_normalisation_without_scale_and_offset_is_left_alone():
 
     frames = np.full((2, 32, 32, 3), 7, np.uint8)
     assert np.allclose(run_onnx(to_onnx(Plain(), 32), frames, np.arange(2)), 1 / 3)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_torch_catches_ends_the_command_all_the_same(monkeypatch, number, code):
+    def export(*args, **kwargs):
+        try:
+            signal.raise_signal(number)
+        except BaseException as error:  # as torch does
+            raise torch.onnx.OnnxExporterError("Failed to export the model") from error
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell gives its background jobs a deaf SIGINT
+    try:
+        assert run_command(lambda: to_onnx(deployed(Pooled()), 32)) == code
+    finally:
+        signal.signal(signal.SIGINT, before)
