@@ -59,11 +59,12 @@ def _measure_and_write(run: Run, request: Request, policy: Policy) -> tuple[RunR
         raise CheckError(f"{choice.sentence}; see {_report(run)}")
     row = results.by_name[choice.chosen]
     bundle = open_bundle(run.bundles()[row.arch])
+    production = run.path / "production"
     documents = {
         "choice.json": json.dumps(to_json(choice), indent=1) + "\n",
-        "MODEL_CARD.md": render_card(device, bundle),
+        "MODEL_CARD.md": render_card(device, bundle, production),
     }
-    write_production(run.path / "production", bundle, choice.production, str(row.opened["file"]), documents)
+    write_production(production, bundle, choice.production, str(row.opened["file"]), documents)
     return results, choice
 
 

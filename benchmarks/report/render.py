@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,13 +75,19 @@ def render(
             write_text(new / name, environment().get_template(f"{name}.j2").render(values))
 
 
-def render_card(device: DeviceReport, bundle: Bundle) -> str:
-    """Return MODEL_CARD.md of the chosen candidate: what it is, its purpose, and its results."""
+def render_card(device: DeviceReport, bundle: Bundle, production: Path) -> str:
+    """Return MODEL_CARD.md of the chosen candidate: what it is, its purpose, its results, and how it is started.
+
+    production: the folder that the commands name.
+    """
     row = device.results.by_name[str(device.choice.chosen)]
     file = bundle.files.get(str(row.opened["file"]), {})  # an engine is in its own manifest instead
     sha256 = file.get("sha256", "see its manifest")
     template = environment().get_template("model_card.md.j2")
-    return template.render(results=device.results, choice=device.choice, row=row, bundle=bundle, sha256=sha256)
+    folder = shlex.quote(str(production))
+    return template.render(
+        results=device.results, choice=device.choice, row=row, bundle=bundle, sha256=sha256, folder=folder
+    )
 
 
 def environment() -> jinja2.Environment:

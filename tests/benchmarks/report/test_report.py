@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import jsonschema
@@ -31,6 +32,8 @@ from core.data.pack import open_pack
 from core.errors import InputError
 from core.files import read_json, write_json
 from core.stats import Interval
+from inference.commands import verify
+from inference.commands.run import read_arguments
 from tests.browser import CHROMIUM, browse
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -489,3 +492,11 @@ def test_the_model_card_says_what_ships(measured_run):
     file = re.search(r"file `([^`]+)`.*sha256 `([0-9a-f]{64})`", text)
     assert bundle["files"][file[1]]["sha256"] == file[2]
     assert json.dumps(bundle["geometry"], sort_keys=True) in text
+
+
+def test_the_commands_of_the_model_card_can_be_copied(measured_run):
+    text = (measured_run / "production" / "MODEL_CARD.md").read_text()
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
+    verified, ran = (words[3:] for words in commands if "bundle" not in words and words[0] != "./run.sh")
+    assert verify.main(verified[1:]) == 0
+    assert (verified[0], read_arguments(ran[1:]).bundle) == ("verify", measured_run / "production")
