@@ -12,7 +12,6 @@ killed is whole up to its last whole line. Segments make a ring: the oldest is r
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -25,7 +24,6 @@ from core.errors import InputError
 from core.files import read_object
 from core.geometry.frame import Rect
 
-log = logging.getLogger(__name__)
 SCHEMA, SCHEMA_WITHOUT_CONFIGURATION = 2, 1
 FACTS = "recording.json"
 LONGEST_BYTES = 1 << 28
@@ -64,6 +62,14 @@ class RecordedDecision:
     """The index file of its segment."""
     number: int
     """Its line there, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedLine:
+    """A line of a recording that cannot be read, or whose picture is not as it was written."""
+
+    index: Path
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +120,15 @@ def configuration_in(folder: Path, facts: dict[str, Any]) -> Configuration | Non
     return None if body is None else from_json(Configuration, body, str(folder / FACTS))
 
 
-def read_decisions(folder: Path) -> Iterator[RecordedDecision]:
-    """Yield the whole lines of all segments in order; after a torn line the rest of its segment is left out."""
+def read_decisions(folder: Path) -> Iterator[RecordedDecision | DamagedLine]:
+    """Yield the lines of all segments in order: each names its picture by itself, so those after a damaged one count.
+
+    A process that was killed leaves its last line damaged.
+    """
     for index in segments_of(folder):
         with index.open("rb") as lines, pictures_of(index).open("rb") as pictures:
             for number, text in enumerate(lines, 1):
-                line = _read_line(text, pictures, index, number)
-                if line is None:
-                    log.warning(f"{index}, line {number}, is torn: the rest of this segment is left out")
-                    break
-                yield line
+                yield _read_line(text, pictures, index, number) or DamagedLine(index, number)
 
 
 def read_decision(index: Path, number: int) -> RecordedDecision | None:

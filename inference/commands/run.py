@@ -149,10 +149,13 @@ def describe(summary: dict[str, Any]) -> str:
     accuracy = summary["accuracy"]
     stamps = f"  [{', '.join(summary['stamps'])}]" if summary["stamps"] else ""
     most_first = sorted(summary["said"].items(), key=lambda item: -item[1])
+    skipped = summary["source_report"].get("skipped", 0)
+    count = len(skipped) if isinstance(skipped, dict) else skipped  # a folder names each picture
+    damaged = f"  damaged and skipped {count}" if count else ""
     said = "  ".join(f"{name} {n}" for name, n in most_first)
     lines = [
         f"{summary['bundle']['arch']} {backend['precision']} on {backend['backend']} x{backend['threads']}{stamps}",
-        f"frames      {summary['frames']}  drops {summary['drops']}",
+        f"frames      {summary['frames']}  drops {summary['drops']}{damaged}",
         f"said        {said}",
         f"age         {_percentiles(summary['age_ms'])} since {' or '.join(summary['age_basis'])}",
     ]

@@ -50,11 +50,12 @@ class ReplaySource(Source):
         """Return the next frame. Raises EndOfStream after the last, InputError when there was none."""
         # one generator for the whole recording: each call goes on where the last one stopped
         for line in self._lines:
-            if line.picture is None:  # a decision that there was no frame
-                continue
-            if (frame := _frame_of(line)) is not None:
-                self._played += 1
-                return frame
+            if isinstance(line, RecordedDecision):
+                if line.picture is None:  # a decision that there was no frame
+                    continue
+                if (frame := _frame_of(line)) is not None:
+                    self._played += 1
+                    return frame
             self._skip(f"{line.index}, line {line.number}")
         if not self._played:
             raise InputError(f"{self._folder} holds no whole frame: record again")
@@ -65,7 +66,7 @@ class ReplaySource(Source):
         self._skipped += 1
         if self._first_skipped is None:
             self._first_skipped = where
-            log.warning(f"{where}: its frame cannot be read and is skipped; summary.json counts all of these")
+            log.warning(f"{where}: its frame is damaged and skipped; the summary counts all of these")
 
     def report(self) -> dict[str, Any]:
         """Return how many frames were played and how many skipped, and the line of the first skipped one."""

@@ -25,7 +25,7 @@ from inference.capture import segment_writer
 from inference.capture.base import EndOfStream
 from inference.capture.live import play_in_real_time
 from inference.capture.segment_writer import SegmentWriter
-from inference.commands.run import main, read_arguments
+from inference.commands.run import describe, main, read_arguments
 from inference.commands.run import run_from_args as command
 from inference.frame.decision import Decision, Verdict
 from inference.frame.states import State
@@ -149,12 +149,19 @@ def test_whatever_a_kill_leaves_the_whole_frames_before_it_are_replayed(data):
         assert len(left) >= 1
 
 
-def test_the_segment_that_a_torn_line_ends_is_named(tmp_path, caplog):
-    (index,) = segments_of(record(tmp_path / "drive", 4))
-    lines = index.read_bytes().splitlines(keepends=True)
-    index.write_bytes(b"".join([*lines[:2], b"garbage\n", *lines[3:]]))
-    assert len(replayed(tmp_path / "drive")) == 2
-    assert f"{index}, line 3, is torn: the rest of this segment is left out" in caplog.text
+def test_only_the_frames_of_damaged_lines_and_pictures_are_left_out_counted_and_named(tmp_path, caplog):
+    folder = record(tmp_path / "drive", 8)
+    (index,) = segments_of(folder)
+    lines, pictures = index.read_bytes().splitlines(keepends=True), bytearray(pictures_of(index).read_bytes())
+    where = json.loads(lines[5])["picture"]
+    pictures[where["at"] + 5 : where["at"] + 50] = bytes(45)
+    index.write_bytes(b"".join([*lines[:2], b"garbage\n", *lines[3:7], lines[7][:-9]]))
+    pictures_of(index).write_bytes(pictures)
+    summary = run(make_bundle(tmp_path / "b"), "--source", f"replay://{folder}", "--out", tmp_path / "out")
+    assert [line["frame"] for line in said(tmp_path / "out")] == [0, 1, 3, 4, 6]
+    assert summary["source_report"] == {"frames": 5, "skipped": 3, "first_skipped": f"{index}, line 3"}
+    assert "frames      5  drops 0  damaged and skipped 3" in describe(summary)
+    assert f"{index}, line 3: its frame is damaged and skipped" in caplog.text
 
 
 def test_a_damaged_picture_is_never_shown(tmp_path):

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from core.data.recording import read_decisions
+from core.data.recording import RecordedDecision, read_decisions
 from core.errors import InputError
 from inference.capture.base import SourceLost, SourceRefused
 from inference.commands.run import read_arguments, run_from_args
@@ -120,6 +120,7 @@ def run_command(bundle, uri, folder, frames):
     run_from_args(read_arguments([str(a) for a in arguments]))
     lines, ages = [], []
     for line in read_decisions(folder / "record"):
+        assert isinstance(line, RecordedDecision)
         lines.append(line.body)
         if line.picture is not None:
             image = cv2.imdecode(np.frombuffer(line.picture, np.uint8), cv2.IMREAD_COLOR)

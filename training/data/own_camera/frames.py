@@ -8,12 +8,12 @@ from pathlib import Path
 from core.data.picture_files import scan
 from core.data.recording import (
     ClassifiedRegion,
+    DamagedLine,
     classified_regions,
     configuration_in,
     is_recording,
     read_decisions,
     read_facts,
-    segments_of,
 )
 from core.errors import InputError
 from training.data.detections.annotation_files import source_of
@@ -66,16 +66,16 @@ def _read_recording(folder: Path, root: Path) -> tuple[list[CameraFrame], list[s
     configuration = configuration_in(folder, facts)
     has_detector = configuration is not None and configuration.detector is not None
     name = source_of(folder, root)
-    whole = 0
-    frames = []
-    for whole, line in enumerate(read_decisions(folder), 1):  # noqa: B007 the count is used after the loop
-        if line.picture is not None:
+    frames, damaged = [], []
+    for line in read_decisions(folder):
+        if isinstance(line, DamagedLine):
+            damaged.append(f"{line.index}, line {line.number}")
+        elif line.picture is not None:
             source = recorded_frame_source(source_of(line.index, root), line.number)
             number, regions = classified_regions(line)
             detected = len(line.body["zones"]) if has_detector else 0
             frames.append(CameraFrame(source, name, number, regions, detected))
-    torn = sum(len(index.read_bytes().splitlines()) for index in segments_of(folder)) - whole
-    warnings = [f"left out: {torn} lines of {folder} from a damaged one to the end of its segment"] if torn else []
+    warnings = [f"left out: {len(damaged)} damaged frames of {folder}, first {damaged[0]}"] if damaged else []
     if facts.get("synthetic"):
         warnings.append(f"{folder} was recorded from the synthetic camera")
     frames, short = _in_groups(frames, facts["fps"])

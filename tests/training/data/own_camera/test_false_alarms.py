@@ -126,7 +126,7 @@ def test_what_is_left_out_is_counted(drive, source, tmp_path):
     assert f"left out: 1 ranges of {tmp_path / 'false.csv'} without a class, first number 2" in listing.warnings
 
 
-def test_lines_after_a_damaged_one_are_counted(drive, source, tmp_path):
+def test_damaged_lines_are_counted_and_the_first_is_named(drive, source, tmp_path):
     damaged = tmp_path / "record"
     damaged.mkdir()
     for file in (drive / "record").iterdir():
@@ -134,7 +134,8 @@ def test_lines_after_a_damaged_one_are_counted(drive, source, tmp_path):
     lines = segments_of(damaged)[0].read_bytes().splitlines(keepends=True)
     segments_of(damaged)[0].write_bytes(b"".join([*lines[:3], lines[3][:40] + b"\n", *lines[4:]]))
     listing = read_listing(str(source), PackOptions(background_from=damaged, background=40))
-    assert any(f"left out: {FRAMES - 3} lines of {damaged}" in warning for warning in listing.warnings)
+    named = f"left out: 1 damaged frames of {damaged}, first {segments_of(damaged)[0]}, line 4"
+    assert named in listing.warnings
 
 
 def test_in_a_source_that_is_split_listed_false_alarms_are_learned_from(drive, tmp_path):
