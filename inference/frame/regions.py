@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from core.errors import InputError
 from core.geometry.frame import MAX_REGIONS, Bytes, Frame, Rect, Relative
 from core.geometry.preprocess import rect_of
 
+log = logging.getLogger(__name__)
+MIN_ZONE_SIDE_PX = 12
+"""No class is named of a zone with a shorter side: by default packing leaves out smaller crops, too."""
 WHOLE_ZONE = "frame"
 """The name of the zone that covers the whole frame."""
 
@@ -24,7 +28,7 @@ class Regions:
     outside: Collection[str] = ()
     """The names of the boxes that do not touch the frame: there is nothing of them to classify."""
     too_small: Collection[str] = ()
-    """The names of the boxes that have too few pixels for their class to be told."""
+    """The names of the regions that have too few pixels for their class to be told."""
     failure: str = ""
     """The reason why the regions of this frame could not be found; empty where they could."""
 
@@ -71,17 +75,32 @@ class Zones(RegionSource):
         self._relative = tuple(zones.values())
         self._size = (0, 0)  # no frame has this size, so the first one computes the rectangles
         self._rects: list[Rect] = []
+        self._too_small: frozenset[str] = frozenset()
 
     def regions_of(self, frame: Frame, picture_bgr: Bytes) -> Regions:
         """Return the zones in a picture of this size."""
-        return Regions(self.names, self.rects(picture_bgr.shape[1], picture_bgr.shape[0]), frame.ground_truth)
+        rects = self.rects(picture_bgr.shape[1], picture_bgr.shape[0])
+        return Regions(self.names, rects, frame.ground_truth, too_small=self._too_small)
 
     def rects(self, width: int, height: int) -> list[Rect]:
         """Return the zones' rectangles in a picture of this size; the caller must not change the list."""
         if (width, height) != self._size:  # a camera that is opened again may come back with another size
             self._size = (width, height)
             self._rects = [rect_of(zone, width, height) for zone in self._relative]
+            self._too_small = self._find_too_small()
         return self._rects
+
+    def _find_too_small(self) -> frozenset[str]:
+        found = set()
+        for name, (x0, y0, x1, y1) in zip(self.names, self._rects, strict=True):
+            if min(x1 - x0, y1 - y0) < MIN_ZONE_SIDE_PX:
+                found.add(name)
+                size, picture = f"{x1 - x0}x{y1 - y0}", f"{self._size[0]}x{self._size[1]}"
+                log.warning(
+                    f"the zone {name} has {size} of the picture's {picture} pixels: no class is named of a zone with a "
+                    f"side under {MIN_ZONE_SIDE_PX} pixels, make it larger in camera.json"
+                )
+        return frozenset(found)
 
 
 def whole_frame() -> Zones:
