@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self._times = times
         self.register("type", Path, _path)  # for every option with type=Path
+        self.register("type", None, _text)  # for every option without a type
         level = self.add_mutually_exclusive_group()
         add = partial(level.add_argument, dest="log_level", action="store_const")
         add("-v", "--verbose", const=logging.DEBUG, default=logging.INFO, help="log details, too")
@@ -60,6 +61,13 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty, give a path")
     return Path(text)
+
+
+def _text(text: str) -> str:
+    """Return a text. An empty one, as of an unset variable, is refused: it would be taken for an option not given."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, give a value or leave the option out")
+    return text
 
 
 def options_for(kind: Any, args: argparse.Namespace) -> dict[str, Any]:

@@ -61,6 +61,11 @@ def path_error(error: OSError, arguments: Iterable[str]) -> InputError | None:
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     if error.filename is None:
         return InputError("the disk that the output goes to is full: make room there") if full else None
+    if error.errno == errno.ENAMETOOLONG:  # also of a path that stands in a file
+        name = os.fsdecode(error.filename)
+        return InputError(
+            f"{name:.60}... is no path ({len(name)} characters): the name of a file or folder is too long"
+        )
     failed = Path(os.fsdecode(error.filename)).resolve()
     # --out=PATH and PATH alike
     values = (text.partition("=")[2] if text.startswith("-") else text for text in arguments)

@@ -193,6 +193,8 @@ def read_json(path: Path, hint: str = "write it again") -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {hint}") from None
     except (ValueError, OSError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise  # `path_error` has a sentence without the whole name
         raise InputError(f"{path} is not readable JSON ({error}): {hint}") from None
 
 

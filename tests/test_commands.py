@@ -100,6 +100,16 @@ def test_an_empty_path_is_not_the_folder_where_one_stands():
     assert parser.parse_args(["--out", "a b"]).out == Path("a b")
 
 
+def test_an_empty_text_is_not_an_option_that_is_not_given():
+    parser = Parser(prog="x")
+    parser.add_argument("--frames")
+    parser.add_argument("--models", nargs="+")
+    for typed in (["--frames", ""], ["--frames="], ["--models", "a", ""]):
+        with pytest.raises(InputError, match=f"{typed[0].rstrip('=')}: it is empty"):
+            parser.parse_args(typed)
+    assert parser.parse_args([]).frames is None
+
+
 def test_no_file_gets_the_number_of_a_closed_stderr():
     script = "import os; from core.cli import run_command; os.close(2); os._exit(run_command(lambda: os.open('/', 0)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode > 2

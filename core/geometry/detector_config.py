@@ -140,7 +140,7 @@ class DetectorFile:
         if not isinstance(body["detector"], str):
             raise InputError(f"regions.detector is {body['detector']!r:.40}: {example}")
         rest = {key: value for key, value in body.items() if key != "detector"}
-        file = check_name(body["detector"], "regions.detector")
+        file = check_name(body["detector"], "regions.detector", most=4096)
         return cls(folder / file, DetectorConfig.from_json(rest))
 
 

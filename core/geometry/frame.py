@@ -81,8 +81,10 @@ def parse_zones(value: Mapping[str, Any]) -> dict[str, Relative]:
     return {check_name(name, "a zone's name"): read_relative(rect, f"zones.{name}") for name, rect in value.items()}
 
 
-def check_name(name: str, what: str) -> str:
-    """Return a name that people are shown. Raises InputError when it is empty or not one line of printable text."""
+def check_name(name: str, what: str, most: int = 100) -> str:
+    """Return a name that people are shown. Raises InputError when it is empty, too long or not one printable line."""
     if not name.strip() or not name.isprintable():
-        raise InputError(f"{what} is {name!a}: give one line of printable text")
+        raise InputError(f"{what} is {name!a:.80}: give one line of printable text")
+    if len(name) > most:
+        raise InputError(f"{what} has {len(name)} characters ({name:.20}...): give {most} at most")
     return name

@@ -95,6 +95,7 @@ def test_a_camera_json_is_read_back_as_written(tmp_path):
         ({"rotation": [90]}, "rotation"),
         ({"crop": [0, 0, 0, 1]}, "crop"),
         ({"mirror_for_people": 1}, "mirror_for_people"),
+        ({"zones": {"a" * 100_000: [0, 0, 1, 1]}}, r"^.{0,200}a zone's name has 100000 characters .{0,80}$"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file(tmp_path, body, named):

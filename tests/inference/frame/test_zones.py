@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from core.geometry.frame import Frame
 from inference.commands.run import read_arguments, run_from_args
 from inference.frame.regions import MIN_ZONE_SIDE_PX, Zones
 from tests.bundles import make_bundle
@@ -20,10 +21,7 @@ def picture(width=WIDTH, height=HEIGHT):
 
 
 def too_small(zones, of):
-    class Shown:
-        ground_truth = {}
-
-    return set(zones.regions_of(Shown(), of).too_small)
+    return set(zones.regions_of(Frame(0, 0, of), of).too_small)
 
 
 @pytest.mark.parametrize("zone", [(0, 0, 1e-9, 1e-9), (0.9999, 0.9999, 1, 1), (0, 0, (SIDE - 1) / WIDTH, 1)])
