@@ -361,10 +361,10 @@ def test_the_end_of_a_training_says_how_much_of_val_the_network_answers(pack, tm
 
 def test_a_training_of_few_steps_is_told_to_take_more(pack, tmp_path, capsys, monkeypatch):
     assert not main(arguments(pack, tmp_path / "few", "--epochs", "1"))
-    assert "steps (1 epochs of 4): take a smaller --batch or more epochs" in capsys.readouterr().err
+    assert "steps (1 epochs of 4): take more --epochs" in capsys.readouterr().err
     monkeypatch.setattr(job, "FEW_STEPS", 4)
     assert not main(arguments(pack, tmp_path / "enough", "--epochs", "1"))
-    assert "take a smaller --batch" not in capsys.readouterr().err
+    assert "take more --epochs" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("right", "warned"), [(50, True), (59, True), (61, False), (90, False)])

@@ -20,7 +20,7 @@ from training.teacher import Teacher
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 200
-"""With fewer a network hardly learns: 300 crops, batch 64, gave 28.9% after 40 steps and 57.8% after 120."""
+"""With fewer a network hardly learns. 210 photographs, squeezenet: 36% of test after 40 steps, 57% after 240."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ class TrainJob:
             if steps < FEW_STEPS:
                 log.warning(
                     f"{self.arch}: only {steps} steps ({self.recipe.epochs} epochs of {batches.steps}): "
-                    "take a smaller --batch or more epochs"
+                    "take more --epochs, or pretrained weights (docs/recipes.md)"
                 )
         return batches
