@@ -74,7 +74,9 @@ def read_frames(pack: Pack, split: str) -> list[LabeledFrame]:
     """Return the labeled frames of a split. Raises InputError when the pack has none, or the file is damaged."""
     metadata = pack.metadata.get("frames")
     if not isinstance(metadata, dict):
-        raise InputError(f"{pack.path} holds no labeled frames: pack a detection data set, or `synthetic`, anew")
+        raise InputError(
+            f"{pack.path} holds no labeled frames: give --frames-of the pack of a detection data set, or of `synthetic`"
+        )
     if metadata.get("schema") != SCHEMA:
         raise InputError(f"{pack.path}: frames.schema is {metadata.get('schema')!r}, not {SCHEMA}; {HINT}")
     file = pack.path / FILE

@@ -75,7 +75,9 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(items, indent=1) if args.json else "\n".join([*lines, "nothing was made"]))
         return 0
     pack = run.open_pack(args.pack)
-    # before the first conversion, which takes minutes: a wrong target is told at once
+    # before the first conversion, which takes minutes: a pack without frames or a wrong target is told at once
+    if request := options.abstain_on:
+        request.frames(open_pack(request.pack) if request.pack else pack)
     for runtime, sm in options.targets:
         choose_target(runtime, sm)
     with locked(*(_bundle_folder(path, load_checkpoint(path).metadata, options) for path in checkpoints.values())):

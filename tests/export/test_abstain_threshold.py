@@ -134,6 +134,12 @@ def test_the_command_fits_on_the_frames_that_are_named_and_the_file_carries_the_
     assert props["rearguard.contract"] == bundle.contract_hash
 
 
+def test_a_pack_without_frames_is_refused_before_anything_is_exported(run_path, monkeypatch):
+    monkeypatch.setattr(command, "_export", lambda *_: pytest.fail("it exports"))
+    with pytest.raises(InputError, match=r"pack holds no labeled frames: give --frames-of"):
+        command.main([str(run_path), "--abstain-on-frames"])
+
+
 def test_behind_the_detector_of_the_bundle_unless_labeled_boxes_are_asked_for(run_path, frames_pack, tmp_path):
     export = [str(run_path), "--precisions", "fp32", "--engines"]
     assert command.main(export) == 0

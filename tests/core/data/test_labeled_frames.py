@@ -87,7 +87,7 @@ def test_a_frame_that_is_missing_is_one_sentence(packed, tmp_path):
 
 @pytest.mark.parametrize(
     ("frames", "said"),
-    [(None, "holds no labeled frames"), ({"schema": 99}, r"frames\.schema is 99"), ("x", "no lab")],
+    [(None, "holds no labeled frames: give --frames-of"), ({"schema": 99}, r"frames\.schema is 99"), ("x", "no lab")],
 )
 def test_a_pack_without_frames_or_of_another_schema_opens_and_says_so_when_asked(packed, tmp_path, frames, said):
     copy = damaged(packed, tmp_path, "{}")
