@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import models
-from core.bundle.contract import PRECISIONS
+from core.bundle.contract import PRECISIONS, open_bundle
 from core.bundle.engine_manifest import OF_DETECTOR
 from core.cli import Parser
 from core.codec import to_json
@@ -219,6 +220,7 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     size_px = options.size_px or checkpoint.metadata.geometry.size_px
     target = _bundle_folder(path, checkpoint.metadata, options)
     result: dict[str, Any] = {"arch": checkpoint.metadata.arch, "bundle": None, "failed": [], "engines": []}
+    lost = _precisions_lost(target, options)
     started = perf_counter()
     try:
         with replacing_folder(target) as folder:
@@ -241,7 +243,18 @@ def _export(path: Path, pack: Pack, options: ExportOptions) -> dict[str, Any]:
     sizes = {name: entry["bytes"] for name, entry in bundle.files.items()}
     result["mib"] = {name: round(size / 2**20, 2) for name, size in sizes.items()}
     log.info(f"{bundle.arch}: {target} in {perf_counter() - started:.0f} s")
+    if lost:
+        log.warning(
+            f"{bundle.arch}: the bundle that was replaced held {', '.join(lost)} too, which --precisions left out"
+        )
     return result
+
+
+def _precisions_lost(target: Path, options: ExportOptions) -> list[str]:
+    """Return the precisions of the bundle that is replaced which this export does not make."""
+    with suppress(InputError):  # none there, or a damaged one
+        return [precision for precision in open_bundle(target).precisions if precision not in options.precisions]
+    return []
 
 
 def _assemble(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +159,16 @@ def test_another_size_is_for_latency_only_and_leaves_the_bundle_alone(run_path):
     assert not bundle.selectable
     assert bundle.geometry.size_px == 48
     assert not (run_path / runs.ARCH / "bundle").exists()
+
+
+def test_a_precision_that_an_export_takes_away_is_named(exported, run_path, caplog):
+    shutil.copytree(exported / runs.ARCH / "bundle", run_path / runs.ARCH / "bundle")
+    for lines in (1, 0):  # again: nothing is left to be lost
+        caplog.clear()
+        assert command.main([str(run_path), "--precisions", "fp32", "--engines"]) == 0
+        held = f"{runs.ARCH}: the bundle that was replaced held fp16, int8 too, which --precisions left out"
+        assert caplog.messages.count(held) == lines
+    assert open_bundle(run_path / runs.ARCH / "bundle").precisions == ("fp32",)
 
 
 def test_a_run_without_checkpoints_is_refused(run_path):
