@@ -48,7 +48,7 @@ def plot_pareto(device: DeviceReport) -> Figure:
         if row.name == choice.chosen:
             axes.plot(x, y, "o", ms=20, mfc="none", mec="black", mew=1.5)
     if (budget := choice.policy.p99_ms) is not None:
-        axes.axvline(budget, color="gray", ls="--", lw=0.8, label=f"p99 budget, {budget:g} ms")
+        axes.axvline(budget, color="gray", ls="--", lw=0.8, label=f"p99 budget, {budget:g} ms, of the whiskers' ends")
         axes.legend(fontsize=8)
     axes.set(xscale="log", xlabel="ms per frame, median (whisker: p99)", ylabel="test accuracy, % (95% interval)")
     label = "synthetic data, " if results.synthetic else ""

@@ -198,7 +198,7 @@ function drawPareto(redraw) {
     height: frame.height - frame.top - frame.bottom}, clip);
   const svg = make("g", {"clip-path": "url(#inside)"}, frame.svg);
   zoom(frame, redraw);
-  if (data.budget && across.startsWith("p") && data.budget >= low && data.budget <= high) {
+  if (data.budget && across === "p99" && data.budget >= low && data.budget <= high) {
     make("line", {class: "budget", x1: px(data.budget), x2: px(data.budget), y1: frame.top, y2: frame.height - frame.bottom}, svg);
     make("text", {x: px(data.budget) - 4, y: frame.top + 12, "text-anchor": "end"}, svg, `p99 budget ${round(data.budget)} ms`);
   }

@@ -500,3 +500,11 @@ def test_the_commands_of_the_model_card_can_be_copied(measured_run):
     verified, ran = (words[3:] for words in commands if "bundle" not in words and words[0] != "./run.sh")
     assert verify.main(verified[1:]) == 0
     assert (verified[0], read_arguments(ran[1:]).bundle) == ("verify", measured_run / "production")
+
+
+def test_the_p99_budget_is_said_to_be_of_the_whiskers_where_the_axis_is_the_median(device):
+    (axes,) = plot_pareto(device).axes
+    assert axes.get_xlabel() == "ms per frame, median (whisker: p99)"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "p99 budget, 10000 ms, of the whiskers' ends"
+    ]
