@@ -16,7 +16,10 @@ from tests.waiting import LONGEST_S
 
 
 def stream_patience():
-    """Return each time-out of a stream as a module, a name in it, and a longer time."""
+    """Return each time-out of a stream as a module, a name in it, and a longer time.
+
+    An opening or a read that stalls can be tried again within the longest wait.
+    """
     import cv2
 
     from inference.capture import ffmpeg, reader
@@ -24,7 +27,7 @@ def stream_patience():
 
     timeouts = dict(zip(stream.OPTIONS[::2], stream.OPTIONS[1::2], strict=True))
     for timeout in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
-        timeouts[timeout] = round(LONGEST_S * 1000)
+        timeouts[timeout] = round(LONGEST_S / 3 * 1000)
     return [
         (stream, "OPTIONS", tuple(value for pair in timeouts.items() for value in pair)),
         (reader, "ANSWERS_S", LONGEST_S),

@@ -47,11 +47,20 @@ def mortal():
     server.kill()
 
 
+def read_frame(source):
+    """Return a frame, or None. An opening that stalls is tried again, as the runner does it: real servers do that."""
+    try:
+        return source.read(2.0)
+    except SourceLost:
+        source.reopen()
+        return None
+
+
 def read_ages(source, count, pause_s=0.0):
     """Return the true ages of frames in milliseconds as they are read, and their ids."""
     ages, ids = [], []
     while len(ages) < count:
-        frame = wait_until(lambda: source.read(2.0), "frame")
+        frame = wait_until(lambda: read_frame(source), "frame")
         ages.append(true_age_ms(frame.image_bgr, time.monotonic_ns()))
         ids.append(frame.frame_id)
         time.sleep(pause_s)
