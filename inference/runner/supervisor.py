@@ -143,6 +143,9 @@ class Supervisor:
         """Return the exit code of a run that a signal ended: 130 after Ctrl-C, as in a shell; else the worker's."""
         if self._stop_signal == signal.SIGINT:
             return 130
+        # SIGTERM may end a worker before it handles the signal, and with 143 just after: the same to whoever sent it
+        if code == -signal.SIGTERM:
+            return 128 + signal.SIGTERM
         return code if code >= 0 else 1
 
     def _spawn(self, number: int) -> None:
