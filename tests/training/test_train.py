@@ -292,7 +292,7 @@ def test_a_pack_replaced_under_the_run_stops_it(tmp_path, monkeypatch):
         (["--threads", "-1"], "threads is -1: give a whole number from 1 to"),
         (["--threads", "0"], "threads is 0: give a whole number from 1 to"),
         (["--threads", "999999"], "threads is 999999: give a whole number from 1 to"),
-        (["--dropout", ""], "dropout is '': give a number"),
+        (["--dropout", ""], "argument --dropout: it is empty, give a value"),
         (["--dropout", "default=0.1+default=0.3"], r"dropout is 'default=0.1\+default=0.3': give a number"),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_detector_that_a_gpu_does_not_run_is_on_the_cpu_and_it_is_said(
 @pytest.mark.parametrize(
     ("lacking", "reason", "hint"),
     [
-        ("provider", "is built without CUDA", "pip install 'onnxruntime-gpu"),
+        ("provider", "is built without CUDA", "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu"),
         ("report", "does not tell which nodes run on the CPU", "pip install --upgrade"),
         ("device", "there is no CUDA device", "python -m inference run BUNDLE --backend ort"),
         ("library", "libcudnn.so.9: no", "pip install 'onnxruntime-gpu[cuda,cudnn]'"),
