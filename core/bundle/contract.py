@@ -46,7 +46,7 @@ def onnx_name(precision: str, *, unsigned: bool = False) -> str:
 
 
 @dataclass(frozen=True)
-class BoundFile:
+class _BoundFile:
     """The entry of a bound file in `files`."""
 
     sha256: str
@@ -63,7 +63,7 @@ class _PlainKeys:
     temperature: float
     abstain_threshold: float
     provenance: dict[str, object]
-    files: dict[str, BoundFile]
+    files: dict[str, _BoundFile]
     gates: dict[str, dict[str, object]]
 
 

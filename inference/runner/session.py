@@ -95,10 +95,7 @@ def run_session(config: SessionConfig, process: RunnerProcess) -> dict[str, Any]
 
 def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitStack) -> dict[str, Any]:
     bundle = open_bundle(config.bundle)
-    camera = read_camera_config(config.camera) if config.camera else CameraConfig()
-    if config.boxes and (camera.zones or camera.detector or config.detector or config.detector_backend):
-        raise InputError("there is --boxes and there are zones or a detector: give one of them")
-    check_detector_flags(bundle, camera, config.detector, config.detector_backend)
+    camera = _read_camera(config, bundle)
     detector = pick_detector(camera, config.detector)
     name, precision = pick_backend_and_precision(bundle, config.backend, config.precision)
     threads = config.threads or (bundle.choice.threads_here(name, precision) if bundle.choice else None)
@@ -156,6 +153,15 @@ def _run_session(config: SessionConfig, process: RunnerProcess, until_end: ExitS
     if config.out:
         write_json(config.out / "summary.json", summary)
     return summary
+
+
+def _read_camera(config: SessionConfig, bundle: Bundle) -> CameraConfig:
+    """Read camera.json. Raises InputError where it and the command line name regions that exclude each other."""
+    camera = read_camera_config(config.camera) if config.camera else CameraConfig()
+    if config.boxes and (camera.zones or camera.detector or config.detector or config.detector_backend):
+        raise InputError("there is --boxes and there are zones or a detector: give one of them")
+    check_detector_flags(bundle, camera, config.detector, config.detector_backend)
+    return camera
 
 
 def stamps_of(
