@@ -284,22 +284,6 @@ def summarize(samples_n: Floats) -> Summary:
     return Summary(len(samples_n), mean, p50, *claim(0.9), *claim(0.99), *claim(0.999), most)
 
 
-def median_ratio(reference_n: Floats, rival_n: Floats) -> float:
-    """Return the median of rival / reference over paired rounds."""
-    return float(np.exp(np.median(np.log(rival_n / reference_n))))  # logarithms: a / b and b / a stay reciprocal
-
-
-def bootstrap_ratio(reference_n: Floats, rival_n: Floats, *, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return the 95% bootstrap interval of `median_ratio`."""
-    ratios = np.log(rival_n) - np.log(reference_n)
-    rng = np.random.default_rng(seed)
-    # rounds are drawn whole, so that a reference and its rival of one round stay together
-    drawn = rng.integers(0, len(ratios), (resamples, len(ratios)))
-    medians = np.median(ratios[drawn], axis=1)
-    low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(np.exp(low)), float(np.exp(high)))
-
-
 def coefficient_of_variation(values: Sequence[float] | Floats) -> float:
     """Return the sample standard deviation over the mean."""
     return float(np.std(values, ddof=1) / np.mean(values))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from benchmarks.results.candidate import CandidateResult, measured
 from benchmarks.results.run import RunResults
-from core.stats import Interval, PairCounts, bootstrap_ratio, count_pairs, median_ratio
+from core.stats import Interval, PairCounts, count_pairs
+from core.timing import bootstrap_ratio, median_ratio
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 from core.stats import (
     PairCounts,
-    bootstrap_ratio,
     calibration_bins,
     calibration_error,
     count_pairs,
@@ -191,16 +190,3 @@ def test_percentiles_are_not_claimed_from_too_few_samples():
     few = summarize(np.arange(63.0))
     assert (few.p90, few.p99, few.p99_9) == (None, None, None)
     assert summarize(np.arange(662.0)).p99 == pytest.approx(np.quantile(np.arange(662.0), 0.99))
-
-
-def test_the_bootstrap_interval_of_a_ratio_covers_it():
-    """Coverage by simulation: rounds with a shared drift, 10% slower, lognormal noise."""
-    rng = np.random.default_rng(1)
-    hits = 0
-    for seed in range(200):
-        drift = rng.lognormal(0, 0.2, 60)
-        low, high = bootstrap_ratio(
-            drift * rng.lognormal(0, 0.05, 60), 1.1 * drift * rng.lognormal(0, 0.05, 60), resamples=400, seed=seed
-        )
-        hits += low <= 1.1 <= high
-    assert hits >= 180

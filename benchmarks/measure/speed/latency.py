@@ -16,8 +16,8 @@ from benchmarks.results.candidate import Latency
 from benchmarks.results.run import Noise
 from core.bundle.contract import Bundle
 from core.geometry.frame import Bytes, Frame, Relative
-from core.stats import Floats, Interval, bootstrap_ratio, coefficient_of_variation, early_stopping_count, summarize
-from core.timing import interleave
+from core.stats import Floats, Interval, coefficient_of_variation, early_stopping_count, summarize
+from core.timing import bootstrap_ratio, interleave
 from inference.backends import Backend
 from inference.frame.processor import FrameProcessor
 from inference.frame.regions import Zones

@@ -18,8 +18,9 @@ from core.codec import to_json
 from core.errors import check_positive
 from core.geometry.frame import WHOLE_FRAME
 from core.geometry.preprocess import KERNELS
-from core.stats import Interval, median_ratio
+from core.stats import Interval
 from core.synthetic import ZONES
+from core.timing import median_ratio
 from inference.backends import open_backend
 from inference.frame.processor import FrameProcessor
 from inference.frame.regions import WHOLE_ZONE

@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.measure.speed.latency import frame_at, take_turns
 from benchmarks.results.run import noise_floor
 from core.geometry.frame import Bytes
-from core.stats import Floats, Interval, bootstrap_ratio, median_ratio
+from core.stats import Floats, Interval
+from core.timing import bootstrap_ratio, median_ratio
 from inference.frame.processor import FrameProcessor
 
 ROUNDS = 12
